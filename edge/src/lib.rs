@@ -1,0 +1,3 @@
+//! Thorax on the device.
+pub mod decode;
+pub mod draw;

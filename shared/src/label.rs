@@ -1,0 +1,122 @@
+//! The words for what was looked at and what was found.
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Modality {
+    /// A projection radiograph of the chest (DICOM modalities CR and DX).
+    Xray,
+    /// One axial slice of a computed tomography of the chest.
+    Ct,
+}
+
+impl Modality {
+    /// `xray` or `ct`, as on the command line and in every file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Xray => "xray",
+            Self::Ct => "ct",
+        }
+    }
+
+    /// `X-ray` or `CT`, as on the screen.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Xray => "X-ray",
+            Self::Ct => "CT",
+        }
+    }
+}
+
+impl core::fmt::Display for Modality {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The four things Thorax can say of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// COVID-19 is likely.
+    Positive,
+    /// COVID-19 is unlikely.
+    Negative,
+    /// The image was read, but a person has to decide.
+    Refer(ReferReason),
+    /// The image was not read, or its reading means nothing.
+    Rejected(RejectReason),
+}
+
+impl Verdict {
+    /// `positive`, `negative`, `refer` or `rejected`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Positive => "positive",
+            Self::Negative => "negative",
+            Self::Refer(_) => "refer",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+}
+
+/// Why a person has to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReferReason {
+    /// The probability lies between the two thresholds.
+    AbstainZone,
+    /// The ensemble's entropy is above the calibrated limit.
+    HighEntropy,
+    /// The image is at the border of what the models were trained on.
+    Unfamiliar,
+}
+
+impl core::fmt::Display for ReferReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::AbstainZone => "probability between the two thresholds",
+            Self::HighEntropy => "the ensemble is too uncertain",
+            Self::Unfamiliar => "at the border of what the models were trained on",
+        })
+    }
+}
+
+/// Why an image that could be decoded is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RejectReason {
+    /// Fewer pixels than anything can be seen in.
+    TooSmall,
+    /// Edges are washed out.
+    Blurred,
+    /// Nearly all pixels are dark.
+    Underexposed,
+    /// Nearly all pixels are bright.
+    Overexposed,
+    /// Hardly any difference between dark and bright.
+    LowContrast,
+    /// A handful of grey values: a mask or a drawing.
+    FewGreyLevels,
+    /// Much longer than wide or wider than long: not a whole chest.
+    Shape,
+    /// A colour photograph.
+    Colour,
+    /// Unlike anything that the models were trained on.
+    OutOfDistribution,
+}
+
+impl core::fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::TooSmall => "too few pixels: send the original, not a thumbnail",
+            Self::Blurred => "too blurred: take or scan the image again",
+            Self::Underexposed => "too dark: check exposure or window, and send it again",
+            Self::Overexposed => "too bright: check exposure or window, and send it again",
+            Self::LowContrast => "too little contrast: check exposure or window, and send it again",
+            Self::FewGreyLevels => "a mask or drawing, not a radiograph: send the image itself",
+            Self::Shape => "not the shape of a whole chest image: send it uncropped",
+            Self::Colour => "a colour picture, not a radiograph: send the image itself",
+            Self::OutOfDistribution => "does not look like a chest X-ray or CT slice: check that it is the right file",
+        })
+    }
+}

@@ -1,0 +1,22 @@
+//! What Thorax's workstation and device must agree on to the bit.
+//!
+//! A model is only as good as the picture it is shown. The trainer and the device therefore share one
+//! crate for everything between a decoded image and a verdict: the pixels' way into a tensor
+//! ([`preprocess`]), the words for what was found ([`label`]), the ensemble's entropy
+//! ([`uncertainty`]), the rule that turns numbers into *positive*, *negative* or *refer*
+//! ([`decision`]), the figures by which all of it is judged ([`metrics`]), and the signed file in
+//! which a model travels ([`bundle`]).
+//!
+//! The crate is `no_std` (with `alloc`) unless the default feature `std` is on; it knows no file
+//! system, no tensor library and no display.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod bundle;
+pub mod decision;
+pub mod label;
+pub mod metrics;
+pub mod plane;
+pub mod preprocess;
+pub mod uncertainty;
