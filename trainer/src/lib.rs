@@ -1,1 +1,4 @@
-//! placeholder
+//! Thorax on the workstation.
+pub mod export;
+pub mod nets;
+pub mod nn;

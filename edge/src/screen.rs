@@ -1,0 +1,385 @@
+//! The way of an image on the device: check, preprocess, infer, decide.
+//!
+//! [`Screener::screen`] takes what was decoded and gives a [`Screening`]; nothing here knows a file, a display or a network.
+
+use std::time::{Duration, Instant};
+
+use thorax_shared::{
+    bundle::TrustedKeys,
+    decision::Evidence,
+    label::{Modality, Verdict},
+    plane::{Plane, Rect},
+    preprocess::{self, Equalised, PreprocessError, quality::Quality},
+    uncertainty::{Ensemble, UncertaintyError},
+};
+
+use crate::{
+    decode::{Frame, Study, Volume},
+    infer::{InferError, Model},
+};
+
+/// Share of the core that has to be lung before an involved share is given.
+const LEAST_LUNG: f64 = 0.01;
+
+/// Why nothing can be said of an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ScreenError {
+    /// The model failed.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    /// The picture cannot be prepared.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The ensemble gave no probability.
+    #[error("the model's answer means nothing: {0}; report this with the file")]
+    Uncertainty(#[from] UncertaintyError),
+    /// A slice cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] crate::decode::DecodeError),
+    /// No bundle reads this kind of image.
+    #[error("no bundle for {0} images is loaded: give one with --bundle")]
+    NoModel(Modality),
+    /// The volume has no slices.
+    #[error("the volume has no slices: export it again")]
+    EmptyVolume,
+}
+
+/// Time spent in each stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Quality check, window, CLAHE, crop, resize.
+    pub preprocess: Duration,
+    /// Backbone, heads, novelty.
+    pub classify: Duration,
+    /// Segmentation.
+    pub segment: Duration,
+    /// Entropy, decision, masks and heat back on the source.
+    pub decide: Duration,
+}
+
+/// What is known of one picture.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What Thorax says.
+    pub verdict: Verdict,
+    /// The numbers behind it; `None` when the picture was rejected before it was read.
+    pub evidence: Option<Evidence>,
+    /// How good the picture is.
+    pub quality: Quality,
+    /// The picture, windowed, in its own size.
+    pub picture: Plane<u8>,
+    /// Where the classifier looked, 0 to 1, in the picture's size; `None` when rejected.
+    pub heat: Option<Plane<f32>>,
+    /// What is affected and what is lung; `None` when rejected or without segmenter.
+    pub masks: Option<Masks>,
+    /// Time spent.
+    pub timings: Timings,
+}
+
+/// Masks in the picture's size, 0 or 255.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Masks {
+    /// The infected part of the lungs.
+    pub infection: Plane<u8>,
+    /// Both lungs.
+    pub lung: Plane<u8>,
+    /// Infected and lung pixels.
+    area: [u64; 2],
+    /// Pixels of the part that the network saw.
+    seen: u64,
+}
+
+impl Masks {
+    /// Infected share of the lungs in percent, `None` when hardly any lung was found.
+    pub fn involvement_percent(&self) -> Option<f32> {
+        involvement_percent(self.area, self.seen)
+    }
+}
+
+fn involvement_percent([infected, lung]: [u64; 2], seen: u64) -> Option<f32> {
+    (lung as f64 >= LEAST_LUNG * seen as f64 && lung > 0).then(|| (100.0 * infected as f64 / lung as f64) as f32)
+}
+
+/// What is said of an image or volume.
+pub struct Screening<'a> {
+    /// The verdict of the whole.
+    pub verdict: Verdict,
+    /// The numbers behind it.
+    pub evidence: Option<Evidence>,
+    /// Infected share of the lungs in percent, over all slices that were read.
+    pub involvement_percent: Option<f32>,
+    /// The picture to show: the image, or the slice with most infection.
+    pub shown: Reading,
+    /// Slice number of `shown`, counted from 0, and slices read; `None` for a single image.
+    pub slices: Option<(usize, usize)>,
+    /// What read it.
+    pub model: &'a Model,
+}
+
+/// The bundles of a device.
+pub struct Screener {
+    models: Vec<Model>,
+}
+
+impl Screener {
+    /// Opens every bundle of `paths`.
+    ///
+    /// # Errors
+    /// The first that cannot be read or is not signed by one of `trusted`.
+    pub fn open(paths: &[std::path::PathBuf], trusted: &TrustedKeys) -> Result<Self, InferError> {
+        Ok(Self { models: paths.iter().map(|path| Model::open(path, trusted)).collect::<Result<_, _>>()? })
+    }
+
+    /// The bundles.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// The bundle for `modality`.
+    ///
+    /// # Errors
+    /// [`ScreenError::NoModel`].
+    pub fn model(&self, modality: Modality) -> Result<&Model, ScreenError> {
+        self.models.iter().find(|model| model.manifest.modality == modality).ok_or(ScreenError::NoModel(modality))
+    }
+
+    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides (see
+    /// [`Self::recognise`]). Of a volume `slices` evenly spaced ones are read (0: all); `each` sees every reading with the
+    /// number of its slice.
+    ///
+    /// # Errors
+    /// [`ScreenError`].
+    pub fn screen(
+        &self,
+        study: &Study,
+        modality: Option<Modality>,
+        slices: usize,
+        mut each: impl FnMut(Option<usize>, &Reading),
+    ) -> Result<Screening<'_>, ScreenError> {
+        match study {
+            Study::Image(frame) => {
+                let model = match modality.or(frame.modality) {
+                    Some(modality) => self.model(modality)?,
+                    None => self.recognise(frame)?,
+                };
+                let shown = read(model, frame)?;
+                each(None, &shown);
+                Ok(Screening {
+                    verdict: shown.verdict,
+                    evidence: shown.evidence,
+                    involvement_percent: shown.masks.as_ref().and_then(Masks::involvement_percent),
+                    shown,
+                    slices: None,
+                    model,
+                })
+            }
+            Study::Volume(volume) => self.screen_volume(volume, modality, slices, each),
+        }
+    }
+
+    /// Finds out which bundle a picture is for: the one to whose training pictures it is nearest, each distance measured
+    /// by the bundle's own limit.
+    ///
+    /// # Errors
+    /// [`ScreenError`].
+    pub fn recognise(&self, frame: &Frame) -> Result<&Model, ScreenError> {
+        if let [only] = &self.models[..] {
+            return Ok(only);
+        }
+        let mut nearest: Option<(f32, &Model)> = None;
+        for model in &self.models {
+            let spec = &model.manifest.classifier.graph.preprocess;
+            let tensor = preprocess::prepare(&frame.pixels, spec)?.tensor;
+            let distance = model.classify(&tensor)?.novelty / model.manifest.decision.novelty_reject;
+            if nearest.is_none_or(|(least, _)| distance < least) {
+                nearest = Some((distance, model));
+            }
+        }
+        nearest.map(|(_, model)| model).ok_or(ScreenError::NoModel(Modality::Xray))
+    }
+
+    /// A volume's probability is the mean over the slices that were read (those rejected do not count), its entropy that of
+    /// the mean, its novelty their median, its involvement that of all their pixels.
+    fn screen_volume(
+        &self,
+        volume: &Volume,
+        modality: Option<Modality>,
+        slices: usize,
+        mut each: impl FnMut(Option<usize>, &Reading),
+    ) -> Result<Screening<'_>, ScreenError> {
+        let chosen = evenly(volume.slices(), slices);
+        let middle = *chosen.get(chosen.len() / 2).ok_or(ScreenError::EmptyVolume)?;
+        let model = match modality {
+            Some(modality) => self.model(modality)?,
+            None => {
+                let frame = volume.slice(middle)?;
+                match frame.modality {
+                    Some(modality) => self.model(modality)?,
+                    None => self.recognise(&frame)?,
+                }
+            }
+        };
+        let mut probabilities = vec![];
+        let mut novelties = vec![];
+        let (mut area, mut seen) = ([0; 2], 0);
+        let mut shown: Option<(usize, Reading)> = None;
+        for &index in &chosen {
+            let reading = read(model, &volume.slice(index)?)?;
+            each(Some(index), &reading);
+            if let Some(evidence) = reading.evidence.filter(|_| !matches!(reading.verdict, Verdict::Rejected(_))) {
+                probabilities.push(evidence.probability);
+                novelties.push(evidence.novelty);
+            }
+            if let Some(masks) = &reading.masks {
+                area = [area[0] + masks.area[0], area[1] + masks.area[1]];
+                seen += masks.seen;
+            }
+            let infected = |reading: &Reading| reading.masks.as_ref().map_or(0, |masks| 1 + masks.area[0]);
+            if shown.as_ref().is_none_or(|(_, best)| infected(&reading) > infected(best)) {
+                shown = Some((index, reading));
+            }
+        }
+        let (index, mut shown) = shown.ok_or(ScreenError::EmptyVolume)?;
+        let (verdict, evidence) = if probabilities.is_empty() {
+            (shown.verdict, None)
+        } else {
+            novelties.sort_by(f32::total_cmp);
+            let mean = Ensemble::from_probabilities(&probabilities)?;
+            let novelty = novelties[novelties.len() / 2];
+            let evidence = Evidence { probability: mean.probability, entropy_bits: mean.entropy_bits, novelty };
+            (model.manifest.decision.decide(&evidence), Some(evidence))
+        };
+        shown.verdict = verdict;
+        Ok(Screening {
+            verdict,
+            evidence,
+            involvement_percent: involvement_percent(area, seen),
+            shown,
+            slices: Some((index, chosen.len())),
+            model,
+        })
+    }
+}
+
+/// `count` evenly spaced numbers of `0..total`, all of them when `count` is 0 or too large.
+fn evenly(total: usize, count: usize) -> Vec<usize> {
+    if count == 0 || count >= total {
+        return (0..total).collect();
+    }
+    (0..count).map(|i| (2 * i + 1) * total / (2 * count)).collect()
+}
+
+/// Reads one picture.
+///
+/// # Errors
+/// [`ScreenError`].
+pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
+    let mut timings = Timings::default();
+    let mut clock = Instant::now();
+    let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
+    let manifest = &model.manifest;
+    let spec = &manifest.classifier.graph.preprocess;
+    let equalised = Equalised::new(&frame.pixels, spec)?;
+    let (quality, refused) = equalised.assess(frame.colour_share, &manifest.quality);
+    if let Some(reason) = refused {
+        timings.preprocess = lap();
+        let verdict = Verdict::Rejected(reason);
+        return Ok(Reading { verdict, evidence: None, quality, picture: equalised.windowed, heat: None, masks: None, timings });
+    }
+    let (_, tensor) = equalised.input(spec);
+    timings.preprocess = lap();
+    let classification = model.classify(&tensor)?;
+    timings.classify = lap();
+    let ensemble = Ensemble::from_logits(&classification.logits, manifest.calibration.temperature)?;
+    let evidence = Evidence {
+        probability: ensemble.probability,
+        entropy_bits: ensemble.entropy_bits,
+        novelty: classification.novelty,
+    };
+    let verdict = manifest.decision.decide(&evidence);
+    timings.decide = lap();
+    if let Verdict::Rejected(_) = verdict {
+        return Ok(Reading { verdict, evidence: Some(evidence), quality, picture: equalised.windowed, heat: None, masks: None, timings });
+    }
+
+    let masks = match &manifest.segmenter {
+        None => None,
+        Some(segmenter) => {
+            let spec = &segmenter.graph.preprocess;
+            let other = if spec.same_picture(&manifest.classifier.graph.preprocess) { None } else { Some(Equalised::new(&frame.pixels, spec)?) };
+            let equalised = other.as_ref().unwrap_or(&equalised);
+            let (_, tensor) = equalised.input(spec);
+            timings.preprocess += lap();
+            let maps = model.segment(&tensor)?;
+            timings.segment = lap();
+            let mask = |name: &str| {
+                let channel = segmenter.channels.iter().position(|channel| channel == name)?;
+                maps.as_ref()?.get(channel)
+            };
+            mask("infection").zip(mask("lung")).map(|(infection, lung)| {
+                place_masks(infection, lung, segmenter.mask_threshold, equalised.core, (equalised.windowed.width(), equalised.windowed.height()))
+            })
+        }
+    };
+    let size = (equalised.windowed.width(), equalised.windowed.height());
+    let heat = preprocess::map_to_source(&heat(&classification.activation), equalised.core, size);
+    timings.decide += lap();
+    Ok(Reading { verdict, evidence: Some(evidence), quality, picture: equalised.windowed, heat: Some(heat), masks, timings })
+}
+
+/// The part of an activation map that speaks for the positive class, 0 to 1 of its largest value.
+fn heat(activation: &Plane<f32>) -> Plane<f32> {
+    let largest = activation.data().iter().copied().fold(0f32, f32::max);
+    activation.map(|value| if largest > 0.0 { (value / largest).max(0.0) } else { 0.0 })
+}
+
+/// Masks on the source picture; infection counts only inside the lungs.
+fn place_masks(infection: &Plane<f32>, lung: &Plane<f32>, threshold: f32, core: Rect, size: (usize, usize)) -> Masks {
+    let on_source = |map| preprocess::map_to_source(map, core, size);
+    // Consolidated lung is easily missed as lung: what is infected is lung.
+    let infection = on_source(infection).map(|p| if p >= threshold { 255u8 } else { 0 });
+    let mut lung = on_source(lung).map(|p| if p >= threshold { 255u8 } else { 0 });
+    lung.data_mut().iter_mut().zip(infection.data()).for_each(|(lung, infected)| *lung |= infected);
+    let count = |mask: &Plane<u8>| mask.data().iter().filter(|&&v| v != 0).count() as u64;
+    let area = [count(&infection), count(&lung)];
+    Masks { infection, lung, area, seen: core.area() as u64 }
+}
+
+/// The reason behind a verdict, for people; `None` for *positive* and *negative*.
+pub fn reason(verdict: Verdict) -> Option<String> {
+    match verdict {
+        Verdict::Refer(reason) => Some(reason.to_string()),
+        Verdict::Rejected(reason) => Some(reason.to_string()),
+        Verdict::Positive | Verdict::Negative => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_slices_are_spread_and_inside() {
+        assert_eq!(evenly(10, 0), (0..10).collect::<Vec<_>>());
+        assert_eq!(evenly(3, 16), [0, 1, 2]);
+        assert_eq!(evenly(100, 4), [12, 37, 62, 87]);
+        assert_eq!(evenly(0, 4), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn heat_keeps_only_what_speaks_for_positive() {
+        let map = Plane::new(2, 2, vec![-1.0, 0.5, 2.0, 0.0]).unwrap_or_else(|_| Plane::filled(2, 2, 0.0));
+        assert_eq!(heat(&map).data(), [0.0, 0.25, 1.0, 0.0]);
+        assert_eq!(heat(&Plane::filled(2, 2, -1.0)).data(), [0.0; 4]);
+    }
+
+    #[test]
+    fn infected_pixels_count_as_lung_and_little_lung_gives_no_share() {
+        let size = (100, 100);
+        let map = |f: &dyn Fn(usize) -> bool| Plane::from_fn(100, 100, |x, _| f32::from(u8::from(f(x))));
+        let masks = place_masks(&map(&|x| x < 10), &map(&|x| (5..40).contains(&x)), 0.5, Rect::full(100, 100), size);
+        assert_eq!(masks.involvement_percent(), Some(25.0));
+        let none = place_masks(&map(&|_| false), &map(&|_| false), 0.5, Rect::full(100, 100), size);
+        assert_eq!(none.involvement_percent(), None);
+    }
+}

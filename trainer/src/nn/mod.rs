@@ -1,0 +1,35 @@
+//! What candle lacks to train convolutional nets on a CPU, and the graph in which a trained net leaves.
+//!
+//! Nothing here knows medicine. [`convolution`](mod@convolution) and [`batch_norm`](mod@batch_norm) are candle custom
+//! operators for the CPU (`thorax-train bench` prints their time beside candle's own); on another device
+//! the same functions call candle's stock operators. [`optimizer`] is an AdamW whose state can be saved,
+//! [`graph`] the inference form of a net: candle runs it, and `export` writes it as ONNX.
+
+pub mod batch_norm;
+pub mod convolution;
+pub mod graph;
+pub mod matmul;
+pub mod optimizer;
+pub mod seeded;
+
+use candle_core::{CpuStorage, Layout, Result, Tensor};
+
+/// The values of a contiguous f32 operand of a CPU operator.
+fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout, operator: &str) -> Result<&'a [f32]> {
+    let CpuStorage::F32(values) = storage else {
+        candle_core::bail!("{operator}: operands must be f32");
+    };
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => candle_core::bail!("{operator}: operands must be contiguous"),
+    }
+}
+
+/// Calls `f` with the values of a contiguous f32 CPU tensor, without a copy.
+fn with_values<T>(tensor: &Tensor, operator: &str, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        candle_core::Storage::Cpu(cpu) => Ok(f(contiguous(cpu, layout, operator)?)),
+        _ => candle_core::bail!("{operator}: operand is not on the CPU"),
+    }
+}

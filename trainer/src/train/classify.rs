@@ -1,0 +1,429 @@
+//! An ensemble of linear heads on frozen features, its calibration, and the familiar part of feature space.
+//!
+//! Each head is a logistic regression on the pooled features, fitted to its own bootstrap resample of the patients (paper,
+//! section VII.A, with our reading of why runs differ). A linear head on pooled features is also a 1x1 convolution followed
+//! by the pooling, so its class activation map is exact and costs nothing: the mean of the map *is* the logit.
+//!
+//! How familiar a picture is, is its Mahalanobis distance to the training features, with the covariance reduced to its
+//! leading directions and one variance for the rest (probabilistic principal components, Tipping and Bishop 1999).
+
+use std::path::Path;
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use rand::Rng;
+use rayon::prelude::*;
+use thorax_shared::{
+    decision::{self, DecisionRule},
+    label::Modality,
+    metrics,
+    preprocess::{quality::QualityLimits, spec::PreprocessSpec},
+    uncertainty::Ensemble,
+};
+
+use super::{checkpoint::Checkpoint, features::FeatureTable};
+use crate::{
+    data::Split,
+    files::write_atomically,
+    nn::{
+        convolution::{ConvolutionConfig, Padding},
+        graph::{Graph, Operation},
+        matmul::{View, multiply},
+        seeded,
+    },
+};
+
+/// How a run goes.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ClassifyConfig {
+    /// Whose pictures.
+    pub modality: Modality,
+    /// Heads in the ensemble.
+    pub members: usize,
+    /// Of the resamples.
+    pub seed: u64,
+    /// Steps of each fit.
+    pub steps: usize,
+    /// Directions kept of the features' covariance.
+    pub directions: usize,
+    /// How a picture becomes the backbone's input.
+    pub preprocess: PreprocessSpec,
+    /// What is refused before it is read.
+    pub quality: QualityLimits,
+    /// Hash of the manifest.
+    pub manifest_sha256: String,
+    /// Hash of the backbone's weights.
+    pub backbone_sha256: String,
+}
+
+/// What a fit leaves besides the weights.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ClassifyOutcome {
+    /// Penalty on the squared weights, chosen on the validation split.
+    pub l2: f32,
+    /// Divides every logit; fitted on the validation split.
+    pub temperature: f32,
+    /// Expected calibration error on the validation split before and after.
+    pub ece: [f64; 2],
+    /// AUC on the validation split.
+    pub validation_auc: f64,
+    /// Thresholds, chosen on the validation split.
+    pub decision: DecisionRule,
+}
+
+/// Penalties tried.
+const PENALTIES: [f32; 6] = [1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0];
+
+/// Sensitivity wanted on the validation split: WHO's floor for a screening test is 90 %.
+pub const WANTED_SENSITIVITY: f64 = 0.90;
+/// Specificity wanted of a positive answer.
+pub const WANTED_SPECIFICITY: f64 = 0.90;
+
+/// The fitted heads, on standardised features.
+struct Heads {
+    /// `[columns, members]`, row by row.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// Mean and inverse standard deviation of each column.
+struct Standard {
+    mean: Vec<f32>,
+    inverse_std: Vec<f32>,
+}
+
+/// Fits everything and writes `classifier.safetensors`, `outcome.json` and `validation.csv` into `folder`.
+///
+/// # Errors
+/// A split without one of the classes; files that cannot be written.
+pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyhow::Result<ClassifyOutcome> {
+    let gather = |split| -> anyhow::Result<(Vec<usize>, Vec<bool>)> {
+        let (indices, labels): (Vec<usize>, Vec<bool>) = table.split(split).map(|(i, row)| (i, row.positive)).unzip();
+        anyhow::ensure!(
+            labels.contains(&true) && labels.contains(&false),
+            "the {split} split has no {} {} pictures; check the manifest with thorax-train data check",
+            if labels.contains(&true) { "negative" } else { "positive" },
+            config.modality
+        );
+        Ok((indices, labels))
+    };
+    let (train, train_labels) = gather(Split::Train)?;
+    let (validation, validation_labels) = gather(Split::Val)?;
+    let standard = Standard::of(table, &train);
+    let x = standard.apply(table, &train);
+    let x_validation = standard.apply(table, &validation);
+    let resamples = bootstrap(table, &train, config.members, config.seed);
+
+    let bar = super::progress(PENALTIES.len(), "heads");
+    let mut best: Option<(f64, f32, Heads)> = None;
+    for l2 in PENALTIES {
+        let heads = Heads::fit(&x, &train_labels, &resamples, table.columns, config, l2);
+        let logits = heads.logits(&x_validation, table.columns);
+        let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| f64::from(e.probability)).collect::<Vec<_>>();
+        let loss = metrics::negative_log_likelihood(&probabilities, &validation_labels)?;
+        bar.inc(1);
+        if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
+            best = Some((loss, l2, heads));
+        }
+    }
+    bar.finish_and_clear();
+    let (_, l2, heads) = best.context("no penalty gave a finite validation loss")?;
+    let familiar = Familiar::fit(&x, table.columns, config.directions, config.seed);
+    let novelty = familiar.novelty(&x_validation, table.columns);
+
+    let logits = heads.logits(&x_validation, table.columns);
+    let temperature = decision::fit_temperature(&logits, &validation_labels)?;
+    let probabilities = |t| -> anyhow::Result<Vec<f64>> { Ok(ensemble(&logits, t)?.iter().map(|e| f64::from(e.probability)).collect()) };
+    let (before, after) = (probabilities(1.0)?, probabilities(temperature)?);
+    let ece = |p: &[f64]| metrics::expected_calibration_error(p, &validation_labels, 15);
+    let outcome = ClassifyOutcome {
+        l2,
+        temperature,
+        ece: [ece(&before)?, ece(&after)?],
+        validation_auc: metrics::roc_auc(&after, &validation_labels)?,
+        decision: decision_rule(&after, &validation_labels, &novelty)?,
+    };
+    write_classifier(&standard, &heads, &familiar, table.columns, &folder.join("classifier.safetensors"))?;
+    let text = serde_json::to_string_pretty(&outcome)?;
+    write_atomically(&folder.join("outcome.json"), |out| out.write_all(text.as_bytes()))?;
+    let mut rows = String::from("path,positive,probability,entropy_bits,novelty\n");
+    for (((&index, label), member), novelty) in validation.iter().zip(&validation_labels).zip(&logits).zip(&novelty) {
+        let e = Ensemble::from_logits(member, temperature)?;
+        rows += &format!("{},{label},{},{},{novelty}\n", table.rows[index].path, e.probability, e.entropy_bits);
+    }
+    write_atomically(&folder.join("validation.csv"), |out| out.write_all(rows.as_bytes()))?;
+    Ok(outcome)
+}
+
+/// Thresholds for the wanted sensitivity and specificity; pictures less familiar than all but 1 % of the validation
+/// pictures are referred, those twice as far as the least familiar one are rejected.
+fn decision_rule(probabilities: &[f64], labels: &[bool], novelty: &[f32]) -> anyhow::Result<DecisionRule> {
+    let mut sorted = novelty.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let quantile = sorted[((sorted.len() - 1) as f64 * 0.99).round() as usize];
+    let farthest = sorted[sorted.len() - 1];
+    let thresholds = decision::choose_thresholds(probabilities, labels, WANTED_SENSITIVITY, WANTED_SPECIFICITY)?;
+    Ok(DecisionRule {
+        positive_at: thresholds.positive_at,
+        negative_at: thresholds.negative_at,
+        entropy_limit_bits: 1.0,
+        novelty_refer: quantile.max(farthest * 0.999),
+        novelty_reject: 2.0 * farthest,
+    })
+}
+
+fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
+    logits.iter().map(|members| Ok(Ensemble::from_logits(members, temperature)?)).collect()
+}
+
+/// How often each training row counts for each member: groups (patients) are drawn with replacement.
+fn bootstrap(table: &FeatureTable, train: &[usize], members: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut groups: Vec<&str> = train.iter().map(|&i| table.rows[i].group.as_str()).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let of_row: Vec<usize> =
+        train.iter().map(|&i| groups.binary_search(&table.rows[i].group.as_str()).unwrap_or_default()).collect();
+    (0..members)
+        .map(|member| {
+            let mut random = seeded::generator(seed, 1 + member as u64);
+            let mut counts = vec![0f32; groups.len()];
+            (0..groups.len()).for_each(|_| counts[random.random_range(0..groups.len())] += 1.0);
+            of_row.iter().map(|&group| counts[group]).collect()
+        })
+        .collect()
+}
+
+impl Standard {
+    fn of(table: &FeatureTable, rows: &[usize]) -> Self {
+        let count = rows.len() as f64;
+        let mut mean = vec![0f64; table.columns];
+        let mut square = vec![0f64; table.columns];
+        for &row in rows {
+            for ((sum, squares), &value) in mean.iter_mut().zip(&mut square).zip(table.row(row)) {
+                *sum += f64::from(value);
+                *squares += f64::from(value) * f64::from(value);
+            }
+        }
+        mean.iter_mut().for_each(|m| *m /= count);
+        let inverse_std = square.iter().zip(&mean).map(|(s, m)| 1.0 / ((s / count - m * m).max(0.0).sqrt() + 1e-3) as f32).collect();
+        Self { mean: mean.into_iter().map(|m| m as f32).collect(), inverse_std }
+    }
+
+    fn apply(&self, table: &FeatureTable, rows: &[usize]) -> Vec<f32> {
+        rows.iter()
+            .flat_map(|&row| table.row(row).iter().zip(&self.mean).zip(&self.inverse_std).map(|((x, m), s)| (x - m) * s))
+            .collect()
+    }
+}
+
+impl Heads {
+    /// Weighted logistic regressions, one a resample, all at once: full-batch Adam on a convex loss.
+    fn fit(x: &[f32], labels: &[bool], resamples: &[Vec<f32>], columns: usize, config: &ClassifyConfig, l2: f32) -> Self {
+        let (rows, members) = (labels.len(), resamples.len());
+        let totals: Vec<f32> = resamples.iter().map(|counts| counts.iter().sum()).collect();
+        let mut weights = vec![0f32; columns * members];
+        let mut bias = vec![0f32; members];
+        let mut moments = vec![(0f32, 0f32); (columns + 1) * members];
+        let mut residual = vec![0f32; rows * members];
+        let mut gradient = vec![0f32; columns * members];
+        let (x_view, w_view, r_view) = (View::row_major(rows, columns), View::row_major(columns, members), View::row_major(rows, members));
+        for step in 1..=config.steps {
+            multiply((&mut residual, r_view), false, (x, x_view), (&weights, w_view), true);
+            let mut to_bias = vec![0f32; members];
+            for (row, values) in residual.chunks_exact_mut(members).enumerate() {
+                let target = f32::from(u8::from(labels[row]));
+                for (member, z) in values.iter_mut().enumerate() {
+                    let p = 1.0 / (1.0 + (-(*z + bias[member])).exp());
+                    *z = (p - target) * resamples[member][row] / totals[member];
+                    to_bias[member] += *z;
+                }
+            }
+            multiply((&mut gradient, w_view), false, (x, x_view.transposed()), (&residual, r_view), true);
+            gradient.iter_mut().zip(&weights).for_each(|(g, w)| *g += l2 * w);
+            let share = step as f32 / config.steps as f32;
+            let rate = 0.01 * 0.5 * (1.0 + (std::f32::consts::PI * share).cos());
+            let (c1, c2) = (1.0 - 0.9f32.powi(step as i32), 1.0 - 0.999f32.powi(step as i32));
+            let parameters = weights.iter_mut().chain(&mut bias);
+            for ((w, g), (m, v)) in parameters.zip(gradient.iter().chain(&to_bias)).zip(&mut moments) {
+                *m = 0.9 * *m + 0.1 * g;
+                *v = 0.999 * *v + 0.001 * g * g;
+                *w -= rate * (*m / c1) / ((*v / c2).sqrt() + 1e-8);
+            }
+        }
+        Self { weights, bias }
+    }
+
+    /// One logit a member for each row of `x`.
+    fn logits(&self, x: &[f32], columns: usize) -> Vec<Vec<f32>> {
+        let (rows, members) = (x.len() / columns, self.bias.len());
+        let mut z = vec![0f32; rows * members];
+        let w = View::row_major(columns, members);
+        multiply((&mut z, View::row_major(rows, members)), false, (x, View::row_major(rows, columns)), (&self.weights, w), true);
+        z.chunks_exact(members).map(|row| row.iter().zip(&self.bias).map(|(z, b)| z + b).collect()).collect()
+    }
+}
+
+/// Leading directions of the standardised training features.
+struct Familiar {
+    /// `[directions, columns]`, orthonormal rows.
+    directions: Vec<f32>,
+    /// Variance along each.
+    variances: Vec<f32>,
+    /// Mean variance of the other directions.
+    rest: f32,
+}
+
+impl Familiar {
+    /// Orthogonal iteration from a seeded start.
+    fn fit(x: &[f32], columns: usize, count: usize, seed: u64) -> Self {
+        let rows = x.len() / columns;
+        let count = count.min(rows - 1).min(columns);
+        let mut random = seeded::generator(seed, u64::MAX);
+        let mut directions: Vec<f32> = (0..count * columns).map(|_| random.random_range(-1.0..1.0)).collect();
+        let (x_view, d_view) = (View::row_major(rows, columns), View::row_major(count, columns));
+        let p_view = View::row_major(rows, count);
+        let mut projected = vec![0f32; rows * count];
+        for _ in 0..30 {
+            orthonormalise(&mut directions, columns);
+            multiply((&mut projected, p_view), false, (x, x_view), (&directions, d_view.transposed()), true);
+            multiply((&mut directions, d_view), false, (&projected, p_view.transposed()), (x, x_view), true);
+        }
+        orthonormalise(&mut directions, columns);
+        multiply((&mut projected, p_view), false, (x, x_view), (&directions, d_view.transposed()), true);
+        let variances: Vec<f32> =
+            (0..count).map(|d| projected.chunks_exact(count).map(|row| row[d] * row[d]).sum::<f32>() / rows as f32).collect();
+        let total = x.par_iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / rows as f64;
+        let rest = ((total - variances.iter().map(|&v| f64::from(v)).sum::<f64>()) / (columns - count).max(1) as f64).max(1e-6);
+        Self { directions, variances: variances.into_iter().map(|v| v.max(rest as f32)).collect(), rest: rest as f32 }
+    }
+
+    /// Squared Mahalanobis distance of each row divided by the number of columns: about 1 for familiar pictures.
+    fn novelty(&self, x: &[f32], columns: usize) -> Vec<f32> {
+        let count = self.variances.len();
+        x.chunks_exact(columns)
+            .map(|row| {
+                let total: f32 = row.iter().map(|v| v * v).sum::<f32>() / self.rest;
+                let known: f32 = self
+                    .directions
+                    .chunks_exact(columns)
+                    .zip(&self.variances)
+                    .map(|(d, variance)| {
+                        let u: f32 = d.iter().zip(row).map(|(d, v)| d * v).sum();
+                        u * u * (1.0 / variance - 1.0 / self.rest)
+                    })
+                    .sum();
+                debug_assert!(count <= columns);
+                (total + known) / columns as f32
+            })
+            .collect()
+    }
+}
+
+/// Modified Gram-Schmidt over the rows.
+fn orthonormalise(rows: &mut [f32], columns: usize) {
+    let count = rows.len() / columns;
+    for i in 0..count {
+        let (before, rest) = rows.split_at_mut(i * columns);
+        let row = &mut rest[..columns];
+        for other in before.chunks_exact(columns) {
+            let dot: f32 = other.iter().zip(row.iter()).map(|(a, b)| a * b).sum();
+            row.iter_mut().zip(other).for_each(|(r, o)| *r -= dot * o);
+        }
+        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-20);
+        row.iter_mut().for_each(|r| *r /= norm);
+    }
+}
+
+fn write_classifier(standard: &Standard, heads: &Heads, familiar: &Familiar, columns: usize, path: &Path) -> anyhow::Result<()> {
+    let device = Device::Cpu;
+    let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &device);
+    let members = heads.bias.len();
+    let count = familiar.variances.len();
+    let checkpoint = Checkpoint {
+        tensors: [
+            ("mean".to_owned(), tensor(&standard.mean, &[columns])?),
+            ("inverse_std".to_owned(), tensor(&standard.inverse_std, &[columns])?),
+            ("weights".to_owned(), tensor(&heads.weights, &[columns, members])?),
+            ("bias".to_owned(), tensor(&heads.bias, &[members])?),
+            ("directions".to_owned(), tensor(&familiar.directions, &[count, columns])?),
+            ("variances".to_owned(), tensor(&familiar.variances, &[count])?),
+            ("rest".to_owned(), tensor(&[familiar.rest], &[1])?),
+        ]
+        .into(),
+        ..Checkpoint::default()
+    };
+    checkpoint.save(path)?;
+    Ok(())
+}
+
+/// A finished run.
+pub struct ClassifyRun {
+    /// How it was fitted.
+    pub config: ClassifyConfig,
+    /// What came out.
+    pub outcome: ClassifyOutcome,
+    weights: Checkpoint,
+}
+
+/// Reads a run that [`fit`] finished.
+///
+/// # Errors
+/// A folder without one.
+pub fn load(folder: &Path) -> anyhow::Result<ClassifyRun> {
+    let json = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path)
+            .with_context(|| format!("{}: no finished classification run; train one with thorax-train train classify", path.display()))
+    };
+    Ok(ClassifyRun {
+        config: serde_json::from_str(&json("config.json")?)?,
+        outcome: serde_json::from_str(&json("outcome.json")?)?,
+        weights: Checkpoint::load(&folder.join("classifier.safetensors"), &Device::Cpu)?,
+    })
+}
+
+impl ClassifyRun {
+    /// Puts the heads and the novelty score behind a backbone whose first output is its feature map. Outputs: `activation`
+    /// `[1, members, H, W]`, `logits` `[1, members, 1, 1]` (the mean of each map) and `novelty` `[1, 1, 1, 1]`.
+    ///
+    /// # Errors
+    /// When the weights do not fit the backbone.
+    pub fn extend(&self, mut backbone: Graph) -> anyhow::Result<Graph> {
+        let features = backbone.outputs.first().context("the backbone has no output")?.1;
+        backbone.outputs.clear();
+        let get = |name: &str| self.weights.tensor(name);
+        let (mean, inverse_std, weights) = (get("mean")?, get("inverse_std")?, get("weights")?);
+        let (columns, members) = weights.dims2()?;
+        let pointwise = ConvolutionConfig::dense(1);
+
+        // Heads on raw features: the standardisation goes into weight and bias.
+        let raw = weights.broadcast_mul(&inverse_std.reshape((columns, 1))?)?;
+        let shift = raw.t()?.contiguous()?.matmul(&mean.reshape((columns, 1))?)?.flatten_all()?;
+        let bias = (get("bias")? - shift)?;
+        let weight = raw.t()?.contiguous()?.reshape((members, columns, 1, 1))?;
+        let activation = backbone.convolution(features, weight, bias, pointwise);
+        let logits = backbone.push(Operation::GlobalAveragePool, &[activation]);
+
+        let pooled = backbone.push(Operation::GlobalAveragePool, &[features]);
+        let depthwise = ConvolutionConfig { stride: 1, padding: Padding::all(0), groups: columns };
+        let shift = (mean * inverse_std)?.neg()?;
+        let standard = backbone.convolution(pooled, inverse_std.reshape((columns, 1, 1, 1))?, shift, depthwise);
+        let directions = get("directions")?;
+        let count = directions.dims2()?.0;
+        let zeros = |n: usize| Tensor::zeros(n, candle_core::DType::F32, &Device::Cpu);
+        let u = backbone.convolution(standard, directions.reshape((count, columns, 1, 1))?, zeros(count)?, pointwise);
+        let u = backbone.push(Operation::Multiply, &[u, u]);
+        let square = backbone.push(Operation::Multiply, &[standard, standard]);
+        let per_column = 1.0 / columns as f64;
+        let rest = get("rest")?.recip()?;
+        let known = (get("variances")?.recip()?.broadcast_sub(&rest)? * per_column)?.reshape((1, count, 1, 1))?;
+        let all = (rest.broadcast_as(columns)?.contiguous()? * per_column)?.reshape((1, columns, 1, 1))?;
+        let known = backbone.convolution(u, known, zeros(1)?, pointwise);
+        let all = backbone.convolution(square, all, zeros(1)?, pointwise);
+        let novelty = backbone.push(Operation::Add, &[all, known]);
+        for (name, node) in [("activation", activation), ("logits", logits), ("novelty", novelty)] {
+            backbone.output(name, node);
+        }
+        Ok(backbone)
+    }
+}

@@ -1,0 +1,124 @@
+//! Pictures of a manifest, decoded and prepared by the very code the device runs.
+
+use std::path::Path;
+
+use anyhow::Context;
+use rayon::prelude::*;
+use thorax_edge::decode::{self, Frame, Limits, Study};
+use thorax_shared::{
+    label::Modality,
+    plane::{Plane, Rect},
+    preprocess::{self, Prepared, resize, spec::PreprocessSpec},
+};
+
+use super::{progress, segment::MASKS};
+use crate::data::{Manifest, Record, Split, Task};
+
+/// Reads one picture.
+///
+/// # Errors
+/// When the file cannot be read, or is a volume.
+pub fn read(path: &Path) -> anyhow::Result<Frame> {
+    match decode::decode(path, &Limits::default()).with_context(|| path.display().to_string())? {
+        Study::Image(frame) => Ok(frame),
+        Study::Volume(_) => anyhow::bail!("{}: a volume; training takes single pictures", path.display()),
+    }
+}
+
+/// A picture and its masks at the size of the net's input.
+pub struct SegmentationSample {
+    /// The file's path in the manifest.
+    pub name: String,
+    /// Sides of picture and masks.
+    pub side: usize,
+    /// Grey values after CLAHE and crop.
+    pub picture: Vec<u8>,
+    /// 0 or 255 for each of [`MASKS`]; `None` where the picture lacks it.
+    pub masks: Vec<Option<Vec<u8>>>,
+    mean: f32,
+    std: f32,
+}
+
+impl SegmentationSample {
+    /// The net's number for a grey value.
+    pub fn normalised(&self, grey: f32) -> f32 {
+        (grey / 255.0 - self.mean) / self.std
+    }
+
+    /// All pictures of one split that have an infection mask.
+    ///
+    /// # Errors
+    /// The first file that cannot be read or does not fit its mask.
+    pub fn load_split(manifest: &Manifest, modality: Modality, split: Split, spec: &PreprocessSpec) -> anyhow::Result<Vec<Self>> {
+        let records: Vec<&Record> =
+            manifest.records.iter().filter(|r| r.modality == modality && r.task == Task::Segment && r.split == split && r.mask.is_some()).collect();
+        let bar = progress(records.len(), &format!("{modality} {split}"));
+        let samples = records
+            .par_iter()
+            .map(|record| {
+                let sample = Self::load(manifest, record, spec).with_context(|| record.path.display().to_string());
+                bar.inc(1);
+                sample
+            })
+            .collect();
+        bar.finish_and_clear();
+        samples
+    }
+
+    fn load(manifest: &Manifest, record: &Record, spec: &PreprocessSpec) -> anyhow::Result<Self> {
+        let frame = read(&manifest.resolve(&record.path))?;
+        let prepared = preprocess::prepare(&frame.pixels, spec)?;
+        let masks = truth_masks(manifest, record, &prepared.windowed)?;
+        let side = spec.input_side as usize;
+        let masks = masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, &prepared, side))).collect();
+        Ok(Self {
+            name: record.path.display().to_string(),
+            side,
+            picture: prepared.input.into_data(),
+            masks,
+            mean: spec.normalise.mean[0],
+            std: spec.normalise.std[0],
+        })
+    }
+}
+
+/// The masks of a record at the picture's own size, in the order of [`MASKS`], 0 or 255.
+///
+/// # Errors
+/// A mask that cannot be read or has another size than its picture.
+pub fn truth_masks(manifest: &Manifest, record: &Record, picture: &Plane<u8>) -> anyhow::Result<Vec<Option<Plane<u8>>>> {
+    let infection = record.mask.iter().collect::<Vec<_>>();
+    let lungs = record.lung_masks.iter().collect::<Vec<_>>();
+    [infection, lungs]
+        .into_iter()
+        .map(|paths| {
+            let mut union: Option<Plane<u8>> = None;
+            for path in paths {
+                let path = manifest.resolve(path);
+                let image = image::open(&path).with_context(|| path.display().to_string())?.into_luma8();
+                let (width, height) = (image.width() as usize, image.height() as usize);
+                anyhow::ensure!(
+                    (width, height) == (picture.width(), picture.height()),
+                    "{}: the mask is {width} x {height}, its picture {} x {}",
+                    path.display(),
+                    picture.width(),
+                    picture.height()
+                );
+                let mut mask = Plane::new(width, height, image.into_raw())?.map(|v| if v > 127 { 255 } else { 0 });
+                if let Some(before) = union.take() {
+                    mask.data_mut().iter_mut().zip(before.data()).for_each(|(mask, before)| *mask |= before);
+                }
+                union = Some(mask);
+            }
+            Ok(union)
+        })
+        .collect::<anyhow::Result<Vec<_>>>()
+        .inspect(|masks| debug_assert_eq!(masks.len(), MASKS.len()))
+}
+
+/// Cuts a mask of the picture's size as the picture was cut, and brings it to the net's size.
+fn to_input(mask: &Plane<u8>, prepared: &Prepared, side: usize) -> Vec<u8> {
+    let Rect { x, y, width, height } = prepared.core;
+    let cut = mask.cropped(Rect { x, y, width, height });
+    resize::resize_u8(&cut, side, side).map(|v| if v > 127 { 255 } else { 0 }).into_data()
+}
