@@ -1,8 +1,31 @@
 //! From a decoded picture to the numbers a network sees.
+//!
+//! ```text
+//! stored values -> window -> shrink to the working side -> CLAHE -> crop to the core -> resize -> normalise
+//! ```
+//!
+//! Each step is a function in a file of its own; [`prepare`] is the whole way, as the recipe ([`PreprocessSpec`]) in a
+//! bundle says. Trainer and device call the same function, and every step is exact integer arithmetic or a fixed order
+//! of `f32` operations, so both see the same numbers. [`map_to_source`] is the way back, for what the network drew.
 
+pub mod clahe;
+pub mod core_crop;
+pub mod normalise;
+pub mod quality;
+pub mod resize;
 pub mod spec;
+pub mod window;
 
-use crate::plane::Plane;
+pub use clahe::{clahe_u8, clahe_u16};
+pub use core_crop::find_core;
+pub use normalise::normalise;
+pub use quality::{Quality, QualityLimits, assess};
+pub use resize::{resize_f32, resize_u8};
+pub use spec::PreprocessSpec;
+pub use window::window;
+
+use crate::plane::{Plane, Rect};
+use alloc::vec::Vec;
 
 /// Grey values and what they mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,4 +36,118 @@ pub enum Pixels {
     Sixteen(Plane<u16>),
     /// Hounsfield units.
     Hounsfield(Plane<i16>),
+}
+
+/// Why a picture cannot be prepared, or a recipe not be followed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PreprocessError {
+    /// No pixels.
+    #[error("the picture has no pixels: send it again")]
+    Empty,
+    /// A CLAHE grid outside of 1 to 64 tiles a side.
+    #[error("a CLAHE grid of {x} x {y} tiles: take 1 to 64 a side")]
+    Tiles {
+        /// Tiles across.
+        x: u32,
+        /// Tiles down.
+        y: u32,
+    },
+    /// A side of 0 or above 4096 pixels.
+    #[error("{name} is {side} pixels: take 1 to 4096")]
+    Side {
+        /// The recipe's field.
+        name: &'static str,
+        /// What it says.
+        side: u32,
+    },
+    /// A number that is not finite, or out of its range.
+    #[error("{name} is {value}: take {range}")]
+    Number {
+        /// The recipe's field.
+        name: &'static str,
+        /// What it says.
+        value: f64,
+        /// What it may say.
+        range: &'static str,
+    },
+    /// Not one mean and one standard deviation for each of one to three channels.
+    #[error("{means} means and {deviations} standard deviations: take as many of each, 1 to 3")]
+    Channels {
+        /// How many means.
+        means: usize,
+        /// How many standard deviations.
+        deviations: usize,
+    },
+}
+
+/// A picture on its way into a network, with what the screen needs of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// The picture in its own size, windowed, not equalised: for the screen.
+    pub windowed: Plane<u8>,
+    /// The part of it that the network sees, in pixels of `windowed`.
+    pub core: Rect,
+    /// What the network sees, `input_side` x `input_side`: equalised, cropped, resized.
+    pub input: Plane<u8>,
+    /// The same as numbers: `[C, input_side, input_side]`.
+    pub tensor: Vec<f32>,
+}
+
+/// `windowed` shrunk until its longer side is the recipe's working side; unchanged when it is no longer. This is the
+/// picture whose quality is measured.
+pub fn working(windowed: &Plane<u8>, spec: &PreprocessSpec) -> Plane<u8> {
+    let (width, height) = resize::fitted(windowed.width(), windowed.height(), spec.working_side as usize);
+    resize_u8(windowed, width, height)
+}
+
+/// Carries `spec` out on `pixels`.
+///
+/// # Errors
+/// [`PreprocessError::Empty`] for a picture without pixels; any other when [`PreprocessSpec::validate`] refuses the
+/// recipe.
+pub fn prepare(pixels: &Pixels, spec: &PreprocessSpec) -> Result<Prepared, PreprocessError> {
+    spec.validate()?;
+    let windowed = window(pixels, &spec.window);
+    if windowed.data().is_empty() {
+        return Err(PreprocessError::Empty);
+    }
+    let working = working(&windowed, spec);
+    let found = find_core(&working, spec.core);
+    let size = (working.width(), working.height());
+    let equalised = match spec.clahe {
+        Some(clahe) => clahe_u8(&working, clahe)?,
+        None => working,
+    };
+    let side = spec.input_side as usize;
+    let input = resize_u8(&equalised.cropped(found), side, side);
+    let tensor = normalise(&input, &spec.normalise);
+    let core = scaled_out(found, size, (windowed.width(), windowed.height()));
+    Ok(Prepared { windowed, core, input, tensor })
+}
+
+/// `rect` of a picture of the size `from` in pixels of the same picture in the size `to`: all that it touches.
+fn scaled_out(rect: Rect, from: (usize, usize), to: (usize, usize)) -> Rect {
+    let span = |start: usize, length: usize, from: usize, to: usize| {
+        let first = start * to / from;
+        (first, ((start + length) * to).div_ceil(from) - first)
+    };
+    let (x, width) = span(rect.x, rect.width, from.0, to.0);
+    let (y, height) = span(rect.y, rect.height, from.1, to.1);
+    Rect { x, y, width, height }
+}
+
+/// Puts what a network drew over its input (mask probabilities, heat) back on the source picture of the size
+/// `source`: resized into `core`, 0 around it.
+pub fn map_to_source(map: &Plane<f32>, core: Rect, source: (usize, usize)) -> Plane<f32> {
+    let mut placed = Plane::filled(source.0, source.1, 0.0);
+    let resized = resize_f32(map, core.width, core.height);
+    let visible = core.within(source.0, source.1);
+    if visible.width > 0 {
+        for y in 0..visible.height {
+            let start = (visible.y + y) * source.0 + visible.x;
+            placed.data_mut()[start..start + visible.width].copy_from_slice(&resized.row(y)[..visible.width]);
+        }
+    }
+    placed
 }

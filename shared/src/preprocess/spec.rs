@@ -1,8 +1,15 @@
 //! The recipe by which an image becomes a tensor; it travels in the bundle, so that the device does
 //! exactly what the trainer did.
 
+use super::PreprocessError;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
+
+/// The largest working or input side, in pixels.
+pub const MAX_SIDE: u32 = 4096;
+
+/// The most CLAHE tiles across or down.
+pub const MAX_TILES: u32 = 64;
 
 /// The whole recipe. The steps are carried out in the order of the fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,4 +86,56 @@ pub struct Normalise {
     pub mean: Vec<f32>,
     /// One standard deviation a channel.
     pub std: Vec<f32>,
+}
+
+impl PreprocessSpec {
+    /// Whether the recipe can be followed; a recipe that came in a file is to be asked first ([`super::prepare`] does).
+    ///
+    /// # Errors
+    /// The first field, in the recipe's order, that is out of its range:
+    /// - quantiles: 0 <= `low` < `high` <= 1; Hounsfield window: a finite center, a finite width above 0;
+    /// - `working_side` and `input_side`: 1 to [`MAX_SIDE`];
+    /// - CLAHE: 1 to [`MAX_TILES`] tiles each way, a finite clip limit;
+    /// - the core's margin: 0 to 1;
+    /// - means and standard deviations: finite, as many of each, 1 to 3, deviations above 0.
+    pub fn validate(&self) -> Result<(), PreprocessError> {
+        fn number(name: &'static str, value: f64, fits: bool, range: &'static str) -> Result<(), PreprocessError> {
+            if value.is_finite() && fits { Ok(()) } else { Err(PreprocessError::Number { name, value, range }) }
+        }
+        fn side(name: &'static str, side: u32) -> Result<(), PreprocessError> {
+            if (1..=MAX_SIDE).contains(&side) { Ok(()) } else { Err(PreprocessError::Side { name, side }) }
+        }
+        match self.window {
+            Window::Quantiles { low, high } => {
+                number("window.low", low.into(), low >= 0.0, "a share from 0 to 1")?;
+                number("window.high", high.into(), high > low && high <= 1.0, "a share above window.low, up to 1")?;
+            }
+            Window::Hounsfield { center, width } => {
+                number("window.center", center.into(), true, "a finite number of Hounsfield units")?;
+                number("window.width", width.into(), width > 0.0, "a number of Hounsfield units above 0")?;
+            }
+        }
+        side("working_side", self.working_side)?;
+        if let Some(Clahe { clip_limit, tiles_x, tiles_y }) = self.clahe {
+            number("clahe.clip_limit", clip_limit, true, "a finite number (0 or less: no limit)")?;
+            if ![tiles_x, tiles_y].iter().all(|tiles| (1..=MAX_TILES).contains(tiles)) {
+                return Err(PreprocessError::Tiles { x: tiles_x, y: tiles_y });
+            }
+        }
+        if let Core::Body { margin } | Core::Film { margin } = self.core {
+            number("core.margin", margin.into(), (0.0..=1.0).contains(&margin), "a share from 0 to 1")?;
+        }
+        side("input_side", self.input_side)?;
+        let Normalise { mean, std } = &self.normalise;
+        if mean.len() != std.len() || !(1..=3).contains(&mean.len()) {
+            return Err(PreprocessError::Channels { means: mean.len(), deviations: std.len() });
+        }
+        for &mean in mean {
+            number("normalise.mean", mean.into(), true, "a finite number")?;
+        }
+        for &std in std {
+            number("normalise.std", std.into(), std > 0.0, "a finite number above 0")?;
+        }
+        Ok(())
+    }
 }

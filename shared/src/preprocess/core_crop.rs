@@ -1,0 +1,227 @@
+//! The part of the picture that shows the patient.
+//!
+//! The paper crops every picture "to the core", which keeps a network from learning scanner tables, frames and
+//! burned-in names, and spends the input's few pixels on the chest. For a CT slice the core is the body, for a
+//! radiograph the exposed film.
+
+use super::spec::Core;
+use crate::plane::{Plane, Rect};
+use alloc::vec::Vec;
+
+/// The smallest core that is believed, as a divisor of the picture's area. Below it, something else was found.
+const SMALLEST_CORE: usize = 4;
+
+/// How far a pixel of a border may be from the median of its row or column, in grey levels (JPEG ringing, noise).
+const BORDER_TOLERANCE: u8 = 10;
+
+/// The share of a row or column, in percent, that has to be within the tolerance: the rest may be letters.
+const BORDER_PERCENT: usize = 90;
+
+/// How many lines that are no border (a stripe of letters, a thin frame) may lie between lines that are, as a divisor
+/// of the picture's side.
+const BORDER_GAP: usize = 24;
+
+/// The rectangle that holds the core of `picture` (windowed, before equalisation).
+///
+/// - [`Core::Whole`]: everything.
+/// - [`Core::Body`]: the largest 8-connected region brighter than Otsu's threshold (Otsu, 1979), boxed.
+/// - [`Core::Film`]: what is left when uniform rows and columns are taken off from outside, in turn until none is
+///   left: frames, collimation, borders of any grey, with a few letters in them or not.
+///
+/// A margin (a share of the longer side of what was found) is then put around it and cut to the picture. When less
+/// than a quarter of the picture's area is left, the search found something else than a chest, and the answer is
+/// the whole picture.
+pub fn find_core(picture: &Plane<u8>, core: Core) -> Rect {
+    let whole = Rect::full(picture.width(), picture.height());
+    let (found, margin) = match core {
+        Core::Whole => return whole,
+        Core::Body { margin } => (body(picture), margin),
+        Core::Film { margin } => (film(picture), margin),
+    };
+    // The cast holds a margin that is not a number, or less than nothing, to 0.
+    let margin = (found.width.max(found.height) as f32 * margin + 0.5) as usize;
+    let grown = grown(found, margin).within(picture.width(), picture.height());
+    if grown.area() < whole.area().div_ceil(SMALLEST_CORE) { whole } else { grown }
+}
+
+/// `rect` with `margin` around it, cut at column and row 0 only.
+fn grown(rect: Rect, margin: usize) -> Rect {
+    let (x, y) = (rect.x.saturating_sub(margin), rect.y.saturating_sub(margin));
+    let right = (rect.x + rect.width).saturating_add(margin);
+    let bottom = (rect.y + rect.height).saturating_add(margin);
+    Rect { x, y, width: right - x, height: bottom - y }
+}
+
+/// The box around the largest 8-connected region above Otsu's threshold; empty when no pixel is.
+fn body(picture: &Plane<u8>) -> Rect {
+    let threshold = otsu(picture);
+    let (width, height) = (picture.width(), picture.height());
+    let mut open: Vec<bool> = picture.data().iter().map(|&value| value > threshold).collect();
+    let mut largest = (0, Rect { x: 0, y: 0, width: 0, height: 0 });
+    let mut stack = Vec::new();
+    for seed in 0..open.len() {
+        if !open[seed] {
+            continue;
+        }
+        open[seed] = false;
+        stack.push(seed);
+        let mut area = 0;
+        let (mut left, mut right, mut top, mut bottom) = (width, 0, height, 0);
+        while let Some(index) = stack.pop() {
+            let (x, y) = (index % width, index / width);
+            area += 1;
+            (left, right, top, bottom) = (left.min(x), right.max(x), top.min(y), bottom.max(y));
+            for y in y.saturating_sub(1)..(y + 2).min(height) {
+                for x in x.saturating_sub(1)..(x + 2).min(width) {
+                    let neighbour = y * width + x;
+                    if core::mem::take(&mut open[neighbour]) {
+                        stack.push(neighbour);
+                    }
+                }
+            }
+        }
+        if area > largest.0 {
+            largest = (area, Rect { x: left, y: top, width: right + 1 - left, height: bottom + 1 - top });
+        }
+    }
+    largest.1
+}
+
+/// Otsu's threshold: the grey value that splits the histogram into two classes (at or below, above) with the greatest
+/// variance between them; the lowest if several do.
+fn otsu(picture: &Plane<u8>) -> u8 {
+    let mut counts = [0u64; 256];
+    for &value in picture.data() {
+        counts[usize::from(value)] += 1;
+    }
+    let total = picture.data().len() as f64;
+    let sum: f64 = (0u32..).zip(counts).map(|(value, count)| f64::from(value) * count as f64).sum();
+    let (mut below, mut sum_below) = (0.0, 0.0);
+    let mut best = (0.0, 0);
+    for (value, count) in (0u8..=255).zip(counts) {
+        below += count as f64;
+        sum_below += f64::from(value) * count as f64;
+        let above = total - below;
+        if below > 0.0 && above > 0.0 {
+            let difference = sum_below / below - (sum - sum_below) / above;
+            let between = below * above * difference * difference;
+            if between > best.0 {
+                best = (between, value);
+            }
+        }
+    }
+    best.1
+}
+
+/// What is left without uniform borders.
+fn film(picture: &Plane<u8>) -> Rect {
+    let (mut left, mut right, mut top, mut bottom) = (0, picture.width(), 0, picture.height());
+    let (gap_x, gap_y) = (picture.width() / BORDER_GAP, picture.height() / BORDER_GAP);
+    loop {
+        let before = (left, right, top, bottom);
+        let row = |y: usize| picture.row(y)[left..right].iter().copied();
+        top += border(bottom - top, gap_y, |line| is_uniform(row(top + line)));
+        bottom -= border(bottom - top, gap_y, |line| is_uniform(row(bottom - 1 - line)));
+        let column = |x: usize| (top..bottom).map(move |y| picture.row(y)[x]);
+        left += border(right - left, gap_x, |line| is_uniform(column(left + line)));
+        right -= border(right - left, gap_x, |line| is_uniform(column(right - 1 - line)));
+        if before == (left, right, top, bottom) {
+            return Rect { x: left, y: top, width: right - left, height: bottom - top };
+        }
+    }
+}
+
+/// How many of `lines` belong to the border: up to the last uniform one from which no more than `gap` lines in a row
+/// that are not uniform separate the edge.
+fn border(lines: usize, gap: usize, is_uniform: impl Fn(usize) -> bool) -> usize {
+    let mut border = 0;
+    for line in 0..lines {
+        if is_uniform(line) {
+            border = line + 1;
+        } else if line - border >= gap {
+            break;
+        }
+    }
+    border
+}
+
+/// Whether nearly all of a row or column is near its median.
+fn is_uniform(line: impl Iterator<Item = u8>) -> bool {
+    let mut counts = [0usize; 256];
+    let mut length = 0;
+    for value in line {
+        counts[usize::from(value)] += 1;
+        length += 1;
+    }
+    let mut seen = 0;
+    let median = counts.iter().position(|count| {
+        seen += count;
+        2 * seen >= length
+    });
+    let median = median.unwrap_or(0);
+    let near = median.saturating_sub(BORDER_TOLERANCE.into())..(median + 1 + usize::from(BORDER_TOLERANCE)).min(256);
+    counts[near].iter().sum::<usize>() * 100 >= length * BORDER_PERCENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texture that no line of which is uniform.
+    fn texture(x: usize, y: usize) -> u8 {
+        (60 + (x * 37 + y * 91) % 120) as u8
+    }
+
+    #[test]
+    fn a_frame_with_letters_is_taken_off() {
+        let inside = Rect { x: 20, y: 12, width: 150, height: 160 };
+        for frame in [0, 255, 90] {
+            let mut picture = Plane::from_fn(200, 190, |x, y| {
+                let in_x = (inside.x..inside.x + inside.width).contains(&x);
+                let in_y = (inside.y..inside.y + inside.height).contains(&y);
+                if in_x && in_y { texture(x, y) } else { frame }
+            });
+            for y in 3..9 {
+                for x in 5..14 {
+                    picture.data_mut()[y * 200 + x] = if (x + y) % 2 == 0 { 255 - frame } else { frame };
+                }
+            }
+            assert_eq!(find_core(&picture, Core::Film { margin: 0.0 }), inside, "frame of {frame}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_found_beside_a_table() {
+        let picture = Plane::from_fn(200, 160, |x, y| {
+            let (dx, dy) = (x as i32 - 100, y as i32 - 70);
+            let in_body = dx * dx * 50 * 50 + dy * dy * 80 * 80 <= 80 * 80 * 50 * 50;
+            let in_lung = (dx.abs() - 35).pow(2) + dy * dy < 20 * 20;
+            match () {
+                () if in_body && !in_lung => 180,
+                () if y == 150 => 220,
+                () => 10,
+            }
+        });
+        let found = find_core(&picture, Core::Body { margin: 0.0 });
+        assert_eq!(found, Rect { x: 20, y: 20, width: 161, height: 101 });
+        let wider = find_core(&picture, Core::Body { margin: 0.05 });
+        assert_eq!(wider, Rect { x: 12, y: 12, width: 177, height: 117 });
+    }
+
+    #[test]
+    fn little_or_nothing_found_means_the_whole_picture() {
+        let speck = Plane::from_fn(64, 48, |x, y| if (x, y) == (30, 20) { 255 } else { 0 });
+        let constant = Plane::filled(64, 48, 17);
+        for picture in [speck, constant] {
+            for core in [Core::Whole, Core::Body { margin: 0.02 }, Core::Film { margin: 0.02 }] {
+                assert_eq!(find_core(&picture, core), Rect::full(64, 48), "{core:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn otsu_splits_two_peaks() {
+        let picture = Plane::from_fn(100, 1, |x, _| if x < 30 { 40 } else { 200 });
+        assert_eq!(otsu(&picture), 40);
+    }
+}
