@@ -1,1 +1,1 @@
-//! Written next.
+//! The signed file in which a model travels.
