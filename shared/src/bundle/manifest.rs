@@ -1,0 +1,270 @@
+//! What a bundle says of itself. The order of the fields is the format: see `shared/SPEC.md`.
+
+use super::BundleError;
+use crate::decision::DecisionRule;
+use crate::label::Modality;
+use crate::preprocess::spec::{Core, PreprocessSpec, Window};
+use alloc::{string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+
+/// A short name: at most 64 bytes of UTF-8.
+pub type Name = heapless::String<64>;
+/// A SHA-256.
+pub type Sha256Sum = [u8; 32];
+
+/// Longest text, in bytes.
+const MAX_TEXT: usize = 256;
+/// Most parts.
+const MAX_PARTS: usize = 64;
+/// Most entries of any other list.
+const MAX_ENTRIES: usize = 256;
+/// The year 10000, in seconds since 1970.
+const FAR_FUTURE: u64 = 253_402_300_800;
+
+/// What a bundle says of itself, and what the device has to know to run it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Of the model, for people: `thorax-xray`.
+    pub name: String,
+    /// Of the model: `1.2.0`.
+    pub version: String,
+    /// When it was written, in seconds since 1970-01-01 UTC.
+    pub created_unix_s: u64,
+    /// What it reads.
+    pub modality: Modality,
+    /// What is shown for a negative and for a positive image, in this order.
+    pub class_names: [Name; 2],
+    /// The network that says positive or negative.
+    pub classifier: Classifier,
+    /// The network that marks what is affected, if there is one.
+    pub segmenter: Option<Segmenter>,
+    /// When it is positive, negative or left to a person.
+    pub decision: DecisionRule,
+    /// What makes its probabilities mean something.
+    pub calibration: Calibration,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// A network of the bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    /// Name of the part that holds the ONNX graph.
+    pub part: Name,
+    /// Name of the graph's input, `[1, C, S, S]` with `C` channels and side `S` of [`Graph::preprocess`].
+    pub input: Name,
+    /// Names of the graph's outputs. The first is the one that is named with the network
+    /// ([`Classifier`], [`Segmenter`]); the device looks for others by their names.
+    pub outputs: Vec<Name>,
+    /// From image to input.
+    pub preprocess: PreprocessSpec,
+}
+
+/// The network that says positive or negative. Its first output are logits `[1, members]`, larger is more positive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Classifier {
+    /// The network.
+    pub graph: Graph,
+    /// Members of the ensemble, one logit each.
+    pub members: u16,
+}
+
+/// The network that marks what is affected. Its first output are probabilities `[1, channels, S, S]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Segmenter {
+    /// The network.
+    pub graph: Graph,
+    /// What each channel of the first output marks: `infection`, `lung`.
+    pub channels: Vec<Name>,
+    /// A pixel is marked if its probability is at least this.
+    pub mask_threshold: f32,
+}
+
+/// What makes the probabilities mean something, fitted on validation images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Every logit is divided by this.
+    pub temperature: f32,
+    /// Expected calibration error at temperature 1, 0 to 1.
+    pub ece_before: f32,
+    /// Expected calibration error at [`Calibration::temperature`], 0 to 1.
+    pub ece_after: f32,
+    /// Validation images it was fitted on.
+    pub images: u32,
+}
+
+/// Where a model comes from: with these, somebody else can make it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Of the data (of the manifest that lists every image with its hash).
+    pub data_sha256: Sha256Sum,
+    /// Of the file that says which patient is in which split.
+    pub split_sha256: Sha256Sum,
+    /// Revision of the source (git) that trained it.
+    pub code_revision: String,
+    /// Version of the trainer that wrote it.
+    pub trainer_version: String,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Of the pretrained weights it began with, if any.
+    pub backbone_sha256: Option<Sha256Sum>,
+    /// Every other file that went in.
+    pub inputs: Vec<Hashed>,
+}
+
+/// A file that went in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashed {
+    /// Its name.
+    pub name: String,
+    /// Its hash.
+    pub sha256: Sha256Sum,
+}
+
+/// What a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PartKind {
+    /// An ONNX graph.
+    Onnx,
+    /// The model card, Markdown in UTF-8.
+    Card,
+    /// Anything else.
+    Other,
+}
+
+/// A part, as the manifest lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartEntry {
+    /// A plain file name: letters, digits, `.`, `_` and `-`, no `.` in front.
+    pub name: Name,
+    /// What it is.
+    pub kind: PartKind,
+    /// Bytes.
+    pub length: u64,
+    /// Of its bytes.
+    pub sha256: Sha256Sum,
+}
+
+/// What is encoded and signed: the manifest and the list of parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Contents {
+    pub(super) manifest: Manifest,
+    pub(super) parts: Vec<PartEntry>,
+}
+
+fn ensure(fine: bool, field: &'static str, problem: &'static str) -> Result<(), BundleError> {
+    if fine { Ok(()) } else { Err(BundleError::InvalidManifest { field, problem }) }
+}
+
+fn text(field: &'static str, text: &str) -> Result<(), BundleError> {
+    ensure(!text.is_empty(), field, "is empty")?;
+    ensure(text.len() <= MAX_TEXT, field, "is longer than 256 bytes")?;
+    // What is shown on screens and terminals must not steer them.
+    ensure(!text.chars().any(char::is_control), field, "contains control characters")
+}
+
+fn names(field: &'static str, names: &[Name]) -> Result<(), BundleError> {
+    ensure(!names.is_empty(), field, "is empty")?;
+    ensure(names.len() <= MAX_ENTRIES, field, "has more than 256 entries")?;
+    names.iter().try_for_each(|name| text(field, name))?;
+    let unique = names.iter().enumerate().all(|(i, name)| !names[..i].contains(name));
+    ensure(unique, field, "has an entry twice")
+}
+
+fn share(field: &'static str, value: f32) -> Result<(), BundleError> {
+    ensure((0.0..=1.0).contains(&value), field, "is not within 0 to 1")
+}
+
+impl Manifest {
+    /// Checks that every value is in its range. [`Bundle::read`](super::Bundle::read) and
+    /// [`write`](super::write()) do so too.
+    ///
+    /// # Errors
+    /// [`BundleError::InvalidManifest`] or [`BundleError::Decision`] for the first that is not.
+    pub fn validate(&self) -> Result<(), BundleError> {
+        text("name", &self.name)?;
+        text("version", &self.version)?;
+        ensure(self.created_unix_s < FAR_FUTURE, "created_unix_s", "is after the year 9999")?;
+        names("class_names", &self.class_names)?;
+        self.classifier.graph.validate("classifier")?;
+        ensure(self.classifier.members > 0, "classifier.members", "is 0")?;
+        if let Some(segmenter) = &self.segmenter {
+            segmenter.graph.validate("segmenter")?;
+            names("segmenter.channels", &segmenter.channels)?;
+            share("segmenter.mask_threshold", segmenter.mask_threshold)?;
+        }
+        self.decision.validate()?;
+        let Calibration { temperature, ece_before, ece_after, images: _ } = self.calibration;
+        ensure(
+            temperature.is_finite() && temperature > 0.0,
+            "calibration.temperature",
+            "is not a positive, finite number",
+        )?;
+        share("calibration.ece_before", ece_before)?;
+        share("calibration.ece_after", ece_after)?;
+        text("provenance.code_revision", &self.provenance.code_revision)?;
+        text("provenance.trainer_version", &self.provenance.trainer_version)?;
+        ensure(self.provenance.inputs.len() <= MAX_ENTRIES, "provenance.inputs", "has more than 256 entries")?;
+        self.provenance.inputs.iter().try_for_each(|input| text("provenance.inputs", &input.name))
+    }
+}
+
+impl Graph {
+    fn validate(&self, role: &'static str) -> Result<(), BundleError> {
+        text(role, &self.input)?;
+        names(role, &self.outputs)?;
+        preprocess(role, &self.preprocess)
+    }
+}
+
+/// Ranges outside which a recipe cannot have been meant.
+fn preprocess(role: &'static str, spec: &PreprocessSpec) -> Result<(), BundleError> {
+    let window = match spec.window {
+        Window::Quantiles { low, high } => 0.0 <= low && low < high && high <= 1.0,
+        Window::Hounsfield { center, width } => center.is_finite() && width.is_finite() && width > 0.0,
+    };
+    ensure(window, role, "has a preprocessing window that is empty or not finite")?;
+    let sides = [spec.working_side, spec.input_side];
+    ensure(sides.iter().all(|side| (16..=8192).contains(side)), role, "has a side that is not within 16 to 8192")?;
+    if let Some(clahe) = spec.clahe {
+        let tiles = [clahe.tiles_x, clahe.tiles_y].iter().all(|tiles| (1..=64).contains(tiles));
+        ensure(tiles && clahe.clip_limit.is_finite(), role, "has CLAHE tiles not within 1 to 64, or no finite limit")?;
+    }
+    if let Core::Body { margin } | Core::Film { margin } = spec.core {
+        ensure((0.0..=1.0).contains(&margin), role, "has a crop margin that is not within 0 to 1")?;
+    }
+    let (mean, std) = (&spec.normalise.mean, &spec.normalise.std);
+    ensure(
+        (1..=16).contains(&mean.len()) && mean.len() == std.len(),
+        role,
+        "has not one mean and std for each channel",
+    )?;
+    let finite = mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|std| std.is_finite() && *std > 0.0);
+    ensure(finite, role, "has a mean that is not finite, or a std that is not above 0")
+}
+
+impl Contents {
+    /// [`Manifest::validate`], and that the parts are what it speaks of.
+    pub(super) fn validate(&self) -> Result<(), BundleError> {
+        self.manifest.validate()?;
+        ensure(self.parts.len() <= MAX_PARTS, "parts", "are more than 64")?;
+        for (i, part) in self.parts.iter().enumerate() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            ensure(
+                !part.name.is_empty() && !part.name.starts_with('.') && part.name.chars().all(plain),
+                "parts",
+                "have a name that is not of letters, digits, `.`, `_` and `-`, or begins with `.`",
+            )?;
+            if self.parts[..i].iter().any(|other| other.name == part.name) {
+                return Err(BundleError::DuplicatePart { name: part.name.clone() });
+            }
+        }
+        let segmenter = self.manifest.segmenter.as_ref().map(|segmenter| ("segmenter", &segmenter.graph));
+        for (role, graph) in [Some(("classifier", &self.manifest.classifier.graph)), segmenter].into_iter().flatten() {
+            if !self.parts.iter().any(|part| part.name == graph.part && part.kind == PartKind::Onnx) {
+                return Err(BundleError::MissingPart { role, name: graph.part.clone() });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! A small bundle, and a second writer of the format that follows SPEC.md and not the crate's code.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use ed25519_dalek::{Signer, SigningKey};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use thorax_shared::bundle::{
+    Calibration, Classifier, Graph, Hashed, Manifest, Name, PartKind, PartSource, Provenance, SecretKey, Segmenter,
+    TrustedKeys, write,
+};
+use thorax_shared::decision::DecisionRule;
+use thorax_shared::label::Modality;
+use thorax_shared::preprocess::spec::{Clahe, Core, Normalise, PreprocessSpec, Window};
+
+pub(crate) const SEED: [u8; 32] = [7; 32];
+
+pub(crate) fn key() -> SecretKey {
+    SecretKey::from_seed(&mut SEED.clone())
+}
+
+pub(crate) fn trusted() -> TrustedKeys {
+    TrustedKeys::only(key().public_key())
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::try_from(text).expect("at most 64 bytes")
+}
+
+fn preprocess(window: Window, clahe: Option<Clahe>, core: Core) -> PreprocessSpec {
+    let normalise = Normalise { mean: vec![0.5], std: vec![0.25] };
+    PreprocessSpec { window, working_side: 1024, clahe, core, input_side: 224, normalise }
+}
+
+pub(crate) fn manifest() -> Manifest {
+    Manifest {
+        name: "thorax-ct".into(),
+        version: "1.0.0".into(),
+        created_unix_s: 1_700_000_000,
+        modality: Modality::Ct,
+        class_names: [name("normal"), name("COVID-19")],
+        classifier: Classifier {
+            graph: Graph {
+                part: name("classifier.onnx"),
+                input: name("image"),
+                outputs: vec![name("logits"), name("novelty")],
+                preprocess: preprocess(
+                    Window::Hounsfield { center: -600.0, width: 1500.0 },
+                    Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
+                    Core::Body { margin: 0.05 },
+                ),
+            },
+            members: 800,
+        },
+        segmenter: Some(Segmenter {
+            graph: Graph {
+                part: name("segmenter.onnx"),
+                input: name("image"),
+                outputs: vec![name("masks")],
+                preprocess: preprocess(Window::Quantiles { low: 0.005, high: 0.995 }, None, Core::Whole),
+            },
+            channels: vec![name("infection"), name("lung")],
+            mask_threshold: 0.5,
+        }),
+        decision: DecisionRule {
+            positive_at: 0.75,
+            negative_at: 0.25,
+            entropy_limit_bits: 0.875,
+            novelty_refer: 2.0,
+            novelty_reject: 4.0,
+        },
+        calibration: Calibration { temperature: 1.5, ece_before: 0.125, ece_after: 0.03125, images: 300 },
+        provenance: Provenance {
+            data_sha256: [0xd1; 32],
+            split_sha256: [0x51; 32],
+            code_revision: "1a1d69c".into(),
+            trainer_version: "0.1.0".into(),
+            seed: 42,
+            backbone_sha256: Some([0xbb; 32]),
+            inputs: vec![Hashed { name: "train.toml".into(), sha256: [0x17; 32] }],
+        },
+    }
+}
+
+pub(crate) const PARTS: [PartSource<'static>; 3] = [
+    PartSource { name: "classifier.onnx", kind: PartKind::Onnx, bytes: b"graph 1" },
+    PartSource { name: "segmenter.onnx", kind: PartKind::Onnx, bytes: b"graph 2" },
+    PartSource { name: "card.md", kind: PartKind::Card, bytes: b"# Card\n" },
+];
+
+pub(crate) fn bundle() -> Vec<u8> {
+    write(manifest(), &PARTS, &key()).expect("a valid bundle")
+}
+
+/// The file for an encoded manifest and its parts, signed with the trusted key.
+pub(crate) fn frame(manifest: &[u8], parts: &[u8]) -> Vec<u8> {
+    let mut file = b"THORAX\x01\x00".to_vec();
+    file.extend((manifest.len() as u32).to_le_bytes());
+    file.extend((parts.len() as u64).to_le_bytes());
+    file.extend(manifest);
+    let key = SigningKey::from_bytes(&SEED);
+    let signature = key.sign(&file).to_bytes();
+    file.extend(parts);
+    file.extend(key.verifying_key().to_bytes());
+    file.extend(signature);
+    file
+}
+
+/// The fields of the sample's manifest in the order of the format, each with its encoding and whether that is the
+/// length of a text or list.
+pub(crate) fn fields() -> Vec<(String, Vec<u8>)> {
+    let m = manifest();
+    let mut list = Fields::default();
+    list.text("name", &m.name);
+    list.text("version", &m.version);
+    list.add("created_unix_s", m.created_unix_s);
+    list.add("modality: 0 xray, 1 ct", m.modality);
+    list.text("class_names[0]", &m.class_names[0]);
+    list.text("class_names[1]", &m.class_names[1]);
+    list.graph("classifier.graph", &m.classifier.graph);
+    list.add("classifier.members", m.classifier.members);
+    let segmenter = m.segmenter.expect("sample has one");
+    list.add("segmenter: 0 none, 1 follows", 1u8);
+    list.graph("segmenter.graph", &segmenter.graph);
+    list.add("segmenter.channels: count", segmenter.channels.len());
+    for (i, channel) in segmenter.channels.iter().enumerate() {
+        list.text(&format!("segmenter.channels[{i}]"), channel);
+    }
+    list.add("segmenter.mask_threshold", segmenter.mask_threshold);
+    list.add("decision.positive_at", m.decision.positive_at);
+    list.add("decision.negative_at", m.decision.negative_at);
+    list.add("decision.entropy_limit_bits", m.decision.entropy_limit_bits);
+    list.add("decision.novelty_refer", m.decision.novelty_refer);
+    list.add("decision.novelty_reject", m.decision.novelty_reject);
+    list.add("calibration.temperature", m.calibration.temperature);
+    list.add("calibration.ece_before", m.calibration.ece_before);
+    list.add("calibration.ece_after", m.calibration.ece_after);
+    list.add("calibration.images", m.calibration.images);
+    list.add("provenance.data_sha256", m.provenance.data_sha256);
+    list.add("provenance.split_sha256", m.provenance.split_sha256);
+    list.text("provenance.code_revision", &m.provenance.code_revision);
+    list.text("provenance.trainer_version", &m.provenance.trainer_version);
+    list.add("provenance.seed", m.provenance.seed);
+    list.add("provenance.backbone_sha256: 0 none, 1 follows", 1u8);
+    list.add("provenance.backbone_sha256", m.provenance.backbone_sha256.expect("sample has one"));
+    list.add("provenance.inputs: count", m.provenance.inputs.len());
+    for (i, input) in m.provenance.inputs.iter().enumerate() {
+        list.text(&format!("provenance.inputs[{i}].name"), &input.name);
+        list.add(&format!("provenance.inputs[{i}].sha256"), input.sha256);
+    }
+    list.add("parts: count", PARTS.len());
+    for (i, part) in PARTS.iter().enumerate() {
+        list.text(&format!("parts[{i}].name"), part.name);
+        list.add(&format!("parts[{i}].kind: 0 Onnx, 1 Card, 2 Other"), part.kind);
+        list.add(&format!("parts[{i}].length"), part.bytes.len());
+        list.add(&format!("parts[{i}].sha256"), <[u8; 32]>::from(Sha256::digest(part.bytes)));
+    }
+    list.0
+}
+
+#[derive(Default)]
+struct Fields(Vec<(String, Vec<u8>)>);
+
+impl Fields {
+    fn add(&mut self, meaning: &str, value: impl Serialize) {
+        self.0.push((meaning.into(), postcard::to_allocvec(&value).expect("encodable")));
+    }
+
+    fn text(&mut self, meaning: &str, text: &str) {
+        self.add(&format!("{meaning}: length"), text.len());
+        self.0.push((format!("{meaning}: {text:?}"), text.as_bytes().to_vec()));
+    }
+
+    fn graph(&mut self, at: &str, graph: &Graph) {
+        self.text(&format!("{at}.part"), &graph.part);
+        self.text(&format!("{at}.input"), &graph.input);
+        self.add(&format!("{at}.outputs: count"), graph.outputs.len());
+        for (i, output) in graph.outputs.iter().enumerate() {
+            self.text(&format!("{at}.outputs[{i}]"), output);
+        }
+        let at = format!("{at}.preprocess");
+        let spec = &graph.preprocess;
+        let window = format!("{at}.window: 0 Quantiles, 1 Hounsfield");
+        match spec.window {
+            Window::Quantiles { low, high } => {
+                self.add(&window, 0u8);
+                self.add(&format!("{at}.window.low"), low);
+                self.add(&format!("{at}.window.high"), high);
+            }
+            Window::Hounsfield { center, width } => {
+                self.add(&window, 1u8);
+                self.add(&format!("{at}.window.center"), center);
+                self.add(&format!("{at}.window.width"), width);
+            }
+        }
+        self.add(&format!("{at}.working_side"), spec.working_side);
+        self.add(&format!("{at}.clahe: 0 none, 1 follows"), u8::from(spec.clahe.is_some()));
+        if let Some(clahe) = spec.clahe {
+            self.add(&format!("{at}.clahe.clip_limit"), clahe.clip_limit);
+            self.add(&format!("{at}.clahe.tiles_x"), clahe.tiles_x);
+            self.add(&format!("{at}.clahe.tiles_y"), clahe.tiles_y);
+        }
+        let core = format!("{at}.core: 0 Whole, 1 Body, 2 Film");
+        match spec.core {
+            Core::Whole => self.add(&core, 0u8),
+            Core::Body { margin } | Core::Film { margin } => {
+                self.add(&core, if matches!(spec.core, Core::Body { .. }) { 1u8 } else { 2 });
+                self.add(&format!("{at}.core.margin"), margin);
+            }
+        }
+        self.add(&format!("{at}.input_side"), spec.input_side);
+        for (list, values) in [("mean", &spec.normalise.mean), ("std", &spec.normalise.std)] {
+            self.add(&format!("{at}.normalise.{list}: count"), values.len());
+            for (i, value) in values.iter().enumerate() {
+                self.add(&format!("{at}.normalise.{list}[{i}]"), value);
+            }
+        }
+    }
+}
