@@ -1,6 +1,30 @@
 //! From a file's bytes to upright grey pixels of known meaning.
+//!
+//! What a file is, its first bytes say, not its name: memory sticks from scanners carry `IM000001` as often as
+//! `chest.dcm`. [`decode`] looks at them and hands the file to one of three decoders: [`picture`] (PNG, JPEG, TIFF),
+//! [`dicom`] and [`nifti`]. What comes back is always the same: a [`Frame`] as a radiologist would hang it, or a
+//! [`Volume`] that cuts such frames on demand.
+//!
+//! Files come from outside, so nothing in them is believed. Sizes are compared with [`Limits`] before memory is
+//! allocated for them, and the decoders of others (`image`, `dicom-rs`, `openjp2`, `nifti`) run where a panic of
+//! theirs becomes [`DecodeError::DecoderFailed`]: screening must go on with the next image.
 
-use thorax_shared::{label::Modality, plane::Orientation, preprocess::Pixels};
+mod codestream;
+pub mod dicom;
+mod error;
+pub mod nifti;
+pub mod picture;
+
+pub use error::DecodeError;
+pub use nifti::Volume;
+
+use std::{fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
+
+use thorax_shared::{
+    label::Modality,
+    plane::{Orientation, Plane},
+    preprocess::Pixels,
+};
 
 /// One picture, upright and with dark meaning air, ready for preprocessing.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,4 +40,168 @@ pub struct Frame {
     pub spacing_mm: Option<[f32; 2]>,
     /// Share of pixels (0 to 1) that are clearly coloured; radiographs have (nearly) none.
     pub colour_share: f32,
+}
+
+/// What a file held.
+#[derive(Clone, Debug)]
+pub enum Study {
+    /// One picture.
+    Image(Frame),
+    /// A stack of axial slices.
+    Volume(Volume),
+}
+
+/// How much a file may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the file itself.
+    pub max_file_bytes: u64,
+    /// Rows times columns of one picture.
+    pub max_pixels: u64,
+    /// Bytes of pixels after decompression.
+    pub max_decoded_bytes: u64,
+}
+
+impl Default for Limits {
+    /// A file of 512 MiB, a picture of 64 Mi pixels (the largest detectors have 20 Mi), 1 GiB unpacked.
+    fn default() -> Self {
+        Self { max_file_bytes: 512 << 20, max_pixels: 64 << 20, max_decoded_bytes: 1 << 30 }
+    }
+}
+
+impl Limits {
+    /// Refuses pictures that are empty or have too many pixels.
+    fn check_dimensions(&self, width: u64, height: u64) -> Result<(), DecodeError> {
+        match width.checked_mul(height) {
+            Some(pixels) if pixels > 0 && pixels <= self.max_pixels => Ok(()),
+            _ => Err(DecodeError::Dimensions { width, height, limit: self.max_pixels }),
+        }
+    }
+}
+
+/// Reads the image or volume at `path`.
+///
+/// # Errors
+/// [`DecodeError`], whose message gives reason and remedy but not `path`.
+pub fn decode(path: &Path, limits: &Limits) -> Result<Study, DecodeError> {
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => DecodeError::Missing,
+        _ => DecodeError::Unreadable(error),
+    })?;
+    if metadata.is_dir() {
+        return Err(DecodeError::Directory);
+    }
+    if !metadata.is_file() {
+        return Err(DecodeError::NotAFile);
+    }
+    // The size that the file system tells is only a first guess: the file may still be growing.
+    let too_large = DecodeError::FileTooLarge { limit: limits.max_file_bytes };
+    if metadata.len() > limits.max_file_bytes {
+        return Err(too_large);
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limits.max_file_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limits.max_file_bytes {
+        return Err(too_large);
+    }
+    decode_bytes(&bytes, limits)
+}
+
+/// Reads the image or volume that `bytes`, the content of a file, holds.
+///
+/// # Errors
+/// [`DecodeError`], whose message gives reason and remedy.
+pub fn decode_bytes(bytes: &[u8], limits: &Limits) -> Result<Study, DecodeError> {
+    match sniff(bytes)? {
+        Format::Picture(format) => {
+            contained(picture::name(format), || picture::decode(bytes, format, limits)).map(Study::Image)
+        }
+        Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits)).map(Study::Image),
+        Format::Nifti => contained("NIfTI", || Volume::decode(bytes, limits)).map(Study::Volume),
+    }
+}
+
+/// The formats that are decoded.
+enum Format {
+    Picture(image::ImageFormat),
+    Dicom,
+    Nifti,
+}
+
+/// First bytes of formats that people do send, so that the message can name them.
+const OTHER_FORMATS: [(&[u8], &str); 10] = [
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a Windows bitmap"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive or Office document"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"NRRD", "an NRRD volume"),
+    (b"ObjectType", "a MetaImage header"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 or MINC file"),
+    (b"\xff\x4f\xff\x51", "a bare JPEG 2000 codestream"),
+];
+
+/// What `bytes` are, by their first bytes.
+fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    // A DICOM preamble may hold anything, another format's magic number included (TIFF's is common).
+    if dicom::has_magic(bytes) {
+        return Ok(Format::Dicom);
+    }
+    if let Some(format) = picture::format_of(bytes) {
+        return Ok(Format::Picture(format));
+    }
+    if nifti::is_nifti(bytes) {
+        return Ok(Format::Nifti);
+    }
+    if dicom::looks_bare(bytes) {
+        return Ok(Format::Dicom);
+    }
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return Err(DecodeError::OtherFormat("a gzip archive without a NIfTI volume"));
+    }
+    if let Some((_, name)) = OTHER_FORMATS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return Err(DecodeError::OtherFormat(name));
+    }
+    if bytes.len() >= 12 && &bytes[4..8] == b"ftyp" {
+        return Err(DecodeError::OtherFormat("an HEIC/AVIF picture or MP4 film"));
+    }
+    if bytes.len() >= 12 && bytes.starts_with(b"RIFF") && &bytes[8..12] == b"WEBP" {
+        return Err(DecodeError::OtherFormat("a WebP picture"));
+    }
+    Err(if is_text(bytes) { DecodeError::Text } else { DecodeError::UnknownFormat })
+}
+
+/// Whether the first 4096 bytes are UTF-8 without control characters other than white space.
+fn is_text(bytes: &[u8]) -> bool {
+    let head = &bytes[..bytes.len().min(4096)];
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // The cut may have split the last character.
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or(""),
+        Err(_) => return false,
+    };
+    !text.is_empty() && text.chars().all(|c| !c.is_control() || c.is_whitespace())
+}
+
+/// Runs `decoder`, and turns a panic in it into [`DecodeError::DecoderFailed`].
+///
+/// Damaged files make some third-party decoders index out of bounds (dicom-rs' RLE reader does, for one). Nothing of
+/// ours is left half-changed when they unwind: the decoders share no state and the bytes are only borrowed, which is
+/// what `AssertUnwindSafe` asserts.
+fn contained<T>(format: &'static str, decoder: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    std::panic::catch_unwind(AssertUnwindSafe(decoder)).unwrap_or(Err(DecodeError::DecoderFailed { format }))
+}
+
+/// `pixels` turned by `orientation`; without a copy where nothing is to be turned.
+fn oriented<T: Copy>(pixels: Plane<T>, orientation: Orientation) -> Plane<T> {
+    if orientation == Orientation::default() { pixels } else { pixels.oriented(orientation) }
+}
+
+/// A plane from values whose number was checked before.
+fn plane<T: Copy>(format: &'static str, width: usize, height: usize, data: Vec<T>) -> Result<Plane<T>, DecodeError> {
+    Plane::new(width, height, data).map_err(|error| DecodeError::Damaged { format, reason: error.to_string() })
 }

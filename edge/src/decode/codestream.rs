@@ -1,0 +1,155 @@
+//! What a JPEG or JPEG 2000 codestream says of itself, read without decoding it.
+//!
+//! Decoders allocate what the codestream's own header asks for. That header is therefore read first: a 300-byte DICOM
+//! fragment that claims 65535 x 65535 pixels is refused before anybody believes it.
+
+/// The frame header of a codestream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Columns.
+    pub(super) width: u32,
+    /// Rows.
+    pub(super) height: u32,
+    /// Samples a pixel.
+    pub(super) components: u16,
+    /// Bits a sample (the most of any component).
+    pub(super) bits: u16,
+}
+
+/// JPEG markers (ITU-T T.81, table B.1).
+const SOI: u8 = 0xd8;
+const EOI: u8 = 0xd9;
+
+/// The frame header of a JPEG codestream (ITU-T T.81, B.2.2), `None` where there is none.
+pub(super) fn jpeg_header(bytes: &[u8]) -> Option<Header> {
+    let (_, frame) = jpeg_segments(bytes).find(|(marker, _)| is_start_of_frame(*marker))?;
+    let &[bits, y1, y0, x1, x0, components, ..] = frame else { return None };
+    Some(Header {
+        width: u32::from(u16::from_be_bytes([x1, x0])),
+        height: u32::from(u16::from_be_bytes([y1, y0])),
+        components: components.into(),
+        bits: bits.into(),
+    })
+}
+
+/// Whether a JPEG codestream goes on to its end marker. Decoders show a cut file with the missing part grey, which
+/// is no picture to screen.
+pub(super) fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    jpeg_segments(bytes).any(|(marker, _)| marker == EOI)
+}
+
+/// Start-of-frame markers: all of 0xc0 to 0xcf but those of Huffman tables, of the reserved extension and of arithmetic
+/// conditioning.
+fn is_start_of_frame(marker: u8) -> bool {
+    matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
+}
+
+/// The marker segments with their payloads; entropy-coded data is passed over.
+fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = if bytes.starts_with(&[0xff, SOI]) { &bytes[2..] } else { &[] };
+    std::iter::from_fn(move || {
+        // A marker is 0xff and a byte that is neither 0 (a stuffed 0xff of the data), a restart marker, nor 0xff (fill).
+        let at = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))?;
+        let marker = rest[at + 1];
+        rest = &rest[at + 2..];
+        if matches!(marker, SOI | EOI | 0x01) {
+            return Some((marker, &[][..]));
+        }
+        let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
+        let payload = rest.get(2..length)?;
+        rest = &rest[length..];
+        Some((marker, payload))
+    })
+    // After the end of the image there may be anything (a DICOM padding byte, a second picture).
+    .scan(false, |ended, segment| {
+        let go_on = !*ended;
+        *ended = segment.0 == EOI;
+        go_on.then_some(segment)
+    })
+}
+
+/// The codestream inside `bytes` and its header (ITU-T T.800, A.5.1). DICOM asks for a bare codestream; where a writer
+/// left the JP2 file around it, that is taken off.
+pub(super) fn jpeg2000(bytes: &[u8]) -> Option<(Header, &[u8])> {
+    const JP2_SIGNATURE: &[u8] = b"\0\0\0\x0cjP  ";
+    let codestream = if bytes.starts_with(JP2_SIGNATURE) {
+        &bytes[bytes.windows(4).position(|name| name == b"jp2c")? + 4..]
+    } else {
+        bytes
+    };
+    // SOC, SIZ, then: length, capabilities, size and offset of the grid, size and offset of the tiles, components.
+    let size = codestream.strip_prefix(&[0xff, 0x4f, 0xff, 0x51])?;
+    let long = |at: usize| Some(u32::from_be_bytes(size.get(at..at + 4)?.try_into().ok()?));
+    let components = u16::from_be_bytes(size.get(36..38)?.try_into().ok()?);
+    let component_sizes = size.get(38..38 + 3 * usize::from(components))?;
+    let bits = component_sizes.chunks(3).map(|component| u16::from(component[0] & 0x7f) + 1).max()?;
+    // Subsampled components would not fill the picture.
+    if component_sizes.chunks(3).any(|component| component[1..] != [1, 1]) {
+        return None;
+    }
+    let header =
+        Header { width: long(4)?.checked_sub(long(12)?)?, height: long(8)?.checked_sub(long(16)?)?, components, bits };
+    Some((header, codestream))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use super::*;
+
+    fn jpeg() -> Vec<u8> {
+        let picture = image::GrayImage::from_fn(33, 17, |x, y| image::Luma([(7 * x + 3 * y) as u8]));
+        let mut bytes = Vec::new();
+        picture.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Jpeg).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_jpeg_tells_its_size() {
+        assert_eq!(jpeg_header(&jpeg()), Some(Header { width: 33, height: 17, components: 1, bits: 8 }));
+    }
+
+    #[test]
+    fn a_cut_jpeg_is_incomplete_wherever_it_is_cut() {
+        let bytes = jpeg();
+        assert!(jpeg_is_complete(&bytes));
+        for length in 0..bytes.len() {
+            assert!(!jpeg_is_complete(&bytes[..length]), "cut to {length} of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn what_follows_the_end_is_not_looked_at() {
+        let mut bytes = vec![0xff, SOI, 0xff, EOI];
+        bytes.extend(jpeg());
+        assert_eq!(jpeg_header(&bytes), None);
+    }
+
+    #[test]
+    fn a_thumbnail_in_the_exif_segment_is_not_the_end() {
+        let whole = jpeg();
+        let thumbnail = &whole;
+        let mut bytes = vec![0xff, SOI, 0xff, 0xe1];
+        bytes.extend((thumbnail.len() as u16 + 2).to_be_bytes());
+        bytes.extend(thumbnail);
+        bytes.extend(&whole[2..whole.len() - 20]);
+        assert!(!jpeg_is_complete(&bytes));
+        assert_eq!(jpeg_header(&bytes), jpeg_header(&whole));
+    }
+
+    #[test]
+    fn jpeg_2000_with_and_without_its_file() {
+        let mut codestream = vec![0xff, 0x4f, 0xff, 0x51, 0, 41, 0, 0];
+        for value in [110u32, 60, 10, 20, 100, 40, 0, 0] {
+            codestream.extend(value.to_be_bytes());
+        }
+        codestream.extend([0, 1, 0x8b, 1, 1]);
+        let expected = Header { width: 100, height: 40, components: 1, bits: 12 };
+        assert_eq!(jpeg2000(&codestream), Some((expected, &codestream[..])));
+
+        let mut file = b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\0jp2c".to_vec();
+        file.extend(&codestream);
+        assert_eq!(jpeg2000(&file), Some((expected, &codestream[..])));
+        assert_eq!(jpeg2000(&codestream[..30]), None);
+    }
+}
