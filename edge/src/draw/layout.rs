@@ -17,7 +17,7 @@
 
 use embedded_graphics::{
     mono_font::iso_8859_1::{
-        FONT_5X8, FONT_6X10, FONT_6X13, FONT_6X13_BOLD, FONT_7X13, FONT_7X13_BOLD, FONT_7X14, FONT_8X13, FONT_8X13_BOLD,
+        FONT_5X8, FONT_6X10, FONT_6X13, FONT_6X13_BOLD, FONT_7X13, FONT_7X13_BOLD, FONT_7X14, FONT_7X14_BOLD, FONT_8X13, FONT_8X13_BOLD,
         FONT_9X15, FONT_9X15_BOLD, FONT_10X20,
     },
     prelude::*,
@@ -37,6 +37,8 @@ pub(super) struct Scale {
     pub(super) reason: Face,
     /// Text that has the body for itself.
     pub(super) body: Face,
+    /// Its first sentence.
+    pub(super) heading: Face,
     /// What a number is of.
     pub(super) label: Face,
     /// A number.
@@ -63,10 +65,11 @@ static COMPACT: Scale = Scale {
     word: Face::bold(&PROFONT_24_POINT),
     remark: Face::new(&FONT_5X8),
     reason: Face::new(&FONT_6X10),
-    body: Face::new(&FONT_6X13),
+    body: Face::new(&FONT_7X14),
+    heading: Face::new(&FONT_7X14_BOLD),
     label: Face::new(&FONT_6X10),
     value: Face::new(&FONT_6X13_BOLD),
-    large_value: Face::bold(&FONT_9X15_BOLD),
+    large_value: Face::bold(&PROFONT_18_POINT),
     header: Face::new(&FONT_6X13),
     small: Face::new(&FONT_5X8),
     footer: Face::new(&FONT_5X8),
@@ -82,10 +85,11 @@ static REGULAR: Scale = Scale {
     word: Face::bold(&PROFONT_24_POINT),
     remark: Face::new(&FONT_7X14),
     reason: Face::new(&FONT_7X13),
-    body: Face::new(&FONT_7X14),
+    body: Face::new(&FONT_9X15),
+    heading: Face::new(&FONT_9X15_BOLD),
     label: Face::new(&FONT_7X13),
     value: Face::new(&FONT_7X13_BOLD),
-    large_value: Face::bold(&FONT_10X20),
+    large_value: Face::bold(&PROFONT_18_POINT),
     header: Face::new(&FONT_7X13),
     small: Face::new(&FONT_6X10),
     footer: Face::new(&FONT_7X13_BOLD),
@@ -102,6 +106,7 @@ static LARGE: Scale = Scale {
     remark: Face::new(&FONT_9X15),
     reason: Face::new(&FONT_9X15),
     body: Face::new(&FONT_10X20),
+    heading: Face::bold(&FONT_10X20),
     label: Face::new(&FONT_9X15),
     value: Face::new(&FONT_9X15_BOLD),
     large_value: Face::bold(&PROFONT_18_POINT),

@@ -98,6 +98,7 @@ impl ResultScreen<'_> {
             Verdict::Positive | Verdict::Negative => Ok(()),
         }
         .ok();
+        capitalise(&mut reason);
         reason
     }
 
@@ -120,7 +121,7 @@ impl ResultScreen<'_> {
             large: false,
         });
         let involvement = self.involvement_percent.map(|value| Metric {
-            label: "Involved",
+            label: "Involvement",
             value: text::area_percent(value),
             share: share(value, 100.0),
             meter: Meter::Bar,
@@ -145,8 +146,10 @@ impl Drawable for ResultScreen<'_> {
 
         if matches!(self.verdict, Verdict::Rejected(_)) {
             overlaid.draw(target, body.picture)?;
-            let words = Words { text: &reason, face: scale.body, colour: palette::TEXT };
-            parts::draw_column(target, body.column, &[words], &[], scale)?;
+            let (cause, remedy) = reason.split_once(": ").unwrap_or((&reason, ""));
+            let mut remedy: heapless::String<128> = heapless::String::try_from(remedy).unwrap_or_default();
+            capitalise(&mut remedy);
+            parts::draw_column(target, body.column, &cause_and_remedy(cause, &remedy, scale), &[], scale)?;
         } else {
             let Self { heat, infection, lung, .. } = *self;
             picture::Overlaid { heat, infection, lung, ..overlaid }.draw(target, body.picture)?;
@@ -203,12 +206,23 @@ impl Drawable for MessageScreen<'_> {
         };
         let banner = Banner { sign, word: self.title, remark: "", ground, ink: palette::ON_DARK };
         let (frame, scale) = draw_frame(target, "Thorax", self.name, &banner)?;
-        let words = [
-            Some(Words { text: self.text, face: scale.body, colour: palette::TEXT }),
-            self.remedy.map(|text| Words { text, face: scale.body, colour: palette::DISCLAIMER_TEXT }),
-        ];
-        let words: heapless::Vec<Words<'_>, 2> = words.into_iter().flatten().collect();
+        let words = cause_and_remedy(self.text, self.remedy.unwrap_or_default(), scale);
         parts::draw_column(target, inset(frame.body, scale.gap), &words, &[], scale)
+    }
+}
+
+/// What is the matter, and under it, in another colour, what to do.
+fn cause_and_remedy<'a>(cause: &'a str, remedy: &'a str, scale: &Scale) -> [Words<'a>; 2] {
+    [
+        Words { text: cause, face: scale.heading, colour: palette::TEXT },
+        Words { text: remedy, face: scale.body, colour: palette::REMEDY_TEXT },
+    ]
+}
+
+/// Makes the first letter a capital, as at the beginning of a sentence.
+fn capitalise(text: &mut str) {
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
     }
 }
 

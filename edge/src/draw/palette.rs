@@ -17,10 +17,10 @@ pub(super) fn panel([red, green, blue]: [u8; 3]) -> Rgb565 {
 
 pub(super) const BACKGROUND: Rgb565 = rgb(10, 14, 20);
 pub(super) const STRIP: Rgb565 = rgb(28, 36, 46);
-pub(super) const PICTURE_BACKGROUND: Rgb565 = rgb(0, 0, 0);
 pub(super) const TRACK: Rgb565 = rgb(48, 58, 70);
 pub(super) const TEXT: Rgb565 = rgb(240, 244, 248);
 pub(super) const SOFT_TEXT: Rgb565 = rgb(176, 188, 200);
+pub(super) const REMEDY_TEXT: Rgb565 = rgb(160, 208, 255);
 pub(super) const DISCLAIMER_TEXT: Rgb565 = rgb(255, 224, 130);
 
 pub(super) const POSITIVE: Rgb565 = rgb(208, 76, 0);
@@ -36,5 +36,6 @@ pub(super) const ENTROPY: Rgb565 = rgb(136, 176, 255);
 /// 8 bits a channel, since overlays are blended before they are cut to the panel's depth.
 pub(super) const INFECTION: [u8; 3] = [255, 72, 224];
 pub(super) const LUNG: [u8; 3] = [96, 224, 255];
-pub(super) const HEAT_LOW: [u8; 3] = [255, 224, 32];
-pub(super) const HEAT_HIGH: [u8; 3] = [240, 32, 0];
+/// Heat glows as iron does: brighter is more, also without colour.
+pub(super) const HEAT_LOW: [u8; 3] = [216, 56, 0];
+pub(super) const HEAT_HIGH: [u8; 3] = [255, 232, 64];

@@ -9,7 +9,7 @@ use embedded_graphics::{
 };
 
 use super::{
-    layout::{Scale, cut_left, cut_right, cut_top, inset},
+    layout::{Scale, cut_bottom, cut_left, cut_right, cut_top, inset},
     palette,
     text::{Face, draw_line, draw_paragraph, paragraph_height, wrap},
 };
@@ -191,6 +191,9 @@ impl Meter {
     }
 }
 
+/// Between a number and its unit, in pixels.
+const UNIT_GAP: u32 = 4;
+
 /// A number with its name above and a meter below.
 pub(super) struct Metric<'a> {
     pub(super) label: &'a str,
@@ -222,10 +225,22 @@ impl Metric<'_> {
         let face = self.face(scale);
         let mut rest = area;
         let mut line = cut_top(&mut rest, face.height());
-        let value = cut_right(&mut line, face.width(self.value.len()));
-        draw_line(target, value, &self.value, face, palette::TEXT, Alignment::Right)?;
+        // Unit and label are small; all three stand on the same line.
+        let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
+        let on_baseline = |area: Rectangle, small: Face| {
+            let mut area = area;
+            cut_bottom(&mut area, face.descent().saturating_sub(small.descent()));
+            cut_bottom(&mut area, small.height())
+        };
+        if !unit.is_empty() {
+            let area = cut_right(&mut line, scale.value.width(unit.len()));
+            draw_line(target, on_baseline(area, scale.value), unit, scale.value, palette::TEXT, Alignment::Right)?;
+            cut_right(&mut line, UNIT_GAP);
+        }
+        let area = cut_right(&mut line, face.width(number.len()));
+        draw_line(target, area, number, face, palette::TEXT, Alignment::Right)?;
         cut_right(&mut line, 2);
-        draw_line(target, line, self.label, scale.label, palette::SOFT_TEXT, Alignment::Left)?;
+        draw_line(target, on_baseline(line, scale.label), self.label, scale.label, palette::SOFT_TEXT, Alignment::Left)?;
         cut_top(&mut rest, 2);
         let meter = cut_top(&mut rest, scale.meter_height);
         self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)
@@ -335,12 +350,16 @@ pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
     scale: &Scale,
 ) -> Result<(), D::Error> {
     let height_of = |words: &Words<'_>| paragraph_height(words.text, words.face, area.size.width);
+    let words_below = |index: usize| words.iter().skip(index + 1);
     let used: u32 = words.iter().map(height_of).chain(metrics.iter().map(|metric| metric.height(scale))).sum();
     let blocks = (words.len() + metrics.len()) as u32;
     let gap = (area.size.height.saturating_sub(used) / blocks.saturating_sub(1).max(1)).min(4 * scale.gap);
     let mut rest = area;
-    for words in words {
-        let block = cut_top(&mut rest, height_of(words));
+    for (index, words) in words.iter().enumerate() {
+        // What is too long is cut where it is, and does not push out what comes below.
+        let below: u32 = words_below(index).map(height_of).chain(metrics.iter().map(|metric| metric.height(scale))).sum();
+        let room = rest.size.height.saturating_sub(below).max(words.face.height());
+        let block = cut_top(&mut rest, height_of(words).min(room));
         draw_paragraph(target, block, words.text, words.face, words.colour)?;
         cut_top(&mut rest, gap);
     }

@@ -15,9 +15,9 @@ extern crate alloc;
 /// Heat below this share of its maximum leaves the picture as it is.
 const HEAT_FLOOR: f32 = 0.15;
 /// How much of the picture the highest heat covers.
-const HEAT_OPACITY: f32 = 0.6;
+const HEAT_OPACITY: f32 = 0.65;
 /// How much of the picture an infection's inside covers.
-const INFECTION_OPACITY: f32 = 0.3;
+const INFECTION_OPACITY: f32 = 0.35;
 
 /// A picture with what is laid over it.
 pub(super) struct Overlaid<'a> {
@@ -28,13 +28,12 @@ pub(super) struct Overlaid<'a> {
 }
 
 impl Overlaid<'_> {
-    /// Draws the picture as large as `area` allows, centred.
+    /// Draws the picture as large as `area` allows.
     pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
         &self,
         target: &mut D,
         area: Rectangle,
     ) -> Result<(), D::Error> {
-        target.fill_solid(&area, palette::PICTURE_BACKGROUND)?;
         let place = fit(self.picture.width(), self.picture.height(), area);
         if place.is_zero_sized() {
             return Ok(());
@@ -50,7 +49,7 @@ impl Overlaid<'_> {
             let mut colour = [grey.get(x, y); 3];
             if let Some(heat) = &heat {
                 let strength = ((heat.get(x, y) - HEAT_FLOOR) / (1.0 - HEAT_FLOOR)).max(0.0);
-                colour = blend(colour, heat_colour(strength), HEAT_OPACITY * strength.sqrt());
+                colour = blend(colour, heat_colour(strength), HEAT_OPACITY * strength.min(0.5) * 2.0);
             }
             if lung.as_ref().is_some_and(|lung| is_border(lung, x, y)) {
                 colour = palette::LUNG.map(f32::from);
@@ -92,8 +91,8 @@ fn is_border(mask: &Plane<bool>, x: usize, y: usize) -> bool {
         && !(x > 0 && inside(x - 1, y) && inside(x + 1, y) && y > 0 && inside(x, y - 1) && inside(x, y + 1))
 }
 
-/// The largest rectangle of a picture's proportions inside `area`, centred; at least one pixel wide and high, and empty
-/// where the picture or the area is.
+/// The largest rectangle of a picture's proportions inside `area`, on top and centred from left to right; at least one
+/// pixel wide and high, and empty where the picture or the area is.
 pub(super) fn fit(width: usize, height: usize, area: Rectangle) -> Rectangle {
     if width == 0 || height == 0 || area.is_zero_sized() {
         return Rectangle::new(area.top_left, Size::zero());
@@ -108,7 +107,7 @@ pub(super) fn fit(width: usize, height: usize, area: Rectangle) -> Rectangle {
     };
     // Both are at most the area's own sides.
     let size = Size::new(across as u32, down as u32);
-    Rectangle::new(area.top_left + (area.size - size) / 2, size)
+    Rectangle::new(area.top_left + Size::new((area.size.width - size.width) / 2, 0), size)
 }
 
 /// The mean of `value` over the part of `plane` that each pixel of the result covers; 0 where `plane` is empty.
@@ -193,8 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn proportions_are_kept_and_the_picture_is_centred() {
-        assert_eq!(fit(200, 100, area(50, 50)), Rectangle::new(Point::new(0, 12), Size::new(50, 25)));
+    fn proportions_are_kept() {
+        assert_eq!(fit(200, 100, area(50, 50)), Rectangle::new(Point::new(0, 0), Size::new(50, 25)));
         assert_eq!(fit(100, 200, area(50, 50)), Rectangle::new(Point::new(12, 0), Size::new(25, 50)));
         assert_eq!(fit(1, 5000, area(50, 50)), Rectangle::new(Point::new(24, 0), Size::new(1, 50)));
         assert_eq!(fit(5000, 1, area(50, 50)).size, Size::new(50, 1));

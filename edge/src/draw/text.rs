@@ -46,6 +46,11 @@ impl Face {
         self.font.character_size.height
     }
 
+    /// Pixels below the line that letters stand on.
+    pub(super) const fn descent(self) -> u32 {
+        self.height().saturating_sub(self.font.baseline + 1)
+    }
+
     /// From one line of a paragraph to the next, in pixels.
     pub(super) const fn line_height(self) -> u32 {
         self.height() + 1
