@@ -1,1 +1,244 @@
 //! What the panel shows.
+//!
+//! A screen is a value that says what is known ([`ResultScreen`], [`MessageScreen`]) and draws itself onto any
+//! [`DrawTarget`] of [`Rgb565`]: an SPI panel of 320 x 240 pixels, a Linux framebuffer, or the [`Framebuffer`] from which
+//! a PNG is made. Everything is laid out from the target's own size; 240 x 240 to 480 x 320 are supported, and other
+//! sizes are drawn as far as there is room.
+//!
+//! A screen is read at arm's length, in a hurry, by people who may not tell red from green. The verdict therefore has a
+//! word, a shape and a colour of its own; numbers come with a bar or gauge; what is not known is left out, and what is no
+//! number is shown as `--`. An image that was rejected has no numbers and no overlay, whatever else was computed. And
+//! every screen says that it comes from no medical device.
+//!
+//! ```
+//! use embedded_graphics::prelude::*;
+//! use thorax_edge::draw::{Framebuffer, MessageScreen, Tone};
+//!
+//! let screen = MessageScreen { tone: Tone::Busy, title: "Reading", name: "chest.dcm", text: "", remedy: None };
+//! let mut panel = Framebuffer::new(Size::new(320, 240));
+//! screen.draw(&mut panel)?;
+//! # Ok::<(), core::convert::Infallible>(())
+//! ```
+
+mod framebuffer;
+mod layout;
+mod palette;
+mod parts;
+mod picture;
+mod text;
+
+use core::fmt::Write as _;
+
+use embedded_graphics::{pixelcolor::Rgb565, prelude::*, primitives::Rectangle, text::Alignment};
+use thorax_shared::{
+    label::{Modality, Verdict},
+    plane::Plane,
+};
+
+pub use self::framebuffer::{Framebuffer, PngError, render_png};
+use self::{
+    layout::{Frame, ResultBody, Scale, inset},
+    palette::panel,
+    parts::{Banner, Key, Meter, Metric, Sign, Swatch, Words},
+};
+
+/// Stands on every screen.
+pub const DISCLAIMER: &str = "RESEARCH USE ONLY - NOT A MEDICAL DEVICE";
+
+/// What was found in one image.
+#[derive(Clone, Copy, Debug)]
+pub struct ResultScreen<'a> {
+    /// The image as a reader expects to see it (upright, windowed, air dark), of any size; it is drawn as it is, not
+    /// mirrored, and keeps its proportions.
+    pub picture: &'a Plane<u8>,
+    /// Where the models looked, 0 to 1, over the same field of view as `picture` and in any resolution; what is no
+    /// finite number counts as 0.
+    pub heat: Option<&'a Plane<f32>>,
+    /// Where infection was marked (anything but 0), over the same field of view.
+    pub infection: Option<&'a Plane<u8>>,
+    /// Where lung was marked (anything but 0), over the same field of view.
+    pub lung: Option<&'a Plane<u8>>,
+    /// What Thorax says of the image.
+    pub verdict: Verdict,
+    /// The kind of image, where it is known.
+    pub modality: Option<Modality>,
+    /// The calibrated probability of COVID-19, 0 to 1.
+    pub probability: Option<f32>,
+    /// The ensemble's entropy, 0 to 1 bit.
+    pub entropy_bits: Option<f32>,
+    /// Share of the lung that is infected, 0 to 100 percent.
+    pub involvement_percent: Option<f32>,
+    /// File or patient label; shortened in the middle where it is too long.
+    pub name: &'a str,
+    /// The model bundle's name and version.
+    pub bundle: &'a str,
+}
+
+impl ResultScreen<'_> {
+    fn banner(&self) -> Banner<'static> {
+        let (sign, word, remark, ground, ink) = match self.verdict {
+            Verdict::Positive => {
+                (Sign::Plus, "POSITIVE", "COVID-19 likely", palette::POSITIVE, palette::ON_DARK)
+            }
+            Verdict::Negative => {
+                (Sign::Minus, "NEGATIVE", "COVID-19 unlikely", palette::NEGATIVE, palette::ON_DARK)
+            }
+            Verdict::Refer(_) => (Sign::Question, "REFER", "a person decides", palette::REFER, palette::ON_BRIGHT),
+            Verdict::Rejected(_) => (Sign::Cross, "REJECTED", "image not read", palette::REJECTED, palette::ON_DARK),
+        };
+        Banner { sign, word, remark, ground, ink }
+    }
+
+    /// Why a person has to decide, or why the image was not read.
+    fn reason(&self) -> heapless::String<128> {
+        let mut reason = heapless::String::new();
+        match self.verdict {
+            Verdict::Refer(why) => write!(reason, "{why}"),
+            Verdict::Rejected(why) => write!(reason, "{why}"),
+            Verdict::Positive | Verdict::Negative => Ok(()),
+        }
+        .ok();
+        capitalise(&mut reason);
+        reason
+    }
+
+    fn metrics(&self) -> heapless::Vec<Metric<'static>, 3> {
+        let share = |value: f32, whole: f32| Some(value / whole).filter(|share| (-0.001..=1.001).contains(share));
+        let probability = self.probability.map(|value| Metric {
+            label: "COVID-19",
+            value: text::probability(value),
+            share: share(value, 1.0),
+            meter: Meter::Bar,
+            colour: self.banner().ground,
+            large: true,
+        });
+        let entropy = self.entropy_bits.map(|value| Metric {
+            label: "Entropy",
+            value: text::entropy_bits(value),
+            share: share(value, 1.0),
+            meter: Meter::Gauge,
+            colour: palette::ENTROPY,
+            large: false,
+        });
+        let involvement = self.involvement_percent.map(|value| Metric {
+            label: "Involvement",
+            value: text::area_percent(value),
+            share: share(value, 100.0),
+            meter: Meter::Bar,
+            colour: panel(palette::INFECTION),
+            large: false,
+        });
+        [probability, entropy, involvement].into_iter().flatten().collect()
+    }
+}
+
+impl Drawable for ResultScreen<'_> {
+    type Color = Rgb565;
+    type Output = ();
+
+    fn draw<D: DrawTarget<Color = Rgb565>>(&self, target: &mut D) -> Result<(), D::Error> {
+        let banner = self.banner();
+        let tag = self.modality.map_or("", Modality::title);
+        let (frame, scale) = draw_frame(target, tag, self.name, &banner)?;
+        let body = ResultBody::of(frame.body, scale);
+        let reason = self.reason();
+        let overlaid = picture::Overlaid { picture: self.picture, heat: None, infection: None, lung: None };
+
+        if matches!(self.verdict, Verdict::Rejected(_)) {
+            overlaid.draw(target, body.picture)?;
+            let (cause, remedy) = reason.split_once(": ").unwrap_or((&reason, ""));
+            let mut remedy: heapless::String<128> = heapless::String::try_from(remedy).unwrap_or_default();
+            capitalise(&mut remedy);
+            parts::draw_column(target, body.column, &cause_and_remedy(cause, &remedy, scale), &[], scale)?;
+        } else {
+            let Self { heat, infection, lung, .. } = *self;
+            picture::Overlaid { heat, infection, lung, ..overlaid }.draw(target, body.picture)?;
+            let keys = [
+                heat.map(|_| Key { text: "heat", swatch: Swatch::Heat }),
+                infection.map(|_| Key { text: "infected", swatch: Swatch::Filled(panel(palette::INFECTION)) }),
+                lung.map(|_| Key { text: "lung", swatch: Swatch::Outlined(panel(palette::LUNG)) }),
+            ];
+            let keys: heapless::Vec<Key, 3> = keys.into_iter().flatten().collect();
+            parts::draw_legend(target, body.legend, &keys, scale.small)?;
+            let words = Words { text: &reason, face: scale.reason, colour: palette::TEXT };
+            let words = if reason.is_empty() { &[][..] } else { &[words] };
+            parts::draw_column(target, body.column, words, &self.metrics(), scale)?;
+        }
+        text::draw_line(target, body.bundle, self.bundle, scale.small, palette::SOFT_TEXT, Alignment::Right)
+    }
+}
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// The device waits for an image.
+    Ready,
+    /// The device is at work.
+    Busy,
+    /// Something went wrong, and somebody has to do something.
+    Problem,
+}
+
+/// What the device says when there is no result to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageScreen<'a> {
+    /// Colour and sign.
+    pub tone: Tone,
+    /// In large letters; up to 11 characters fit on every supported panel.
+    pub title: &'a str,
+    /// File or patient label; empty where it is about none.
+    pub name: &'a str,
+    /// What is the matter, in whole sentences.
+    pub text: &'a str,
+    /// What to do about it.
+    pub remedy: Option<&'a str>,
+}
+
+impl Drawable for MessageScreen<'_> {
+    type Color = Rgb565;
+    type Output = ();
+
+    fn draw<D: DrawTarget<Color = Rgb565>>(&self, target: &mut D) -> Result<(), D::Error> {
+        let (sign, ground) = match self.tone {
+            Tone::Ready => (Sign::Ring, palette::STRIP),
+            Tone::Busy => (Sign::Hourglass, palette::BUSY),
+            Tone::Problem => (Sign::Exclamation, palette::PROBLEM),
+        };
+        let banner = Banner { sign, word: self.title, remark: "", ground, ink: palette::ON_DARK };
+        let (frame, scale) = draw_frame(target, "Thorax", self.name, &banner)?;
+        let words = cause_and_remedy(self.text, self.remedy.unwrap_or_default(), scale);
+        parts::draw_column(target, inset(frame.body, scale.gap), &words, &[], scale)
+    }
+}
+
+/// What is the matter, and under it, in another colour, what to do.
+fn cause_and_remedy<'a>(cause: &'a str, remedy: &'a str, scale: &Scale) -> [Words<'a>; 2] {
+    [
+        Words { text: cause, face: scale.heading, colour: palette::TEXT },
+        Words { text: remedy, face: scale.body, colour: palette::REMEDY_TEXT },
+    ]
+}
+
+/// Makes the first letter a capital, as at the beginning of a sentence.
+fn capitalise(text: &mut str) {
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+}
+
+/// Draws what all screens have in common, and says what is left for the body.
+fn draw_frame<D: DrawTarget<Color = Rgb565>>(
+    target: &mut D,
+    tag: &str,
+    name: &str,
+    banner: &Banner<'_>,
+) -> Result<(Frame, &'static Scale), D::Error> {
+    let bounds: Rectangle = target.bounding_box();
+    let scale = Scale::of(bounds.size);
+    let frame = Frame::of(bounds, scale);
+    target.fill_solid(&bounds, palette::BACKGROUND)?;
+    parts::draw_header(target, frame.header, tag, name, scale)?;
+    banner.draw(target, frame.banner, scale)?;
+    parts::draw_footer(target, frame.footer, DISCLAIMER, scale)?;
+    Ok((frame, scale))
+}

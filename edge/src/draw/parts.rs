@@ -1,0 +1,372 @@
+//! The pieces that screens are made of; each stays inside the area it is given.
+
+use embedded_graphics::{
+    mono_font::iso_8859_1::{FONT_6X10, FONT_10X20},
+    pixelcolor::Rgb565,
+    prelude::*,
+    primitives::{Circle, CornerRadii, Line, PrimitiveStyle, Rectangle, RoundedRectangle, StyledDrawable, Triangle},
+    text::Alignment,
+};
+
+use super::{
+    layout::{Scale, cut_bottom, cut_left, cut_right, cut_top, inset},
+    palette,
+    text::{Face, draw_line, draw_paragraph, paragraph_height, wrap},
+};
+
+/// Shapes that differ in outline, so that they are told apart without colour and from afar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// A bold plus.
+    Plus,
+    /// A disc with a minus.
+    Minus,
+    /// A diamond with a question mark.
+    Question,
+    /// A square with a cross.
+    Cross,
+    /// An hourglass.
+    Hourglass,
+    /// A triangle with an exclamation mark.
+    Exclamation,
+    /// A ring with a dot.
+    Ring,
+}
+
+/// What a banner says, and how.
+pub(super) struct Banner<'a> {
+    pub(super) sign: Sign,
+    /// In large letters.
+    pub(super) word: &'a str,
+    /// In small letters beside it.
+    pub(super) remark: &'a str,
+    pub(super) ground: Rgb565,
+    pub(super) ink: Rgb565,
+}
+
+impl Banner<'_> {
+    pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
+        &self,
+        target: &mut D,
+        area: Rectangle,
+        scale: &Scale,
+    ) -> Result<(), D::Error> {
+        target.fill_solid(&area, self.ground)?;
+        let mut rest = inset(area, scale.gap);
+        let side = rest.size.height;
+        let badge = cut_left(&mut rest, side);
+        draw_sign(target, badge, self.sign, self.ink, self.ground)?;
+        cut_left(&mut rest, scale.gap + 3);
+
+        let face = if self.word.chars().count() <= scale.word.columns(rest.size.width) { scale.word } else { scale.header };
+        let word = cut_left(&mut rest, face.width(self.word.chars().count()));
+        draw_line(target, word, self.word, face, self.ink, Alignment::Left)?;
+        cut_left(&mut rest, scale.gap);
+
+        // The remark stands centred over the banner's height, flush with the panel's right edge.
+        let face = scale.remark;
+        let height = paragraph_height(self.remark, face, rest.size.width);
+        let spare = rest.size.height.saturating_sub(height) / 2;
+        cut_top(&mut rest, spare);
+        for line in wrap(self.remark, face.columns(rest.size.width)) {
+            let row = cut_top(&mut rest, face.line_height());
+            draw_line(target, row, line, face, self.ink, Alignment::Right)?;
+        }
+        Ok(())
+    }
+}
+
+/// Draws `sign` into the largest square in the middle of `area`: the shape in `ink`, what is inside it in `ground`.
+pub(super) fn draw_sign<D: DrawTarget<Color = Rgb565>>(
+    target: &mut D,
+    area: Rectangle,
+    sign: Sign,
+    ink: Rgb565,
+    ground: Rgb565,
+) -> Result<(), D::Error> {
+    // An odd side has a middle pixel, which keeps the shapes symmetric.
+    let side = (area.size.width.min(area.size.height)).saturating_sub(1) / 2 * 2 + 1;
+    let square = Rectangle::new(area.top_left + (area.size.saturating_sub(Size::new_equal(side))) / 2, Size::new_equal(side));
+    let mut target = target.clipped(&area);
+    let target = &mut target;
+    let shape = PrimitiveStyle::with_fill(ink);
+    let hole = PrimitiveStyle::with_fill(ground);
+    // Points in sixteenths of the square.
+    let at = |x: i32, y: i32| {
+        let span = side as i32 - 1;
+        square.top_left + Point::new((x * span + 8) / 16, (y * span + 8) / 16)
+    };
+    let block = |x0: i32, y0: i32, x1: i32, y1: i32| Rectangle::with_corners(at(x0, y0), at(x1, y1));
+    match sign {
+        Sign::Plus => {
+            block(5, 0, 11, 16).draw_styled(&shape, target)?;
+            block(0, 5, 16, 11).draw_styled(&shape, target)
+        }
+        Sign::Minus => {
+            Circle::new(square.top_left, side).draw_styled(&shape, target)?;
+            block(3, 7, 13, 9).draw_styled(&hole, target)
+        }
+        Sign::Question => {
+            Triangle::new(at(8, 0), at(0, 8), at(16, 8)).draw_styled(&shape, target)?;
+            Triangle::new(at(8, 16), at(0, 8), at(16, 8)).draw_styled(&shape, target)?;
+            let face = Face::bold(if side >= 27 { &FONT_10X20 } else { &FONT_6X10 });
+            draw_line(target, square, "?", face, ground, Alignment::Center)
+        }
+        Sign::Cross => {
+            let corners = CornerRadii::new(Size::new_equal(side / 8));
+            RoundedRectangle::new(square, corners).draw_styled(&shape, target)?;
+            let stroke = PrimitiveStyle::with_stroke(ground, (side / 8).max(1));
+            Line::new(at(4, 4), at(12, 12)).draw_styled(&stroke, target)?;
+            Line::new(at(12, 4), at(4, 12)).draw_styled(&stroke, target)
+        }
+        Sign::Hourglass => {
+            block(1, 0, 15, 1).draw_styled(&shape, target)?;
+            block(1, 15, 15, 16).draw_styled(&shape, target)?;
+            Triangle::new(at(2, 3), at(14, 3), at(8, 9)).draw_styled(&shape, target)?;
+            Triangle::new(at(2, 13), at(14, 13), at(8, 7)).draw_styled(&shape, target)
+        }
+        Sign::Exclamation => {
+            Triangle::new(at(8, 0), at(0, 16), at(16, 16)).draw_styled(&shape, target)?;
+            block(7, 6, 9, 11).draw_styled(&hole, target)?;
+            block(7, 13, 9, 14).draw_styled(&hole, target)
+        }
+        Sign::Ring => {
+            Circle::new(square.top_left, side).draw_styled(&shape, target)?;
+            let inner = inset(square, (side / 7).max(1));
+            Circle::new(inner.top_left, inner.size.width).draw_styled(&hole, target)?;
+            let dot = inset(square, side / 3);
+            Circle::new(dot.top_left, dot.size.width).draw_styled(&shape, target)
+        }
+    }
+}
+
+/// A share of a whole as a line that is filled from the left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meter {
+    /// In one piece: a probability, an area.
+    Bar,
+    /// In ten cells, so that it is not taken for a probability.
+    Gauge,
+}
+
+impl Meter {
+    /// `share` is 0 to 1, with what lies outside cut off; `None` leaves the meter empty.
+    pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
+        self,
+        target: &mut D,
+        area: Rectangle,
+        share: Option<f32>,
+        fill: Rgb565,
+        track: Rgb565,
+    ) -> Result<(), D::Error> {
+        let share = share.filter(|share| share.is_finite()).unwrap_or(0.0).clamp(0.0, 1.0);
+        let filled = |width: u32| (share * width as f32 + 0.5) as u32;
+        match self {
+            Self::Bar => {
+                let radii = CornerRadii::new(Size::new_equal(area.size.height / 3));
+                RoundedRectangle::new(area, radii).draw_styled(&PrimitiveStyle::with_fill(track), target)?;
+                let filled = cut_left(&mut { area }, filled(area.size.width));
+                RoundedRectangle::new(area, radii).draw_styled(&PrimitiveStyle::with_fill(fill), &mut target.clipped(&filled))
+            }
+            Self::Gauge => {
+                const CELLS: u32 = 10;
+                let mut rest = area;
+                let cell_width = (area.size.width + 1) / CELLS;
+                // The pixels left over go to the first cells, one each.
+                let longer = (area.size.width + 1) % CELLS;
+                let filled = filled(area.size.width);
+                for cell in 0..CELLS {
+                    let mut cell = cut_left(&mut rest, cell_width + u32::from(cell < longer));
+                    // Each cell ends in a gap, the last one at the area's edge.
+                    if !rest.is_zero_sized() {
+                        cut_right(&mut cell, 1);
+                    }
+                    target.fill_solid(&cell, track)?;
+                    let begin = u32::try_from(cell.top_left.x - area.top_left.x).unwrap_or(0);
+                    target.fill_solid(&cut_left(&mut cell, filled.saturating_sub(begin)), fill)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Between a number and its unit, in pixels.
+const UNIT_GAP: u32 = 4;
+
+/// A number with its name above and a meter below.
+pub(super) struct Metric<'a> {
+    pub(super) label: &'a str,
+    pub(super) value: super::text::Number,
+    /// Of the meter, 0 to 1.
+    pub(super) share: Option<f32>,
+    pub(super) meter: Meter,
+    pub(super) colour: Rgb565,
+    /// The number in large digits.
+    pub(super) large: bool,
+}
+
+impl Metric<'_> {
+    fn face(&self, scale: &Scale) -> Face {
+        if self.large { scale.large_value } else { scale.value }
+    }
+
+    /// Pixels from the number's top to the meter's bottom.
+    pub(super) fn height(&self, scale: &Scale) -> u32 {
+        self.face(scale).height() + 2 + scale.meter_height
+    }
+
+    pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
+        &self,
+        target: &mut D,
+        area: Rectangle,
+        scale: &Scale,
+    ) -> Result<(), D::Error> {
+        let face = self.face(scale);
+        let mut rest = area;
+        let mut line = cut_top(&mut rest, face.height());
+        // Unit and label are small; all three stand on the same line.
+        let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
+        let on_baseline = |area: Rectangle, small: Face| {
+            let mut area = area;
+            cut_bottom(&mut area, face.descent().saturating_sub(small.descent()));
+            cut_bottom(&mut area, small.height())
+        };
+        if !unit.is_empty() {
+            let area = cut_right(&mut line, scale.value.width(unit.len()));
+            draw_line(target, on_baseline(area, scale.value), unit, scale.value, palette::TEXT, Alignment::Right)?;
+            cut_right(&mut line, UNIT_GAP);
+        }
+        let area = cut_right(&mut line, face.width(number.len()));
+        draw_line(target, area, number, face, palette::TEXT, Alignment::Right)?;
+        cut_right(&mut line, 2);
+        draw_line(target, on_baseline(line, scale.label), self.label, scale.label, palette::SOFT_TEXT, Alignment::Left)?;
+        cut_top(&mut rest, 2);
+        let meter = cut_top(&mut rest, scale.meter_height);
+        self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)
+    }
+}
+
+/// The strip on top: what kind of picture, and whose.
+pub(super) fn draw_header<D: DrawTarget<Color = Rgb565>>(
+    target: &mut D,
+    area: Rectangle,
+    tag: &str,
+    name: &str,
+    scale: &Scale,
+) -> Result<(), D::Error> {
+    target.fill_solid(&area, palette::STRIP)?;
+    let mut rest = area;
+    cut_left(&mut rest, scale.gap);
+    cut_right(&mut rest, scale.gap);
+    if !tag.is_empty() {
+        let face = scale.header;
+        let chip = cut_left(&mut rest, face.width(tag.chars().count()) + 10);
+        let chip = inset(chip, 1);
+        let radii = CornerRadii::new(Size::new_equal(3));
+        RoundedRectangle::new(chip, radii).draw_styled(&PrimitiveStyle::with_fill(palette::SOFT_TEXT), &mut target.clipped(&area))?;
+        draw_line(target, chip, tag, face, palette::BACKGROUND, Alignment::Center)?;
+        cut_left(&mut rest, scale.gap);
+    }
+    draw_line(target, rest, name, scale.header, palette::TEXT, Alignment::Left)
+}
+
+/// The strip below, on every screen.
+pub(super) fn draw_footer<D: DrawTarget<Color = Rgb565>>(
+    target: &mut D,
+    area: Rectangle,
+    text: &str,
+    scale: &Scale,
+) -> Result<(), D::Error> {
+    target.fill_solid(&area, palette::STRIP)?;
+    draw_line(target, area, text, scale.footer, palette::DISCLAIMER_TEXT, Alignment::Center)
+}
+
+/// A colour and what it means.
+pub(super) struct Key {
+    pub(super) text: &'static str,
+    pub(super) swatch: Swatch,
+}
+
+/// How a [`Key`]'s colour is shown.
+pub(super) enum Swatch {
+    /// From nothing to all of it, left to right.
+    Heat,
+    /// A filled box.
+    Filled(Rgb565),
+    /// A box's outline.
+    Outlined(Rgb565),
+}
+
+/// Draws as many keys as there is room for, from the left.
+pub(super) fn draw_legend<D: DrawTarget<Color = Rgb565>>(
+    target: &mut D,
+    area: Rectangle,
+    keys: &[Key],
+    face: Face,
+) -> Result<(), D::Error> {
+    let mut rest = area;
+    let side = face.height().saturating_sub(2);
+    for key in keys {
+        let text_width = face.width(key.text.len());
+        if rest.size.width < side + 2 + text_width {
+            break;
+        }
+        let mut swatch = cut_left(&mut rest, side);
+        cut_top(&mut swatch, 1);
+        let swatch = cut_top(&mut swatch, side);
+        match key.swatch {
+            Swatch::Heat => {
+                for column in 0..side {
+                    let colour = super::picture::panel_colour(super::picture::heat_colour(column as f32 / side as f32));
+                    let strip = Rectangle::new(swatch.top_left + Size::new(column, 0), Size::new(1, swatch.size.height));
+                    target.fill_solid(&strip, colour)?;
+                }
+            }
+            Swatch::Filled(colour) => target.fill_solid(&swatch, colour)?,
+            Swatch::Outlined(colour) => swatch.draw_styled(&PrimitiveStyle::with_stroke(colour, 1), target)?,
+        }
+        cut_left(&mut rest, 2);
+        let text = cut_left(&mut rest, text_width);
+        draw_line(target, text, key.text, face, palette::SOFT_TEXT, Alignment::Left)?;
+        cut_left(&mut rest, 5);
+    }
+    Ok(())
+}
+
+/// A paragraph's words and its font and colour.
+pub(super) struct Words<'a> {
+    pub(super) text: &'a str,
+    pub(super) face: Face,
+    pub(super) colour: Rgb565,
+}
+
+/// Draws paragraph under paragraph, then metric under metric, spread over the height of `area`.
+pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
+    target: &mut D,
+    area: Rectangle,
+    words: &[Words<'_>],
+    metrics: &[Metric<'_>],
+    scale: &Scale,
+) -> Result<(), D::Error> {
+    let height_of = |words: &Words<'_>| paragraph_height(words.text, words.face, area.size.width);
+    let words_below = |index: usize| words.iter().skip(index + 1);
+    let used: u32 = words.iter().map(height_of).chain(metrics.iter().map(|metric| metric.height(scale))).sum();
+    let blocks = (words.len() + metrics.len()) as u32;
+    let gap = (area.size.height.saturating_sub(used) / blocks.saturating_sub(1).max(1)).min(4 * scale.gap);
+    let mut rest = area;
+    for (index, words) in words.iter().enumerate() {
+        // What is too long is cut where it is, and does not push out what comes below.
+        let below: u32 = words_below(index).map(height_of).chain(metrics.iter().map(|metric| metric.height(scale))).sum();
+        let room = rest.size.height.saturating_sub(below).max(words.face.height());
+        let block = cut_top(&mut rest, height_of(words).min(room));
+        draw_paragraph(target, block, words.text, words.face, words.colour)?;
+        cut_top(&mut rest, gap);
+    }
+    for metric in metrics {
+        let block = cut_top(&mut rest, metric.height(scale));
+        metric.draw(target, block, scale)?;
+        cut_top(&mut rest, gap);
+    }
+    Ok(())
+}
