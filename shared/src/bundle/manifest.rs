@@ -3,6 +3,7 @@
 use super::BundleError;
 use crate::decision::DecisionRule;
 use crate::label::Modality;
+use crate::preprocess::quality::QualityLimits;
 use crate::preprocess::spec::{Core, PreprocessSpec, Window};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub struct Manifest {
     pub classifier: Classifier,
     /// The network that marks what is affected, if there is one.
     pub segmenter: Option<Segmenter>,
+    /// What an image has to reach before it is read.
+    pub quality: QualityLimits,
     /// When it is positive, negative or left to a person.
     pub decision: DecisionRule,
     /// What makes its probabilities mean something.

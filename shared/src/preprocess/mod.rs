@@ -24,7 +24,10 @@ pub use resize::{resize_f32, resize_u8};
 pub use spec::PreprocessSpec;
 pub use window::window;
 
-use crate::plane::{Plane, Rect};
+use crate::{
+    label::RejectReason,
+    plane::{Plane, Rect},
+};
 use alloc::vec::Vec;
 
 /// Grey values and what they mean.
@@ -101,29 +104,65 @@ pub fn working(windowed: &Plane<u8>, spec: &PreprocessSpec) -> Plane<u8> {
     resize_u8(windowed, width, height)
 }
 
+/// A picture that is windowed and equalised, and whose core is found: everything that does not depend on the size of a
+/// network's input, so that two networks can share it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Equalised {
+    /// The picture in its own size, windowed, not equalised: for the screen.
+    pub windowed: Plane<u8>,
+    /// The part of it that a network sees, in pixels of `windowed`.
+    pub core: Rect,
+    /// `windowed` at the working size.
+    working: Plane<u8>,
+    /// `working` after CLAHE, cropped to the core.
+    cropped: Plane<u8>,
+}
+
+impl Equalised {
+    /// Carries out the steps of `spec` up to the crop.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Empty`] for a picture without pixels; any other when [`PreprocessSpec::validate`] refuses the
+    /// recipe.
+    pub fn new(pixels: &Pixels, spec: &PreprocessSpec) -> Result<Self, PreprocessError> {
+        spec.validate()?;
+        let windowed = window(pixels, &spec.window);
+        if windowed.data().is_empty() {
+            return Err(PreprocessError::Empty);
+        }
+        let working = working(&windowed, spec);
+        let found = find_core(&working, spec.core);
+        let cropped = match spec.clahe {
+            Some(clahe) => clahe_u8(&working, clahe)?.cropped(found),
+            None => working.cropped(found),
+        };
+        let sizes = ((working.width(), working.height()), (windowed.width(), windowed.height()));
+        let core = scaled_out(found, sizes.0, sizes.1);
+        Ok(Self { windowed, core, working, cropped })
+    }
+
+    /// How good the picture is, and why it is refused, if it is; see [`quality::assess`].
+    pub fn assess(&self, colour_share: f32, limits: &QualityLimits) -> (Quality, Option<RejectReason>) {
+        quality::assess(&self.working, (self.windowed.width(), self.windowed.height()), colour_share, limits)
+    }
+
+    /// What a network sees, `input_side` x `input_side`, and the same as numbers, `[C, input_side, input_side]`.
+    pub fn input(&self, spec: &PreprocessSpec) -> (Plane<u8>, Vec<f32>) {
+        let side = spec.input_side as usize;
+        let input = resize_u8(&self.cropped, side, side);
+        let tensor = normalise(&input, &spec.normalise);
+        (input, tensor)
+    }
+}
+
 /// Carries `spec` out on `pixels`.
 ///
 /// # Errors
-/// [`PreprocessError::Empty`] for a picture without pixels; any other when [`PreprocessSpec::validate`] refuses the
-/// recipe.
+/// Those of [`Equalised::new`].
 pub fn prepare(pixels: &Pixels, spec: &PreprocessSpec) -> Result<Prepared, PreprocessError> {
-    spec.validate()?;
-    let windowed = window(pixels, &spec.window);
-    if windowed.data().is_empty() {
-        return Err(PreprocessError::Empty);
-    }
-    let working = working(&windowed, spec);
-    let found = find_core(&working, spec.core);
-    let size = (working.width(), working.height());
-    let equalised = match spec.clahe {
-        Some(clahe) => clahe_u8(&working, clahe)?,
-        None => working,
-    };
-    let side = spec.input_side as usize;
-    let input = resize_u8(&equalised.cropped(found), side, side);
-    let tensor = normalise(&input, &spec.normalise);
-    let core = scaled_out(found, size, (windowed.width(), windowed.height()));
-    Ok(Prepared { windowed, core, input, tensor })
+    let equalised = Equalised::new(pixels, spec)?;
+    let (input, tensor) = equalised.input(spec);
+    Ok(Prepared { windowed: equalised.windowed, core: equalised.core, input, tensor })
 }
 
 /// `rect` of a picture of the size `from` in pixels of the same picture in the size `to`: all that it touches.

@@ -89,6 +89,12 @@ pub struct Normalise {
 }
 
 impl PreprocessSpec {
+    /// Both recipes agree up to the crop, so that one [`Equalised`](super::Equalised) serves both.
+    pub fn same_picture(&self, other: &Self) -> bool {
+        (&self.window, self.working_side, self.clahe, self.core)
+            == (&other.window, other.working_side, other.clahe, other.core)
+    }
+
     /// Whether the recipe can be followed; a recipe that came in a file is to be asked first ([`super::prepare`] does).
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use rand::Rng;
+use rand::Rng as _;
 use rayon::prelude::*;
 use thorax_shared::{
     decision::{self, DecisionRule},
@@ -119,7 +119,7 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     for l2 in PENALTIES {
         let heads = Heads::fit(&x, &train_labels, &resamples, table.columns, config, l2);
         let logits = heads.logits(&x_validation, table.columns);
-        let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| f64::from(e.probability)).collect::<Vec<_>>();
+        let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
         let loss = metrics::negative_log_likelihood(&probabilities, &validation_labels)?;
         bar.inc(1);
         if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
@@ -133,9 +133,9 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
 
     let logits = heads.logits(&x_validation, table.columns);
     let temperature = decision::fit_temperature(&logits, &validation_labels)?;
-    let probabilities = |t| -> anyhow::Result<Vec<f64>> { Ok(ensemble(&logits, t)?.iter().map(|e| f64::from(e.probability)).collect()) };
+    let probabilities = |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
     let (before, after) = (probabilities(1.0)?, probabilities(temperature)?);
-    let ece = |p: &[f64]| metrics::expected_calibration_error(p, &validation_labels, 15);
+    let ece = |p: &[f32]| metrics::expected_calibration_error(p, &validation_labels, 15);
     let outcome = ClassifyOutcome {
         l2,
         temperature,
@@ -157,7 +157,7 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
 
 /// Thresholds for the wanted sensitivity and specificity; pictures less familiar than all but 1 % of the validation
 /// pictures are referred, those twice as far as the least familiar one are rejected.
-fn decision_rule(probabilities: &[f64], labels: &[bool], novelty: &[f32]) -> anyhow::Result<DecisionRule> {
+fn decision_rule(probabilities: &[f32], labels: &[bool], novelty: &[f32]) -> anyhow::Result<DecisionRule> {
     let mut sorted = novelty.to_vec();
     sorted.sort_by(f32::total_cmp);
     let quantile = sorted[((sorted.len() - 1) as f64 * 0.99).round() as usize];

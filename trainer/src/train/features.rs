@@ -7,11 +7,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use thorax_shared::{
     label::Modality,
-    preprocess::{
-        self,
-        quality::{self, QualityLimits},
-        spec::PreprocessSpec,
-    },
+    preprocess::{Equalised, PreprocessSpec, QualityLimits},
 };
 
 use super::{checkpoint::Checkpoint, picture, progress};
@@ -129,9 +125,9 @@ fn extract_part(
         .par_iter()
         .map(|record| {
             let frame = picture::read(&manifest.resolve(&record.path))?;
-            let prepared = preprocess::prepare(&frame.pixels, spec).with_context(|| record.path.display().to_string())?;
-            let (_, refused) = quality::assess_prepared(&prepared, spec, frame.colour_share, limits);
-            Ok((prepared.tensor, refused.map(|reason| reason.to_string())))
+            let equalised = Equalised::new(&frame.pixels, spec).with_context(|| record.path.display().to_string())?;
+            let (_, refused) = equalised.assess(frame.colour_share, limits);
+            Ok((equalised.input(spec).1, refused.map(|reason| reason.to_string())))
         })
         .collect::<anyhow::Result<_>>()?;
     let [c, h, w] = backbone.input_shape;

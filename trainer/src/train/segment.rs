@@ -122,8 +122,8 @@ pub fn train(manifest: &Manifest, config: &SegmentConfig, folder: &Path, device:
         }
         bar.finish_and_clear();
         let scores = evaluate(&net, &validation, device)?;
-        let dice = scores[0].dice().unwrap_or(0.0);
-        let lung = scores[1].dice().unwrap_or(0.0);
+        let dice = scores[0].f1().unwrap_or(0.0);
+        let lung = scores[1].f1().unwrap_or(0.0);
         let loss = sum / steps_per_epoch as f64;
         eprintln!("epoch {:>3}: loss {loss:.4}, validation Dice infection {dice:.4}, lung {lung:.4} (pooled)", epoch + 1);
         let improved = dice > best.0;
