@@ -190,8 +190,7 @@ impl<'a, T: Grey> Tiles<'a, T> {
         let mut counts = vec![0; T::LEVELS * T::HISTOGRAMS];
         let mut tables = Vec::with_capacity(self.across * T::LEVELS);
         for across in 0..self.across {
-            let tile =
-                Rect { x: across * self.width, y: down * self.height, width: self.width, height: self.height };
+            let tile = Rect { x: across * self.width, y: down * self.height, width: self.width, height: self.height };
             self.count(tile, &mut counts);
             let counts = &mut counts[..T::LEVELS];
             let spread = self.limit.map_or(0, |limit| clip(counts, limit));
