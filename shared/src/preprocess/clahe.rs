@@ -250,8 +250,8 @@ fn clip(counts: &mut [u32], limit: u32) -> u32 {
     }
     let levels = counts.len();
     let left_over = cut as usize % levels;
-    if left_over > 0 {
-        for count in counts.iter_mut().step_by(levels / left_over).take(left_over) {
+    if let Some(step) = levels.checked_div(left_over) {
+        for count in counts.iter_mut().step_by(step).take(left_over) {
             *count += 1;
         }
     }

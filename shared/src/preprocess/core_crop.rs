@@ -30,11 +30,11 @@ const BORDER_GAP: usize = 24;
 
 /// The rectangle that holds the core of `picture` (windowed, before equalisation).
 ///
-/// - [`Core::Whole`]: everything.
-/// - [`Core::Body`]: the largest 8-connected region brighter than Otsu's threshold (Otsu, 1979), and any other of at
+/// - For [`Core::Whole`] everything.
+/// - For [`Core::Body`] the largest 8-connected region brighter than Otsu's threshold (Otsu, 1979), and any other of at
 ///   least a tenth of its area, boxed. The padding around a scanner's round field of view does not count for the
 ///   threshold, or that would lie between padding and air.
-/// - [`Core::Film`]: what is left when uniform rows and columns are taken off from outside, in turn until none is
+/// - For [`Core::Film`] what is left when uniform rows and columns are taken off from outside, in turn until none is
 ///   left: frames, collimation, borders of any grey, with a few letters in them or not.
 ///
 /// A margin (a share of the longer side of what was found) is then put around it and cut to the picture. When less

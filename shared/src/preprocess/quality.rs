@@ -147,7 +147,8 @@ pub fn assess(
     let shares = counts.map(|count| f64::from(count) / total);
     let (dark, bright) = (usize::from(TAIL), 256 - usize::from(TAIL));
     let mean: f64 = (0u32..).zip(shares).map(|(value, share)| f64::from(value) * share).sum();
-    let variance: f64 = (0u32..).zip(shares).map(|(value, share)| (f64::from(value) - mean).powi(2) * share).sum();
+    let square: f64 = (0u32..).zip(shares).map(|(value, share)| f64::from(value * value) * share).sum();
+    let variance = (square - mean * mean).max(0.0);
     let entropy: f64 = shares.iter().filter(|share| **share > 0.0).map(|share| -share * libm::log2(*share)).sum();
 
     let mut quality = Quality {
