@@ -119,6 +119,9 @@ fn equalise<T: Grey>(picture: &Plane<T>, clahe: Clahe) -> Result<Plane<T>, Prepr
         } else {
             above.clone_from(&below);
         }
+        if span_y.is_empty() {
+            continue;
+        }
         for (across, span_x) in columns.cells.iter().enumerate().filter(|(_, span)| !span.is_empty()) {
             let left = across.saturating_sub(1) * T::LEVELS;
             let right = across.min(tiles.across - 1) * T::LEVELS;
