@@ -2,13 +2,12 @@
 //!
 //! The picture is the one that `references/synthetic.py` makes, so that `references/clahe_ratio.py` can give OpenCV
 //! the same.
-#![allow(clippy::panic, reason = "a tool for the developer")]
+
+#[path = "../tests/references/preprocess/synthetic.rs"]
+mod synthetic;
 
 use std::{env, hint::black_box, process::ExitCode, time::Instant};
-use thorax_shared::{
-    plane::Plane,
-    preprocess::{clahe_u8, clahe_u16, spec::Clahe},
-};
+use thorax_shared::preprocess::{clahe_u8, clahe_u16, spec::Clahe};
 
 fn main() -> ExitCode {
     let words: Vec<usize> = env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
@@ -17,7 +16,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let clahe = Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 };
-    let picture = Plane::from_fn(width, height, |x, y| film(x, y, width, height, bits as u32));
+    let picture = synthetic::picture("film", 1, width, height, bits as u32);
     let median = if bits == 8 {
         let picture = picture.map(|value| value as u8);
         median_ms(runs, || clahe_u8(black_box(&picture), clahe).is_ok())
@@ -26,21 +25,6 @@ fn main() -> ExitCode {
     };
     println!("{median:.4}");
     ExitCode::SUCCESS
-}
-
-/// `references/synthetic.py`, kind `film`, seed 1: slopes in both directions and noise.
-fn film(x: usize, y: usize, width: usize, height: usize, bits: u32) -> u16 {
-    let slope = (x * 90 / width + y * y / height * 100 / height) as u32;
-    let noise = mixed(1u32.wrapping_add((y * width + x) as u32));
-    let value = (slope << 8) + (noise & 0x3fff);
-    (value >> (16 - bits)) as u16
-}
-
-/// A 32-bit finaliser: `lowbias32` of Wellons' hash prospector.
-fn mixed(mut value: u32) -> u32 {
-    value = (value ^ value >> 16).wrapping_mul(0x7feb_352d);
-    value = (value ^ value >> 15).wrapping_mul(0x846c_a68b);
-    value ^ value >> 16
 }
 
 fn median_ms(runs: usize, mut work: impl FnMut() -> bool) -> f64 {

@@ -119,6 +119,9 @@ fn equalise<T: Grey>(picture: &Plane<T>, clahe: Clahe) -> Result<Plane<T>, Prepr
         } else {
             above.clone_from(&below);
         }
+        if span_y.is_empty() {
+            continue;
+        }
         for (across, span_x) in columns.cells.iter().enumerate().filter(|(_, span)| !span.is_empty()) {
             let left = across.saturating_sub(1) * T::LEVELS;
             let right = across.min(tiles.across - 1) * T::LEVELS;
@@ -190,8 +193,7 @@ impl<'a, T: Grey> Tiles<'a, T> {
         let mut counts = vec![0; T::LEVELS * T::HISTOGRAMS];
         let mut tables = Vec::with_capacity(self.across * T::LEVELS);
         for across in 0..self.across {
-            let tile =
-                Rect { x: across * self.width, y: down * self.height, width: self.width, height: self.height };
+            let tile = Rect { x: across * self.width, y: down * self.height, width: self.width, height: self.height };
             self.count(tile, &mut counts);
             let counts = &mut counts[..T::LEVELS];
             let spread = self.limit.map_or(0, |limit| clip(counts, limit));
@@ -251,8 +253,8 @@ fn clip(counts: &mut [u32], limit: u32) -> u32 {
     }
     let levels = counts.len();
     let left_over = cut as usize % levels;
-    if left_over > 0 {
-        for count in counts.iter_mut().step_by(levels / left_over).take(left_over) {
+    if let Some(step) = levels.checked_div(left_over) {
+        for count in counts.iter_mut().step_by(step).take(left_over) {
             *count += 1;
         }
     }

@@ -11,8 +11,15 @@ use alloc::vec::Vec;
 /// The smallest core that is believed, as a divisor of the picture's area. Below it, something else was found.
 const SMALLEST_CORE: usize = 4;
 
+/// The smallest region that belongs to the body beside the largest, as a divisor of the largest one's area. In slices
+/// cut close to the lungs the heart and the walls of the chest do not touch.
+const SMALLEST_REGION: usize = 10;
+
+/// How much brighter than the darkest pixel the padding around a scanner's round field of view may be.
+const PADDING_TOLERANCE: u8 = 8;
+
 /// How far a pixel of a border may be from the median of its row or column, in grey levels (JPEG ringing, noise).
-const BORDER_TOLERANCE: u8 = 10;
+const BORDER_TOLERANCE: u8 = 6;
 
 /// The share of a row or column, in percent, that has to be within the tolerance: the rest may be letters.
 const BORDER_PERCENT: usize = 90;
@@ -23,9 +30,11 @@ const BORDER_GAP: usize = 24;
 
 /// The rectangle that holds the core of `picture` (windowed, before equalisation).
 ///
-/// - [`Core::Whole`]: everything.
-/// - [`Core::Body`]: the largest 8-connected region brighter than Otsu's threshold (Otsu, 1979), boxed.
-/// - [`Core::Film`]: what is left when uniform rows and columns are taken off from outside, in turn until none is
+/// - For [`Core::Whole`] everything.
+/// - For [`Core::Body`] the largest 8-connected region brighter than Otsu's threshold (Otsu, 1979), and any other of at
+///   least a tenth of its area, boxed. The padding around a scanner's round field of view does not count for the
+///   threshold, or that would lie between padding and air.
+/// - For [`Core::Film`] what is left when uniform rows and columns are taken off from outside, in turn until none is
 ///   left: frames, collimation, borders of any grey, with a few letters in them or not.
 ///
 /// A margin (a share of the longer side of what was found) is then put around it and cut to the picture. When less
@@ -52,18 +61,37 @@ fn grown(rect: Rect, margin: usize) -> Rect {
     Rect { x, y, width: right - x, height: bottom - y }
 }
 
-/// The box around the largest 8-connected region above Otsu's threshold; empty when no pixel is.
+/// The box around the regions above Otsu's threshold that are large enough; empty when no pixel is above it.
 fn body(picture: &Plane<u8>) -> Rect {
-    let threshold = otsu(picture);
+    let regions = regions(picture, otsu(picture));
+    let largest = regions.iter().map(|region| region.area).max().unwrap_or(0);
+    let (mut left, mut right, mut top, mut bottom) = (picture.width(), 0, picture.height(), 0);
+    for region in regions.iter().filter(|region| region.area * SMALLEST_REGION >= largest) {
+        left = left.min(region.bounds.x);
+        top = top.min(region.bounds.y);
+        right = right.max(region.bounds.x + region.bounds.width);
+        bottom = bottom.max(region.bounds.y + region.bounds.height);
+    }
+    Rect { x: left, y: top, width: right.saturating_sub(left), height: bottom.saturating_sub(top) }
+}
+
+/// Pixels above the threshold that hang together.
+struct Region {
+    /// In pixels.
+    area: usize,
+    bounds: Rect,
+}
+
+/// All 8-connected regions of pixels above `threshold`.
+fn regions(picture: &Plane<u8>, threshold: u8) -> Vec<Region> {
     let (width, height) = (picture.width(), picture.height());
-    let mut open: Vec<bool> = picture.data().iter().map(|&value| value > threshold).collect();
-    let mut largest = (0, Rect { x: 0, y: 0, width: 0, height: 0 });
+    let mut unseen: Vec<bool> = picture.data().iter().map(|&value| value > threshold).collect();
+    let mut regions = Vec::new();
     let mut stack = Vec::new();
-    for seed in 0..open.len() {
-        if !open[seed] {
+    for seed in 0..unseen.len() {
+        if !core::mem::take(&mut unseen[seed]) {
             continue;
         }
-        open[seed] = false;
         stack.push(seed);
         let mut area = 0;
         let (mut left, mut right, mut top, mut bottom) = (width, 0, height, 0);
@@ -74,30 +102,45 @@ fn body(picture: &Plane<u8>) -> Rect {
             for y in y.saturating_sub(1)..(y + 2).min(height) {
                 for x in x.saturating_sub(1)..(x + 2).min(width) {
                     let neighbour = y * width + x;
-                    if core::mem::take(&mut open[neighbour]) {
+                    if core::mem::take(&mut unseen[neighbour]) {
                         stack.push(neighbour);
                     }
                 }
             }
         }
-        if area > largest.0 {
-            largest = (area, Rect { x: left, y: top, width: right + 1 - left, height: bottom + 1 - top });
-        }
+        let bounds = Rect { x: left, y: top, width: right + 1 - left, height: bottom + 1 - top };
+        regions.push(Region { area, bounds });
     }
-    largest.1
+    regions
 }
 
 /// Otsu's threshold: the grey value that splits the histogram into two classes (at or below, above) with the greatest
 /// variance between them; the lowest if several do.
+///
+/// Padding is left out: the darkest pixels of each row from either end to the first brighter one. When that leaves
+/// less than half of the picture it is background like any other, and counts.
 fn otsu(picture: &Plane<u8>) -> u8 {
+    let darkest = picture.data().iter().copied().min().unwrap_or(0);
+    let is_padding = |value: &u8| *value <= darkest.saturating_add(PADDING_TOLERANCE);
     let mut counts = [0u64; 256];
-    for &value in picture.data() {
-        counts[usize::from(value)] += 1;
+    for y in 0..picture.height() {
+        let row = picture.row(y);
+        let first = row.iter().position(|value| !is_padding(value)).unwrap_or(row.len());
+        let end = row.iter().rposition(|value| !is_padding(value)).map_or(first, |last| last + 1);
+        for &value in &row[first..end] {
+            counts[usize::from(value)] += 1;
+        }
     }
-    let total = picture.data().len() as f64;
+    if counts.iter().sum::<u64>() * 2 < picture.data().len() as u64 {
+        counts.fill(0);
+        for &value in picture.data() {
+            counts[usize::from(value)] += 1;
+        }
+    }
+    let total: f64 = counts.iter().map(|count| *count as f64).sum();
     let sum: f64 = (0u32..).zip(counts).map(|(value, count)| f64::from(value) * count as f64).sum();
     let (mut below, mut sum_below) = (0.0, 0.0);
-    let mut best = (0.0, 0);
+    let mut best = (0.0, darkest);
     for (value, count) in (0u8..=255).zip(counts) {
         below += count as f64;
         sum_below += f64::from(value) * count as f64;

@@ -66,12 +66,13 @@ pub struct Clahe {
 pub enum Core {
     /// The whole picture.
     Whole,
-    /// The largest body: the largest connected region brighter than Otsu's threshold, with what it encloses.
+    /// The body: the largest connected region brighter than Otsu's threshold, with what it encloses, and others nearly
+    /// as large. For CT slices.
     Body {
         /// Margin around it, as a share of its longer side.
         margin: f32,
     },
-    /// The exposed film: uniform borders (black or white frames, collimation) are cut off.
+    /// The exposed film: uniform borders (frames of any grey, collimation) are cut off. For radiographs.
     Film {
         /// Margin around it, as a share of its longer side.
         margin: f32,

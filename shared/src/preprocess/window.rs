@@ -89,9 +89,10 @@ mod tests {
     #[test]
     fn the_lung_window_ends_where_its_half_widths_do() {
         // Center -600, width 1500: -1350 is black, 150 is white, the middle is 127.5, which rounds up.
-        assert_eq!(hounsfield(&[-32768, -1350, -1349, -600, 149, 150, 32767], -600.0, 1500.0), [
-            0, 0, 0, 128, 255, 255, 255
-        ]);
+        assert_eq!(
+            hounsfield(&[-32768, -1350, -1349, -600, 149, 150, 32767], -600.0, 1500.0),
+            [0, 0, 0, 128, 255, 255, 255]
+        );
     }
 
     #[test]
