@@ -1,7 +1,7 @@
 //! The signed file in which a model travels.
 //!
 //! A bundle is all that a device needs to read images as the workstation meant it: the networks, the preprocessing
-//! recipe, thresholds and temperature, where all of it came from, and a model card. [`write`] makes one;
+//! recipe, thresholds and temperature, where all of it came from, and a model card. [`write()`] makes one;
 //! [`Bundle::read`] lends its parts out of the bytes read, after everything was checked and nothing before. There is
 //! no way to the parts of a bundle that nobody trusted signed.
 //!
