@@ -77,12 +77,8 @@ pub struct ResultScreen<'a> {
 impl ResultScreen<'_> {
     fn banner(&self) -> Banner<'static> {
         let (sign, word, remark, ground, ink) = match self.verdict {
-            Verdict::Positive => {
-                (Sign::Plus, "POSITIVE", "COVID-19 likely", palette::POSITIVE, palette::ON_DARK)
-            }
-            Verdict::Negative => {
-                (Sign::Minus, "NEGATIVE", "COVID-19 unlikely", palette::NEGATIVE, palette::ON_DARK)
-            }
+            Verdict::Positive => (Sign::Plus, "POSITIVE", "COVID-19 likely", palette::POSITIVE, palette::ON_DARK),
+            Verdict::Negative => (Sign::Minus, "NEGATIVE", "COVID-19 unlikely", palette::NEGATIVE, palette::ON_DARK),
             Verdict::Refer(_) => (Sign::Question, "REFER", "a person decides", palette::REFER, palette::ON_BRIGHT),
             Verdict::Rejected(_) => (Sign::Cross, "REJECTED", "image not read", palette::REJECTED, palette::ON_DARK),
         };
@@ -241,4 +237,120 @@ fn draw_frame<D: DrawTarget<Color = Rgb565>>(
     banner.draw(target, frame.banner, scale)?;
     parts::draw_footer(target, frame.footer, DISCLAIMER, scale)?;
     Ok((frame, scale))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used)]
+    use super::*;
+    use thorax_shared::label::{ReferReason, RejectReason};
+
+    const REFER_REASONS: [ReferReason; 3] =
+        [ReferReason::AbstainZone, ReferReason::HighEntropy, ReferReason::Unfamiliar];
+    const REJECT_REASONS: [RejectReason; 9] = [
+        RejectReason::TooSmall,
+        RejectReason::Blurred,
+        RejectReason::Underexposed,
+        RejectReason::Overexposed,
+        RejectReason::LowContrast,
+        RejectReason::FewGreyLevels,
+        RejectReason::Shape,
+        RejectReason::Colour,
+        RejectReason::OutOfDistribution,
+    ];
+
+    /// Each supported size of panel with its scale and parts.
+    fn supported() -> impl Iterator<Item = (Size, &'static Scale, Frame, ResultBody)> {
+        let sizes = (240..=480).flat_map(|width| (240..=320).map(move |height| Size::new(width, height)));
+        sizes.map(|size| {
+            let scale = Scale::of(size);
+            let frame = Frame::of(Rectangle::new(Point::zero(), size), scale);
+            let body = ResultBody::of(frame.body, scale);
+            (size, scale, frame, body)
+        })
+    }
+
+    fn result(picture: &Plane<u8>, verdict: Verdict) -> ResultScreen<'_> {
+        ResultScreen {
+            picture,
+            heat: None,
+            infection: None,
+            lung: None,
+            verdict,
+            modality: None,
+            probability: Some(0.999),
+            entropy_bits: Some(0.888),
+            involvement_percent: Some(0.01),
+            name: "",
+            bundle: "",
+        }
+    }
+
+    /// Whether a paragraph has room, with no word broken.
+    fn fits(words: &Words<'_>, area: Rectangle) -> bool {
+        let mut lines = text::wrap(words.text, words.face.columns(area.size.width));
+        let mut expected = words.text;
+        lines.all(|line| {
+            let rest = expected.strip_prefix(line).unwrap_or("x");
+            let whole = rest.is_empty() || rest.starts_with(' ');
+            expected = rest.trim_start();
+            whole
+        })
+    }
+
+    #[test]
+    fn every_reason_and_number_fits_on_every_supported_panel() {
+        let picture = Plane::filled(1, 1, 0);
+        for (size, scale, _, body) in supported() {
+            for verdict in REJECT_REASONS.map(Verdict::Rejected) {
+                let reason = result(&picture, verdict).reason();
+                let (cause, remedy) = reason.split_once(": ").expect("cause and remedy");
+                let words = cause_and_remedy(cause, remedy, scale);
+                let height = |words: &Words<'_>| text::paragraph_height(words.text, words.face, body.column.size.width);
+                let used: u32 = words.iter().map(height).sum();
+                assert!(used + scale.gap <= body.column.size.height, "{verdict:?} on {size}");
+                assert!(words.iter().all(|words| fits(words, body.column)), "{verdict:?} on {size}");
+            }
+            for verdict in REFER_REASONS.map(Verdict::Refer) {
+                let result = result(&picture, verdict);
+                let metrics = result.metrics();
+                assert_eq!(metrics.len(), 3);
+                let reason = result.reason();
+                let words = Words { text: &reason, face: scale.reason, colour: palette::TEXT };
+                let used = text::paragraph_height(&reason, scale.reason, body.column.size.width)
+                    + metrics.iter().map(|metric| metric.height(scale)).sum::<u32>();
+                assert!(used + 6 <= body.column.size.height, "{verdict:?} on {size}: {used}");
+                assert!(fits(&words, body.column), "{verdict:?} on {size}");
+                for metric in &metrics {
+                    assert!(metric.width(scale) <= body.column.size.width, "{} on {size}", metric.label);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn verdicts_and_titles_of_eleven_letters_are_large_on_every_supported_panel() {
+        for (size, scale, frame, _) in supported() {
+            let room = Banner::room(frame.banner, scale);
+            assert!(scale.word.columns(room.size.width) >= 11, "{size}");
+        }
+    }
+
+    #[test]
+    fn words_shapes_and_colours_of_the_verdicts_differ() {
+        let picture = Plane::filled(1, 1, 0);
+        let verdicts = [
+            Verdict::Positive,
+            Verdict::Negative,
+            Verdict::Refer(ReferReason::HighEntropy),
+            Verdict::Rejected(RejectReason::Colour),
+        ];
+        let banners = verdicts.map(|verdict| result(&picture, verdict).banner());
+        for (index, banner) in banners.iter().enumerate() {
+            assert_eq!(banner.word.to_lowercase(), verdicts[index].as_str());
+            for other in &banners[..index] {
+                assert!(banner.sign != other.sign && banner.ground != other.ground && banner.remark != other.remark);
+            }
+        }
+    }
 }

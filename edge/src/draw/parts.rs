@@ -45,6 +45,14 @@ pub(super) struct Banner<'a> {
 }
 
 impl Banner<'_> {
+    /// What the sign leaves of `area` for words.
+    pub(super) fn room(area: Rectangle, scale: &Scale) -> Rectangle {
+        let mut room = inset(area, scale.gap);
+        let side = room.size.height;
+        cut_left(&mut room, side + scale.gap + 3);
+        room
+    }
+
     pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
         &self,
         target: &mut D,
@@ -52,13 +60,13 @@ impl Banner<'_> {
         scale: &Scale,
     ) -> Result<(), D::Error> {
         target.fill_solid(&area, self.ground)?;
-        let mut rest = inset(area, scale.gap);
-        let side = rest.size.height;
-        let badge = cut_left(&mut rest, side);
+        let badge = inset(area, scale.gap);
+        let badge = cut_left(&mut { badge }, badge.size.height);
         draw_sign(target, badge, self.sign, self.ink, self.ground)?;
-        cut_left(&mut rest, scale.gap + 3);
+        let mut rest = Self::room(area, scale);
 
-        let face = if self.word.chars().count() <= scale.word.columns(rest.size.width) { scale.word } else { scale.header };
+        let face =
+            if self.word.chars().count() <= scale.word.columns(rest.size.width) { scale.word } else { scale.header };
         let word = cut_left(&mut rest, face.width(self.word.chars().count()));
         draw_line(target, word, self.word, face, self.ink, Alignment::Left)?;
         cut_left(&mut rest, scale.gap);
@@ -86,7 +94,8 @@ pub(super) fn draw_sign<D: DrawTarget<Color = Rgb565>>(
 ) -> Result<(), D::Error> {
     // An odd side has a middle pixel, which keeps the shapes symmetric.
     let side = (area.size.width.min(area.size.height)).saturating_sub(1) / 2 * 2 + 1;
-    let square = Rectangle::new(area.top_left + (area.size.saturating_sub(Size::new_equal(side))) / 2, Size::new_equal(side));
+    let square =
+        Rectangle::new(area.top_left + (area.size.saturating_sub(Size::new_equal(side))) / 2, Size::new_equal(side));
     let mut target = target.clipped(&area);
     let target = &mut target;
     let shape = PrimitiveStyle::with_fill(ink);
@@ -166,7 +175,8 @@ impl Meter {
                 let radii = CornerRadii::new(Size::new_equal(area.size.height / 3));
                 RoundedRectangle::new(area, radii).draw_styled(&PrimitiveStyle::with_fill(track), target)?;
                 let filled = cut_left(&mut { area }, filled(area.size.width));
-                RoundedRectangle::new(area, radii).draw_styled(&PrimitiveStyle::with_fill(fill), &mut target.clipped(&filled))
+                RoundedRectangle::new(area, radii)
+                    .draw_styled(&PrimitiveStyle::with_fill(fill), &mut target.clipped(&filled))
             }
             Self::Gauge => {
                 const CELLS: u32 = 10;
@@ -211,6 +221,17 @@ impl Metric<'_> {
         if self.large { scale.large_value } else { scale.value }
     }
 
+    /// Pixels that label, number and unit need side by side.
+    #[cfg(test)]
+    pub(super) fn width(&self, scale: &Scale) -> u32 {
+        let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
+        scale.label.width(self.label.len())
+            + 2
+            + self.face(scale).width(number.len())
+            + UNIT_GAP
+            + scale.value.width(unit.len())
+    }
+
     /// Pixels from the number's top to the meter's bottom.
     pub(super) fn height(&self, scale: &Scale) -> u32 {
         self.face(scale).height() + 2 + scale.meter_height
@@ -240,7 +261,14 @@ impl Metric<'_> {
         let area = cut_right(&mut line, face.width(number.len()));
         draw_line(target, area, number, face, palette::TEXT, Alignment::Right)?;
         cut_right(&mut line, 2);
-        draw_line(target, on_baseline(line, scale.label), self.label, scale.label, palette::SOFT_TEXT, Alignment::Left)?;
+        draw_line(
+            target,
+            on_baseline(line, scale.label),
+            self.label,
+            scale.label,
+            palette::SOFT_TEXT,
+            Alignment::Left,
+        )?;
         cut_top(&mut rest, 2);
         let meter = cut_top(&mut rest, scale.meter_height);
         self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)
@@ -264,7 +292,8 @@ pub(super) fn draw_header<D: DrawTarget<Color = Rgb565>>(
         let chip = cut_left(&mut rest, face.width(tag.chars().count()) + 10);
         let chip = inset(chip, 1);
         let radii = CornerRadii::new(Size::new_equal(3));
-        RoundedRectangle::new(chip, radii).draw_styled(&PrimitiveStyle::with_fill(palette::SOFT_TEXT), &mut target.clipped(&area))?;
+        RoundedRectangle::new(chip, radii)
+            .draw_styled(&PrimitiveStyle::with_fill(palette::SOFT_TEXT), &mut target.clipped(&area))?;
         draw_line(target, chip, tag, face, palette::BACKGROUND, Alignment::Center)?;
         cut_left(&mut rest, scale.gap);
     }
@@ -319,7 +348,8 @@ pub(super) fn draw_legend<D: DrawTarget<Color = Rgb565>>(
             Swatch::Heat => {
                 for column in 0..side {
                     let colour = super::picture::panel_colour(super::picture::heat_colour(column as f32 / side as f32));
-                    let strip = Rectangle::new(swatch.top_left + Size::new(column, 0), Size::new(1, swatch.size.height));
+                    let strip =
+                        Rectangle::new(swatch.top_left + Size::new(column, 0), Size::new(1, swatch.size.height));
                     target.fill_solid(&strip, colour)?;
                 }
             }
@@ -350,14 +380,14 @@ pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
     scale: &Scale,
 ) -> Result<(), D::Error> {
     let height_of = |words: &Words<'_>| paragraph_height(words.text, words.face, area.size.width);
-    let words_below = |index: usize| words.iter().skip(index + 1);
-    let used: u32 = words.iter().map(height_of).chain(metrics.iter().map(|metric| metric.height(scale))).sum();
-    let blocks = (words.len() + metrics.len()) as u32;
-    let gap = (area.size.height.saturating_sub(used) / blocks.saturating_sub(1).max(1)).min(4 * scale.gap);
+    let heights = || words.iter().map(height_of).chain(metrics.iter().map(|metric| metric.height(scale)));
+    let gaps = (words.len() + metrics.len()).saturating_sub(1).max(1) as u32;
+    let spare = area.size.height.saturating_sub(heights().sum());
+    let gap = (spare / gaps).clamp(2, 4 * scale.gap);
     let mut rest = area;
     for (index, words) in words.iter().enumerate() {
-        // What is too long is cut where it is, and does not push out what comes below.
-        let below: u32 = words_below(index).map(height_of).chain(metrics.iter().map(|metric| metric.height(scale))).sum();
+        // A paragraph that is too long is cut itself; it does not push out what comes below.
+        let below: u32 = heights().skip(index + 1).map(|height| gap + height).sum();
         let room = rest.size.height.saturating_sub(below).max(words.face.height());
         let block = cut_top(&mut rest, height_of(words).min(room));
         draw_paragraph(target, block, words.text, words.face, words.colour)?;
@@ -369,4 +399,274 @@ pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
         cut_top(&mut rest, gap);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::convert::Infallible;
+    use embedded_graphics::{mock_display::MockDisplay, mono_font::ascii::FONT_4X6};
+
+    fn display() -> MockDisplay<Rgb565> {
+        let mut display = MockDisplay::new();
+        display.set_allow_overdraw(true);
+        display
+    }
+
+    fn area(x: i32, y: i32, width: u32, height: u32) -> Rectangle {
+        Rectangle::new(Point::new(x, y), Size::new(width, height))
+    }
+
+    /// Filled white, empty blue.
+    fn meter(meter: Meter, share: Option<f32>) -> Result<MockDisplay<Rgb565>, Infallible> {
+        let mut display = display();
+        meter.draw(&mut display, area(1, 1, 39, 6), share, Rgb565::WHITE, Rgb565::BLUE)?;
+        Ok(display)
+    }
+
+    fn sign(sign: Sign) -> Result<MockDisplay<Rgb565>, Infallible> {
+        let mut display = display();
+        draw_sign(&mut display, area(1, 0, 17, 17), sign, Rgb565::WHITE, Rgb565::RED)?;
+        Ok(display)
+    }
+
+    #[test]
+    fn a_bar_is_in_one_piece() -> Result<(), Infallible> {
+        meter(Meter::Bar, Some(0.25))?.assert_pattern(&[
+            "                                        ",
+            "  WWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBB ",
+            " WWWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
+            " WWWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
+            " WWWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
+            " WWWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
+            "  WWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBB ",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_gauge_has_ten_cells() -> Result<(), Infallible> {
+        meter(Meter::Gauge, Some(0.45))?.assert_pattern(&[
+            "                                        ",
+            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
+            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
+            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
+            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
+            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
+            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn meters_take_any_number() -> Result<(), Infallible> {
+        for kind in [Meter::Bar, Meter::Gauge] {
+            let (empty, full) = (meter(kind, Some(0.0))?, meter(kind, Some(1.0))?);
+            assert_ne!(empty, full);
+            assert_eq!(full.affected_area(), area(1, 1, 39, 6));
+            for nothing in [None, Some(f32::NAN), Some(f32::INFINITY), Some(-3.0)] {
+                assert_eq!(meter(kind, nothing)?, empty, "{nothing:?}");
+            }
+            assert_eq!(meter(kind, Some(7.0))?, full);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn positive_is_a_bold_plus() -> Result<(), Infallible> {
+        sign(Sign::Plus)?.assert_pattern(&[
+            "      WWWWWWW     ",
+            "      WWWWWWW     ",
+            "      WWWWWWW     ",
+            "      WWWWWWW     ",
+            "      WWWWWWW     ",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            "      WWWWWWW     ",
+            "      WWWWWWW     ",
+            "      WWWWWWW     ",
+            "      WWWWWWW     ",
+            "      WWWWWWW     ",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn negative_is_a_disc_with_a_minus() -> Result<(), Infallible> {
+        sign(Sign::Minus)?.assert_pattern(&[
+            "       WWWWW      ",
+            "     WWWWWWWWW    ",
+            "   WWWWWWWWWWWWW  ",
+            "   WWWWWWWWWWWWW  ",
+            "  WWWWWWWWWWWWWWW ",
+            "  WWWWWWWWWWWWWWW ",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWRRRRRRRRRRRWWW",
+            " WWWRRRRRRRRRRRWWW",
+            " WWWRRRRRRRRRRRWWW",
+            " WWWWWWWWWWWWWWWWW",
+            "  WWWWWWWWWWWWWWW ",
+            "  WWWWWWWWWWWWWWW ",
+            "   WWWWWWWWWWWWW  ",
+            "   WWWWWWWWWWWWW  ",
+            "     WWWWWWWWW    ",
+            "       WWWWW      ",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn refer_is_a_diamond_with_a_question_mark() -> Result<(), Infallible> {
+        sign(Sign::Question)?.assert_pattern(&[
+            "         W        ",
+            "        WWW       ",
+            "       WWWWW      ",
+            "      WWWWWWW     ",
+            "     WWRRRRWWW    ",
+            "    WWRRWWRRWWW   ",
+            "   WWWWWWRRWWWWW  ",
+            "  WWWWWWRRWWWWWWW ",
+            " WWWWWWWRRWWWWWWWW",
+            "  WWWWWWWWWWWWWWW ",
+            "   WWWWWRRWWWWWW  ",
+            "    WWWWWWWWWWW   ",
+            "     WWWWWWWWW    ",
+            "      WWWWWWW     ",
+            "       WWWWW      ",
+            "        WWW       ",
+            "         W        ",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn rejected_is_a_square_with_a_cross() -> Result<(), Infallible> {
+        sign(Sign::Cross)?.assert_pattern(&[
+            "  WWWWWWWWWWWWWWW ",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWRRWWWWWWRWWWW",
+            " WWWWWRRWWWWRRWWWW",
+            " WWWWWWRRWWRRWWWWW",
+            " WWWWWWWRRRRWWWWWW",
+            " WWWWWWWWRRWWWWWWW",
+            " WWWWWWWRRRRWWWWWW",
+            " WWWWWWRRWWRRWWWWW",
+            " WWWWWRRWWWWRRWWWW",
+            " WWWWRRWWWWWWRWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            "  WWWWWWWWWWWWWWW ",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_problem_is_a_triangle_with_an_exclamation_mark() -> Result<(), Infallible> {
+        sign(Sign::Exclamation)?.assert_pattern(&[
+            "         W        ",
+            "         W        ",
+            "        WWW       ",
+            "        WWW       ",
+            "       WWWWW      ",
+            "       WWWWW      ",
+            "      WWRRRWW     ",
+            "      WWRRRWW     ",
+            "     WWWRRRWWW    ",
+            "     WWWRRRWWW    ",
+            "    WWWWRRRWWWW   ",
+            "    WWWWRRRWWWW   ",
+            "   WWWWWWWWWWWWW  ",
+            "   WWWWWRRRWWWWW  ",
+            "  WWWWWWRRRWWWWWW ",
+            "  WWWWWWWWWWWWWWW ",
+            " WWWWWWWWWWWWWWWWW",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn signs_stay_inside_areas_of_any_size() -> Result<(), Infallible> {
+        use Sign::{Cross, Exclamation, Hourglass, Minus, Plus, Question, Ring};
+        for sign in [Plus, Minus, Question, Cross, Hourglass, Exclamation, Ring] {
+            for (width, height) in (0..40).flat_map(|width| [(width, 5), (width, width), (30, width)]) {
+                let mut display = display();
+                let area = area(10, 10, width, height);
+                draw_sign(&mut display, area, sign, Rgb565::WHITE, Rgb565::RED)?;
+                let drawn = display.affected_area();
+                assert!(drawn.is_zero_sized() || drawn.intersection(&area) == drawn, "{sign:?} {drawn:?} {area:?}");
+                assert_eq!(drawn.is_zero_sized(), area.is_zero_sized(), "{sign:?} {area:?}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn paragraphs_break_between_words() -> Result<(), Infallible> {
+        let mut display = display();
+        let face = Face::new(&FONT_4X6);
+        draw_paragraph(&mut display, area(2, 1, 40, 20), "too few pixels here", face, Rgb565::WHITE)?;
+        display.assert_pattern(&[
+            "                             ",
+            "   W                W        ",
+            "  WWW  W   W       W   W  W W",
+            "   W  W W W W     WWW W W W W",
+            "   W  W W W W      W  WW  WWW",
+            "    W  W   W       W   WW W W",
+            "                             ",
+            "                             ",
+            "       W          WW         ",
+            "  WW      W W  W   W   WW    ",
+            "  W W WW   W  W W  W  WW     ",
+            "  WW   W   W  WW   W    W    ",
+            "  W   WWW W W  WW WWW WW     ",
+            "  W                          ",
+            "                             ",
+            "  W                          ",
+            "  WW   W  W W  W             ",
+            "  W W W W WW  W W            ",
+            "  W W WW  W   WW             ",
+            "  W W  WW W    WW            ",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_paragraph_that_is_too_long_does_not_push_out_the_next() -> Result<(), Infallible> {
+        let words = |text, colour| Words { text, face: Face::new(&FONT_4X6), colour };
+        let scale = Scale::of(Size::zero());
+        let mut display = display();
+        let long = "word ".repeat(99);
+        let paragraphs = [words(&long, Rgb565::RED), words("two words", Rgb565::CYAN)];
+        draw_column(&mut display, area(0, 0, 20, 40), &paragraphs, &[], scale)?;
+        let mut alone = MockDisplay::new();
+        draw_paragraph(&mut alone, area(0, 27, 20, 13), "two words", Face::new(&FONT_4X6), Rgb565::CYAN)?;
+        let below = |display: &MockDisplay<Rgb565>| {
+            area(0, 26, 20, 14).points().map(|at| display.get_pixel(at)).collect::<Vec<_>>()
+        };
+        assert_eq!(below(&display), below(&alone));
+        Ok(())
+    }
+
+    #[test]
+    fn a_legend_leaves_out_what_has_no_room() -> Result<(), Infallible> {
+        let keys = [
+            Key { text: "heat", swatch: Swatch::Filled(Rgb565::RED) },
+            Key { text: "lung", swatch: Swatch::Outlined(Rgb565::CYAN) },
+            Key { text: "infected", swatch: Swatch::Filled(Rgb565::BLUE) },
+        ];
+        let mut display = display();
+        draw_legend(&mut display, area(0, 0, 60, 8), &keys, Face::new(&FONT_4X6))?;
+        let swatches =
+            |colour| display.affected_area().points().filter(|&at| display.get_pixel(at) == Some(colour)).count();
+        assert_eq!([Rgb565::RED, Rgb565::CYAN, Rgb565::BLUE].map(swatches), [16, 12, 0]);
+        Ok(())
+    }
 }

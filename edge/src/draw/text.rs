@@ -291,7 +291,19 @@ mod tests {
         let mut display = MockDisplay::new();
         draw_paragraph(&mut display, area, "too few pixels", Face::new(&FONT_4X6), Rgb565::WHITE)?;
         display.assert_pattern(&[
-            "",
+            "                        ",
+            "   W                    ",
+            "  WWW  W   W            ",
+            "   W  W W W W           ",
+            "   W  W W W W           ",
+            "    W  W   W            ",
+            "                        ",
+            "                        ",
+            "    W                   ",
+            "   W   W  W W           ",
+            "  WWW W W W W           ",
+            "   W  WW  WWW           ",
+            "   W   WW W W  W   W   W",
         ]);
         Ok(())
     }
