@@ -7,7 +7,7 @@ use std::{
 };
 
 use thorax_shared::{
-    bundle::{Bundle, BundleError, Limits, TrustedKeys, manifest},
+    bundle::{self, Bundle, BundleError, Limits, Manifest, TrustedKeys},
     plane::Plane,
 };
 use tract_onnx::prelude::*;
@@ -49,7 +49,7 @@ pub struct Model {
     /// Where it was read from.
     pub path: PathBuf,
     /// What the bundle says of itself.
-    pub manifest: manifest::Manifest,
+    pub manifest: Manifest,
     classifier: Lazy,
     segmenter: Option<Lazy>,
 }
@@ -150,7 +150,7 @@ impl Model {
     }
 
     /// Shape and values of each output of the manifest's list.
-    fn run(&self, lazy: &Lazy, graph: &manifest::Graph, tensor: &[f32]) -> Result<Vec<(Vec<usize>, Vec<f32>)>, InferError> {
+    fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<(Vec<usize>, Vec<f32>)>, InferError> {
         let plan = lazy
             .plan
             .get_or_init(|| prepare(&lazy.bytes, graph).map_err(|e| format!("{e:#}")))
@@ -172,7 +172,7 @@ impl Model {
     }
 }
 
-fn prepare(bytes: &[u8], graph: &manifest::Graph) -> TractResult<Arc<TypedRunnableModel>> {
+fn prepare(bytes: &[u8], graph: &bundle::Graph) -> TractResult<Arc<TypedRunnableModel>> {
     let mut model = tract_onnx::onnx().model_for_read(&mut Cursor::new(bytes))?;
     model.select_outputs_by_name(graph.outputs.iter())?;
     model.into_optimized()?.into_runnable()

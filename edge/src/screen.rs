@@ -33,9 +33,6 @@ pub enum ScreenError {
     /// The ensemble gave no probability.
     #[error("the model's answer means nothing: {0}; report this with the file")]
     Uncertainty(#[from] UncertaintyError),
-    /// A slice cannot be decoded.
-    #[error(transparent)]
-    Decode(#[from] crate::decode::DecodeError),
     /// No bundle reads this kind of image.
     #[error("no bundle for {0} images is loaded: give one with --bundle")]
     NoModel(Modality),
@@ -212,7 +209,7 @@ impl Screener {
         let model = match modality {
             Some(modality) => self.model(modality)?,
             None => {
-                let frame = volume.slice(middle)?;
+                let frame = volume.slice(middle).ok_or(ScreenError::EmptyVolume)?;
                 match frame.modality {
                     Some(modality) => self.model(modality)?,
                     None => self.recognise(&frame)?,
@@ -224,7 +221,7 @@ impl Screener {
         let (mut area, mut seen) = ([0; 2], 0);
         let mut shown: Option<(usize, Reading)> = None;
         for &index in &chosen {
-            let reading = read(model, &volume.slice(index)?)?;
+            let reading = read(model, &volume.slice(index).ok_or(ScreenError::EmptyVolume)?)?;
             each(Some(index), &reading);
             if let Some(evidence) = reading.evidence.filter(|_| !matches!(reading.verdict, Verdict::Rejected(_))) {
                 probabilities.push(evidence.probability);

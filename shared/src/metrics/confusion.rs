@@ -19,6 +19,16 @@ pub struct Confusion {
 }
 
 impl Confusion {
+    /// Counts one more prediction.
+    pub fn count(&mut self, predicted: bool, truth: bool) {
+        match (predicted, truth) {
+            (true, true) => self.true_positives += 1,
+            (true, false) => self.false_positives += 1,
+            (false, false) => self.true_negatives += 1,
+            (false, true) => self.false_negatives += 1,
+        }
+    }
+
     /// Counts predictions `[N]` (images, or pixels of a mask) against the truth `[N]`.
     ///
     /// # Errors

@@ -200,7 +200,7 @@ pub fn evaluate(net: &AttentionUnet, samples: &[SegmentationSample], device: &De
         for ((logits, truth), known) in logits.iter().zip(&truth).zip(&known) {
             for (channel, total) in totals.iter_mut().enumerate().filter(|(c, _)| known[*c] > 0.0) {
                 for (z, t) in logits[channel].iter().zip(&truth[channel]) {
-                    total.add(*z > 0.0, *t > 0.5);
+                    total.count(*z > 0.0, *t > 0.5);
                 }
             }
         }
