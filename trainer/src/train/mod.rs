@@ -6,6 +6,203 @@ pub mod features;
 pub mod picture;
 pub mod segment;
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use candle_core::Device;
+use sha2::{Digest, Sha256};
+use thorax_shared::{
+    label::Modality,
+    preprocess::spec::{Clahe, Core, Normalise, PreprocessSpec, Window},
+};
+
+use crate::{
+    data::{Manifest, Task},
+    files::write_atomically,
+    nets::{attention_unet::AttentionUnetConfig, efficientnet_lite},
+};
+
+/// `thorax-train train ...`
+#[derive(Debug, clap::Subcommand)]
+pub enum TrainCommand {
+    /// An ensemble of bootstrapped linear heads on frozen EfficientNet-Lite0 features, its calibration and thresholds
+    Classify(ClassifyArgs),
+    /// An attention U-Net for infection and lungs
+    Segment(SegmentArgs),
+}
+
+/// What both kinds of run ask.
+#[derive(Debug, clap::Args)]
+pub struct CommonArgs {
+    /// Manifest written by `thorax-train data import`
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Kind of picture
+    #[arg(long, value_parser = parse_modality)]
+    modality: Modality,
+    /// The run's folder; a run that was stopped goes on
+    #[arg(long)]
+    out: PathBuf,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Options of `train classify`.
+#[derive(Debug, clap::Args)]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// timm's tf_efficientnet_lite0 weights (safetensors)
+    #[arg(long)]
+    backbone: PathBuf,
+    /// Heads in the ensemble
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    members: u16,
+}
+
+/// Options of `train segment`.
+#[derive(Debug, clap::Args)]
+pub struct SegmentArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Width and height of the net's input, a multiple of 16
+    #[arg(long, default_value_t = 192, value_parser = clap::value_parser!(u32).range(16..=1024))]
+    side: u32,
+    /// Passes over the training pictures
+    #[arg(long, default_value_t = 12)]
+    epochs: usize,
+    /// Pictures a step
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Channels of the first block
+    #[arg(long, default_value_t = 16)]
+    base_channels: usize,
+    /// Highest learning rate of the one-cycle schedule
+    #[arg(long, default_value_t = 2e-3)]
+    learning_rate: f64,
+}
+
+/// Reads `xray` or `ct`.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_modality(text: &str) -> Result<Modality, String> {
+    [Modality::Xray, Modality::Ct].into_iter().find(|m| m.as_str() == text).ok_or_else(|| "expected xray or ct".into())
+}
+
+/// How pictures of a modality are prepared for a net with inputs of `side` x `side`.
+pub fn preprocess_spec(modality: Modality, side: u32, normalise: Normalise) -> PreprocessSpec {
+    let (window, core) = match modality {
+        Modality::Xray => (Window::Quantiles { low: 0.005, high: 0.995 }, Core::Film { margin: 0.02 }),
+        Modality::Ct => (Window::Hounsfield { center: -600.0, width: 1500.0 }, Core::Body { margin: 0.02 }),
+    };
+    let clahe = Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 });
+    PreprocessSpec { window, working_side: 512, clahe, core, input_side: side, normalise }
+}
+
+/// Hash of everything a run takes from a manifest: path, patient, label, split and content of its pictures.
+pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> String {
+    let mut lines: Vec<String> = manifest
+        .records
+        .iter()
+        .filter(|r| r.modality == modality && r.task == task)
+        .map(|r| format!("{}\t{}\t{:?}\t{}\t{}\n", r.path.display(), r.group, r.label, r.split, r.sha256))
+        .collect();
+    lines.sort();
+    let mut hash = Sha256::new();
+    lines.iter().for_each(|line| hash.update(line));
+    hex(&hash.finalize())
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_file(path: &Path) -> anyhow::Result<[u8; 32]> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(Sha256::digest(bytes).into())
+}
+
+/// Carries out a command.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
+    let device = Device::Cpu;
+    match command {
+        TrainCommand::Classify(ClassifyArgs { common, backbone, members }) => {
+            let manifest = Manifest::load(&common.manifest)?;
+            let normalise = Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] };
+            let config = classify::ClassifyConfig {
+                modality: common.modality,
+                members: usize::from(*members),
+                seed: common.seed,
+                steps: 400,
+                directions: 64,
+                preprocess: preprocess_spec(common.modality, efficientnet_lite::INPUT_SIDE as u32, normalise),
+                quality: thorax_shared::preprocess::QualityLimits::default(),
+                manifest_sha256: fingerprint(&manifest, common.modality, Task::Classify),
+                backbone_sha256: hex(&sha256_file(backbone)?),
+            };
+            start(&common.out, &config)?;
+            let graph = efficientnet_lite::load(backbone, &device)?;
+            let folder = common.out.join("features");
+            let table = features::extract(&manifest, config.modality, &graph, &config.preprocess, &config.quality, &folder, &device)?;
+            let outcome = classify::fit(&table, &config, &common.out)?;
+            eprintln!(
+                "validation AUC {:.4}, L2 {}, temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
+                outcome.validation_auc,
+                outcome.l2,
+                outcome.temperature,
+                outcome.ece[0],
+                outcome.ece[1],
+                outcome.decision.positive_at,
+                outcome.decision.negative_at
+            );
+            Ok(())
+        }
+        TrainCommand::Segment(args) => {
+            let common = &args.common;
+            anyhow::ensure!(args.side.is_multiple_of(16), "--side {}: the net halves its input four times, so give a multiple of 16", args.side);
+            anyhow::ensure!(args.batch > 0 && args.epochs > 0 && args.base_channels > 0, "--batch, --epochs and --base-channels must be above 0");
+            let manifest = Manifest::load(&common.manifest)?;
+            let config = segment::SegmentConfig {
+                modality: common.modality,
+                net: AttentionUnetConfig { base_channels: args.base_channels, ..Default::default() },
+                epochs: args.epochs,
+                batch: args.batch,
+                peak_learning_rate: args.learning_rate,
+                seed: common.seed,
+                preprocess: preprocess_spec(common.modality, args.side, Normalise { mean: vec![0.5], std: vec![0.25] }),
+                manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment),
+            };
+            start(&common.out, &config)?;
+            segment::train(&manifest, &config, &common.out, &device)
+        }
+    }
+}
+
+/// Writes the run's configuration, or sees that the run which is there has the same.
+fn start(folder: &Path, config: &impl serde::Serialize) -> anyhow::Result<()> {
+    let path = folder.join("config.json");
+    let text = serde_json::to_string_pretty(config)?;
+    match std::fs::read_to_string(&path) {
+        Ok(before) => anyhow::ensure!(
+            before == text,
+            "{}: this run was started with another configuration or other data; choose another --out, or delete the folder",
+            folder.display()
+        ),
+        Err(_) => write_atomically(&path, |out| out.write_all(text.as_bytes()))?,
+    }
+    Ok(())
+}
+
 /// A progress bar for `length` steps of work called `name`, on standard error.
 pub(crate) fn progress(length: usize, name: &str) -> indicatif::ProgressBar {
     let style = indicatif::ProgressStyle::with_template("{prefix:>18} {wide_bar} {pos}/{len} {per_sec} {eta} {msg}")

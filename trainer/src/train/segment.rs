@@ -4,7 +4,7 @@
 //! which a killed run goes on, `best.safetensors`, and `epochs.csv`. Every random choice of an epoch is drawn from the seed
 //! and the number of the epoch, so that a resumed run sees what an undisturbed one sees.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
@@ -59,22 +59,11 @@ pub struct SegmentRun {
     pub best_epoch: usize,
 }
 
-/// Trains to the end, or goes on with what `folder` holds.
+/// Trains to the end, or goes on with what `folder`, which holds this very configuration, has.
 ///
 /// # Errors
-/// A folder of another configuration, unreadable pictures, losses that are not finite.
+/// Unreadable pictures, losses that are not finite.
 pub fn train(manifest: &Manifest, config: &SegmentConfig, folder: &Path, device: &Device) -> anyhow::Result<()> {
-    let config_path = folder.join("config.json");
-    let config_text = serde_json::to_string_pretty(config)?;
-    if let Ok(before) = std::fs::read_to_string(&config_path) {
-        anyhow::ensure!(
-            before == config_text,
-            "{}: this run was started with another configuration or other data; choose another --out, or delete the folder",
-            folder.display()
-        );
-    } else {
-        write_atomically(&config_path, |out| out.write_all(config_text.as_bytes()))?;
-    }
     let load = |split| SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess);
     let training = load(Split::Train)?;
     let validation = load(Split::Val)?;
@@ -318,9 +307,4 @@ fn assemble(samples: &[SegmentationSample], chosen: &[usize], augmentations: Opt
         Tensor::from_vec(y.concat(), (n, MASKS.len(), side, side), device)?,
         Tensor::from_vec(known, (n, MASKS.len(), 1, 1), device)?,
     ))
-}
-
-/// Where a run of this name lies under `runs`.
-pub fn default_folder(modality: Modality) -> PathBuf {
-    PathBuf::from(format!("runs/{modality}-segment"))
 }
