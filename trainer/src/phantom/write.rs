@@ -167,7 +167,7 @@ fn dataset(phantom: &Phantom, inverted: bool) -> InMemDicomObject {
     put_number(tags::PIXEL_REPRESENTATION, 0);
 
     let pixels: Vec<u16> = match ct {
-        Some(hounsfield) => hounsfield.data().iter().map(|hu| (hu + 1024.0).round().clamp(0.0, 4095.0) as u16).collect(),
+        Some(hounsfield) => hounsfield.data().iter().map(|hu| (hu.round() + 1024.0).clamp(0.0, 4095.0) as u16).collect(),
         None => {
             let stored = |value: &f32| (value * 4095.0).round() as u16;
             phantom.picture.data().iter().map(|value| if inverted { 4095 - stored(value) } else { stored(value) }).collect()
