@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// A file could not be written; the file that stood at `path` before, if any, is untouched.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}: {source}; check that the folder is writable and the disk has room", path = path.display())]
+#[error("cannot write {path}: {reason}; check that the folder is writable and the disk has room", path = path.display())]
 pub struct WriteError {
     /// The file that was to be written.
     pub path: PathBuf,
     /// What the operating system, or the writer, said.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 /// Writes `path` through `fill` so that a reader, or a power cut, sees either the old file or all of the new one.
@@ -35,7 +35,7 @@ pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Re
         temporary.persist(path).map_err(|failed| failed.error)?;
         sync_folder(folder)
     };
-    attempt().map_err(|source| WriteError { path: path.to_owned(), source })
+    attempt().map_err(|reason| WriteError { path: path.to_owned(), reason })
 }
 
 /// Temporary files are born readable by their owner alone; a finished one is as readable as any other.

@@ -79,7 +79,9 @@ impl fmt::Display for Problem {
         };
         match self {
             Self::Unreadable { file, reason } => write!(f, "{file}: {reason}; restore the file or take its row out"),
-            Self::Changed { file } => write!(f, "{file}: not the file that was imported (SHA-256 differs); import again"),
+            Self::Changed { file } => {
+                write!(f, "{file}: not the file that was imported (SHA-256 differs); import again")
+            }
             Self::MaskSize { picture, picture_size, mask, mask_size } => write!(
                 f,
                 "{mask}: mask of {} for {picture} of {}; a mask must have its picture's size",
@@ -87,7 +89,8 @@ impl fmt::Display for Problem {
                 size(*picture_size)
             ),
             Self::Leak { what, files } => {
-                let places: Vec<String> = files.iter().map(|(split, file)| format!("{file} in {}", split.as_str())).collect();
+                let places: Vec<String> =
+                    files.iter().map(|(split, file)| format!("{file} in {}", split.as_str())).collect();
                 write!(f, "{what} is in more than one split: {}; run `thorax-train data split`", places.join(", "))
             }
             Self::Contradiction { positive, negative } => write!(
@@ -115,7 +118,10 @@ pub fn check(manifest: &Manifest) -> Vec<Problem> {
         return vec![Problem::Empty];
     }
     let mut problems: BTreeSet<Problem> =
-        in_parallel("checking", &manifest.records, |record| file_problems(manifest, record)).into_iter().flatten().collect();
+        in_parallel("checking", &manifest.records, |record| file_problems(manifest, record))
+            .into_iter()
+            .flatten()
+            .collect();
     problems.extend(leaks(&manifest.records));
     problems.extend(contradictions(&manifest.records));
     problems.extend(missing_classes(&manifest.records));
@@ -167,7 +173,10 @@ fn leaks(records: &[Record]) -> Vec<Problem> {
     }
     let divided = places.into_iter().filter(|(_, splits)| splits.len() > 1);
     divided
-        .map(|(what, splits)| Problem::Leak { what, files: splits.into_iter().map(|(s, file)| (s, file.to_owned())).collect() })
+        .map(|(what, splits)| Problem::Leak {
+            what,
+            files: splits.into_iter().map(|(s, file)| (s, file.to_owned())).collect(),
+        })
         .collect()
 }
 
@@ -176,8 +185,11 @@ fn contradictions(records: &[Record]) -> Vec<Problem> {
     for record in records {
         labels.entry(&record.sha256).or_default().entry(record.label).or_insert(&record.path);
     }
-    let pairs = labels.values().filter_map(|files| Some((*files.get(&Label::Positive)?, *files.get(&Label::Negative)?)));
-    pairs.map(|(positive, negative)| Problem::Contradiction { positive: positive.into(), negative: negative.into() }).collect()
+    let pairs =
+        labels.values().filter_map(|files| Some((*files.get(&Label::Positive)?, *files.get(&Label::Negative)?)));
+    pairs
+        .map(|(positive, negative)| Problem::Contradiction { positive: positive.into(), negative: negative.into() })
+        .collect()
 }
 
 /// Classes to be classified, and masks to be learnt, must occur in each split; both labels must occur at all.
@@ -192,7 +204,10 @@ fn missing_classes(records: &[Record]) -> Vec<Problem> {
                     present.entry(format!("{modality} for classification that is {label}")).or_default();
                 }
                 let label = if record.label == Label::Positive { "positive" } else { "negative" };
-                present.entry(format!("{modality} for classification that is {label}")).or_default().insert(record.split);
+                present
+                    .entry(format!("{modality} for classification that is {label}"))
+                    .or_default()
+                    .insert(record.split);
                 let class = format!("{modality} for classification, class `{}`", record.class);
                 present.entry(class).or_default().insert(record.split);
             }
@@ -216,7 +231,10 @@ fn dimensions(path: &Path) -> Result<[usize; 3], String> {
     }
     match kind(path) {
         Kind::Dicom => {
-            let header = OpenFileOptions::new().read_until(tags::PIXEL_DATA).open_file(path).map_err(|e| format!("not readable as DICOM: {e}"))?;
+            let header = OpenFileOptions::new()
+                .read_until(tags::PIXEL_DATA)
+                .open_file(path)
+                .map_err(|e| format!("not readable as DICOM: {e}"))?;
             let number = |tag| {
                 let element = header.element(tag).map_err(|e| format!("no picture in this DICOM file: {e}"))?;
                 element.to_int::<usize>().map_err(|e| format!("not readable as DICOM: {e}"))

@@ -19,7 +19,10 @@ use thorax_shared::label::Modality;
 
 use super::check::{Kind, kind};
 use super::manifest::table_error;
-use super::{DataError, Fractions, Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, assign_splits, file_sha256, in_parallel};
+use super::{
+    DataError, Fractions, Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, assign_splits, file_sha256,
+    in_parallel,
+};
 use crate::phantom::Truth;
 
 /// Read a folder of pictures into a manifest
@@ -85,7 +88,16 @@ pub enum Layout {
 /// Class folders whose meaning needs no telling (lower case, without spaces, `-` and `_`).
 const POSITIVE: [&str; 6] = ["covid", "covid19", "positive", "pos", "ctcovid", "sarscov2"];
 const NEGATIVE: [&str; 11] = [
-    "normal", "negative", "neg", "healthy", "nofinding", "noncovid", "noncovid19", "ctnoncovid", "other", "pneumonia",
+    "normal",
+    "negative",
+    "neg",
+    "healthy",
+    "nofinding",
+    "noncovid",
+    "noncovid19",
+    "ctnoncovid",
+    "other",
+    "pneumonia",
     "viralpneumonia",
 ];
 
@@ -129,7 +141,10 @@ fn guessed(dir: &Path) -> Result<Layout, DataError> {
     } else if entries(dir)?.iter().any(|path| path.is_dir()) {
         Ok(Layout::Folders)
     } else {
-        Err(problem(dir, "no known layout: expected manifest.csv, phantoms.csv, images/ with masks/, or a folder for each class"))
+        Err(problem(
+            dir,
+            "no known layout: expected manifest.csv, phantoms.csv, images/ with masks/, or a folder for each class",
+        ))
     }
 }
 
@@ -230,17 +245,26 @@ fn from_pairs(args: &ImportArgs) -> Result<Vec<Record>, DataError> {
     let modality = needed_modality(args)?;
     let masks = ["masks", "infection"].into_iter().find(|name| args.dir.join(name).is_dir());
     let masks = by_stem(&args.dir, masks.ok_or_else(|| problem(&args.dir, "no folder masks/ or infection/"))?)?;
-    let optional = |name: &str| if args.dir.join(name).is_dir() { by_stem(&args.dir, name) } else { Ok(BTreeMap::new()) };
+    let optional =
+        |name: &str| if args.dir.join(name).is_dir() { by_stem(&args.dir, name) } else { Ok(BTreeMap::new()) };
     let (lungs, left, right) = (optional("lung_masks")?, optional("left_lung")?, optional("right_lung")?);
     let images = by_stem(&args.dir, "images")?;
 
-    let without: Vec<&str> = images.iter().filter(|(stem, _)| !masks.contains_key(*stem)).map(|(_, path)| path.as_str()).collect();
+    let without: Vec<&str> =
+        images.iter().filter(|(stem, _)| !masks.contains_key(*stem)).map(|(_, path)| path.as_str()).collect();
     if !without.is_empty() {
-        return Err(problem(&args.dir, format!("no mask of the same name for {}; add it or take the picture away", listed(&without))));
+        return Err(problem(
+            &args.dir,
+            format!("no mask of the same name for {}; add it or take the picture away", listed(&without)),
+        ));
     }
-    let stray: Vec<&str> = masks.iter().filter(|(stem, _)| !images.contains_key(*stem)).map(|(_, path)| path.as_str()).collect();
+    let stray: Vec<&str> =
+        masks.iter().filter(|(stem, _)| !images.contains_key(*stem)).map(|(_, path)| path.as_str()).collect();
     if !stray.is_empty() {
-        return Err(problem(&args.dir, format!("no picture of the same name for {}; add it or take the mask away", listed(&stray))));
+        return Err(problem(
+            &args.dir,
+            format!("no picture of the same name for {}; add it or take the mask away", listed(&stray)),
+        ));
     }
     Ok(images
         .into_iter()
@@ -252,7 +276,11 @@ fn from_pairs(args: &ImportArgs) -> Result<Vec<Record>, DataError> {
             };
             let mask = masks.get(&stem).cloned().unwrap_or_default();
             let patient = patient_of(&stem);
-            Record { mask, lung_mask, ..record(args, path, modality, Task::Segment, Label::Unlabelled, "pairs", patient) }
+            Record {
+                mask,
+                lung_mask,
+                ..record(args, path, modality, Task::Segment, Label::Unlabelled, "pairs", patient)
+            }
         })
         .collect())
 }
@@ -293,16 +321,29 @@ fn from_folders(args: &ImportArgs) -> Result<Vec<Record>, DataError> {
     match (unlisted.is_empty(), &args.patients) {
         (false, Some(table)) => {
             let unlisted: Vec<&str> = unlisted.iter().map(String::as_str).collect();
-            Err(problem(table, format!("no patient for {}; add a line file,patient (`unknown` where nobody knows)", listed(&unlisted))))
+            Err(problem(
+                table,
+                format!("no patient for {}; add a line file,patient (`unknown` where nobody knows)", listed(&unlisted)),
+            ))
         }
         _ => Ok(records),
     }
 }
 
-fn record(args: &ImportArgs, path: String, modality: Modality, task: Task, label: Label, class: &str, patient: String) -> Record {
-    let folder_name = || args.dir.canonicalize().ok().and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
+fn record(
+    args: &ImportArgs,
+    path: String,
+    modality: Modality,
+    task: Task,
+    label: Label,
+    class: &str,
+    patient: String,
+) -> Record {
+    let folder_name =
+        || args.dir.canonicalize().ok().and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
     let source = args.source.clone().or_else(folder_name).unwrap_or("import".into());
-    let group = if patient == UNKNOWN_PATIENT { format!("{UNKNOWN_PATIENT}/{path}") } else { format!("{source}/{patient}") };
+    let group =
+        if patient == UNKNOWN_PATIENT { format!("{UNKNOWN_PATIENT}/{path}") } else { format!("{source}/{patient}") };
     Record {
         path,
         modality,
@@ -321,7 +362,8 @@ fn record(args: &ImportArgs, path: String, modality: Modality, task: Task, label
 }
 
 fn needed_modality(args: &ImportArgs) -> Result<Modality, DataError> {
-    args.modality.ok_or_else(|| problem(&args.dir, "this layout does not say what its pictures are; give --modality xray or ct"))
+    args.modality
+        .ok_or_else(|| problem(&args.dir, "this layout does not say what its pictures are; give --modality xray or ct"))
 }
 
 fn label_of(args: &ImportArgs, class: &str) -> Option<Label> {
@@ -353,16 +395,24 @@ fn patient_table(path: &Path) -> Result<HashMap<String, String>, DataError> {
     let rows: Vec<Row> = table(path)?;
     let mut patients = HashMap::new();
     for row in rows {
-        if let Some(other) = patients.insert(row.file.clone(), row.patient.clone()).filter(|other| *other != row.patient) {
-            return Err(problem(path, format!("{} belongs to {other} and to {}; keep one line", row.file, row.patient)));
+        if let Some(other) =
+            patients.insert(row.file.clone(), row.patient.clone()).filter(|other| *other != row.patient)
+        {
+            return Err(problem(
+                path,
+                format!("{} belongs to {other} and to {}; keep one line", row.file, row.patient),
+            ));
         }
     }
     Ok(patients)
 }
 
 fn table<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
-    csv::Reader::from_reader(bytes.as_slice()).deserialize().map(|row| row.map_err(|error| table_error(path, &error))).collect()
+    let bytes = fs::read(path).map_err(|reason| DataError::Read { path: path.to_owned(), reason })?;
+    csv::Reader::from_reader(bytes.as_slice())
+        .deserialize()
+        .map(|row| row.map_err(|error| table_error(path, &error)))
+        .collect()
 }
 
 /// The pictures of a folder by their names without extension.
@@ -384,12 +434,14 @@ fn stem(name: &str) -> String {
 
 fn is_picture(path: &Path) -> bool {
     let name = path.to_string_lossy().to_ascii_lowercase();
-    [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".nii", ".nii.gz"].iter().any(|extension| name.ends_with(extension))
+    [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".nii", ".nii.gz"]
+        .iter()
+        .any(|extension| name.ends_with(extension))
 }
 
 /// What a folder holds, sorted, but for hidden files.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let failed = |source| DataError::Read { path: dir.to_owned(), source };
+    let failed = |reason| DataError::Read { path: dir.to_owned(), reason };
     let read: Result<Vec<PathBuf>, _> = fs::read_dir(dir).map_err(failed)?.map(|entry| Ok(entry?.path())).collect();
     let mut paths = read.map_err(failed)?;
     paths.retain(|path| !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.'));

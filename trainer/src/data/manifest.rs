@@ -149,7 +149,7 @@ impl Manifest {
         let mut text = String::new();
         std::fs::File::open(path)
             .and_then(|mut file| file.read_to_string(&mut text))
-            .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+            .map_err(|reason| DataError::Read { path: path.to_owned(), reason })?;
         let folder = folder_of(path);
         let root = match text.lines().next().and_then(|line| line.strip_prefix(ROOT_COMMENT)) {
             Some(root) => folder.join(root.trim_end()),
@@ -163,14 +163,22 @@ impl Manifest {
             let failed = |reason| DataError::Table { path: path.to_owned(), line, reason };
             for file in std::iter::once(record.path.as_str()).chain(record.masks()) {
                 if !stays_inside(file) {
-                    return Err(failed(format!("`{file}` does not lie under the root: write a path relative to it, without ..")));
+                    return Err(failed(format!(
+                        "`{file}` does not lie under the root: write a path relative to it, without .."
+                    )));
                 }
             }
             if record.task == Task::Segment && record.mask.is_empty() {
-                return Err(failed(format!("{} is for segmentation but names no mask: name one, or set task to none", record.path)));
+                return Err(failed(format!(
+                    "{} is for segmentation but names no mask: name one, or set task to none",
+                    record.path
+                )));
             }
             if record.task == Task::Classify && record.label == Label::Unlabelled {
-                return Err(failed(format!("{} is for classification but unlabelled: label it, or set task to none", record.path)));
+                return Err(failed(format!(
+                    "{} is for classification but unlabelled: label it, or set task to none",
+                    record.path
+                )));
             }
             records.push(record);
         }
@@ -204,7 +212,10 @@ impl Manifest {
 
     fn table(&self, path: &Path) -> Result<Vec<u8>, DataError> {
         let mut writer = csv::WriterBuilder::new().has_headers(true).from_writer(Vec::new());
-        self.records.iter().try_for_each(|record| writer.serialize(record)).map_err(|error| table_error(path, &error))?;
+        self.records
+            .iter()
+            .try_for_each(|record| writer.serialize(record))
+            .map_err(|error| table_error(path, &error))?;
         writer.into_inner().map_err(|error| table_error(path, &error.into_error().into()))
     }
 

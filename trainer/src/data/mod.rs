@@ -32,12 +32,12 @@ use crate::files::WriteError;
 #[non_exhaustive]
 pub enum DataError {
     /// A file or folder could not be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
+    #[error("cannot read {path}: {reason}; check the path and the permissions", path = path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A manifest could not be written.
     #[error(transparent)]
@@ -138,7 +138,8 @@ fn report(manifest: &Manifest, path: &Path) {
 
 /// Applies `work` to all items on all cores, in order, behind a progress bar.
 fn in_parallel<T: Sync, U: Send>(title: &'static str, items: &[T], work: impl Fn(&T) -> U + Sync) -> Vec<U> {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").unwrap_or(ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").unwrap_or(ProgressStyle::default_bar());
     let bar = ProgressBar::new(items.len() as u64).with_style(style).with_message(title);
     let results = items
         .par_iter()
@@ -154,7 +155,7 @@ fn in_parallel<T: Sync, U: Send>(title: &'static str, items: &[T], work: impl Fn
 
 /// The SHA-256 of a file, in hexadecimal.
 fn file_sha256(path: &Path) -> Result<String, DataError> {
-    let failed = |source| DataError::Read { path: path.to_owned(), source };
+    let failed = |reason| DataError::Read { path: path.to_owned(), reason };
     let mut hash = Sha256::new();
     std::io::copy(&mut std::fs::File::open(path).map_err(failed)?, &mut hash).map_err(failed)?;
     Ok(hexadecimal(&hash.finalize()))

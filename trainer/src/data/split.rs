@@ -30,7 +30,9 @@ impl FromStr for Fractions {
     fn from_str(text: &str) -> Result<Self, DataError> {
         let parts: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
         match parts.as_deref() {
-            Some(&[train, val, test]) if train.min(val).min(test) >= 0.0 && (train + val + test - 100.0).abs() < 1e-6 => {
+            Some(&[train, val, test])
+                if train.min(val).min(test) >= 0.0 && (train + val + test - 100.0).abs() < 1e-6 =>
+            {
                 Ok(Self([train, val, test]))
             }
             _ => Err(DataError::Fractions(text.to_owned())),
@@ -76,7 +78,11 @@ pub fn assign_splits(records: &mut [Record], seed: u64, fractions: Fractions) {
             let r = &records[i];
             *kinds.entry([r.modality.as_str(), r.task.as_str(), &r.source, &r.class].join("\u{1f}")).or_default() += 1;
         }
-        let stratum = kinds.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(&a.0))).map(|(kind, _)| kind).unwrap_or_default();
+        let stratum = kinds
+            .into_iter()
+            .max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(&a.0)))
+            .map(|(kind, _)| kind)
+            .unwrap_or_default();
         let order = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name.as_bytes()).finalize().to_vec();
         strata.entry(stratum).or_default().entry((order, name)).or_default().extend(members);
     }
@@ -198,7 +204,8 @@ mod tests {
             .collect();
         assign_splits(&mut records, 1, Fractions::default());
         for (source, class) in [("s0", "covid"), ("s0", "normal"), ("s1", "covid"), ("s1", "normal")] {
-            let count = |split| records.iter().filter(|r| r.source == source && r.class == class && r.split == split).count();
+            let count =
+                |split| records.iter().filter(|r| r.source == source && r.class == class && r.split == split).count();
             assert_eq!(Split::ALL.map(count), [70, 10, 20], "{source} {class}");
         }
         let before = records.clone();

@@ -22,7 +22,8 @@ pub fn summary(manifest: &Manifest) -> String {
     let [train, val, test] = Split::ALL.map(total);
     lines.push(["all".into(), String::new(), String::new(), train, val, test, "pictures (groups of patients)".into()]);
 
-    let widths: [usize; 7] = std::array::from_fn(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0));
+    let widths: [usize; 7] =
+        std::array::from_fn(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0));
     let padded = |line: &[String; 7]| {
         let cells: Vec<String> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         format!("{}\n", cells.join("  ").trim_end())

@@ -15,7 +15,14 @@ const SIZE: u16 = 64;
 /// Phantom films with their masks, `count` of them.
 fn phantoms(count: usize, modality: ModalityChoice, formats: &[Format]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let args = PhantomArgs { out: folder.path().into(), count, seed: 1, modality, size: Some(SIZE), formats: formats.to_vec() };
+    let args = PhantomArgs {
+        out: folder.path().into(),
+        count,
+        seed: 1,
+        modality,
+        size: Some(SIZE),
+        formats: formats.to_vec(),
+    };
     generate_files(&args).unwrap();
     folder
 }
@@ -116,7 +123,8 @@ fn phantoms_are_imported_as_they_are_written_and_their_other_formats_kept_aside(
 #[test]
 fn a_manifest_keeps_its_own_splits_and_groups() {
     let folder = phantoms(6, ModalityChoice::Xray, &[Format::Png, Format::Dicom]);
-    let mut table = String::from("path,modality,class,patient_id,source,licence,split,mask,lung_mask,group,label_source\n");
+    let mut table =
+        String::from("path,modality,class,patient_id,source,licence,split,mask,lung_mask,group,label_source\n");
     for (index, split) in ["train", "val", "test"].into_iter().flat_map(|s| [s, s]).enumerate() {
         let (class, word) = if index % 2 == 0 { ("covid", "positive") } else { ("normal", "negative") };
         table += &format!("phantom_xray_{index:04}_{word}.png,xray,{class},p{index},s,,{split},,,g{index},me\n");
@@ -128,7 +136,8 @@ fn a_manifest_keeps_its_own_splits_and_groups() {
     assert_eq!(messages(&manifest), "");
     let splits: Vec<Split> = manifest.select(Modality::Xray, Task::Classify, None).map(|r| r.split).collect();
     assert_eq!(splits, [Split::Train, Split::Train, Split::Val, Split::Val, Split::Test, Split::Test]);
-    let aside: Vec<_> = manifest.select(Modality::Xray, Task::None, None).map(|r| (r.label, r.group.as_str())).collect();
+    let aside: Vec<_> =
+        manifest.select(Modality::Xray, Task::None, None).map(|r| (r.label, r.group.as_str())).collect();
     assert_eq!(
         aside,
         [(Label::Negative, "g1"), (Label::Unlabelled, "unknown/phantom_xray_0003_negative_monochrome1.dcm")]
@@ -184,7 +193,8 @@ fn folders_that_do_not_fit_are_refused_with_a_remedy() {
     assert!(error.contains("no known layout"), "{error}");
 
     let folder = class_folders(3);
-    let error = import(&ImportArgs { modality: None, ..import_args(folder.path(), Layout::Auto) }).unwrap_err().to_string();
+    let error =
+        import(&ImportArgs { modality: None, ..import_args(folder.path(), Layout::Auto) }).unwrap_err().to_string();
     assert!(error.contains("--modality"), "{error}");
 
     copy(&folder.path().join("covid/covid0__0.png"), folder.path().join("martians/m.png"));
@@ -289,7 +299,10 @@ fn the_summary_counts_pictures_and_groups() {
     let manifest = import(&import_args(folder.path(), Layout::Folders)).unwrap();
     let table = summary(&manifest);
     let line = table.lines().find(|line| line.contains("covid")).unwrap();
-    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["xray", "classify", "covid", "14", "(7)", "2", "(1)", "4", "(2)", "phantoms"]);
+    assert_eq!(
+        line.split_whitespace().collect::<Vec<_>>(),
+        ["xray", "classify", "covid", "14", "(7)", "2", "(1)", "4", "(2)", "phantoms"]
+    );
 }
 
 /// The real collection, where it is at hand: its splits survive the import and nothing is wrong with it.

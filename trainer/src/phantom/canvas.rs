@@ -73,7 +73,8 @@ pub(super) fn white_noise(width: usize, height: usize, rng: &mut impl Rng) -> Fi
 pub(super) fn value_noise(seed: u32, point: Point) -> f32 {
     let corner = point.map(f32::floor);
     let [fx, fy, fz] = [0, 1, 2].map(|axis| smoothstep(0.0, 1.0, point[axis] - corner[axis]));
-    let value = |dx: i32, dy: i32, dz: i32| lattice(seed, corner[0] as i32 + dx, corner[1] as i32 + dy, corner[2] as i32 + dz);
+    let value =
+        |dx: i32, dy: i32, dz: i32| lattice(seed, corner[0] as i32 + dx, corner[1] as i32 + dy, corner[2] as i32 + dz);
     let line = |dy, dz| mix(value(0, dy, dz), value(1, dy, dz), fx);
     mix(mix(line(0, 0), line(1, 0), fy), mix(line(0, 1), line(1, 1), fy), fz)
 }
@@ -88,7 +89,10 @@ pub(super) fn cloud_noise(seed: u32, point: Point) -> f32 {
 
 /// The random value at one corner of the lattice: an integer hash (Wang 2007).
 fn lattice(seed: u32, x: i32, y: i32, z: i32) -> f32 {
-    let mut h = seed ^ (x as u32).wrapping_mul(0x8DA6_B343) ^ (y as u32).wrapping_mul(0xD816_3841) ^ (z as u32).wrapping_mul(0xCB1A_B31F);
+    let mut h = seed
+        ^ (x as u32).wrapping_mul(0x8DA6_B343)
+        ^ (y as u32).wrapping_mul(0xD816_3841)
+        ^ (z as u32).wrapping_mul(0xCB1A_B31F);
     h = (h ^ 61) ^ (h >> 16);
     h = h.wrapping_mul(9);
     h ^= h >> 4;
@@ -212,7 +216,8 @@ pub(super) struct Tree<'a> {
 impl Tree<'_> {
     /// Grows a vessel from `from` along `direction`, dividing as it goes, into `tubes`.
     ///
-    /// Radii follow Murray's law (r^3 = r1^3 + r2^3), pieces are four to seven radii long and bend a little.
+    /// Where it divides, radii follow Murray's law (r^3 = r1^3 + r2^3); pieces are two or three radii long and bend a
+    /// little.
     pub(super) fn grow(&self, tubes: &mut Vec<Tube>, from: Point, direction: Point, radius: f32, rng: &mut impl Rng) {
         let mut open = VecDeque::from([(from, direction, radius)]);
         let end = tubes.len() + self.pieces;
@@ -318,7 +323,8 @@ mod tests {
             field.data_mut()[50 * 101 + 50] = 1.0;
             let field = blurred(&field, sigma);
             let mass: f32 = field.data().iter().sum();
-            let spread: f32 = (0..101).map(|x| (x as f32 - 50.0).powi(2) * (0..101).map(|y| field.get(x, y)).sum::<f32>()).sum();
+            let spread: f32 =
+                (0..101).map(|x| (x as f32 - 50.0).powi(2) * (0..101).map(|y| field.get(x, y)).sum::<f32>()).sum();
             assert!((mass - 1.0).abs() < 1e-4, "sigma {sigma}: mass {mass}");
             assert!((spread.sqrt() - sigma).abs() < 0.09 * sigma, "sigma {sigma}: {}", spread.sqrt());
         }
@@ -346,11 +352,11 @@ mod tests {
     }
 
     #[test]
-    fn vessels_stay_inside_and_obey_murray() {
+    fn vessels_stay_inside_and_only_get_thinner() {
         let mut tubes = Vec::new();
         let tree = Tree { inside: &|p| length(p) < 8.0, thinnest: 0.05, pieces: 2000 };
         tree.grow(&mut tubes, [0.0; 3], [1.0, 0.0, 0.0], 0.6, &mut StdRng::seed_from_u64(1));
         assert!(tubes.len() > 100, "{}", tubes.len());
-        assert!(tubes.iter().all(|tube| length(tube.to) < 8.0 && tube.from_radius <= 0.6));
+        assert!(tubes.iter().all(|tube| length(tube.to) < 8.0 && tube.to_radius < tube.from_radius));
     }
 }

@@ -99,7 +99,8 @@ impl Patient {
 
     /// Half-width, front and back half-depth of the cage's inside, cm.
     fn cage(&self, z: f32) -> [f32; 2] {
-        const WIDTH: [(f32, f32); 6] = [(-15.0, 13.6), (-9.0, 13.9), (-4.0, 13.4), (0.0, 12.5), (4.0, 11.0), (8.0, 8.0)];
+        const WIDTH: [(f32, f32); 6] =
+            [(-15.0, 13.6), (-9.0, 13.9), (-4.0, 13.4), (0.0, 12.5), (4.0, 11.0), (8.0, 8.0)];
         const DEPTH: [(f32, f32); 6] = [(-15.0, 10.1), (-9.0, 9.8), (-4.0, 9.1), (0.0, 8.3), (4.0, 7.0), (8.0, 5.0)];
         [profile(&WIDTH, z), profile(&DEPTH, z) * self.depth]
     }
@@ -139,16 +140,21 @@ impl Patient {
             (dx * dx + dy * dy).sqrt() * (1.0 - 1.0 / f)
         };
         let deep = self.cage(z)[1];
-        let size = profile(&[(-15.0, 0.9), (-11.0, 1.0), (-7.0, 1.0), (-4.0, 0.85), (-2.0, 0.6), (0.0, 0.3)], z) * self.heart;
+        let size =
+            profile(&[(-15.0, 0.9), (-11.0, 1.0), (-7.0, 1.0), (-4.0, 0.85), (-2.0, 0.6), (0.0, 0.3)], z) * self.heart;
         let heart = ellipse(1.9, -0.33 * deep, 6.3 * size, 4.5 * size, -0.42).max((z - 0.5) * 2.0);
         let right_atrium = ellipse(-2.0, -0.22 * deep, 3.4 * size, 3.6 * size, 0.2).max((z - 0.5) * 2.0);
-        let great = ellipse(0.1, -0.34 * deep, profile(&[(-4.0, 3.0), (0.0, 3.5), (4.0, 3.3), (8.0, 3.0)], z), 3.1, 0.0);
-        let middle = ellipse(0.3, 0.12 * deep, profile(&[(-12.0, 1.7), (-4.0, 2.1), (0.0, 2.5), (6.0, 2.6)], z), 3.2, 0.0);
+        let great =
+            ellipse(0.1, -0.34 * deep, profile(&[(-4.0, 3.0), (0.0, 3.5), (4.0, 3.3), (8.0, 3.0)], z), 3.1, 0.0);
+        let middle =
+            ellipse(0.3, 0.12 * deep, profile(&[(-12.0, 1.7), (-4.0, 2.1), (0.0, 2.5), (6.0, 2.6)], z), 3.2, 0.0);
         let stalk = ellipse(0.3, -0.86 * deep, 1.5, 1.9, 0.0);
         let aorta = ellipse(2.2, 0.44 * deep, 1.35, 1.35, 0.0);
         let arch = ellipse(1.7, 0.02 * deep, 2.2, 4.0, 0.35).max((z - 2.8).abs() * 1.5 - 1.4);
         let spine = self.spine_bulge([x, y, z]);
-        [heart, right_atrium, great, middle, stalk, aorta, arch, spine].into_iter().fold(9.0, |a, b| smooth_min(a, b, 0.9))
+        [heart, right_atrium, great, middle, stalk, aorta, arch, spine]
+            .into_iter()
+            .fold(9.0, |a, b| smooth_min(a, b, 0.9))
     }
 
     fn vertebra_centre(&self, z: f32) -> f32 {
@@ -176,7 +182,16 @@ impl Patient {
         let (outside, _) = self.around(point);
         let wall = -outside - 0.25;
         let depth = smooth_min(wall, smooth_min(self.mediastinum(point), -self.below_diaphragm(point), 0.5), 0.7);
-        (if depth <= 0.0 { 0 } else if point[0] < 0.0 { -1 } else { 1 }, depth)
+        (
+            if depth <= 0.0 {
+                0
+            } else if point[0] < 0.0 {
+                -1
+            } else {
+                1
+            },
+            depth,
+        )
     }
 
     fn grow_vessels(&mut self, rng: &mut StdRng) {
@@ -209,17 +224,27 @@ impl Patient {
                 ([5.4, 1.0, -6.6], [0.5, -0.6, -0.8], 0.38),
             ];
             for (start, direction, radius) in starts {
-                let place = [side * start[0] + 0.4 * gaussian(rng), start[1] + 0.4 * gaussian(rng), start[2] + 0.5 * gaussian(rng)];
+                let place = [
+                    side * start[0] + 0.4 * gaussian(rng),
+                    start[1] + 0.4 * gaussian(rng),
+                    start[2] + 0.5 * gaussian(rng),
+                ];
                 let heading = [side * direction[0], direction[1], direction[2]].map(|d| d + 0.15 * gaussian(rng));
                 let before = vessels.len();
                 let radius = radius * rng.random_range(0.8..1.1);
                 let start = self.pushed_into_lung(place, side);
-                vessels.push(tube([start[0] - side * 1.2, start[1] - 0.5, start[2] + 1.3], start, radius * 1.1, radius));
+                vessels.push(tube(
+                    [start[0] - side * 1.2, start[1] - 0.5, start[2] + 1.3],
+                    start,
+                    radius * 1.1,
+                    radius,
+                ));
                 tree.grow(&mut vessels, start, heading, radius, rng);
                 // A bronchus runs beside each artery for its first pieces.
                 for artery in vessels[before..].iter().take(7) {
                     let beside = |p: Point| [p[0] - 0.45 * side, p[1] + 0.25, p[2]];
-                    let bronchus = tube(beside(artery.from), beside(artery.to), artery.from_radius * 0.62, artery.to_radius * 0.6);
+                    let bronchus =
+                        tube(beside(artery.from), beside(artery.to), artery.from_radius * 0.62, artery.to_radius * 0.6);
                     if bronchus.to_radius > 0.07 && self.lung(bronchus.from).1 > 0.0 {
                         airways.push(bronchus);
                     }
@@ -249,15 +274,24 @@ impl Patient {
             // The first two cross the key slice, so that a positive slice always shows something.
             let spread = if focus < 4 { 0.5 } else { 2.2 };
             let z = self.key_height + spread * gaussian(rng);
-            let angle = if rng.random::<f32>() < 0.7 { rng.random_range(0.45..1.5) } else { rng.random_range(1.5..2.5) };
+            let angle =
+                if rng.random::<f32>() < 0.7 { rng.random_range(0.45..1.5) } else { rng.random_range(1.5..2.5) };
             let [wide, deep] = self.cage(z);
             let under_pleura = rng.random_range(0.70..0.92);
             let base: Point = [side * wide * f32::sin(angle) * under_pleura, deep * f32::cos(angle) * under_pleura, z];
-            let hounsfield = if rng.random::<f32>() < 0.3 { rng.random_range(-220.0..0.0) } else { rng.random_range(-640.0..-400.0) };
+            let hounsfield = if rng.random::<f32>() < 0.3 {
+                rng.random_range(-220.0..0.0)
+            } else {
+                rng.random_range(-640.0..-400.0)
+            };
             for _ in 0..rng.random_range(2..6) {
                 let radius = rng.random_range(0.8..2.1);
                 self.lesions.push(Lesion {
-                    centre: [base[0] + 1.1 * gaussian(rng), base[1] + 1.1 * gaussian(rng), base[2] + 0.7 * gaussian(rng)],
+                    centre: [
+                        base[0] + 1.1 * gaussian(rng),
+                        base[1] + 1.1 * gaussian(rng),
+                        base[2] + 0.7 * gaussian(rng),
+                    ],
                     radii: [radius * rng.random_range(0.7..1.4), radius * rng.random_range(0.7..1.4), radius * 1.2],
                     hounsfield: hounsfield + 60.0 * gaussian(rng),
                 });
@@ -301,7 +335,9 @@ impl Patient {
         if side != 0 {
             let (strength, density) = self.lesion(point);
             // Lung at the back is denser: gravity. Its grain is lobules and vessels too small to draw.
-            let healthy = -872.0 + 42.0 * (y / 8.0) + 30.0 * cloud_noise(self.texture, [x * 1.6, y * 1.6, z * 1.6])
+            let healthy = -872.0
+                + 42.0 * (y / 8.0)
+                + 30.0 * cloud_noise(self.texture, [x * 1.6, y * 1.6, z * 1.6])
                 + 14.0 * value_noise(self.texture ^ 5, [x * 6.0, y * 6.0, z * 6.0]);
             let edge = smoothstep(0.0, 0.10, depth);
             let inside = mix(healthy, density.max(healthy), strength);
@@ -338,7 +374,8 @@ impl Patient {
         let deep = self.cage(z)[1];
         let grain = 9.0 * cloud_noise(self.texture ^ 32, [x * 1.2, y * 1.2, z * 1.2]);
         let circle = |cx: f32, cy: f32, radius: f32| radius - ((x - cx).powi(2) + (y - cy).powi(2)).sqrt();
-        let size = profile(&[(-15.0, 0.9), (-11.0, 1.0), (-7.0, 1.0), (-4.0, 0.85), (-2.0, 0.6), (0.0, 0.3)], z) * self.heart;
+        let size =
+            profile(&[(-15.0, 0.9), (-11.0, 1.0), (-7.0, 1.0), (-4.0, 0.85), (-2.0, 0.6), (0.0, 0.3)], z) * self.heart;
         let heart = {
             let (sin, cos) = (-0.42_f32).sin_cos();
             let (dx, dy) = (x - 1.9, y + 0.33 * deep);
@@ -366,7 +403,8 @@ impl Patient {
         } else if self.spine_bulge([x, y, z]) < 0.0 || self.below_diaphragm([x, y, z]) > 0.0 {
             48.0 + grain
         } else {
-            mix(-95.0, 25.0, smoothstep(0.15, 0.55, cloud_noise(self.texture ^ 34, [x * 0.9, y * 0.9, z * 0.9]))) + grain
+            mix(-95.0, 25.0, smoothstep(0.15, 0.55, cloud_noise(self.texture ^ 34, [x * 0.9, y * 0.9, z * 0.9])))
+                + grain
         }
     }
 
@@ -381,7 +419,8 @@ impl Patient {
             tube([from[0], from[1], 0.0], [to[0], to[1], 0.0], radius, radius).distance([x.abs(), y, 0.0]).0 - radius
         };
         // The body is flattened where it meets the canal.
-        let body = smooth_min(((x / 1.85).powi(2) + ((y + 0.1) / 1.5).powi(2)).sqrt() - 1.0, 5.0, 0.1).max(y - 1.2) * 1.6;
+        let body =
+            smooth_min(((x / 1.85).powi(2) + ((y + 0.1) / 1.5).powi(2)).sqrt() - 1.0, 5.0, 0.1).max(y - 1.2) * 1.6;
         let canal = ((x / 1.0).powi(2) + ((y - 2.1) / 0.85).powi(2)).sqrt() - 1.0;
         if canal < 0.0 {
             return Some(if (x * x + (y - 2.1).powi(2)).sqrt() < 0.55 { 38.0 } else { 5.0 });
@@ -390,9 +429,8 @@ impl Patient {
             .min(capsule([1.2, 2.3], [0.0, 3.35], 0.33))
             .min(if within < 0.7 { capsule([1.2, 2.1], [3.0, 3.2], 0.36) } else { 9.0 })
             .min(capsule([0.0, 3.3], [0.05, if within < 0.6 { 5.3 } else { 4.3 }], 0.27));
-        let bone = |distance: f32, marrow: f32, cortex: f32| {
-            mix(cortex, marrow, smoothstep(-0.08, -0.32, distance)) + grain
-        };
+        let bone =
+            |distance: f32, marrow: f32, cortex: f32| mix(cortex, marrow, smoothstep(-0.08, -0.32, distance)) + grain;
         if body < 0.0 {
             Some(if disc { 85.0 + 0.2 * grain } else { bone(body, 190.0, 520.0) })
         } else if arch < 0.0 {
@@ -425,7 +463,8 @@ impl Patient {
         } else {
             // Layers of muscle with fat between them, here and there.
             let layer = ((outside - 0.95) * 0.75 + 0.9 * grain(53, 0.16)).rem_euclid(1.0);
-            let gap = bump(layer, 0.5, 0.17) * smoothstep(0.95, 1.2, outside) * smoothstep(-0.25, 0.25, grain(58, 0.22));
+            let gap =
+                bump(layer, 0.5, 0.17) * smoothstep(0.95, 1.2, outside) * smoothstep(-0.25, 0.25, grain(58, 0.22));
             let between_ribs = bump(outside, 0.42, 0.55) * smoothstep(0.1, 0.4, grain(59, 0.8));
             let plate = if z > -7.0 { self.scapula(outside, angle, upper) } else { None };
             let fatty = gap.max(0.8 * between_ribs).max(smoothstep(0.42, 0.62, grain(54, 0.5)));
@@ -489,7 +528,10 @@ impl Patient {
         let pixel_cm = self.field_of_view / size as f32;
         let (sin, cos) = self.turn.sin_cos();
         let to_body = |column: f32, row: f32| -> Point {
-            let (x, y) = ((column + 0.5) * pixel_cm - self.field_of_view / 2.0, (row + 0.5) * pixel_cm - self.field_of_view / 2.0);
+            let (x, y) = (
+                (column + 0.5) * pixel_cm - self.field_of_view / 2.0,
+                (row + 0.5) * pixel_cm - self.field_of_view / 2.0,
+            );
             let (x, y) = (x - self.shift[0], y - self.shift[1]);
             [(cos * x + sin * y) / self.scale, (cos * y - sin * x) / self.scale, height]
         };
@@ -566,7 +608,9 @@ impl Patient {
         let streaks = {
             let rows: Vec<f32> = (0..size).map(|_| gaussian(&mut rng)).collect();
             let phase: f32 = rng.random_range(0.0..9.0);
-            Plane::from_fn(size, size, |x, y| rows[y] * (0.6 + 0.4 * value_noise(7, [x as f32 * 0.02 + phase, y as f32 * 0.3, 0.0])))
+            Plane::from_fn(size, size, |x, y| {
+                rows[y] * (0.6 + 0.4 * value_noise(7, [x as f32 * 0.02 + phase, y as f32 * 0.3, 0.0]))
+            })
         };
         let streaks = blurred(&streaks, 0.8);
         Plane::from_fn(size, size, |x, y| {
@@ -629,7 +673,9 @@ fn for_pixels_of(
                 .map(|offset| {
                     let (distance, radius) = tube.distance([x, y, z + offset]);
                     // The edge is a pixel wide; a thinner vessel fills part of one.
-                    ((radius + wider - distance) / pixel_cm + 0.5).clamp(0.0, 1.0).min(2.0 * (radius + wider) / pixel_cm)
+                    ((radius + wider - distance) / pixel_cm + 0.5)
+                        .clamp(0.0, 1.0)
+                        .min(2.0 * (radius + wider) / pixel_cm)
                 })
                 .sum::<f32>()
                 / HEIGHTS.len() as f32;

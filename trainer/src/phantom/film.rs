@@ -10,8 +10,8 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use thorax_shared::plane::Plane;
 
 use super::canvas::{
-    Field, Point, Tree, Tube, blurred, bump, cloud_noise, difference, gaussian, half_chord, length, mix, profile, smoothstep,
-    white_noise, write_notice, write_text,
+    Field, Point, Tree, Tube, blurred, bump, cloud_noise, difference, gaussian, half_chord, length, mix, profile,
+    smoothstep, white_noise, write_notice, write_text,
 };
 
 /// The detector's width and height in cm.
@@ -79,10 +79,22 @@ impl Patient {
     /// The chord through trunk, neck and arms, cm.
     fn body(&self, x: f32, y: f32) -> f32 {
         const WIDTH: [(f32, f32); 13] = [
-            (0.0, 5.7), (2.6, 5.8), (4.2, 7.2), (5.3, 10.6), (6.3, 14.6), (7.4, 17.2), (9.0, 18.3), (12.0, 17.6), (18.0, 16.4),
-            (24.0, 16.5), (32.0, 16.6), (38.0, 16.9), (46.0, 17.4),
+            (0.0, 5.7),
+            (2.6, 5.8),
+            (4.2, 7.2),
+            (5.3, 10.6),
+            (6.3, 14.6),
+            (7.4, 17.2),
+            (9.0, 18.3),
+            (12.0, 17.6),
+            (18.0, 16.4),
+            (24.0, 16.5),
+            (32.0, 16.6),
+            (38.0, 16.9),
+            (46.0, 17.4),
         ];
-        const DEPTH: [(f32, f32); 7] = [(0.0, 5.6), (4.0, 6.0), (8.0, 7.2), (13.0, 9.4), (20.0, 10.4), (30.0, 10.2), (46.0, 10.6)];
+        const DEPTH: [(f32, f32); 7] =
+            [(0.0, 5.6), (4.0, 6.0), (8.0, 7.2), (13.0, 9.4), (20.0, 10.4), (30.0, 10.2), (46.0, 10.6)];
         let fat = self.stoutness.sqrt();
         let (half_width, half_depth) = (profile(&WIDTH, y) * mix(1.0, fat, 0.4), profile(&DEPTH, y) * fat);
         let trunk = 2.0 * half_depth * (1.0 - (x.abs() / half_width).min(1.0).powf(3.2)).sqrt();
@@ -102,15 +114,27 @@ impl Patient {
     /// Half-width of the thoracic cage's inside at this height.
     fn cage(&self, y: f32) -> f32 {
         const LATERAL: [(f32, f32); 13] = [
-            (4.6, 4.3), (4.75, 5.6), (5.1, 6.6), (5.8, 7.7), (6.8, 8.6), (8.2, 9.7), (10.0, 10.7), (13.0, 11.9), (17.0, 12.9), (21.0, 13.5),
-            (25.0, 13.8), (29.0, 13.9), (36.0, 13.4),
+            (4.6, 4.3),
+            (4.75, 5.6),
+            (5.1, 6.6),
+            (5.8, 7.7),
+            (6.8, 8.6),
+            (8.2, 9.7),
+            (10.0, 10.7),
+            (13.0, 11.9),
+            (17.0, 12.9),
+            (21.0, 13.5),
+            (25.0, 13.8),
+            (29.0, 13.9),
+            (36.0, 13.4),
         ];
         profile(&LATERAL, y)
     }
 
     /// Half-depth of the lungs at this height.
     fn lung_depth(&self, y: f32) -> f32 {
-        const DEPTH: [(f32, f32); 7] = [(4.6, 1.0), (6.0, 2.8), (9.0, 5.4), (13.0, 7.2), (18.0, 8.2), (26.0, 8.6), (34.0, 8.2)];
+        const DEPTH: [(f32, f32); 7] =
+            [(4.6, 1.0), (6.0, 2.8), (9.0, 5.4), (13.0, 7.2), (18.0, 8.2), (26.0, 8.6), (34.0, 8.2)];
         profile(&DEPTH, y)
     }
 
@@ -154,11 +178,11 @@ impl Patient {
         let parts = [
             ellipse(3.1, 23.4 + low, 7.4 * h, 4.9 * h, 0.66, 5.6 * h), // left ventricle, tip down and to the left
             ellipse(-0.8, 22.2 + low, 3.7 * h, 5.6 * h, 0.1, 5.0 * h), // right atrium
-            ellipse(1.9, 15.9, 2.7, 2.6, 0.4, 2.4),                  // pulmonary trunk
-            ellipse(1.9, 11.9, 2.0, 1.9, 0.0, 2.4),                  // aortic arch, on the left
-            ellipse(-1.4, 13.5, 1.75, 5.6, 0.03, 1.6),               // superior vena cava and ascending aorta
-            ellipse(2.0, 24.0, 1.3, 13.5, -0.02, 1.2),               // descending aorta
-            ellipse(0.0, 12.0, 2.5, 8.0, 0.0, 3.2),                  // the rest between the lungs
+            ellipse(1.9, 15.9, 2.7, 2.6, 0.4, 2.4),                    // pulmonary trunk
+            ellipse(1.9, 11.9, 2.0, 1.9, 0.0, 2.4),                    // aortic arch, on the left
+            ellipse(-1.4, 13.5, 1.75, 5.6, 0.03, 1.6),                 // superior vena cava and ascending aorta
+            ellipse(2.0, 24.0, 1.3, 13.5, -0.02, 1.2),                 // descending aorta
+            ellipse(0.0, 12.0, 2.5, 8.0, 0.0, 3.2),                    // the rest between the lungs
             ellipse(0.1, 29.5, 3.2, 6.0, 0.0, 3.2),
         ];
         parts.iter().map(|chord| chord.powi(3)).sum::<f32>().cbrt()
@@ -173,7 +197,7 @@ impl Patient {
         }
         let (within, half_width) = ((y - top) / height, 1.35 + 0.012 * y.max(0.0));
         let waist = half_width * (1.0 - 0.10 * bump(within, 0.5, 0.5));
-        let inside = smoothstep(0.12, -0.12, x.abs() - waist);
+        let inside = smoothstep(0.3, -0.3, x.abs() - waist);
         let body = smoothstep(0.0, 0.07, within) * (1.0 - smoothstep(0.86, 0.94, within));
         let endplate = bump(within, 0.06, 0.07) + bump(within, 0.87, 0.07);
         let wall = bump(x.abs(), waist - 0.12, 0.22);
@@ -182,14 +206,19 @@ impl Patient {
             bump(r, 1.0, 0.45)
         };
         let spinous = bump(((x / 0.28).powi(2) + ((within - 0.72) / 0.22).powi(2)).sqrt(), 0.6, 0.8);
-        let transverse = bump(within, 0.30, 0.2) * smoothstep(half_width + 1.5, half_width + 0.7, x.abs()) * (1.0 - inside);
-        inside * (0.75 * body + 0.35 * endplate * body + 0.45 * wall * body) + 0.4 * pedicle + 0.55 * spinous + 0.28 * transverse
+        let transverse =
+            bump(within, 0.30, 0.2) * smoothstep(half_width + 1.5, half_width + 0.7, x.abs()) * (1.0 - inside);
+        inside * (0.75 * body + 0.35 * endplate * body + 0.45 * wall * body)
+            + 0.4 * pedicle
+            + 0.55 * spinous
+            + 0.28 * transverse
     }
 
     /// Air in trachea, main bronchi, stomach and gut, cm.
     fn gas(&self, x: f32, y: f32) -> f32 {
         let tube = |from: [f32; 2], to: [f32; 2], radius: f32| {
-            let tube = Tube { from: [from[0], from[1], 0.0], to: [to[0], to[1], 0.0], from_radius: radius, to_radius: radius };
+            let tube =
+                Tube { from: [from[0], from[1], 0.0], to: [to[0], to[1], 0.0], from_radius: radius, to_radius: radius };
             let (distance, radius) = tube.distance([x, y, 0.0]);
             2.0 * half_chord(radius, distance)
         };
@@ -201,7 +230,7 @@ impl Patient {
         let bubble = |cx: f32, below: f32, a: f32, b: f32| {
             let (u, v) = ((x - cx) / a, (y - self.dome(cx) - below) / b);
             let ragged = 1.0 + 0.25 * smoothstep(-0.2, 0.8, v) * (1.0 + cloud_noise(11, [x * 1.3, y * 1.3, cx]));
-            half_chord(1.0, (u * u + v * v).sqrt() * ragged)
+            half_chord(1.0, (u * u + v * v).sqrt() * ragged).powf(1.4)
         };
         airway + 4.6 * bubble(6.3, 2.5, 3.0, 1.5) + 2.6 * bubble(11.0, 6.5, 1.9, 1.8) + 1.6 * bubble(2.5, 9.0, 2.6, 1.2)
     }
@@ -209,7 +238,8 @@ impl Patient {
     /// The ribs' course: from the spine round the side to the front, falling; `side` is -1 (patient's right) or 1.
     fn rib(&self, index: usize, side: f32, theta: f32) -> Point {
         let start = 4.9 + 2.12 * index as f32 + 0.012 * (index * index) as f32;
-        let fall = self.rib_fall * profile(&[(0.0, 3.2), (1.0, 5.4), (3.0, 7.6), (6.0, 8.8), (11.0, 9.6)], index as f32);
+        let fall =
+            self.rib_fall * profile(&[(0.0, 3.2), (1.0, 5.4), (3.0, 7.6), (6.0, 8.8), (11.0, 9.6)], index as f32);
         let y = start - 0.55 * (2.0 * theta).sin().max(0.0) + fall * (1.0 - theta.cos()) / 2.0;
         let (wide, deep) = (self.cage(y.max(5.4)) + 0.35, self.lung_depth(y.max(6.0)) + 0.5);
         [side * (0.6 + (wide - 0.6) * theta.sin().max(0.0).powf(0.85)), y, -deep * theta.cos()]
@@ -308,13 +338,18 @@ pub(super) fn simulate(seed: u64, size: usize, positive: bool) -> Film {
         let opacity = lesions.attenuation(x, y) * aerated;
         let at = row * size + column;
         if visible {
-            if x < 0.0 { right_lung.data_mut()[at] = true } else { left_lung.data_mut()[at] = true }
+            if x < 0.0 {
+                right_lung.data_mut()[at] = true
+            } else {
+                left_lung.data_mut()[at] = true
+            }
             infection.data_mut()[at] = opacity > LESION_BORDER;
         }
-        let grain = cloud_noise(texture, [x * 0.9, y * 0.9, 0.0]) * 0.05 + cloud_noise(texture ^ 7, [x * 3.5, y * 3.5, 0.0]) * 0.022;
+        let grain = cloud_noise(texture, [x * 0.9, y * 0.9, 0.0]) * 0.05
+            + cloud_noise(texture ^ 7, [x * 3.5, y * 3.5, 0.0]) * 0.022;
         let tissue = SOFT * (body - lung) * (1.0 + 0.03 * cloud_noise(texture ^ 3, [x * 0.25, y * 0.25, 2.0]));
         let gas = patient.gas(x, y).min(body);
-        let spine = patient.spine(x, y) * smoothstep(0.0, 6.0, body) * 0.5;
+        let spine = patient.spine(x, y) * smoothstep(0.0, 6.0, body) * 0.3;
         let bone = (bones.field.get(column, row) + spine).max(0.0) * BONE_EXCESS;
         tissue + LUNG * lung + aerated * grain + opacity + bone - SOFT * gas
             + (SOFT - LUNG) * vessels.field.get(column, row) * aerated * mix(1.25, 0.6, (opacity * 2.0).min(1.0))
@@ -396,9 +431,9 @@ fn add_bones(bones: &mut Screen<'_>, patient: &Patient, rng: &mut StdRng) {
         bones.add_bone(&smooth_line(&medial, side, 0.0), 0.24, 0.1, 0.8);
         // Glenoid, humeral head and shaft.
         bones.add_bone(&smooth_line(&[(16.9, 9.4), (17.0, 11.4)], side, 0.0), 0.55, 0.16, 0.5);
-        bones.add_disc([side * 18.2, 10.6], 2.25, 0.75);
+        bones.add_disc([side * 18.2, 10.6], 2.25, 0.42);
         bones.add_disc([side * 18.2, 10.6], 2.02, -0.10);
-        let shaft = [(18.8, 11.8), (19.6, 15.5), (20.6, 22.0), (22.6, 36.0)];
+        let shaft = [(18.4, 11.0), (19.4, 15.5), (20.6, 22.0), (22.6, 36.0)];
         bones.add_bone(&smooth_line(&shaft, side, 0.0), 1.15, 0.38, 0.8);
     }
 }
@@ -425,18 +460,29 @@ fn add_vessels(vessels: &mut Screen<'_>, patient: &Patient, rng: &mut StdRng) {
         // The left hilum stands a little higher than the right.
         let hilum: Point = [side * 3.5, if side < 0.0 { 17.4 } else { 16.4 }, 0.0];
         let branches: [(Point, f32); 9] = [
-            ([0.45, 0.95, 0.1], 0.62), ([0.7, 0.7, -0.5], 0.44), ([0.35, -1.0, 0.1], 0.40), ([0.7, -0.7, 0.4], 0.34),
-            ([1.0, 0.1, 0.3], 0.36), ([0.9, 0.5, 0.5], 0.36), ([0.3, 1.0, -0.6], 0.42), ([0.9, -0.3, -0.5], 0.30),
+            ([0.45, 0.95, 0.1], 0.62),
+            ([0.7, 0.7, -0.5], 0.44),
+            ([0.35, -1.0, 0.1], 0.40),
+            ([0.7, -0.7, 0.4], 0.34),
+            ([1.0, 0.1, 0.3], 0.36),
+            ([0.9, 0.5, 0.5], 0.36),
+            ([0.3, 1.0, -0.6], 0.42),
+            ([0.9, -0.3, -0.5], 0.30),
             ([0.9, 0.35, -0.3], 0.33),
         ];
         for (direction, radius) in branches {
-            let direction = [side * direction[0], direction[1] + 0.1 * gaussian(rng), direction[2] + 0.1 * gaussian(rng)];
+            let direction =
+                [side * direction[0], direction[1] + 0.1 * gaussian(rng), direction[2] + 0.1 * gaussian(rng)];
             let mut tubes = Vec::new();
             tree.grow(&mut tubes, hilum, direction, radius * rng.random_range(0.85..1.1), rng);
             tubes.iter().for_each(|tube| vessels.add_tube(tube, 1.0));
         }
         for _ in 0..12 {
-            vessels.add_disc([hilum[0] + 0.7 * gaussian(rng), hilum[1] + 1.1 * gaussian(rng)], rng.random_range(0.4..0.8), 0.5);
+            vessels.add_disc(
+                [hilum[0] + 0.7 * gaussian(rng), hilum[1] + 1.1 * gaussian(rng)],
+                rng.random_range(0.4..0.8),
+                0.5,
+            );
         }
     }
 }
@@ -493,7 +539,10 @@ impl Lesions {
             .map(|blob| {
                 let (sin, cos) = blob.tilt.sin_cos();
                 let offset = difference([wx, wy, 0.0], [blob.centre[0], blob.centre[1], 0.0]);
-                let (u, v) = ((cos * offset[0] + sin * offset[1]) / blob.radii[0], (cos * offset[1] - sin * offset[0]) / blob.radii[1]);
+                let (u, v) = (
+                    (cos * offset[0] + sin * offset[1]) / blob.radii[0],
+                    (cos * offset[1] - sin * offset[0]) / blob.radii[1],
+                );
                 blob.peak * (1.0 - length([u, v, 0.0]) * 0.72).max(0.0).powf(1.2)
             })
             .sum();

@@ -1,8 +1,8 @@
 //! Synthetic chest films and CT slices with a known truth.
 //!
 //! No picture of a patient may live in this repository, yet tests, demonstrations and first runs need pictures that a
-//! pipeline made for real ones takes seriously. So bodies are made up from a seed: [`film`](self) by simulating X-rays
-//! through solids, [`ct`](self) by asking every point of a slice for its tissue. The body is as lopsided as a real
+//! pipeline made for real ones takes seriously. So bodies are made up from a seed: films (`film`) by simulating X-rays
+//! through solids, CT slices (`ct`) by asking every point for its tissue. The body is as lopsided as a real
 //! one, so that a picture shown mirrored or upside down can be told, and where a lesion lies is known to the pixel.
 //! Every file says in itself that it is synthetic.
 //!
@@ -43,12 +43,12 @@ pub enum PhantomError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The PNG encoder refused a picture.
-    #[error("cannot encode {path} as PNG: {source}", path = path.display())]
+    #[error("cannot encode {path} as PNG: {reason}", path = path.display())]
     Png {
         /// The file that was to be written.
         path: PathBuf,
         /// The encoder's reason.
-        source: image::ImageError,
+        reason: image::ImageError,
     },
     /// The DICOM writer refused an object.
     #[error("cannot encode {path} as DICOM: {reason}", path = path.display())]
@@ -59,12 +59,12 @@ pub enum PhantomError {
         reason: String,
     },
     /// The table of the truth could not be put into CSV.
-    #[error("cannot encode {path} as CSV: {source}", path = path.display())]
+    #[error("cannot encode {path} as CSV: {reason}", path = path.display())]
     Table {
         /// The file that was to be written.
         path: PathBuf,
         /// The encoder's reason.
-        source: csv::Error,
+        reason: csv::Error,
     },
 }
 
@@ -263,7 +263,8 @@ pub fn generate_files(args: &PhantomArgs) -> Result<Vec<Truth>, PhantomError> {
     };
     let jobs: Vec<(Modality, usize)> =
         modalities.iter().flat_map(|modality| (0..args.count).map(|index| (*modality, index))).collect();
-    let style = ProgressStyle::with_template("phantoms {wide_bar} {pos}/{len} {eta}").unwrap_or(ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("phantoms {wide_bar} {pos}/{len} {eta}").unwrap_or(ProgressStyle::default_bar());
     let bar = ProgressBar::new(jobs.len() as u64).with_style(style);
     let truths: Result<Vec<Vec<Truth>>, PhantomError> = jobs
         .into_par_iter()
@@ -276,7 +277,7 @@ pub fn generate_files(args: &PhantomArgs) -> Result<Vec<Truth>, PhantomError> {
 }
 
 fn write_table(path: &Path, truths: &[Truth]) -> Result<(), PhantomError> {
-    let failed = |source| PhantomError::Table { path: path.to_owned(), source };
+    let failed = |reason| PhantomError::Table { path: path.to_owned(), reason };
     let mut table = csv::Writer::from_writer(Vec::new());
     truths.iter().try_for_each(|truth| table.serialize(truth)).map_err(failed)?;
     let bytes = table.into_inner().map_err(|error| failed(error.into_error().into()))?;
@@ -420,7 +421,11 @@ mod tests {
         // Films: 4 pictures and 3 masks; CT: 4 pictures and 6 masks; two of each, and the table.
         assert_eq!(a.len(), 2 * (7 + 10) + 1, "{:?}", a.keys());
         assert_eq!(a, b);
-        assert!(a.iter().filter(|(name, _)| name.ends_with(".png") && !name.contains("infection")).all(|(name, bytes)| c[name] != *bytes));
+        assert!(
+            a.iter()
+                .filter(|(name, _)| name.ends_with(".png") && !name.contains("infection"))
+                .all(|(name, bytes)| c[name] != *bytes)
+        );
         for (name, bytes) in &a {
             let says_so = |bytes: &[u8]| bytes.windows(NOTICE.len()).any(|part| part == NOTICE.as_bytes());
             if name.ends_with(".png") || name.ends_with(".dcm") {

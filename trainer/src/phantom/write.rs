@@ -34,11 +34,17 @@ pub(super) fn mask_png(path: &Path, mask: &Plane<bool>, seed: u64) -> Result<(),
     png(path, mask, &pixels, ExtendedColorType::L8, seed)
 }
 
-fn png<T: Copy>(path: &Path, plane: &Plane<T>, pixels: &[u8], colour: ExtendedColorType, seed: u64) -> Result<(), PhantomError> {
+fn png<T: Copy>(
+    path: &Path,
+    plane: &Plane<T>,
+    pixels: &[u8],
+    colour: ExtendedColorType,
+    seed: u64,
+) -> Result<(), PhantomError> {
     let mut bytes = Vec::new();
     PngEncoder::new(&mut bytes)
         .write_image(pixels, plane.width() as u32, plane.height() as u32, colour)
-        .map_err(|source| PhantomError::Png { path: path.to_owned(), source })?;
+        .map_err(|reason| PhantomError::Png { path: path.to_owned(), reason })?;
     let text = text_chunk("Comment", &format!("{NOTICE}, seed {seed}; no patient; not for diagnosis"));
     // The signature (8 bytes) and the header chunk (25) come first; text may follow anywhere after.
     let (head, tail) = bytes.split_at(33);
@@ -167,10 +173,17 @@ fn dataset(phantom: &Phantom, inverted: bool) -> InMemDicomObject {
     put_number(tags::PIXEL_REPRESENTATION, 0);
 
     let pixels: Vec<u16> = match ct {
-        Some(hounsfield) => hounsfield.data().iter().map(|hu| (hu.round() + 1024.0).clamp(0.0, 4095.0) as u16).collect(),
+        Some(hounsfield) => {
+            hounsfield.data().iter().map(|hu| (hu.round() + 1024.0).clamp(0.0, 4095.0) as u16).collect()
+        }
         None => {
             let stored = |value: &f32| (value * 4095.0).round() as u16;
-            phantom.picture.data().iter().map(|value| if inverted { 4095 - stored(value) } else { stored(value) }).collect()
+            phantom
+                .picture
+                .data()
+                .iter()
+                .map(|value| if inverted { 4095 - stored(value) } else { stored(value) })
+                .collect()
         }
     };
     object.put(DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(pixels.into())));
@@ -191,7 +204,11 @@ pub(super) fn nifti(path: &Path, slices: &[Phantom]) -> Result<(), PhantomError>
 }
 
 /// Writes one mask of the volume as 8-bit NIfTI-1 of 0 and 1.
-pub(super) fn nifti_mask(path: &Path, slices: &[Phantom], mask: fn(&Phantom) -> &Plane<bool>) -> Result<(), PhantomError> {
+pub(super) fn nifti_mask(
+    path: &Path,
+    slices: &[Phantom],
+    mask: fn(&Phantom) -> &Plane<bool>,
+) -> Result<(), PhantomError> {
     const UINT8: i16 = 2;
     let bytes: Vec<u8> = slices.iter().flat_map(|slice| mask(slice).data()).map(|inside| u8::from(*inside)).collect();
     write_nifti(path, slices, UINT8, &bytes)
@@ -261,7 +278,9 @@ mod tests {
         png8(&eight, &phantom).unwrap();
         png16(&sixteen, &phantom).unwrap();
         let image::DynamicImage::ImageLuma8(eight) = image::open(eight).unwrap() else { panic!("not 8-bit grey") };
-        let image::DynamicImage::ImageLuma16(sixteen) = image::open(sixteen).unwrap() else { panic!("not 16-bit grey") };
+        let image::DynamicImage::ImageLuma16(sixteen) = image::open(sixteen).unwrap() else {
+            panic!("not 16-bit grey")
+        };
         for (i, value) in phantom.picture.data().iter().enumerate() {
             assert_eq!(eight.as_raw()[i], (value * 255.0).round() as u8);
             assert_eq!(sixteen.as_raw()[i], (value * 65535.0).round() as u16);
