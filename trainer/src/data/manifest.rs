@@ -1,0 +1,262 @@
+//! The manifest: one line per picture, saying what it shows, whose it is, and what it may be used for.
+
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thorax_shared::label::Modality;
+
+use super::{DataError, hexadecimal};
+use crate::files::write_atomically;
+
+/// The `patient_id` of a picture whose patient nobody knows: for training only.
+pub const UNKNOWN_PATIENT: &str = "unknown";
+
+/// The comment that says where the paths begin, when that is not the manifest's own folder.
+const ROOT_COMMENT: &str = "# root: ";
+
+/// What a picture is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// A classifier learns its label.
+    Classify,
+    /// A segmentation net learns its mask.
+    Segment,
+    /// Nothing is learnt from it: volumes, DICOM files and originals kept for tests of decoders.
+    None,
+}
+
+/// Whether a picture shows COVID-19.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Label {
+    /// No COVID-19: healthy, or another disease.
+    Negative,
+    /// COVID-19.
+    Positive,
+    /// Not said.
+    Unlabelled,
+}
+
+/// Which part of the work may see a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Weights are fitted to it.
+    Train,
+    /// Choices (epoch, threshold, calibration) are made on it.
+    Val,
+    /// Looked at once, for the figures that are reported.
+    Test,
+}
+
+impl Split {
+    /// All three, in the order of the fractions.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// `train`, `val` or `test`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl Task {
+    /// `classify`, `segment` or `none`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Classify => "classify",
+            Self::Segment => "segment",
+            Self::None => "none",
+        }
+    }
+}
+
+/// One line of the manifest. Paths are relative to [`Manifest::root`], with `/` between folders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The picture.
+    pub path: String,
+    /// Film or CT slice.
+    pub modality: Modality,
+    /// What it is for.
+    pub task: Task,
+    /// Whether it shows COVID-19.
+    pub label: Label,
+    /// The class in the source's own word, such as `covid`, `normal`, `other`.
+    pub class: String,
+    /// The patient, unique within `source`, or [`UNKNOWN_PATIENT`].
+    pub patient_id: String,
+    /// What must stay on one side of a split: a patient, or patients that overlap.
+    pub group: String,
+    /// The collection it comes from.
+    pub source: String,
+    /// The licence that the collection states.
+    pub licence: String,
+    /// Who may see it.
+    pub split: Split,
+    /// The infection mask, or empty.
+    pub mask: String,
+    /// The mask of both lungs, or of the patient's left and right lung with `;` between, or empty.
+    pub lung_mask: String,
+    /// SHA-256 of the picture's file, hexadecimal.
+    pub sha256: String,
+}
+
+impl Record {
+    /// The lung masks: none, one for both lungs, or the patient's left and right.
+    pub fn lung_masks(&self) -> impl Iterator<Item = &str> {
+        self.lung_mask.split(';').filter(|path| !path.is_empty())
+    }
+
+    /// Infection mask and lung masks, as many as there are.
+    pub fn masks(&self) -> impl Iterator<Item = &str> {
+        Some(self.mask.as_str()).filter(|path| !path.is_empty()).into_iter().chain(self.lung_masks())
+    }
+}
+
+/// A set of pictures and what is known of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Where the records' paths begin.
+    pub root: PathBuf,
+    /// The lines, sorted by path and task.
+    pub records: Vec<Record>,
+}
+
+impl Manifest {
+    /// Takes the records of pictures under `root`, and sorts them.
+    pub fn new(root: PathBuf, mut records: Vec<Record>) -> Self {
+        records.sort_by(|a, b| (&a.path, a.task).cmp(&(&b.path, b.task)));
+        Self { root, records }
+    }
+
+    /// Reads a manifest written by [`Self::save`].
+    ///
+    /// Its paths are relative to the folder named in a first line `# root: FOLDER` (itself relative to the manifest's
+    /// folder, or absolute), and without such a line to the manifest's folder.
+    ///
+    /// # Errors
+    /// [`DataError::Read`] when there is no such file, [`DataError::Table`] for a line that cannot be understood or
+    /// that names a file outside the root.
+    pub fn load(path: &Path) -> Result<Self, DataError> {
+        let mut text = String::new();
+        std::fs::File::open(path)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .map_err(|reason| DataError::Read { path: path.to_owned(), reason })?;
+        let folder = folder_of(path);
+        let root = match text.lines().next().and_then(|line| line.strip_prefix(ROOT_COMMENT)) {
+            Some(root) => folder.join(root.trim_end()),
+            None => folder.to_owned(),
+        };
+        let mut records = Vec::new();
+        for record in csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(text.as_bytes()).deserialize() {
+            let record: Record = record.map_err(|error| table_error(path, &error))?;
+            // The root's comment is no line of the table, but one of the file.
+            let line = records.len() as u64 + 2 + u64::from(text.starts_with(ROOT_COMMENT));
+            let failed = |reason| DataError::Table { path: path.to_owned(), line, reason };
+            for file in std::iter::once(record.path.as_str()).chain(record.masks()) {
+                if !stays_inside(file) {
+                    return Err(failed(format!(
+                        "`{file}` does not lie under the root: write a path relative to it, without .."
+                    )));
+                }
+            }
+            if record.task == Task::Segment && record.mask.is_empty() {
+                return Err(failed(format!(
+                    "{} is for segmentation but names no mask: name one, or set task to none",
+                    record.path
+                )));
+            }
+            if record.task == Task::Classify && record.label == Label::Unlabelled {
+                return Err(failed(format!(
+                    "{} is for classification but unlabelled: label it, or set task to none",
+                    record.path
+                )));
+            }
+            records.push(record);
+        }
+        Ok(Self::new(root, records))
+    }
+
+    /// Writes the manifest, whole or not at all.
+    ///
+    /// # Errors
+    /// [`DataError::Write`] with the path.
+    pub fn save(&self, path: &Path) -> Result<(), DataError> {
+        let table = self.table(path)?;
+        let root = relative_root(&self.root, folder_of(path));
+        write_atomically(path, |out| {
+            if let Some(root) = root {
+                writeln!(out, "{ROOT_COMMENT}{root}")?;
+            }
+            out.write_all(&table)
+        })?;
+        Ok(())
+    }
+
+    /// The SHA-256 of all lines: the same pictures, labels and splits have the same hash wherever they lie.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        // Encoding into memory cannot fail but for a bug in the encoder; an empty table then gives a hash that
+        // matches no other.
+        hash.update(self.table(Path::new("manifest")).unwrap_or_default());
+        hexadecimal(&hash.finalize())
+    }
+
+    fn table(&self, path: &Path) -> Result<Vec<u8>, DataError> {
+        let mut writer = csv::WriterBuilder::new().has_headers(true).from_writer(Vec::new());
+        self.records
+            .iter()
+            .try_for_each(|record| writer.serialize(record))
+            .map_err(|error| table_error(path, &error))?;
+        writer.into_inner().map_err(|error| table_error(path, &error.into_error().into()))
+    }
+
+    /// The records of one modality and task, of one split or of all.
+    pub fn select(&self, modality: Modality, task: Task, split: Option<Split>) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(move |record| {
+            record.modality == modality && record.task == task && split.is_none_or(|split| record.split == split)
+        })
+    }
+
+    /// Where a file that a record names lies.
+    pub fn locate(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+}
+
+/// What the CSV reader said, with its line.
+pub(super) fn table_error(path: &Path, error: &csv::Error) -> DataError {
+    let line = error.position().map_or(0, csv::Position::line);
+    let reason = match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
+        _ => error.to_string(),
+    };
+    DataError::Table { path: path.to_owned(), line, reason }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn stays_inside(file: &str) -> bool {
+    !file.is_empty() && Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// The root as a manifest in `folder` names it: not at all, relative below it, absolute elsewhere.
+fn relative_root(root: &Path, folder: &Path) -> Option<String> {
+    let absolute = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.to_owned());
+    let (root, folder) = (absolute(root), absolute(folder));
+    match root.strip_prefix(&folder) {
+        Ok(below) if below.as_os_str().is_empty() => None,
+        Ok(below) => Some(below.to_string_lossy().into_owned()),
+        Err(_) => Some(root.to_string_lossy().into_owned()),
+    }
+}
