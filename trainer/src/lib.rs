@@ -1,8 +1,20 @@
-//! Thorax on the workstation.
+//! Thorax on the workstation: from a data set to signed bundles.
+//!
+//! ```text
+//! data (import, split, check) -> train (features, classify, segment) -> export (ONNX) -> bundle (sign, verify) -> evaluate
+//! ```
+//!
+//! [`nn`] and [`nets`] know tensors and no medicine; [`data`] knows pictures and patients and no tensors; [`train`] brings
+//! them together. [`phantom`] makes synthetic pictures for demonstrations and tests. Whatever is decoded or prepared is so
+//! by the device's own code (`thorax-edge`, `thorax-shared`).
+
 pub mod bench;
 pub mod data;
+pub mod evaluate;
 pub mod export;
 pub mod files;
 pub mod nets;
 pub mod nn;
+pub mod pack;
+pub mod phantom;
 pub mod train;

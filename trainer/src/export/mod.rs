@@ -3,6 +3,10 @@
 //! Large weights are stored in half precision with a `Cast` behind them, which every runtime folds away on loading: half
 //! the size on disk, full precision in the arithmetic.
 
+mod read;
+
+pub use read::{ReadError, from_onnx};
+
 use candle_core::{DType, Tensor};
 use prost::Message;
 use tract_onnx::pb::{
@@ -105,10 +109,6 @@ impl Writer {
             Operation::Sigmoid => ("Sigmoid", vec![]),
             Operation::Add => ("Add", vec![]),
             Operation::Multiply => ("Mul", vec![]),
-            Operation::AddConstant(constant) => {
-                inputs.push(self.weight(&format!("{output}.constant"), constant)?);
-                ("Add", vec![])
-            }
             Operation::MaxPool2 => ("MaxPool", vec![integers("kernel_shape", &[2, 2]), integers("strides", &[2, 2])]),
             Operation::GlobalAveragePool => ("GlobalAveragePool", vec![]),
             Operation::Concatenate => ("Concat", vec![integer("axis", 1)]),

@@ -42,8 +42,6 @@ pub enum Operation {
     Add,
     /// Product of two; the second may be a single channel or pixel (broadcast).
     Multiply,
-    /// Adds a constant `[1, C, 1, 1]`.
-    AddConstant(Tensor),
     /// Largest of each 2 x 2.
     MaxPool2,
     /// Mean of each channel, `[N, C, 1, 1]`.
@@ -159,7 +157,6 @@ impl Operation {
             Self::Sigmoid => sigmoid(first),
             Self::Add => first.broadcast_add(second()?),
             Self::Multiply => first.broadcast_mul(second()?),
-            Self::AddConstant(constant) => first.broadcast_add(constant),
             Self::MaxPool2 => first.max_pool2d(2),
             Self::GlobalAveragePool => first.mean_keepdim((2, 3)),
             Self::Concatenate => Tensor::cat(inputs, 1),

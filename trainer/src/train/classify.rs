@@ -97,11 +97,12 @@ struct Standard {
 /// # Errors
 /// A split without one of the classes; files that cannot be written.
 pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyhow::Result<ClassifyOutcome> {
-    let gather = |split| -> anyhow::Result<(Vec<usize>, Vec<bool>)> {
+    let gather = |split: Split| -> anyhow::Result<(Vec<usize>, Vec<bool>)> {
         let (indices, labels): (Vec<usize>, Vec<bool>) = table.split(split).map(|(i, row)| (i, row.positive)).unzip();
         anyhow::ensure!(
             labels.contains(&true) && labels.contains(&false),
-            "the {split} split has no {} {} pictures; check the manifest with thorax-train data check",
+            "the {} split has no {} {} pictures; check the manifest with thorax-train data check",
+            split.as_str(),
             if labels.contains(&true) { "negative" } else { "positive" },
             config.modality
         );

@@ -72,9 +72,8 @@ pub fn extract(
     device: &Device,
 ) -> anyhow::Result<FeatureTable> {
     let records: Vec<&Record> = manifest
-        .records
-        .iter()
-        .filter(|r| r.modality == modality && r.task == Task::Classify && r.label != Label::Unlabelled)
+        .select(modality, Task::Classify, None)
+        .filter(|r| r.label != Label::Unlabelled)
         .collect();
     anyhow::ensure!(!records.is_empty(), "the manifest has no labelled {modality} pictures");
     let mut table = FeatureTable { rows: vec![], columns: 0, values: vec![] };
@@ -91,9 +90,9 @@ pub fn extract(
         };
         let features = checkpoint.tensor("features")?.to_vec2::<f32>()?;
         for (record, row) in part.iter().zip(features) {
-            let name = record.path.display().to_string();
+            let name = record.path.clone();
             if let Some(reason) = checkpoint.metadata.get(&name) {
-                removed += &format!("{name},{},{reason:?}\n", record.split);
+                removed += &format!("{name},{},{reason:?}\n", record.split.as_str());
                 continue;
             }
             table.columns = row.len();
@@ -124,8 +123,8 @@ fn extract_part(
     let prepared: Vec<(Vec<f32>, Option<String>)> = records
         .par_iter()
         .map(|record| {
-            let frame = picture::read(&manifest.resolve(&record.path))?;
-            let equalised = Equalised::new(&frame.pixels, spec).with_context(|| record.path.display().to_string())?;
+            let frame = picture::read(&manifest.locate(&record.path))?;
+            let equalised = Equalised::new(&frame.pixels, spec).with_context(|| record.path.clone())?;
             let (_, refused) = equalised.assess(frame.colour_share, limits);
             Ok((equalised.input(spec).1, refused.map(|reason| reason.to_string())))
         })
@@ -140,7 +139,7 @@ fn extract_part(
     let metadata: BTreeMap<String, String> = records
         .iter()
         .zip(&prepared)
-        .filter_map(|(record, (_, refused))| refused.clone().map(|reason| (record.path.display().to_string(), reason)))
+        .filter_map(|(record, (_, refused))| refused.clone().map(|reason| (record.path.clone(), reason)))
         .collect();
     Ok(Checkpoint { tensors: [("features".to_owned(), Tensor::cat(&rows, 0)?)].into(), metadata })
 }

@@ -107,7 +107,7 @@ pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> Strin
         .records
         .iter()
         .filter(|r| r.modality == modality && r.task == task)
-        .map(|r| format!("{}\t{}\t{:?}\t{}\t{}\n", r.path.display(), r.group, r.label, r.split, r.sha256))
+        .map(|r| format!("{}\t{}\t{:?}\t{}\t{}\n", r.path, r.group, r.label, r.split.as_str(), r.sha256))
         .collect();
     lines.sort();
     let mut hash = Sha256::new();

@@ -51,12 +51,12 @@ impl SegmentationSample {
     /// The first file that cannot be read or does not fit its mask.
     pub fn load_split(manifest: &Manifest, modality: Modality, split: Split, spec: &PreprocessSpec) -> anyhow::Result<Vec<Self>> {
         let records: Vec<&Record> =
-            manifest.records.iter().filter(|r| r.modality == modality && r.task == Task::Segment && r.split == split && r.mask.is_some()).collect();
-        let bar = progress(records.len(), &format!("{modality} {split}"));
+            manifest.select(modality, Task::Segment, Some(split)).filter(|r| !r.mask.is_empty()).collect();
+        let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
         let samples = records
             .par_iter()
             .map(|record| {
-                let sample = Self::load(manifest, record, spec).with_context(|| record.path.display().to_string());
+                let sample = Self::load(manifest, record, spec).with_context(|| record.path.clone());
                 bar.inc(1);
                 sample
             })
@@ -66,13 +66,13 @@ impl SegmentationSample {
     }
 
     fn load(manifest: &Manifest, record: &Record, spec: &PreprocessSpec) -> anyhow::Result<Self> {
-        let frame = read(&manifest.resolve(&record.path))?;
+        let frame = read(&manifest.locate(&record.path))?;
         let prepared = preprocess::prepare(&frame.pixels, spec)?;
         let masks = truth_masks(manifest, record, &prepared.windowed)?;
         let side = spec.input_side as usize;
         let masks = masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, &prepared, side))).collect();
         Ok(Self {
-            name: record.path.display().to_string(),
+            name: record.path.clone(),
             side,
             picture: prepared.input.into_data(),
             masks,
@@ -87,14 +87,14 @@ impl SegmentationSample {
 /// # Errors
 /// A mask that cannot be read or has another size than its picture.
 pub fn truth_masks(manifest: &Manifest, record: &Record, picture: &Plane<u8>) -> anyhow::Result<Vec<Option<Plane<u8>>>> {
-    let infection = record.mask.iter().collect::<Vec<_>>();
-    let lungs = record.lung_masks.iter().collect::<Vec<_>>();
+    let infection: Vec<&str> = Some(record.mask.as_str()).filter(|path| !path.is_empty()).into_iter().collect();
+    let lungs: Vec<&str> = record.lung_masks().collect();
     [infection, lungs]
         .into_iter()
         .map(|paths| {
             let mut union: Option<Plane<u8>> = None;
             for path in paths {
-                let path = manifest.resolve(path);
+                let path = manifest.locate(path);
                 let image = image::open(&path).with_context(|| path.display().to_string())?.into_luma8();
                 let (width, height) = (image.width() as usize, image.height() as usize);
                 anyhow::ensure!(

@@ -1,0 +1,505 @@
+//! `thorax-train bundle`: make keys, build, verify and show bundles; `thorax-train export`: the ONNX graphs alone.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use rand::TryRngCore;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use thorax_edge::infer::Model;
+use thorax_shared::{
+    bundle::{self, Bundle, Calibration, Classifier, Hashed, Limits, Name, PartKind, PartSource, Provenance, SecretKey, Segmenter, TrustedKeys},
+    preprocess::Equalised,
+    uncertainty::Ensemble,
+};
+
+use crate::{
+    data::{Manifest, Record, Split, Task},
+    evaluate::{self, Evaluation},
+    export::{HALF_PRECISION_FROM, from_onnx, to_onnx},
+    files::write_atomically,
+    nets::efficientnet_lite,
+    nn::graph::Graph,
+    train::{self, classify, picture, progress, segment},
+};
+
+/// `thorax-train bundle ...`
+#[derive(Debug, clap::Subcommand)]
+pub enum BundleCommand {
+    /// Draw a signing key; prints the public key that devices have to trust
+    Keygen {
+        /// File for the secret key; it must not exist
+        out: PathBuf,
+    },
+    /// Put a classifier and a segmenter into a signed bundle, with a model card measured on the test split
+    Build(BuildArgs),
+    /// Compare candle with tract on every test picture of a bundle
+    Verify(VerifyArgs),
+    /// Show what a bundle says of itself
+    Show {
+        /// The bundle
+        bundle: PathBuf,
+        /// Print the model card
+        #[arg(long)]
+        card: bool,
+    },
+}
+
+/// Options of `bundle build`.
+#[derive(Debug, clap::Args)]
+pub struct BuildArgs {
+    /// Folder of a finished `train classify`
+    #[arg(long)]
+    classifier: PathBuf,
+    /// Folder of a finished `train segment`
+    #[arg(long)]
+    segmenter: PathBuf,
+    /// The backbone's weights, the same as in training
+    #[arg(long)]
+    backbone: PathBuf,
+    /// The manifest, the same as in training
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Secret key written by `bundle keygen`
+    #[arg(long)]
+    key: PathBuf,
+    /// The bundle; the card is written beside it
+    #[arg(long)]
+    out: PathBuf,
+    /// Version of the model
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    model_version: String,
+}
+
+/// Options of `bundle verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Bundles
+    #[arg(required = true)]
+    bundles: Vec<PathBuf>,
+    /// The manifest whose test pictures are compared
+    #[arg(long)]
+    manifest: PathBuf,
+    /// File of trusted public keys; the keys that are built in are trusted as well
+    #[arg(long)]
+    trust: Option<PathBuf>,
+    /// Compare only the first pictures
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+/// Options of `export`.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// Folder of a finished `train classify` or `train segment`
+    run: PathBuf,
+    /// The backbone's weights, for a classifier
+    #[arg(long)]
+    backbone: Option<PathBuf>,
+    /// The ONNX file
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Largest difference of probability allowed between candle and tract.
+const PROBABILITY_TOLERANCE: f32 = 1e-4;
+/// Largest share of pixels on which candle's and tract's masks may differ.
+const MASK_TOLERANCE: f64 = 1e-3;
+
+/// Carries out `bundle`.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(command: &BundleCommand) -> anyhow::Result<()> {
+    match command {
+        BundleCommand::Keygen { out } => keygen(out),
+        BundleCommand::Build(args) => build(args),
+        BundleCommand::Verify(args) => verify(args),
+        BundleCommand::Show { bundle, card } => show(bundle, *card),
+    }
+}
+
+fn keygen(out: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(!out.exists(), "{}: exists already; a signing key is never overwritten, choose another name", out.display());
+    let mut seed = [0u8; 32];
+    rand::rngs::OsRng.try_fill_bytes(&mut seed).context("the system gives no random numbers")?;
+    let key = SecretKey::from_seed(&mut seed);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(out).with_context(|| out.display().to_string())?;
+    std::io::Write::write_all(&mut file, format!("{}\n", key.reveal()).as_bytes())?;
+    file.sync_all()?;
+    println!("{}", key.public_key());
+    eprintln!("{}: secret key, keep it off every device; give devices the line above with --trust", out.display());
+    Ok(())
+}
+
+/// The classifier's graph, weights rounded as they are stored.
+fn classifier_graph(run: &classify::ClassifyRun, backbone: &Path) -> anyhow::Result<Graph> {
+    let sha256 = train::hex(&train::sha256_file(backbone)?);
+    anyhow::ensure!(
+        sha256 == run.config.backbone_sha256,
+        "{}: not the backbone this classifier was trained on (SHA-256 {sha256}, expected {})",
+        backbone.display(),
+        run.config.backbone_sha256
+    );
+    let mut graph = run.extend(efficientnet_lite::load(backbone, &Device::Cpu)?)?;
+    graph.round_to_half(HALF_PRECISION_FROM)?;
+    Ok(graph)
+}
+
+/// The segmenter's graph, weights rounded as they are stored.
+fn segmenter_graph(run: &segment::SegmentRun) -> anyhow::Result<Graph> {
+    let mut graph = run.net.to_graph(run.config.preprocess.input_side as usize)?;
+    graph.round_to_half(HALF_PRECISION_FROM)?;
+    Ok(graph)
+}
+
+/// Carries out `export`.
+///
+/// # Errors
+/// A folder without a finished run.
+pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
+    let bytes = if args.run.join("outcome.json").exists() {
+        let backbone = args.backbone.as_deref().context("a classifier needs --backbone, the weights it was trained on")?;
+        to_onnx(&classifier_graph(&classify::load(&args.run)?, backbone)?, "classifier")?
+    } else {
+        to_onnx(&segmenter_graph(&segment::load(&args.run, &Device::Cpu)?)?, "segmenter")?
+    };
+    write_atomically(&args.out, |out| out.write_all(&bytes))?;
+    println!("{}: {} bytes", args.out.display(), bytes.len());
+    Ok(())
+}
+
+fn name(text: &str) -> anyhow::Result<Name> {
+    Name::try_from(text).map_err(|_| anyhow::anyhow!("{text}: longer than 64 bytes"))
+}
+
+fn bundle_graph(part: &str, graph: &Graph, preprocess: &thorax_shared::preprocess::PreprocessSpec) -> anyhow::Result<bundle::Graph> {
+    Ok(bundle::Graph {
+        part: name(part)?,
+        input: name("input")?,
+        outputs: graph.outputs.iter().map(|(output, _)| name(output)).collect::<anyhow::Result<_>>()?,
+        preprocess: preprocess.clone(),
+    })
+}
+
+fn build(args: &BuildArgs) -> anyhow::Result<()> {
+    let classifier = classify::load(&args.classifier)?;
+    let segmenter = segment::load(&args.segmenter, &Device::Cpu)?;
+    let manifest = Manifest::load(&args.manifest)?;
+    let modality = classifier.config.modality;
+    anyhow::ensure!(segmenter.config.modality == modality, "the classifier reads {modality} pictures, the segmenter {} pictures", segmenter.config.modality);
+    for (what, used, task) in [
+        ("classifier", &classifier.config.manifest_sha256, Task::Classify),
+        ("segmenter", &segmenter.config.manifest_sha256, Task::Segment),
+    ] {
+        anyhow::ensure!(
+            *used == train::fingerprint(&manifest, modality, task),
+            "{}: not the data the {what} was trained on; give the manifest of the training, or train again",
+            args.manifest.display()
+        );
+    }
+    let secret = std::fs::read_to_string(&args.key).with_context(|| args.key.display().to_string())?;
+    let key: SecretKey = secret.trim().parse().with_context(|| args.key.display().to_string())?;
+
+    let classifier_net = classifier_graph(&classifier, &args.backbone)?;
+    let segmenter_net = segmenter_graph(&segmenter)?;
+    let outcome = &classifier.outcome;
+    let title = format!("thorax-{modality}");
+    let contents = bundle::Manifest {
+        name: title.clone(),
+        version: args.model_version.clone(),
+        created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        modality,
+        class_names: [name("negative")?, name("positive")?],
+        classifier: Classifier {
+            graph: bundle_graph("classifier.onnx", &classifier_net, &classifier.config.preprocess)?,
+            members: u16::try_from(classifier.config.members)?,
+        },
+        segmenter: Some(Segmenter {
+            graph: bundle_graph("segmenter.onnx", &segmenter_net, &segmenter.config.preprocess)?,
+            channels: segment::MASKS.iter().map(|mask| name(mask)).collect::<anyhow::Result<_>>()?,
+            mask_threshold: 0.5,
+        }),
+        quality: classifier.config.quality,
+        decision: outcome.decision,
+        calibration: Calibration {
+            temperature: outcome.temperature,
+            ece_before: outcome.ece[0] as f32,
+            ece_after: outcome.ece[1] as f32,
+            images: u32::try_from(outcome.validation_pictures)?,
+        },
+        provenance: provenance(args, &manifest, &classifier, &segmenter)?,
+    };
+    let graphs = [to_onnx(&classifier_net, "classifier")?, to_onnx(&segmenter_net, "segmenter")?];
+    let parts = |card: &str| {
+        let [classifier, segmenter] = &graphs;
+        bundle::write(
+            contents.clone(),
+            &[
+                PartSource { name: "classifier.onnx", kind: PartKind::Onnx, bytes: classifier },
+                PartSource { name: "segmenter.onnx", kind: PartKind::Onnx, bytes: segmenter },
+                PartSource { name: "card.md", kind: PartKind::Card, bytes: card.as_bytes() },
+            ],
+            &key,
+        )
+    };
+    // The card tells what this very bundle does on the test split, so the bundle is first made without it.
+    let draft = tempfile::NamedTempFile::new()?;
+    std::fs::write(draft.path(), parts("")?)?;
+    let model = Model::open(draft.path(), &TrustedKeys::only(key.public_key()))?;
+    let evaluation = evaluate::evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
+    let card = card(&contents, &classifier, &segmenter, &manifest, &evaluation);
+    let bytes = parts(&card)?;
+    write_atomically(&args.out, |out| out.write_all(&bytes))?;
+    let card_path = args.out.with_file_name("CARD.md");
+    write_atomically(&card_path, |out| out.write_all(card.as_bytes()))?;
+    println!("{}: {title} {}, {} bytes, signed by {}", args.out.display(), args.model_version, bytes.len(), key.public_key().fingerprint());
+    Ok(())
+}
+
+fn provenance(args: &BuildArgs, manifest: &Manifest, classifier: &classify::ClassifyRun, segmenter: &segment::SegmentRun) -> anyhow::Result<Provenance> {
+    let mut splits: Vec<String> = manifest.records.iter().map(|r| format!("{}\t{}\t{}\n", r.source, r.group, r.split.as_str())).collect();
+    splits.sort();
+    splits.dedup();
+    let inputs = [
+        ("classifier/classifier.safetensors", args.classifier.join("classifier.safetensors")),
+        ("classifier/config.json", args.classifier.join("config.json")),
+        ("segmenter/best.safetensors", args.segmenter.join("best.safetensors")),
+        ("segmenter/config.json", args.segmenter.join("config.json")),
+    ];
+    let _ = segmenter;
+    Ok(Provenance {
+        data_sha256: unhex(&manifest.sha256()).context("the manifest's hash")?,
+        split_sha256: Sha256::digest(splits.concat()).into(),
+        code_revision: revision(),
+        trainer_version: env!("CARGO_PKG_VERSION").into(),
+        seed: classifier.config.seed,
+        backbone_sha256: unhex(&classifier.config.backbone_sha256),
+        inputs: inputs
+            .into_iter()
+            .map(|(name, path)| Ok(Hashed { name: name.into(), sha256: train::sha256_file(&path)? }))
+            .collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let bytes = (0..text.len() / 2).map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()).collect::<Option<Vec<u8>>>()?;
+    bytes.try_into().ok()
+}
+
+/// The git revision of the sources in the current folder, `unknown` outside a checkout.
+fn revision() -> String {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match (git(&["rev-parse", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
+        (Some(head), Some(changes)) if changes.is_empty() => head,
+        (Some(head), _) => format!("{head} with changes"),
+        _ => "unknown".into(),
+    }
+}
+
+/// The model card, after Mitchell et al., *Model Cards for Model Reporting* (2019).
+fn card(
+    contents: &bundle::Manifest,
+    classifier: &classify::ClassifyRun,
+    segmenter: &segment::SegmentRun,
+    manifest: &Manifest,
+    evaluation: &Evaluation,
+) -> String {
+    let mut out = String::new();
+    let modality = contents.modality;
+    let rule = &contents.decision;
+    let p = &contents.provenance;
+    let _ = write!(
+        out,
+        "# Model card: {} {}\n\n\
+         **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train bundle build`; do not edit.\n\n\
+         ## What it is\n\n\
+         Reads {}: COVID-19 positive, negative or refer, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n\
+         - Classifier: EfficientNet-Lite0 pretrained on ImageNet and frozen, pooled features, {} logistic heads, each on a bootstrap resample of the \
+         training patients; L2 penalty {}, temperature {:.3} (validation ECE {:.3} before, {:.3} after, on {} pictures), validation AUC {:.3}.\n\
+         - Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* from novelty {:.2}, *rejected* from {:.2}. Thresholds were \
+         chosen on the validation split for a sensitivity of {:.0} % and a specificity of {:.0} %.\n\
+         - Segmenter: attention U-Net, {} blocks, {} base channels, input {} x {}, BCE + Dice, {} epochs; the epoch of the best pooled validation Dice \
+         of the infection was taken ({:.3}, epoch {}).\n\n",
+        contents.name,
+        contents.version,
+        match modality {
+            thorax_shared::label::Modality::Xray => "frontal chest X-rays",
+            thorax_shared::label::Modality::Ct => "axial chest CT slices",
+        },
+        contents.classifier.members,
+        classifier.outcome.l2,
+        contents.calibration.temperature,
+        contents.calibration.ece_before,
+        contents.calibration.ece_after,
+        contents.calibration.images,
+        classifier.outcome.validation_auc,
+        rule.positive_at,
+        rule.negative_at,
+        rule.novelty_refer,
+        rule.novelty_reject,
+        classify::WANTED_SENSITIVITY * 100.0,
+        classify::WANTED_SPECIFICITY * 100.0,
+        segmenter.config.net.blocks,
+        segmenter.config.net.base_channels,
+        segmenter.config.preprocess.input_side,
+        segmenter.config.preprocess.input_side,
+        segmenter.config.epochs,
+        segmenter.best_dice,
+        segmenter.best_epoch + 1,
+    );
+    let _ = writeln!(out, "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n");
+    let _ = writeln!(out, "| source | licence as stated there | task | train | val | test |\n|---|---|---|---|---|---|");
+    let mut rows: std::collections::BTreeMap<(&str, &str, &str), Vec<&Record>> = std::collections::BTreeMap::new();
+    for record in manifest.records.iter().filter(|r| r.modality == modality && r.task != Task::None) {
+        let licence = if record.licence.is_empty() { "none stated" } else { &record.licence };
+        rows.entry((&record.source, licence, record.task.as_str())).or_default().push(record);
+    }
+    for ((source, licence, task), records) in rows {
+        let count = |split| {
+            let of: Vec<&&Record> = records.iter().filter(|r| r.split == split).collect();
+            let groups: std::collections::BTreeSet<&str> = of.iter().map(|r| r.group.as_str()).collect();
+            format!("{} ({})", of.len(), groups.len())
+        };
+        let _ = writeln!(out, "| {source} | {licence} | {task} | {} | {} | {} |", count(Split::Train), count(Split::Val), count(Split::Test));
+    }
+    let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
+    let _ = write!(
+        out,
+        "\n## Limits\n\n\
+         - Positive and negative pictures come from different collections and hospitals; a model can score by telling the collections apart. Read the \
+         figures per source, and expect worse on pictures of another hospital.\n\
+         - Labels are as the collections give them (captions, text-mined reports, RT-PCR); \"negative\" is not \"healthy\".\n\
+         - Few patients have masks, so the intervals of the segmentation are wide or, with one patient a source, say nothing.\n\
+         - No children, no lateral films; the virus's later variants and vaccinated patients are not in the data.\n\
+         - The probability is calibrated on the validation split of the same collections, not on the prevalence of any clinic.\n\n\
+         ## Provenance\n\n\
+         - data and labels: SHA-256 `{}`; splits: `{}`\n\
+         - backbone: `{}`\n\
+         - sources: revision `{}`, thorax-train {}, seed {} (segmenter: {})\n",
+        train::hex(&p.data_sha256),
+        train::hex(&p.split_sha256),
+        p.backbone_sha256.map_or_else(|| "none".into(), |hash| train::hex(&hash)),
+        p.code_revision,
+        p.trainer_version,
+        p.seed,
+        segmenter.config.seed,
+    );
+    out
+}
+
+fn show(path: &Path, card: bool) -> anyhow::Result<()> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let seen = bundle::inspect_untrusted(&bytes, &Limits::default()).with_context(|| path.display().to_string())?;
+    let m = &seen.manifest;
+    println!("{} {} ({}), signed by {}", m.name, m.version, m.modality, seen.signer);
+    println!("classifier: {} members, input {}", m.classifier.members, m.classifier.graph.preprocess.input_side);
+    if let Some(s) = &m.segmenter {
+        println!("segmenter: {}, input {}", s.channels.join(", "), s.graph.preprocess.input_side);
+    }
+    println!("positive from {}, negative below {}, temperature {}", m.decision.positive_at, m.decision.negative_at, m.calibration.temperature);
+    for part in &seen.parts {
+        println!("part {} ({:?}): {} bytes, SHA-256 {}", part.name, part.kind, part.length, train::hex(&part.sha256));
+    }
+    if card {
+        let read = Bundle::read(&bytes, &TrustedKeys::only(seen.signer.clone()), &Limits::default())?;
+        println!("\n{}", read.card().context("the bundle has no card")?);
+    }
+    Ok(())
+}
+
+/// Differences between candle and tract on one picture.
+#[derive(Clone, Copy, Default)]
+struct Difference {
+    probability: f32,
+    mask_pixels: f64,
+}
+
+fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
+    let manifest = Manifest::load(&args.manifest)?;
+    let trusted = evaluate::trusted_keys(args.trust.as_deref())?;
+    let mut failed = false;
+    for path in &args.bundles {
+        let model = Model::open(path, &trusted)?;
+        let bytes = std::fs::read(path)?;
+        let bundle = Bundle::read(&bytes, &trusted, &Limits::default())?;
+        let classifier = from_onnx(bundle.classifier_graph())?;
+        let segmenter = bundle.segmenter_graph().map(from_onnx).transpose()?;
+        let modality = model.manifest.modality;
+        let records: Vec<&Record> = [Task::Classify, Task::Segment]
+            .into_iter()
+            .flat_map(|task| manifest.select(modality, task, Some(Split::Test)))
+            .take(args.limit.unwrap_or(usize::MAX))
+            .collect();
+        anyhow::ensure!(!records.is_empty(), "{}: the manifest has no {modality} test pictures", args.manifest.display());
+        let bar = progress(records.len(), &format!("verify {modality}"));
+        let differences: Vec<Difference> = records
+            .par_iter()
+            .map(|record| {
+                let difference = compare(&manifest, record, &model, &classifier, segmenter.as_ref()).with_context(|| record.path.clone());
+                bar.inc(1);
+                difference
+            })
+            .collect::<anyhow::Result<_>>()?;
+        bar.finish_and_clear();
+        let worst = differences.iter().fold(Difference::default(), |w, d| Difference {
+            probability: w.probability.max(d.probability),
+            mask_pixels: w.mask_pixels.max(d.mask_pixels),
+        });
+        let fine = worst.probability <= PROBABILITY_TOLERANCE && worst.mask_pixels <= MASK_TOLERANCE;
+        failed |= !fine;
+        println!(
+            "{}: {} pictures, candle against tract: worst probability difference {:.2e} (allowed {PROBABILITY_TOLERANCE:.0e}), worst mask difference {:.4} % of \
+             pixels (allowed {:.1} %): {}",
+            path.display(),
+            differences.len(),
+            worst.probability,
+            worst.mask_pixels * 100.0,
+            MASK_TOLERANCE * 100.0,
+            if fine { "agree" } else { "DISAGREE" }
+        );
+    }
+    anyhow::ensure!(!failed, "candle and tract disagree; do not ship this bundle");
+    Ok(())
+}
+
+fn compare(manifest: &Manifest, record: &Record, model: &Model, classifier: &Graph, segmenter: Option<&Graph>) -> anyhow::Result<Difference> {
+    let frame = picture::read(&manifest.locate(&record.path))?;
+    let device = Device::Cpu;
+    let run = |graph: &Graph, tensor: &[f32]| -> anyhow::Result<Vec<Vec<f32>>> {
+        let [c, h, w] = graph.input_shape;
+        let outputs = graph.run(&Tensor::from_slice(tensor, (1, c, h, w), &device)?)?;
+        outputs.iter().map(|o| Ok(o.flatten_all()?.to_vec1()?)).collect()
+    };
+    let contents = &model.manifest;
+    let spec = &contents.classifier.graph.preprocess;
+    let (_, tensor) = Equalised::new(&frame.pixels, spec)?.input(spec);
+    let by_candle = run(classifier, &tensor)?;
+    let logits = contents.classifier.graph.outputs.iter().position(|o| o == "logits").context("no output logits")?;
+    let probability = |logits: &[f32]| Ok::<_, anyhow::Error>(Ensemble::from_logits(logits, contents.calibration.temperature)?.probability);
+    let difference = (probability(&by_candle[logits])? - probability(&model.classify(&tensor)?.logits)?).abs();
+    let mut mask_pixels = 0.0;
+    if let (Some(graph), Some(segmenter)) = (segmenter, &contents.segmenter) {
+        let spec = &segmenter.graph.preprocess;
+        let (_, tensor) = Equalised::new(&frame.pixels, spec)?.input(spec);
+        let by_candle = run(graph, &tensor)?.swap_remove(0);
+        let by_tract: Vec<f32> = model.segment(&tensor)?.unwrap_or_default().into_iter().flat_map(|map| map.into_data()).collect();
+        anyhow::ensure!(by_candle.len() == by_tract.len(), "masks of different sizes");
+        let threshold = segmenter.mask_threshold;
+        let other = by_candle.iter().zip(&by_tract).filter(|(a, b)| (**a >= threshold) != (**b >= threshold)).count();
+        mask_pixels = other as f64 / by_candle.len().max(1) as f64;
+    }
+    Ok(Difference { probability: difference, mask_pixels })
+}
