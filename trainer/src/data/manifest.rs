@@ -151,16 +151,16 @@ impl Manifest {
             .and_then(|mut file| file.read_to_string(&mut text))
             .map_err(|reason| DataError::Read { path: path.to_owned(), reason })?;
         let folder = folder_of(path);
-        let root = match text.lines().next().and_then(|line| line.strip_prefix(ROOT_COMMENT)) {
-            Some(root) => folder.join(root.trim_end()),
-            None => folder.to_owned(),
+        // The root's line is no line of the table, but one of the file.
+        let (root, table, above) = match text.strip_prefix(ROOT_COMMENT).and_then(|rest| rest.split_once('\n')) {
+            Some((root, table)) => (folder.join(root.trim_end()), table, 1),
+            None => (folder.to_owned(), text.as_str(), 0),
         };
         let mut records = Vec::new();
-        for record in csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(text.as_bytes()).deserialize() {
-            let record: Record = record.map_err(|error| table_error(path, &error))?;
-            // The root's comment is no line of the table, but one of the file.
-            let line = records.len() as u64 + 2 + u64::from(text.starts_with(ROOT_COMMENT));
+        for record in csv::Reader::from_reader(table.as_bytes()).deserialize() {
+            let line = records.len() as u64 + 2 + above;
             let failed = |reason| DataError::Table { path: path.to_owned(), line, reason };
+            let record: Record = record.map_err(|error| failed(csv_reason(&error)))?;
             for file in std::iter::once(record.path.as_str()).chain(record.masks()) {
                 if !stays_inside(file) {
                     return Err(failed(format!(
@@ -235,11 +235,14 @@ impl Manifest {
 /// What the CSV reader said, with its line.
 pub(super) fn table_error(path: &Path, error: &csv::Error) -> DataError {
     let line = error.position().map_or(0, csv::Position::line);
-    let reason = match error.kind() {
+    DataError::Table { path: path.to_owned(), line, reason: csv_reason(error) }
+}
+
+fn csv_reason(error: &csv::Error) -> String {
+    match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
         _ => error.to_string(),
-    };
-    DataError::Table { path: path.to_owned(), line, reason }
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {

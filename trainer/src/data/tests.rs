@@ -157,6 +157,11 @@ fn a_saved_manifest_loads_as_it_was_with_the_same_hash_from_anywhere() {
         assert_eq!(messages(&loaded), "", "{}", path.display());
     }
     let inside = fs::read_to_string(folder.path().join("thorax.csv")).unwrap();
+    let mut odd = manifest.clone();
+    odd.records[0].path = "#1, \"odd\"\nname.png".into();
+    odd.save(&folder.path().join("odd.csv")).unwrap();
+    let odd = Manifest::new(odd.root, odd.records);
+    assert_eq!(Manifest::load(&folder.path().join("odd.csv")).unwrap().records, odd.records, "no row is lost");
     assert!(inside.starts_with("path,modality,"), "paths beside the manifest need no root: {inside}");
     let again = import(&import_args(folder.path(), Layout::Folders)).unwrap();
     assert_eq!(again.sha256(), manifest.sha256(), "the same folder and seed give the same manifest");
@@ -231,6 +236,9 @@ fn bad_lines_are_named_by_number() {
         let error = Manifest::load(&path).unwrap_err().to_string();
         assert!(error.contains("thorax.csv, line 3") && error.contains(reason), "{to}: {error}");
     }
+    fs::write(&path, format!("# root: elsewhere\n{}", good.replacen(",xray,", ",mri,", 1))).unwrap();
+    let error = Manifest::load(&path).unwrap_err().to_string();
+    assert!(error.contains("line 3"), "the root's line is counted: {error}");
     let error = Manifest::load(&folder.path().join("absent.csv")).unwrap_err().to_string();
     assert!(error.contains("absent.csv"), "{error}");
 }
