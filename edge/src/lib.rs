@@ -9,6 +9,8 @@
 
 pub mod decode;
 pub mod draw;
+pub mod files;
+pub mod trust;
 
 #[cfg(feature = "inference")]
 pub mod infer;

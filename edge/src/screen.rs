@@ -48,9 +48,9 @@ pub struct Timings {
     pub preprocess: Duration,
     /// Backbone, heads, novelty.
     pub classify: Duration,
-    /// Segmentation.
+    /// Segmentation, masks back on the source.
     pub segment: Duration,
-    /// Entropy, decision, masks and heat back on the source.
+    /// Entropy, decision, heat back on the source.
     pub decide: Duration,
 }
 
@@ -299,29 +299,44 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
         return Ok(Reading { verdict, evidence: Some(evidence), quality, picture: equalised.windowed, heat: None, masks: None, timings });
     }
 
-    let masks = match &manifest.segmenter {
-        None => None,
-        Some(segmenter) => {
-            let spec = &segmenter.graph.preprocess;
-            let other = if spec.same_picture(&manifest.classifier.graph.preprocess) { None } else { Some(Equalised::new(&frame.pixels, spec)?) };
-            let equalised = other.as_ref().unwrap_or(&equalised);
-            let (_, tensor) = equalised.input(spec);
-            timings.preprocess += lap();
-            let maps = model.segment(&tensor)?;
-            timings.segment = lap();
-            let mask = |name: &str| {
-                let channel = segmenter.channels.iter().position(|channel| channel == name)?;
-                maps.as_ref()?.get(channel)
-            };
-            mask("infection").zip(mask("lung")).map(|(infection, lung)| {
-                place_masks(infection, lung, segmenter.mask_threshold, equalised.core, (equalised.windowed.width(), equalised.windowed.height()))
-            })
-        }
-    };
+    let masks = segment(model, frame, &equalised)?;
+    timings.segment = lap();
     let size = (equalised.windowed.width(), equalised.windowed.height());
     let heat = preprocess::map_to_source(&heat(&classification.activation), equalised.core, size);
     timings.decide += lap();
     Ok(Reading { verdict, evidence: Some(evidence), quality, picture: equalised.windowed, heat: Some(heat), masks, timings })
+}
+
+/// The masks of a picture alone, without classifier or quality check, and the windowed picture they lie on; for judging
+/// the segmenter on pictures that are known to be good.
+///
+/// # Errors
+/// [`ScreenError`].
+pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plane<u8>), ScreenError> {
+    let equalised = Equalised::new(&frame.pixels, &model.manifest.classifier.graph.preprocess)?;
+    Ok((segment(model, frame, &equalised)?, equalised.windowed))
+}
+
+/// Runs the segmenter, on `equalised` where its recipe allows it.
+fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option<Masks>, ScreenError> {
+    let Some(segmenter) = &model.manifest.segmenter else { return Ok(None) };
+    let spec = &segmenter.graph.preprocess;
+    let own = if spec.same_picture(&model.manifest.classifier.graph.preprocess) {
+        None
+    } else {
+        Some(Equalised::new(&frame.pixels, spec)?)
+    };
+    let equalised = own.as_ref().unwrap_or(equalised);
+    let (_, tensor) = equalised.input(spec);
+    let maps = model.segment(&tensor)?;
+    let mask = |name: &str| {
+        let channel = segmenter.channels.iter().position(|channel| channel == name)?;
+        maps.as_ref()?.get(channel)
+    };
+    let size = (equalised.windowed.width(), equalised.windowed.height());
+    Ok(mask("infection")
+        .zip(mask("lung"))
+        .map(|(infection, lung)| place_masks(infection, lung, segmenter.mask_threshold, equalised.core, size)))
 }
 
 /// The part of an activation map that speaks for the positive class, 0 to 1 of its largest value.

@@ -65,6 +65,8 @@ pub struct ClassifyOutcome {
     pub temperature: f32,
     /// Expected calibration error on the validation split before and after.
     pub ece: [f64; 2],
+    /// Pictures in the validation split.
+    pub validation_pictures: usize,
     /// AUC on the validation split.
     pub validation_auc: f64,
     /// Thresholds, chosen on the validation split.
@@ -141,6 +143,7 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
         l2,
         temperature,
         ece: [ece(&before)?, ece(&after)?],
+        validation_pictures: validation.len(),
         validation_auc: metrics::roc_auc(&after, &validation_labels)?,
         decision: decision_rule(&after, &validation_labels, &novelty)?,
     };
