@@ -174,6 +174,7 @@ impl Orientation {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
     use super::*;
     use alloc::vec;
 

@@ -10,6 +10,7 @@ use thorax_shared::bundle::{
     inspect_untrusted, write,
 };
 use thorax_shared::decision::RuleError;
+use thorax_shared::preprocess::PreprocessError;
 use thorax_shared::preprocess::spec::{Clahe, Window};
 
 fn read(bytes: &[u8]) -> Result<Bundle<'_>, BundleError> {
@@ -180,6 +181,7 @@ fn signed_nonsense_is_refused_all_the_same() {
     let nan = f32::NAN.to_le_bytes();
     assert!(matches!(refusal(&with_field("decision.novelty_reject", &nan)), BundleError::Decision(_)));
     assert_eq!(invalid(refusal(&with_field("calibration.temperature", &nan))), "calibration.temperature");
+    assert_eq!(invalid(refusal(&with_field("quality.min_contrast", &nan))), "quality");
 }
 
 fn missing(role: &'static str, part: &str) -> BundleError {
@@ -189,7 +191,7 @@ fn missing(role: &'static str, part: &str) -> BundleError {
 #[track_caller]
 fn invalid(error: BundleError) -> &'static str {
     match error {
-        BundleError::InvalidManifest { field, .. } => field,
+        BundleError::InvalidManifest { field, .. } | BundleError::Preprocess { role: field, .. } => field,
         other => panic!("{other}"),
     }
 }
@@ -215,7 +217,7 @@ fn parts_have_to_be_there_once_and_be_plain_files() {
 #[test]
 fn manifests_out_of_range_are_neither_written_nor_read() {
     type Change = fn(&mut Manifest);
-    let cases: [(&str, Change); 24] = [
+    let cases: [(&str, Change); 28] = [
         ("name", |m| m.name.clear()),
         ("name", |m| m.name = "\u{1b}[31mred".into()),
         ("version", |m| m.version = "1".repeat(257)),
@@ -226,6 +228,8 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         ("classifier", |m| m.classifier.graph.outputs.clear()),
         ("classifier", |m| m.classifier.graph.input.clear()),
         ("classifier", |m| m.classifier.graph.preprocess.input_side = 0),
+        ("classifier", |m| m.classifier.graph.preprocess.input_side = 15),
+        ("classifier", |m| m.classifier.graph.preprocess.working_side = 15),
         ("classifier", |m| m.classifier.graph.preprocess.working_side = 100_000),
         ("classifier", |m| m.classifier.graph.preprocess.window = Window::Hounsfield { center: 0.0, width: 0.0 }),
         ("classifier", |m| m.classifier.graph.preprocess.window = Window::Quantiles { low: 0.9, high: 0.1 }),
@@ -240,6 +244,8 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         ("segmenter", |m| m.segmenter.as_mut().unwrap().graph.preprocess.normalise.mean = vec![f32::INFINITY]),
         ("segmenter.channels", |m| m.segmenter.as_mut().unwrap().channels.clear()),
         ("segmenter.mask_threshold", |m| m.segmenter.as_mut().unwrap().mask_threshold = f32::NAN),
+        ("quality", |m| m.quality.min_sharpness = f32::NAN),
+        ("quality", |m| m.quality.max_aspect = -1.0),
         ("calibration.temperature", |m| m.calibration.temperature = 0.0),
         ("calibration.ece_after", |m| m.calibration.ece_after = 1.5),
         ("provenance.code_revision", |m| m.provenance.code_revision.clear()),
@@ -255,6 +261,14 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         encoding.extend(fields().into_iter().skip_while(|(field, _)| field != "parts: count").flat_map(|(_, b)| b));
         assert_eq!(invalid(refusal(&frame(&encoding, b"graph 1graph 2# Card\n"))), field);
     }
+    let mut tiled = manifest();
+    tiled.segmenter.as_mut().unwrap().graph.preprocess.clahe = Some(Clahe { clip_limit: 2.0, tiles_x: 65, tiles_y: 8 });
+    let error = write(tiled, &PARTS, &key()).unwrap_err();
+    assert_eq!(error, BundleError::Preprocess { role: "segmenter", error: PreprocessError::Tiles { x: 65, y: 8 } });
+    assert_eq!(
+        error.to_string(),
+        "manifest: segmenter: a CLAHE grid of 65 x 8 tiles: take 1 to 64 a side, and write the bundle again"
+    );
     let mut crossed = manifest();
     crossed.decision.positive_at = 0.1;
     let error = write(crossed, &PARTS, &key()).unwrap_err();

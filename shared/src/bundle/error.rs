@@ -2,6 +2,7 @@
 
 use super::{Fingerprint, Name};
 use crate::decision::RuleError;
+use crate::preprocess::PreprocessError;
 
 /// Why a bundle was refused, or could not be written. Each message ends with what to do; the caller, who knows the
 /// file's name, puts it in front.
@@ -72,6 +73,14 @@ pub enum BundleError {
         field: &'static str,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// A preprocessing recipe or the quality limits cannot be followed.
+    #[error("manifest: {role}: {error}, and write the bundle again")]
+    Preprocess {
+        /// Whose: `classifier`, `segmenter` or `quality`.
+        role: &'static str,
+        /// What is wrong.
+        error: PreprocessError,
     },
     /// The decision rule cannot decide.
     #[error(transparent)]

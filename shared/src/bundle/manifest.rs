@@ -4,7 +4,7 @@ use super::BundleError;
 use crate::decision::DecisionRule;
 use crate::label::Modality;
 use crate::preprocess::quality::QualityLimits;
-use crate::preprocess::spec::{Core, PreprocessSpec, Window};
+use crate::preprocess::spec::PreprocessSpec;
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ const MAX_TEXT: usize = 256;
 const MAX_PARTS: usize = 64;
 /// Most entries of any other list.
 const MAX_ENTRIES: usize = 256;
+/// Least side of a picture on its way into a network: no radiograph is told by less.
+const MIN_SIDE: u32 = 16;
 /// The year 10000, in seconds since 1970.
 const FAR_FUTURE: u64 = 253_402_300_800;
 
@@ -56,14 +58,19 @@ pub struct Graph {
     pub part: Name,
     /// Name of the graph's input, `[1, C, S, S]` with `C` channels and side `S` of [`Graph::preprocess`].
     pub input: Name,
-    /// Names of the graph's outputs. The first is the one that is named with the network
-    /// ([`Classifier`], [`Segmenter`]); the device looks for others by their names.
+    /// Names of the graph's outputs; what they are is said with the network ([`Classifier`], [`Segmenter`]).
     pub outputs: Vec<Name>,
     /// From image to input.
     pub preprocess: PreprocessSpec,
 }
 
-/// The network that says positive or negative. Its first output are logits `[1, members]`, larger is more positive.
+/// The network that says positive or negative. The device finds its outputs by their names, in any order:
+///
+/// | output | shape | what |
+/// |---|---|---|
+/// | `logits` | `[1, members, ...]`, further dimensions are 1 | one logit a member, larger is more positive |
+/// | `activation` | `[1, members, H, W]` | class activation map of each member; its mean is the member's logit |
+/// | `novelty` | one number | distance from the training images, for [`DecisionRule::novelty_refer`] |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Classifier {
     /// The network.
@@ -72,7 +79,7 @@ pub struct Classifier {
     pub members: u16,
 }
 
-/// The network that marks what is affected. Its first output are probabilities `[1, channels, S, S]`.
+/// The network that marks what is affected. Its first output, whatever its name, is probabilities `[1, channels, S, S]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Segmenter {
     /// The network.
@@ -183,7 +190,8 @@ impl Manifest {
     /// [`write`](super::write()) do so too.
     ///
     /// # Errors
-    /// [`BundleError::InvalidManifest`] or [`BundleError::Decision`] for the first that is not.
+    /// [`BundleError::InvalidManifest`], [`BundleError::Preprocess`] or [`BundleError::Decision`] for the first that is
+    /// not.
     pub fn validate(&self) -> Result<(), BundleError> {
         text("name", &self.name)?;
         text("version", &self.version)?;
@@ -196,6 +204,7 @@ impl Manifest {
             names("segmenter.channels", &segmenter.channels)?;
             share("segmenter.mask_threshold", segmenter.mask_threshold)?;
         }
+        self.quality.validate().map_err(|error| BundleError::Preprocess { role: "quality", error })?;
         self.decision.validate()?;
         let Calibration { temperature, ece_before, ece_after, images: _ } = self.calibration;
         ensure(
@@ -216,34 +225,10 @@ impl Graph {
     fn validate(&self, role: &'static str) -> Result<(), BundleError> {
         text(role, &self.input)?;
         names(role, &self.outputs)?;
-        preprocess(role, &self.preprocess)
+        self.preprocess.validate().map_err(|error| BundleError::Preprocess { role, error })?;
+        let sides = [self.preprocess.working_side, self.preprocess.input_side];
+        ensure(sides.iter().all(|side| *side >= MIN_SIDE), role, "has a picture's side below 16 pixels")
     }
-}
-
-/// Ranges outside which a recipe cannot have been meant.
-fn preprocess(role: &'static str, spec: &PreprocessSpec) -> Result<(), BundleError> {
-    let window = match spec.window {
-        Window::Quantiles { low, high } => 0.0 <= low && low < high && high <= 1.0,
-        Window::Hounsfield { center, width } => center.is_finite() && width.is_finite() && width > 0.0,
-    };
-    ensure(window, role, "has a preprocessing window that is empty or not finite")?;
-    let sides = [spec.working_side, spec.input_side];
-    ensure(sides.iter().all(|side| (16..=8192).contains(side)), role, "has a side that is not within 16 to 8192")?;
-    if let Some(clahe) = spec.clahe {
-        let tiles = [clahe.tiles_x, clahe.tiles_y].iter().all(|tiles| (1..=64).contains(tiles));
-        ensure(tiles && clahe.clip_limit.is_finite(), role, "has CLAHE tiles not within 1 to 64, or no finite limit")?;
-    }
-    if let Core::Body { margin } | Core::Film { margin } = spec.core {
-        ensure((0.0..=1.0).contains(&margin), role, "has a crop margin that is not within 0 to 1")?;
-    }
-    let (mean, std) = (&spec.normalise.mean, &spec.normalise.std);
-    ensure(
-        (1..=16).contains(&mean.len()) && mean.len() == std.len(),
-        role,
-        "has not one mean and std for each channel",
-    )?;
-    let finite = mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|std| std.is_finite() && *std > 0.0);
-    ensure(finite, role, "has a mean that is not finite, or a std that is not above 0")
 }
 
 impl Contents {

@@ -37,12 +37,7 @@ impl Confusion {
         check_lengths(predicted.len(), truth.len())?;
         let mut counts = Self::default();
         for (&predicted, &truth) in predicted.iter().zip(truth) {
-            *match (predicted, truth) {
-                (true, true) => &mut counts.true_positives,
-                (true, false) => &mut counts.false_positives,
-                (false, false) => &mut counts.true_negatives,
-                (false, true) => &mut counts.false_negatives,
-            } += 1;
+            counts.count(predicted, truth);
         }
         Ok(counts)
     }

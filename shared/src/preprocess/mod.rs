@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Each step is a function in a file of its own; [`prepare`] is the whole way, as the recipe ([`PreprocessSpec`]) in a
-//! bundle says. Trainer and device call the same function, and every step is exact integer arithmetic or a fixed order
+//! bundle says, and [`Equalised`] the part of it that two networks can share. Trainer and device call the same function, and every step is exact integer arithmetic or a fixed order
 //! of `f32` operations, so both see the same numbers. [`map_to_source`] is the way back, for what the network drew.
 
 pub mod clahe;
@@ -189,4 +189,71 @@ pub fn map_to_source(map: &Plane<f32>, core: Rect, source: (usize, usize)) -> Pl
         }
     }
     placed
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use spec::{Clahe, Core, Normalise, Window};
+
+    /// A bright, textured body left of the middle of a black slice, larger than the working side.
+    fn slice() -> Pixels {
+        Pixels::Sixteen(Plane::from_fn(310, 230, |x, y| {
+            let inside = (40..200).contains(&x) && (30..190).contains(&y);
+            if inside { 9000 + ((x * 37 + y * 59) % 251 * 100) as u16 } else { 0 }
+        }))
+    }
+
+    fn recipe(input_side: u32) -> PreprocessSpec {
+        PreprocessSpec {
+            window: Window::Quantiles { low: 0.005, high: 0.995 },
+            working_side: 155,
+            clahe: Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
+            core: Core::Body { margin: 0.05 },
+            input_side,
+            normalise: Normalise { mean: [0.5, 0.4, 0.3].into(), std: [0.25, 0.2, 0.1].into() },
+        }
+    }
+
+    /// The steps one after the other, as the story above tells them.
+    fn by_hand(pixels: &Pixels, spec: &PreprocessSpec) -> Prepared {
+        let windowed = window(pixels, &spec.window);
+        let small = working(&windowed, spec);
+        let found = find_core(&small, spec.core);
+        let core = scaled_out(found, (small.width(), small.height()), (windowed.width(), windowed.height()));
+        let side = spec.input_side as usize;
+        let input = resize_u8(&clahe_u8(&small, spec.clahe.unwrap()).unwrap().cropped(found), side, side);
+        let tensor = normalise(&input, &spec.normalise);
+        Prepared { windowed, core, input, tensor }
+    }
+
+    #[test]
+    fn one_equalised_picture_serves_two_input_sides() {
+        let pixels = slice();
+        let specs = [recipe(64), recipe(48)];
+        let equalised = Equalised::new(&pixels, &specs[0]).unwrap();
+        for spec in &specs {
+            let (input, tensor) = equalised.input(spec);
+            assert_eq!((input.width(), tensor.len()), (spec.input_side as usize, 3 * input.data().len()));
+            let shared = Prepared { windowed: equalised.windowed.clone(), core: equalised.core, input, tensor };
+            assert_eq!(shared, prepare(&pixels, spec).unwrap());
+            assert_eq!(shared, by_hand(&pixels, spec));
+        }
+        // The crop is one, or the test would say little about it.
+        assert!(equalised.core.width < 200 && equalised.core.height < 200, "{:?}", equalised.core);
+    }
+
+    #[test]
+    fn the_same_picture_is_all_but_what_the_network_wants() {
+        let spec = recipe(64);
+        let normalise = Normalise { mean: [0.5].into(), std: [0.5].into() };
+        assert!(spec.same_picture(&PreprocessSpec { normalise, ..recipe(48) }));
+        assert!(!spec.same_picture(&PreprocessSpec { clahe: None, ..recipe(64) }));
+        assert!(!spec.same_picture(&PreprocessSpec { core: Core::Whole, ..recipe(64) }));
+        assert!(!spec.same_picture(&PreprocessSpec { working_side: 156, ..recipe(64) }));
+        assert!(
+            !spec.same_picture(&PreprocessSpec { window: Window::Quantiles { low: 0.0, high: 1.0 }, ..recipe(64) })
+        );
+    }
 }

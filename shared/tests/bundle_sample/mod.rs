@@ -10,6 +10,7 @@ use thorax_shared::bundle::{
 };
 use thorax_shared::decision::DecisionRule;
 use thorax_shared::label::Modality;
+use thorax_shared::preprocess::QualityLimits;
 use thorax_shared::preprocess::spec::{Clahe, Core, Normalise, PreprocessSpec, Window};
 
 pub(crate) const SEED: [u8; 32] = [7; 32];
@@ -42,7 +43,7 @@ pub(crate) fn manifest() -> Manifest {
             graph: Graph {
                 part: name("classifier.onnx"),
                 input: name("image"),
-                outputs: vec![name("logits"), name("novelty")],
+                outputs: vec![name("logits"), name("activation"), name("novelty")],
                 preprocess: preprocess(
                     Window::Hounsfield { center: -600.0, width: 1500.0 },
                     Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
@@ -61,6 +62,7 @@ pub(crate) fn manifest() -> Manifest {
             channels: vec![name("infection"), name("lung")],
             mask_threshold: 0.5,
         }),
+        quality: QualityLimits::default(),
         decision: DecisionRule {
             positive_at: 0.75,
             negative_at: 0.25,
@@ -126,6 +128,16 @@ pub(crate) fn fields() -> Vec<(String, Vec<u8>)> {
         list.text(&format!("segmenter.channels[{i}]"), channel);
     }
     list.add("segmenter.mask_threshold", segmenter.mask_threshold);
+    list.add("quality.min_side", m.quality.min_side);
+    list.add("quality.max_aspect", m.quality.max_aspect);
+    list.add("quality.max_colour_share", m.quality.max_colour_share);
+    list.add("quality.min_grey_levels", m.quality.min_grey_levels);
+    list.add("quality.max_dark_share", m.quality.max_dark_share);
+    list.add("quality.max_bright_share", m.quality.max_bright_share);
+    list.add("quality.min_contrast", m.quality.min_contrast);
+    list.add("quality.good_contrast", m.quality.good_contrast);
+    list.add("quality.min_sharpness", m.quality.min_sharpness);
+    list.add("quality.good_sharpness", m.quality.good_sharpness);
     list.add("decision.positive_at", m.decision.positive_at);
     list.add("decision.negative_at", m.decision.negative_at);
     list.add("decision.entropy_limit_bits", m.decision.entropy_limit_bits);
