@@ -454,10 +454,11 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
             })
             .collect::<anyhow::Result<_>>()?;
         bar.finish_and_clear();
-        let worst = differences.iter().fold(Difference::default(), |w, d| Difference {
-            probability: w.probability.max(d.probability),
-            mask_pixels: w.mask_pixels.max(d.mask_pixels),
-        });
+        // One loop for both crashes the code generator of rustc 1.95.
+        let worst = Difference {
+            probability: differences.iter().map(|d| d.probability).fold(0.0, f32::max),
+            mask_pixels: differences.iter().map(|d| d.mask_pixels).fold(0.0, f64::max),
+        };
         let fine = worst.probability <= PROBABILITY_TOLERANCE && worst.mask_pixels <= MASK_TOLERANCE;
         failed |= !fine;
         println!(
