@@ -32,6 +32,11 @@ pub(super) fn jpeg_header(bytes: &[u8]) -> Option<Header> {
     })
 }
 
+/// Whether a JPEG codestream is of the lossless process (SOF3). The lossy ones are decoded to 8 bits only.
+pub(super) fn jpeg_is_lossless(bytes: &[u8]) -> bool {
+    jpeg_segments(bytes).any(|(marker, _)| marker == 0xc3)
+}
+
 /// Whether a JPEG codestream goes on to its end marker. Decoders show a cut file with the missing part grey, which
 /// is no picture to screen.
 pub(super) fn jpeg_is_complete(bytes: &[u8]) -> bool {

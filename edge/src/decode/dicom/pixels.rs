@@ -168,7 +168,11 @@ fn decompress<'a>(
             if !codestream::jpeg_is_complete(encoded) {
                 return Err(DecodeError::Truncated { format: FORMAT });
             }
-            (Some(codestream::jpeg_header(encoded).ok_or_else(|| broken("JPEG"))?), encoded)
+            let header = codestream::jpeg_header(encoded).ok_or_else(|| broken("JPEG"))?;
+            if header.bits > 8 && !codestream::jpeg_is_lossless(encoded) {
+                return Err(unsupported(format!("lossy JPEG of {} bits", header.bits)));
+            }
+            (Some(header), encoded)
         }
         Coding::Jpeg2000 => {
             let (header, codestream) = codestream::jpeg2000(encoded).ok_or_else(|| broken("JPEG 2000"))?;
