@@ -496,6 +496,7 @@ fn what_is_missing_or_absurd_is_refused() {
     }
     let float = File::film().without(PIXELS).with(0x7fe0_0008, "OF", vec![0; 24]);
     assert!(matches!(decode(float), E::Unsupported { .. }));
+    assert!(matches!(decode(File { syntax: JPEG_BASELINE, ..File::film() }), E::Damaged { .. }));
     let unknown = File { syntax: "1.2.3.4", ..File::film() };
     assert!(matches!(decode(unknown), E::TransferSyntax { uid, .. } if uid == "1.2.3.4"));
     let video = File { syntax: "1.2.840.10008.1.2.4.102", ..File::film() };
@@ -644,9 +645,20 @@ fn compressed_pixels_of_another_size_are_refused() {
 
 #[test]
 fn a_panic_in_a_decoder_is_contained() {
-    // dicom-rs 0.10 reads four bytes of any RLE fragment without asking whether there are four.
-    let error = File::film().encapsulated(RLE, &[&[1, 0]]).decode().unwrap_err();
-    assert!(matches!(error, DecodeError::DecoderFailed { format: "DICOM" } | DecodeError::Damaged { .. }), "{error}");
+    // One segment, which is shorter than the picture: dicom-rs 0.10 indexes past its end.
+    let mut frame = vec![0; 66];
+    frame[..8].copy_from_slice(&[1, 0, 0, 0, 64, 0, 0, 0]);
+    let error = File::film().encapsulated(RLE, &[&frame]).decode().unwrap_err();
+    assert!(matches!(error, DecodeError::DecoderFailed { format: "DICOM" }), "{error}");
+}
+
+#[test]
+fn rle_headers_are_not_believed() {
+    // Found by the fuzzer: dicom-rs 0.10 allocates what the header tells, here 7 GB.
+    let mut frame = vec![0; 128];
+    frame[..4].copy_from_slice(&[0x62, 0x68, 0x68, 0x68]);
+    assert!(matches!(File::film().encapsulated(RLE, &[&frame]).decode(), Err(DecodeError::Damaged { .. })));
+    assert!(matches!(File::film().encapsulated(RLE, &[&[1, 0]]).decode(), Err(DecodeError::Damaged { .. })));
 }
 
 mod properties {

@@ -191,7 +191,7 @@ fn is_text(bytes: &[u8]) -> bool {
 ///
 /// Damaged files make some third-party decoders index out of bounds (dicom-rs' RLE reader does, for one). Nothing of
 /// ours is left half-changed when they unwind: the decoders share no state and the bytes are only borrowed, which is
-/// what `AssertUnwindSafe` asserts.
+/// what `AssertUnwindSafe` asserts. It needs the default `panic = "unwind"`.
 fn contained<T>(format: &'static str, decoder: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     std::panic::catch_unwind(AssertUnwindSafe(decoder)).unwrap_or(Err(DecodeError::DecoderFailed { format }))
 }
