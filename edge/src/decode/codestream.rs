@@ -1,4 +1,4 @@
-//! What a JPEG or JPEG 2000 codestream says of itself, read without decoding it.
+//! What a JPEG, JPEG 2000 or RLE codestream says of itself, read without decoding it.
 //!
 //! Decoders allocate what the codestream's own header asks for. That header is therefore read first: a 300-byte DICOM
 //! fragment that claims 65535 x 65535 pixels is refused before anybody believes it.
@@ -30,6 +30,11 @@ pub(super) fn jpeg_header(bytes: &[u8]) -> Option<Header> {
         components: components.into(),
         bits: bits.into(),
     })
+}
+
+/// Whether a JPEG codestream is of the lossless process (SOF3). The lossy ones are decoded to 8 bits only.
+pub(super) fn jpeg_is_lossless(bytes: &[u8]) -> bool {
+    jpeg_segments(bytes).any(|(marker, _)| marker == 0xc3)
 }
 
 /// Whether a JPEG codestream goes on to its end marker. Decoders show a cut file with the missing part grey, which
@@ -90,6 +95,12 @@ pub(super) fn jpeg2000(bytes: &[u8]) -> Option<(Header, &[u8])> {
     let header =
         Header { width: long(4)?.checked_sub(long(12)?)?, height: long(8)?.checked_sub(long(16)?)?, components, bits };
     Some((header, codestream))
+}
+
+/// Segments that the header of an RLE frame tells (PS3.5, annex G.5), `None` where there is no whole header.
+pub(super) fn rle_segments(bytes: &[u8]) -> Option<u32> {
+    let header = bytes.first_chunk::<64>()?;
+    Some(u32::from_le_bytes([header[0], header[1], header[2], header[3]]))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! From a file's bytes to upright grey pixels of known meaning.
 //!
 //! What a file is, its first bytes say, not its name: memory sticks from scanners carry `IM000001` as often as
-//! `chest.dcm`. [`decode`] looks at them and hands the file to one of three decoders: [`picture`] (PNG, JPEG, TIFF),
-//! [`dicom`] and [`nifti`]. What comes back is always the same: a [`Frame`] as a radiologist would hang it, or a
+//! `chest.dcm`. [`decode`] looks at them and hands the file to one of three decoders: `picture` (PNG, JPEG, TIFF),
+//! `dicom` and `nifti`. What comes back is always the same: a [`Frame`] as a radiologist would hang it, or a
 //! [`Volume`] that cuts such frames on demand.
 //!
 //! Files come from outside, so nothing in them is believed. Sizes are compared with [`Limits`] before memory is
@@ -10,10 +10,10 @@
 //! theirs becomes [`DecodeError::DecoderFailed`]: screening must go on with the next image.
 
 mod codestream;
-pub mod dicom;
+mod dicom;
 mod error;
-pub mod nifti;
-pub mod picture;
+mod nifti;
+mod picture;
 
 pub use error::DecodeError;
 pub use nifti::Volume;
@@ -191,7 +191,7 @@ fn is_text(bytes: &[u8]) -> bool {
 ///
 /// Damaged files make some third-party decoders index out of bounds (dicom-rs' RLE reader does, for one). Nothing of
 /// ours is left half-changed when they unwind: the decoders share no state and the bytes are only borrowed, which is
-/// what `AssertUnwindSafe` asserts.
+/// what `AssertUnwindSafe` asserts. It needs the default `panic = "unwind"`.
 fn contained<T>(format: &'static str, decoder: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     std::panic::catch_unwind(AssertUnwindSafe(decoder)).unwrap_or(Err(DecodeError::DecoderFailed { format }))
 }

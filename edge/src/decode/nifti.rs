@@ -136,10 +136,12 @@ impl Volume {
         let gap = first_voxel - HEADER as u64;
         let passed = std::io::copy(&mut source.by_ref().take(gap), &mut std::io::sink()).map_err(read_error)?;
         let mut voxels = Vec::new();
-        source.take(size).read_to_end(&mut voxels).map_err(read_error)?;
+        source.by_ref().take(size).read_to_end(&mut voxels).map_err(read_error)?;
         if passed < gap || (voxels.len() as u64) < size {
             return Err(DecodeError::Truncated { format: FORMAT });
         }
+        // The checksum comes last in gzip, and is compared when it is reached.
+        std::io::copy(&mut source.take(limits.max_decoded_bytes), &mut std::io::sink()).map_err(read_error)?;
 
         let mut volume = Self {
             voxels,

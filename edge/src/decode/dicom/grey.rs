@@ -103,7 +103,7 @@ impl Transform {
 /// The file's Rescale Slope and Intercept.
 fn rescale(data: &DataSet) -> Result<Option<Transform>, DecodeError> {
     match (&data.numbers(tags::RESCALE_SLOPE)?[..], &data.numbers(tags::RESCALE_INTERCEPT)?[..]) {
-        (&[slope, ..], _) if slope == 0.0 => Err(damaged("Rescale Slope is 0".into())),
+        (&[0.0, ..], _) => Err(damaged("Rescale Slope is 0".into())),
         (&[slope, ..], &[intercept, ..]) => Ok(Some(Transform::Rescale { slope, intercept })),
         _ => Ok(None),
     }

@@ -161,20 +161,31 @@ fn decompress<'a>(
     layout: &Layout,
     coding: Coding,
 ) -> Result<(Cow<'a, [u8]>, u16, u16), DecodeError> {
-    let encoded = data.fragments().ok_or(DecodeError::NoPixelData)?;
+    let encoded = data.fragments().ok_or_else(|| damaged("its pixels are not compressed as it says".into()))?;
     let broken = |what: &str| damaged(format!("its pixels are no {what} codestream"));
     let (header, encoded) = match coding {
         Coding::Jpeg => {
             if !codestream::jpeg_is_complete(encoded) {
                 return Err(DecodeError::Truncated { format: FORMAT });
             }
-            (Some(codestream::jpeg_header(encoded).ok_or_else(|| broken("JPEG"))?), encoded)
+            let header = codestream::jpeg_header(encoded).ok_or_else(|| broken("JPEG"))?;
+            if header.bits > 8 && !codestream::jpeg_is_lossless(encoded) {
+                return Err(unsupported(format!("lossy JPEG of {} bits", header.bits)));
+            }
+            (Some(header), encoded)
         }
         Coding::Jpeg2000 => {
             let (header, codestream) = codestream::jpeg2000(encoded).ok_or_else(|| broken("JPEG 2000"))?;
             (Some(header), codestream)
         }
-        Coding::Rle | Coding::Native => (None, encoded),
+        Coding::Rle | Coding::Native => {
+            // A segment for each byte of each sample; the decoder allocates as many as the header tells.
+            let segments = u32::from(layout.samples_per_pixel * layout.bits_allocated / 8);
+            if codestream::rle_segments(encoded) != Some(segments) {
+                return Err(broken("RLE"));
+            }
+            (None, encoded)
+        }
     };
     // The decoders believe the codestream, so it must ask for no more than the data set does.
     if let Some(header) = header {
