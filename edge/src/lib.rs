@@ -13,6 +13,12 @@ pub mod files;
 pub mod trust;
 
 #[cfg(feature = "inference")]
+pub mod bench;
+#[cfg(feature = "inference")]
+pub mod cli;
+#[cfg(feature = "inference")]
 pub mod infer;
+#[cfg(feature = "inference")]
+pub mod report;
 #[cfg(feature = "inference")]
 pub mod screen;

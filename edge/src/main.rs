@@ -1,1 +1,194 @@
-fn main() {}
+//! `thorax-edge`: the device's command line. It reads arguments, calls the stages, and writes what they found.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::Context;
+use clap::Parser;
+use embedded_graphics::geometry::Size;
+use thorax_edge::{
+    bench,
+    cli::{ALL_SCREENED, Arguments, Command, DEVICE_FAILED, SOME_REFUSED, ScreenArgs},
+    decode::{self, Limits, Study},
+    draw::{self, MessageScreen, ResultScreen, Tone},
+    files::write_atomically,
+    report::Row,
+    screen::{Reading, Screener, Screening},
+    trust,
+};
+use thorax_shared::plane::{Orientation, Plane};
+
+/// The panel.
+const PANEL: Size = Size::new(320, 240);
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Screen(args) => screen(&args),
+        Command::Bench(args) => bench::run(&args).map(|()| ALL_SCREENED),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("thorax-edge: {error:#}");
+            ExitCode::from(DEVICE_FAILED)
+        }
+    }
+}
+
+fn screen(args: &ScreenArgs) -> anyhow::Result<u8> {
+    let screener = Screener::open(&args.bundles.paths()?, &trust::trusted_keys(args.bundles.trust.as_deref())?)?;
+    let mut output = Output::new(args)?;
+    let mut refused = false;
+    for file in &args.files {
+        let row = screen_file(args, &screener, file, &mut output)?;
+        refused |= row.is_refused();
+        output.tell(&row)?;
+    }
+    if !args.json {
+        println!("Research use only, not a medical device.");
+    }
+    Ok(if refused { SOME_REFUSED } else { ALL_SCREENED })
+}
+
+/// Screens one file. What is wrong with the file is its row; what is wrong with the device is an error.
+fn screen_file(args: &ScreenArgs, screener: &Screener, file: &Path, output: &mut Output<'_>) -> anyhow::Result<Row> {
+    let name = output.name_for(file);
+    let start = Instant::now();
+    let study = match decode::decode(file, &Limits::default()) {
+        Ok(study) => study,
+        Err(error) => return output.refuse(file, &name, error.to_string()),
+    };
+    let decoded = start.elapsed();
+    let orientation = match &study {
+        Study::Image(frame) => frame.orientation,
+        Study::Volume(volume) => volume.slice(0).map(|frame| frame.orientation).unwrap_or_default(),
+    };
+    let mut written = Ok(());
+    let screened = screener.screen(&study, args.modality.map(Into::into), args.slices, |slice, reading| {
+        if written.is_ok() {
+            written = output.masks(&name, slice, reading, orientation);
+        }
+    });
+    written?;
+    match screened {
+        Ok(screening) => {
+            output.show(file, &name, &screening)?;
+            Ok(Row::screened(file, &screening, decoded))
+        }
+        Err(error) => output.refuse(file, &name, error.to_string()),
+    }
+}
+
+/// Where results go.
+struct Output<'a> {
+    args: &'a ScreenArgs,
+    display_folder: bool,
+    names: BTreeSet<String>,
+    header_told: bool,
+}
+
+impl<'a> Output<'a> {
+    fn new(args: &'a ScreenArgs) -> anyhow::Result<Self> {
+        let display_folder = args.display.as_ref().is_some_and(|path| args.files.len() > 1 || path.is_dir());
+        let folders = args.masks.iter().chain(args.display.iter().filter(|_| display_folder));
+        for folder in folders {
+            std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made a folder", folder.display()))?;
+        }
+        Ok(Self { args, display_folder, names: BTreeSet::new(), header_told: false })
+    }
+
+    /// What the file's results are called: its name without the extension, or with it where two files would share it.
+    fn name_for(&mut self, file: &Path) -> String {
+        let whole = file.file_name().map_or_else(|| "input".into(), |name| name.to_string_lossy().into_owned());
+        let lower = whole.to_ascii_lowercase();
+        let cut = [".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"]
+            .into_iter()
+            .find(|extension| lower.ends_with(extension) && lower.len() > extension.len())
+            .map_or(whole.len(), |extension| whole.len() - extension.len());
+        let candidates = std::iter::once(whole[..cut].to_owned())
+            .chain(std::iter::once(whole.clone()))
+            .chain((2..).map(|number| format!("{whole}_{number}")));
+        let name = candidates.into_iter().find(|name| !self.names.contains(name)).unwrap_or(whole);
+        self.names.insert(name.clone());
+        name
+    }
+
+    fn tell(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.args.json {
+            serde_json::to_writer(&mut out, row)?;
+            writeln!(out)?;
+        } else {
+            if !std::mem::replace(&mut self.header_told, true) {
+                writeln!(out, "{}", Row::HEADER)?;
+            }
+            writeln!(out, "{}", row.table_line())?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    fn refuse(&self, file: &Path, name: &str, reason: String) -> anyhow::Result<Row> {
+        if let Some(path) = self.display_path(name) {
+            let (text, remedy) = match reason.split_once(": ") {
+                Some((text, remedy)) => (text, Some(remedy)),
+                None => (reason.as_str(), None),
+            };
+            let file_name = file.file_name().unwrap_or_default().to_string_lossy();
+            let screen = MessageScreen { tone: Tone::Problem, title: "REJECTED", name: &file_name, text, remedy };
+            draw::render_png(&screen, PANEL, &path)?;
+        }
+        Ok(Row::refused(file, reason))
+    }
+
+    fn display_path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.args.display.as_ref()?;
+        Some(if self.display_folder { path.join(format!("{name}.png")) } else { path.clone() })
+    }
+
+    fn show(&self, file: &Path, name: &str, screening: &Screening<'_>) -> anyhow::Result<()> {
+        let Some(path) = self.display_path(name) else { return Ok(()) };
+        let shown = &screening.shown;
+        let masks = shown.masks.as_ref();
+        let file_name = file.file_name().unwrap_or_default().to_string_lossy();
+        let screen = ResultScreen {
+            picture: &shown.picture,
+            heat: shown.heat.as_ref(),
+            infection: masks.map(|m| &m.infection),
+            lung: masks.map(|m| &m.lung),
+            verdict: screening.verdict,
+            modality: Some(screening.model.manifest.modality),
+            probability: screening.evidence.map(|e| e.probability),
+            entropy_bits: screening.evidence.map(|e| e.entropy_bits),
+            involvement_percent: screening.involvement_percent,
+            name: &file_name,
+            bundle: &screening.model.title(),
+        };
+        draw::render_png(&screen, PANEL, &path)?;
+        Ok(())
+    }
+
+    /// Writes the masks of a reading, turned back to the rows and columns of the file.
+    fn masks(&self, name: &str, slice: Option<usize>, reading: &Reading, orientation: Orientation) -> anyhow::Result<()> {
+        let (Some(folder), Some(masks)) = (&self.args.masks, &reading.masks) else { return Ok(()) };
+        let name = slice.map_or_else(|| name.to_owned(), |slice| format!("{name}_slice{slice:04}"));
+        for (suffix, mask) in [("", &masks.infection), ("_lung", &masks.lung)] {
+            write_mask(&folder.join(format!("{name}{suffix}.png")), &mask.oriented(orientation.inverse()))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_mask(path: &Path, mask: &Plane<u8>) -> anyhow::Result<()> {
+    let (width, height) = (u32::try_from(mask.width())?, u32::try_from(mask.height())?);
+    let image = image::GrayImage::from_raw(width, height, mask.data().to_vec()).context("a mask of another size")?;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png)?;
+    write_atomically(path, |out| out.write_all(bytes.get_ref()))?;
+    Ok(())
+}

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +10,8 @@ use embedded_graphics::{
     prelude::*,
 };
 use image::{ImageFormat, RgbImage};
+
+use crate::files::{WriteError, write_atomically};
 
 /// A panel whose pixels can be read back; black at first.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,22 +40,16 @@ impl Framebuffer {
     }
 
     /// Writes the panel as a PNG, first into a temporary file beside `path`: after a power cut there is the old file
-    /// or the new one, never half of one. The file can be read by its owner alone.
+    /// or the new one, never half of one.
     ///
     /// # Errors
     /// [`PngError`] when the folder is not there, is not writable or is full.
     pub fn write_png(&self, path: &Path) -> Result<(), PngError> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> Result<(), image::ImageError> {
-            let mut bytes = std::io::Cursor::new(Vec::new());
-            self.to_image().write_to(&mut bytes, ImageFormat::Png)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(bytes.get_ref())?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)?;
-            Ok(())
-        };
-        write().map_err(|source| PngError { path: path.to_owned(), source })
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let encoded = self.to_image().write_to(&mut bytes, ImageFormat::Png);
+        encoded.map_err(|source| PngError::Encode { path: path.to_owned(), source })?;
+        write_atomically(path, |out| out.write_all(bytes.get_ref()))?;
+        Ok(())
     }
 }
 
@@ -81,12 +76,18 @@ impl DrawTarget for Framebuffer {
 
 /// A screen could not be written as a PNG file.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the screen to {}: {source}; check that the folder is there, writable and not full", path.display())]
-pub struct PngError {
-    /// The file that was to be written.
-    pub path: PathBuf,
-    /// What stood in the way.
-    source: image::ImageError,
+pub enum PngError {
+    /// The picture cannot be encoded.
+    #[error("cannot encode the screen for {}: {source}; choose a smaller panel", path.display())]
+    Encode {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What stood in the way.
+        source: image::ImageError,
+    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 /// Draws a screen onto a panel of `size` pixels and [writes](Framebuffer::write_png) it to `path`.
@@ -131,9 +132,9 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("missing").join("screen.png");
+        std::fs::write(folder.path().join("file"), "no folder").unwrap();
+        let path = folder.path().join("file").join("screen.png");
         let error = asymmetric().write_png(&path).unwrap_err().to_string();
-        assert!(error.contains("missing") && error.contains("check that the folder is there"), "{error}");
-        assert!(!path.exists());
+        assert!(error.contains("screen.png") && error.contains("check that the folder is writable"), "{error}");
     }
 }

@@ -1,0 +1,94 @@
+//! `thorax-edge bench`: how long each stage takes, how long a cold start, how much memory.
+
+use std::{process::Command, time::Instant};
+
+use anyhow::Context;
+
+use crate::{
+    cli::{BenchArgs, ModalityChoice},
+    decode::{self, Limits},
+    draw::{Framebuffer, ResultScreen},
+    screen::Screener,
+    trust,
+};
+use embedded_graphics::{Drawable, geometry::Size};
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Prints a table a file: medians of the stages in a warm process, then of whole cold processes.
+///
+/// # Errors
+/// Files or bundles that cannot be read.
+pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    let runs = args.runs.max(1);
+    let paths = args.bundles.paths()?;
+    let screener = Screener::open(&paths, &trust::trusted_keys(args.bundles.trust.as_deref())?)?;
+    for file in &args.files {
+        let mut stages: [Vec<f64>; 6] = Default::default();
+        let ms = |start: Instant| start.elapsed().as_secs_f64() * 1e3;
+        // One run more: the first prepares the graphs and is not counted.
+        for run in 0..=runs {
+            let start = Instant::now();
+            let study = decode::decode(file, &Limits::default()).with_context(|| file.display().to_string())?;
+            let decode = ms(start);
+            let screening = screener.screen(&study, args.modality.map(Into::into), 1, |_, _| ()).with_context(|| file.display().to_string())?;
+            let start = Instant::now();
+            let title = screening.model.title();
+            let masks = screening.shown.masks.as_ref();
+            let screen = ResultScreen {
+                picture: &screening.shown.picture,
+                heat: screening.shown.heat.as_ref(),
+                infection: masks.map(|m| &m.infection),
+                lung: masks.map(|m| &m.lung),
+                verdict: screening.verdict,
+                modality: Some(screening.model.manifest.modality),
+                probability: screening.evidence.map(|e| e.probability),
+                entropy_bits: screening.evidence.map(|e| e.entropy_bits),
+                involvement_percent: screening.involvement_percent,
+                name: "bench",
+                bundle: &title,
+            };
+            let mut panel = Framebuffer::new(Size::new(320, 240));
+            let Ok(()) = screen.draw(&mut panel);
+            let draw = ms(start);
+            if run > 0 {
+                let t = screening.shown.timings;
+                let times = [decode, t.preprocess.as_secs_f64() * 1e3, t.classify.as_secs_f64() * 1e3, t.segment.as_secs_f64() * 1e3, t.decide.as_secs_f64() * 1e3, draw];
+                stages.iter_mut().zip(times).for_each(|(stage, time)| stage.push(time));
+            }
+        }
+        println!("{}, medians of {runs} runs, one thread", file.display());
+        let mut total = 0.0;
+        for (name, times) in ["decode", "preprocess", "classify", "segment", "decide", "draw"].into_iter().zip(stages) {
+            let time = median(times);
+            total += time;
+            println!("  {name:<12} {time:>8.1} ms");
+        }
+        println!("  {:<12} {total:>8.1} ms", "all, warm");
+        let (mut cold, mut memory) = (vec![], vec![]);
+        for _ in 0..runs {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("screen").arg("--json").arg("--slices").arg("1").arg(file);
+            if let Some(modality) = args.modality {
+                command.args(["--modality", if modality == ModalityChoice::Xray { "xray" } else { "ct" }]);
+            }
+            paths.iter().for_each(|path| {
+                command.arg("--bundle").arg(path);
+            });
+            args.bundles.trust.iter().for_each(|path| {
+                command.arg("--trust").arg(path);
+            });
+            let start = Instant::now();
+            let output = command.output().context("cannot start thorax-edge again")?;
+            cold.push(ms(start));
+            let row: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+            memory.extend(row["peak_memory_mib"].as_f64());
+        }
+        println!("  {:<12} {:>8.1} ms (process start to verdict)", "cold start", median(cold));
+        println!("  {:<12} {:>8.1} MiB", "peak memory", median(memory));
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! The words of the command line, and what they mean.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use thorax_shared::label::Modality;
+
+/// Exit code when every file was screened.
+pub const ALL_SCREENED: u8 = 0;
+/// Exit code when at least one file was refused (the others were screened).
+pub const SOME_REFUSED: u8 = 1;
+/// Exit code of wrong usage (clap's own).
+pub const BAD_USAGE: u8 = 2;
+/// Exit code when the device itself fails: no trusted bundle, a result that cannot be written.
+pub const DEVICE_FAILED: u8 = 3;
+
+/// Screens chest X-rays and CT slices for COVID-19, without a network. Research use only, not a medical device.
+#[derive(Debug, Parser)]
+#[command(
+    name = "thorax-edge",
+    version,
+    propagate_version = true,
+    after_help = "Exit codes: 0 all files screened; 1 some files refused; 2 wrong usage; 3 the device failed (no trusted bundle, \
+                  a result that cannot be written)."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Screen images and volumes: PNG, JPEG, TIFF, DICOM, NIfTI
+    Screen(ScreenArgs),
+    /// Measure each stage, the cold start and the memory
+    Bench(BenchArgs),
+}
+
+/// Which bundles, and whose.
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// Bundle to use, may be given more than once [default: every *.thorax in $THORAX_MODELS, ./models,
+    /// the models folder beside the program, or /usr/share/thorax/models; the first that has any]
+    #[arg(long = "bundle", value_name = "FILE")]
+    pub bundles: Vec<PathBuf>,
+    /// File of further public keys to trust, one ed25519:<hex> a line
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+}
+
+/// Options of `screen`.
+#[derive(Debug, Args)]
+pub struct ScreenArgs {
+    /// Images and volumes
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Kind of image, overruling what the file says [default: what the file says, else found from the image]
+    #[arg(long)]
+    pub modality: Option<ModalityChoice>,
+    /// Bundles and keys.
+    #[command(flatten)]
+    pub bundles: BundleArgs,
+    /// One JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Write the masks here as 8-bit PNG of the input's own size: NAME.png (infection) and NAME_lung.png
+    #[arg(long, value_name = "DIR")]
+    pub masks: Option<PathBuf>,
+    /// Write what the 320x240 panel shows: a PNG, or a folder when there are several files
+    #[arg(long, value_name = "PNG")]
+    pub display: Option<PathBuf>,
+    /// Evenly spaced slices to read of a volume, 0 for all
+    #[arg(long, default_value_t = 16)]
+    pub slices: usize,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Images to measure with
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Kind of image, as for screen
+    #[arg(long)]
+    pub modality: Option<ModalityChoice>,
+    /// Bundles and keys.
+    #[command(flatten)]
+    pub bundles: BundleArgs,
+    /// Runs of each file
+    #[arg(long, default_value_t = 9)]
+    pub runs: usize,
+}
+
+/// [`Modality`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModalityChoice {
+    /// Chest X-ray
+    Xray,
+    /// CT
+    Ct,
+}
+
+impl From<ModalityChoice> for Modality {
+    fn from(choice: ModalityChoice) -> Self {
+        match choice {
+            ModalityChoice::Xray => Self::Xray,
+            ModalityChoice::Ct => Self::Ct,
+        }
+    }
+}
+
+impl BundleArgs {
+    /// The bundles that were named, or those of the first folder that has any.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn paths(&self) -> anyhow::Result<Vec<PathBuf>> {
+        if !self.bundles.is_empty() {
+            return Ok(self.bundles.clone());
+        }
+        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("models")));
+        let folders = [std::env::var_os("THORAX_MODELS").map(PathBuf::from), Some("models".into()), beside, Some("/usr/share/thorax/models".into())];
+        let folders: Vec<PathBuf> = folders.into_iter().flatten().collect();
+        folders.iter().map(|folder| bundles_in(folder)).find(|found| !found.is_empty()).ok_or_else(|| {
+            let tried = folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ");
+            anyhow::anyhow!("no bundle (*.thorax) in {tried}: give one with --bundle, or set THORAX_MODELS")
+        })
+    }
+}
+
+/// Bundles in a folder or in its folders, sorted.
+fn bundles_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+    };
+    let mut found: Vec<PathBuf> = entries(folder)
+        .into_iter()
+        .flat_map(|path| if path.is_dir() { entries(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "thorax") && path.is_file())
+        .collect();
+    found.sort();
+    found
+}

@@ -1,0 +1,173 @@
+//! What is told of each file: a line of a table, or a JSON object.
+
+use std::{path::Path, time::Duration};
+
+use serde::Serialize;
+use thorax_shared::label::{Modality, Verdict};
+
+use crate::screen::{self, Screening};
+
+/// What is told of one file. In JSON an object a line, with these fields.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The file, as it was named.
+    pub file: String,
+    /// `xray` or `ct`; null when the file could not be read.
+    pub modality: Option<Modality>,
+    /// `positive`, `negative`, `refer` or `rejected`.
+    pub verdict: &'static str,
+    /// Calibrated probability of COVID-19; null when rejected.
+    pub probability: Option<f32>,
+    /// Entropy of the ensemble's mean distribution in bits; null when rejected.
+    pub entropy_bits: Option<f32>,
+    /// Infected share of the lungs in percent; null when rejected or when no lung was found.
+    pub involvement_percent: Option<f32>,
+    /// Why it is referred or rejected; null otherwise.
+    pub reason: Option<String>,
+    /// Name and version of the bundle; null when the file could not be read.
+    pub bundle: Option<String>,
+    /// Distance to the training pictures; about 1 is familiar.
+    pub novelty: Option<f32>,
+    /// Quality of the picture, 0 to 1.
+    pub quality: Option<f32>,
+    /// Slices read of a volume; null for an image.
+    pub slices: Option<usize>,
+    /// Slice shown of a volume, counted from 0; null for an image.
+    pub shown_slice: Option<usize>,
+    /// Time spent, by stage.
+    pub milliseconds: Milliseconds,
+    /// Most memory the program has used so far, in MiB; null where the system does not say.
+    pub peak_memory_mib: Option<f32>,
+    /// Always true.
+    pub research_use_only: bool,
+}
+
+/// Time spent in each stage (of a volume, on the slice shown).
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Milliseconds {
+    /// Reading and decoding the file.
+    pub decode: f64,
+    /// Quality check, window, CLAHE, crop, resize.
+    pub preprocess: f64,
+    /// Backbone, heads, novelty.
+    pub classify: f64,
+    /// Segmentation.
+    pub segment: f64,
+    /// Entropy, decision, heat map.
+    pub decide: f64,
+}
+
+impl Row {
+    /// The row of a file that was read.
+    pub fn screened(file: &Path, screening: &Screening<'_>, decode: Duration) -> Self {
+        let told = screening.evidence.filter(|_| !matches!(screening.verdict, Verdict::Rejected(_)));
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let timings = screening.shown.timings;
+        Self {
+            file: file.display().to_string(),
+            modality: Some(screening.model.manifest.modality),
+            verdict: screening.verdict.as_str(),
+            probability: told.map(|e| e.probability),
+            entropy_bits: told.map(|e| e.entropy_bits),
+            involvement_percent: told.and(screening.involvement_percent),
+            reason: screen::reason(screening.verdict),
+            bundle: Some(screening.model.title()),
+            novelty: screening.evidence.map(|e| e.novelty),
+            quality: Some(screening.shown.quality.score),
+            slices: screening.slices.map(|(_, read)| read),
+            shown_slice: screening.slices.map(|(shown, _)| shown),
+            milliseconds: Milliseconds {
+                decode: ms(decode),
+                preprocess: ms(timings.preprocess),
+                classify: ms(timings.classify),
+                segment: ms(timings.segment),
+                decide: ms(timings.decide),
+            },
+            peak_memory_mib: peak_memory_mib(),
+            research_use_only: true,
+        }
+    }
+
+    /// The row of a file that could not be read.
+    pub fn refused(file: &Path, reason: String) -> Self {
+        Self {
+            file: file.display().to_string(),
+            modality: None,
+            verdict: "rejected",
+            probability: None,
+            entropy_bits: None,
+            involvement_percent: None,
+            reason: Some(reason),
+            bundle: None,
+            novelty: None,
+            quality: None,
+            slices: None,
+            shown_slice: None,
+            milliseconds: Milliseconds::default(),
+            peak_memory_mib: peak_memory_mib(),
+            research_use_only: true,
+        }
+    }
+
+    /// Whether the file was refused.
+    pub fn is_refused(&self) -> bool {
+        self.verdict == "rejected"
+    }
+
+    /// Head of the table.
+    pub const HEADER: &'static str = "verdict   modality  COVID-19  entropy  involved  file";
+
+    /// A line of the table; a second one tells the reason.
+    pub fn table_line(&self) -> String {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        let line = format!(
+            "{:<9} {:<8} {:>9} {:>8} {:>9}  {}",
+            self.verdict,
+            or_dash(self.modality.map(|m| m.title().into())),
+            or_dash(self.probability.map(percent)),
+            or_dash(self.entropy_bits.map(|h| format!("{h:.2} bit"))),
+            or_dash(self.involvement_percent.map(|p| format!("{p:.1} %"))),
+            self.file,
+        );
+        match &self.reason {
+            Some(reason) => format!("{line}\n          {reason}"),
+            None => line,
+        }
+    }
+}
+
+/// A probability in whole percent; certainty is never claimed.
+fn percent(probability: f32) -> String {
+    match (probability * 100.0).round() {
+        p if p < 1.0 => "<1 %".into(),
+        p if p > 99.0 => ">99 %".into(),
+        p => format!("{p:.0} %"),
+    }
+}
+
+/// The kernel's high-water mark of this process's resident memory.
+fn peak_memory_mib() -> Option<f32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<f32>().ok().map(|kib| kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certainty_is_never_claimed() {
+        assert_eq!(percent(0.0), "<1 %");
+        assert_eq!(percent(1.0), ">99 %");
+        assert_eq!(percent(0.874), "87 %");
+    }
+
+    #[test]
+    fn a_refused_file_has_no_numbers_and_keeps_its_reason() {
+        let row = Row::refused(Path::new("a.dcm"), "cut short".into());
+        assert!(row.is_refused());
+        let line = row.table_line();
+        assert!(line.contains("rejected") && line.contains("a.dcm") && line.contains("cut short") && !line.contains('%'), "{line}");
+    }
+}
