@@ -34,7 +34,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             let start = Instant::now();
             let study = decode::decode(file, &Limits::default()).with_context(|| file.display().to_string())?;
             let decode = ms(start);
-            let screening = screener.screen(&study, args.modality.map(Into::into), 1, |_, _| ()).with_context(|| file.display().to_string())?;
+            let screening = screener
+                .screen(&study, args.modality.map(Into::into), 1, |_, _| ())
+                .with_context(|| file.display().to_string())?;
             let start = Instant::now();
             let title = screening.model.title();
             let masks = screening.shown.masks.as_ref();
@@ -56,7 +58,14 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             let draw = ms(start);
             if run > 0 {
                 let t = screening.shown.timings;
-                let times = [decode, t.preprocess.as_secs_f64() * 1e3, t.classify.as_secs_f64() * 1e3, t.segment.as_secs_f64() * 1e3, t.decide.as_secs_f64() * 1e3, draw];
+                let times = [
+                    decode,
+                    t.preprocess.as_secs_f64() * 1e3,
+                    t.classify.as_secs_f64() * 1e3,
+                    t.segment.as_secs_f64() * 1e3,
+                    t.decide.as_secs_f64() * 1e3,
+                    draw,
+                ];
                 stages.iter_mut().zip(times).for_each(|(stage, time)| stage.push(time));
             }
         }
@@ -84,7 +93,8 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             let start = Instant::now();
             let output = command.output().context("cannot start thorax-edge again")?;
             cold.push(ms(start));
-            let row: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+            let row: serde_json::Value = serde_json::from_slice(&output.stdout)
+                .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
             memory.extend(row["peak_memory_mib"].as_f64());
         }
         println!("  {:<12} {:>8.1} ms (process start to verdict)", "cold start", median(cold));

@@ -121,7 +121,12 @@ impl BundleArgs {
             return Ok(self.bundles.clone());
         }
         let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("models")));
-        let folders = [std::env::var_os("THORAX_MODELS").map(PathBuf::from), Some("models".into()), beside, Some("/usr/share/thorax/models".into())];
+        let folders = [
+            std::env::var_os("THORAX_MODELS").map(PathBuf::from),
+            Some("models".into()),
+            beside,
+            Some("/usr/share/thorax/models".into()),
+        ];
         let folders: Vec<PathBuf> = folders.into_iter().flatten().collect();
         folders.iter().map(|folder| bundles_in(folder)).find(|found| !found.is_empty()).ok_or_else(|| {
             let tried = folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -133,7 +138,9 @@ impl BundleArgs {
 /// Bundles in a folder or in its folders, sorted.
 fn bundles_in(folder: &Path) -> Vec<PathBuf> {
     let entries = |folder: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+        std::fs::read_dir(folder)
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default()
     };
     let mut found: Vec<PathBuf> = entries(folder)
         .into_iter()

@@ -105,7 +105,12 @@ impl Model {
         let error = |reason: &str| self.error("classifier", reason);
         let members = usize::from(self.manifest.classifier.members);
         let output = |name: &str| {
-            graph.outputs.iter().position(|output| output == name).map(|index| &outputs[index]).ok_or_else(|| error(&format!("no output {name}")))
+            graph
+                .outputs
+                .iter()
+                .position(|output| output == name)
+                .map(|index| &outputs[index])
+                .ok_or_else(|| error(&format!("no output {name}")))
         };
         let (_, logits) = output("logits")?;
         if logits.len() != members {
@@ -150,7 +155,12 @@ impl Model {
     }
 
     /// Shape and values of each output of the manifest's list.
-    fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<(Vec<usize>, Vec<f32>)>, InferError> {
+    fn run(
+        &self,
+        lazy: &Lazy,
+        graph: &bundle::Graph,
+        tensor: &[f32],
+    ) -> Result<Vec<(Vec<usize>, Vec<f32>)>, InferError> {
         let plan = lazy
             .plan
             .get_or_init(|| prepare(&lazy.bytes, graph).map_err(|e| format!("{e:#}")))

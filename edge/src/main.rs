@@ -97,7 +97,8 @@ impl<'a> Output<'a> {
         let display_folder = args.display.as_ref().is_some_and(|path| args.files.len() > 1 || path.is_dir());
         let folders = args.masks.iter().chain(args.display.iter().filter(|_| display_folder));
         for folder in folders {
-            std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made a folder", folder.display()))?;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("{}: cannot be made a folder", folder.display()))?;
         }
         Ok(Self { args, display_folder, names: BTreeSet::new(), header_told: false })
     }
@@ -174,7 +175,13 @@ impl<'a> Output<'a> {
     }
 
     /// Writes the masks of a reading, turned back to the rows and columns of the file.
-    fn masks(&self, name: &str, slice: Option<usize>, reading: &Reading, orientation: Orientation) -> anyhow::Result<()> {
+    fn masks(
+        &self,
+        name: &str,
+        slice: Option<usize>,
+        reading: &Reading,
+        orientation: Orientation,
+    ) -> anyhow::Result<()> {
         let (Some(folder), Some(masks)) = (&self.args.masks, &reading.masks) else { return Ok(()) };
         let name = slice.map_or_else(|| name.to_owned(), |slice| format!("{name}_slice{slice:04}"));
         for (suffix, mask) in [("", &masks.infection), ("_lung", &masks.lung)] {

@@ -168,6 +168,9 @@ mod tests {
         let row = Row::refused(Path::new("a.dcm"), "cut short".into());
         assert!(row.is_refused());
         let line = row.table_line();
-        assert!(line.contains("rejected") && line.contains("a.dcm") && line.contains("cut short") && !line.contains('%'), "{line}");
+        assert!(
+            line.contains("rejected") && line.contains("a.dcm") && line.contains("cut short") && !line.contains('%'),
+            "{line}"
+        );
     }
 }

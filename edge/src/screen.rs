@@ -281,7 +281,15 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
     if let Some(reason) = refused {
         timings.preprocess = lap();
         let verdict = Verdict::Rejected(reason);
-        return Ok(Reading { verdict, evidence: None, quality, picture: equalised.windowed, heat: None, masks: None, timings });
+        return Ok(Reading {
+            verdict,
+            evidence: None,
+            quality,
+            picture: equalised.windowed,
+            heat: None,
+            masks: None,
+            timings,
+        });
     }
     let (_, tensor) = equalised.input(spec);
     timings.preprocess = lap();
@@ -296,7 +304,15 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
     let verdict = manifest.decision.decide(&evidence);
     timings.decide = lap();
     if let Verdict::Rejected(_) = verdict {
-        return Ok(Reading { verdict, evidence: Some(evidence), quality, picture: equalised.windowed, heat: None, masks: None, timings });
+        return Ok(Reading {
+            verdict,
+            evidence: Some(evidence),
+            quality,
+            picture: equalised.windowed,
+            heat: None,
+            masks: None,
+            timings,
+        });
     }
 
     let masks = segment(model, frame, &equalised)?;
@@ -304,7 +320,15 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
     let size = (equalised.windowed.width(), equalised.windowed.height());
     let heat = preprocess::map_to_source(&heat(&classification.activation), equalised.core, size);
     timings.decide += lap();
-    Ok(Reading { verdict, evidence: Some(evidence), quality, picture: equalised.windowed, heat: Some(heat), masks, timings })
+    Ok(Reading {
+        verdict,
+        evidence: Some(evidence),
+        quality,
+        picture: equalised.windowed,
+        heat: Some(heat),
+        masks,
+        timings,
+    })
 }
 
 /// The masks of a picture alone, without classifier or quality check, and the windowed picture they lie on; for judging

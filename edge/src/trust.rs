@@ -35,9 +35,11 @@ pub enum TrustError {
 pub fn trusted_keys(path: Option<&Path>) -> Result<TrustedKeys, TrustError> {
     let mut text = BUILT_IN.to_owned();
     if let Some(path) = path {
-        let more = std::fs::read_to_string(path).map_err(|source| TrustError::Read { path: path.to_owned(), source })?;
+        let more =
+            std::fs::read_to_string(path).map_err(|source| TrustError::Read { path: path.to_owned(), source })?;
         text.push('\n');
         text.push_str(&more);
     }
-    TrustedKeys::parse(&text).map_err(|source| TrustError::Key { path: path.map_or_else(|| "built-in keys".into(), Path::to_owned), source })
+    TrustedKeys::parse(&text)
+        .map_err(|source| TrustError::Key { path: path.map_or_else(|| "built-in keys".into(), Path::to_owned), source })
 }

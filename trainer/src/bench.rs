@@ -41,7 +41,12 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1e3
 }
 
-fn pair(name: &str, pairs: usize, mut ours: impl FnMut() -> Result<()>, mut theirs: impl FnMut() -> Result<()>) -> Result<()> {
+fn pair(
+    name: &str,
+    pairs: usize,
+    mut ours: impl FnMut() -> Result<()>,
+    mut theirs: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let (mut a, mut b) = (vec![], vec![]);
     for _ in 0..pairs.max(1) {
         a.push(time(&mut ours)?);
@@ -63,7 +68,10 @@ fn backward(y: &Tensor) -> Result<()> {
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let device = Device::Cpu;
     let &BenchArgs { pairs, side, channels, batch } = args;
-    println!("{} threads, medians of {pairs} pairs, [{batch}, {channels}, {side}, {side}]", rayon::current_num_threads());
+    println!(
+        "{} threads, medians of {pairs} pairs, [{batch}, {channels}, {side}, {side}]",
+        rayon::current_num_threads()
+    );
     let x = Var::from_tensor(&seeded::normal((batch, channels, side, side), 1.0, 1, &device)?)?;
     let weight = Var::from_tensor(&seeded::normal((channels, channels, 3, 3), 0.05, 2, &device)?)?;
     let dense = ConvolutionConfig::dense(3);

@@ -120,7 +120,8 @@ pub struct Evaluation {
 /// Pictures that cannot be read, graphs that cannot be run.
 pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> anyhow::Result<Evaluation> {
     let modality = model.manifest.modality;
-    let labelled: Vec<&Record> = manifest.select(modality, Task::Classify, Some(split)).filter(|r| r.label != Label::Unlabelled).collect();
+    let labelled: Vec<&Record> =
+        manifest.select(modality, Task::Classify, Some(split)).filter(|r| r.label != Label::Unlabelled).collect();
     let bar = progress(labelled.len(), &format!("{modality} {}", split.as_str()));
     let predictions = labelled
         .par_iter()
@@ -139,7 +140,8 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
         })
         .collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
-    let masked: Vec<&Record> = manifest.select(modality, Task::Segment, Some(split)).filter(|r| !r.mask.is_empty()).collect();
+    let masked: Vec<&Record> =
+        manifest.select(modality, Task::Segment, Some(split)).filter(|r| !r.mask.is_empty()).collect();
     let bar = progress(masked.len(), &format!("{modality} {} masks", split.as_str()));
     let masks = masked
         .par_iter()
@@ -159,7 +161,12 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
                 })
                 .collect();
             bar.inc(1);
-            Ok(MaskScore { path: record.path.clone(), group: record.group.clone(), source: record.source.clone(), masks })
+            Ok(MaskScore {
+                path: record.path.clone(),
+                group: record.group.clone(),
+                source: record.source.clone(),
+                masks,
+            })
         })
         .collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
@@ -187,7 +194,12 @@ fn cell(interval: Option<Interval>) -> String {
 }
 
 impl Evaluation {
-    fn interval<T>(&self, items: &[&T], group: impl Fn(&T) -> &str, statistic: impl Fn(&[&T]) -> Option<f64>) -> Option<Interval> {
+    fn interval<T>(
+        &self,
+        items: &[&T],
+        group: impl Fn(&T) -> &str,
+        statistic: impl Fn(&[&T]) -> Option<f64>,
+    ) -> Option<Interval> {
         let groups: Vec<&str> = items.iter().map(|item| group(item)).collect();
         metrics::bootstrap_interval(&groups, self.seed, RESAMPLES, LEVEL, |indices| {
             let chosen: Vec<&T> = indices.iter().map(|&i| items[i]).collect();
@@ -209,11 +221,27 @@ impl Evaluation {
                 self.positive_at,
                 LEVEL * 100.0
             );
-            let header = ["source", "pictures (positive)", "AUC", "sensitivity", "specificity", "accuracy", "ECE", "AUROC of entropy for errors", "answered", "selective accuracy", "rejected"];
+            let header = [
+                "source",
+                "pictures (positive)",
+                "AUC",
+                "sensitivity",
+                "specificity",
+                "accuracy",
+                "ECE",
+                "AUROC of entropy for errors",
+                "answered",
+                "selective accuracy",
+                "rejected",
+            ];
             let _ = writeln!(out, "| {} |\n|{}", header.join(" | "), "---|".repeat(header.len()));
-            self.by_source(&self.predictions, |p| &p.source, |name, items| {
-                let _ = writeln!(out, "| {name} | {} |", self.classification_row(items).join(" | "));
-            });
+            self.by_source(
+                &self.predictions,
+                |p| &p.source,
+                |name, items| {
+                    let _ = writeln!(out, "| {name} | {} |", self.classification_row(items).join(" | "));
+                },
+            );
         }
         if !self.masks.is_empty() {
             let _ = writeln!(out, "\n### {title}, segmentation, {} split\n", self.split.as_str());
@@ -223,15 +251,36 @@ impl Evaluation {
                  Two empty masks count as 1. Intervals: {:.0} %, bootstrap over patients.\n",
                 LEVEL * 100.0
             );
-            let header = ["source", "mask", "pictures (patients)", "Dice per image", "IoU per image", "Dice pooled", "IoU pooled", "Dice per patient", "IoU per patient", "pixel accuracy"];
+            let header = [
+                "source",
+                "mask",
+                "pictures (patients)",
+                "Dice per image",
+                "IoU per image",
+                "Dice pooled",
+                "IoU pooled",
+                "Dice per patient",
+                "IoU per patient",
+                "pixel accuracy",
+            ];
             let _ = writeln!(out, "| {} |\n|{}", header.join(" | "), "---|".repeat(header.len()));
             for (channel, mask) in MASKS.iter().enumerate() {
-                let scored: Vec<MaskScore> = self.masks.iter().filter(|m| m.masks[channel].is_some()).cloned().collect();
-                self.by_source(&scored, |m| &m.source, |name, items| {
-                    let _ = writeln!(out, "| {name} | {mask} | {} |", self.mask_row(items, channel).join(" | "));
-                });
+                let scored: Vec<MaskScore> =
+                    self.masks.iter().filter(|m| m.masks[channel].is_some()).cloned().collect();
+                self.by_source(
+                    &scored,
+                    |m| &m.source,
+                    |name, items| {
+                        let _ = writeln!(out, "| {name} | {mask} | {} |", self.mask_row(items, channel).join(" | "));
+                    },
+                );
             }
-            let _ = writeln!(out, "\n| patient | pictures | {} |\n|---|---|{}", MASKS.map(|m| format!("Dice {m}")).join(" | "), "---|".repeat(MASKS.len()));
+            let _ = writeln!(
+                out,
+                "\n| patient | pictures | {} |\n|---|---|{}",
+                MASKS.map(|m| format!("Dice {m}")).join(" | "),
+                "---|".repeat(MASKS.len())
+            );
             for (patient, items) in groups(&self.masks, |m| &m.group) {
                 let cells: Vec<String> = (0..MASKS.len())
                     .map(|c| {
@@ -262,11 +311,17 @@ impl Evaluation {
         let read: Vec<&Prediction> = items.iter().copied().filter(|p| p.evidence.is_some()).collect();
         let columns = |items: &[&Prediction]| -> (Vec<f32>, Vec<f32>, Vec<bool>) {
             let evidence = items.iter().map(|p| p.evidence.unwrap_or_default());
-            (evidence.clone().map(|e| e[0]).collect(), evidence.map(|e| e[1]).collect(), items.iter().map(|p| p.positive).collect())
+            (
+                evidence.clone().map(|e| e[0]).collect(),
+                evidence.map(|e| e[1]).collect(),
+                items.iter().map(|p| p.positive).collect(),
+            )
         };
         let confusion = |items: &[&Prediction]| {
             let mut confusion = Confusion::default();
-            items.iter().for_each(|p| confusion.count(p.evidence.is_some_and(|e| e[0] >= self.positive_at), p.positive));
+            items
+                .iter()
+                .for_each(|p| confusion.count(p.evidence.is_some_and(|e| e[0] >= self.positive_at), p.positive));
             confusion
         };
         let statistic = |f: &dyn Fn(&[&Prediction]) -> Option<f64>| cell(self.interval(&read, |p| &p.group, f));
@@ -329,7 +384,16 @@ impl Evaluation {
         let mut out = String::from("modality,path,group,source,positive,verdict,probability,entropy_bits,novelty\n");
         for p in &self.predictions {
             let evidence = p.evidence.map_or_else(|| ",,".into(), |[a, b, c]| format!("{a},{b},{c}"));
-            let _ = writeln!(out, "{},{},{},{:?},{},{},{evidence}", self.modality, p.path, p.group, p.source, p.positive, p.verdict.as_str());
+            let _ = writeln!(
+                out,
+                "{},{},{},{:?},{},{},{evidence}",
+                self.modality,
+                p.path,
+                p.group,
+                p.source,
+                p.positive,
+                p.verdict.as_str()
+            );
         }
         out
     }

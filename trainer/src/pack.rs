@@ -13,7 +13,10 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use thorax_edge::infer::Model;
 use thorax_shared::{
-    bundle::{self, Bundle, Calibration, Classifier, Hashed, Limits, Name, PartKind, PartSource, Provenance, SecretKey, Segmenter, TrustedKeys},
+    bundle::{
+        self, Bundle, Calibration, Classifier, Hashed, Limits, Name, PartKind, PartSource, Provenance, SecretKey,
+        Segmenter, TrustedKeys,
+    },
     preprocess::Equalised,
     uncertainty::Ensemble,
 };
@@ -125,7 +128,11 @@ pub fn run(command: &BundleCommand) -> anyhow::Result<()> {
 }
 
 fn keygen(out: &Path) -> anyhow::Result<()> {
-    anyhow::ensure!(!out.exists(), "{}: exists already; a signing key is never overwritten, choose another name", out.display());
+    anyhow::ensure!(
+        !out.exists(),
+        "{}: exists already; a signing key is never overwritten, choose another name",
+        out.display()
+    );
     let mut seed = [0u8; 32];
     rand::rngs::OsRng.try_fill_bytes(&mut seed).context("the system gives no random numbers")?;
     let key = SecretKey::from_seed(&mut seed);
@@ -168,7 +175,8 @@ fn segmenter_graph(run: &segment::SegmentRun) -> anyhow::Result<Graph> {
 /// A folder without a finished run.
 pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
     let bytes = if args.run.join("outcome.json").exists() {
-        let backbone = args.backbone.as_deref().context("a classifier needs --backbone, the weights it was trained on")?;
+        let backbone =
+            args.backbone.as_deref().context("a classifier needs --backbone, the weights it was trained on")?;
         to_onnx(&classifier_graph(&classify::load(&args.run)?, backbone)?, "classifier")?
     } else {
         to_onnx(&segmenter_graph(&segment::load(&args.run, &Device::Cpu)?)?, "segmenter")?
@@ -182,7 +190,11 @@ fn name(text: &str) -> anyhow::Result<Name> {
     Name::try_from(text).map_err(|_| anyhow::anyhow!("{text}: longer than 64 bytes"))
 }
 
-fn bundle_graph(part: &str, graph: &Graph, preprocess: &thorax_shared::preprocess::PreprocessSpec) -> anyhow::Result<bundle::Graph> {
+fn bundle_graph(
+    part: &str,
+    graph: &Graph,
+    preprocess: &thorax_shared::preprocess::PreprocessSpec,
+) -> anyhow::Result<bundle::Graph> {
     Ok(bundle::Graph {
         part: name(part)?,
         input: name("input")?,
@@ -196,7 +208,11 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let segmenter = segment::load(&args.segmenter, &Device::Cpu)?;
     let manifest = Manifest::load(&args.manifest)?;
     let modality = classifier.config.modality;
-    anyhow::ensure!(segmenter.config.modality == modality, "the classifier reads {modality} pictures, the segmenter {} pictures", segmenter.config.modality);
+    anyhow::ensure!(
+        segmenter.config.modality == modality,
+        "the classifier reads {modality} pictures, the segmenter {} pictures",
+        segmenter.config.modality
+    );
     for (what, used, task) in [
         ("classifier", &classifier.config.manifest_sha256, Task::Classify),
         ("segmenter", &segmenter.config.manifest_sha256, Task::Segment),
@@ -237,7 +253,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
             ece_after: outcome.ece[1] as f32,
             images: u32::try_from(outcome.validation_pictures)?,
         },
-        provenance: provenance(args, &manifest, &classifier, &segmenter)?,
+        provenance: provenance(args, &manifest, &classifier.config)?,
     };
     let graphs = [to_onnx(&classifier_net, "classifier")?, to_onnx(&segmenter_net, "segmenter")?];
     let parts = |card: &str| {
@@ -262,12 +278,19 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
     write_atomically(&args.out, |out| out.write_all(&bytes))?;
     let card_path = args.out.with_file_name("CARD.md");
     write_atomically(&card_path, |out| out.write_all(card.as_bytes()))?;
-    println!("{}: {title} {}, {} bytes, signed by {}", args.out.display(), args.model_version, bytes.len(), key.public_key().fingerprint());
+    println!(
+        "{}: {title} {}, {} bytes, signed by {}",
+        args.out.display(),
+        args.model_version,
+        bytes.len(),
+        key.public_key().fingerprint()
+    );
     Ok(())
 }
 
-fn provenance(args: &BuildArgs, manifest: &Manifest, classifier: &classify::ClassifyRun, segmenter: &segment::SegmentRun) -> anyhow::Result<Provenance> {
-    let mut splits: Vec<String> = manifest.records.iter().map(|r| format!("{}\t{}\t{}\n", r.source, r.group, r.split.as_str())).collect();
+fn provenance(args: &BuildArgs, manifest: &Manifest, config: &classify::ClassifyConfig) -> anyhow::Result<Provenance> {
+    let mut splits: Vec<String> =
+        manifest.records.iter().map(|r| format!("{}\t{}\t{}\n", r.source, r.group, r.split.as_str())).collect();
     splits.sort();
     splits.dedup();
     let inputs = [
@@ -276,14 +299,13 @@ fn provenance(args: &BuildArgs, manifest: &Manifest, classifier: &classify::Clas
         ("segmenter/best.safetensors", args.segmenter.join("best.safetensors")),
         ("segmenter/config.json", args.segmenter.join("config.json")),
     ];
-    let _ = segmenter;
     Ok(Provenance {
         data_sha256: unhex(&manifest.sha256()).context("the manifest's hash")?,
         split_sha256: Sha256::digest(splits.concat()).into(),
         code_revision: revision(),
         trainer_version: env!("CARGO_PKG_VERSION").into(),
-        seed: classifier.config.seed,
-        backbone_sha256: unhex(&classifier.config.backbone_sha256),
+        seed: config.seed,
+        backbone_sha256: unhex(&config.backbone_sha256),
         inputs: inputs
             .into_iter()
             .map(|(name, path)| Ok(Hashed { name: name.into(), sha256: train::sha256_file(&path)? }))
@@ -292,7 +314,9 @@ fn provenance(args: &BuildArgs, manifest: &Manifest, classifier: &classify::Clas
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    let bytes = (0..text.len() / 2).map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()).collect::<Option<Vec<u8>>>()?;
+    let bytes = (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
+        .collect::<Option<Vec<u8>>>()?;
     bytes.try_into().ok()
 }
 
@@ -329,8 +353,9 @@ fn card(
          Reads {}: COVID-19 positive, negative or refer, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n\
          - Classifier: EfficientNet-Lite0 pretrained on ImageNet and frozen, pooled features, {} logistic heads, each on a bootstrap resample of the \
          training patients; L2 penalty {}, temperature {:.3} (validation ECE {:.3} before, {:.3} after, on {} pictures), validation AUC {:.3}.\n\
-         - Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* from novelty {:.2}, *rejected* from {:.2}. Thresholds were \
-         chosen on the validation split for a sensitivity of {:.0} % and a specificity of {:.0} %.\n\
+         - Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
+         novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a specificity of \
+         {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n\
          - Segmenter: attention U-Net, {} blocks, {} base channels, input {} x {}, BCE + Dice, {} epochs; the epoch of the best pooled validation Dice \
          of the infection was taken ({:.3}, epoch {}).\n\n",
         contents.name,
@@ -348,10 +373,13 @@ fn card(
         classifier.outcome.validation_auc,
         rule.positive_at,
         rule.negative_at,
+        rule.entropy_limit_bits,
         rule.novelty_refer,
         rule.novelty_reject,
         classify::WANTED_SENSITIVITY * 100.0,
         classify::WANTED_SPECIFICITY * 100.0,
+        classify::WANTED_RISK * 100.0,
+        classify::LEAST_ANSWERED * 100.0,
         segmenter.config.net.blocks,
         segmenter.config.net.base_channels,
         segmenter.config.preprocess.input_side,
@@ -360,8 +388,12 @@ fn card(
         segmenter.best_dice,
         segmenter.best_epoch + 1,
     );
-    let _ = writeln!(out, "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n");
-    let _ = writeln!(out, "| source | licence as stated there | task | train | val | test |\n|---|---|---|---|---|---|");
+    let _ = writeln!(
+        out,
+        "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n"
+    );
+    let _ =
+        writeln!(out, "| source | licence as stated there | task | train | val | test |\n|---|---|---|---|---|---|");
     let mut rows: std::collections::BTreeMap<(&str, &str, &str), Vec<&Record>> = std::collections::BTreeMap::new();
     for record in manifest.records.iter().filter(|r| r.modality == modality && r.task != Task::None) {
         let licence = if record.licence.is_empty() { "none stated" } else { &record.licence };
@@ -373,7 +405,13 @@ fn card(
             let groups: std::collections::BTreeSet<&str> = of.iter().map(|r| r.group.as_str()).collect();
             format!("{} ({})", of.len(), groups.len())
         };
-        let _ = writeln!(out, "| {source} | {licence} | {task} | {} | {} | {} |", count(Split::Train), count(Split::Val), count(Split::Test));
+        let _ = writeln!(
+            out,
+            "| {source} | {licence} | {task} | {} | {} | {} |",
+            count(Split::Train),
+            count(Split::Val),
+            count(Split::Test)
+        );
     }
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
     let _ = write!(
@@ -383,7 +421,8 @@ fn card(
          figures per source, and expect worse on pictures of another hospital.\n\
          - Labels are as the collections give them (captions, text-mined reports, RT-PCR); \"negative\" is not \"healthy\".\n\
          - Few patients have masks, so the intervals of the segmentation are wide or, with one patient a source, say nothing.\n\
-         - No children, no lateral films; the virus's later variants and vaccinated patients are not in the data.\n\
+         - The collections date from 2020: later variants and vaccinated patients are not in them. Ages and projections were not checked; a lateral film or a \
+         child may be read as if it were a frontal film of an adult.\n\
          - The probability is calibrated on the validation split of the same collections, not on the prevalence of any clinic.\n\n\
          ## Provenance\n\n\
          - data and labels: SHA-256 `{}`; splits: `{}`\n\
@@ -409,7 +448,10 @@ fn show(path: &Path, card: bool) -> anyhow::Result<()> {
     if let Some(s) = &m.segmenter {
         println!("segmenter: {}, input {}", s.channels.join(", "), s.graph.preprocess.input_side);
     }
-    println!("positive from {}, negative below {}, temperature {}", m.decision.positive_at, m.decision.negative_at, m.calibration.temperature);
+    println!(
+        "positive from {}, negative below {}, temperature {}",
+        m.decision.positive_at, m.decision.negative_at, m.calibration.temperature
+    );
     for part in &seen.parts {
         println!("part {} ({:?}): {} bytes, SHA-256 {}", part.name, part.kind, part.length, train::hex(&part.sha256));
     }
@@ -443,12 +485,17 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
             .flat_map(|task| manifest.select(modality, task, Some(Split::Test)))
             .take(args.limit.unwrap_or(usize::MAX))
             .collect();
-        anyhow::ensure!(!records.is_empty(), "{}: the manifest has no {modality} test pictures", args.manifest.display());
+        anyhow::ensure!(
+            !records.is_empty(),
+            "{}: the manifest has no {modality} test pictures",
+            args.manifest.display()
+        );
         let bar = progress(records.len(), &format!("verify {modality}"));
         let differences: Vec<Difference> = records
             .par_iter()
             .map(|record| {
-                let difference = compare(&manifest, record, &model, &classifier, segmenter.as_ref()).with_context(|| record.path.clone());
+                let difference = compare(&manifest, record, &model, &classifier, segmenter.as_ref())
+                    .with_context(|| record.path.clone());
                 bar.inc(1);
                 difference
             })
@@ -476,7 +523,13 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn compare(manifest: &Manifest, record: &Record, model: &Model, classifier: &Graph, segmenter: Option<&Graph>) -> anyhow::Result<Difference> {
+fn compare(
+    manifest: &Manifest,
+    record: &Record,
+    model: &Model,
+    classifier: &Graph,
+    segmenter: Option<&Graph>,
+) -> anyhow::Result<Difference> {
     let frame = picture::read(&manifest.locate(&record.path))?;
     let device = Device::Cpu;
     let run = |graph: &Graph, tensor: &[f32]| -> anyhow::Result<Vec<Vec<f32>>> {
@@ -489,14 +542,17 @@ fn compare(manifest: &Manifest, record: &Record, model: &Model, classifier: &Gra
     let (_, tensor) = Equalised::new(&frame.pixels, spec)?.input(spec);
     let by_candle = run(classifier, &tensor)?;
     let logits = contents.classifier.graph.outputs.iter().position(|o| o == "logits").context("no output logits")?;
-    let probability = |logits: &[f32]| Ok::<_, anyhow::Error>(Ensemble::from_logits(logits, contents.calibration.temperature)?.probability);
+    let probability = |logits: &[f32]| {
+        Ok::<_, anyhow::Error>(Ensemble::from_logits(logits, contents.calibration.temperature)?.probability)
+    };
     let difference = (probability(&by_candle[logits])? - probability(&model.classify(&tensor)?.logits)?).abs();
     let mut mask_pixels = 0.0;
     if let (Some(graph), Some(segmenter)) = (segmenter, &contents.segmenter) {
         let spec = &segmenter.graph.preprocess;
         let (_, tensor) = Equalised::new(&frame.pixels, spec)?.input(spec);
         let by_candle = run(graph, &tensor)?.swap_remove(0);
-        let by_tract: Vec<f32> = model.segment(&tensor)?.unwrap_or_default().into_iter().flat_map(|map| map.into_data()).collect();
+        let by_tract: Vec<f32> =
+            model.segment(&tensor)?.unwrap_or_default().into_iter().flat_map(|map| map.into_data()).collect();
         anyhow::ensure!(by_candle.len() == by_tract.len(), "masks of different sizes");
         let threshold = segmenter.mask_threshold;
         let other = by_candle.iter().zip(&by_tract).filter(|(a, b)| (**a >= threshold) != (**b >= threshold)).count();

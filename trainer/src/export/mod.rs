@@ -10,8 +10,8 @@ pub use read::{ReadError, from_onnx};
 use candle_core::{DType, Tensor};
 use prost::Message;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType, tensor_proto::DataType, tensor_shape_proto, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType, tensor_shape_proto, type_proto,
 };
 
 use crate::nn::{
@@ -63,7 +63,10 @@ pub fn to_onnx(graph: &Graph, name: &str) -> candle_core::Result<Vec<u8>> {
 fn value_info(name: &str, shape: Option<[usize; 4]>) -> ValueInfoProto {
     use tensor_shape_proto::{Dimension, dimension::Value};
     let shape = shape.map(|dims| TensorShapeProto {
-        dim: dims.into_iter().map(|d| Dimension { denotation: String::new(), value: Some(Value::DimValue(d as i64)) }).collect(),
+        dim: dims
+            .into_iter()
+            .map(|d| Dimension { denotation: String::new(), value: Some(Value::DimValue(d as i64)) })
+            .collect(),
     });
     let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
     ValueInfoProto {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use prost::Message;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
+};
 
 use crate::nn::{
     convolution::{ConvolutionConfig, Padding},
@@ -44,7 +46,11 @@ pub fn from_onnx(bytes: &[u8]) -> Result<Graph, ReadError> {
     for node in &graph.node {
         let output = node.output.first().ok_or_else(|| foreign("a node has no output"))?;
         if node.op_type == "Cast" {
-            let stored = node.input.first().and_then(|name| constants.get(name)).ok_or_else(|| foreign("a cast of no constant"))?;
+            let stored = node
+                .input
+                .first()
+                .and_then(|name| constants.get(name))
+                .ok_or_else(|| foreign("a cast of no constant"))?;
             let value = stored.to_dtype(DType::F32)?;
             constants.insert(output.clone(), value);
             continue;
@@ -57,7 +63,8 @@ pub fn from_onnx(bytes: &[u8]) -> Result<Graph, ReadError> {
         values.insert(output.clone(), built.push(operation, &inputs));
     }
     for output in &graph.output {
-        let node = values.get(&output.name).ok_or_else(|| foreign(format!("nothing makes the output {}", output.name)))?;
+        let node =
+            values.get(&output.name).ok_or_else(|| foreign(format!("nothing makes the output {}", output.name)))?;
         built.output(&output.name, *node);
     }
     Ok(built)
@@ -103,10 +110,16 @@ fn operation(node: &NodeProto, constants: &BTreeMap<String, Tensor>) -> Result<O
             .ok_or_else(|| foreign(format!("{} {} lacks constant {index}", node.op_type, node.name)))
     };
     let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name);
-    let integers = |name: &str| attribute(name).map(|a| a.ints.iter().map(|&i| usize::try_from(i).unwrap_or(0)).collect::<Vec<_>>()).unwrap_or_default();
+    let integers = |name: &str| {
+        attribute(name)
+            .map(|a| a.ints.iter().map(|&i| usize::try_from(i).unwrap_or(0)).collect::<Vec<_>>())
+            .unwrap_or_default()
+    };
     Ok(match node.op_type.as_str() {
         "Conv" => {
-            let [top, left, bottom, right] = integers("pads")[..] else { return Err(foreign("a convolution without pads")) };
+            let [top, left, bottom, right] = integers("pads")[..] else {
+                return Err(foreign("a convolution without pads"));
+            };
             let stride = match integers("strides")[..] {
                 [a, b] if a == b && a > 0 => a,
                 _ => return Err(foreign("a convolution with uneven strides")),
@@ -137,7 +150,9 @@ mod tests {
 
     #[test]
     fn what_is_written_computes_the_same_when_read() {
-        let net = AttentionUnetConfig { channels_in: 1, channels_out: 2, base_channels: 8, blocks: 2 }.init(3, &Device::Cpu).unwrap();
+        let net = AttentionUnetConfig { channels_in: 1, channels_out: 2, base_channels: 8, blocks: 2 }
+            .init(3, &Device::Cpu)
+            .unwrap();
         let mut graph = net.to_graph(16).unwrap();
         assert!(to_onnx(&graph, "unet").is_err(), "weights that are not rounded are refused");
         graph.round_to_half(HALF_PRECISION_FROM).unwrap();

@@ -103,7 +103,8 @@ impl AttentionUnetConfig {
         let encoder = (0..self.blocks)
             .map(|b| draw.double(if b == 0 { self.channels_in } else { width(b - 1) }, width(b)))
             .collect::<Result<Vec<_>>>()?;
-        let bottleneck = draw.double(if self.blocks == 0 { self.channels_in } else { width(self.blocks - 1) }, width(self.blocks))?;
+        let bottleneck =
+            draw.double(if self.blocks == 0 { self.channels_in } else { width(self.blocks - 1) }, width(self.blocks))?;
         let decoder = (0..self.blocks)
             .rev()
             .map(|b| {
@@ -158,7 +159,12 @@ impl Pointwise {
     }
 
     fn write(&self, graph: &mut Graph, node: NodeId) -> NodeId {
-        graph.convolution(node, self.weight.as_detached_tensor(), self.bias.as_detached_tensor(), ConvolutionConfig::dense(1))
+        graph.convolution(
+            node,
+            self.weight.as_detached_tensor(),
+            self.bias.as_detached_tensor(),
+            ConvolutionConfig::dense(1),
+        )
     }
 
     fn visit(&self, prefix: &str, visitor: &mut impl FnMut(String, &Var, bool)) {
@@ -282,14 +288,17 @@ mod tests {
         }
         let from_net = sigmoid(&net.forward(&x, false).unwrap()).unwrap();
         let from_graph = net.to_graph(16).unwrap().run(&x).unwrap().remove(0);
-        let worst: f32 = (from_net - from_graph).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();
+        let worst: f32 =
+            (from_net - from_graph).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();
         assert!(worst < 1e-5, "{worst}");
     }
 
     #[test]
     fn every_trainable_variable_gets_a_gradient() {
         let device = Device::Cpu;
-        let net = AttentionUnetConfig { channels_in: 1, channels_out: 2, base_channels: 4, blocks: 2 }.init(1, &device).unwrap();
+        let net = AttentionUnetConfig { channels_in: 1, channels_out: 2, base_channels: 4, blocks: 2 }
+            .init(1, &device)
+            .unwrap();
         let x = seeded::normal((2, 1, 16, 16), 1.0, 2, &device).unwrap();
         let gradients = net.forward(&x, true).unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
         for (name, var) in net.trainable() {
@@ -299,7 +308,17 @@ mod tests {
 
     #[test]
     fn the_seed_decides_the_weights() {
-        let draw = |seed| AttentionUnetConfig::default().init(seed, &Device::Cpu).unwrap().head.weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let draw = |seed| {
+            AttentionUnetConfig::default()
+                .init(seed, &Device::Cpu)
+                .unwrap()
+                .head
+                .weight
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
+        };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
     }

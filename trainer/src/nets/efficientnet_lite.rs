@@ -134,13 +134,24 @@ impl Builder<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightsError> {
         let tensor = self.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.into()))?;
         if tensor.dims() != shape {
-            return Err(WeightsError::Shape { name: name.into(), got: tensor.dims().to_vec(), expected: shape.to_vec() });
+            return Err(WeightsError::Shape {
+                name: name.into(),
+                got: tensor.dims().to_vec(),
+                expected: shape.to_vec(),
+            });
         }
         Ok(tensor.to_dtype(DType::F32)?)
     }
 
     /// A convolution with its batch norm folded in; the node and the side of its output.
-    fn layer(&mut self, input: NodeId, layer: Layer, channels: usize, out: usize, side: usize) -> Result<(NodeId, usize), WeightsError> {
+    fn layer(
+        &mut self,
+        input: NodeId,
+        layer: Layer,
+        channels: usize,
+        out: usize,
+        side: usize,
+    ) -> Result<(NodeId, usize), WeightsError> {
         let Layer { convolution, norm, kernel, stride, depthwise } = layer;
         let per_group = if depthwise { 1 } else { channels };
         let weight = self.tensor(&format!("{convolution}.weight"), &[out, per_group, kernel, kernel])?;

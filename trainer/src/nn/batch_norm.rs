@@ -49,7 +49,9 @@ impl BatchNorm {
         let x = x.contiguous()?;
         let (mean, variance) = moments(&x)?;
         let unbiased = (&variance * (count as f64 / (count as f64 - 1.0).max(1.0)))?;
-        let moved = |old: &Var, new: &Tensor| ((old.as_tensor() * (1.0 - self.momentum))? + (new * self.momentum)?)?.detach().copy();
+        let moved = |old: &Var, new: &Tensor| {
+            ((old.as_tensor() * (1.0 - self.momentum))? + (new * self.momentum)?)?.detach().copy()
+        };
         self.moving_mean.set(&moved(&self.moving_mean, &mean)?)?;
         self.moving_variance.set(&moved(&self.moving_variance, &unbiased)?)?;
         if x.device().is_cpu() {
@@ -61,7 +63,10 @@ impl BatchNorm {
         let mean = x.mean_keepdim((0, 2, 3))?;
         let centred = x.broadcast_sub(&mean)?;
         let scale = (centred.sqr()?.mean_keepdim((0, 2, 3))? + self.epsilon)?.sqrt()?.recip()?;
-        let y = centred.broadcast_mul(&scale)?.broadcast_mul(&self.gamma.reshape(row)?)?.broadcast_add(&self.beta.reshape(row)?)?;
+        let y = centred
+            .broadcast_mul(&scale)?
+            .broadcast_mul(&self.gamma.reshape(row)?)?
+            .broadcast_add(&self.beta.reshape(row)?)?;
         if relu { y.relu() } else { Ok(y) }
     }
 
@@ -188,7 +193,9 @@ impl CustomOp3 for BatchNormOperator {
                         for start in (0..plane).step_by(256) {
                             let range = at + start..at + (start + 256).min(plane);
                             let (mut b, mut g) = ([0f32; 16], [0f32; 16]);
-                            for ((x, y), d) in xs[range.clone()].chunks(16).zip(ys[range.clone()].chunks(16)).zip(gs[range].chunks(16)) {
+                            for ((x, y), d) in
+                                xs[range.clone()].chunks(16).zip(ys[range.clone()].chunks(16)).zip(gs[range].chunks(16))
+                            {
                                 for lane in 0..x.len() {
                                     let d = if self.relu && y[lane] <= 0.0 { 0.0 } else { d[lane] };
                                     b[lane] += d;
@@ -209,7 +216,8 @@ impl CustomOp3 for BatchNormOperator {
                 let range = index * plane..(index + 1) * plane;
                 let scale = gammas[c] * self.inverse_std[c];
                 let (mean_gradient, slope) = (sums[c].0 / count, sums[c].1 / count * self.inverse_std[c]);
-                for (((out, x), y), d) in out.iter_mut().zip(&xs[range.clone()]).zip(&ys[range.clone()]).zip(&gs[range]) {
+                for (((out, x), y), d) in out.iter_mut().zip(&xs[range.clone()]).zip(&ys[range.clone()]).zip(&gs[range])
+                {
                     let d = if self.relu && *y <= 0.0 { 0.0 } else { *d };
                     *out = scale * (d - mean_gradient - slope * (x - self.mean[c]));
                 }
@@ -217,9 +225,8 @@ impl CustomOp3 for BatchNormOperator {
             (to_x, sums)
         };
         let name = self.name();
-        let (to_x, sums) = with_values(x, name, |x| {
-            with_values(y, name, |y| with_values(&gradient, name, |g| work(x, y, g)))
-        })???;
+        let (to_x, sums) =
+            with_values(x, name, |x| with_values(y, name, |y| with_values(&gradient, name, |g| work(x, y, g))))???;
         let (to_beta, to_gamma): (Vec<f32>, Vec<f32>) = sums.into_iter().unzip();
         Ok((
             Some(Tensor::from_vec(to_x, x.shape(), x.device())?),

@@ -106,7 +106,9 @@ impl Geometry {
             candle_core::bail!("convolution: input {x:?} does not fit weight {weight:?} with {config:?}");
         }
         if depthwise && (groups != channels_in || channels_out != channels_in) {
-            candle_core::bail!("convolution: {groups} groups of {channels_in} channels: only dense and depthwise are done");
+            candle_core::bail!(
+                "convolution: {groups} groups of {channels_in} channels: only dense and depthwise are done"
+            );
         }
         let padded_height = height + padding.top + padding.bottom;
         let padded_width = width + padding.left + padding.right;
@@ -190,7 +192,8 @@ impl Geometry {
                 if self.stride == 1 {
                     line.copy_from_slice(&source[x0..x0 + line.len()]);
                 } else {
-                    for (value, source) in line.iter_mut().zip(source[x0.min(self.width)..].iter().step_by(self.stride)) {
+                    for (value, source) in line.iter_mut().zip(source[x0.min(self.width)..].iter().step_by(self.stride))
+                    {
                         *value = *source;
                     }
                 }
@@ -244,12 +247,8 @@ impl Geometry {
                 let tile = rows.len() * self.width_out;
                 let patches = &mut patches[..self.patch() * tile];
                 self.gather(picture, rows.clone(), patches);
-                let d = View {
-                    rows: self.channels_out,
-                    columns: tile,
-                    row_stride: self.pixels_out(),
-                    column_stride: 1,
-                };
+                let d =
+                    View { rows: self.channels_out, columns: tile, row_stride: self.pixels_out(), column_stride: 1 };
                 let out = &mut out[rows.start * self.width_out..];
                 multiply((out, d), false, lhs, (patches, View::row_major(self.patch(), tile)), share);
             }
@@ -326,7 +325,13 @@ impl Geometry {
         }
     }
 
-    fn depthwise_backward(&self, x: &[f32], weight: &[f32], gradient: &[f32], wanted: bool) -> (Option<Vec<f32>>, Vec<f32>) {
+    fn depthwise_backward(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        gradient: &[f32],
+        wanted: bool,
+    ) -> (Option<Vec<f32>>, Vec<f32>) {
         let planes: Vec<(Vec<f32>, Vec<f32>)> = (0..self.batch * self.channels_in)
             .into_par_iter()
             .map(|index| {
@@ -343,7 +348,11 @@ impl Geometry {
                         let line = &line[columns.clone()];
                         let start = row * self.width + x0.min(self.width);
                         let end = (row + 1) * self.width;
-                        *sum += line.iter().zip(picture[start..end].iter().step_by(self.stride)).map(|(g, x)| g * x).sum::<f32>();
+                        *sum += line
+                            .iter()
+                            .zip(picture[start..end].iter().step_by(self.stride))
+                            .map(|(g, x)| g * x)
+                            .sum::<f32>();
                         if wanted {
                             let scaled = to_picture[start..end].iter_mut().step_by(self.stride).zip(line);
                             scaled.for_each(|(target, g)| *target += k * g);
@@ -377,15 +386,26 @@ impl CustomOp2 for Convolution {
         "convolution"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout, w: &CpuStorage, w_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let geometry = Geometry::new(x_layout.shape(), w_layout.shape(), self.0)?;
-        let output =
-            geometry.forward(contiguous(x, x_layout, self.name())?, contiguous(w, w_layout, self.name())?);
+        let output = geometry.forward(contiguous(x, x_layout, self.name())?, contiguous(w, w_layout, self.name())?);
         let shape = (geometry.batch, geometry.channels_out, geometry.height_out, geometry.width_out);
         Ok((CpuStorage::F32(output), shape.into()))
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let geometry = Geometry::new(x.shape(), weight.shape(), self.0)?;
         let gradient = gradient.contiguous()?;
         let (to_input, to_weight) = with_values(x, self.name(), |x_values| {
@@ -442,7 +462,9 @@ mod tests {
     fn value_equals_candles_own_and_gradients_the_exact_slopes() {
         for (index, (cin, cout, h, w, k, config)) in CASES.into_iter().enumerate() {
             let device = Device::Cpu;
-            let draw = |shape: &[usize], stream: usize| seeded::normal(shape, 1.0, (100 * stream + index) as u64, &device).unwrap();
+            let draw = |shape: &[usize], stream: usize| {
+                seeded::normal(shape, 1.0, (100 * stream + index) as u64, &device).unwrap()
+            };
             let weight_shape = [cout, cin / config.groups, k, k];
             let x = Var::from_tensor(&draw(&[2, cin, h, w], 1)).unwrap();
             let weight = Var::from_tensor(&draw(&weight_shape, 2)).unwrap();
@@ -454,12 +476,14 @@ mod tests {
             let slope = |x: &Tensor, weight: &Tensor| total(&(stock(x, weight, config) * &pull).unwrap());
             for stream in 4..8 {
                 let (dx, dw) = (draw(&[2, cin, h, w], stream), draw(&weight_shape, 10 + stream));
-                for (name, var, direction, expected) in [
-                    ("input", &x, &dx, slope(&dx, &weight)),
-                    ("weight", &weight, &dw, slope(&x, &dw)),
-                ] {
+                for (name, var, direction, expected) in
+                    [("input", &x, &dx, slope(&dx, &weight)), ("weight", &weight, &dw, slope(&x, &dw))]
+                {
                     let got = total(&(gradients.get(var).unwrap() * direction).unwrap());
-                    assert!((got - expected).abs() < 1e-3 * expected.abs().max(10.0), "case {index}, {name}: {got} {expected}");
+                    assert!(
+                        (got - expected).abs() < 1e-3 * expected.abs().max(10.0),
+                        "case {index}, {name}: {got} {expected}"
+                    );
                 }
             }
         }

@@ -127,7 +127,11 @@ impl Graph {
             let inputs = node
                 .inputs
                 .iter()
-                .map(|&input| values[input].as_ref().ok_or_else(|| candle_core::Error::Msg(format!("graph: node {index} uses node {input} too late"))))
+                .map(|&input| {
+                    values[input].as_ref().ok_or_else(|| {
+                        candle_core::Error::Msg(format!("graph: node {index} uses node {input} too late"))
+                    })
+                })
                 .collect::<Result<Vec<_>>>()?;
             let value = if let Operation::Input = node.operation { x.clone() } else { node.operation.run(&inputs)? };
             values[index] = Some(value);
@@ -139,7 +143,11 @@ impl Graph {
         }
         self.outputs
             .iter()
-            .map(|(name, node)| values[*node].clone().ok_or_else(|| candle_core::Error::Msg(format!("graph: output {name} was not computed"))))
+            .map(|(name, node)| {
+                values[*node]
+                    .clone()
+                    .ok_or_else(|| candle_core::Error::Msg(format!("graph: output {name} was not computed")))
+            })
             .collect()
     }
 }
@@ -147,7 +155,12 @@ impl Graph {
 impl Operation {
     fn run(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         let &[first, ..] = inputs else { candle_core::bail!("graph: an operation has no input") };
-        let second = || inputs.get(1).copied().ok_or_else(|| candle_core::Error::Msg("graph: an operation lacks its second input".into()));
+        let second = || {
+            inputs
+                .get(1)
+                .copied()
+                .ok_or_else(|| candle_core::Error::Msg("graph: an operation lacks its second input".into()))
+        };
         match self {
             Self::Input => Ok(first.clone()),
             Self::Convolution { weight, bias, config } => add_channels(&convolution(first, weight, *config)?, bias),
@@ -212,7 +225,8 @@ mod tests {
         let bias = seeded::normal(2, 1.0, 3, &device).unwrap();
         let ours = up_convolution(&x, &weight, &bias).unwrap();
         let theirs = add_channels(&x.conv_transpose2d(&weight, 0, 0, 2, 1).unwrap(), &bias).unwrap();
-        let worst: f32 = (ours - theirs).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();
+        let worst: f32 =
+            (ours - theirs).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();
         assert!(worst < 1e-5, "{worst}");
     }
 

@@ -22,12 +22,7 @@ impl View {
     /// The same values with rows and columns exchanged.
     #[must_use]
     pub const fn transposed(self) -> Self {
-        Self {
-            rows: self.columns,
-            columns: self.rows,
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-        }
+        Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride }
     }
 
     fn check(&self, length: usize, operand: &str) {
@@ -157,6 +152,12 @@ mod tests {
     #[should_panic(expected = "overlap")]
     fn overlapping_destinations_are_refused() {
         let d = View { rows: 2, columns: 2, row_stride: 1, column_stride: 1 };
-        multiply((&mut [0.0; 4], d), false, (&[0.0; 4], View::row_major(2, 2)), (&[0.0; 4], View::row_major(2, 2)), false);
+        multiply(
+            (&mut [0.0; 4], d),
+            false,
+            (&[0.0; 4], View::row_major(2, 2)),
+            (&[0.0; 4], View::row_major(2, 2)),
+            false,
+        );
     }
 }

@@ -75,9 +75,9 @@ impl AdamW {
 
     /// The moments, named `first.<variable>` and `second.<variable>`.
     pub fn state(&self) -> impl Iterator<Item = (String, Tensor)> {
-        self.variables
-            .iter()
-            .flat_map(|(name, _, first, second)| [(format!("first.{name}"), first.clone()), (format!("second.{name}"), second.clone())])
+        self.variables.iter().flat_map(|(name, _, first, second)| {
+            [(format!("first.{name}"), first.clone()), (format!("second.{name}"), second.clone())]
+        })
     }
 
     /// Goes on after `step` steps with moments that [`Self::state`] gave.
@@ -89,7 +89,11 @@ impl AdamW {
             for (kind, moment) in [("first", first), ("second", second)] {
                 match state.get(&format!("{kind}.{name}")) {
                     Some(saved) if saved.shape() == var.shape() => *moment = saved.clone(),
-                    Some(saved) => candle_core::bail!("optimizer state {kind}.{name}: shape {:?}, expected {:?}", saved.shape(), var.shape()),
+                    Some(saved) => candle_core::bail!(
+                        "optimizer state {kind}.{name}: shape {:?}, expected {:?}",
+                        saved.shape(),
+                        var.shape()
+                    ),
                     None => candle_core::bail!("optimizer state {kind}.{name} is missing"),
                 }
             }

@@ -50,7 +50,10 @@ impl Checkpoint {
                 Ok((name.as_str(), tensor.dims().to_vec(), bytes))
             })
             .collect::<candle_core::Result<Vec<_>>>()?;
-        let read = |error: safetensors::SafeTensorError| CheckpointError::Read { path: path.display().to_string(), reason: error.to_string() };
+        let read = |error: safetensors::SafeTensorError| CheckpointError::Read {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
         let views = data
             .iter()
             .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
@@ -80,7 +83,9 @@ impl Checkpoint {
     /// # Errors
     /// When there is none.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, CheckpointError> {
-        self.tensors.get(name).ok_or_else(|| CheckpointError::Read { path: "checkpoint".into(), reason: format!("it lacks {name}") })
+        self.tensors
+            .get(name)
+            .ok_or_else(|| CheckpointError::Read { path: "checkpoint".into(), reason: format!("it lacks {name}") })
     }
 
     /// The word called `name`, parsed.
@@ -88,10 +93,10 @@ impl Checkpoint {
     /// # Errors
     /// When there is none or it is something else.
     pub fn value<T: std::str::FromStr>(&self, name: &str) -> Result<T, CheckpointError> {
-        self.metadata
-            .get(name)
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| CheckpointError::Read { path: "checkpoint".into(), reason: format!("it lacks {name}, or it is malformed") })
+        self.metadata.get(name).and_then(|text| text.parse().ok()).ok_or_else(|| CheckpointError::Read {
+            path: "checkpoint".into(),
+            reason: format!("it lacks {name}, or it is malformed"),
+        })
     }
 }
 

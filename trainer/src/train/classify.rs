@@ -81,6 +81,14 @@ pub const WANTED_SENSITIVITY: f64 = 0.90;
 /// Specificity wanted of a positive answer.
 pub const WANTED_SPECIFICITY: f64 = 0.90;
 
+/// Share of wrong answers that is tolerated among the answers given on the validation split.
+pub const WANTED_RISK: f64 = 0.10;
+/// Least share of validation pictures that has to be answered, whatever the risk.
+pub const LEAST_ANSWERED: f64 = 0.20;
+
+/// How many times farther than the limit of referring a picture is rejected.
+const REJECT_FACTOR: f32 = 2.5;
+
 /// The fitted heads, on standardised features.
 struct Heads {
     /// `[columns, members]`, row by row.
@@ -136,7 +144,8 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
 
     let logits = heads.logits(&x_validation, table.columns);
     let temperature = decision::fit_temperature(&logits, &validation_labels)?;
-    let probabilities = |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
+    let probabilities =
+        |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
     let (before, after) = (probabilities(1.0)?, probabilities(temperature)?);
     let ece = |p: &[f32]| metrics::expected_calibration_error(p, &validation_labels, 15);
     let outcome = ClassifyOutcome {
@@ -145,7 +154,7 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
         ece: [ece(&before)?, ece(&after)?],
         validation_pictures: validation.len(),
         validation_auc: metrics::roc_auc(&after, &validation_labels)?,
-        decision: decision_rule(&after, &validation_labels, &novelty)?,
+        decision: decision_rule(&ensemble(&logits, temperature)?, &validation_labels, &novelty)?,
     };
     write_classifier(&standard, &heads, &familiar, table.columns, &folder.join("classifier.safetensors"))?;
     let text = serde_json::to_string_pretty(&outcome)?;
@@ -159,21 +168,46 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     Ok(outcome)
 }
 
-/// Thresholds for the wanted sensitivity and specificity; pictures less familiar than all but 1 % of the validation
-/// pictures are referred, those twice as far as the least familiar one are rejected.
-fn decision_rule(probabilities: &[f32], labels: &[bool], novelty: &[f32]) -> anyhow::Result<DecisionRule> {
+/// Thresholds for the wanted sensitivity and specificity; an entropy limit for the wanted risk; pictures farther
+/// from the training pictures than 99 % of the validation pictures are referred, those [`REJECT_FACTOR`] times as far are rejected.
+fn decision_rule(ensembles: &[Ensemble], labels: &[bool], novelty: &[f32]) -> anyhow::Result<DecisionRule> {
+    let probabilities: Vec<f32> = ensembles.iter().map(|e| e.probability).collect();
     let mut sorted = novelty.to_vec();
     sorted.sort_by(f32::total_cmp);
     let quantile = sorted[((sorted.len() - 1) as f64 * 0.99).round() as usize];
-    let farthest = sorted[sorted.len() - 1];
-    let thresholds = decision::choose_thresholds(probabilities, labels, WANTED_SENSITIVITY, WANTED_SPECIFICITY)?;
+    let thresholds = decision::choose_thresholds(&probabilities, labels, WANTED_SENSITIVITY, WANTED_SPECIFICITY)?;
     Ok(DecisionRule {
         positive_at: thresholds.positive_at,
         negative_at: thresholds.negative_at,
-        entropy_limit_bits: 1.0,
-        novelty_refer: quantile.max(farthest * 0.999),
-        novelty_reject: 2.0 * farthest,
+        entropy_limit_bits: entropy_limit(ensembles, labels, &thresholds),
+        novelty_refer: quantile,
+        novelty_reject: REJECT_FACTOR * quantile,
     })
+}
+
+/// The largest entropy at which at most [`WANTED_RISK`] of the answers are wrong; if there is none that answers
+/// [`LEAST_ANSWERED`], the one with the least risk that does.
+fn entropy_limit(ensembles: &[Ensemble], labels: &[bool], thresholds: &decision::Thresholds) -> f32 {
+    let mut answers: Vec<(f32, bool)> = ensembles
+        .iter()
+        .zip(labels)
+        .filter(|(e, _)| e.probability >= thresholds.positive_at || e.probability < thresholds.negative_at)
+        .map(|(e, &positive)| (e.entropy_bits, (e.probability >= thresholds.positive_at) != positive))
+        .collect();
+    answers.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let least = (LEAST_ANSWERED * ensembles.len() as f64).ceil().max(1.0) as usize;
+    let mut wrong = 0usize;
+    let mut best: Option<(f64, f32)> = None;
+    for (index, &(entropy, is_wrong)) in answers.iter().enumerate() {
+        wrong += usize::from(is_wrong);
+        if index + 1 >= least {
+            let risk = (wrong as f64 / (index + 1) as f64).max(WANTED_RISK);
+            if best.is_none_or(|(lowest, _)| risk <= lowest) {
+                best = Some((risk, entropy));
+            }
+        }
+    }
+    best.map_or(1.0, |(_, entropy)| entropy.min(1.0))
 }
 
 fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
@@ -209,20 +243,30 @@ impl Standard {
             }
         }
         mean.iter_mut().for_each(|m| *m /= count);
-        let inverse_std = square.iter().zip(&mean).map(|(s, m)| 1.0 / ((s / count - m * m).max(0.0).sqrt() + 1e-3) as f32).collect();
+        let inverse_std =
+            square.iter().zip(&mean).map(|(s, m)| 1.0 / ((s / count - m * m).max(0.0).sqrt() + 1e-3) as f32).collect();
         Self { mean: mean.into_iter().map(|m| m as f32).collect(), inverse_std }
     }
 
     fn apply(&self, table: &FeatureTable, rows: &[usize]) -> Vec<f32> {
         rows.iter()
-            .flat_map(|&row| table.row(row).iter().zip(&self.mean).zip(&self.inverse_std).map(|((x, m), s)| (x - m) * s))
+            .flat_map(|&row| {
+                table.row(row).iter().zip(&self.mean).zip(&self.inverse_std).map(|((x, m), s)| (x - m) * s)
+            })
             .collect()
     }
 }
 
 impl Heads {
     /// Weighted logistic regressions, one a resample, all at once: full-batch Adam on a convex loss.
-    fn fit(x: &[f32], labels: &[bool], resamples: &[Vec<f32>], columns: usize, config: &ClassifyConfig, l2: f32) -> Self {
+    fn fit(
+        x: &[f32],
+        labels: &[bool],
+        resamples: &[Vec<f32>],
+        columns: usize,
+        config: &ClassifyConfig,
+        l2: f32,
+    ) -> Self {
         let (rows, members) = (labels.len(), resamples.len());
         let totals: Vec<f32> = resamples.iter().map(|counts| counts.iter().sum()).collect();
         let mut weights = vec![0f32; columns * members];
@@ -230,7 +274,8 @@ impl Heads {
         let mut moments = vec![(0f32, 0f32); (columns + 1) * members];
         let mut residual = vec![0f32; rows * members];
         let mut gradient = vec![0f32; columns * members];
-        let (x_view, w_view, r_view) = (View::row_major(rows, columns), View::row_major(columns, members), View::row_major(rows, members));
+        let (x_view, w_view, r_view) =
+            (View::row_major(rows, columns), View::row_major(columns, members), View::row_major(rows, members));
         for step in 1..=config.steps {
             multiply((&mut residual, r_view), false, (x, x_view), (&weights, w_view), true);
             let mut to_bias = vec![0f32; members];
@@ -262,7 +307,13 @@ impl Heads {
         let (rows, members) = (x.len() / columns, self.bias.len());
         let mut z = vec![0f32; rows * members];
         let w = View::row_major(columns, members);
-        multiply((&mut z, View::row_major(rows, members)), false, (x, View::row_major(rows, columns)), (&self.weights, w), true);
+        multiply(
+            (&mut z, View::row_major(rows, members)),
+            false,
+            (x, View::row_major(rows, columns)),
+            (&self.weights, w),
+            true,
+        );
         z.chunks_exact(members).map(|row| row.iter().zip(&self.bias).map(|(z, b)| z + b).collect()).collect()
     }
 }
@@ -294,10 +345,12 @@ impl Familiar {
         }
         orthonormalise(&mut directions, columns);
         multiply((&mut projected, p_view), false, (x, x_view), (&directions, d_view.transposed()), true);
-        let variances: Vec<f32> =
-            (0..count).map(|d| projected.chunks_exact(count).map(|row| row[d] * row[d]).sum::<f32>() / rows as f32).collect();
+        let variances: Vec<f32> = (0..count)
+            .map(|d| projected.chunks_exact(count).map(|row| row[d] * row[d]).sum::<f32>() / rows as f32)
+            .collect();
         let total = x.par_iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / rows as f64;
-        let rest = ((total - variances.iter().map(|&v| f64::from(v)).sum::<f64>()) / (columns - count).max(1) as f64).max(1e-6);
+        let rest = ((total - variances.iter().map(|&v| f64::from(v)).sum::<f64>()) / (columns - count).max(1) as f64)
+            .max(1e-6);
         Self { directions, variances: variances.into_iter().map(|v| v.max(rest as f32)).collect(), rest: rest as f32 }
     }
 
@@ -338,7 +391,13 @@ fn orthonormalise(rows: &mut [f32], columns: usize) {
     }
 }
 
-fn write_classifier(standard: &Standard, heads: &Heads, familiar: &Familiar, columns: usize, path: &Path) -> anyhow::Result<()> {
+fn write_classifier(
+    standard: &Standard,
+    heads: &Heads,
+    familiar: &Familiar,
+    columns: usize,
+    path: &Path,
+) -> anyhow::Result<()> {
     let device = Device::Cpu;
     let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &device);
     let members = heads.bias.len();
@@ -376,8 +435,9 @@ pub struct ClassifyRun {
 pub fn load(folder: &Path) -> anyhow::Result<ClassifyRun> {
     let json = |name: &str| {
         let path = folder.join(name);
-        std::fs::read_to_string(&path)
-            .with_context(|| format!("{}: no finished classification run; train one with thorax-train train classify", path.display()))
+        std::fs::read_to_string(&path).with_context(|| {
+            format!("{}: no finished classification run; train one with thorax-train train classify", path.display())
+        })
     };
     Ok(ClassifyRun {
         config: serde_json::from_str(&json("config.json")?)?,

@@ -71,10 +71,8 @@ pub fn extract(
     folder: &Path,
     device: &Device,
 ) -> anyhow::Result<FeatureTable> {
-    let records: Vec<&Record> = manifest
-        .select(modality, Task::Classify, None)
-        .filter(|r| r.label != Label::Unlabelled)
-        .collect();
+    let records: Vec<&Record> =
+        manifest.select(modality, Task::Classify, None).filter(|r| r.label != Label::Unlabelled).collect();
     anyhow::ensure!(!records.is_empty(), "the manifest has no labelled {modality} pictures");
     let mut table = FeatureTable { rows: vec![], columns: 0, values: vec![] };
     let mut removed = String::from("path,split,reason\n");

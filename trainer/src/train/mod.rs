@@ -101,18 +101,18 @@ pub fn preprocess_spec(modality: Modality, side: u32, normalise: Normalise) -> P
     PreprocessSpec { window, working_side: 512, clahe, core, input_side: side, normalise }
 }
 
-/// Hash of everything a run takes from a manifest: path, patient, label, split and content of its pictures.
+/// Hash of everything a run takes from a manifest: path, patient, split and content of its pictures, and their labels where
+/// labels are learnt.
 pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> String {
     let mut lines: Vec<String> = manifest
-        .records
-        .iter()
-        .filter(|r| r.modality == modality && r.task == task)
-        .map(|r| format!("{}\t{}\t{:?}\t{}\t{}\n", r.path, r.group, r.label, r.split.as_str(), r.sha256))
+        .select(modality, task, None)
+        .map(|r| {
+            let label = if task == Task::Classify { format!("{:?}", r.label) } else { String::new() };
+            format!("{}\t{}\t{label}\t{}\t{}\n", r.path, r.group, r.split.as_str(), r.sha256)
+        })
         .collect();
     lines.sort();
-    let mut hash = Sha256::new();
-    lines.iter().for_each(|line| hash.update(line));
-    hex(&hash.finalize())
+    hex(&Sha256::digest(lines.concat()))
 }
 
 /// Lower-case hexadecimal.
@@ -153,7 +153,15 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
             start(&common.out, &config)?;
             let graph = efficientnet_lite::load(backbone, &device)?;
             let folder = common.out.join("features");
-            let table = features::extract(&manifest, config.modality, &graph, &config.preprocess, &config.quality, &folder, &device)?;
+            let table = features::extract(
+                &manifest,
+                config.modality,
+                &graph,
+                &config.preprocess,
+                &config.quality,
+                &folder,
+                &device,
+            )?;
             let outcome = classify::fit(&table, &config, &common.out)?;
             eprintln!(
                 "validation AUC {:.4}, L2 {}, temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
@@ -169,8 +177,15 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
         }
         TrainCommand::Segment(args) => {
             let common = &args.common;
-            anyhow::ensure!(args.side.is_multiple_of(16), "--side {}: the net halves its input four times, so give a multiple of 16", args.side);
-            anyhow::ensure!(args.batch > 0 && args.epochs > 0 && args.base_channels > 0, "--batch, --epochs and --base-channels must be above 0");
+            anyhow::ensure!(
+                args.side.is_multiple_of(16),
+                "--side {}: the net halves its input four times, so give a multiple of 16",
+                args.side
+            );
+            anyhow::ensure!(
+                args.batch > 0 && args.epochs > 0 && args.base_channels > 0,
+                "--batch, --epochs and --base-channels must be above 0"
+            );
             let manifest = Manifest::load(&common.manifest)?;
             let config = segment::SegmentConfig {
                 modality: common.modality,

@@ -49,7 +49,12 @@ impl SegmentationSample {
     ///
     /// # Errors
     /// The first file that cannot be read or does not fit its mask.
-    pub fn load_split(manifest: &Manifest, modality: Modality, split: Split, spec: &PreprocessSpec) -> anyhow::Result<Vec<Self>> {
+    pub fn load_split(
+        manifest: &Manifest,
+        modality: Modality,
+        split: Split,
+        spec: &PreprocessSpec,
+    ) -> anyhow::Result<Vec<Self>> {
         let records: Vec<&Record> =
             manifest.select(modality, Task::Segment, Some(split)).filter(|r| !r.mask.is_empty()).collect();
         let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
@@ -86,7 +91,11 @@ impl SegmentationSample {
 ///
 /// # Errors
 /// A mask that cannot be read or has another size than its picture.
-pub fn truth_masks(manifest: &Manifest, record: &Record, picture: &Plane<u8>) -> anyhow::Result<Vec<Option<Plane<u8>>>> {
+pub fn truth_masks(
+    manifest: &Manifest,
+    record: &Record,
+    picture: &Plane<u8>,
+) -> anyhow::Result<Vec<Option<Plane<u8>>>> {
     let infection: Vec<&str> = Some(record.mask.as_str()).filter(|path| !path.is_empty()).into_iter().collect();
     let lungs: Vec<&str> = record.lung_masks().collect();
     [infection, lungs]

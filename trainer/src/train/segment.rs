@@ -67,8 +67,16 @@ pub fn train(manifest: &Manifest, config: &SegmentConfig, folder: &Path, device:
     let load = |split| SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess);
     let training = load(Split::Train)?;
     let validation = load(Split::Val)?;
-    anyhow::ensure!(!training.is_empty(), "the manifest has no {} pictures with masks in the training split", config.modality);
-    anyhow::ensure!(!validation.is_empty(), "the manifest has no {} pictures with masks in the validation split", config.modality);
+    anyhow::ensure!(
+        !training.is_empty(),
+        "the manifest has no {} pictures with masks in the training split",
+        config.modality
+    );
+    anyhow::ensure!(
+        !validation.is_empty(),
+        "the manifest has no {} pictures with masks in the validation split",
+        config.modality
+    );
 
     let net = config.net.init(config.seed, device)?;
     let mut optimizer = AdamW::new(net.trainable(), AdamWConfig::default())?;
@@ -93,7 +101,8 @@ pub fn train(manifest: &Manifest, config: &SegmentConfig, folder: &Path, device:
         let bar = progress(steps_per_epoch, &format!("epoch {}/{}", epoch + 1, config.epochs));
         let mut sum = 0.0;
         for (index, chosen) in order.chunks_exact(batch).enumerate() {
-            let augmentations: Vec<Augmentation> = chosen.iter().map(|_| Augmentation::draw(config.modality, &mut random)).collect();
+            let augmentations: Vec<Augmentation> =
+                chosen.iter().map(|_| Augmentation::draw(config.modality, &mut random)).collect();
             let (x, y, known) = assemble(&training, chosen, Some(&augmentations), device)?;
             let loss = bce_dice(&net.forward(&x, true)?, &y, &known)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
@@ -114,7 +123,10 @@ pub fn train(manifest: &Manifest, config: &SegmentConfig, folder: &Path, device:
         let dice = scores[0].f1().unwrap_or(0.0);
         let lung = scores[1].f1().unwrap_or(0.0);
         let loss = sum / steps_per_epoch as f64;
-        eprintln!("epoch {:>3}: loss {loss:.4}, validation Dice infection {dice:.4}, lung {lung:.4} (pooled)", epoch + 1);
+        eprintln!(
+            "epoch {:>3}: loss {loss:.4}, validation Dice infection {dice:.4}, lung {lung:.4} (pooled)",
+            epoch + 1
+        );
         let improved = dice > best.0;
         if improved {
             best = (dice, epoch);
@@ -146,11 +158,18 @@ pub fn train(manifest: &Manifest, config: &SegmentConfig, folder: &Path, device:
 /// A folder without a run, or with an unfinished one.
 pub fn load(folder: &Path, device: &Device) -> anyhow::Result<SegmentRun> {
     let path = folder.join("config.json");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{}: no segmentation run; train one with thorax-train train segment", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("{}: no segmentation run; train one with thorax-train train segment", path.display())
+    })?;
     let config: SegmentConfig = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     let latest = Checkpoint::load(&folder.join("latest.safetensors"), device)?;
     let done = latest.value::<usize>("epoch")? + 1;
-    anyhow::ensure!(done >= config.epochs, "{}: only {done} of {} epochs are done; run the same train command again", folder.display(), config.epochs);
+    anyhow::ensure!(
+        done >= config.epochs,
+        "{}: only {done} of {} epochs are done; run the same train command again",
+        folder.display(),
+        config.epochs
+    );
     let best = Checkpoint::load(&folder.join("best.safetensors"), device)?;
     let net = config.net.init(config.seed, device)?;
     restore(&net, &best)?;
@@ -178,7 +197,11 @@ fn append_row(path: &Path, epoch: usize, row: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the device fails.
-pub fn evaluate(net: &AttentionUnet, samples: &[SegmentationSample], device: &Device) -> anyhow::Result<Vec<Confusion>> {
+pub fn evaluate(
+    net: &AttentionUnet,
+    samples: &[SegmentationSample],
+    device: &Device,
+) -> anyhow::Result<Vec<Confusion>> {
     let mut totals = vec![Confusion::default(); net.config().channels_out];
     let order: Vec<usize> = (0..samples.len()).collect();
     for chosen in order.chunks(8) {
@@ -264,13 +287,23 @@ fn sample(plane: &[u8], side: usize, x: f32, y: f32) -> f32 {
     let (x0, y0) = (x.floor(), y.floor());
     let (fx, fy) = (x - x0, y - y0);
     let at = |x: f32, y: f32| {
-        if x >= 0.0 && y >= 0.0 && x < side as f32 && y < side as f32 { f32::from(plane[y as usize * side + x as usize]) } else { 0.0 }
+        if x >= 0.0 && y >= 0.0 && x < side as f32 && y < side as f32 {
+            f32::from(plane[y as usize * side + x as usize])
+        } else {
+            0.0
+        }
     };
-    (at(x0, y0) * (1.0 - fx) + at(x0 + 1.0, y0) * fx) * (1.0 - fy) + (at(x0, y0 + 1.0) * (1.0 - fx) + at(x0 + 1.0, y0 + 1.0) * fx) * fy
+    (at(x0, y0) * (1.0 - fx) + at(x0 + 1.0, y0) * fx) * (1.0 - fy)
+        + (at(x0, y0 + 1.0) * (1.0 - fx) + at(x0 + 1.0, y0 + 1.0) * fx) * fy
 }
 
 /// Pictures `[N, 1, S, S]`, masks `[N, C, S, S]` and which masks are known `[N, C, 1, 1]`.
-fn assemble(samples: &[SegmentationSample], chosen: &[usize], augmentations: Option<&[Augmentation]>, device: &Device) -> anyhow::Result<(Tensor, Tensor, Tensor)> {
+fn assemble(
+    samples: &[SegmentationSample],
+    chosen: &[usize],
+    augmentations: Option<&[Augmentation]>,
+    device: &Device,
+) -> anyhow::Result<(Tensor, Tensor, Tensor)> {
     let side = samples[chosen[0]].side;
     let area = side * side;
     let rows: Vec<(Vec<f32>, Vec<f32>)> = chosen
@@ -280,7 +313,11 @@ fn assemble(samples: &[SegmentationSample], chosen: &[usize], augmentations: Opt
             let sample_ = &samples[index];
             let Some(augmentation) = augmentations.map(|a| &a[row]) else {
                 let x = sample_.picture.iter().map(|&v| sample_.normalised(f32::from(v))).collect();
-                let y = sample_.masks.iter().flat_map(|m| (0..area).map(move |i| m.as_ref().map_or(0.0, |m| f32::from(m[i]) / 255.0))).collect();
+                let y = sample_
+                    .masks
+                    .iter()
+                    .flat_map(|m| (0..area).map(move |i| m.as_ref().map_or(0.0, |m| f32::from(m[i]) / 255.0)))
+                    .collect();
                 return (x, y);
             };
             let mut x = vec![0f32; area];
@@ -300,7 +337,8 @@ fn assemble(samples: &[SegmentationSample], chosen: &[usize], augmentations: Opt
         })
         .collect();
     let (x, y): (Vec<Vec<f32>>, Vec<Vec<f32>>) = rows.into_iter().unzip();
-    let known: Vec<f32> = chosen.iter().flat_map(|&i| samples[i].masks.iter().map(|m| f32::from(u8::from(m.is_some())))).collect();
+    let known: Vec<f32> =
+        chosen.iter().flat_map(|&i| samples[i].masks.iter().map(|m| f32::from(u8::from(m.is_some())))).collect();
     let n = chosen.len();
     Ok((
         Tensor::from_vec(x.concat(), (n, 1, side, side), device)?,
