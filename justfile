@@ -1,0 +1,25 @@
+# What is often done, by name. `just --list` shows it.
+
+# Screens generated phantoms with the shipped bundles; the pictures lie in demo/.
+demo:
+    cargo run --release -p thorax-trainer -- phantom demo --count 2 --formats png,dicom
+    cargo run --release -p thorax-edge -- screen demo/*.png demo/*.dcm --display demo/screens --masks demo/found
+
+# All tests.
+test:
+    cargo test --release --workspace
+
+# Exactly what the CI does: tests, formatting, clippy, documentation, no_std.
+check:
+    .ci/run
+
+# Fuzzes bundle, dicom, image or nifti (needs cargo-fuzz; see fuzz/README.md).
+fuzz TARGET SECONDS="240":
+    mkdir -p fuzz/corpus/{{TARGET}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{TARGET}} fuzz/corpus/{{TARGET}} \
+        {{ if TARGET == "bundle" { "" } else { "edge/tests/fixtures/encodings" } }} -- \
+        -max_total_time={{SECONDS}} -rss_limit_mb=2048 -timeout=20
+
+# Builds thorax-shared without a standard library (Debian's rustc-web; installs it as root).
+no-std:
+    .ci/no_std.sh
