@@ -41,8 +41,8 @@ pub enum Command {
 /// Which bundles, and whose.
 #[derive(Debug, Args)]
 pub struct BundleArgs {
-    /// Bundle to use, may be given more than once [default: every *.thorax in $THORAX_MODELS, ./models,
-    /// the models folder beside the program, or /usr/share/thorax/models; the first that has any]
+    /// Bundle to use, may be given more than once [default: every *.thorax in $THORAX_MODELS; if that
+    /// is not set in ./models, the models folder beside the program, or /usr/share/thorax/models, the first that has any]
     #[arg(long = "bundle", value_name = "FILE")]
     pub bundles: Vec<PathBuf>,
     /// File of further public keys to trust, one ed25519:<hex> a line
@@ -121,13 +121,10 @@ impl BundleArgs {
             return Ok(self.bundles.clone());
         }
         let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("models")));
-        let folders = [
-            std::env::var_os("THORAX_MODELS").map(PathBuf::from),
-            Some("models".into()),
-            beside,
-            Some("/usr/share/thorax/models".into()),
-        ];
-        let folders: Vec<PathBuf> = folders.into_iter().flatten().collect();
+        let folders: Vec<PathBuf> = match std::env::var_os("THORAX_MODELS") {
+            Some(folder) => vec![folder.into()],
+            None => ["models".into()].into_iter().chain(beside).chain(["/usr/share/thorax/models".into()]).collect(),
+        };
         folders.iter().map(|folder| bundles_in(folder)).find(|found| !found.is_empty()).ok_or_else(|| {
             let tried = folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ");
             anyhow::anyhow!("no bundle (*.thorax) in {tried}: give one with --bundle, or set THORAX_MODELS")

@@ -54,6 +54,9 @@ pub struct Model {
     segmenter: Option<Lazy>,
 }
 
+/// Shape and values of an output.
+type Output = (Vec<usize>, Vec<f32>);
+
 struct Lazy {
     graph: &'static str,
     bytes: Vec<u8>,
@@ -155,12 +158,7 @@ impl Model {
     }
 
     /// Shape and values of each output of the manifest's list.
-    fn run(
-        &self,
-        lazy: &Lazy,
-        graph: &bundle::Graph,
-        tensor: &[f32],
-    ) -> Result<Vec<(Vec<usize>, Vec<f32>)>, InferError> {
+    fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<Output>, InferError> {
         let plan = lazy
             .plan
             .get_or_init(|| prepare(&lazy.bytes, graph).map_err(|e| format!("{e:#}")))

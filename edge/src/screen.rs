@@ -369,7 +369,7 @@ fn heat(activation: &Plane<f32>) -> Plane<f32> {
     activation.map(|value| if largest > 0.0 { (value / largest).max(0.0) } else { 0.0 })
 }
 
-/// Masks on the source picture; infection counts only inside the lungs.
+/// Masks on the source picture.
 fn place_masks(infection: &Plane<f32>, lung: &Plane<f32>, threshold: f32, core: Rect, size: (usize, usize)) -> Masks {
     let on_source = |map| preprocess::map_to_source(map, core, size);
     // Consolidated lung is easily missed as lung: what is infected is lung.

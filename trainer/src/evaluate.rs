@@ -399,7 +399,7 @@ impl Evaluation {
     }
 }
 
-fn groups<'a, T>(items: &'a [T], key: impl Fn(&T) -> &str) -> BTreeMap<String, Vec<&'a T>> {
+fn groups<T>(items: &[T], key: impl Fn(&T) -> &str) -> BTreeMap<String, Vec<&T>> {
     let all: Vec<&T> = items.iter().collect();
     groups_of(&all, key)
 }

@@ -456,7 +456,7 @@ fn show(path: &Path, card: bool) -> anyhow::Result<()> {
         println!("part {} ({:?}): {} bytes, SHA-256 {}", part.name, part.kind, part.length, train::hex(&part.sha256));
     }
     if card {
-        let read = Bundle::read(&bytes, &TrustedKeys::only(seen.signer.clone()), &Limits::default())?;
+        let read = Bundle::read(&bytes, &TrustedKeys::only(seen.signer), &Limits::default())?;
         println!("\n{}", read.card().context("the bundle has no card")?);
     }
     Ok(())
