@@ -1,1 +1,12 @@
+//! The built programs, seen from outside: files and arguments in; files, text and exit codes out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bundles;
+mod display;
+mod formats;
+mod made;
+mod masks;
+mod refusals;
+mod screen;
+mod shared_material;
+mod trainer;
