@@ -1,0 +1,275 @@
+//! `thorax-train` from phantoms to a bundle that the device runs, on the smallest data and nets that can be told apart.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use thorax_tests::{edge, film, folder, names, number, run, shared_material, succeed, text, train};
+
+/// Small phantom films, positive and negative in every split, and their manifest; for this test alone, so that it may break
+/// them.
+fn data(folder: &Path) -> PathBuf {
+    let films = folder.join("films");
+    succeed(train().arg("phantom").arg(&films).args([
+        "--count",
+        "12",
+        "--modality",
+        "xray",
+        "--size",
+        "224",
+        "--seed",
+        "3",
+    ]));
+    let manifest = films.join("manifest.csv");
+    let imported = succeed(train().args(["data", "import"]).arg(&films).arg("--out").arg(&manifest));
+    assert!(imported.stdout.contains("24 rows"), "each film is for both tasks: {}", imported.stdout);
+    manifest
+}
+
+/// `train segment`, tiny.
+fn segment(manifest: &Path, out: &Path, epochs: usize) -> std::process::Command {
+    let mut command = train();
+    command.args(["train", "segment", "--modality", "xray", "--side", "32", "--base-channels", "4", "--batch", "4"]);
+    command.arg("--manifest").arg(manifest).arg("--out").arg(out).args(["--epochs", &epochs.to_string()]);
+    command.env("RAYON_NUM_THREADS", "1");
+    command
+}
+
+fn epochs_done(run: &Path) -> usize {
+    std::fs::read_to_string(run.join("epochs.csv")).unwrap_or_default().lines().count().saturating_sub(1)
+}
+
+/// Header and tensors of a safetensors file. The header is read as JSON, since the order of its metadata is not fixed.
+fn weights(path: &Path) -> (serde_json::Value, Vec<u8>) {
+    let bytes = std::fs::read(path).unwrap();
+    let (length, rest) = bytes.split_at(8);
+    let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    assert!(tensors.len() > 1000, "{}: hardly any weights", path.display());
+    (serde_json::from_slice(header).unwrap(), tensors.to_vec())
+}
+
+#[test]
+fn the_same_seed_writes_the_same_phantoms() {
+    let folder = folder();
+    let made = |name: &str, seed: &str| -> Vec<Vec<u8>> {
+        let out = folder.path().join(name);
+        let formats = "png,png16,dicom,nifti";
+        succeed(train().arg("phantom").arg(&out).args([
+            "--count",
+            "1",
+            "--size",
+            "64",
+            "--seed",
+            seed,
+            "--formats",
+            formats,
+        ]));
+        names(&out)
+            .into_iter()
+            .filter(|name| name != "masks")
+            .map(|name| std::fs::read(out.join(name)).unwrap())
+            .collect()
+    };
+    let (a, b, other) = (made("a", "5"), made("b", "5"), made("other", "6"));
+    assert_eq!(a.len(), 9, "4 films, 4 slices, 1 table");
+    assert!(a == b);
+    assert!(a.iter().zip(&other).all(|(a, other)| a != other));
+}
+
+#[test]
+fn a_killed_run_goes_on_and_ends_as_an_undisturbed_one() {
+    let folder = folder();
+    let manifest = data(folder.path());
+    const EPOCHS: usize = 12;
+    let (undisturbed, killed) = (folder.path().join("undisturbed"), folder.path().join("killed"));
+    succeed(&mut segment(&manifest, &undisturbed, EPOCHS));
+
+    let mut child = segment(&manifest, &killed, EPOCHS).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while !killed.join("latest.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before its first epoch");
+        assert!(start.elapsed() < Duration::from_secs(120), "no epoch in two minutes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().code(), None, "ended before it could be killed: give it more epochs");
+    let done = epochs_done(&killed);
+    assert!((1..EPOCHS).contains(&done), "killed after {done} epochs");
+
+    let resumed = succeed(&mut segment(&manifest, &killed, EPOCHS));
+    assert!(resumed.stderr.contains("resumed"), "{}", resumed.stderr);
+    assert_eq!(epochs_done(&undisturbed), EPOCHS);
+    for name in ["config.json", "epochs.csv"] {
+        let text = |run: &Path| std::fs::read_to_string(run.join(name)).unwrap();
+        assert_eq!(text(&undisturbed), text(&killed), "{name}");
+    }
+    for name in ["best.safetensors", "latest.safetensors"] {
+        let weights = |run: &Path| weights(&run.join(name));
+        assert!(weights(&undisturbed) == weights(&killed), "{name}: other weights");
+    }
+    // A run is never continued with other settings.
+    let other = run(segment(&manifest, &killed, EPOCHS).args(["--seed", "2"]));
+    assert_ne!(other.code, 0);
+    assert!(other.stderr.contains("another configuration") && other.stderr.contains("--out"), "{}", other.stderr);
+}
+
+#[test]
+fn data_check_finds_what_would_spoil_a_figure() {
+    let folder = folder();
+    let manifest = data(folder.path());
+    let check = || run(train().args(["data", "check"]).arg(&manifest));
+    let sound = check();
+    assert_eq!(sound.code, 0, "{}", sound.stderr);
+    assert!(sound.stdout.contains("24 pictures, no problem found"), "{}", sound.stdout);
+
+    let films = manifest.parent().unwrap();
+    let table = std::fs::read_to_string(&manifest).unwrap();
+    let broken = |words: &[&str]| {
+        let found = check();
+        assert_ne!(found.code, 0, "{found:?}");
+        words.iter().for_each(|word| assert!(found.stderr.contains(word), "`{word}` not said: {}", found.stderr));
+    };
+
+    let mask = films.join("masks/phantom_xray_0000_positive_infection.png");
+    let whole = std::fs::read(&mask).unwrap();
+    image::GrayImage::new(100, 50).save(&mask).unwrap();
+    broken(&["phantom_xray_0000_positive_infection.png", "100 x 50", "224 x 224", "1 problem"]);
+    std::fs::write(&mask, whole).unwrap();
+
+    // One of the two rows of a patient goes to another split.
+    let line = table.lines().find(|line| line.starts_with("phantom_xray_0001") && line.contains(",segment,")).unwrap();
+    let moved = match line.contains(",test,") {
+        true => line.replace(",test,", ",train,"),
+        false => line.replace(",train,", ",test,").replace(",val,", ",test,"),
+    };
+    std::fs::write(&manifest, table.replace(line, &moved)).unwrap();
+    broken(&["patient", "more than one split", "phantom_xray_0001", "data split"]);
+    std::fs::write(&manifest, &table).unwrap();
+
+    let picture = films.join("phantom_xray_0002_positive.png");
+    std::fs::copy(films.join("phantom_xray_0004_positive.png"), &picture).unwrap();
+    broken(&["phantom_xray_0002_positive.png", "not the file that was imported"]);
+    std::fs::remove_file(&picture).unwrap();
+    broken(&["phantom_xray_0002_positive.png", "restore the file"]);
+    assert_eq!(run(train().args(["data", "import", "nowhere", "--out", "m.csv"]).current_dir(folder.path())).code, 1);
+}
+
+#[test]
+fn a_signing_key_is_never_overwritten_and_not_for_other_eyes() {
+    let folder = folder();
+    let key = folder.path().join("signing.key");
+    let made = succeed(train().args(["bundle", "keygen"]).arg(&key));
+    assert!(made.stdout.starts_with("ed25519:") && !made.stdout.contains("secret"), "{}", made.stdout);
+    let before = std::fs::read(&key).unwrap();
+    let again = run(train().args(["bundle", "keygen"]).arg(&key));
+    assert_ne!(again.code, 0);
+    assert!(again.stdout.is_empty() && again.stderr.contains(key.to_str().unwrap()), "{again:?}");
+    assert_eq!(std::fs::read(&key).unwrap(), before);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o077, 0);
+    }
+    let other = succeed(train().args(["bundle", "keygen"]).arg(folder.path().join("other.key")));
+    assert_ne!(made.stdout, other.stdout, "two keys are not one");
+}
+
+/// A number that follows `name` in a row of a Markdown table whose head has `name`.
+fn column<'a>(markdown: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = markdown.lines().skip_while(|line| !line.split('|').any(|cell| cell.trim() == name));
+    let at = lines.next()?.split('|').position(|cell| cell.trim() == name)?;
+    lines.nth(1)?.split('|').nth(at).map(str::trim)
+}
+
+#[test]
+fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
+    let Some(backbone) = shared_material("weights/tf_efficientnet_lite0.f32.safetensors") else { return };
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let manifest = data(folder.path());
+    let (classifier, segmenter, bundle) = (at("classifier"), at("segmenter"), at("own/own.thorax"));
+    let mut classify = train();
+    classify.args(["train", "classify", "--modality", "xray", "--members", "20", "--backbone"]).arg(&backbone);
+    classify.arg("--manifest").arg(&manifest).arg("--out").arg(&classifier);
+    succeed(&mut classify);
+
+    let mut build = train();
+    build.args(["bundle", "build"]).arg("--classifier").arg(&classifier).arg("--segmenter").arg(&segmenter);
+    build
+        .arg("--backbone")
+        .arg(&backbone)
+        .arg("--manifest")
+        .arg(&manifest)
+        .arg("--key")
+        .arg(at("key"))
+        .arg("--out")
+        .arg(&bundle);
+    let early = run(&mut build);
+    assert!(early.code != 0 && early.stderr.contains("train segment"), "{early:?}");
+    succeed(&mut segment(&manifest, &segmenter, 2));
+    let key = succeed(train().args(["bundle", "keygen"]).arg(at("key"))).stdout;
+    std::fs::write(at("trusted"), &key).unwrap();
+    succeed(&mut build);
+    assert!(
+        std::fs::read_to_string(at("own/CARD.md")).unwrap().contains("thorax-train phantom"),
+        "the card names the data"
+    );
+
+    let mut verify = train();
+    verify.args(["bundle", "verify"]).arg(&bundle).arg("--manifest").arg(&manifest);
+    let distrusted = run(&mut verify);
+    assert!(distrusted.code != 0 && distrusted.stderr.contains("unknown key"), "{distrusted:?}");
+    verify.arg("--trust").arg(at("trusted"));
+    succeed(&mut verify);
+
+    let predictions = at("predictions.csv");
+    let mut evaluate = train();
+    evaluate.arg("evaluate").arg("--bundle").arg(&bundle).arg("--manifest").arg(&manifest);
+    // On so few pictures only those that the limits were chosen on are certain to be familiar.
+    evaluate.args(["--split", "val", "--trust"]).arg(at("trusted")).arg("--predictions").arg(&predictions);
+    let evaluated = succeed(&mut evaluate).stdout;
+    for name in [
+        "AUC",
+        "sensitivity",
+        "specificity",
+        "accuracy",
+        "ECE",
+        "AUROC of entropy for errors",
+        "Dice per image",
+        "IoU pooled",
+        "Dice per patient",
+    ] {
+        assert!(column(&evaluated, name).is_some(), "{name} is not told:\n{evaluated}");
+    }
+    let auc: f64 = column(&evaluated, "AUC").and_then(|cell| cell.split(' ').next()?.parse().ok()).unwrap();
+    assert!((0.0..=1.0).contains(&auc), "{evaluated}");
+    let told = std::fs::read_to_string(&predictions).unwrap();
+    let table = std::fs::read_to_string(&manifest).unwrap();
+    let judged = table.lines().filter(|line| line.contains(",classify,") && line.contains(",val,")).count();
+    assert_eq!(told.lines().count() - 1, judged, "one line a picture: {told}");
+
+    // The device: not without the key, then with it, and with the very numbers that were evaluated.
+    let picture = told.lines().nth(1).unwrap().split(',').nth(1).unwrap();
+    let mut screen = edge();
+    screen.args(["screen", "--json", "--bundle"]).arg(&bundle).arg(manifest.with_file_name(picture));
+    let distrusted = run(&mut screen);
+    assert_eq!(distrusted.code, 3, "{distrusted:?}");
+    for words in [bundle.to_str().unwrap(), "unknown key", "add the key to the trusted keys"] {
+        assert!(distrusted.stderr.contains(words), "`{words}` not said: {}", distrusted.stderr);
+    }
+    let row = succeed(screen.arg("--trust").arg(at("trusted"))).rows().remove(0);
+    assert!(text(&row, "bundle").starts_with("thorax-xray "), "{row}");
+    let evaluated: f64 = told.lines().nth(1).unwrap().split(',').nth(6).unwrap().parse().unwrap();
+    assert!((number(&row, "probability") - evaluated).abs() < 1e-6, "{row}: evaluated as {evaluated}");
+
+    // One altered byte, and the key helps no more.
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    let altered =
+        run(edge().args(["screen", "--bundle"]).arg(&bundle).arg("--trust").arg(at("trusted")).arg(film(".png")));
+    assert!(altered.code == 3 && altered.stderr.contains("altered"), "{altered:?}");
+}
