@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use image::{GrayImage, imageops};
+use image::{GrayImage, RgbImage, imageops};
 use thorax_tests::{dice, film, folder, grey, names, run, screen, slice, true_lungs, true_mask};
 
 use crate::made::{Turn, turned_film, turned_slice, turned_volume};
@@ -103,13 +103,47 @@ fn masks_of_a_mirrored_picture_are_mirrored() {
     }
 }
 
-/// Screens pictures that are stored turned (`make` writes one), and sees that their masks, which lie on the stored pixels,
-/// are those of the upright picture, turned the same way, to the pixel.
-fn assert_masks_turn(upright: &Path, turns: &[Turn], ending: &str, found: &str, make: fn(&Path, Turn, &Path)) {
+/// The part of a panel where the picture is.
+fn shown(folder: &Path, name: &str) -> RgbImage {
+    let panel = image::open(folder.join(format!("{name}.png"))).unwrap().into_rgb8();
+    imageops::crop_imm(&panel, 0, 60, 160, 148).to_image()
+}
+
+/// Screens the picture `upright` stored in all eight ways (`make` writes one) and sees that the panel always shows it
+/// upright, as `png`, which has no orientation, is shown; and that the masks lie on the stored pixels: they are those of the
+/// upright picture turned the same way, to the pixel.
+fn assert_turns(upright: &Path, png: &Path, ending: &str, found: &str, make: fn(&Path, Turn, &Path)) {
     let folder = folder();
-    let files: Vec<PathBuf> = (0..turns.len()).map(|i| folder.path().join(format!("turn{i}{ending}"))).collect();
+    let at = |name: String| folder.path().join(name);
+    let turns: Vec<Turn> = Turn::all().collect();
+    let mut files: Vec<PathBuf> = (0..turns.len()).map(|i| at(format!("turn{i}{ending}"))).collect();
     turns.iter().zip(&files).for_each(|(turn, file)| make(upright, *turn, file));
-    let masks = masks_of(&files, &["--slices", "1"]);
+    let picture = grey(png);
+    let others = ["png", "mirrored", "upside_down"];
+    for (name, picture) in
+        others.iter().zip([picture.clone(), imageops::flip_horizontal(&picture), imageops::flip_vertical(&picture)])
+    {
+        let path = at(format!("{name}.png"));
+        picture.save(&path).unwrap();
+        files.push(path);
+    }
+    let panels = at("panels".into());
+    let masks = masks_of(&files, &["--slices", "1", "--display", panels.to_str().unwrap()]);
+
+    let first = shown(&panels, "turn0");
+    for (i, turn) in turns.iter().enumerate() {
+        assert!(shown(&panels, &format!("turn{i}")) == first, "{turn:?} is shown otherwise");
+    }
+    let [same, mirrored, upside_down] = others.map(|name| {
+        let other = shown(&panels, name);
+        let apart = first.as_raw().iter().zip(other.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        apart.sum::<f64>() / first.as_raw().len() as f64
+    });
+    assert!(
+        2.0 * same < mirrored.min(upside_down),
+        "PNG: {same} apart, mirrored {mirrored}, upside down {upside_down}"
+    );
+
     let side = grey(&masks.path().join(format!("turn0{found}.png"))).width();
     for suffix in ["", "_lung"] {
         let mask = |i: usize| grey(&masks.path().join(format!("turn{i}{found}{suffix}.png")));
@@ -122,18 +156,18 @@ fn assert_masks_turn(upright: &Path, turns: &[Turn], ending: &str, found: &str, 
 }
 
 #[test]
-fn masks_lie_on_the_stored_pixels_of_a_turned_dicom_slice() {
-    assert_masks_turn(&slice(".dcm"), &Turn::all().collect::<Vec<_>>(), ".dcm", "", turned_slice);
+fn a_turned_dicom_slice_is_shown_upright_and_masked_as_stored() {
+    assert_turns(&slice(".dcm"), &slice(".png"), ".dcm", "", turned_slice);
 }
 
 #[test]
-fn masks_lie_on_the_stored_pixels_of_a_turned_dicom_film() {
-    assert_masks_turn(&film(".dcm"), &Turn::all().collect::<Vec<_>>(), ".dcm", "", turned_film);
+fn a_turned_dicom_film_is_shown_upright_and_masked_as_stored() {
+    assert_turns(&film(".dcm"), &film(".png"), ".dcm", "", turned_film);
 }
 
 #[test]
-fn masks_lie_on_the_stored_voxels_of_a_turned_volume() {
-    assert_masks_turn(&slice(".dcm"), &Turn::all().collect::<Vec<_>>(), ".nii", "_slice0001", turned_volume);
+fn a_turned_volume_is_shown_upright_and_masked_as_stored() {
+    assert_turns(&slice(".dcm"), &slice(".png"), ".nii", "_slice0001", turned_volume);
 }
 
 #[test]
