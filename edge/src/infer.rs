@@ -16,20 +16,20 @@ use tract_onnx::prelude::*;
 #[derive(Debug, thiserror::Error)]
 pub enum InferError {
     /// The file cannot be read.
-    #[error("{path}: {source}; check the path of the bundle", path = path.display())]
+    #[error("{path}: {reason}; check the path of the bundle", path = path.display())]
     Read {
         /// The bundle.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is no bundle to be trusted.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {reason}", path = path.display())]
     Bundle {
         /// The bundle.
         path: PathBuf,
         /// What is wrong with it.
-        source: BundleError,
+        reason: BundleError,
     },
     /// tract cannot run the graph.
     #[error("bundle {bundle}: its {graph} graph cannot be run: {reason}; install a bundle made for this version")]
@@ -81,9 +81,9 @@ impl Model {
     /// # Errors
     /// [`InferError::Read`] and [`InferError::Bundle`].
     pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, InferError> {
-        let bytes = std::fs::read(path).map_err(|source| InferError::Read { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|reason| InferError::Read { path: path.to_owned(), reason })?;
         let bundle = Bundle::read(&bytes, trusted, &Limits::default())
-            .map_err(|source| InferError::Bundle { path: path.to_owned(), source })?;
+            .map_err(|reason| InferError::Bundle { path: path.to_owned(), reason })?;
         let lazy = |graph, bytes: &[u8]| Lazy { graph, bytes: bytes.to_vec(), plan: OnceLock::new() };
         Ok(Self {
             path: path.to_owned(),

@@ -13,7 +13,7 @@ use clap::Parser;
 use embedded_graphics::geometry::Size;
 use thorax_edge::{
     bench,
-    cli::{ALL_SCREENED, Arguments, Command, DEVICE_FAILED, SOME_REFUSED, ScreenArgs},
+    cli::{ALL_SCREENED, Arguments, BAD_USAGE, Command, DEVICE_FAILED, SOME_REFUSED, ScreenArgs},
     decode::{self, Limits, Study},
     draw::{self, MessageScreen, ResultScreen, Tone},
     files::write_atomically,
@@ -33,8 +33,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => ExitCode::from(code),
-        // Whoever read our output has seen enough (`| head`).
-        Err(error) if is_broken_pipe(&error) => ExitCode::from(ALL_SCREENED),
+        // Whoever read our output has seen enough (`| head`): nothing to say, but not every file was screened.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(DEVICE_FAILED),
         Err(error) => {
             eprintln!("thorax-edge: {error:#}");
             ExitCode::from(DEVICE_FAILED)
@@ -53,9 +53,17 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn screen(args: &ScreenArgs) -> anyhow::Result<u8> {
     let screener = Screener::open(&args.bundles.paths()?, &trust::trusted_keys(args.bundles.trust.as_deref())?)?;
     let mut output = Output::new(args)?;
+    let names = result_names(&args.files);
+    if let Some(path) = output.overwritten_input(&names) {
+        eprintln!(
+            "thorax-edge: {}: a result would be written over this input; choose another folder for --masks or --display",
+            path.display()
+        );
+        return Ok(BAD_USAGE);
+    }
     let mut refused = false;
-    for file in &args.files {
-        let row = screen_file(args, &screener, file, &mut output)?;
+    for (file, name) in args.files.iter().zip(&names) {
+        let row = screen_file(args, &screener, file, name, &output)?;
         refused |= row.is_refused();
         output.tell(&row)?;
     }
@@ -66,12 +74,17 @@ fn screen(args: &ScreenArgs) -> anyhow::Result<u8> {
 }
 
 /// Screens one file. What is wrong with the file is its row; what is wrong with the device is an error.
-fn screen_file(args: &ScreenArgs, screener: &Screener, file: &Path, output: &mut Output<'_>) -> anyhow::Result<Row> {
-    let name = output.name_for(file);
+fn screen_file(
+    args: &ScreenArgs,
+    screener: &Screener,
+    file: &Path,
+    name: &str,
+    output: &Output<'_>,
+) -> anyhow::Result<Row> {
     let start = Instant::now();
     let study = match decode::decode(file, &Limits::default()) {
         Ok(study) => study,
-        Err(error) => return output.refuse(file, &name, error.to_string()),
+        Err(error) => return output.refuse(file, name, error.to_string()),
     };
     let decoded = start.elapsed();
     let orientation = match &study {
@@ -81,24 +94,53 @@ fn screen_file(args: &ScreenArgs, screener: &Screener, file: &Path, output: &mut
     let mut written = Ok(());
     let screened = screener.screen(&study, args.modality.map(Into::into), args.slices, |slice, reading| {
         if written.is_ok() {
-            written = output.masks(&name, slice, reading, orientation);
+            written = output.masks(name, slice, reading, orientation);
         }
     });
     written?;
     match screened {
         Ok(screening) => {
-            output.show(file, &name, &screening)?;
+            output.show(file, name, &screening)?;
             Ok(Row::screened(file, &screening, decoded))
         }
-        Err(error) => output.refuse(file, &name, error.to_string()),
+        Err(error) => output.refuse(file, name, error.to_string()),
     }
+}
+
+/// What the files of the infection mask and of the lung mask have behind the name.
+const MASK_SUFFIXES: [&str; 2] = ["", "_lung"];
+
+fn mask_path(folder: &Path, name: &str, suffix: &str) -> PathBuf {
+    folder.join(format!("{name}{suffix}.png"))
+}
+
+/// What each file's results are called: its name without the extension, or with it, or with a number too, where results of
+/// two files would meet.
+fn result_names(files: &[PathBuf]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut name_for = |file: &PathBuf| {
+        let whole = file.file_name().map_or_else(|| "input".into(), |name| name.to_string_lossy().into_owned());
+        let lower = whole.to_ascii_lowercase();
+        let cut = [".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"]
+            .into_iter()
+            .find(|extension| lower.ends_with(extension) && lower.len() > extension.len())
+            .map_or(whole.len(), |extension| whole.len() - extension.len());
+        let results = |name: &str| MASK_SUFFIXES.map(|suffix| format!("{name}{suffix}"));
+        let name = [whole[..cut].to_owned(), whole.clone()]
+            .into_iter()
+            .chain((2..).map(|number| format!("{whole}_{number}")))
+            .find(|name| results(name).iter().all(|result| !taken.contains(result)))
+            .unwrap_or(whole);
+        taken.extend(results(&name));
+        name
+    };
+    files.iter().map(&mut name_for).collect()
 }
 
 /// Where results go.
 struct Output<'a> {
     args: &'a ScreenArgs,
     display_folder: bool,
-    names: BTreeSet<String>,
     header_told: bool,
 }
 
@@ -110,23 +152,23 @@ impl<'a> Output<'a> {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("{}: cannot be made a folder", folder.display()))?;
         }
-        Ok(Self { args, display_folder, names: BTreeSet::new(), header_told: false })
+        Ok(Self { args, display_folder, header_told: false })
     }
 
-    /// What the file's results are called: its name without the extension, or with it where two files would share it.
-    fn name_for(&mut self, file: &Path) -> String {
-        let whole = file.file_name().map_or_else(|| "input".into(), |name| name.to_string_lossy().into_owned());
-        let lower = whole.to_ascii_lowercase();
-        let cut = [".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"]
-            .into_iter()
-            .find(|extension| lower.ends_with(extension) && lower.len() > extension.len())
-            .map_or(whole.len(), |extension| whole.len() - extension.len());
-        let candidates = std::iter::once(whole[..cut].to_owned())
-            .chain(std::iter::once(whole.clone()))
-            .chain((2..).map(|number| format!("{whole}_{number}")));
-        let name = candidates.into_iter().find(|name| !self.names.contains(name)).unwrap_or(whole);
-        self.names.insert(name.clone());
-        name
+    /// The input that a result of one of `names` would be written over, if there is one.
+    fn overwritten_input(&self, names: &[String]) -> Option<PathBuf> {
+        let inputs: BTreeSet<PathBuf> = self.args.files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+        let masks = |name: &String| {
+            self.args
+                .masks
+                .iter()
+                .flat_map(|folder| MASK_SUFFIXES.map(|suffix| mask_path(folder, name, suffix)))
+                .collect::<Vec<_>>()
+        };
+        names
+            .iter()
+            .flat_map(|name| masks(name).into_iter().chain(self.display_path(name)))
+            .find(|path| path.canonicalize().is_ok_and(|path| inputs.contains(&path)))
     }
 
     fn tell(&mut self, row: &Row) -> anyhow::Result<()> {
@@ -194,8 +236,8 @@ impl<'a> Output<'a> {
     ) -> anyhow::Result<()> {
         let (Some(folder), Some(masks)) = (&self.args.masks, &reading.masks) else { return Ok(()) };
         let name = slice.map_or_else(|| name.to_owned(), |slice| format!("{name}_slice{slice:04}"));
-        for (suffix, mask) in [("", &masks.infection), ("_lung", &masks.lung)] {
-            write_mask(&folder.join(format!("{name}{suffix}.png")), &mask.oriented(orientation.inverse()))?;
+        for (suffix, mask) in MASK_SUFFIXES.into_iter().zip([&masks.infection, &masks.lung]) {
+            write_mask(&mask_path(folder, &name, suffix), &mask.oriented(orientation.inverse()))?;
         }
         Ok(())
     }

@@ -105,7 +105,7 @@ pub struct Screening<'a> {
     pub evidence: Option<Evidence>,
     /// Infected share of the lungs in percent, over all slices that were read.
     pub involvement_percent: Option<f32>,
-    /// The picture to show: the image, or the slice with most infection.
+    /// The picture to show: the image, or the slice with most infection (the middle one where all were rejected).
     pub shown: Reading,
     /// Slice number of `shown`, counted from 0, and slices read; `None` for a single image.
     pub slices: Option<(usize, usize)>,
@@ -231,8 +231,12 @@ impl Screener {
                 area = [area[0] + masks.area[0], area[1] + masks.area[1]];
                 seen += masks.seen;
             }
-            let infected = |reading: &Reading| reading.masks.as_ref().map_or(0, |masks| 1 + masks.area[0]);
-            if shown.as_ref().is_none_or(|(_, best)| infected(&reading) > infected(best)) {
+            // The slice with most infection; where none was read, the middle one speaks for all.
+            let rank = |index: usize, reading: &Reading| match &reading.masks {
+                Some(masks) => (true, masks.area[0]),
+                None => (false, u64::from(index == middle)),
+            };
+            if shown.as_ref().is_none_or(|(best, shown)| rank(index, &reading) > rank(*best, shown)) {
                 shown = Some((index, reading));
             }
         }

@@ -11,20 +11,20 @@ const BUILT_IN: &str = include_str!("../../models/trusted.keys");
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The file cannot be read.
-    #[error("{path}: {source}; give --trust a file of lines ed25519:<64 hexadecimal digits> comment", path = path.display())]
+    #[error("{path}: {reason}; give --trust a file of lines ed25519:<64 hexadecimal digits> comment", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A line is no key.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {reason}", path = path.display())]
     Key {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: KeyError,
+        reason: KeyError,
     },
 }
 
@@ -36,10 +36,10 @@ pub fn trusted_keys(path: Option<&Path>) -> Result<TrustedKeys, TrustError> {
     let mut text = BUILT_IN.to_owned();
     if let Some(path) = path {
         let more =
-            std::fs::read_to_string(path).map_err(|source| TrustError::Read { path: path.to_owned(), source })?;
+            std::fs::read_to_string(path).map_err(|reason| TrustError::Read { path: path.to_owned(), reason })?;
         text.push('\n');
         text.push_str(&more);
     }
     TrustedKeys::parse(&text)
-        .map_err(|source| TrustError::Key { path: path.map_or_else(|| "built-in keys".into(), Path::to_owned), source })
+        .map_err(|reason| TrustError::Key { path: path.map_or_else(|| "built-in keys".into(), Path::to_owned), reason })
 }

@@ -47,7 +47,7 @@ impl Framebuffer {
     pub fn write_png(&self, path: &Path) -> Result<(), PngError> {
         let mut bytes = std::io::Cursor::new(Vec::new());
         let encoded = self.to_image().write_to(&mut bytes, ImageFormat::Png);
-        encoded.map_err(|source| PngError::Encode { path: path.to_owned(), source })?;
+        encoded.map_err(|reason| PngError::Encode { path: path.to_owned(), reason })?;
         write_atomically(path, |out| out.write_all(bytes.get_ref()))?;
         Ok(())
     }
@@ -78,12 +78,12 @@ impl DrawTarget for Framebuffer {
 #[derive(Debug, thiserror::Error)]
 pub enum PngError {
     /// The picture cannot be encoded.
-    #[error("cannot encode the screen for {}: {source}; choose a smaller panel", path.display())]
+    #[error("cannot encode the screen for {}: {reason}; choose a smaller panel", path.display())]
     Encode {
         /// The file that was to be written.
         path: PathBuf,
         /// What stood in the way.
-        source: image::ImageError,
+        reason: image::ImageError,
     },
     /// The file cannot be written.
     #[error(transparent)]

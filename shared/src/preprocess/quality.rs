@@ -129,7 +129,7 @@ impl QualityLimits {
 /// `source_size` is the width and height of the picture as it came, `colour_share` the share of its pixels that are
 /// not grey (0 for formats without colour).
 ///
-/// The limits are tried in this order: size, shape, colour, darkness, brightness, contrast, grey levels, sharpness.
+/// The limits are tried in this order: size, shape, colour, masks, darkness, brightness, contrast, grey levels, sharpness.
 /// A picture without pixels is too small.
 pub fn assess(
     working: &Plane<u8>,
@@ -160,7 +160,8 @@ pub fn assess(
         score: 0.0,
     };
     quality.score = score(&quality, limits);
-    (quality, refusal(&quality, source_size, colour_share, limits))
+    let levels = counts.iter().filter(|&&count| count > 0).count();
+    (quality, refusal(&quality, levels, source_size, colour_share, limits))
 }
 
 fn score(quality: &Quality, limits: &QualityLimits) -> f32 {
@@ -178,17 +179,27 @@ fn score(quality: &Quality, limits: &QualityLimits) -> f32 {
     .max(0.0)
 }
 
+/// A picture of two to this many grey values is a mask, however dark it is.
+const MASK_LEVELS: usize = 3;
+
 fn refusal(
     quality: &Quality,
+    levels: usize,
     (width, height): (usize, usize),
     colour_share: f32,
     limits: &QualityLimits,
 ) -> Option<RejectReason> {
     let (shorter, longer) = (width.min(height), width.max(height));
+    // Most of a mask is background, so it would pass for an underexposed picture: it is told by its few values, or by
+    // having hardly any but black and white.
+    let black_and_white =
+        quality.dark_share > 0.0 && quality.bright_share > 0.0 && quality.dark_share + quality.bright_share > 0.97;
+    let mask = quality.grey_levels < limits.min_grey_levels && ((2..=MASK_LEVELS).contains(&levels) || black_and_white);
     [
         (shorter < (limits.min_side as usize).max(1), RejectReason::TooSmall),
         (longer as f64 > shorter as f64 * f64::from(limits.max_aspect), RejectReason::Shape),
         (colour_share > limits.max_colour_share, RejectReason::Colour),
+        (mask, RejectReason::FewGreyLevels),
         (quality.dark_share > limits.max_dark_share, RejectReason::Underexposed),
         (quality.bright_share > limits.max_bright_share, RejectReason::Overexposed),
         (quality.contrast < limits.min_contrast, RejectReason::LowContrast),

@@ -7,6 +7,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::files::write_atomically;
 
+/// The metadata entry that holds all words, as a JSON object.
+const METADATA: &str = "thorax";
+
 /// A checkpoint could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -59,8 +62,10 @@ impl Checkpoint {
             .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
             .collect::<Result<Vec<_>, _>>()
             .map_err(read)?;
-        let metadata = Some(self.metadata.clone().into_iter().collect());
-        let bytes = safetensors::serialize(views, metadata).map_err(read)?;
+        // One entry: safetensors keeps several in an order that differs from run to run, and the file's hash with it.
+        let words = serde_json::to_string(&self.metadata)
+            .map_err(|e| CheckpointError::Read { path: path.display().to_string(), reason: e.to_string() })?;
+        let bytes = safetensors::serialize(views, Some([(METADATA.to_owned(), words)].into())).map_err(read)?;
         write_atomically(path, |out| out.write_all(&bytes))?;
         Ok(())
     }
@@ -73,7 +78,8 @@ impl Checkpoint {
         let error = |reason: String| CheckpointError::Read { path: path.display().to_string(), reason };
         let bytes = std::fs::read(path).map_err(|e| error(e.to_string()))?;
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| error(e.to_string()))?;
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let words = header.metadata().as_ref().and_then(|words| words.get(METADATA)).map_or("{}", String::as_str);
+        let metadata = serde_json::from_str(words).map_err(|e| error(e.to_string()))?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, device)?.into_iter().collect();
         Ok(Self { tensors, metadata })
     }

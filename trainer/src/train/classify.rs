@@ -332,7 +332,8 @@ impl Familiar {
     /// Orthogonal iteration from a seeded start.
     fn fit(x: &[f32], columns: usize, count: usize, seed: u64) -> Self {
         let rows = x.len() / columns;
-        let count = count.min(rows - 1).min(columns);
+        // Half of what the pictures span at most: the rest has to tell how far ordinary pictures stray from the directions.
+        let count = count.min(rows / 2).min(columns).max(1);
         let mut random = seeded::generator(seed, u64::MAX);
         let mut directions: Vec<f32> = (0..count * columns).map(|_| random.random_range(-1.0..1.0)).collect();
         let (x_view, d_view) = (View::row_major(rows, columns), View::row_major(count, columns));
@@ -489,5 +490,153 @@ impl ClassifyRun {
             backbone.output(name, node);
         }
         Ok(backbone)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::{features::FeatureRow, preprocess_spec};
+    use super::*;
+    use thorax_shared::preprocess::spec::Normalise;
+
+    const COLUMNS: usize = 12;
+
+    /// Two noisy classes, two pictures a patient.
+    fn table() -> FeatureTable {
+        let mut random = seeded::generator(5, 0);
+        let mut table = FeatureTable { rows: vec![], columns: COLUMNS, values: vec![] };
+        for index in 0..240 {
+            let positive = index / 2 % 2 == 0;
+            let split = [Split::Train, Split::Train, Split::Val][index / 2 % 3];
+            let shift = if positive { 0.8 } else { -0.8 };
+            table.values.extend((0..COLUMNS).map(|c| {
+                let noise: f32 = random.random_range(-1.5..1.5);
+                3.0 + c as f32 + if c < 4 { shift + noise } else { noise }
+            }));
+            let path = format!("{index}.png");
+            let group = format!("patient {}", index / 2);
+            table.rows.push(FeatureRow { path, group, source: "made".into(), split, positive });
+        }
+        table
+    }
+
+    fn config() -> ClassifyConfig {
+        ClassifyConfig {
+            modality: Modality::Ct,
+            members: 5,
+            seed: 3,
+            steps: 300,
+            directions: 4,
+            preprocess: preprocess_spec(Modality::Ct, 16, Normalise { mean: vec![0.5], std: vec![0.5] }),
+            quality: QualityLimits::default(),
+            manifest_sha256: String::new(),
+            backbone_sha256: String::new(),
+        }
+    }
+
+    /// A backbone that hands its input on, so that the features are known.
+    fn identity() -> Graph {
+        let mut graph = Graph::new([COLUMNS, 2, 3]);
+        let features = graph.push(Operation::Relu, &[0]);
+        graph.output("features", features);
+        graph
+    }
+
+    #[test]
+    fn the_graph_gives_the_heads_logits_their_maps_and_the_novelty() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = table();
+        let outcome = fit(&table, &config(), folder.path()).unwrap();
+        assert!(outcome.validation_auc > 0.9, "{outcome:?}");
+        std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
+        let run = load(folder.path()).unwrap();
+        let graph = run.extend(identity()).unwrap();
+
+        // A picture whose features are uneven over the map but have row 7's mean.
+        let row = table.row(7);
+        let waves = [1.0f32, -1.0, 0.5, -0.5, 0.25, -0.25];
+        let values: Vec<f32> = row.iter().flat_map(|&v| waves.map(|w| v + w)).collect();
+        let x = Tensor::from_vec(values, (1, COLUMNS, 2, 3), &Device::Cpu).unwrap();
+        let outputs = graph.run(&x).unwrap();
+        let flat = |name: &str| {
+            let index = graph.outputs.iter().position(|(output, _)| output == name).unwrap();
+            outputs[index].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+
+        let get = |name: &str| run.weights.tensor(name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (mean, inverse_std, weights, bias) = (get("mean"), get("inverse_std"), get("weights"), get("bias"));
+        let standard: Vec<f32> = (0..COLUMNS).map(|c| (row[c] - mean[c]) * inverse_std[c]).collect();
+        for (member, logit) in flat("logits").iter().enumerate() {
+            let expected = bias[member] + (0..COLUMNS).map(|c| standard[c] * weights[c * 5 + member]).sum::<f32>();
+            assert!((logit - expected).abs() < 1e-4, "member {member}: {logit} {expected}");
+            let map = &flat("activation")[member * 6..][..6];
+            assert!((map.iter().sum::<f32>() / 6.0 - logit).abs() < 1e-4, "the map's mean is the logit");
+        }
+        let familiar = Familiar { directions: get("directions"), variances: get("variances"), rest: get("rest")[0] };
+        let expected = familiar.novelty(&standard, COLUMNS)[0];
+        assert!((flat("novelty")[0] - expected).abs() < 1e-4 * expected.max(1.0), "{:?} {expected}", flat("novelty"));
+    }
+
+    #[test]
+    fn novelty_is_small_for_what_was_seen_and_large_for_what_was_not() {
+        let table = table();
+        let train: Vec<usize> = table.split(Split::Train).map(|(index, _)| index).collect();
+        let standard = Standard::of(&table, &train);
+        let x = standard.apply(&table, &train);
+        let familiar = Familiar::fit(&x, COLUMNS, 4, 1);
+        let seen = familiar.novelty(&x, COLUMNS);
+        let mean = seen.iter().sum::<f32>() / seen.len() as f32;
+        assert!((mean - 1.0).abs() < 0.05, "mean novelty of the training pictures is {mean}");
+        assert!(familiar.novelty(&[6.0; COLUMNS], COLUMNS)[0] > 10.0);
+        // The directions are orthonormal.
+        for (i, a) in familiar.directions.chunks_exact(COLUMNS).enumerate() {
+            for (j, b) in familiar.directions.chunks_exact(COLUMNS).enumerate() {
+                let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+                assert!((dot - f32::from(u8::from(i == j))).abs() < 1e-4, "{i} {j} {dot}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_resample_draws_patients_whole() {
+        let table = table();
+        let train: Vec<usize> = table.split(Split::Train).map(|(index, _)| index).collect();
+        let resamples = bootstrap(&table, &train, 3, 9);
+        assert_ne!(resamples[0], resamples[1]);
+        assert_eq!(resamples, bootstrap(&table, &train, 3, 9));
+        for counts in &resamples {
+            assert_eq!(
+                counts.iter().sum::<f32>(),
+                train.len() as f32,
+                "two pictures a patient, as many patients as there are"
+            );
+            for pair in counts.chunks_exact(2) {
+                assert_eq!(pair[0], pair[1], "pictures of one patient go together");
+            }
+        }
+    }
+
+    #[test]
+    fn the_entropy_limit_keeps_the_risk() {
+        let at = |probability: f32| Ensemble::from_probabilities(&[probability]).unwrap();
+        let thresholds = decision::choose_thresholds(&[0.1, 0.9], &[false, true], 0.9, 0.9).unwrap();
+        // Sure answers are right, unsure ones wrong: the limit lies between them.
+        let ensembles: Vec<Ensemble> = [0.01, 0.02, 0.98, 0.99, 0.97, 0.03, 0.4, 0.6].map(at).to_vec();
+        let labels = [false, false, true, true, true, false, true, false];
+        let limit = entropy_limit(&ensembles, &labels, &thresholds);
+        assert!(limit >= at(0.03).entropy_bits && limit < at(0.4).entropy_bits, "{limit}");
+        assert_eq!(
+            entropy_limit(&ensembles[..6], &labels[..6], &thresholds),
+            at(0.03).entropy_bits.max(at(0.97).entropy_bits)
+        );
+    }
+
+    #[test]
+    fn a_split_without_positives_is_refused_by_name() {
+        let mut table = table();
+        table.rows.iter_mut().filter(|row| row.split == Split::Val).for_each(|row| row.positive = false);
+        let error = fit(&table, &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
+        assert!(error.contains("val split has no positive ct pictures"), "{error}");
     }
 }

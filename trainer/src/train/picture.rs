@@ -40,6 +40,11 @@ pub struct SegmentationSample {
 }
 
 impl SegmentationSample {
+    /// A sample of `side` x `side` values; `mean` and `std` are those of the net's normalisation.
+    pub fn new(name: String, side: usize, picture: Vec<u8>, masks: Vec<Option<Vec<u8>>>, mean: f32, std: f32) -> Self {
+        Self { name, side, picture, masks, mean, std }
+    }
+
     /// The net's number for a grey value.
     pub fn normalised(&self, grey: f32) -> f32 {
         (grey / 255.0 - self.mean) / self.std
@@ -76,14 +81,8 @@ impl SegmentationSample {
         let masks = truth_masks(manifest, record, &prepared.windowed)?;
         let side = spec.input_side as usize;
         let masks = masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, &prepared, side))).collect();
-        Ok(Self {
-            name: record.path.clone(),
-            side,
-            picture: prepared.input.into_data(),
-            masks,
-            mean: spec.normalise.mean[0],
-            std: spec.normalise.std[0],
-        })
+        let (mean, std) = (spec.normalise.mean[0], spec.normalise.std[0]);
+        Ok(Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std))
     }
 }
 

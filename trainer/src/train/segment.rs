@@ -346,3 +346,74 @@ fn assemble(
         Tensor::from_vec(known, (n, MASKS.len(), 1, 1), device)?,
     ))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn scalar(tensor: &Tensor) -> f32 {
+        tensor.to_scalar().unwrap()
+    }
+
+    /// The definition in f64, pixel by pixel.
+    fn reference(logits: &[[f64; 4]], truth: &[[f64; 4]]) -> f64 {
+        let mut bce = 0.0;
+        let (mut overlap, mut total) = (0.0, 0.0);
+        for (z, y) in logits.iter().flatten().zip(truth.iter().flatten()) {
+            let p = 1.0 / (1.0 + (-z).exp());
+            bce -= y * p.ln() + (1.0 - y) * (1.0 - p).ln();
+            overlap += p * y;
+            total += p + y;
+        }
+        bce / (4 * logits.len()) as f64 + 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
+    }
+
+    #[test]
+    fn the_loss_is_its_definition_and_unknown_masks_do_not_count() {
+        let device = Device::Cpu;
+        let logits = [
+            [[[1.5f32, -0.5], [0.2, -3.0]], [[9.0, 9.0], [9.0, 9.0]]],
+            [[[-1.0, 2.0], [0.0, 0.7]], [[0.3, -0.2], [1.1, 0.4]]],
+        ];
+        let truth = [
+            [[[1f32, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]],
+            [[[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 1.0]]],
+        ];
+        let known = Tensor::new(&[1f32, 0.0, 1.0, 1.0], &device).unwrap().reshape((2, 2, 1, 1)).unwrap();
+        let flat = |picture: usize, mask: usize, of: &[[[[f32; 2]; 2]; 2]; 2]| {
+            let m = of[picture][mask];
+            [m[0][0], m[0][1], m[1][0], m[1][1]].map(f64::from)
+        };
+        let first = reference(&[flat(0, 0, &logits), flat(1, 0, &logits)], &[flat(0, 0, &truth), flat(1, 0, &truth)]);
+        let second = reference(&[flat(1, 1, &logits)], &[flat(1, 1, &truth)]);
+        let loss =
+            bce_dice(&Tensor::new(&logits, &device).unwrap(), &Tensor::new(&truth, &device).unwrap(), &known).unwrap();
+        assert!((f64::from(scalar(&loss)) - (first + second) / 2.0).abs() < 1e-5, "{loss:?} {first} {second}");
+    }
+
+    #[test]
+    fn no_augmentation_moves_picture_and_mask_apart() {
+        let side = 32;
+        let inside = |x: usize, y: usize| (10..20).contains(&x) && (6..14).contains(&y);
+        let picture: Vec<u8> = (0..side * side).map(|i| if inside(i % side, i / side) { 255 } else { 0 }).collect();
+        let sample = SegmentationSample::new("made".into(), side, picture.clone(), vec![Some(picture), None], 0.0, 1.0);
+        let mut random = seeded::generator(1, 0);
+        for _ in 0..20 {
+            let plain = Augmentation {
+                gamma: 1.0,
+                contrast: 1.0,
+                brightness: 0.0,
+                ..Augmentation::draw(Modality::Ct, &mut random)
+            };
+            let (x, y, known) = assemble(std::slice::from_ref(&sample), &[0], Some(&[plain]), &Device::Cpu).unwrap();
+            let x = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(known.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0, 0.0]);
+            assert!(y[..side * side].iter().sum::<f32>() > 30.0, "the mask is still in the picture");
+            for (x, y) in x.iter().zip(&y) {
+                assert!((x > &0.5) == (y > &0.5) || (x - 0.5).abs() < 0.01, "{x} {y}");
+            }
+        }
+    }
+}
