@@ -20,6 +20,12 @@ fuzz TARGET SECONDS="240":
         {{ if TARGET == "bundle" { "" } else { "edge/tests/fixtures/encodings" } }} -- \
         -max_total_time={{SECONDS}} -rss_limit_mb=2048 -timeout=20
 
+# The one unsafe call (trainer/src/nn/matmul.rs) under valgrind's memory checker (needs valgrind).
+memcheck:
+    cargo test --release -p thorax-trainer --lib --no-run
+    for t in target/release/deps/thorax_trainer-*; do [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q matmul || \
+        valgrind -q --error-exitcode=9 "$t" matmul || exit 1; done
+
 # Builds thorax-shared without a standard library (Debian's rustc-web; installs it as root).
 no-std:
     .ci/no_std.sh

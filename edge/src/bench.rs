@@ -7,7 +7,8 @@ use anyhow::Context;
 use crate::{
     cli::{BenchArgs, ModalityChoice},
     decode::{self, Limits},
-    draw::{Framebuffer, ResultScreen},
+    draw::Framebuffer,
+    report,
     screen::Screener,
     trust,
 };
@@ -24,9 +25,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// Files or bundles that cannot be read.
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let runs = args.runs.max(1);
-    let paths = args.bundles.paths()?;
-    let screener = Screener::open(&paths, &trust::trusted_keys(args.bundles.trust.as_deref())?)?;
-    for file in &args.files {
+    let paths = args.input.bundles.paths()?;
+    let screener = Screener::open(&paths, &trust::trusted_keys(args.input.bundles.trust.as_deref())?)?;
+    for file in &args.input.files {
         let mut stages: [Vec<f64>; 6] = Default::default();
         let ms = |start: Instant| start.elapsed().as_secs_f64() * 1e3;
         // One run more: the first prepares the graphs and is not counted.
@@ -35,24 +36,11 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             let study = decode::decode(file, &Limits::default()).with_context(|| file.display().to_string())?;
             let decode = ms(start);
             let screening = screener
-                .screen(&study, args.modality.map(Into::into), 1, |_, _| ())
+                .screen(&study, args.input.modality.map(Into::into), 1, |_, _| ())
                 .with_context(|| file.display().to_string())?;
             let start = Instant::now();
             let title = screening.model.title();
-            let masks = screening.shown.masks.as_ref();
-            let screen = ResultScreen {
-                picture: &screening.shown.picture,
-                heat: screening.shown.heat.as_ref(),
-                infection: masks.map(|m| &m.infection),
-                lung: masks.map(|m| &m.lung),
-                verdict: screening.verdict,
-                modality: Some(screening.model.manifest.modality),
-                probability: screening.evidence.map(|e| e.probability),
-                entropy_bits: screening.evidence.map(|e| e.entropy_bits),
-                involvement_percent: screening.involvement_percent,
-                name: "bench",
-                bundle: &title,
-            };
+            let screen = report::panel(&screening, "bench", &title);
             let mut panel = Framebuffer::new(Size::new(320, 240));
             let Ok(()) = screen.draw(&mut panel);
             let draw = ms(start);
@@ -81,13 +69,13 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         for _ in 0..runs {
             let mut command = Command::new(std::env::current_exe()?);
             command.arg("screen").arg("--json").arg("--slices").arg("1").arg(file);
-            if let Some(modality) = args.modality {
+            if let Some(modality) = args.input.modality {
                 command.args(["--modality", if modality == ModalityChoice::Xray { "xray" } else { "ct" }]);
             }
             paths.iter().for_each(|path| {
                 command.arg("--bundle").arg(path);
             });
-            args.bundles.trust.iter().for_each(|path| {
+            args.input.bundles.trust.iter().for_each(|path| {
                 command.arg("--trust").arg(path);
             });
             let start = Instant::now();

@@ -50,9 +50,9 @@ pub struct BundleArgs {
     pub trust: Option<PathBuf>,
 }
 
-/// Options of `screen`.
+/// What is to be read, and with what.
 #[derive(Debug, Args)]
-pub struct ScreenArgs {
+pub struct InputArgs {
     /// Images and volumes
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -62,6 +62,14 @@ pub struct ScreenArgs {
     /// Bundles and keys.
     #[command(flatten)]
     pub bundles: BundleArgs,
+}
+
+/// Options of `screen`.
+#[derive(Debug, Args)]
+pub struct ScreenArgs {
+    /// Files, modality and bundles.
+    #[command(flatten)]
+    pub input: InputArgs,
     /// One JSON object a line instead of a table
     #[arg(long)]
     pub json: bool,
@@ -79,15 +87,9 @@ pub struct ScreenArgs {
 /// Options of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Images to measure with
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Kind of image, as for screen
-    #[arg(long)]
-    pub modality: Option<ModalityChoice>,
-    /// Bundles and keys.
+    /// Files, modality and bundles.
     #[command(flatten)]
-    pub bundles: BundleArgs,
+    pub input: InputArgs,
     /// Runs of each file
     #[arg(long, default_value_t = 9)]
     pub runs: usize,

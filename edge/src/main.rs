@@ -15,9 +15,9 @@ use thorax_edge::{
     bench,
     cli::{ALL_SCREENED, Arguments, BAD_USAGE, Command, DEVICE_FAILED, SOME_REFUSED, ScreenArgs},
     decode::{self, Limits, Study},
-    draw::{self, MessageScreen, ResultScreen, Tone},
+    draw::{self, MessageScreen, Tone},
     files::write_atomically,
-    report::Row,
+    report::{self, Row},
     screen::{Reading, Screener, Screening},
     trust,
 };
@@ -51,9 +51,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn screen(args: &ScreenArgs) -> anyhow::Result<u8> {
-    let screener = Screener::open(&args.bundles.paths()?, &trust::trusted_keys(args.bundles.trust.as_deref())?)?;
+    let screener =
+        Screener::open(&args.input.bundles.paths()?, &trust::trusted_keys(args.input.bundles.trust.as_deref())?)?;
     let mut output = Output::new(args)?;
-    let names = result_names(&args.files);
+    let names = result_names(&args.input.files);
     if let Some(path) = output.overwritten_input(&names) {
         eprintln!(
             "thorax-edge: {}: a result would be written over this input; choose another folder for --masks or --display",
@@ -62,7 +63,7 @@ fn screen(args: &ScreenArgs) -> anyhow::Result<u8> {
         return Ok(BAD_USAGE);
     }
     let mut refused = false;
-    for (file, name) in args.files.iter().zip(&names) {
+    for (file, name) in args.input.files.iter().zip(&names) {
         let row = screen_file(args, &screener, file, name, &output)?;
         refused |= row.is_refused();
         output.tell(&row)?;
@@ -92,7 +93,7 @@ fn screen_file(
         Study::Volume(volume) => volume.slice(0).map(|frame| frame.orientation).unwrap_or_default(),
     };
     let mut written = Ok(());
-    let screened = screener.screen(&study, args.modality.map(Into::into), args.slices, |slice, reading| {
+    let screened = screener.screen(&study, args.input.modality.map(Into::into), args.slices, |slice, reading| {
         if written.is_ok() {
             written = output.masks(name, slice, reading, orientation);
         }
@@ -146,7 +147,7 @@ struct Output<'a> {
 
 impl<'a> Output<'a> {
     fn new(args: &'a ScreenArgs) -> anyhow::Result<Self> {
-        let display_folder = args.display.as_ref().is_some_and(|path| args.files.len() > 1 || path.is_dir());
+        let display_folder = args.display.as_ref().is_some_and(|path| args.input.files.len() > 1 || path.is_dir());
         let folders = args.masks.iter().chain(args.display.iter().filter(|_| display_folder));
         for folder in folders {
             std::fs::create_dir_all(folder)
@@ -157,7 +158,8 @@ impl<'a> Output<'a> {
 
     /// The input that a result of one of `names` would be written over, if there is one.
     fn overwritten_input(&self, names: &[String]) -> Option<PathBuf> {
-        let inputs: BTreeSet<PathBuf> = self.args.files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+        let inputs: BTreeSet<PathBuf> =
+            self.args.input.files.iter().filter_map(|file| file.canonicalize().ok()).collect();
         let masks = |name: &String| {
             self.args
                 .masks
@@ -206,23 +208,8 @@ impl<'a> Output<'a> {
 
     fn show(&self, file: &Path, name: &str, screening: &Screening<'_>) -> anyhow::Result<()> {
         let Some(path) = self.display_path(name) else { return Ok(()) };
-        let shown = &screening.shown;
-        let masks = shown.masks.as_ref();
         let file_name = file.file_name().unwrap_or_default().to_string_lossy();
-        let screen = ResultScreen {
-            picture: &shown.picture,
-            heat: shown.heat.as_ref(),
-            infection: masks.map(|m| &m.infection),
-            lung: masks.map(|m| &m.lung),
-            verdict: screening.verdict,
-            modality: Some(screening.model.manifest.modality),
-            probability: screening.evidence.map(|e| e.probability),
-            entropy_bits: screening.evidence.map(|e| e.entropy_bits),
-            involvement_percent: screening.involvement_percent,
-            name: &file_name,
-            bundle: &screening.model.title(),
-        };
-        draw::render_png(&screen, PANEL, &path)?;
+        draw::render_png(&report::panel(screening, &file_name, &screening.model.title()), PANEL, &path)?;
         Ok(())
     }
 

@@ -1,11 +1,33 @@
-//! What is told of each file: a line of a table, or a JSON object.
+//! What is told of each file: a line of a table, a JSON object, or a screen of the panel.
 
 use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 use thorax_shared::label::{Modality, Verdict};
 
-use crate::screen::{self, Screening};
+use crate::{
+    draw::ResultScreen,
+    screen::{self, Screening},
+};
+
+/// What the panel shows of a file that was read, under the name `name`; `bundle` is the bundle's title.
+pub fn panel<'a>(screening: &'a Screening<'_>, name: &'a str, bundle: &'a str) -> ResultScreen<'a> {
+    let shown = &screening.shown;
+    let masks = shown.masks.as_ref();
+    ResultScreen {
+        picture: &shown.picture,
+        heat: shown.heat.as_ref(),
+        infection: masks.map(|masks| &masks.infection),
+        lung: masks.map(|masks| &masks.lung),
+        verdict: screening.verdict,
+        modality: Some(screening.model.manifest.modality),
+        probability: screening.evidence.map(|evidence| evidence.probability),
+        entropy_bits: screening.evidence.map(|evidence| evidence.entropy_bits),
+        involvement_percent: screening.involvement_percent,
+        name,
+        bundle,
+    }
+}
 
 /// What is told of one file. In JSON an object a line, with these fields.
 #[derive(Clone, Debug, Serialize)]

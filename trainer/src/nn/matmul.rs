@@ -1,4 +1,7 @@
 //! A safe door to the `gemm` crate: strided f32 matrix products whose bounds are checked once per call.
+//!
+//! This holds the only `unsafe` call of our own code; `just memcheck` runs its tests under valgrind (Miri cannot run the
+//! SIMD kernels behind it).
 
 /// A strided view of an f32 matrix: element `(r, c)` is `data[r * row_stride + c * column_stride]`.
 #[derive(Clone, Copy)]
