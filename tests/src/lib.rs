@@ -193,7 +193,7 @@ pub fn slice(ending: &str) -> PathBuf {
     phantoms().join(format!("ct/phantom_ct_0000_positive{ending}"))
 }
 
-/// A true mask of [`film`] or [`slice`]: `infection`, `left_lung` or `right_lung`.
+/// A true mask of [`film`] or [`slice()`]: `infection`, `left_lung` or `right_lung`.
 pub fn true_mask(picture: &Path, what: &str) -> GrayImage {
     let name = picture.file_stem().unwrap_or_default().to_string_lossy();
     grey(&picture.with_file_name("masks").join(format!("{name}_{what}.png")))
