@@ -45,7 +45,7 @@ pub struct BundleArgs {
     /// is not set in ./models, the models folder beside the program, or /usr/share/thorax/models, the first that has any]
     #[arg(long = "bundle", value_name = "FILE")]
     pub bundles: Vec<PathBuf>,
-    /// File of further public keys to trust, one ed25519:<hex> a line
+    /// File of further public keys to trust, one `ed25519:HEX` a line
     #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
 }
