@@ -84,6 +84,8 @@ pub struct Prediction {
     pub verdict: Verdict,
     /// Probability, entropy in bits, novelty; `None` when rejected before it was read.
     pub evidence: Option<[f32; 3]>,
+    /// Infected share of the lungs, as the device shows it.
+    pub involvement_percent: Option<f32>,
 }
 
 /// One picture with true masks.
@@ -136,6 +138,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
                 positive: record.label == Label::Positive,
                 verdict: reading.verdict,
                 evidence: reading.evidence.map(|e| [e.probability, e.entropy_bits, e.novelty]),
+                involvement_percent: reading.masks.as_ref().and_then(screen::Masks::involvement_percent),
             })
         })
         .collect::<anyhow::Result<_>>()?;
@@ -242,6 +245,22 @@ impl Evaluation {
                     let _ = writeln!(out, "| {name} | {} |", self.classification_row(items).join(" | "));
                 },
             );
+        }
+        for (label, positive) in [("positive", true), ("negative", false)] {
+            let mut shares: Vec<f32> = self
+                .predictions
+                .iter()
+                .filter(|p| p.positive == positive)
+                .filter_map(|p| p.involvement_percent)
+                .collect();
+            shares.sort_by(f32::total_cmp);
+            if let Some(last) = shares.len().checked_sub(1) {
+                let [low, median, high] = [1, 2, 3].map(|quarter| shares[last * quarter / 4]);
+                let _ = writeln!(
+                    out,
+                    "\nInvolvement shown on {label} pictures: median {median:.1} % (quartiles {low:.1}–{high:.1} %)."
+                );
+            }
         }
         if !self.masks.is_empty() {
             let _ = writeln!(out, "\n### {title}, segmentation, {} split\n", self.split.as_str());

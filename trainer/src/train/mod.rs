@@ -81,6 +81,12 @@ pub struct SegmentArgs {
     /// Highest learning rate of the one-cycle schedule
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
+    /// Pictures of class `normal` to add as pictures without infection, so that healthy lungs are learnt too
+    #[arg(long, default_value_t = 0)]
+    healthy: usize,
+    /// Weights to start from, such as another run's best.safetensors (of the same net)
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
 }
 
 /// Reads `xray` or `ct`.
@@ -196,9 +202,15 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
                 seed: common.seed,
                 preprocess: preprocess_spec(common.modality, args.side, Normalise { mean: vec![0.5], std: vec![0.25] }),
                 manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment),
+                healthy: args.healthy,
+                start_sha256: args
+                    .start
+                    .as_deref()
+                    .map(|path| Ok::<_, anyhow::Error>(hex(&sha256_file(path)?)))
+                    .transpose()?,
             };
             start(&common.out, &config)?;
-            segment::train(&manifest, &config, &common.out, &device)
+            segment::train(&manifest, &config, args.start.as_deref(), &common.out, &device)
         }
     }
 }

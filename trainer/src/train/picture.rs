@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use thorax_edge::decode::{self, Frame, Limits, Study};
 use thorax_shared::{
@@ -12,7 +13,10 @@ use thorax_shared::{
 };
 
 use super::{progress, segment::MASKS};
-use crate::data::{Manifest, Record, Split, Task};
+use crate::{
+    data::{Label, Manifest, Record, Split, Task},
+    nn::seeded,
+};
 
 /// Reads one picture.
 ///
@@ -73,6 +77,42 @@ impl SegmentationSample {
             .collect();
         bar.finish_and_clear();
         samples
+    }
+
+    /// At most `most` pictures of class `normal` of one split, drawn by `seed`: no infection, lungs not marked.
+    ///
+    /// # Errors
+    /// The first file that cannot be read; no such pictures.
+    pub fn load_healthy(
+        manifest: &Manifest,
+        modality: Modality,
+        split: Split,
+        spec: &PreprocessSpec,
+        most: usize,
+        seed: u64,
+    ) -> anyhow::Result<Vec<Self>> {
+        let mut records: Vec<&Record> = manifest
+            .select(modality, Task::Classify, Some(split))
+            .filter(|r| r.label == Label::Negative && r.class == "normal")
+            .collect();
+        anyhow::ensure!(
+            !records.is_empty(),
+            "the manifest has no {modality} pictures of class normal in its {} split; leave out --healthy",
+            split.as_str()
+        );
+        records.shuffle(&mut seeded::generator(seed, u64::from(u32::MAX)));
+        records.truncate(most);
+        records
+            .par_iter()
+            .map(|record| {
+                let frame = read(&manifest.locate(&record.path))?;
+                let prepared = preprocess::prepare(&frame.pixels, spec).with_context(|| record.path.clone())?;
+                let side = spec.input_side as usize;
+                let masks = MASKS.iter().map(|&mask| (mask == "infection").then(|| vec![0; side * side])).collect();
+                let (mean, std) = (spec.normalise.mean[0], spec.normalise.std[0]);
+                Ok(Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std))
+            })
+            .collect()
     }
 
     fn load(manifest: &Manifest, record: &Record, spec: &PreprocessSpec) -> anyhow::Result<Self> {

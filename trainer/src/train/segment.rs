@@ -45,6 +45,13 @@ pub struct SegmentConfig {
     pub preprocess: PreprocessSpec,
     /// Hash of the manifest, so that a run is not resumed on other data.
     pub manifest_sha256: String,
+    /// Pictures of class `normal` from the training split that are added, as pictures without infection whose lungs are not
+    /// marked; those of the validation split are all added there. 0 for none.
+    #[serde(default)]
+    pub healthy: usize,
+    /// Hash of the weights the run starts from; `None` for drawn ones.
+    #[serde(default)]
+    pub start_sha256: Option<String>,
 }
 
 /// What a finished run is known by.
@@ -63,10 +70,18 @@ pub struct SegmentRun {
 ///
 /// # Errors
 /// Unreadable pictures, losses that are not finite.
-pub fn train(manifest: &Manifest, config: &SegmentConfig, folder: &Path, device: &Device) -> anyhow::Result<()> {
+///
+/// `start` is a file of weights to begin with, such as another run's `best.safetensors`.
+pub fn train(
+    manifest: &Manifest,
+    config: &SegmentConfig,
+    start: Option<&Path>,
+    folder: &Path,
+    device: &Device,
+) -> anyhow::Result<()> {
     let load = |split| SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess);
-    let training = load(Split::Train)?;
-    let validation = load(Split::Val)?;
+    let mut training = load(Split::Train)?;
+    let mut validation = load(Split::Val)?;
     anyhow::ensure!(
         !training.is_empty(),
         "the manifest has no {} pictures with masks in the training split",
@@ -78,7 +93,18 @@ pub fn train(manifest: &Manifest, config: &SegmentConfig, folder: &Path, device:
         config.modality
     );
 
+    if config.healthy > 0 {
+        let healthy = |split, most| {
+            SegmentationSample::load_healthy(manifest, config.modality, split, &config.preprocess, most, config.seed)
+        };
+        training.extend(healthy(Split::Train, config.healthy)?);
+        validation.extend(healthy(Split::Val, usize::MAX)?);
+    }
+
     let net = config.net.init(config.seed, device)?;
+    if let Some(path) = start {
+        restore(&net, &Checkpoint::load(path, device)?).with_context(|| path.display().to_string())?;
+    }
     let mut optimizer = AdamW::new(net.trainable(), AdamWConfig::default())?;
     let mut best = (f64::NEG_INFINITY, 0);
     let mut first_epoch = 0;
