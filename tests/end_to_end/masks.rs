@@ -148,7 +148,8 @@ fn assert_turns(upright: &Path, png: &Path, ending: &str, found: &str, make: fn(
     for suffix in ["", "_lung"] {
         let mask = |i: usize| grey(&masks.path().join(format!("turn{i}{found}{suffix}.png")));
         let expected = mask(0);
-        assert!(expected.pixels().any(|p| p.0[0] > 0), "nothing to compare");
+        // Lungs are always found; whether lesions of a phantom are is the models' affair.
+        assert!(suffix.is_empty() || expected.pixels().any(|p| p.0[0] > 0), "nothing to compare");
         for (i, turn) in turns.iter().enumerate() {
             assert!(turn.of(expected.as_raw(), side as usize) == *mask(i).as_raw(), "{suffix} {turn:?}");
         }
