@@ -112,7 +112,14 @@ fn shown(folder: &Path, name: &str) -> RgbImage {
 /// Screens the picture `upright` stored in all eight ways (`make` writes one) and sees that the panel always shows it
 /// upright, as `png`, which has no orientation, is shown; and that the masks lie on the stored pixels: they are those of the
 /// upright picture turned the same way, to the pixel.
-fn assert_turns(upright: &Path, png: &Path, ending: &str, found: &str, make: fn(&Path, Turn, &Path)) {
+fn assert_turns(
+    upright: &Path,
+    png: &Path,
+    ending: &str,
+    found: &str,
+    lesions_found: bool,
+    make: fn(&Path, Turn, &Path),
+) {
     let folder = folder();
     let at = |name: String| folder.path().join(name);
     let turns: Vec<Turn> = Turn::all().collect();
@@ -148,8 +155,9 @@ fn assert_turns(upright: &Path, png: &Path, ending: &str, found: &str, make: fn(
     for suffix in ["", "_lung"] {
         let mask = |i: usize| grey(&masks.path().join(format!("turn{i}{found}{suffix}.png")));
         let expected = mask(0);
-        // Lungs are always found; whether lesions of a phantom are is the models' affair.
-        assert!(suffix.is_empty() || expected.pixels().any(|p| p.0[0] > 0), "nothing to compare");
+        // The X-ray model finds no lesions on the phantom film, so there the lungs carry the comparison.
+        let may_be_empty = suffix.is_empty() && !lesions_found;
+        assert!(may_be_empty || expected.pixels().any(|p| p.0[0] > 0), "nothing to compare");
         for (i, turn) in turns.iter().enumerate() {
             assert!(turn.of(expected.as_raw(), side as usize) == *mask(i).as_raw(), "{suffix} {turn:?}");
         }
@@ -158,17 +166,17 @@ fn assert_turns(upright: &Path, png: &Path, ending: &str, found: &str, make: fn(
 
 #[test]
 fn a_turned_dicom_slice_is_shown_upright_and_masked_as_stored() {
-    assert_turns(&slice(".dcm"), &slice(".png"), ".dcm", "", turned_slice);
+    assert_turns(&slice(".dcm"), &slice(".png"), ".dcm", "", true, turned_slice);
 }
 
 #[test]
 fn a_turned_dicom_film_is_shown_upright_and_masked_as_stored() {
-    assert_turns(&film(".dcm"), &film(".png"), ".dcm", "", turned_film);
+    assert_turns(&film(".dcm"), &film(".png"), ".dcm", "", false, turned_film);
 }
 
 #[test]
 fn a_turned_volume_is_shown_upright_and_masked_as_stored() {
-    assert_turns(&slice(".dcm"), &slice(".png"), ".nii", "_slice0001", turned_volume);
+    assert_turns(&slice(".dcm"), &slice(".png"), ".nii", "_slice0001", true, turned_volume);
 }
 
 #[test]
