@@ -22,7 +22,7 @@ use thorax_shared::{
 };
 
 use crate::{
-    data::{Manifest, Record, Split, Task},
+    data::{Manifest, Record, Split, Task, file_sha256, hexadecimal},
     evaluate::{self, Evaluation},
     export::{HALF_PRECISION_FROM, from_onnx, to_onnx},
     files::write_atomically,
@@ -150,7 +150,7 @@ fn keygen(out: &Path) -> anyhow::Result<()> {
 
 /// The classifier's graph, weights rounded as they are stored.
 fn classifier_graph(run: &classify::ClassifyRun, backbone: &Path) -> anyhow::Result<Graph> {
-    let sha256 = train::hex(&train::sha256_file(backbone)?);
+    let sha256 = hexadecimal(&file_sha256(backbone)?);
     anyhow::ensure!(
         sha256 == run.config.backbone_sha256,
         "{}: not the backbone this classifier was trained on (SHA-256 {sha256}, expected {})",
@@ -308,7 +308,7 @@ fn provenance(args: &BuildArgs, manifest: &Manifest, config: &classify::Classify
         backbone_sha256: unhex(&config.backbone_sha256),
         inputs: inputs
             .into_iter()
-            .map(|(name, path)| Ok(Hashed { name: name.into(), sha256: train::sha256_file(&path)? }))
+            .map(|(name, path)| Ok(Hashed { name: name.into(), sha256: file_sha256(&path)? }))
             .collect::<anyhow::Result<_>>()?,
     })
 }
@@ -435,9 +435,9 @@ fn card(
          - data and labels: SHA-256 `{}`; splits: `{}`\n\
          - backbone: `{}`\n\
          - sources: revision `{}`, thorax-train {}, seed {} (segmenter: {})\n",
-        train::hex(&p.data_sha256),
-        train::hex(&p.split_sha256),
-        p.backbone_sha256.map_or_else(|| "none".into(), |hash| train::hex(&hash)),
+        hexadecimal(&p.data_sha256),
+        hexadecimal(&p.split_sha256),
+        p.backbone_sha256.map_or_else(|| "none".into(), |hash| hexadecimal(&hash)),
         p.code_revision,
         p.trainer_version,
         p.seed,
@@ -460,7 +460,7 @@ fn show(path: &Path, card: bool) -> anyhow::Result<()> {
         m.decision.positive_at, m.decision.negative_at, m.calibration.temperature
     );
     for part in &seen.parts {
-        println!("part {} ({:?}): {} bytes, SHA-256 {}", part.name, part.kind, part.length, train::hex(&part.sha256));
+        println!("part {} ({:?}): {} bytes, SHA-256 {}", part.name, part.kind, part.length, hexadecimal(&part.sha256));
     }
     if card {
         let read = Bundle::read(&bytes, &TrustedKeys::only(seen.signer), &Limits::default())?;

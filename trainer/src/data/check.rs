@@ -10,7 +10,7 @@ use dicom_dictionary_std::tags;
 use dicom_object::OpenFileOptions;
 use flate2::read::GzDecoder;
 
-use super::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, file_sha256, in_parallel};
+use super::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, file_sha256, hexadecimal, in_parallel};
 
 /// One thing that is wrong with a manifest or its files; printed, it names the files and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,7 +147,7 @@ fn file_problems(manifest: &Manifest, record: &Record) -> Vec<Problem> {
     let picture_size = measured(&record.path);
     let mask_sizes: Vec<_> = record.masks().map(|mask| (mask.to_owned(), measured(mask))).collect();
     if let Some(picture_size) = picture_size {
-        if file_sha256(&manifest.locate(&record.path)).is_ok_and(|sha256| sha256 != record.sha256) {
+        if file_sha256(&manifest.locate(&record.path)).is_ok_and(|sha256| hexadecimal(&sha256) != record.sha256) {
             problems.push(Problem::Changed { file: record.path.clone() });
         }
         for (mask, mask_size) in mask_sizes {

@@ -21,7 +21,7 @@ use super::check::{Kind, kind};
 use super::manifest::table_error;
 use super::{
     DataError, Fractions, Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, assign_splits, file_sha256,
-    in_parallel,
+    hexadecimal, in_parallel,
 };
 use crate::phantom::Truth;
 
@@ -119,7 +119,9 @@ pub fn import(args: &ImportArgs) -> Result<Manifest, DataError> {
     if records.is_empty() {
         return Err(problem(&args.dir, "no pictures found; check the folder, --layout and --modality"));
     }
-    let hashes = in_parallel("reading", &records, |record| file_sha256(&args.dir.join(&record.path)));
+    let hashes = in_parallel("reading", &records, |record| {
+        file_sha256(&args.dir.join(&record.path)).map(|sha256| hexadecimal(&sha256))
+    });
     for (record, hash) in records.iter_mut().zip(hashes) {
         record.sha256 = hash?;
     }

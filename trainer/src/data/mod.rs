@@ -153,15 +153,19 @@ fn in_parallel<T: Sync, U: Send>(title: &'static str, items: &[T], work: impl Fn
     results
 }
 
-/// The SHA-256 of a file, in hexadecimal.
-fn file_sha256(path: &Path) -> Result<String, DataError> {
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// [`DataError::Read`] with the path.
+pub fn file_sha256(path: &Path) -> Result<[u8; 32], DataError> {
     let failed = |reason| DataError::Read { path: path.to_owned(), reason };
     let mut hash = Sha256::new();
     std::io::copy(&mut std::fs::File::open(path).map_err(failed)?, &mut hash).map_err(failed)?;
-    Ok(hexadecimal(&hash.finalize()))
+    Ok(hash.finalize().into())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal.
+pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

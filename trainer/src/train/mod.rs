@@ -8,7 +8,6 @@ pub mod segment;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 use thorax_shared::{
@@ -17,7 +16,7 @@ use thorax_shared::{
 };
 
 use crate::{
-    data::{Manifest, Task},
+    data::{Manifest, Task, file_sha256, hexadecimal},
     files::write_atomically,
     nets::{attention_unet::AttentionUnetConfig, efficientnet_lite},
 };
@@ -118,21 +117,7 @@ pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> Strin
         })
         .collect();
     lines.sort();
-    hex(&Sha256::digest(lines.concat()))
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// SHA-256 of a file.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256_file(path: &Path) -> anyhow::Result<[u8; 32]> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    Ok(Sha256::digest(bytes).into())
+    hexadecimal(&Sha256::digest(lines.concat()))
 }
 
 /// Carries out a command.
@@ -154,7 +139,7 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
                 preprocess: preprocess_spec(common.modality, efficientnet_lite::INPUT_SIDE as u32, normalise),
                 quality: thorax_shared::preprocess::QualityLimits::default(),
                 manifest_sha256: fingerprint(&manifest, common.modality, Task::Classify),
-                backbone_sha256: hex(&sha256_file(backbone)?),
+                backbone_sha256: hexadecimal(&file_sha256(backbone)?),
             };
             start(&common.out, &config)?;
             let graph = efficientnet_lite::load(backbone, &device)?;
@@ -206,7 +191,7 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
                 start_sha256: args
                     .start
                     .as_deref()
-                    .map(|path| Ok::<_, anyhow::Error>(hex(&sha256_file(path)?)))
+                    .map(|path| Ok::<_, anyhow::Error>(hexadecimal(&file_sha256(path)?)))
                     .transpose()?,
             };
             start(&common.out, &config)?;
