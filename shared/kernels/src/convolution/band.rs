@@ -2,11 +2,15 @@
 
 use std::{cell::RefCell, ops::Range};
 
+use rayon::prelude::*;
+
 use super::{
     geometry::{Plan, TargetPhase},
     winograd::{self, POINTS, TILE},
 };
 
+/// Values of a cache line.
+const LINE: usize = 16;
 /// Positions below which a task is too small for its tiles.
 const FEW_POSITIONS: usize = 96;
 /// The most positions a register tile covers, on any machine.
@@ -70,8 +74,8 @@ impl Layout {
                 .collect()
         };
         let most_rows = bands.iter().map(Range::len).max().unwrap_or(0);
-        let positions = most_rows * pitch + WIDEST_TILE;
-        let plane = positions + (rows_below + 1) * pitch;
+        let positions = spread(most_rows * pitch + WIDEST_TILE);
+        let plane = spread(most_rows * pitch + WIDEST_TILE + (rows_below + 1) * pitch);
         let offsets = plan
             .target_phases
             .iter()
@@ -122,37 +126,40 @@ impl Layout {
         ((row * plan.target_stride) as isize + origin).clamp(0, plan.target.height as isize) as usize
     }
 
-    /// Weights of one target phase in the order in which the tiles read them: `[point][tile][source channel][tap]` and
+    /// Weights of one target phase in the order in which the tiles read them: `[tile][point][source channel][tap]` and
     /// then the tile's channels.
-    pub(super) fn pack(&self, plan: &Plan, phase: &TargetPhase, weight: &[f32]) -> Vec<f32> {
+    pub(super) fn pack(plan: &Plan, phase: &TargetPhase, three_rows: bool, tile: usize, weight: &[f32]) -> Vec<f32> {
         let (to, from) = plan.weight_strides;
-        let columns = if self.three_rows { phase.taps.len() / 3 } else { phase.taps.len() };
-        let points = if self.three_rows { POINTS } else { 1 };
-        let block = plan.source.channels * columns * self.tile;
-        let mut packed = vec![0f32; points * self.channels / self.tile * block];
-        for k in 0..plan.target.channels {
+        let columns = if three_rows { phase.taps.len() / 3 } else { phase.taps.len() };
+        let points = if three_rows { POINTS } else { 1 };
+        let panel = plan.source.channels * columns * tile;
+        let mut packed = vec![0f32; plan.target.channels.div_ceil(tile) * points * panel];
+        packed.par_chunks_mut((points * panel).max(1)).enumerate().for_each(|(block, packed)| {
+            let channels = tile.min(plan.target.channels - block * tile);
             for c in 0..plan.source.channels {
-                let kernel = &weight[k * to + c * from..];
                 for column in 0..columns {
-                    let place = k / self.tile * block + (c * columns + column) * self.tile + k % self.tile;
-                    if self.three_rows {
-                        let rows = [0, 1, 2].map(|r| kernel[phase.taps[r * columns + column].weight]);
-                        for (point, value) in winograd::kernel(rows).into_iter().enumerate() {
-                            packed[point * (self.channels / self.tile) * block + place] = value;
+                    let place = (c * columns + column) * tile;
+                    for m in 0..channels {
+                        let kernel = &weight[(block * tile + m) * to + c * from..];
+                        if three_rows {
+                            let rows = [0, 1, 2].map(|r| kernel[phase.taps[r * columns + column].weight]);
+                            for (point, value) in winograd::kernel(rows).into_iter().enumerate() {
+                                packed[point * panel + place + m] = value;
+                            }
+                        } else {
+                            packed[place + m] = kernel[phase.taps[column].weight];
                         }
-                    } else {
-                        packed[place] = kernel[phase.taps[column].weight];
                     }
                 }
             }
-        }
+        });
         packed
     }
 }
 
 /// Value `x` of the line is value `x * stride + origin` of the source, 0 outside.
 #[inline(always)]
-pub(super) fn copy_line(line: &mut [f32], source: &[f32], origin: isize, stride: usize) {
+fn copy_line(line: &mut [f32], source: &[f32], origin: isize, stride: usize) {
     let before = ((-origin).max(0) as usize).div_ceil(stride).min(line.len());
     let reach = source.len() as isize - origin;
     let end = (if reach > 0 { (reach as usize).div_ceil(stride) } else { 0 }).clamp(before, line.len());
@@ -172,6 +179,11 @@ pub(super) fn copy_line(line: &mut [f32], source: &[f32], origin: isize, stride:
     }
 }
 
+/// `length`, or a little more: an odd number of cache lines, so that the same place of many rows falls into many sets of
+/// the first cache.
+fn spread(length: usize) -> usize {
+    (length.div_ceil(LINE) | 1) * LINE
+}
 
 /// Where a task's source rows come from.
 pub(super) struct Source<'a> {
@@ -265,8 +277,6 @@ impl Source<'_> {
 /// Calls `work` with slices of the wanted sizes that start at a cache line. They keep a thread's last values, whatever
 /// those were; a thread's memory for them is kept from call to call.
 pub(super) fn with_scratch<const N: usize>(sizes: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
-    /// Values of a cache line.
-    const LINE: usize = 16;
     thread_local! {
         static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }

@@ -85,30 +85,50 @@ pub(super) struct Operands<'a> {
     pub(super) groups: usize,
     /// `[N, groups * source channels, H, W]`.
     pub(super) source: &'a [f32],
-    /// The whole weight; a group's part starts at `group * weight_group`.
-    pub(super) weight: &'a [f32],
-    pub(super) weight_group: usize,
+    pub(super) weight: &'a Packed,
     pub(super) epilogue: Epilogue<'a>,
 }
 
-/// Whether the three-row algorithm pays: the transforms must be shared by enough channels.
-pub(super) fn three_rows_pay(plan: &Plan) -> bool {
-    plan.has_three_rows() && plan.source.channels >= 8 && plan.target.channels >= 8 && plan.rows >= 4
+/// Weights in the order in which the tiles read them.
+#[derive(Clone, Debug)]
+pub(super) struct Packed {
+    three_rows: bool,
+    tile: usize,
+    /// By group, then by target phase.
+    values: Vec<Vec<Vec<f32>>>,
+}
+
+impl Packed {
+    /// `weight_group` values of `weight` are a group's.
+    pub(super) fn new(plan: &Plan, batch: usize, groups: usize, weight: &[f32], weight_group: usize) -> Self {
+        let three_rows = three_rows_pay(plan, batch);
+        let tile = tile_channels(lanes(), plan.target.channels);
+        let values = (0..groups)
+            .into_par_iter()
+            .map(|group| {
+                let weight = &weight[group * weight_group..];
+                let phases = plan.target_phases.iter();
+                phases.map(|phase| Layout::pack(plan, phase, three_rows, tile, weight)).collect()
+            })
+            .collect();
+        Self { three_rows, tile, values }
+    }
+}
+
+/// Whether the three-row algorithm pays: enough channels and positions must share the transforms.
+pub(super) fn three_rows_pay(plan: &Plan, batch: usize) -> bool {
+    plan.has_three_rows()
+        && plan.source.channels >= 8
+        && plan.target.channels >= 8
+        && plan.rows >= 4
+        && batch * plan.rows * plan.columns >= 512
 }
 
 /// Carries out `plan` for every picture and group, writing all of `target` `[N, groups * target channels, H, W]`.
 pub(super) fn run(plan: &Plan, operands: &Operands<'_>, target: &mut [f32]) {
-    let three_rows = three_rows_pay(plan);
-    let tile = tile_channels(lanes(), plan.target.channels);
+    let &Packed { three_rows, tile, .. } = operands.weight;
     let workers = rayon::current_num_threads().div_ceil(operands.groups);
     let layout = Layout::new(plan, operands.batch, three_rows, tile, TASK_VALUES, workers);
-    let packed: Vec<Vec<Vec<f32>>> = (0..operands.groups)
-        .into_par_iter()
-        .map(|group| {
-            let weight = &operands.weight[group * operands.weight_group..];
-            plan.target_phases.iter().map(|phase| layout.pack(plan, phase, weight)).collect()
-        })
-        .collect();
 
     // The target rows of each task, as slices that cannot overlap.
     let count = layout.bands.len();
@@ -131,7 +151,7 @@ pub(super) fn run(plan: &Plan, operands: &Operands<'_>, target: &mut [f32]) {
     let sizes = [layout.planes * layout.plane, layout.sums(), POINTS * layout.pitch];
     tasks.into_par_iter().for_each(|task| {
         with_scratch(sizes, |[buffer, sums, lines]| {
-            let packed = &packed[task.group];
+            let packed = &operands.weight.values[task.group];
             Arch::new().dispatch(Run { plan, layout: &layout, operands, packed, task, buffer, sums, lines });
         });
     });
@@ -188,7 +208,7 @@ impl WithSimd for Run<'_, '_> {
                 (4, 4) => self.multiply::<S, 4, 4>(simd, index, positions),
                 (4, _) => self.multiply::<S, 6, 4>(simd, index, positions),
                 (8, 1) => self.multiply::<S, 1, 8>(simd, index, positions),
-                (8, 4) => self.multiply::<S, 4, 3>(simd, index, positions),
+                (8, 4) => self.multiply::<S, 4, 2>(simd, index, positions),
                 (8, _) => self.multiply::<S, 6, 2>(simd, index, positions),
                 (_, 1) => self.multiply::<S, 1, 4>(simd, index, positions),
                 (_, 4) => self.multiply::<S, 4, 4>(simd, index, positions),
@@ -215,7 +235,7 @@ impl Run<'_, '_> {
         let blocks = layout.channels / M;
         for point in 0..points {
             let rows = &self.buffer[point * planes * layout.plane..][..planes * layout.plane];
-            let packed = &self.packed[phase][point * blocks * panel..][..blocks * panel];
+            let packed = &self.packed[phase];
             let sums = &mut self.sums[point * layout.channels * layout.positions..]
                 [..layout.channels * layout.positions];
             if offsets.is_empty() {
@@ -228,7 +248,7 @@ impl Run<'_, '_> {
                 let mut x = 0;
                 while x < positions {
                     for block in 0..blocks {
-                        let weights = &packed[block * panel + chunk * M..block * panel + end * M];
+                        let weights = &packed[(block * points + point) * panel..][chunk * M..end * M];
                         let sums = &mut sums[block * M * layout.positions..][..M * layout.positions];
                         let mut tile = [[simd.splat_f32s(0.0); N]; M];
                         if chunk > 0 {

@@ -314,7 +314,7 @@ impl Plan {
     /// Makes a pointwise plan's rows long, whatever the picture's are: short rows are many copies.
     pub(super) fn flatten(&mut self) {
         /// Rows are no longer than this, so that bands can be cut between them.
-        const LONGEST: usize = 512;
+        const LONGEST: usize = 128;
         let pixels = self.source.pixels();
         let width = (1..=LONGEST.min(pixels)).rev().find(|width| pixels.is_multiple_of(*width)).unwrap_or(pixels);
         for side in [&mut self.source, &mut self.target] {

@@ -16,6 +16,13 @@ pub use geometry::{Convolution, Padding};
 
 use crate::KernelError;
 
+/// A weight made ready for [`Convolution::forward_packed`], for nets whose weights do not change.
+#[derive(Clone, Debug)]
+pub struct PackedWeight {
+    geometry: Convolution,
+    packed: engine::Packed,
+}
+
 fn expect(name: &str, length: usize, expected: usize) -> Result<(), KernelError> {
     if length == expected {
         return Ok(());
@@ -35,9 +42,38 @@ impl Convolution {
         epilogue: Epilogue<'_>,
         out: &mut [f32],
     ) -> Result<(), KernelError> {
+        self.forward_packed(x, &self.pack(weight)?, epilogue, out)
+    }
+
+    /// Puts `weight` in the order in which [`Self::forward_packed`] reads it.
+    ///
+    /// # Errors
+    /// Sizes that contradict each other, a slice of another length.
+    pub fn pack(&self, weight: &[f32]) -> Result<PackedWeight, KernelError> {
         self.check()?;
-        expect("the input", x.len(), self.input_length())?;
         expect("the weight", weight.len(), self.weight_length())?;
+        let plan = self.flattened(self.forward_plan());
+        Ok(PackedWeight { geometry: *self, packed: self.packed(&plan, weight) })
+    }
+
+    /// As [`Self::forward`], with a weight that [`Self::pack`] of the same sizes made ready.
+    ///
+    /// # Errors
+    /// A weight of other sizes, slices of another length.
+    pub fn forward_packed(
+        &self,
+        x: &[f32],
+        weight: &PackedWeight,
+        epilogue: Epilogue<'_>,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        if weight.geometry != *self {
+            return Err(KernelError::Shape(format!(
+                "convolution: the weight was packed for {:?}, not for {self:?}",
+                weight.geometry
+            )));
+        }
+        expect("the input", x.len(), self.input_length())?;
         expect("the output", out.len(), self.output_length())?;
         if let Some(bias) = epilogue.bias {
             expect("the bias", bias.len(), self.channels_out)?;
@@ -45,11 +81,8 @@ impl Convolution {
         if let Some(add) = epilogue.add {
             expect("the second summand", add.len(), self.output_length())?;
         }
-        let mut plan = self.forward_plan();
-        if plan.is_pointwise() {
-            plan.flatten();
-        }
-        engine::run(&plan, &self.operands(x, weight, epilogue), out);
+        let plan = self.flattened(self.forward_plan());
+        engine::run(&plan, &self.operands(x, &weight.packed, epilogue), out);
         Ok(())
     }
 
@@ -72,12 +105,9 @@ impl Convolution {
         if let Some(bias) = bias {
             expect("the bias", bias.len(), self.channels_in)?;
         }
-        let mut plan = self.input_gradient_plan();
-        if plan.is_pointwise() {
-            plan.flatten();
-        }
+        let plan = self.flattened(self.input_gradient_plan());
         let epilogue = Epilogue { bias, ..Epilogue::default() };
-        engine::run(&plan, &self.operands(gradient, weight, epilogue), out);
+        engine::run(&plan, &self.operands(gradient, &self.packed(&plan, weight), epilogue), out);
         Ok(())
     }
 
@@ -90,21 +120,28 @@ impl Convolution {
         expect("the input", x.len(), self.input_length())?;
         expect("the output's gradient", gradient.len(), self.output_length())?;
         expect("the weight's gradient", out.len(), self.weight_length())?;
-        let mut plan = self.forward_plan();
+        let plan = self.flattened(self.forward_plan());
+        weight_gradient::run(self, &plan, x, gradient, out);
+        Ok(())
+    }
+
+    fn flattened(&self, mut plan: geometry::Plan) -> geometry::Plan {
         if plan.is_pointwise() {
             plan.flatten();
         }
-        weight_gradient::run(self, &plan, x, gradient, out);
-        Ok(())
+        plan
+    }
+
+    fn packed(&self, plan: &geometry::Plan, weight: &[f32]) -> engine::Packed {
+        engine::Packed::new(plan, self.batch, self.groups, weight, self.weight_length() / self.groups)
     }
 
     fn operands<'a>(
         &self,
         source: &'a [f32],
-        weight: &'a [f32],
+        weight: &'a engine::Packed,
         epilogue: Epilogue<'a>,
     ) -> engine::Operands<'a> {
-        let weight_group = self.weight_length() / self.groups;
-        engine::Operands { batch: self.batch, groups: self.groups, source, weight, weight_group, epilogue }
+        engine::Operands { batch: self.batch, groups: self.groups, source, weight, epilogue }
     }
 }

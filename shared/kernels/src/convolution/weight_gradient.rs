@@ -19,10 +19,12 @@ use super::{
 use crate::simd::load;
 
 /// Values of a task's buffers: rows are read once and in order, so the third cache is near enough.
-const TASK_VALUES: usize = 256 * 1024;
-/// Parts with a sum of their own, and the most values all of them may take.
-const PARTS: usize = 8;
-const PART_VALUES: usize = 16 * 1024 * 1024;
+const TASK_VALUES: usize = 768 * 1024;
+/// Positions whose products are summed before the sums leave the registers: their rows stay in the first cache.
+const CHUNK: usize = 1024;
+/// Tasks a group is cut into, by bands or by output channels, and the most values the bands' sums may take.
+const TASKS: usize = 4;
+const SUM_VALUES: usize = 2 * 1024 * 1024;
 
 /// Output channels and taps of a register tile.
 fn tile(lanes: usize, channels: usize) -> (usize, usize) {
@@ -36,21 +38,34 @@ fn tile(lanes: usize, channels: usize) -> (usize, usize) {
 
 /// Writes the gradient `[C_out, C_in / groups, K_h, K_w]`.
 pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f32], out: &mut [f32]) {
-    let three_rows = three_rows_pay(plan);
-    let (block, taps_block) = tile(super::engine::lanes(), plan.target.channels);
-    let layout = Layout::new(plan, geometry.batch, three_rows, block, TASK_VALUES, 1);
+    let three_rows = three_rows_pay(plan, geometry.batch);
+    let channels = plan.target.channels;
+    let (block, taps_block) = tile(super::engine::lanes(), channels);
+    let length_of = |layout: &Layout| layout.points() * layout.channels * layout.offsets[0].len();
+
+    // A large weight is cut by output channels, so that its sums are there once; a small one by bands.
+    let mut share = plan.clone();
+    let mut layout = Layout::new(&share, geometry.batch, three_rows, block, TASK_VALUES, 1);
+    let parts = layout.bands.len().min(TASKS).min((SUM_VALUES / length_of(&layout)).max(1));
+    let cuts = (TASKS / parts).min(channels.div_ceil(block));
+    if cuts > 1 {
+        share.target.channels = channels.div_ceil(cuts).next_multiple_of(block);
+        layout = Layout::new(&share, geometry.batch, three_rows, block, TASK_VALUES, 1);
+    }
+    let parts = parts.min(layout.bands.len());
+    let cuts = channels.div_ceil(share.target.channels);
+
     let taps = layout.offsets[0].len();
     // Room for whole tiles; the taps beyond the last repeat the first and are dropped.
     let padded_taps = taps.next_multiple_of(taps_block);
     let offsets: Vec<usize> =
         layout.offsets[0].iter().copied().chain(std::iter::repeat_n(0, padded_taps - taps)).collect();
     let length = layout.points() * layout.channels * padded_taps;
-    let parts = layout.bands.len().min(PARTS).min((PART_VALUES / (length * geometry.groups)).max(2));
     let sizes = [layout.planes * layout.plane, layout.sums(), POINTS * layout.pitch];
-    let sums: Vec<Vec<f32>> = (0..geometry.groups * parts)
+    let mut sums: Vec<Vec<f32>> = (0..geometry.groups * cuts * parts)
         .into_par_iter()
         .map(|index| {
-            let (group, part) = (index / parts, index % parts);
+            let (group, cut, part) = (index / parts / cuts, index / parts % cuts, index % parts);
             let bands = part * layout.bands.len() / parts..(part + 1) * layout.bands.len() / parts;
             let mut sums = vec![0f32; length];
             with_scratch(sizes, |[buffer, rows, lines]| {
@@ -63,10 +78,12 @@ pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f3
                         group,
                         values: x,
                     };
+                    let first = cut * share.target.channels;
                     let task = Task {
                         source,
                         offsets: &offsets,
                         gradient,
+                        channels: first..(first + share.target.channels).min(channels),
                         band: band.clone(),
                         buffer,
                         rows,
@@ -79,24 +96,33 @@ pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f3
             sums
         })
         .collect();
+    for same in sums.chunks_mut(parts) {
+        let (total, others) = same.split_at_mut(1);
+        for other in others {
+            total[0].par_iter_mut().with_min_len(1 << 14).zip(&*other).for_each(|(sum, value)| *sum += value);
+        }
+    }
     let columns = taps / plan.source.channels;
-    out.par_chunks_mut(plan.source.channels * geometry.taps()).enumerate().for_each(|(channel, out)| {
-        let (group, k) = (channel / plan.target.channels, channel % plan.target.channels);
-        let total = |point: usize, tap: usize| -> f32 {
-            let at = (point * layout.channels + k) * padded_taps + tap;
-            sums[group * parts..(group + 1) * parts].iter().map(|part| part[at]).sum()
-        };
-        let plan_taps = &plan.target_phases[0].taps;
+    let plan_taps = &plan.target_phases[0].taps;
+    out.par_chunks_mut(plan.source.channels * geometry.taps()).with_min_len(4).enumerate().for_each(|(index, out)| {
+        let (group, k) = (index / channels, index % channels);
+        let (cut, k) = (k / share.target.channels, k % share.target.channels);
+        let sums = &sums[(group * cuts + cut) * parts];
+        let point = |point: usize| &sums[(point * layout.channels + k) * padded_taps..][..taps];
+        if !three_rows {
+            for (kernel, sums) in out.chunks_exact_mut(geometry.taps()).zip(point(0).chunks_exact(columns)) {
+                for (tap, sum) in plan_taps.iter().zip(sums) {
+                    kernel[tap.weight] = *sum;
+                }
+            }
+            return;
+        }
+        let points: [&[f32]; POINTS] = std::array::from_fn(point);
         for (c, kernel) in out.chunks_exact_mut(geometry.taps()).enumerate() {
             for column in 0..columns {
-                let tap = c * columns + column;
-                if three_rows {
-                    let rows = winograd::kernel_gradient(std::array::from_fn(|point| total(point, tap)));
-                    for (r, value) in rows.into_iter().enumerate() {
-                        kernel[plan_taps[r * columns + column].weight] = value;
-                    }
-                } else {
-                    kernel[plan_taps[column].weight] = total(0, tap);
+                let rows = winograd::kernel_gradient(points.map(|point| point[c * columns + column]));
+                for (r, value) in rows.into_iter().enumerate() {
+                    kernel[plan_taps[r * columns + column].weight] = value;
                 }
             }
         }
@@ -107,6 +133,8 @@ struct Task<'a> {
     source: Source<'a>,
     offsets: &'a [usize],
     gradient: &'a [f32],
+    /// Of the group.
+    channels: Range<usize>,
     band: Range<usize>,
     buffer: &'a mut [f32],
     /// The gradient's rows, `[point][channel][position]`.
@@ -137,11 +165,11 @@ impl Task<'_> {
     fn fill_gradient(&mut self) {
         let Source { plan, layout, groups, group, .. } = self.source;
         let (pitch, width) = (layout.pitch, plan.columns);
-        for k in 0..plan.target.channels {
+        for (index, k) in self.channels.clone().enumerate() {
             for (local, global) in self.band.clone().enumerate() {
                 let (picture, row) = (global / layout.rows_per_picture, global % layout.rows_per_picture);
                 let plane = ((picture * groups + group) * plan.target.channels + k) * plan.target.pixels();
-                let at = k * layout.positions + local * pitch;
+                let at = index * layout.positions + local * pitch;
                 let source = |row: usize| {
                     if row < plan.rows { &self.gradient[plane + row * width..][..width] } else { &[] }
                 };
@@ -179,32 +207,36 @@ impl Task<'_> {
         let planes = layout.planes / layout.points();
         let positions = (self.band.len() * layout.pitch).next_multiple_of(S::F32_LANES);
         let taps = self.offsets.len();
+        let blocks = self.channels.len().div_ceil(M);
         for point in 0..layout.points() {
             let buffer = &self.buffer[point * planes * layout.plane..][..planes * layout.plane];
             let rows = &self.rows[point * layout.channels * layout.positions..]
                 [..layout.channels * layout.positions];
             let sums = &mut self.sums[point * layout.channels * taps..][..layout.channels * taps];
-            let mut k = 0;
-            while k < layout.channels {
-                let mut gradients = [rows; M];
-                for m in 0..M {
-                    gradients[m] = &rows[(k + m) * layout.positions..][..positions];
-                }
-                let mut tap = 0;
-                while tap < taps {
-                    let mut values = [buffer; N];
-                    for n in 0..N {
-                        values[n] = &buffer[self.offsets[tap + n]..][..positions];
-                    }
-                    let totals = dot::<S, M, N>(simd, gradients, values, positions);
+            let mut start = 0;
+            while start < positions {
+                let length = CHUNK.min(positions - start);
+                for block in 0..blocks {
+                    let mut gradients = [rows; M];
                     for m in 0..M {
-                        for n in 0..N {
-                            sums[(k + m) * taps + tap + n] += simd.reduce_sum_f32s(totals[m][n]);
-                        }
+                        gradients[m] = &rows[(block * M + m) * layout.positions + start..][..length];
                     }
-                    tap += N;
+                    let mut tap = 0;
+                    while tap < taps {
+                        let mut values = [buffer; N];
+                        for n in 0..N {
+                            values[n] = &buffer[self.offsets[tap + n] + start..][..length];
+                        }
+                        let totals = dot::<S, M, N>(simd, gradients, values, length);
+                        for m in 0..M {
+                            for n in 0..N {
+                                sums[(block * M + m) * taps + tap + n] += simd.reduce_sum_f32s(totals[m][n]);
+                            }
+                        }
+                        tap += N;
+                    }
                 }
-                k += M;
+                start += length;
             }
         }
     }
