@@ -39,7 +39,10 @@ fn main() {
         times.sort_by(f64::total_cmp);
         let median = times[runs / 2];
         let least = times[0];
-        println!("{name:<16} median {median:>9.2} ms, least {least:>9.2} ms, {:>6.1} GFLOP/s", operations / least / 1e6);
+        println!(
+            "{name:<16} median {median:>9.2} ms, least {least:>9.2} ms, {:>6.1} GFLOP/s",
+            operations / least / 1e6
+        );
     };
     time("forward", &mut || g.forward(&x, &w, Epilogue::default(), &mut y).unwrap());
     time("input gradient", &mut || g.input_gradient(&w, &dy, None, &mut dx).unwrap());

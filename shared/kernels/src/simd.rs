@@ -1,4 +1,4 @@
-//! Reading and writing vector registers from slices, and the one matrix product everything dense stands on.
+//! Reading and writing vector registers from slices, and sums that vector registers can take.
 
 use pulp::Simd;
 
@@ -22,4 +22,20 @@ pub(crate) fn store<S: Simd, const N: usize>(_: S, values: &mut [f32], registers
     for n in 0..N {
         lanes[n] = registers[n];
     }
+}
+
+/// Running sums a loop keeps, so that compilers can put them into registers of any machine.
+pub(crate) const LANES: usize = 16;
+
+/// Sum of a short run of values: lane by lane in f32, the lanes in f64.
+#[inline(always)]
+pub(crate) fn sum(values: &[f32]) -> f64 {
+    let mut lanes = [0f32; LANES];
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for values in whole {
+        for lane in 0..LANES {
+            lanes[lane] += values[lane];
+        }
+    }
+    lanes.iter().chain(rest).map(|&v| f64::from(v)).sum()
 }

@@ -136,8 +136,7 @@ fn the_number_of_threads_changes_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let g = dense(3, [24, 17], [61, 45], 3);
-            let (x, w, dy) =
-                (values(g.input_length(), 1), values(g.weight_length(), 2), values(g.output_length(), 3));
+            let (x, w, dy) = (values(g.input_length(), 1), values(g.weight_length(), 2), values(g.output_length(), 3));
             let mut out = [vec![0f32; dy.len()], vec![0f32; x.len()], vec![0f32; w.len()]];
             let [y, dx, dw] = &mut out;
             g.forward(&x, &w, Epilogue::default(), y).unwrap();

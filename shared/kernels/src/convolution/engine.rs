@@ -236,8 +236,8 @@ impl Run<'_, '_> {
         for point in 0..points {
             let rows = &self.buffer[point * planes * layout.plane..][..planes * layout.plane];
             let packed = &self.packed[phase];
-            let sums = &mut self.sums[point * layout.channels * layout.positions..]
-                [..layout.channels * layout.positions];
+            let sums =
+                &mut self.sums[point * layout.channels * layout.positions..][..layout.channels * layout.positions];
             if offsets.is_empty() {
                 sums.fill(0.0);
             }

@@ -295,9 +295,11 @@ impl Plan {
             && self.source_stride == 1
             && self.target_stride == 1
             && phase.taps.len() == 3 * columns
-            && phase.taps.iter().enumerate().all(|(i, tap)| {
-                tap.row == i / columns && tap.column == phase.taps[i % columns].column
-            })
+            && phase
+                .taps
+                .iter()
+                .enumerate()
+                .all(|(i, tap)| tap.row == i / columns && tap.column == phase.taps[i % columns].column)
     }
 
     /// No neighbour is read: the picture is one long row.

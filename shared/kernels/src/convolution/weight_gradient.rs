@@ -210,8 +210,7 @@ impl Task<'_> {
         let blocks = self.channels.len().div_ceil(M);
         for point in 0..layout.points() {
             let buffer = &self.buffer[point * planes * layout.plane..][..planes * layout.plane];
-            let rows = &self.rows[point * layout.channels * layout.positions..]
-                [..layout.channels * layout.positions];
+            let rows = &self.rows[point * layout.channels * layout.positions..][..layout.channels * layout.positions];
             let sums = &mut self.sums[point * layout.channels * taps..][..layout.channels * taps];
             let mut start = 0;
             while start < positions {

@@ -25,11 +25,7 @@ pub(super) fn kernel([w0, w1, w2]: [f32; 3]) -> [f32; POINTS] {
 /// `G' m`: three rows of a kernel's gradient from the six sums.
 pub(super) fn kernel_gradient(m: [f32; POINTS]) -> [f32; 3] {
     let (near, far) = (m[1] + m[2], m[3] + m[4]);
-    [
-        m[0] / 4.0 - near / 6.0 + far / 24.0,
-        (m[2] - m[1]) / 6.0 + (m[3] - m[4]) / 12.0,
-        (far - near) / 6.0 + m[5],
-    ]
+    [m[0] / 4.0 - near / 6.0 + far / 24.0, (m[2] - m[1]) / 6.0 + (m[3] - m[4]) / 12.0, (far - near) / 6.0 + m[5]]
 }
 
 /// `B' d`: six combinations of six input rows, each `length` long.
