@@ -42,5 +42,5 @@ else:
 
 path = pathlib.Path(__file__).parent.parent / "tests/references/resnet50_features.safetensors"
 path.parent.mkdir(exist_ok=True)
-save_file({"features": np.ascontiguousarray(features[:, ::8].numpy().astype(np.float32))}, path, {"torch": torch.__version__})
+save_file({"features": np.ascontiguousarray(features[:, ::8].numpy().astype(np.float32))}, path)
 print(f"{path.name}: {path.stat().st_size} bytes, torch {torch.__version__}")

@@ -13,6 +13,10 @@ either side; the gradient jumps, Adam divides the jump by its own size, and afte
 away from PyTorch's float64 (26 % in the logits for 48x48 pictures and a net as drawn). A comparison to 1e-4 then says
 nothing about either program. So the net is small, and DRAW is the first number whose pictures and weights keep every value
 of all ten steps at least CLEARANCE away from a kink.
+
+Why EPSILON is 1e-5: Adam's first step is a gradient divided by its own size. With 1e-8, the default, a gradient of 4e-8
+among others of 4e-2, which float32 cannot tell from its rounding, moves its weight nearly as far as any other does. The
+decay of 0.01 and the two betas are the defaults.
 """
 import json
 import pathlib
@@ -26,9 +30,9 @@ from safetensors.numpy import save_file
 from torch.overrides import TorchFunctionMode
 
 CONFIG = dict(channels_in=1, channels_out=2, base_channels=4, blocks=3)
-BATCH, SIDE, STEPS, LEARNING_RATE, EPSILON = 2, 24, 10, 1e-3, 1e-6
+BATCH, SIDE, STEPS, LEARNING_RATE, EPSILON = 2, 24, 10, 1e-3, 1e-5
 CLEARANCE = 2e-5
-DRAW = 1579
+DRAW = 1003
 
 
 class Kinks(TorchFunctionMode):
@@ -117,5 +121,5 @@ if __name__ == "__main__":
     path.parent.mkdir(exist_ok=True)
     settings = CONFIG | dict(batch=BATCH, side=SIDE, steps=STEPS, learning_rate=LEARNING_RATE, epsilon=EPSILON, draw=DRAW)
     save_file({name: value.astype(np.float32) for name, value in exact.items()}, path,
-              {"settings": json.dumps(settings), "torch": torch.__version__})
+              {"settings": json.dumps(settings)})
     print(f"{path.name}: {path.stat().st_size} bytes, torch {torch.__version__}")
