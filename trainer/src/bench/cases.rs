@@ -11,7 +11,7 @@ use crate::{
     nn::{
         batch_norm::BatchNorm,
         convolution::{
-            ConvolutionConfig, Padding, convolution, convolution_input_gradient, convolution_weight_gradient,
+            ConvolutionConfig, convolution, convolution_input_gradient, convolution_weight_gradient,
         },
         dropout::dropout,
         optimizer::{AdamW, AdamWConfig},
@@ -133,53 +133,32 @@ pub(super) fn beside_candle() -> Vec<CandleCase> {
     let case = |name: &str, both: fn() -> Result<(Work, Work)>| CandleCase { name: name.into(), both: Box::new(both) };
     vec![
         case("3x3 convolution, 4 x 64 x 128 x 128, forward", || {
-            let (x, weight) = (normal([4, 64, 128, 128], 1)?, normal([64, 64, 3, 3], 2)?);
-            unary(x, false, {
-                let weight = weight.clone();
-                (move |x| convolution(x, &weight, ConvolutionConfig::dense(3)), move |x| x.conv2d(&weight, 1, 1, 1, 1))
-            })
+            let ours = |x: &Tensor, w: &Tensor| convolution(x, w, ConvolutionConfig::dense(3));
+            weighted([4, 64, 128, 128], [64, 64, 3, 3], false, ours, |x, w| x.conv2d(w, 1, 1, 1, 1))
         }),
         case("3x3 convolution, 4 x 64 x 128 x 128, forward and backward", || {
-            let weight = Var::from_tensor(&normal([64, 64, 3, 3], 2)?)?;
-            unary(normal([4, 64, 128, 128], 1)?, true, {
-                let weight = weight.clone();
-                (move |x| convolution(x, &weight, ConvolutionConfig::dense(3)), move |x| x.conv2d(&weight, 1, 1, 1, 1))
-            })
+            let ours = |x: &Tensor, w: &Tensor| convolution(x, w, ConvolutionConfig::dense(3));
+            weighted([4, 64, 128, 128], [64, 64, 3, 3], true, ours, |x, w| x.conv2d(w, 1, 1, 1, 1))
         }),
         case("3x3 convolution in 8 groups, 4 x 64 x 64 x 64, forward", || {
             let config = ConvolutionConfig { groups: 8, ..ConvolutionConfig::dense(3) };
-            let weight = normal([64, 8, 3, 3], 2)?;
-            unary(normal([4, 64, 64, 64], 1)?, false, {
-                let weight = weight.clone();
-                (move |x| convolution(x, &weight, config), move |x| x.conv2d(&weight, 1, 1, 1, 8))
-            })
+            let ours = move |x: &Tensor, w: &Tensor| convolution(x, w, config);
+            weighted([4, 64, 64, 64], [64, 8, 3, 3], false, ours, |x, w| x.conv2d(w, 1, 1, 1, 8))
         }),
         case("5x5 depthwise convolution, 4 x 96 x 64 x 64, forward", || {
-            let config = ConvolutionConfig { stride: 1, padding: Padding::all(2), dilation: 1, groups: 96 };
-            let weight = normal([96, 1, 5, 5], 2)?;
-            unary(normal([4, 96, 64, 64], 1)?, false, {
-                let weight = weight.clone();
-                (move |x| convolution(x, &weight, config), move |x| x.conv2d(&weight, 2, 1, 1, 96))
-            })
+            let config = ConvolutionConfig { groups: 96, ..ConvolutionConfig::dense(5) };
+            let ours = move |x: &Tensor, w: &Tensor| convolution(x, w, config);
+            weighted([4, 96, 64, 64], [96, 1, 5, 5], false, ours, |x, w| x.conv2d(w, 2, 1, 1, 96))
         }),
         case("5x5 depthwise convolution, 4 x 96 x 64 x 64, forward and backward", || {
-            let config = ConvolutionConfig { stride: 1, padding: Padding::all(2), dilation: 1, groups: 96 };
-            let weight = Var::from_tensor(&normal([96, 1, 5, 5], 2)?)?;
-            unary(normal([4, 96, 64, 64], 1)?, true, {
-                let weight = weight.clone();
-                (move |x| convolution(x, &weight, config), move |x| x.conv2d(&weight, 2, 1, 1, 96))
-            })
+            let config = ConvolutionConfig { groups: 96, ..ConvolutionConfig::dense(5) };
+            let ours = move |x: &Tensor, w: &Tensor| convolution(x, w, config);
+            weighted([4, 96, 64, 64], [96, 1, 5, 5], true, ours, |x, w| x.conv2d(w, 2, 1, 1, 96))
         }),
-        case("3x3 transposed convolution, stride 2, 4 x 32 x 64 x 64, forward and backward", || {
+        case("3x3 transposed convolution by 2, 4 x 32 x 64 x 64, forward and backward", || {
             let config = TransposedConfig { stride: 2, padding: 1, output_padding: 1, dilation: 1, groups: 1 };
-            let weight = Var::from_tensor(&normal([32, 32, 3, 3], 2)?)?;
-            unary(normal([4, 32, 64, 64], 1)?, true, {
-                let weight = weight.clone();
-                (
-                    move |x| transposed_convolution(x, &weight, config),
-                    move |x| x.conv_transpose2d(&weight, 1, 1, 2, 1),
-                )
-            })
+            let ours = move |x: &Tensor, w: &Tensor| transposed_convolution(x, w, config);
+            weighted([4, 32, 64, 64], [32, 32, 3, 3], true, ours, |x, w| x.conv_transpose2d(w, 1, 1, 2, 1))
         }),
         case("batch norm and ReLU, 4 x 64 x 128 x 128, forward and backward", || {
             let ours = BatchNorm::new(64, &DEVICE)?;
@@ -212,10 +191,10 @@ pub(super) fn beside_candle() -> Vec<CandleCase> {
         }),
         case("AdamW, 16 x 256 x 256 x 3 x 3 values, a step", || {
             let variable = Var::from_tensor(&normal([16, 256, 256, 3, 3], 1)?)?;
-            let gradients = (&variable * 2.0)?.sum_all()?.backward()?;
+            let gradients = variable.affine(2.0, 0.0)?.sum_all()?.backward()?;
             let mut ours = AdamW::new(vec![("w".into(), variable.clone())], AdamWConfig::default())?;
             let theirs = Var::from_tensor(&variable.copy()?)?;
-            let their_gradients = (&theirs * 2.0)?.sum_all()?.backward()?;
+            let their_gradients = theirs.affine(2.0, 0.0)?.sum_all()?.backward()?;
             let mut stock = candle_nn::AdamW::new_lr(vec![theirs], 1e-3)?;
             Ok((Box::new(move || ours.step(&gradients, 1e-3)), Box::new(move || stock.step(&their_gradients))))
         }),
@@ -223,18 +202,35 @@ pub(super) fn beside_candle() -> Vec<CandleCase> {
 }
 
 /// The work of two operators of one input; with `backward`, down to the gradient of the input.
-fn unary<A, B>(x: Tensor, backward: bool, (ours, theirs): (A, B)) -> Result<(Work, Work)>
-where
-    A: Fn(&Tensor) -> Result<Tensor> + 'static,
-    B: Fn(&Tensor) -> Result<Tensor> + 'static,
-{
+fn unary(
+    x: Tensor,
+    backward: bool,
+    (ours, theirs): (impl Fn(&Tensor) -> Result<Tensor> + 'static, impl Fn(&Tensor) -> Result<Tensor> + 'static),
+) -> Result<(Work, Work)> {
     let x = if backward { Var::from_tensor(&x)?.into_inner() } else { x };
-    Ok((once(x.clone(), backward, ours), once(x, backward, theirs)))
+    let other = x.clone();
+    Ok((once(backward, move || ours(&x)), once(backward, move || theirs(&other))))
 }
 
-fn once(x: Tensor, backward: bool, f: impl Fn(&Tensor) -> Result<Tensor> + 'static) -> Work {
+/// The work of two operators of an input and a weight; with `backward`, down to the gradients of both.
+fn weighted(
+    x: [usize; 4],
+    weight: [usize; 4],
+    backward: bool,
+    ours: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + 'static,
+    theirs: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + 'static,
+) -> Result<(Work, Work)> {
+    let mut weight = normal(weight, 2)?;
+    if backward {
+        weight = Var::from_tensor(&weight)?.into_inner();
+    }
+    let other = weight.clone();
+    unary(normal(x, 1)?, backward, (move |x: &Tensor| ours(x, &weight), move |x: &Tensor| theirs(x, &other)))
+}
+
+fn once(backward: bool, f: impl Fn() -> Result<Tensor> + 'static) -> Work {
     Box::new(move || {
-        let y = f(&x)?;
+        let y = f()?;
         // The sum costs both sides the same, and little.
         if backward { y.sum_all()?.backward().map(drop) } else { Ok(()) }
     })

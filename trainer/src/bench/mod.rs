@@ -11,7 +11,6 @@ mod torch;
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::Command, time::Duration, time::Instant};
 
 use anyhow::Context;
-use candle_core::Result;
 use serde::{Deserialize, Serialize};
 
 use cases::Work;
@@ -66,12 +65,22 @@ struct Memory {
     peak_kib: u64,
 }
 
+impl Memory {
+    /// What the case itself took.
+    fn own_kib(self) -> u64 {
+        self.peak_kib.saturating_sub(self.idle_kib)
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct MemoryRow {
     case: &'static str,
     ours: Memory,
     peer: Memory,
+    /// Of the peaks.
     ratio: f64,
+    /// Of the peaks less what the idle process has, which for PyTorch is mostly its libraries.
+    own_ratio: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,7 +118,7 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
     {
         let mut again = Command::new(std::env::current_exe()?);
         again.args(std::env::args_os().skip(1));
-        ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"].map(|name| again.env(name, threads.to_string()));
+        again.envs(["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"].map(|name| (name, threads.to_string())));
         let status = again.status()?;
         anyhow::ensure!(status.success(), "the benchmark with {threads} threads ended with {status}");
         return Ok(());
@@ -156,10 +165,14 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
         let row = memory(python, threads)?;
         if !arguments.json {
             let mib = |kib: u64| kib as f64 / 1024.0;
-            println!("\n{:<40} {:>14} {:>14} {:>6}", "peak resident memory, own process", "ours MiB", "PyTorch MiB", "ratio");
-            let Memory { idle_kib, peak_kib } = row.ours;
-            println!("{:<40} {:>14.0} {:>14.0} {:>6.2}", row.case, mib(peak_kib), mib(row.peer.peak_kib), row.ratio);
-            println!("{:<40} {:>14.0} {:>14.0}", "  of which before it began", mib(idle_kib), mib(row.peer.idle_kib));
+            let (ours, peer) = (row.ours, row.peer);
+            println!("\n{:<58} {:>9} {:>9} {:>6}", "peak resident memory, own process", "ours MiB", "peer MiB", "ratio");
+            for (name, ours, peer, ratio) in [
+                (row.case, ours.peak_kib, peer.peak_kib, row.ratio),
+                ("  less what the process had before", ours.own_kib(), peer.own_kib(), row.own_ratio),
+            ] {
+                println!("{name:<58} {:>9.0} {:>9.0} {ratio:>6.2}  PyTorch", mib(ours), mib(peer));
+            }
         }
         report.memory = Some(row);
     }
@@ -202,9 +215,14 @@ fn compare(
             times.push((ours()?, first));
         }
     }
-    let [ours_ms, peer_ms, ratio] =
-        [|&(a, _): &(f64, f64)| a, |&(_, b)| b, |&(a, b)| a / b].map(|f| median(times.iter().map(f).collect()));
-    Ok(Row { case, peer, ours_ms, peer_ms, ratio })
+    let over_pairs = |f: fn(&(f64, f64)) -> f64| median(times.iter().map(f).collect());
+    Ok(Row {
+        case,
+        peer,
+        ours_ms: over_pairs(|pair| pair.0),
+        peer_ms: over_pairs(|pair| pair.1),
+        ratio: over_pairs(|pair| pair.0 / pair.1),
+    })
 }
 
 /// The middle value, the mean of the two middle ones of an even number.
@@ -230,7 +248,14 @@ fn memory(python: &std::path::Path, threads: usize) -> anyhow::Result<MemoryRow>
     torch.prepare(cases::TRAINING_STEP)?;
     torch.run(cases::TRAINING_STEP)?;
     let peer = Memory { idle_kib, peak_kib: torch.ask("peak")?.parse()? };
-    Ok(MemoryRow { case: cases::TRAINING_STEP, ours, peer, ratio: ours.peak_kib as f64 / peer.peak_kib as f64 })
+    let ratio = |ours: u64, peer: u64| ours as f64 / peer as f64;
+    Ok(MemoryRow {
+        case: cases::TRAINING_STEP,
+        ours,
+        peer,
+        ratio: ratio(ours.peak_kib, peer.peak_kib),
+        own_ratio: ratio(ours.own_kib(), peer.own_kib()),
+    })
 }
 
 /// The most resident memory this process has had.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 
 /// A value in [-1, 1) for each place, from a hash of the place and of `name`: the twin of trainer/references/drawn.py.
-pub fn drawn(name: &str, shape: &[usize]) -> Tensor {
+pub(crate) fn drawn(name: &str, shape: &[usize]) -> Tensor {
     let name = name.bytes().fold(0x811C_9DC5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let value = |place: u32| {
         let mut hash = place ^ name;
@@ -20,7 +20,7 @@ pub fn drawn(name: &str, shape: &[usize]) -> Tensor {
 }
 
 /// A net's parameter: kernels scaled after He, scales near 1, shifts near 0 (`drawn_parameter` in drawn.py).
-pub fn drawn_parameter(name: &str, shape: &[usize]) -> Tensor {
+pub(crate) fn drawn_parameter(name: &str, shape: &[usize]) -> Tensor {
     let value = drawn(name, shape);
     // candle's scalar operations on f32 tensors round their f64 operand first, as NumPy's float32 does.
     let (scale, shift) = if shape.len() > 1 {
@@ -37,7 +37,7 @@ pub fn drawn_parameter(name: &str, shape: &[usize]) -> Tensor {
 }
 
 /// The tensors and the metadata of trainer/tests/references/`file`.
-pub fn load(file: &str) -> (HashMap<String, Tensor>, HashMap<String, String>) {
+pub(crate) fn load(file: &str) -> (HashMap<String, Tensor>, HashMap<String, String>) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/references").join(file);
     let bytes = std::fs::read(&path).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
@@ -46,12 +46,13 @@ pub fn load(file: &str) -> (HashMap<String, Tensor>, HashMap<String, String>) {
 }
 
 /// Largest difference over all values, as a share of the largest expected value.
-pub fn worst_relative(got: &Tensor, expected: &Tensor) -> f64 {
+pub(crate) fn worst_relative(got: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(got.dims(), expected.dims());
     let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let (got, expected) = (flat(got), flat(expected));
     let largest = expected.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
+    assert!(largest > 0.0, "nothing but zeros is expected: nothing would be compared");
     let worst = got.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
     // A NaN must not pass: `f64::max` would drop it.
-    worst.fold(0f64, |m, v| if v.is_nan() { f64::INFINITY } else { m.max(v) }) / largest.max(f64::MIN_POSITIVE)
+    worst.fold(0f64, |m, v| if v.is_nan() { f64::INFINITY } else { m.max(v) }) / largest
 }
