@@ -11,11 +11,11 @@ use serde::Deserialize;
 use thorax_trainer::nn::{
     batch_norm::BatchNorm,
     convolution::{
-        ConvolutionConfig, Padding, convolution, convolution_input_gradient, convolution_weight_gradient,
+        ConvolutionConfig, Padding, TransposedConfig, convolution, convolution_input_gradient,
+        convolution_weight_gradient, transposed_convolution,
     },
     dropout::dropout,
     pool::{PoolConfig, average_pool, max_pool},
-    transposed::{TransposedConfig, transposed_convolution},
     upsample::{bilinear, nearest},
 };
 
@@ -130,8 +130,7 @@ impl Case {
             Operator::BatchNorm { train, relu } => {
                 let vector = |name: &str| drawn(&format!("{index}.{name}"), &self.x[1..2]);
                 let variance = (vector("moving_variance") * 0.5).unwrap() + 1.0;
-                let norm =
-                    batch_norm(&vector("gamma"), &vector("beta"), &vector("moving_mean"), &variance.unwrap());
+                let norm = batch_norm(&vector("gamma"), &vector("beta"), &vector("moving_mean"), &variance.unwrap());
                 variables.extend([("gamma", norm.gamma.clone()), ("beta", norm.beta.clone())]);
                 if train {
                     let y = norm.train(&x, relu);
@@ -386,15 +385,10 @@ fn convolution_errors(x_shape: &[usize], weight_shape: &[usize], config: Convolu
 /// A transposed convolution is the input gradient of the convolution that has its output for input.
 fn transposed_errors(x_shape: &[usize], weight_shape: &[usize], config: TransposedConfig) -> [f64; 3] {
     let TransposedConfig { stride, padding, output_padding, dilation, groups } = config;
-    let side = |size: usize, kernel: usize| {
-        (size - 1) * stride + (kernel - 1) * dilation + 1 + output_padding - 2 * padding
-    };
-    let shape = [
-        x_shape[0],
-        weight_shape[1] * groups,
-        side(x_shape[2], weight_shape[2]),
-        side(x_shape[3], weight_shape[3]),
-    ];
+    let side =
+        |size: usize, kernel: usize| (size - 1) * stride + (kernel - 1) * dilation + 1 + output_padding - 2 * padding;
+    let shape =
+        [x_shape[0], weight_shape[1] * groups, side(x_shape[2], weight_shape[2]), side(x_shape[3], weight_shape[3])];
     let (x, weight) = (variable(&drawn("x", x_shape)), variable(&drawn("weight", weight_shape)));
     let y = transposed_convolution(&x, &weight, config).unwrap();
     assert_eq!(y.dims(), shape);
@@ -506,7 +500,8 @@ fn large_convolutions_equal_the_written_out_sum() {
 
 #[test]
 fn large_poolings_equal_the_written_out_windows() {
-    for (kernel, stride, padding, ceil_mode) in [(2, 2, 0, false), (3, 2, 1, false), (3, 2, 0, true), (5, 1, 2, false)] {
+    for (kernel, stride, padding, ceil_mode) in [(2, 2, 0, false), (3, 2, 1, false), (3, 2, 0, true), (5, 1, 2, false)]
+    {
         let config = PoolConfig { kernel, stride, padding, ceil_mode };
         for average in [None, Some(false), Some(true)] {
             let errors = pool_errors(&[2, 24, 57, 83], config, average);
@@ -542,7 +537,8 @@ fn geometry() -> impl Strategy<Value = ([usize; 4], [usize; 4], ConvolutionConfi
         })
         .prop_filter("the kernel fits", |(x, weight, c)| {
             let p = c.padding;
-            (weight[2] - 1) * c.dilation < x[2] + p.top + p.bottom && (weight[3] - 1) * c.dilation < x[3] + p.left + p.right
+            (weight[2] - 1) * c.dilation < x[2] + p.top + p.bottom
+                && (weight[3] - 1) * c.dilation < x[3] + p.left + p.right
         })
 }
 

@@ -105,7 +105,8 @@ fn weights_of_another_net_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.safetensors");
     let refusal = |tensors: &[(&str, &[usize])]| {
-        let tensors = tensors.iter().map(|(name, shape)| (*name, Tensor::zeros(*shape, DType::F32, &Device::Cpu).unwrap()));
+        let tensors =
+            tensors.iter().map(|(name, shape)| (*name, Tensor::zeros(*shape, DType::F32, &Device::Cpu).unwrap()));
         candle_core::safetensors::save(&tensors.collect(), &path).unwrap();
         resnet50::load(&path, &Device::Cpu).err().unwrap().to_string()
     };

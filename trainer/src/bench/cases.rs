@@ -11,13 +11,13 @@ use crate::{
     nn::{
         batch_norm::BatchNorm,
         convolution::{
-            ConvolutionConfig, convolution, convolution_input_gradient, convolution_weight_gradient,
+            ConvolutionConfig, TransposedConfig, convolution, convolution_input_gradient, convolution_weight_gradient,
+            transposed_convolution,
         },
         dropout::dropout,
         optimizer::{AdamW, AdamWConfig},
         pool::{PoolConfig, average_pool, max_pool},
         seeded,
-        transposed::{TransposedConfig, transposed_convolution},
         upsample::{bilinear, nearest},
     },
     train::segment::bce_dice,
@@ -169,11 +169,11 @@ pub(super) fn beside_candle() -> Vec<CandleCase> {
             unary(x, true, (move |x| ours.train(x, true), move |x| theirs.forward_train(x)?.relu()))
         }),
         case("2x2 max pooling, 4 x 64 x 128 x 128, forward and backward", || {
-            let config = PoolConfig { kernel: 2, stride: 2, padding: 0, ceil_mode: false };
+            let config = PoolConfig::tiles(2);
             unary(normal([4, 64, 128, 128], 1)?, true, (move |x| max_pool(x, config), |x| x.max_pool2d(2)))
         }),
         case("2x2 average pooling, 4 x 64 x 128 x 128, forward and backward", || {
-            let config = PoolConfig { kernel: 2, stride: 2, padding: 0, ceil_mode: false };
+            let config = PoolConfig::tiles(2);
             unary(normal([4, 64, 128, 128], 1)?, true, (move |x| average_pool(x, config, true), |x| x.avg_pool2d(2)))
         }),
         // candle has no gradient of it.

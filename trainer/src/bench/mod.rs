@@ -142,7 +142,10 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
         }
     };
     if !arguments.json {
-        println!("{threads} threads, medians of {pairs} pairs; PyTorch {}", report.torch.as_deref().unwrap_or("not given"));
+        println!(
+            "{threads} threads, medians of {pairs} pairs; PyTorch {}",
+            report.torch.as_deref().unwrap_or("not given")
+        );
         println!("{:<58} {:>9} {:>9} {:>6}  peer", "case", "ours ms", "peer ms", "ratio");
     }
     if let Some(torch) = &mut torch {
@@ -166,7 +169,10 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
         if !arguments.json {
             let mib = |kib: u64| kib as f64 / 1024.0;
             let (ours, peer) = (row.ours, row.peer);
-            println!("\n{:<58} {:>9} {:>9} {:>6}", "peak resident memory, own process", "ours MiB", "peer MiB", "ratio");
+            println!(
+                "\n{:<58} {:>9} {:>9} {:>6}",
+                "peak resident memory, own process", "ours MiB", "peer MiB", "ratio"
+            );
             for (name, ours, peer, ratio) in [
                 (row.case, ours.peak_kib, peer.peak_kib, row.ratio),
                 ("  less what the process had before", ours.own_kib(), peer.own_kib(), row.own_ratio),

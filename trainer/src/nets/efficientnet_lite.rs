@@ -119,7 +119,7 @@ impl Builder<'_> {
         let shape = [out, per_group, kernel, kernel];
         let (weight, bias) = self.weights.folded(&convolution, &norm, shape, EPSILON)?;
         let padding = Padding::same(side, kernel, stride);
-        let config = ConvolutionConfig { stride, padding, groups: if depthwise { channels } else { 1 } };
+        let config = ConvolutionConfig { stride, padding, dilation: 1, groups: if depthwise { channels } else { 1 } };
         Ok((self.graph.convolution(input, weight, bias, config), side.div_ceil(stride)))
     }
 }

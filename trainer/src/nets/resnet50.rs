@@ -109,13 +109,16 @@ impl Builder<'_> {
         let out = width * EXPANSION;
         let mut node = input;
         for (index, (shape, stride)) in
-            [([width, channels, 1, 1], 1), ([width, width, 3, 3], stride), ([out, width, 1, 1], 1)].into_iter().enumerate()
+            [([width, channels, 1, 1], 1), ([width, width, 3, 3], stride), ([out, width, 1, 1], 1)]
+                .into_iter()
+                .enumerate()
         {
             if index > 0 {
                 node = self.graph.push(Operation::Relu, &[node]);
             }
             let number = index + 1;
-            node = self.layer(node, &format!("{prefix}.conv{number}"), &format!("{prefix}.bn{number}"), shape, stride)?;
+            node =
+                self.layer(node, &format!("{prefix}.conv{number}"), &format!("{prefix}.bn{number}"), shape, stride)?;
         }
         let shortcut = if channels == out {
             input

@@ -49,8 +49,11 @@ pub enum WeightsError {
 /// # Errors
 /// [`WeightsError::Read`].
 pub fn read(path: &Path, net: &'static str, device: &Device) -> Result<BTreeMap<String, Tensor>, WeightsError> {
-    let tensors = candle_core::safetensors::load(path, device)
-        .map_err(|source| WeightsError::Read { path: path.display().to_string(), net, source })?;
+    let tensors = candle_core::safetensors::load(path, device).map_err(|source| WeightsError::Read {
+        path: path.display().to_string(),
+        net,
+        source,
+    })?;
     Ok(tensors.into_iter().collect())
 }
 
@@ -80,8 +83,7 @@ impl Weights<'_> {
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightsError> {
         match *self {
             Self::Named { tensors, net } => {
-                let tensor =
-                    tensors.get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned(), net })?;
+                let tensor = tensors.get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned(), net })?;
                 if tensor.dims() != shape {
                     let (got, expected) = (tensor.dims().to_vec(), shape.to_vec());
                     return Err(WeightsError::Shape { name: name.to_owned(), got, expected, net });
@@ -117,8 +119,8 @@ impl Weights<'_> {
     ) -> Result<(Tensor, Tensor), WeightsError> {
         let [out, ..] = shape;
         let weight = self.tensor(&format!("{convolution}.weight"), &shape)?;
-        let [gamma, beta, mean, variance] =
-            ["weight", "bias", "running_mean", "running_var"].map(|part| self.tensor(&format!("{norm}.{part}"), &[out]));
+        let [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
+            .map(|part| self.tensor(&format!("{norm}.{part}"), &[out]));
         let scale = gamma?.div(&(variance? + epsilon)?.sqrt()?)?;
         let bias = beta?.sub(&(mean? * &scale)?)?;
         Ok((weight.broadcast_mul(&scale.reshape((out, 1, 1, 1))?)?, bias))
