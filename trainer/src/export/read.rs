@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn pooling_with_padding_means_the_same_to_tract() {
-        use tract_onnx::prelude::*;
+        use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, tvec};
         for config in [
             PoolConfig { kernel: 3, stride: 2, padding: 1, ceil_mode: false },
             PoolConfig { kernel: 3, stride: 2, padding: 0, ceil_mode: true },

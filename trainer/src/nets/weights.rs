@@ -126,3 +126,36 @@ impl Weights<'_> {
         Ok((weight.broadcast_mul(&scale.reshape((out, 1, 1, 1))?)?, bias))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seed_and_name_decide_a_drawn_kernel_and_its_width() {
+        let draw = |seed, name: &str| -> Vec<f32> {
+            let weights = Weights::Drawn { seed, device: &Device::Cpu };
+            weights.tensor(name, &[64, 32, 3, 3]).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let values = draw(1, "a.weight");
+        assert_eq!(values, draw(1, "a.weight"));
+        assert_ne!(values, draw(2, "a.weight"));
+        assert_ne!(values, draw(1, "b.weight"));
+        let variance = values.iter().map(|v| f64::from(v * v)).sum::<f64>() / values.len() as f64;
+        // 18432 values: the variance of a normal sample is known to about a per cent.
+        assert!((variance * 288.0 / 2.0 - 1.0).abs() < 0.05, "{variance}");
+    }
+
+    #[test]
+    fn a_drawn_batch_norm_changes_nothing() {
+        let weights = Weights::Drawn { seed: 1, device: &Device::Cpu };
+        let (weight, bias) = weights.folded("c", "n", [2, 3, 1, 1], 0.0).unwrap();
+        let same = weights.tensor("c.weight", &[2, 3, 1, 1]).unwrap();
+        assert_eq!(
+            weight.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            same.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        );
+        assert_eq!(bias.to_vec1::<f32>().unwrap(), [0.0; 2]);
+    }
+}
