@@ -3,10 +3,13 @@
 //! The activations are read once for the statistics, once to be normalised, and twice for the gradients. Whether the ReLU
 //! let a value through is computed again from the input, which is cheaper than to read the output.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::simd::{LANES, sum};
+use crate::{
+    elementwise::{binary, unary},
+    simd::{sum, total_of},
+};
 
 /// Values whose mean and squares are taken while they are in the first cache.
 const RUN: usize = 2048;
@@ -40,7 +43,7 @@ pub fn moments(shape: Shape, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
             let (mut count, mut mean, mut squares) = (0f64, 0f64, 0f64);
             for picture in 0..shape.batch {
                 for run in shape.plane(x, picture, channel).chunks(RUN) {
-                    let (run_mean, run_squares) = Arch::new().dispatch(|| run_moments(run));
+                    let (run_mean, run_squares) = Arch::new().dispatch(RunMoments(run));
                     let length = run.len() as f64;
                     let distance = run_mean - mean;
                     let total = count + length;
@@ -55,22 +58,34 @@ pub fn moments(shape: Shape, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// Mean, and sum of squared distances from it.
-#[inline(always)]
-fn run_moments(run: &[f32]) -> (f64, f64) {
-    let mean = (sum(run) / run.len() as f64) as f32;
-    let mut lanes = [0f32; LANES];
-    let (whole, rest) = run.as_chunks::<LANES>();
-    for values in whole {
-        for lane in 0..LANES {
-            let distance = values[lane] - mean;
-            lanes[lane] += distance * distance;
+struct RunMoments<'a>(&'a [f32]);
+
+impl WithSimd for RunMoments<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> (f64, f64) {
+        let mean = (sum(simd, self.0) / self.0.len() as f64) as f32;
+        let centre = simd.splat_f32s(mean);
+        let (registers, rest) = S::as_simd_f32s(self.0);
+        let mut lanes = [simd.splat_f32s(0.0); 4];
+        let (whole, single) = registers.as_chunks::<4>();
+        for values in whole {
+            for n in 0..4 {
+                let distance = simd.sub_f32s(values[n], centre);
+                lanes[n] = simd.mul_add_e_f32s(distance, distance, lanes[n]);
+            }
         }
+        for value in single {
+            let distance = simd.sub_f32s(*value, centre);
+            lanes[0] = simd.mul_add_e_f32s(distance, distance, lanes[0]);
+        }
+        let mut squares = total_of(simd, lanes);
+        for value in rest {
+            squares += f64::from((value - mean) * (value - mean));
+        }
+        (f64::from(mean), squares)
     }
-    let mut squares: f64 = lanes.iter().map(|&v| f64::from(v)).sum();
-    for value in rest {
-        squares += f64::from((value - mean) * (value - mean));
-    }
-    (f64::from(mean), squares)
 }
 
 /// `y = scale * x + shift` for each channel, and `max(y, 0)` if `relu`.
@@ -81,11 +96,7 @@ pub fn scale_and_shift(shape: Shape, x: &[f32], scale: &[f32], shift: &[f32], re
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     y.par_chunks_mut(shape.pixels).zip(x.par_chunks(shape.pixels)).enumerate().for_each(|(plane, (y, x))| {
         let (scale, shift) = (scale[plane % shape.channels], shift[plane % shape.channels]);
-        Arch::new().dispatch(|| {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = (scale * x + shift).max(floor);
-            }
-        });
+        unary(x, y, |x| (scale * x + shift).max(floor));
     });
 }
 
@@ -129,7 +140,7 @@ pub fn gradient(
             for picture in 0..shape.batch {
                 let (x, d) = (shape.plane(x, picture, c), shape.plane(gradient, picture, c));
                 for (x, d) in x.chunks(RUN).zip(d.chunks(RUN)) {
-                    let (b, g) = Arch::new().dispatch(|| run_sums(x, d, scale, shift, floor, mean[c]));
+                    let (b, g) = Arch::new().dispatch(RunSums { x, d, scale, shift, floor, mean: mean[c] });
                     to_beta += b;
                     to_gamma += g;
                 }
@@ -145,11 +156,9 @@ pub fn gradient(
         let d = &gradient[plane * shape.pixels..][..shape.pixels];
         let (offset, slope) = (sums[c].0 / count, sums[c].1 / count * inverse_std[c]);
         let centre = mean[c];
-        Arch::new().dispatch(|| {
-            for ((out, x), d) in out.iter_mut().zip(x).zip(d) {
-                let d = if scale * x + shift > floor { *d } else { 0.0 };
-                *out = scale * (d - offset - slope * (x - centre));
-            }
+        binary(x, d, out, |x, d| {
+            let d = if scale * x + shift > floor { d } else { 0.0 };
+            scale * (d - offset - slope * (x - centre))
         });
     });
     let (to_beta, to_gamma): (Vec<f32>, Vec<f32>) = sums.into_iter().unzip();
@@ -157,24 +166,40 @@ pub fn gradient(
 }
 
 /// Sums of the gradient, and of the gradient times the distance from the mean.
-#[inline(always)]
-fn run_sums(x: &[f32], d: &[f32], scale: f32, shift: f32, floor: f32, mean: f32) -> (f64, f64) {
-    let (mut b, mut g) = ([0f32; LANES], [0f32; LANES]);
-    let ((x_whole, x_rest), (d_whole, d_rest)) = (x.as_chunks::<LANES>(), d.as_chunks::<LANES>());
-    for (x, d) in x_whole.iter().zip(d_whole) {
-        for lane in 0..LANES {
-            let d = if scale * x[lane] + shift > floor { d[lane] } else { 0.0 };
-            b[lane] += d;
-            g[lane] += d * (x[lane] - mean);
+struct RunSums<'a> {
+    x: &'a [f32],
+    d: &'a [f32],
+    scale: f32,
+    shift: f32,
+    floor: f32,
+    mean: f32,
+}
+
+impl WithSimd for RunSums<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> (f64, f64) {
+        let Self { x, d, scale, shift, floor, mean } = self;
+        let ((x, x_rest), (d, d_rest)) = (S::as_simd_f32s(x), S::as_simd_f32s(d));
+        let zero = simd.splat_f32s(0.0);
+        let (scales, shifts) = (simd.splat_f32s(scale), simd.splat_f32s(shift));
+        let (floors, means) = (simd.splat_f32s(floor), simd.splat_f32s(mean));
+        let (mut b, mut g) = ([zero; 4], [zero; 4]);
+        for (index, (x, d)) in x.iter().zip(d).enumerate() {
+            // Multiplied and added apart, as the forward pass does, so that both agree on what the ReLU let through.
+            let y = simd.add_f32s(simd.mul_f32s(scales, *x), shifts);
+            let d = simd.select_f32s(simd.greater_than_f32s(y, floors), *d, zero);
+            b[index % 2] = simd.add_f32s(b[index % 2], d);
+            g[index % 2] = simd.mul_add_e_f32s(d, simd.sub_f32s(*x, means), g[index % 2]);
         }
-    }
-    let total = |lanes: &[f32; LANES]| lanes.iter().map(|&v| f64::from(v)).sum::<f64>();
-    let (mut to_beta, mut to_gamma) = (total(&b), total(&g));
-    for (x, d) in x_rest.iter().zip(d_rest) {
-        if scale * x + shift > floor {
-            to_beta += f64::from(*d);
-            to_gamma += f64::from(d * (x - mean));
+        let (mut to_beta, mut to_gamma) = (total_of(simd, b), total_of(simd, g));
+        for (x, d) in x_rest.iter().zip(d_rest) {
+            if scale * x + shift > floor {
+                to_beta += f64::from(*d);
+                to_gamma += f64::from(d * (x - mean));
+            }
         }
+        (to_beta, to_gamma)
     }
-    (to_beta, to_gamma)
 }

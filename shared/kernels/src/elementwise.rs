@@ -2,7 +2,7 @@
 //!
 //! Slices are of equal length unless said otherwise; what is beyond the shortest is left alone.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::simd::sum;
@@ -10,30 +10,35 @@ use crate::simd::sum;
 /// Values one thread takes at a time.
 const SHARE: usize = 1 << 14;
 
-/// `out = f(a)`.
+/// `out = f(a)`; `f` should be small, so that it is compiled into the loop.
 pub fn unary(a: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Sync) {
-    out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).for_each(|(out, a)| {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (out, a) in out.iter_mut().zip(a) {
-                    *out = f(*a);
-                }
-            },
-        );
-    });
+    struct Loop<'a, F>(&'a [f32], &'a mut [f32], F);
+    impl<F: Fn(f32) -> f32> WithSimd for Loop<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            for (out, a) in self.1.iter_mut().zip(self.0) {
+                *out = (self.2)(*a);
+            }
+        }
+    }
+    out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).for_each(|(out, a)| Arch::new().dispatch(Loop(a, out, f)));
 }
 
-/// `out = f(a, b)`.
+/// `out = f(a, b)`; `f` should be small, so that it is compiled into the loop.
 pub fn binary(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
-    let operands = a.par_chunks(SHARE).zip(b.par_chunks(SHARE));
-    out.par_chunks_mut(SHARE).zip(operands).for_each(|(out, (a, b))| {
-        Arch::new().dispatch(|| {
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                *out = f(*a, *b);
+    struct Loop<'a, F>(&'a [f32], &'a [f32], &'a mut [f32], F);
+    impl<F: Fn(f32, f32) -> f32> WithSimd for Loop<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            for ((out, a), b) in self.2.iter_mut().zip(self.0).zip(self.1) {
+                *out = (self.3)(*a, *b);
             }
-        });
-    });
+        }
+    }
+    let operands = a.par_chunks(SHARE).zip(b.par_chunks(SHARE));
+    out.par_chunks_mut(SHARE).zip(operands).for_each(|(out, (a, b))| Arch::new().dispatch(Loop(a, b, out, f)));
 }
 
 /// `1 / (1 + exp(-x))`, within two units in the last place of the larger of `exp(-|x|)` and the result.
@@ -63,11 +68,7 @@ pub fn exp(x: f32) -> f32 {
 pub fn multiply_by_plane(a: &[f32], b: &[f32], channels: usize, pixels: usize, out: &mut [f32]) {
     out.par_chunks_mut(pixels).zip(a.par_chunks(pixels)).enumerate().for_each(|(plane, (out, a))| {
         let b = &b[plane / channels * pixels..][..pixels];
-        Arch::new().dispatch(|| {
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                *out = a * b;
-            }
-        });
+        binary(a, b, out, |a, b| a * b);
     });
 }
 
@@ -83,14 +84,27 @@ pub fn sum_of_products(a: &[f32], b: &[f32], channels: usize, pixels: usize, out
             for channel in 0..channels {
                 let at = (picture * channels + channel) * pixels + part * share;
                 let (a, b) = (&a[at..][..out.len()], &b[at..][..out.len()]);
-                Arch::new().dispatch(|| {
-                    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                        *out += a * b;
-                    }
-                });
+                Arch::new().dispatch(AddProducts { a, b, out });
             }
         });
     });
+}
+
+struct AddProducts<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for AddProducts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for ((out, a), b) in self.out.iter_mut().zip(self.a).zip(self.b) {
+            *out += a * b;
+        }
+    }
 }
 
 /// Sum of each channel of `a` `[N, C, pixels]` over N and the pixels: the gradient of a bias. Long sums are kept in f64.
@@ -102,9 +116,20 @@ pub fn sum_channels(a: &[f32], batch: usize, channels: usize, pixels: usize) -> 
         .into_par_iter()
         .map(|channel| {
             let planes = (0..batch).map(|picture| &a[(picture * channels + channel) * pixels..][..pixels]);
-            planes.flat_map(|plane| plane.chunks(1024)).map(|run| Arch::new().dispatch(|| sum(run))).sum::<f64>() as f32
+            planes.flat_map(|plane| plane.chunks(1024)).map(|run| Arch::new().dispatch(Sum(run))).sum::<f64>() as f32
         })
         .collect()
+}
+
+struct Sum<'a>(&'a [f32]);
+
+impl WithSimd for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        sum(simd, self.0)
+    }
 }
 
 /// Dropout (Srivastava et al. 2014): zero with `probability`, else `1 / (1 - probability)` times the value. Which value is
@@ -117,16 +142,34 @@ pub fn dropout(x: &[f32], probability: f32, seed: u64, out: &mut [f32]) {
         let key = mix(seed ^ (part as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let (low, high) = (key as u32, (key >> 32) as u32);
         let limit = limit.min(u64::from(u32::MAX)) as u32;
-        Arch::new().dispatch(|| {
-            for (index, (out, x)) in (0u32..).zip(out.iter_mut().zip(x)) {
-                let mut h = (index ^ low).wrapping_mul(0x9E37_79B1) ^ high;
-                h = (h ^ (h >> 16)).wrapping_mul(0x7FEB_352D);
-                h = (h ^ (h >> 15)).wrapping_mul(0x846C_A68B);
-                h ^= h >> 16;
-                *out = if h < limit { 0.0 } else { x * scale };
-            }
-        });
+        Arch::new().dispatch(Drop { x, out, low, high, limit, scale });
     });
+}
+
+struct Drop<'a> {
+    x: &'a [f32],
+    out: &'a mut [f32],
+    low: u32,
+    high: u32,
+    limit: u32,
+    scale: f32,
+}
+
+impl WithSimd for Drop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let length = self.out.len().min(self.x.len());
+        let (x, out) = (&self.x[..length], &mut self.out[..length]);
+        for index in 0..length {
+            let mut h = (index as u32 ^ self.low).wrapping_mul(0x9E37_79B1) ^ self.high;
+            h = (h ^ (h >> 16)).wrapping_mul(0x7FEB_352D);
+            h = (h ^ (h >> 15)).wrapping_mul(0x846C_A68B);
+            h ^= h >> 16;
+            out[index] = if h < self.limit { 0.0 } else { x[index] * self.scale };
+        }
+    }
 }
 
 /// SplitMix64's finaliser (Steele, Lea and Flood 2014).
@@ -161,7 +204,7 @@ mod tests {
         dropout(&x, 0.3, 7, &mut y);
         let dropped = y.iter().filter(|v| **v == 0.0).count() as f64 / x.len() as f64;
         assert!((dropped - 0.3).abs() < 0.005, "{dropped}");
-        let mean = sum(&y) / x.len() as f64;
+        let mean = y.iter().map(|v| f64::from(*v)).sum::<f64>() / x.len() as f64;
         assert!((mean - 1.0).abs() < 0.01, "{mean}");
         let mut other = x.clone();
         dropout(&x, 0.3, 8, &mut other);

@@ -24,18 +24,30 @@ pub(crate) fn store<S: Simd, const N: usize>(_: S, values: &mut [f32], registers
     }
 }
 
-/// Running sums a loop keeps, so that compilers can put them into registers of any machine.
-pub(crate) const LANES: usize = 16;
-
 /// Sum of a short run of values: lane by lane in f32, the lanes in f64.
 #[inline(always)]
-pub(crate) fn sum(values: &[f32]) -> f64 {
-    let mut lanes = [0f32; LANES];
-    let (whole, rest) = values.as_chunks::<LANES>();
+pub(crate) fn sum<S: Simd>(simd: S, values: &[f32]) -> f64 {
+    let (registers, rest) = S::as_simd_f32s(values);
+    let mut lanes = [simd.splat_f32s(0.0); 4];
+    let (whole, single) = registers.as_chunks::<4>();
     for values in whole {
-        for lane in 0..LANES {
-            lanes[lane] += values[lane];
+        for n in 0..4 {
+            lanes[n] = simd.add_f32s(lanes[n], values[n]);
         }
     }
-    lanes.iter().chain(rest).map(|&v| f64::from(v)).sum()
+    for value in single {
+        lanes[0] = simd.add_f32s(lanes[0], *value);
+    }
+    let mut total = 0f64;
+    for value in rest {
+        total += f64::from(*value);
+    }
+    total + total_of(simd, lanes)
+}
+
+/// Sum of all lanes.
+#[inline(always)]
+pub(crate) fn total_of<S: Simd>(simd: S, lanes: [S::f32s; 4]) -> f64 {
+    let [a, b, c, d] = lanes;
+    f64::from(simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d))))
 }

@@ -4,12 +4,20 @@
 //! ([`Graph::run`]); `export` writes the same list as ONNX, which tract runs on the device. What is compared when a bundle
 //! is verified is therefore one description carried out by two libraries.
 
-use candle_core::{DType, Result, Tensor};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use candle_core::{DType, Result, Tensor, TensorId};
+use thorax_kernels::convolution::{Activation, Convolution, Epilogue, PackedWeight};
 
 use super::{
     convolution::{ConvolutionConfig, TransposedConfig, biased_convolution, biased_transposed_convolution},
     elementwise::{relu, sigmoid},
+    kernel_error,
     pool::{PoolConfig, max_pool},
+    with_values,
 };
 
 /// Index of a node in its graph.
@@ -72,12 +80,31 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Name and node of each output.
     pub outputs: Vec<(String, NodeId)>,
+    packed: PackedWeights,
+}
+
+/// Weights in the order in which the CPU's kernels read them, kept from run to run; a weight that was exchanged since has
+/// another id.
+type PackedWeights = Arc<Mutex<BTreeMap<NodeId, (TensorId, Convolution, Arc<PackedWeight>)>>>;
+
+/// What follows a convolution and is done on the way to its output.
+struct Tail {
+    /// The nodes that are done with it, in order.
+    nodes: Vec<NodeId>,
+    /// The other summand.
+    add: Option<NodeId>,
+    activation: Activation,
 }
 
 impl Graph {
     /// A graph that has only its input, node 0.
     pub fn new(input_shape: [usize; 3]) -> Self {
-        Self { input_shape, nodes: vec![Node { operation: Operation::Input, inputs: vec![] }], outputs: vec![] }
+        Self {
+            input_shape,
+            nodes: vec![Node { operation: Operation::Input, inputs: vec![] }],
+            outputs: vec![],
+            packed: PackedWeights::default(),
+        }
     }
 
     /// Appends an operation.
@@ -126,19 +153,35 @@ impl Graph {
             node.inputs.iter().for_each(|&input| last_use[input] = index);
         }
         self.outputs.iter().for_each(|&(_, node)| last_use[node] = usize::MAX);
+        let consumers = self.only_consumers();
         let mut values: Vec<Option<Tensor>> = vec![None; self.nodes.len()];
+        let mut done = vec![false; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate() {
-            let inputs = node
-                .inputs
-                .iter()
-                .map(|&input| {
-                    values[input].as_ref().ok_or_else(|| {
+            if !done[index] {
+                let input = |input: &NodeId| {
+                    values[*input].as_ref().ok_or_else(|| {
                         candle_core::Error::Msg(format!("graph: node {index} uses node {input} too late"))
                     })
-                })
-                .collect::<Result<Vec<_>>>()?;
-            let value = if let Operation::Input = node.operation { x.clone() } else { node.operation.run(&inputs)? };
-            values[index] = Some(value);
+                };
+                let inputs = node.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
+                let mut end = index;
+                let value = match (&node.operation, inputs.as_slice()) {
+                    (Operation::Input, _) => x.clone(),
+                    (Operation::Convolution { weight, bias, config }, [first]) if first.device().is_cpu() => {
+                        let geometry = config.geometry(first.shape(), weight.shape())?;
+                        let tail = self.tail(index, &consumers, &values, &geometry);
+                        for node in tail.nodes {
+                            done[node] = true;
+                            end = node;
+                        }
+                        let add = tail.add.and_then(|node| values[node].as_ref());
+                        let packed = self.pack(index, weight, &geometry)?;
+                        convolution_with_tail(first, &packed, &geometry, bias, add, tail.activation)?
+                    }
+                    (operation, inputs) => operation.run(inputs)?,
+                };
+                values[end] = Some(value);
+            }
             for &input in &node.inputs {
                 if last_use[input] == index {
                     values[input] = None;
@@ -153,6 +196,94 @@ impl Graph {
                     .ok_or_else(|| candle_core::Error::Msg(format!("graph: output {name} was not computed")))
             })
             .collect()
+    }
+}
+
+impl Graph {
+    /// For each node the one that uses it, if it is only one and the node is no output.
+    fn only_consumers(&self) -> Vec<Option<NodeId>> {
+        let mut uses = vec![0; self.nodes.len()];
+        let mut consumers = vec![None; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                uses[input] += 1;
+                consumers[input] = Some(index);
+            }
+        }
+        self.outputs.iter().for_each(|&(_, node)| uses[node] += 1);
+        consumers.iter().zip(uses).map(|(&consumer, uses)| consumer.filter(|_| uses == 1)).collect()
+    }
+
+    /// The sum with what is already there, and the ReLU, that alone use the convolution `index`.
+    fn tail(
+        &self,
+        index: NodeId,
+        consumers: &[Option<NodeId>],
+        values: &[Option<Tensor>],
+        geometry: &Convolution,
+    ) -> Tail {
+        let mut tail = Tail { nodes: vec![], add: None, activation: Activation::None };
+        let mut last = index;
+        let shape = [geometry.batch, geometry.channels_out, geometry.height_out(), geometry.width_out()];
+        if let Some(next) = consumers[last]
+            && let (Operation::Add, &[a, b]) = (&self.nodes[next].operation, self.nodes[next].inputs.as_slice())
+            && let other = if a == last { b } else { a }
+            && values[other].as_ref().is_some_and(|value| value.dims() == shape && value.is_contiguous())
+        {
+            tail.add = Some(other);
+            tail.nodes.push(next);
+            last = next;
+        }
+        if let Some(next) = consumers[last] {
+            tail.activation = match self.nodes[next].operation {
+                Operation::Relu => Activation::Relu,
+                Operation::Relu6 => Activation::Relu6,
+                _ => return tail,
+            };
+            tail.nodes.push(next);
+        }
+        tail
+    }
+
+    /// The weight of convolution `index` as the kernel reads it, packed if it was not yet.
+    fn pack(&self, index: NodeId, weight: &Tensor, geometry: &Convolution) -> Result<Arc<PackedWeight>> {
+        let mut kept = self.packed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((id, of, packed)) = kept.get(&index)
+            && *id == weight.id()
+            && of == geometry
+        {
+            return Ok(packed.clone());
+        }
+        let packed = with_values(&weight.contiguous()?, "convolution", |values| geometry.pack(values))?;
+        let packed = Arc::new(packed.map_err(kernel_error)?);
+        kept.insert(index, (weight.id(), *geometry, packed.clone()));
+        Ok(packed)
+    }
+}
+
+/// A convolution and all of its tail in one pass.
+fn convolution_with_tail(
+    x: &Tensor,
+    weight: &PackedWeight,
+    geometry: &Convolution,
+    bias: &Tensor,
+    add: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let bias = bias.to_vec1::<f32>()?;
+    let shape = (geometry.batch, geometry.channels_out, geometry.height_out(), geometry.width_out());
+    let run = |add: Option<&[f32]>| {
+        with_values(&x, "convolution", |x| {
+            let epilogue = Epilogue { bias: Some(&bias), add, activation };
+            let mut out = vec![0f32; geometry.output_length()];
+            geometry.forward_packed(x, weight, epilogue, &mut out).map_err(kernel_error)?;
+            Tensor::from_vec(out, shape, &candle_core::Device::Cpu)
+        })?
+    };
+    match add {
+        Some(add) => with_values(add, "sum", |add| run(Some(add)))?,
+        None => run(None),
     }
 }
 
@@ -188,6 +319,49 @@ impl Operation {
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn sums_and_relus_on_the_way_change_nothing() {
+        let device = Device::Cpu;
+        let draw = |shape: &[usize], seed| super::super::seeded::normal(shape, 0.5, seed, &device).unwrap();
+        let mut graph = Graph::new([3, 9, 10]);
+        let convolve = |graph: &mut Graph, node, from, to, seed| {
+            graph.convolution(node, draw(&[to, from, 3, 3], seed), draw(&[to], seed + 1), ConvolutionConfig::dense(3))
+        };
+        // A residual block whose shortcut comes first, one whose shortcut comes later, and a sum that is an output too.
+        let first = convolve(&mut graph, 0, 3, 10, 1);
+        let first = graph.push(Operation::Relu, &[first]);
+        let inner = convolve(&mut graph, first, 10, 10, 3);
+        let sum = graph.push(Operation::Add, &[inner, first]);
+        let block = graph.push(Operation::Relu6, &[sum]);
+        let inner = convolve(&mut graph, block, 10, 10, 5);
+        let shortcut = convolve(&mut graph, block, 10, 10, 7);
+        let late = graph.push(Operation::Add, &[inner, shortcut]);
+        let end = graph.push(Operation::Relu, &[late]);
+        graph.output("late", late);
+        graph.output("end", end);
+        let x = draw(&[2, 3, 9, 10], 9);
+        let got = graph.run(&x).unwrap();
+        let mut values = vec![x];
+        for node in &graph.nodes[1..] {
+            let inputs: Vec<&Tensor> = node.inputs.iter().map(|&i| &values[i]).collect();
+            values.push(node.operation.run(&inputs).unwrap());
+        }
+        for (got, node) in got.iter().zip([late, end]) {
+            let worst = (got - &values[node]).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            assert!(worst.to_scalar::<f32>().unwrap() < 1e-5, "{worst:?}");
+        }
+        // Packed weights are not used for another weight.
+        let before = graph.run(&values[0]).unwrap().remove(1);
+        if let Operation::Convolution { weight, .. } = &mut graph.nodes[1].operation {
+            *weight = (&*weight * 2.0).unwrap();
+        }
+        let after = graph.run(&values[0]).unwrap().remove(1);
+        assert_ne!(
+            before.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            after.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        );
+    }
 
     #[test]
     fn a_graph_refuses_another_input_shape() {
