@@ -28,8 +28,9 @@ enum Command {
     Bundle(pack::BundleCommand),
     /// Judge bundles on a split of a manifest
     Evaluate(evaluate::EvaluateArgs),
-    /// Time our operators beside candle's
-    Bench(bench::BenchArgs),
+    /// Time our operators beside PyTorch's and candle's
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,6 +41,6 @@ fn main() -> anyhow::Result<()> {
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bench(command) => bench::run(&command),
     }
 }

@@ -17,6 +17,7 @@ use tract_onnx::pb::{
 use crate::nn::{
     convolution::ConvolutionConfig,
     graph::{Graph, Operation},
+    pool::PoolConfig,
 };
 
 /// Weights of at least this many values are stored in half precision.
@@ -113,7 +114,15 @@ impl Writer {
             Operation::Sigmoid => ("Sigmoid", vec![]),
             Operation::Add => ("Add", vec![]),
             Operation::Multiply => ("Mul", vec![]),
-            Operation::MaxPool2 => ("MaxPool", vec![integers("kernel_shape", &[2, 2]), integers("strides", &[2, 2])]),
+            Operation::MaxPool(PoolConfig { kernel, stride, padding, ceil_mode }) => {
+                let attributes = vec![
+                    integers("kernel_shape", &[*kernel; 2]),
+                    integers("strides", &[*stride; 2]),
+                    integers("pads", &[*padding; 4]),
+                    integer("ceil_mode", usize::from(*ceil_mode)),
+                ];
+                ("MaxPool", attributes)
+            }
             Operation::GlobalAveragePool => ("GlobalAveragePool", vec![]),
             Operation::Concatenate => ("Concat", vec![integer("axis", 1)]),
         };

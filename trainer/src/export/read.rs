@@ -11,6 +11,7 @@ use tract_onnx::pb::{
 use crate::nn::{
     convolution::{ConvolutionConfig, Padding},
     graph::{Graph, NodeId, Operation},
+    pool::PoolConfig,
 };
 
 /// Why a file could not be read.
@@ -115,15 +116,15 @@ fn operation(node: &NodeProto, constants: &BTreeMap<String, Tensor>) -> Result<O
             .map(|a| a.ints.iter().map(|&i| usize::try_from(i).unwrap_or(0)).collect::<Vec<_>>())
             .unwrap_or_default()
     };
+    let even = |name: &str| match integers(name)[..] {
+        [] => Ok(1),
+        [a, b] if a == b && a > 0 => Ok(a),
+        _ => Err(foreign(format!("{} {} with uneven {name}", node.op_type, node.name))),
+    };
     Ok(match node.op_type.as_str() {
         "Conv" => {
             let [top, left, bottom, right] = integers("pads")[..] else {
                 return Err(foreign("a convolution without pads"));
-            };
-            let even = |name: &str| match integers(name)[..] {
-                [] => Ok(1),
-                [a, b] if a == b && a > 0 => Ok(a),
-                _ => Err(foreign(format!("a convolution with uneven {name}"))),
             };
             let (stride, dilation) = (even("strides")?, even("dilations")?);
             let groups = attribute("group").and_then(|a| usize::try_from(a.i).ok()).unwrap_or(1);
@@ -136,7 +137,16 @@ fn operation(node: &NodeProto, constants: &BTreeMap<String, Tensor>) -> Result<O
         "Sigmoid" => Operation::Sigmoid,
         "Add" => Operation::Add,
         "Mul" => Operation::Multiply,
-        "MaxPool" => Operation::MaxPool2,
+        "MaxPool" => {
+            let ceil_mode = attribute("ceil_mode").is_some_and(|a| a.i != 0);
+            let (kernel, stride) = (even("kernel_shape")?, even("strides")?);
+            let padding = match integers("pads")[..] {
+                [] => 0,
+                [top, left, bottom, right] if [left, bottom, right] == [top; 3] => top,
+                _ => return Err(foreign("a pooling with uneven pads")),
+            };
+            Operation::MaxPool(PoolConfig { kernel, stride, padding, ceil_mode })
+        }
         "GlobalAveragePool" => Operation::GlobalAveragePool,
         "Concat" => Operation::Concatenate,
         other => return Err(foreign(format!("operator {other}"))),
@@ -164,6 +174,33 @@ mod tests {
         let values = |graph: &Graph| graph.run(&x).unwrap().remove(0).flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(values(&graph), values(&read));
         assert_eq!(to_onnx(&read, "unet").unwrap().len(), bytes.len());
+    }
+
+    #[test]
+    fn pooling_with_padding_means_the_same_to_tract() {
+        use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, tvec};
+        for config in [
+            PoolConfig { kernel: 3, stride: 2, padding: 1, ceil_mode: false },
+            PoolConfig { kernel: 3, stride: 2, padding: 0, ceil_mode: true },
+            PoolConfig::tiles(2),
+        ] {
+            let mut graph = Graph::new([2, 8, 10]);
+            let pooled = graph.push(Operation::MaxPool(config), &[0]);
+            graph.output("pooled", pooled);
+            let bytes = to_onnx(&graph, "pool").unwrap();
+            // Negative values: a padding of zeros would win.
+            let x = (seeded::normal((1, 2, 8, 10), 1.0, 1, &Device::Cpu).unwrap() - 5.0).unwrap();
+            let flat = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let ours = graph.run(&x).unwrap().remove(0);
+            assert_eq!(flat(&ours), flat(&from_onnx(&bytes).unwrap().run(&x).unwrap()[0]), "{config:?}");
+            let model = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(&bytes)).unwrap();
+            let plan = model.into_optimized().unwrap().into_runnable().unwrap();
+            let input = tract_onnx::prelude::Tensor::from_shape(&[1, 2, 8, 10], &flat(&x)).unwrap();
+            let theirs = plan.run(tvec![input.into()]).unwrap();
+            let view = theirs[0].to_plain_array_view::<f32>().unwrap();
+            assert_eq!(view.shape(), ours.dims(), "{config:?}");
+            assert_eq!(view.iter().copied().collect::<Vec<_>>(), flat(&ours), "{config:?}");
+        }
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl AttentionUnet {
         let mut skips = vec![];
         for block in &self.encoder {
             let skip = block.write(&mut graph, node)?;
-            node = graph.push(Operation::MaxPool2, &[skip]);
+            node = graph.push(Operation::MaxPool(PoolConfig::tiles(2)), &[skip]);
             skips.push(skip);
         }
         node = self.bottleneck.write(&mut graph, node)?;

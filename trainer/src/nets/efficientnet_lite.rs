@@ -4,8 +4,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
+use super::weights::{Weights, WeightsError, read};
 use crate::nn::{
     convolution::{ConvolutionConfig, Padding},
     graph::{Graph, NodeId, Operation},
@@ -32,43 +33,15 @@ const STAGES: [(usize, usize, usize, usize, usize); 7] = [
     (6, 320, 1, 1, 3),
 ];
 
-/// Why the weights could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum WeightsError {
-    /// The file could not be read.
-    #[error("{path}: {source}; give the path of a safetensors file with timm's tf_efficientnet_lite0 weights")]
-    Read {
-        /// The file.
-        path: String,
-        /// What candle said.
-        source: candle_core::Error,
-    },
-    /// A tensor is not there.
-    #[error("the weights lack the tensor {0}: this is not timm's tf_efficientnet_lite0")]
-    Missing(String),
-    /// A tensor has another shape.
-    #[error("the tensor {name} has shape {got:?}, expected {expected:?}: this is not timm's tf_efficientnet_lite0")]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Its shape in the file.
-        got: Vec<usize>,
-        /// Its shape in the net.
-        expected: Vec<usize>,
-    },
-    /// Arithmetic failed.
-    #[error(transparent)]
-    Candle(#[from] candle_core::Error),
-}
+/// What errors call the net.
+const NAME: &str = "timm's tf_efficientnet_lite0";
 
 /// Builds the headless graph from a file; its output `features` is `[N, 1280, 7, 7]`.
 ///
 /// # Errors
 /// [`WeightsError`] when the file is not such a net's.
 pub fn load(path: &Path, device: &Device) -> Result<Graph, WeightsError> {
-    let tensors = candle_core::safetensors::load(path, device)
-        .map_err(|source| WeightsError::Read { path: path.display().to_string(), source })?;
-    build(&tensors.into_iter().collect())
+    build(&read(path, NAME, device)?)
 }
 
 /// Builds the headless graph from named tensors (see [`load`]).
@@ -76,7 +49,8 @@ pub fn load(path: &Path, device: &Device) -> Result<Graph, WeightsError> {
 /// # Errors
 /// [`WeightsError`] when a tensor is missing or has another shape.
 pub fn build(tensors: &BTreeMap<String, Tensor>) -> Result<Graph, WeightsError> {
-    let mut builder = Builder { tensors, graph: Graph::new([3, INPUT_SIDE, INPUT_SIDE]) };
+    let weights = Weights::Named { tensors, net: NAME };
+    let mut builder = Builder { weights, graph: Graph::new([3, INPUT_SIDE, INPUT_SIDE]) };
     let stem = Layer { convolution: "conv_stem".into(), norm: "bn1".into(), kernel: 3, stride: 2, depthwise: false };
     let (mut node, mut side) = builder.layer(0, stem, 3, 32, INPUT_SIDE)?;
     node = builder.graph.push(Operation::Relu6, &[node]);
@@ -126,23 +100,11 @@ struct Layer {
 }
 
 struct Builder<'a> {
-    tensors: &'a BTreeMap<String, Tensor>,
+    weights: Weights<'a>,
     graph: Graph,
 }
 
 impl Builder<'_> {
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightsError> {
-        let tensor = self.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.into()))?;
-        if tensor.dims() != shape {
-            return Err(WeightsError::Shape {
-                name: name.into(),
-                got: tensor.dims().to_vec(),
-                expected: shape.to_vec(),
-            });
-        }
-        Ok(tensor.to_dtype(DType::F32)?)
-    }
-
     /// A convolution with its batch norm folded in; the node and the side of its output.
     fn layer(
         &mut self,
@@ -154,12 +116,8 @@ impl Builder<'_> {
     ) -> Result<(NodeId, usize), WeightsError> {
         let Layer { convolution, norm, kernel, stride, depthwise } = layer;
         let per_group = if depthwise { 1 } else { channels };
-        let weight = self.tensor(&format!("{convolution}.weight"), &[out, per_group, kernel, kernel])?;
-        let [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
-            .map(|part| self.tensor(&format!("{norm}.{part}"), &[out]));
-        let scale = gamma?.div(&(variance? + EPSILON)?.sqrt()?)?;
-        let bias = beta?.sub(&(mean? * &scale)?)?;
-        let weight = weight.broadcast_mul(&scale.reshape((out, 1, 1, 1))?)?;
+        let shape = [out, per_group, kernel, kernel];
+        let (weight, bias) = self.weights.folded(&convolution, &norm, shape, EPSILON)?;
         let padding = Padding::same(side, kernel, stride);
         let config = ConvolutionConfig { stride, padding, dilation: 1, groups: if depthwise { channels } else { 1 } };
         Ok((self.graph.convolution(input, weight, bias, config), side.div_ceil(stride)))

@@ -2,3 +2,5 @@
 
 pub mod attention_unet;
 pub mod efficientnet_lite;
+pub mod resnet50;
+pub mod weights;

@@ -54,8 +54,8 @@ pub enum Operation {
     Add,
     /// Product of two; the second may be a single channel or pixel (broadcast).
     Multiply,
-    /// Largest of each 2 x 2.
-    MaxPool2,
+    /// Largest of each window.
+    MaxPool(PoolConfig),
     /// Mean of each channel, `[N, C, 1, 1]`.
     GlobalAveragePool,
     /// The channels of all inputs, one after another.
@@ -307,7 +307,7 @@ impl Operation {
             Self::Sigmoid => sigmoid(first),
             Self::Add => first.broadcast_add(second()?),
             Self::Multiply => first.broadcast_mul(second()?),
-            Self::MaxPool2 => max_pool(first, PoolConfig::tiles(2)),
+            Self::MaxPool(config) => max_pool(first, *config),
             Self::GlobalAveragePool => first.mean_keepdim((2, 3)),
             Self::Concatenate => Tensor::cat(inputs, 1),
         }
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn a_graph_refuses_another_input_shape() {
         let mut graph = Graph::new([1, 4, 4]);
-        let pooled = graph.push(Operation::MaxPool2, &[0]);
+        let pooled = graph.push(Operation::MaxPool(PoolConfig::tiles(2)), &[0]);
         graph.output("pooled", pooled);
         let zeros = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
         assert_eq!(graph.run(&zeros((3, 1, 4, 4))).unwrap()[0].dims(), [3, 1, 2, 2]);

@@ -1,0 +1,302 @@
+//! `thorax-train bench nn`: what the operators of `nn` gain, and how far they are from PyTorch.
+//!
+//! Two sides carry the same work out in turn, in one run, with the same number of threads; a figure is a median, and a
+//! ratio the median of the pairs' ratios, so that what disturbs the machine disturbs both. PyTorch is a process of its own
+//! ([`torch`]) that waits while we compute; candle's stock operators run in ours. The peak memory of a training step is
+//! measured in a fresh process for each side.
+
+mod cases;
+mod torch;
+
+use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::Command, time::Duration, time::Instant};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use cases::Work;
+use torch::Torch;
+
+/// What is measured.
+#[derive(Debug, clap::Subcommand)]
+pub enum BenchCommand {
+    /// Time operators and training steps beside PyTorch's and candle's
+    Nn(NnArgs),
+    /// The memory of one training step, as `bench nn` asks for it in a process of its own
+    #[command(hide = true)]
+    Memory,
+}
+
+/// Options of `bench nn`.
+#[derive(Debug, clap::Args)]
+pub struct NnArgs {
+    /// A Python that has PyTorch; without it, only candle's stock operators are compared with
+    #[arg(long, value_name = "PYTHON")]
+    torch: Option<PathBuf>,
+    /// Paired runs of each case, after two to warm up
+    #[arg(long, default_value = "9", value_name = "N")]
+    pairs: NonZeroUsize,
+    /// Threads of either side [default: RAYON_NUM_THREADS, or one a core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Only cases whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Figures of one case.
+#[derive(Debug, Serialize)]
+struct Row {
+    case: String,
+    peer: &'static str,
+    ours_ms: f64,
+    peer_ms: f64,
+    ratio: f64,
+}
+
+/// Resident memory of a process in KiB, from the kernel.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Memory {
+    /// Before the case was built.
+    idle_kib: u64,
+    /// The most there was.
+    peak_kib: u64,
+}
+
+impl Memory {
+    /// What the case itself took.
+    fn own_kib(self) -> u64 {
+        self.peak_kib.saturating_sub(self.idle_kib)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryRow {
+    case: &'static str,
+    ours: Memory,
+    peer: Memory,
+    /// Of the peaks.
+    ratio: f64,
+    /// Of the peaks less what the idle process has, which for PyTorch is mostly its libraries.
+    own_ratio: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    threads: usize,
+    pairs: usize,
+    torch: Option<String>,
+    rows: Vec<Row>,
+    memory: Option<MemoryRow>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A Python without PyTorch, a failing operator.
+pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
+    match command {
+        BenchCommand::Nn(arguments) => nn(arguments),
+        BenchCommand::Memory => {
+            let idle_kib = peak_kib()?;
+            let mut step = cases::training_step()?;
+            for _ in 0..3 {
+                step()?;
+            }
+            println!("{}", serde_json::to_string(&Memory { idle_kib, peak_kib: peak_kib()? })?);
+            Ok(())
+        }
+    }
+}
+
+fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
+    // candle reads the number of its threads from the environment when it starts, and so does rayon.
+    if let Some(threads) = arguments.threads
+        && std::env::var("RAYON_NUM_THREADS").ok() != Some(threads.to_string())
+    {
+        let mut again = Command::new(std::env::current_exe()?);
+        again.args(std::env::args_os().skip(1));
+        again.envs(["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"].map(|name| (name, threads.to_string())));
+        let status = again.status()?;
+        anyhow::ensure!(status.success(), "the benchmark with {threads} threads ended with {status}");
+        return Ok(());
+    }
+    let (threads, pairs) = (rayon::current_num_threads(), arguments.pairs.get());
+    let wanted = |name: &str| arguments.only.as_ref().is_none_or(|text| name.contains(text));
+    let mut torch = arguments.torch.as_deref().map(|python| Torch::start(python, threads)).transpose()?;
+    let mut report = Report {
+        threads,
+        pairs,
+        torch: torch.as_mut().map(|torch| torch.ask("version")).transpose()?,
+        rows: vec![],
+        memory: None,
+    };
+    let show = |row: &Row| {
+        if !arguments.json {
+            let Row { case, peer, ours_ms, peer_ms, ratio } = row;
+            println!("{case:<58} {ours_ms:>9.2} {peer_ms:>9.2} {ratio:>6.2}  {peer}");
+            // A row appears when it is measured, in a pipe as well.
+            let _ = std::io::stdout().flush();
+        }
+    };
+    if !arguments.json {
+        println!(
+            "{threads} threads, medians of {pairs} pairs; PyTorch {}",
+            report.torch.as_deref().unwrap_or("not given")
+        );
+        println!("{:<58} {:>9} {:>9} {:>6}  peer", "case", "ours ms", "peer ms", "ratio");
+    }
+    if let Some(torch) = &mut torch {
+        for case in cases::beside_torch().into_iter().filter(|case| wanted(&case.name)) {
+            torch.prepare(&case.name)?;
+            let mut ours = (case.ours)()?;
+            let row = compare(case.name.clone(), "PyTorch", pairs, || timed(&mut ours), || torch.run(&case.name))?;
+            show(&row);
+            report.rows.push(row);
+        }
+    }
+    for case in cases::beside_candle().into_iter().filter(|case| wanted(&case.name)) {
+        let (mut ours, mut theirs) = (case.both)()?;
+        let row = compare(case.name.clone(), "candle", pairs, || timed(&mut ours), || timed(&mut theirs))?;
+        show(&row);
+        report.rows.push(row);
+    }
+    if let Some(python) = arguments.torch.as_deref().filter(|_| wanted(cases::TRAINING_STEP)) {
+        drop(torch);
+        let row = memory(python, threads)?;
+        if !arguments.json {
+            let mib = |kib: u64| kib as f64 / 1024.0;
+            let (ours, peer) = (row.ours, row.peer);
+            println!(
+                "\n{:<58} {:>9} {:>9} {:>6}",
+                "peak resident memory, own process", "ours MiB", "peer MiB", "ratio"
+            );
+            for (name, ours, peer, ratio) in [
+                (row.case, ours.peak_kib, peer.peak_kib, row.ratio),
+                ("  less what the process had before", ours.own_kib(), peer.own_kib(), row.own_ratio),
+            ] {
+                println!("{name:<58} {:>9.0} {:>9.0} {ratio:>6.2}  PyTorch", mib(ours), mib(peer));
+            }
+        }
+        report.memory = Some(row);
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    Ok(())
+}
+
+/// Time of one run.
+fn timed(work: &mut Work) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Both sides in turn; every other pair begins with the peer.
+fn compare(
+    case: String,
+    peer: &'static str,
+    pairs: usize,
+    mut ours: impl FnMut() -> anyhow::Result<f64>,
+    mut theirs: impl FnMut() -> anyhow::Result<f64>,
+) -> anyhow::Result<Row> {
+    let rest = || std::thread::sleep(Duration::from_millis(20));
+    for _ in 0..2 {
+        ours().and_then(|_| theirs()).with_context(|| case.clone())?;
+    }
+    let mut times = Vec::with_capacity(pairs);
+    for pair in 0..pairs {
+        // Threads that wait for more work spin for a while before they sleep, and would take the processor from the other.
+        rest();
+        if pair % 2 == 0 {
+            let first = ours()?;
+            rest();
+            times.push((first, theirs()?));
+        } else {
+            let first = theirs()?;
+            rest();
+            times.push((ours()?, first));
+        }
+    }
+    let over_pairs = |f: fn(&(f64, f64)) -> f64| median(times.iter().map(f).collect());
+    Ok(Row {
+        case,
+        peer,
+        ours_ms: over_pairs(|pair| pair.0),
+        peer_ms: over_pairs(|pair| pair.1),
+        ratio: over_pairs(|pair| pair.0 / pair.1),
+    })
+}
+
+/// The middle value, the mean of the two middle ones of an even number.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// The training step's memory on either side, each in a process that does nothing else.
+fn memory(python: &std::path::Path, threads: usize) -> anyhow::Result<MemoryRow> {
+    let output = Command::new(std::env::current_exe()?).args(["bench", "memory"]).output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "thorax-train bench memory ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let ours: Memory = serde_json::from_slice(&output.stdout).context("thorax-train bench memory")?;
+    let mut torch = Torch::start(python, threads)?;
+    let idle_kib = torch.ask("peak")?.parse()?;
+    // Two steps to prepare and one more, as on our side.
+    torch.prepare(cases::TRAINING_STEP)?;
+    torch.run(cases::TRAINING_STEP)?;
+    let peer = Memory { idle_kib, peak_kib: torch.ask("peak")?.parse()? };
+    let ratio = |ours: u64, peer: u64| ours as f64 / peer as f64;
+    Ok(MemoryRow {
+        case: cases::TRAINING_STEP,
+        ours,
+        peer,
+        ratio: ratio(ours.peak_kib, peer.peak_kib),
+        own_ratio: ratio(ours.own_kib(), peer.own_kib()),
+    })
+}
+
+/// The most resident memory this process has had.
+fn peak_kib() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("memory is measured on Linux only")?;
+    let row = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/self/status has no VmHWM")?;
+    Ok(row.trim().trim_end_matches(" kB").parse()?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_the_median_of_the_pairs_ratios() {
+        // Every pair has ratio 1/2, while the machine grows slower from pair to pair.
+        let (mut a, mut b) = (0.0, 0.0);
+        let ours = || {
+            a += 1.0;
+            Ok(a)
+        };
+        let theirs = || {
+            b += 2.0;
+            Ok(b)
+        };
+        let row = compare("case".into(), "peer", 4, ours, theirs).unwrap();
+        // Two warm-up runs came before: ours 3, 4, 5, 6.
+        assert_eq!((row.ours_ms, row.peer_ms, row.ratio), (4.5, 9.0, 0.5));
+    }
+
+    #[test]
+    fn peak_memory_grows_with_what_is_touched() {
+        let before = peak_kib().unwrap();
+        let touched = std::hint::black_box(vec![1u8; 256 << 20]);
+        assert!(peak_kib().unwrap() >= before.max(touched.len() as u64 >> 10));
+    }
+}

@@ -1,0 +1,59 @@
+//! Numbers that Python and Rust draw alike, and the files of results that PyTorch wrote for them.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+
+/// A value in [-1, 1) for each place, from a hash of the place and of `name`: the twin of trainer/references/drawn.py.
+pub(crate) fn drawn(name: &str, shape: &[usize]) -> Tensor {
+    let name = name.bytes().fold(0x811C_9DC5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let value = |place: u32| {
+        let mut hash = place ^ name;
+        hash = (hash ^ (hash >> 16)).wrapping_mul(0x7FEB_352D);
+        hash = (hash ^ (hash >> 15)).wrapping_mul(0x846C_A68B);
+        hash ^= hash >> 16;
+        ((hash >> 8) as f32 - 8_388_608.0) / 8_388_608.0
+    };
+    let count = shape.iter().product::<usize>() as u32;
+    Tensor::from_vec((0..count).map(value).collect::<Vec<_>>(), shape, &Device::Cpu).unwrap()
+}
+
+/// A net's parameter: kernels scaled after He, scales near 1, shifts near 0 (`drawn_parameter` in drawn.py).
+pub(crate) fn drawn_parameter(name: &str, shape: &[usize]) -> Tensor {
+    let value = drawn(name, shape);
+    // candle's scalar operations on f32 tensors round their f64 operand first, as NumPy's float32 does.
+    let (scale, shift) = if shape.len() > 1 {
+        let fan_in = if name.ends_with("up.weight") { shape[0] } else { shape[1..].iter().product() };
+        ((6.0 / fan_in as f64).sqrt(), 0.0)
+    } else if name.ends_with("running_var") {
+        (0.5, 1.0)
+    } else if name.ends_with("weight") {
+        (0.25, 1.0)
+    } else {
+        (0.125, 0.0)
+    };
+    ((value * scale).unwrap() + shift).unwrap()
+}
+
+/// The tensors and the metadata of trainer/tests/references/`file`.
+pub(crate) fn load(file: &str) -> (HashMap<String, Tensor>, HashMap<String, String>) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/references").join(file);
+    let bytes = std::fs::read(&path).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap_or_default();
+    (candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap(), metadata)
+}
+
+/// Largest difference over all values, as a share of the largest expected value.
+pub(crate) fn worst_relative(got: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(got.dims(), expected.dims());
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (got, expected) = (flat(got), flat(expected));
+    let largest = expected.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
+    let worst = got.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    // A NaN must not pass: `f64::max` would drop it.
+    let worst = worst.fold(0f64, |m, v| if v.is_nan() { f64::INFINITY } else { m.max(v) });
+    // Where zeros are expected, zeros have to come.
+    if worst == 0.0 { 0.0 } else { worst / largest }
+}
