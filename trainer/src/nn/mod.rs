@@ -7,11 +7,14 @@
 
 pub mod batch_norm;
 pub mod convolution;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod dropout;
 pub mod elementwise;
 pub mod graph;
 pub mod matmul;
 pub mod optimizer;
+pub mod parallel;
 pub mod pool;
 pub mod seeded;
 pub mod upsample;

@@ -1,0 +1,397 @@
+//! Convolution, the gradient to its input and the gradient to its weight, in cuDNN.
+//!
+//! A transposed convolution is the second of these, and its gradients the other two.
+//!
+//! cuDNN proposes algorithms in the order of its expected times, without running them (`cudnnGet...Algorithm_v7`). The
+//! first that is deterministic and whose workspace fits is taken, and remembered for the geometry: measuring instead
+//! (`cudnnFind...`) would be quicker on some shapes, but two runs could measure, and so round, differently.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::rc::Rc;
+
+use candle_core::{CudaStorage, DType, Error, Layout, Result};
+use cudarc::cudnn::{result, sys};
+
+use super::handle::{
+    ConvolutionDescriptor, FilterDescriptor, Handle, ONE, TensorDescriptor, ZERO, read, refused, uninitialised, write,
+};
+
+/// The sizes of one convolution: `[N, C_in, H, W]` with a weight `[C_out, C_in / groups, K_y, K_x]` gives
+/// `[N, C_out, H_out, W_out]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvolutionGeometry {
+    /// N.
+    pub batch: usize,
+    /// C_in, a multiple of the groups.
+    pub channels_in: usize,
+    /// C_out, a multiple of the groups.
+    pub channels_out: usize,
+    /// H of the input.
+    pub height: usize,
+    /// W of the input.
+    pub width: usize,
+    /// Rows of the kernel.
+    pub kernel_height: usize,
+    /// Columns of the kernel.
+    pub kernel_width: usize,
+    /// Step in both directions.
+    pub stride: usize,
+    /// Zeros above and below.
+    pub padding_y: usize,
+    /// Zeros left and right.
+    pub padding_x: usize,
+    /// Distance of the kernel's taps.
+    pub dilation: usize,
+    /// Blocks of channels that do not mix; `channels_in` for a depthwise convolution.
+    pub groups: usize,
+}
+
+impl ConvolutionGeometry {
+    /// Rows of the output: `(H + 2 p - d (K - 1) - 1) / s + 1`; 0 where the kernel does not fit.
+    pub fn height_out(&self) -> usize {
+        self.length_out(self.height, self.padding_y, self.kernel_height)
+    }
+
+    /// Columns of the output.
+    pub fn width_out(&self) -> usize {
+        self.length_out(self.width, self.padding_x, self.kernel_width)
+    }
+
+    fn length_out(&self, length: usize, padding: usize, kernel: usize) -> usize {
+        let reach = self.dilation * kernel.saturating_sub(1) + 1;
+        (length + 2 * padding).checked_sub(reach).map_or(0, |steps| steps / self.stride.max(1) + 1)
+    }
+
+    /// `[N, C_in, H, W]`.
+    pub fn input_shape(&self) -> [usize; 4] {
+        [self.batch, self.channels_in, self.height, self.width]
+    }
+
+    /// `[C_out, C_in / groups, K_y, K_x]`.
+    pub fn weight_shape(&self) -> [usize; 4] {
+        [self.channels_out, self.channels_in / self.groups.max(1), self.kernel_height, self.kernel_width]
+    }
+
+    /// `[N, C_out, H_out, W_out]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.batch, self.channels_out, self.height_out(), self.width_out()]
+    }
+}
+
+/// Convolution of x `[N, C_in, H, W]` with a weight `[C_out, C_in / groups, K_y, K_x]`.
+///
+/// # Errors
+/// Operands of other shapes, types or layouts than the geometry's contiguous f32, bf16 or f16; what cuDNN refuses.
+pub fn convolution(
+    x: &CudaStorage,
+    x_layout: &Layout,
+    weight: &CudaStorage,
+    weight_layout: &Layout,
+    geometry: &ConvolutionGeometry,
+) -> Result<CudaStorage> {
+    let name = "convolution";
+    let problem = Problem::new(name, x, weight, geometry)?;
+    // SAFETY: cuDNN writes the whole output.
+    let mut y = unsafe { uninitialised(&x.device, &geometry.output_shape(), problem.kind) }?;
+    {
+        let stream = &problem.handle.stream;
+        let x = read(x, x_layout, &geometry.input_shape(), stream)?;
+        let weight = read(weight, weight_layout, &geometry.weight_shape(), stream)?;
+        let y = write(&mut y, stream)?;
+        problem.run(&problem.handle.choices.forward, || problem.propose_forward(), |choice, workspace| {
+            // SAFETY: handle and descriptors live in `problem`; `read` checked that the operands are contiguous and of
+            // the shape that their descriptors announce, `y` was allocated for its; the workspace has the size asked.
+            unsafe {
+                result::convolution_forward(
+                    problem.handle.raw,
+                    ONE,
+                    problem.input.raw(),
+                    x.as_ptr(),
+                    problem.weight.raw(),
+                    weight.as_ptr(),
+                    problem.convolution.raw(),
+                    choice.algorithm,
+                    workspace,
+                    choice.workspace,
+                    ZERO,
+                    problem.output.raw(),
+                    y.as_mut_ptr(),
+                )
+            }
+            .map_err(refused(name))
+        })?;
+    }
+    Ok(y)
+}
+
+/// The gradient to the input, `[N, C_in, H, W]`, from the weight and the gradient `[N, C_out, H_out, W_out]`.
+///
+/// # Errors
+/// As [`convolution`].
+pub fn convolution_input_gradient(
+    weight: &CudaStorage,
+    weight_layout: &Layout,
+    gradient: &CudaStorage,
+    gradient_layout: &Layout,
+    geometry: &ConvolutionGeometry,
+) -> Result<CudaStorage> {
+    let name = "convolution, gradient to the input";
+    let problem = Problem::new(name, weight, gradient, geometry)?;
+    // SAFETY: cuDNN writes the whole output.
+    let mut to_x = unsafe { uninitialised(&weight.device, &geometry.input_shape(), problem.kind) }?;
+    {
+        let stream = &problem.handle.stream;
+        let weight = read(weight, weight_layout, &geometry.weight_shape(), stream)?;
+        let gradient = read(gradient, gradient_layout, &geometry.output_shape(), stream)?;
+        let to_x = write(&mut to_x, stream)?;
+        problem.run(&problem.handle.choices.to_input, || problem.propose_to_input(), |choice, workspace| {
+            // SAFETY: as in `convolution`.
+            unsafe {
+                result::convolution_backward_data(
+                    problem.handle.raw,
+                    ONE,
+                    problem.weight.raw(),
+                    weight.as_ptr(),
+                    problem.output.raw(),
+                    gradient.as_ptr(),
+                    problem.convolution.raw(),
+                    choice.algorithm,
+                    workspace,
+                    choice.workspace,
+                    ZERO,
+                    problem.input.raw(),
+                    to_x.as_mut_ptr(),
+                )
+            }
+            .map_err(refused(name))
+        })?;
+    }
+    Ok(to_x)
+}
+
+/// The gradient to the weight, `[C_out, C_in / groups, K_y, K_x]`, from the input and the gradient
+/// `[N, C_out, H_out, W_out]`.
+///
+/// # Errors
+/// As [`convolution`].
+pub fn convolution_weight_gradient(
+    x: &CudaStorage,
+    x_layout: &Layout,
+    gradient: &CudaStorage,
+    gradient_layout: &Layout,
+    geometry: &ConvolutionGeometry,
+) -> Result<CudaStorage> {
+    let name = "convolution, gradient to the weight";
+    let problem = Problem::new(name, x, gradient, geometry)?;
+    // SAFETY: cuDNN writes the whole output.
+    let mut to_weight = unsafe { uninitialised(&x.device, &geometry.weight_shape(), problem.kind) }?;
+    {
+        let stream = &problem.handle.stream;
+        let x = read(x, x_layout, &geometry.input_shape(), stream)?;
+        let gradient = read(gradient, gradient_layout, &geometry.output_shape(), stream)?;
+        let to_weight = write(&mut to_weight, stream)?;
+        problem.run(&problem.handle.choices.to_weight, || problem.propose_to_weight(), |choice, workspace| {
+            // SAFETY: as in `convolution`.
+            unsafe {
+                result::convolution_backward_filter(
+                    problem.handle.raw,
+                    ONE,
+                    problem.input.raw(),
+                    x.as_ptr(),
+                    problem.output.raw(),
+                    gradient.as_ptr(),
+                    problem.convolution.raw(),
+                    choice.algorithm,
+                    workspace,
+                    choice.workspace,
+                    ZERO,
+                    problem.weight.raw(),
+                    to_weight.as_mut_ptr(),
+                )
+            }
+            .map_err(refused(name))
+        })?;
+    }
+    Ok(to_weight)
+}
+
+/// An algorithm, the bytes of workspace that it needs, and its arithmetic.
+#[derive(Clone, Copy)]
+struct Choice<A> {
+    algorithm: A,
+    workspace: usize,
+    arithmetic: sys::cudnnMathType_t,
+}
+
+/// What a choice holds for: sizes, type, and whether TF32 is allowed.
+type Key = (ConvolutionGeometry, DType, bool);
+type Remembered<A> = RefCell<HashMap<Key, Choice<A>>>;
+
+/// The choices made so far on one handle.
+#[derive(Default)]
+pub(super) struct Choices {
+    forward: Remembered<sys::cudnnConvolutionFwdAlgo_t>,
+    to_input: Remembered<sys::cudnnConvolutionBwdDataAlgo_t>,
+    to_weight: Remembered<sys::cudnnConvolutionBwdFilterAlgo_t>,
+}
+
+/// More proposals than cuDNN has algorithms, of which each may come with several kinds of arithmetic.
+const PROPOSALS: usize = 32;
+
+/// cuDNN's proposals for one of the three operations, the quickest first, without the nondeterministic.
+macro_rules! proposals {
+    ($problem:ident, $ask:path, $size:path, [$($descriptor:ident),*]) => {{
+        // SAFETY: enums of C and numbers; all zeros is a value of each of them.
+        let mut found = [unsafe { std::mem::zeroed() }; PROPOSALS];
+        let mut count = 0;
+        // SAFETY: handle and descriptors live in the problem; `found` has room for `PROPOSALS`.
+        unsafe {
+            $ask(
+                $problem.handle.raw,
+                $($problem.$descriptor.raw(),)*
+                PROPOSALS as i32,
+                &raw mut count,
+                found.as_mut_ptr(),
+            )
+        }
+        .map_err(refused($problem.name))?;
+        let mut choices = Vec::new();
+        for proposal in &found[..(count.max(0) as usize).min(PROPOSALS)] {
+            let usable = proposal.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
+                && proposal.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
+            if !usable {
+                continue;
+            }
+            $problem.convolution.set_arithmetic(proposal.mathType)?;
+            // SAFETY: as above.
+            let workspace = unsafe { $size($problem.handle.raw, $($problem.$descriptor.raw(),)* proposal.algo) };
+            if let Ok(workspace) = workspace {
+                choices.push(Choice { algorithm: proposal.algo, workspace, arithmetic: proposal.mathType });
+            }
+        }
+        Ok(choices)
+    }};
+}
+
+/// One convolution as cuDNN sees it.
+struct Problem {
+    name: &'static str,
+    handle: Rc<Handle>,
+    kind: DType,
+    key: Key,
+    input: TensorDescriptor,
+    weight: FilterDescriptor,
+    output: TensorDescriptor,
+    convolution: ConvolutionDescriptor,
+}
+
+impl Problem {
+    fn new(name: &'static str, a: &CudaStorage, b: &CudaStorage, geometry: &ConvolutionGeometry) -> Result<Self> {
+        let kind = same_kind(name, a, b)?;
+        geometry.check(name)?;
+        let tf32 = super::tf32_allowed();
+        let handle = Handle::of(&a.device)?;
+        let convolution = ConvolutionDescriptor::new(
+            [geometry.padding_y, geometry.padding_x],
+            geometry.stride,
+            geometry.dilation,
+            geometry.groups,
+        )?;
+        convolution.set_arithmetic(match kind {
+            DType::F32 if tf32 => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
+            DType::F32 => sys::cudnnMathType_t::CUDNN_FMA_MATH,
+            _ => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+        })?;
+        Ok(Self {
+            name,
+            handle,
+            kind,
+            key: (*geometry, kind, tf32),
+            input: TensorDescriptor::new(kind, geometry.input_shape())?,
+            weight: FilterDescriptor::new(kind, geometry.weight_shape())?,
+            output: TensorDescriptor::new(kind, geometry.output_shape())?,
+            convolution,
+        })
+    }
+
+    /// Runs the remembered algorithm, or the first of cuDNN's proposals whose workspace fits, which is remembered.
+    fn run<A: Copy>(
+        &self,
+        remembered: &Remembered<A>,
+        propose: impl FnOnce() -> Result<Vec<Choice<A>>>,
+        launch: impl Fn(Choice<A>, *mut c_void) -> Result<()>,
+    ) -> Result<()> {
+        let known = remembered.borrow().get(&self.key).copied();
+        let candidates = match known {
+            Some(choice) => vec![choice],
+            None => propose()?,
+        };
+        for choice in candidates {
+            self.convolution.set_arithmetic(choice.arithmetic)?;
+            if let Some(launched) = self.handle.with_workspace(choice.workspace, |memory| launch(choice, memory)) {
+                launched?;
+                remembered.borrow_mut().insert(self.key, choice);
+                return Ok(());
+            }
+            // Later proposals are slower but need less; a remembered one that no longer fits is not kept.
+            remembered.borrow_mut().remove(&self.key);
+        }
+        Err(Error::msg(format!(
+            "{}: no deterministic algorithm of cuDNN fits into the device's free memory for {:?}; a smaller batch may",
+            self.name, self.key.0
+        )))
+    }
+
+    fn propose_forward(&self) -> Result<Vec<Choice<sys::cudnnConvolutionFwdAlgo_t>>> {
+        proposals!(
+            self,
+            result::get_convolution_forward_algorithm,
+            result::get_convolution_forward_workspace_size,
+            [input, weight, convolution, output]
+        )
+    }
+
+    fn propose_to_input(&self) -> Result<Vec<Choice<sys::cudnnConvolutionBwdDataAlgo_t>>> {
+        proposals!(
+            self,
+            result::get_convolution_backward_data_algorithm,
+            result::get_convolution_backward_data_workspace_size,
+            [weight, output, convolution, input]
+        )
+    }
+
+    fn propose_to_weight(&self) -> Result<Vec<Choice<sys::cudnnConvolutionBwdFilterAlgo_t>>> {
+        proposals!(
+            self,
+            result::get_convolution_backward_filter_algorithm,
+            result::get_convolution_backward_filter_workspace_size,
+            [input, output, convolution, weight]
+        )
+    }
+}
+
+/// The type of two operands, which must be the same, on one device.
+pub(super) fn same_kind(name: &str, a: &CudaStorage, b: &CudaStorage) -> Result<DType> {
+    use candle_core::backend::BackendStorage;
+    if a.device.id() != b.device.id() {
+        return Err(Error::msg(format!("{name}: operands must be on one device")));
+    }
+    if a.dtype() != b.dtype() {
+        let (a, b) = (a.dtype(), b.dtype());
+        return Err(Error::msg(format!("{name}: operands must be of one type, and are {a:?} and {b:?}")));
+    }
+    Ok(a.dtype())
+}
+
+impl ConvolutionGeometry {
+    fn check(&self, name: &str) -> Result<()> {
+        let divides = self.groups > 0 && self.channels_in % self.groups == 0 && self.channels_out % self.groups == 0;
+        let empty = [self.input_shape(), self.weight_shape(), self.output_shape()].iter().flatten().any(|&n| n == 0);
+        if !divides || empty || self.stride == 0 || self.dilation == 0 {
+            return Err(Error::msg(format!("{name}: sizes that do not fit together: {self:?}")));
+        }
+        Ok(())
+    }
+}
