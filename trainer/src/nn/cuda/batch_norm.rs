@@ -4,21 +4,18 @@
 //! on its version, and PyTorch does not ask it to; where it refuses, they go through f32.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CudaStorage, DType, Error, Layout, Result, Shape};
-use cudarc::cudnn::result::CudnnError;
+use candle_core::{CudaStorage, DType, Error, Result, Shape};
 use cudarc::cudnn::sys;
 
-use super::convolution::same_kind;
-use super::handle::{Address, Handle, ONE, TensorDescriptor, ZERO, read, refused, uninitialised, write};
+use super::handle::{
+    Address, Handle, ONE, Operand, TensorDescriptor, Tried, ZERO, read, through_f32, uninitialised, write,
+};
 
 const SPATIAL: sys::cudnnBatchNormMode_t = sys::cudnnBatchNormMode_t::CUDNN_BATCHNORM_SPATIAL;
 
-/// An operand and its layout.
-pub type Operand<'a> = (&'a CudaStorage, &'a Layout);
-
 /// Normalises x `[N, C, H, W]` with its own statistics, scales by gamma and shifts by beta, both f32 `[C]`.
 ///
-/// Gives y as x, the mean `[C]` and `1 / sqrt(biased variance + epsilon)` `[C]`, both f32.
+/// Gives y as x, and f32 `[C]` the mean and `1 / sqrt(biased variance + epsilon)`.
 ///
 /// # Errors
 /// Operands of other shapes, types or layouts; what cuDNN refuses.
@@ -27,20 +24,11 @@ pub fn batch_norm_train(
     gamma: Operand,
     beta: Operand,
     epsilon: f64,
-) -> Result<(CudaStorage, CudaStorage, CudaStorage)> {
-    through_f32(
-        "batch norm",
-        x.0.dtype(),
-        || train(x, gamma, beta, epsilon),
-        || {
-            let (wide, layout) = widened(x)?;
-            let (y, mean, inverse_std) = train((&wide, &layout), gamma, beta, epsilon)?.map_err(refused("batch norm"))?;
-            Ok((y.to_dtype(&layout, x.0.dtype())?, mean, inverse_std))
-        },
-    )
+) -> Result<(CudaStorage, [CudaStorage; 2])> {
+    through_f32("batch norm", [x], |[x]| train(x, gamma, beta, epsilon))
 }
 
-/// Gradients to x (as x), gamma and beta (f32 `[C]`), from what [`batch_norm_train`] gave.
+/// Gradients to x (as x), and f32 `[C]` to gamma and beta, from what [`batch_norm_train`] gave.
 ///
 /// # Errors
 /// As [`batch_norm_train`].
@@ -51,27 +39,10 @@ pub fn batch_norm_gradient(
     mean: Operand,
     inverse_std: Operand,
     epsilon: f64,
-) -> Result<(CudaStorage, CudaStorage, CudaStorage)> {
-    let name = "batch norm, gradient";
-    let kind = same_kind(name, x.0, gradient.0)?;
-    through_f32(
-        name,
-        kind,
-        || differentiate(x, gradient, gamma, mean, inverse_std, epsilon),
-        || {
-            let ((wide, layout), (wide_gradient, gradient_layout)) = (widened(x)?, widened(gradient)?);
-            let (to_x, to_gamma, to_beta) = differentiate(
-                (&wide, &layout),
-                (&wide_gradient, &gradient_layout),
-                gamma,
-                mean,
-                inverse_std,
-                epsilon,
-            )?
-            .map_err(refused(name))?;
-            Ok((to_x.to_dtype(&layout, kind)?, to_gamma, to_beta))
-        },
-    )
+) -> Result<(CudaStorage, [CudaStorage; 2])> {
+    through_f32("batch norm, gradient", [x, gradient], |[x, gradient]| {
+        differentiate(x, gradient, gamma, mean, inverse_std, epsilon)
+    })
 }
 
 /// Normalises x `[N, C, H, W]` with given statistics, each f32 `[C]`; not differentiable.
@@ -86,59 +57,24 @@ pub fn batch_norm_infer(
     variance: Operand,
     epsilon: f64,
 ) -> Result<CudaStorage> {
-    let name = "batch norm, inference";
-    through_f32(
-        name,
-        x.0.dtype(),
-        || infer(x, gamma, beta, mean, variance, epsilon),
-        || {
-            let (wide, layout) = widened(x)?;
-            let y = infer((&wide, &layout), gamma, beta, mean, variance, epsilon)?.map_err(refused(name))?;
-            y.to_dtype(&layout, x.0.dtype())
-        },
-    )
+    let (y, ()) = through_f32("batch norm, inference", [x], |[x]| infer(x, gamma, beta, mean, variance, epsilon))?;
+    Ok(y)
 }
 
-type Tried<T> = std::result::Result<T, CudnnError>;
-
-/// `directly`, or for 16-bit activations that cuDNN refuses, `widened`.
-fn through_f32<T>(
-    name: &'static str,
-    kind: DType,
-    directly: impl FnOnce() -> Result<Tried<T>>,
-    widened: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    use sys::cudnnStatus_t::{CUDNN_STATUS_BAD_PARAM, CUDNN_STATUS_NOT_SUPPORTED};
-    match directly()? {
-        Ok(done) => Ok(done),
-        Err(CudnnError(CUDNN_STATUS_BAD_PARAM | CUDNN_STATUS_NOT_SUPPORTED)) if kind != DType::F32 => widened(),
-        Err(other) => Err(refused(name)(other)),
-    }
-}
-
-fn widened((x, layout): Operand) -> Result<(CudaStorage, Layout)> {
-    Ok((x.to_dtype(layout, DType::F32)?, Layout::contiguous(layout.shape())))
-}
-
-fn train(
-    (x, x_layout): Operand,
-    gamma: Operand,
-    beta: Operand,
-    epsilon: f64,
-) -> Result<Tried<(CudaStorage, CudaStorage, CudaStorage)>> {
-    let problem = Problem::new(x, x_layout)?;
+fn train(x: Operand, gamma: Operand, beta: Operand, epsilon: f64) -> Result<Tried<(CudaStorage, [CudaStorage; 2])>> {
+    let problem = Problem::new(x)?;
     let stream = &problem.handle.stream;
     let channels = [problem.shape[1]];
     // SAFETY: cuDNN writes all three outputs whole.
     let (mut y, mut mean, mut inverse_std) = unsafe {
         (
-            uninitialised(&x.device, &problem.shape, x.dtype())?,
-            uninitialised(&x.device, &channels, DType::F32)?,
-            uninitialised(&x.device, &channels, DType::F32)?,
+            uninitialised(&x.0.device, &problem.shape, x.0.dtype())?,
+            uninitialised(&x.0.device, &channels, DType::F32)?,
+            uninitialised(&x.0.device, &channels, DType::F32)?,
         )
     };
     let status = {
-        let x = read(x, x_layout, &problem.shape, stream)?;
+        let x = read(x, &problem.shape, stream)?;
         let (gamma, beta) = (problem.row(gamma)?, problem.row(beta)?);
         let y = write(&mut y, stream)?;
         let (mean, inverse_std) = (write(&mut mean, stream)?, write(&mut inverse_std, stream)?);
@@ -167,31 +103,31 @@ fn train(
         }
         .result()
     };
-    Ok(status.map(|()| (y, mean, inverse_std)))
+    Ok(status.map(|()| (y, [mean, inverse_std])))
 }
 
 fn differentiate(
-    (x, x_layout): Operand,
-    (gradient, gradient_layout): Operand,
+    x: Operand,
+    gradient: Operand,
     gamma: Operand,
     mean: Operand,
     inverse_std: Operand,
     epsilon: f64,
-) -> Result<Tried<(CudaStorage, CudaStorage, CudaStorage)>> {
-    let problem = Problem::new(x, x_layout)?;
+) -> Result<Tried<(CudaStorage, [CudaStorage; 2])>> {
+    let problem = Problem::new(x)?;
     let stream = &problem.handle.stream;
     let channels = [problem.shape[1]];
     // SAFETY: cuDNN writes all three outputs whole.
     let (mut to_x, mut to_gamma, mut to_beta) = unsafe {
         (
-            uninitialised(&x.device, &problem.shape, x.dtype())?,
-            uninitialised(&x.device, &channels, DType::F32)?,
-            uninitialised(&x.device, &channels, DType::F32)?,
+            uninitialised(&x.0.device, &problem.shape, x.0.dtype())?,
+            uninitialised(&x.0.device, &channels, DType::F32)?,
+            uninitialised(&x.0.device, &channels, DType::F32)?,
         )
     };
     let status = {
-        let x = read(x, x_layout, &problem.shape, stream)?;
-        let gradient = read(gradient, gradient_layout, &problem.shape, stream)?;
+        let x = read(x, &problem.shape, stream)?;
+        let gradient = read(gradient, &problem.shape, stream)?;
         let (gamma, mean, inverse_std) = (problem.row(gamma)?, problem.row(mean)?, problem.row(inverse_std)?);
         let to_x = write(&mut to_x, stream)?;
         let (to_gamma, to_beta) = (write(&mut to_gamma, stream)?, write(&mut to_beta, stream)?);
@@ -221,23 +157,23 @@ fn differentiate(
         }
         .result()
     };
-    Ok(status.map(|()| (to_x, to_gamma, to_beta)))
+    Ok(status.map(|()| (to_x, [to_gamma, to_beta])))
 }
 
 fn infer(
-    (x, x_layout): Operand,
+    x: Operand,
     gamma: Operand,
     beta: Operand,
     mean: Operand,
     variance: Operand,
     epsilon: f64,
-) -> Result<Tried<CudaStorage>> {
-    let problem = Problem::new(x, x_layout)?;
+) -> Result<Tried<(CudaStorage, ())>> {
+    let problem = Problem::new(x)?;
     let stream = &problem.handle.stream;
     // SAFETY: cuDNN writes the whole output.
-    let mut y = unsafe { uninitialised(&x.device, &problem.shape, x.dtype()) }?;
+    let mut y = unsafe { uninitialised(&x.0.device, &problem.shape, x.0.dtype()) }?;
     let status = {
-        let x = read(x, x_layout, &problem.shape, stream)?;
+        let x = read(x, &problem.shape, stream)?;
         let (gamma, beta) = (problem.row(gamma)?, problem.row(beta)?);
         let (mean, variance) = (problem.row(mean)?, problem.row(variance)?);
         let y = write(&mut y, stream)?;
@@ -262,7 +198,7 @@ fn infer(
         }
         .result()
     };
-    Ok(status.map(|()| y))
+    Ok(status.map(|()| (y, ())))
 }
 
 struct Problem {
@@ -274,7 +210,7 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(x: &CudaStorage, layout: &Layout) -> Result<Self> {
+    fn new((x, layout): Operand) -> Result<Self> {
         let (n, channels, h, w) = layout.shape().dims4()?;
         let shape = [n, channels, h, w];
         if Shape::from(&shape[..]).elem_count() == 0 {
@@ -289,10 +225,10 @@ impl Problem {
     }
 
     /// An f32 operand `[C]`.
-    fn row<'a>(&'a self, (values, layout): Operand<'a>) -> Result<Address<'a>> {
-        if values.dtype() != DType::F32 {
+    fn row<'a>(&'a self, values: Operand<'a>) -> Result<Address<'a>> {
+        if values.0.dtype() != DType::F32 {
             return Err(Error::msg("batch norm: scale, shift and statistics must be f32"));
         }
-        read(values, layout, &self.shape[1..2], &self.handle.stream)
+        read(values, &self.shape[1..2], &self.handle.stream)
     }
 }

@@ -11,11 +11,12 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::rc::Rc;
 
-use candle_core::{CudaStorage, DType, Error, Layout, Result};
+use candle_core::{CudaStorage, DType, Error, Result};
 use cudarc::cudnn::{result, sys};
 
 use super::handle::{
-    ConvolutionDescriptor, FilterDescriptor, Handle, ONE, TensorDescriptor, ZERO, read, refused, uninitialised, write,
+    ConvolutionDescriptor, FilterDescriptor, Handle, ONE, Operand, TensorDescriptor, ZERO, read, refused, same_kind,
+    uninitialised, write,
 };
 
 /// The sizes of one convolution: `[N, C_in, H, W]` with a weight `[C_out, C_in / groups, K_y, K_x]` gives
@@ -84,44 +85,42 @@ impl ConvolutionGeometry {
 ///
 /// # Errors
 /// Operands of other shapes, types or layouts than the geometry's contiguous f32, bf16 or f16; what cuDNN refuses.
-pub fn convolution(
-    x: &CudaStorage,
-    x_layout: &Layout,
-    weight: &CudaStorage,
-    weight_layout: &Layout,
-    geometry: &ConvolutionGeometry,
-) -> Result<CudaStorage> {
+pub fn convolution(x: Operand, weight: Operand, geometry: &ConvolutionGeometry) -> Result<CudaStorage> {
     let name = "convolution";
     let problem = Problem::new(name, x, weight, geometry)?;
     // SAFETY: cuDNN writes the whole output.
-    let mut y = unsafe { uninitialised(&x.device, &geometry.output_shape(), problem.kind) }?;
+    let mut y = unsafe { uninitialised(&x.0.device, &geometry.output_shape(), problem.kind) }?;
     {
         let stream = &problem.handle.stream;
-        let x = read(x, x_layout, &geometry.input_shape(), stream)?;
-        let weight = read(weight, weight_layout, &geometry.weight_shape(), stream)?;
+        let x = read(x, &geometry.input_shape(), stream)?;
+        let weight = read(weight, &geometry.weight_shape(), stream)?;
         let y = write(&mut y, stream)?;
-        problem.run(&problem.handle.choices.forward, || problem.propose_forward(), |choice, workspace| {
-            // SAFETY: handle and descriptors live in `problem`; `read` checked that the operands are contiguous and of
-            // the shape that their descriptors announce, `y` was allocated for its; the workspace has the size asked.
-            unsafe {
-                result::convolution_forward(
-                    problem.handle.raw,
-                    ONE,
-                    problem.input.raw(),
-                    x.as_ptr(),
-                    problem.weight.raw(),
-                    weight.as_ptr(),
-                    problem.convolution.raw(),
-                    choice.algorithm,
-                    workspace,
-                    choice.workspace,
-                    ZERO,
-                    problem.output.raw(),
-                    y.as_mut_ptr(),
-                )
-            }
-            .map_err(refused(name))
-        })?;
+        problem.run(
+            &problem.handle.choices.forward,
+            || problem.propose_forward(),
+            |choice, workspace| {
+                // SAFETY: handle and descriptors live in `problem`; `read` checked that the operands are contiguous and of
+                // the shape that their descriptors announce, `y` was allocated for its; the workspace has the size asked.
+                unsafe {
+                    result::convolution_forward(
+                        problem.handle.raw,
+                        ONE,
+                        problem.input.raw(),
+                        x.as_ptr(),
+                        problem.weight.raw(),
+                        weight.as_ptr(),
+                        problem.convolution.raw(),
+                        choice.algorithm,
+                        workspace,
+                        choice.workspace,
+                        ZERO,
+                        problem.output.raw(),
+                        y.as_mut_ptr(),
+                    )
+                }
+                .map_err(refused(name))
+            },
+        )?;
     }
     Ok(y)
 }
@@ -131,42 +130,44 @@ pub fn convolution(
 /// # Errors
 /// As [`convolution`].
 pub fn convolution_input_gradient(
-    weight: &CudaStorage,
-    weight_layout: &Layout,
-    gradient: &CudaStorage,
-    gradient_layout: &Layout,
+    weight: Operand,
+    gradient: Operand,
     geometry: &ConvolutionGeometry,
 ) -> Result<CudaStorage> {
     let name = "convolution, gradient to the input";
     let problem = Problem::new(name, weight, gradient, geometry)?;
     // SAFETY: cuDNN writes the whole output.
-    let mut to_x = unsafe { uninitialised(&weight.device, &geometry.input_shape(), problem.kind) }?;
+    let mut to_x = unsafe { uninitialised(&weight.0.device, &geometry.input_shape(), problem.kind) }?;
     {
         let stream = &problem.handle.stream;
-        let weight = read(weight, weight_layout, &geometry.weight_shape(), stream)?;
-        let gradient = read(gradient, gradient_layout, &geometry.output_shape(), stream)?;
+        let weight = read(weight, &geometry.weight_shape(), stream)?;
+        let gradient = read(gradient, &geometry.output_shape(), stream)?;
         let to_x = write(&mut to_x, stream)?;
-        problem.run(&problem.handle.choices.to_input, || problem.propose_to_input(), |choice, workspace| {
-            // SAFETY: as in `convolution`.
-            unsafe {
-                result::convolution_backward_data(
-                    problem.handle.raw,
-                    ONE,
-                    problem.weight.raw(),
-                    weight.as_ptr(),
-                    problem.output.raw(),
-                    gradient.as_ptr(),
-                    problem.convolution.raw(),
-                    choice.algorithm,
-                    workspace,
-                    choice.workspace,
-                    ZERO,
-                    problem.input.raw(),
-                    to_x.as_mut_ptr(),
-                )
-            }
-            .map_err(refused(name))
-        })?;
+        problem.run(
+            &problem.handle.choices.to_input,
+            || problem.propose_to_input(),
+            |choice, workspace| {
+                // SAFETY: as in `convolution`.
+                unsafe {
+                    result::convolution_backward_data(
+                        problem.handle.raw,
+                        ONE,
+                        problem.weight.raw(),
+                        weight.as_ptr(),
+                        problem.output.raw(),
+                        gradient.as_ptr(),
+                        problem.convolution.raw(),
+                        choice.algorithm,
+                        workspace,
+                        choice.workspace,
+                        ZERO,
+                        problem.input.raw(),
+                        to_x.as_mut_ptr(),
+                    )
+                }
+                .map_err(refused(name))
+            },
+        )?;
     }
     Ok(to_x)
 }
@@ -177,42 +178,44 @@ pub fn convolution_input_gradient(
 /// # Errors
 /// As [`convolution`].
 pub fn convolution_weight_gradient(
-    x: &CudaStorage,
-    x_layout: &Layout,
-    gradient: &CudaStorage,
-    gradient_layout: &Layout,
+    x: Operand,
+    gradient: Operand,
     geometry: &ConvolutionGeometry,
 ) -> Result<CudaStorage> {
     let name = "convolution, gradient to the weight";
     let problem = Problem::new(name, x, gradient, geometry)?;
     // SAFETY: cuDNN writes the whole output.
-    let mut to_weight = unsafe { uninitialised(&x.device, &geometry.weight_shape(), problem.kind) }?;
+    let mut to_weight = unsafe { uninitialised(&x.0.device, &geometry.weight_shape(), problem.kind) }?;
     {
         let stream = &problem.handle.stream;
-        let x = read(x, x_layout, &geometry.input_shape(), stream)?;
-        let gradient = read(gradient, gradient_layout, &geometry.output_shape(), stream)?;
+        let x = read(x, &geometry.input_shape(), stream)?;
+        let gradient = read(gradient, &geometry.output_shape(), stream)?;
         let to_weight = write(&mut to_weight, stream)?;
-        problem.run(&problem.handle.choices.to_weight, || problem.propose_to_weight(), |choice, workspace| {
-            // SAFETY: as in `convolution`.
-            unsafe {
-                result::convolution_backward_filter(
-                    problem.handle.raw,
-                    ONE,
-                    problem.input.raw(),
-                    x.as_ptr(),
-                    problem.output.raw(),
-                    gradient.as_ptr(),
-                    problem.convolution.raw(),
-                    choice.algorithm,
-                    workspace,
-                    choice.workspace,
-                    ZERO,
-                    problem.weight.raw(),
-                    to_weight.as_mut_ptr(),
-                )
-            }
-            .map_err(refused(name))
-        })?;
+        problem.run(
+            &problem.handle.choices.to_weight,
+            || problem.propose_to_weight(),
+            |choice, workspace| {
+                // SAFETY: as in `convolution`.
+                unsafe {
+                    result::convolution_backward_filter(
+                        problem.handle.raw,
+                        ONE,
+                        problem.input.raw(),
+                        x.as_ptr(),
+                        problem.output.raw(),
+                        gradient.as_ptr(),
+                        problem.convolution.raw(),
+                        choice.algorithm,
+                        workspace,
+                        choice.workspace,
+                        ZERO,
+                        problem.weight.raw(),
+                        to_weight.as_mut_ptr(),
+                    )
+                }
+                .map_err(refused(name))
+            },
+        )?;
     }
     Ok(to_weight)
 }
@@ -236,6 +239,9 @@ pub(super) struct Choices {
     to_input: Remembered<sys::cudnnConvolutionBwdDataAlgo_t>,
     to_weight: Remembered<sys::cudnnConvolutionBwdFilterAlgo_t>,
 }
+
+/// f32 products without tensor cores.
+const EXACT: sys::cudnnMathType_t = sys::cudnnMathType_t::CUDNN_FMA_MATH;
 
 /// More proposals than cuDNN has algorithms, of which each may come with several kinds of arithmetic.
 const PROPOSALS: usize = 32;
@@ -264,11 +270,13 @@ macro_rules! proposals {
             if !usable {
                 continue;
             }
-            $problem.convolution.set_arithmetic(proposal.mathType)?;
+            // Whoever forbids TF32 gets no proposal that would use it after all.
+            let arithmetic = if $problem.exact { EXACT } else { proposal.mathType };
+            $problem.convolution.set_arithmetic(arithmetic)?;
             // SAFETY: as above.
             let workspace = unsafe { $size($problem.handle.raw, $($problem.$descriptor.raw(),)* proposal.algo) };
             if let Ok(workspace) = workspace {
-                choices.push(Choice { algorithm: proposal.algo, workspace, arithmetic: proposal.mathType });
+                choices.push(Choice { algorithm: proposal.algo, workspace, arithmetic });
             }
         }
         Ok(choices)
@@ -281,6 +289,8 @@ struct Problem {
     handle: Rc<Handle>,
     kind: DType,
     key: Key,
+    /// f32 without TF32.
+    exact: bool,
     input: TensorDescriptor,
     weight: FilterDescriptor,
     output: TensorDescriptor,
@@ -288,11 +298,11 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(name: &'static str, a: &CudaStorage, b: &CudaStorage, geometry: &ConvolutionGeometry) -> Result<Self> {
-        let kind = same_kind(name, a, b)?;
+    fn new(name: &'static str, a: Operand, b: Operand, geometry: &ConvolutionGeometry) -> Result<Self> {
+        let kind = same_kind(name, &[a, b])?;
         geometry.check(name)?;
         let tf32 = super::tf32_allowed();
-        let handle = Handle::of(&a.device)?;
+        let handle = Handle::of(&a.0.device)?;
         let convolution = ConvolutionDescriptor::new(
             [geometry.padding_y, geometry.padding_x],
             geometry.stride,
@@ -301,7 +311,7 @@ impl Problem {
         )?;
         convolution.set_arithmetic(match kind {
             DType::F32 if tf32 => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
-            DType::F32 => sys::cudnnMathType_t::CUDNN_FMA_MATH,
+            DType::F32 => EXACT,
             _ => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
         })?;
         Ok(Self {
@@ -309,6 +319,7 @@ impl Problem {
             handle,
             kind,
             key: (*geometry, kind, tf32),
+            exact: kind == DType::F32 && !tf32,
             input: TensorDescriptor::new(kind, geometry.input_shape())?,
             weight: FilterDescriptor::new(kind, geometry.weight_shape())?,
             output: TensorDescriptor::new(kind, geometry.output_shape())?,
@@ -370,19 +381,6 @@ impl Problem {
             [input, output, convolution, weight]
         )
     }
-}
-
-/// The type of two operands, which must be the same, on one device.
-pub(super) fn same_kind(name: &str, a: &CudaStorage, b: &CudaStorage) -> Result<DType> {
-    use candle_core::backend::BackendStorage;
-    if a.device.id() != b.device.id() {
-        return Err(Error::msg(format!("{name}: operands must be on one device")));
-    }
-    if a.dtype() != b.dtype() {
-        let (a, b) = (a.dtype(), b.dtype());
-        return Err(Error::msg(format!("{name}: operands must be of one type, and are {a:?} and {b:?}")));
-    }
-    Ok(a.dtype())
 }
 
 impl ConvolutionGeometry {

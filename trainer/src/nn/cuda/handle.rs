@@ -6,7 +6,7 @@ use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use candle_core::backend::BackendDevice;
+use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda::{CudaStorageSlice, DeviceId};
 use candle_core::{CudaDevice, CudaStorage, DType, Error, Layout, Result, Shape};
 use cudarc::cudnn::result::{self, CudnnError};
@@ -22,6 +22,9 @@ pub(super) const ONE: *const c_void = (&raw const ONE_F32).cast();
 pub(super) const ZERO: *const c_void = (&raw const ZERO_F32).cast();
 static ONE_F32: f32 = 1.0;
 static ZERO_F32: f32 = 0.0;
+
+/// An operand's storage and layout.
+pub type Operand<'a> = (&'a CudaStorage, &'a Layout);
 
 /// cuDNN's refusal as candle's error, with the operation that was refused.
 pub(super) fn refused(operation: &'static str) -> impl Fn(CudnnError) -> Error {
@@ -258,12 +261,7 @@ impl Address<'_> {
 }
 
 /// Where the elements of a contiguous operand of exactly this shape begin.
-pub(super) fn read<'a>(
-    storage: &'a CudaStorage,
-    layout: &Layout,
-    shape: &[usize],
-    stream: &'a CudaStream,
-) -> Result<Address<'a>> {
+pub(super) fn read<'a>((storage, layout): Operand<'a>, shape: &[usize], stream: &'a CudaStream) -> Result<Address<'a>> {
     if layout.dims() != shape {
         let found = layout.dims();
         return Err(Error::msg(format!("cuDNN: an operand must have the shape {shape:?}, and has {found:?}")));
@@ -292,4 +290,46 @@ pub(super) fn write<'a>(storage: &'a mut CudaStorage, stream: &'a CudaStream) ->
         _ => return Err(Error::msg("cuDNN: operands must be f32, bf16 or f16")),
     };
     Ok(Address { address, _recorded: recorded })
+}
+
+/// The type of operands, which must be the same, on one device.
+pub(super) fn same_kind(name: &str, operands: &[Operand]) -> Result<DType> {
+    let [(first, _), others @ ..] = operands else {
+        return Err(Error::msg(format!("{name}: no operand")));
+    };
+    for (other, _) in others {
+        if first.device.id() != other.device.id() {
+            return Err(Error::msg(format!("{name}: operands must be on one device")));
+        }
+        if first.dtype() != other.dtype() {
+            let (a, b) = (first.dtype(), other.dtype());
+            return Err(Error::msg(format!("{name}: operands must be of one type, and are {a:?} and {b:?}")));
+        }
+    }
+    Ok(first.dtype())
+}
+
+/// What cuDNN made of a call.
+pub(super) type Tried<T> = std::result::Result<T, CudnnError>;
+
+/// `attempt` with the activations as they are or, where they are bf16 or f16 and cuDNN refuses that, as f32, with the
+/// first result, an activation itself, rounded back.
+pub(super) fn through_f32<const N: usize, R>(
+    name: &'static str,
+    activations: [Operand; N],
+    attempt: impl Fn([Operand; N]) -> Result<Tried<(CudaStorage, R)>>,
+) -> Result<(CudaStorage, R)> {
+    use sys::cudnnStatus_t::{CUDNN_STATUS_BAD_PARAM, CUDNN_STATUS_NOT_SUPPORTED};
+    let kind = same_kind(name, &activations)?;
+    match attempt(activations)? {
+        Err(CudnnError(CUDNN_STATUS_BAD_PARAM | CUDNN_STATUS_NOT_SUPPORTED)) if kind != DType::F32 => {}
+        other => return other.map_err(refused(name)),
+    }
+    let mut wide = Vec::with_capacity(N);
+    for (storage, layout) in activations {
+        wide.push((storage.to_dtype(layout, DType::F32)?, Layout::contiguous(layout.shape())));
+    }
+    let (result, rest) = attempt(std::array::from_fn(|i| (&wide[i].0, &wide[i].1)))?.map_err(refused(name))?;
+    let layout = Layout::contiguous(result.as_cuda_slice::<f32>()?.len());
+    Ok((result.to_dtype(&layout, kind)?, rest))
 }

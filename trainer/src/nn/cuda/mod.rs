@@ -27,6 +27,8 @@ pub mod pool;
 #[cfg(test)]
 mod tests;
 
+pub use handle::Operand;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Result};

@@ -26,7 +26,8 @@ unsafe impl Send for Ranked {}
 pub fn connect(devices: &[Device]) -> Result<Vec<Ranked>> {
     super::library::require(&super::library::FOR_TRAINING)?;
     super::library::require(&super::library::FOR_SEVERAL)?;
-    let streams = devices.iter().map(|device| Ok(device.as_cuda_device()?.cuda_stream())).collect::<Result<Vec<_>>>()?;
+    let streams =
+        devices.iter().map(|device| Ok(device.as_cuda_device()?.cuda_stream())).collect::<Result<Vec<_>>>()?;
     let ranks = Comm::from_devices(streams).map_err(refused("connecting the GPUs"))?;
     Ok(ranks.into_iter().map(Ranked).collect())
 }

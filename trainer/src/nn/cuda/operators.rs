@@ -11,8 +11,9 @@ use candle_core::{
 };
 
 use super::super::convolution::Padding;
-use super::batch_norm::{Operand, batch_norm_gradient, batch_norm_infer, batch_norm_train};
+use super::batch_norm::{batch_norm_gradient, batch_norm_infer, batch_norm_train};
 use super::convolution::{self as cudnn, ConvolutionGeometry};
+use super::handle::Operand;
 use super::pool::{PoolGeometry, PoolKind, pool, pool_gradient};
 
 /// Convolution of x `[N, C_in, H, W]` with a weight `[C_out, C_in / groups, K_y, K_x]` of the same type.
@@ -197,10 +198,16 @@ impl CustomOp2 for Convolution {
     }
 
     fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, w: &CudaStorage, wl: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((cudnn::convolution(x, xl, w, wl, &self.0)?, Shape::from(&self.0.output_shape()[..])))
+        Ok((cudnn::convolution((x, xl), (w, wl), &self.0)?, Shape::from(&self.0.output_shape()[..])))
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let to_x = x.track_op().then(|| input_gradient(weight, &gradient, &self.0)).transpose()?;
         let to_weight = weight.track_op().then(|| weight_gradient(x, &gradient, &self.0)).transpose()?;
@@ -220,15 +227,21 @@ impl CustomOp2 for Transposed {
     }
 
     fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, w: &CudaStorage, wl: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((cudnn::convolution_input_gradient(w, wl, x, xl, &self.0)?, Shape::from(&self.0.input_shape()[..])))
+        Ok((cudnn::convolution_input_gradient((w, wl), (x, xl), &self.0)?, Shape::from(&self.0.input_shape()[..])))
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let to_x = || {
             let (gradient, weight) = (Locked::new(&gradient), Locked::new(weight));
-            let ((g, gl), (w, wl)) = (gradient.get()?, weight.get()?);
-            Ok::<_, Error>(tensor(cudnn::convolution(g, gl, w, wl, &self.0)?, &self.0.output_shape()))
+            let to_x = cudnn::convolution(gradient.get()?, weight.get()?, &self.0)?;
+            Ok::<_, Error>(tensor(to_x, &self.0.output_shape()))
         };
         let to_x = x.track_op().then(to_x).transpose()?;
         let to_weight = weight.track_op().then(|| weight_gradient(&gradient, x, &self.0)).transpose()?;
@@ -238,14 +251,14 @@ impl CustomOp2 for Transposed {
 
 fn input_gradient(weight: &Tensor, gradient: &Tensor, geometry: &ConvolutionGeometry) -> Result<Tensor> {
     let (weight, gradient) = (Locked::new(weight), Locked::new(gradient));
-    let ((w, wl), (g, gl)) = (weight.get()?, gradient.get()?);
-    Ok(tensor(cudnn::convolution_input_gradient(w, wl, g, gl, geometry)?, &geometry.input_shape()))
+    let to_x = cudnn::convolution_input_gradient(weight.get()?, gradient.get()?, geometry)?;
+    Ok(tensor(to_x, &geometry.input_shape()))
 }
 
 fn weight_gradient(x: &Tensor, gradient: &Tensor, geometry: &ConvolutionGeometry) -> Result<Tensor> {
     let (x, gradient) = (Locked::new(x), Locked::new(gradient));
-    let ((x, xl), (g, gl)) = (x.get()?, gradient.get()?);
-    Ok(tensor(cudnn::convolution_weight_gradient(x, xl, g, gl, geometry)?, &geometry.weight_shape()))
+    let to_weight = cudnn::convolution_weight_gradient(x.get()?, gradient.get()?, geometry)?;
+    Ok(tensor(to_weight, &geometry.weight_shape()))
 }
 
 struct Pool(PoolGeometry);
@@ -261,14 +274,14 @@ impl CustomOp1 for Pool {
 
     fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout) -> Result<(CudaStorage, Shape)> {
         let (n, channels, h, w) = xl.shape().dims4()?;
-        Ok((pool(x, xl, &self.0)?, (n, channels, self.0.length_out(h), self.0.length_out(w)).into()))
+        Ok((pool((x, xl), &self.0)?, (n, channels, self.0.length_out(h), self.0.length_out(w)).into()))
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
         let (x_lock, y, gradient) = (Locked::new(x), Locked::new(y), Locked::new(&gradient));
-        let ((x_values, xl), (y, yl), (g, gl)) = (x_lock.get()?, y.get()?, gradient.get()?);
-        Ok(Some(tensor(pool_gradient(x_values, xl, y, yl, g, gl, &self.0)?, x.dims())))
+        let to_x = pool_gradient(x_lock.get()?, y.get()?, gradient.get()?, &self.0)?;
+        Ok(Some(tensor(to_x, x.dims())))
     }
 }
 
@@ -310,7 +323,7 @@ impl CustomOp3 for BatchNorm {
         beta: &CudaStorage,
         beta_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (y, mean, inverse_std) =
+        let (y, [mean, inverse_std]) =
             batch_norm_train((x, xl), (gamma, gamma_layout), (beta, beta_layout), self.epsilon)?;
         let channels = gamma_layout.dims();
         // Set once: candle runs an operator's forward pass once.
@@ -330,7 +343,7 @@ impl CustomOp3 for BatchNorm {
         let gradient = gradient.contiguous()?;
         let (x_lock, gradient, gamma_lock) = (Locked::new(x), Locked::new(&gradient), Locked::new(gamma));
         let (mean, inverse_std) = (Locked::new(mean), Locked::new(inverse_std));
-        let (to_x, to_gamma, to_beta) = batch_norm_gradient(
+        let (to_x, [to_gamma, to_beta]) = batch_norm_gradient(
             x_lock.get()?,
             gradient.get()?,
             gamma_lock.get()?,
@@ -354,14 +367,15 @@ struct Windows {
 impl Windows {
     fn new(length: usize, geometry: &PoolGeometry, ceil_mode: bool) -> Self {
         let PoolGeometry { kernel, stride, padding, .. } = *geometry;
-        let padded = length + 2 * padding;
-        let mut count = geometry.length_out(length);
-        let ends = |count: usize| (count.max(1) - 1) * stride + kernel;
-        // One more where pixels are left over, unless it would begin in the lower padding.
-        if ceil_mode && count > 0 && ends(count) < padded && count * stride < length + padding {
-            count += 1;
+        let (stride, padded) = (stride.max(1), length + 2 * padding);
+        let slack = if ceil_mode { stride - 1 } else { 0 };
+        let mut count = (padded + slack).checked_sub(kernel).map_or(0, |steps| steps / stride + 1);
+        // A window that would begin in the lower padding has nothing to say.
+        if ceil_mode && count > 0 && (count - 1) * stride >= length + padding {
+            count -= 1;
         }
-        Self { length, count, overhang: ends(count).saturating_sub(padded) }
+        let end = count.checked_sub(1).map_or(0, |last| last * stride + kernel);
+        Self { length, count, overhang: end.saturating_sub(padded) }
     }
 
     /// For each window, the kernel's side by the number of its pixels that count.
@@ -408,4 +422,49 @@ fn pad_with_zeros(x: &Tensor, dimension: usize, before: usize, after: usize) -> 
 
 fn not_on_cpu(name: &str) -> Error {
     Error::msg(format!("{name}: operands must be on a GPU"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PyTorch's windows, pixel by pixel: its count by its own formula, and how many pixels of each count.
+    fn defined(length: i64, kernel: i64, stride: i64, padding: i64, ceil: bool, with_padding: bool) -> Vec<i64> {
+        let slack = if ceil { stride - 1 } else { 0 };
+        let mut count = (length + 2 * padding - kernel + slack).div_euclid(stride) + 1;
+        if ceil && (count - 1) * stride >= length + padding {
+            count -= 1;
+        }
+        let counts = |pixel: &i64| {
+            if with_padding { (-padding..length + padding).contains(pixel) } else { (0..length).contains(pixel) }
+        };
+        (0..count)
+            .map(|w| (w * stride - padding..w * stride - padding + kernel).filter(counts).count() as i64)
+            .collect()
+    }
+
+    #[test]
+    fn windows_and_their_counts_are_pytorchs() {
+        for (length, kernel, stride) in
+            (1..16).flat_map(|l| (1..6).flat_map(move |k| (1..5).map(move |s| (l as usize, k as usize, s as usize))))
+        {
+            for padding in 0..=kernel / 2 {
+                for (ceil, with_padding) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let kind =
+                        if with_padding { PoolKind::AverageWithPadding } else { PoolKind::AverageWithoutPadding };
+                    let geometry = PoolGeometry { kind, kernel, stride, padding };
+                    let windows = Windows::new(length, &geometry, ceil);
+                    let [l, k, s, p] = [length, kernel, stride, padding].map(|value| value as i64);
+                    let expected = defined(l, k, s, p, ceil, with_padding);
+                    let case = format!("{length} {geometry:?} ceil {ceil}");
+                    assert_eq!(windows.count, expected.len(), "{case}");
+                    // With the overhang as padding, cuDNN finds just these windows.
+                    assert_eq!(geometry.length_out(length + windows.overhang), expected.len(), "{case}");
+                    assert!(ceil || windows.overhang == 0, "{case}");
+                    let shares: Vec<f32> = expected.iter().map(|&pixels| kernel as f32 / pixels as f32).collect();
+                    assert_eq!(windows.shares(&geometry), shares, "{case}");
+                }
+            }
+        }
+    }
 }

@@ -4,11 +4,12 @@
 //! in whatever order they come.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CudaStorage, Error, Layout, Result};
+use candle_core::{CudaStorage, Error, Result};
 use cudarc::cudnn::{result, sys};
 
-use super::convolution::same_kind;
-use super::handle::{Handle, ONE, PoolingDescriptor, TensorDescriptor, ZERO, read, refused, uninitialised, write};
+use super::handle::{
+    Handle, ONE, Operand, PoolingDescriptor, TensorDescriptor, Tried, ZERO, read, through_f32, uninitialised, write,
+};
 
 /// What becomes of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +46,28 @@ impl PoolGeometry {
 ///
 /// # Errors
 /// Operands that are not contiguous f32, bf16 or f16, windows that do not fit; what cuDNN refuses.
-pub fn pool(x: &CudaStorage, x_layout: &Layout, geometry: &PoolGeometry) -> Result<CudaStorage> {
-    let problem = Problem::new(x, x_layout, geometry)?;
+pub fn pool(x: Operand, geometry: &PoolGeometry) -> Result<CudaStorage> {
+    let (y, ()) = through_f32("pooling", [x], |[x]| forward(x, geometry))?;
+    Ok(y)
+}
+
+/// The gradient to x `[N, C, H, W]` from x, the pooled y and the gradient to y, both `[N, C, H_out, W_out]`.
+///
+/// # Errors
+/// As [`pool`].
+pub fn pool_gradient(x: Operand, y: Operand, gradient: Operand, geometry: &PoolGeometry) -> Result<CudaStorage> {
+    let (to_x, ()) =
+        through_f32("pooling, gradient", [x, y, gradient], |[x, y, gradient]| differentiate(x, y, gradient, geometry))?;
+    Ok(to_x)
+}
+
+fn forward(x: Operand, geometry: &PoolGeometry) -> Result<Tried<(CudaStorage, ())>> {
+    let problem = Problem::new(x, geometry)?;
     let stream = &problem.handle.stream;
     // SAFETY: cuDNN writes the whole output.
-    let mut y = unsafe { uninitialised(&x.device, &problem.output_shape, x.dtype()) }?;
-    {
-        let x = read(x, x_layout, &problem.input_shape, stream)?;
+    let mut y = unsafe { uninitialised(&x.0.device, &problem.output_shape, x.0.dtype()) }?;
+    let status = {
+        let x = read(x, &problem.input_shape, stream)?;
         let y = write(&mut y, stream)?;
         // SAFETY: handle and descriptors live in `problem`; `read` checked that x is contiguous and of the shape that
         // its descriptor announces, y was allocated for its.
@@ -67,37 +83,26 @@ pub fn pool(x: &CudaStorage, x_layout: &Layout, geometry: &PoolGeometry) -> Resu
                 y.as_mut_ptr(),
             )
         }
-        .map_err(refused("pooling"))?;
-    }
-    Ok(y)
+    };
+    Ok(status.map(|()| (y, ())))
 }
 
-/// The gradient to x `[N, C, H, W]` from x, the pooled y and the gradient to y, both `[N, C, H_out, W_out]`.
-///
-/// # Errors
-/// As [`pool`].
-pub fn pool_gradient(
-    x: &CudaStorage,
-    x_layout: &Layout,
-    y: &CudaStorage,
-    y_layout: &Layout,
-    gradient: &CudaStorage,
-    gradient_layout: &Layout,
+fn differentiate(
+    x: Operand,
+    y: Operand,
+    gradient: Operand,
     geometry: &PoolGeometry,
-) -> Result<CudaStorage> {
-    let name = "pooling, gradient";
-    same_kind(name, x, y)?;
-    same_kind(name, x, gradient)?;
-    let problem = Problem::new(x, x_layout, geometry)?;
+) -> Result<Tried<(CudaStorage, ())>> {
+    let problem = Problem::new(x, geometry)?;
     let stream = &problem.handle.stream;
     // SAFETY: cuDNN writes the whole output.
-    let mut to_x = unsafe { uninitialised(&x.device, &problem.input_shape, x.dtype()) }?;
-    {
-        let x = read(x, x_layout, &problem.input_shape, stream)?;
-        let y = read(y, y_layout, &problem.output_shape, stream)?;
-        let gradient = read(gradient, gradient_layout, &problem.output_shape, stream)?;
+    let mut to_x = unsafe { uninitialised(&x.0.device, &problem.input_shape, x.0.dtype()) }?;
+    let status = {
+        let x = read(x, &problem.input_shape, stream)?;
+        let y = read(y, &problem.output_shape, stream)?;
+        let gradient = read(gradient, &problem.output_shape, stream)?;
         let to_x = write(&mut to_x, stream)?;
-        // SAFETY: as in `pool`.
+        // SAFETY: as in `forward`.
         unsafe {
             sys::cudnnPoolingBackward(
                 problem.handle.raw,
@@ -115,9 +120,8 @@ pub fn pool_gradient(
             )
         }
         .result()
-        .map_err(refused(name))?;
-    }
-    Ok(to_x)
+    };
+    Ok(status.map(|()| (to_x, ())))
 }
 
 struct Problem {
@@ -130,7 +134,7 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(x: &CudaStorage, layout: &Layout, geometry: &PoolGeometry) -> Result<Self> {
+    fn new((x, layout): Operand, geometry: &PoolGeometry) -> Result<Self> {
         let (n, channels, h, w) = layout.shape().dims4()?;
         let input_shape = [n, channels, h, w];
         let output_shape = [n, channels, geometry.length_out(h), geometry.length_out(w)];
