@@ -385,7 +385,7 @@ impl Problem {
 
 impl ConvolutionGeometry {
     fn check(&self, name: &str) -> Result<()> {
-        let divides = self.groups > 0 && self.channels_in % self.groups == 0 && self.channels_out % self.groups == 0;
+        let divides = self.channels_in.is_multiple_of(self.groups) && self.channels_out.is_multiple_of(self.groups);
         let empty = [self.input_shape(), self.weight_shape(), self.output_shape()].iter().flatten().any(|&n| n == 0);
         if !divides || empty || self.stride == 0 || self.dilation == 0 {
             return Err(Error::msg(format!("{name}: sizes that do not fit together: {self:?}")));
