@@ -33,7 +33,7 @@ const SUFFIXES: [&str; 7] = ["", ".13", ".12", ".11", ".10", ".9", ".1"];
 pub(super) fn require(libraries: &[Library]) -> Result<()> {
     match libraries.iter().find(|library| !library.loads()) {
         None => Ok(()),
-        Some(Library { name, remedy }) => Err(Error::msg(format!("CUDA: lib{name}.so cannot be loaded; {remedy}"))),
+        Some(Library { name, remedy }) => Err(Error::Msg(format!("CUDA: lib{name}.so cannot be loaded; {remedy}"))),
     }
 }
 

@@ -57,7 +57,7 @@ fn tf32_allowed() -> bool {
 pub fn device(ordinal: usize) -> Result<Device> {
     library::require(&library::FOR_TRAINING)?;
     Device::new_cuda_with_stream(ordinal).map_err(|error| {
-        candle_core::Error::msg(format!(
+        candle_core::Error::Msg(format!(
             "cuda:{ordinal} cannot be opened: {error}. `nvidia-smi -L` lists the GPUs; CUDA_VISIBLE_DEVICES hides some"
         ))
     })

@@ -110,3 +110,61 @@ impl Ranked {
 fn refused(operation: &'static str) -> impl Fn(NcclError) -> Error {
     move |NcclError(status)| Error::msg(format!("NCCL, {operation}: {status:?}; NCCL_DEBUG=WARN says more"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Shapes of unlike sizes, so that a tensor cut from the wrong place shows.
+    const SHAPES: [&[usize]; 3] = [&[2, 3, 5], &[7], &[1, 11]];
+
+    fn of_rank(rank: usize, device: &Device) -> Vec<Tensor> {
+        let draw = |(stream, shape): (usize, &&[usize])| {
+            super::super::super::seeded::normal(*shape, 1.0, (10 * rank + stream) as u64, device).unwrap()
+        };
+        SHAPES.iter().enumerate().map(draw).collect()
+    }
+
+    fn values(tensors: &[Tensor]) -> Vec<Vec<f32>> {
+        tensors.iter().map(|tensor| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
+    }
+
+    #[test]
+    fn every_rank_gets_the_mean_and_rank_0s_tensors() {
+        let devices: Vec<Device> = (0..2).map_while(|ordinal| super::super::device(ordinal).ok()).collect();
+        if devices.is_empty() {
+            eprintln!("SKIPPED NCCL: no GPU ({})", super::super::device(0).unwrap_err());
+            return;
+        }
+        if devices.len() == 1 {
+            eprintln!("NCCL: one GPU only, so a group of one");
+        }
+        let ranks = connect(&devices).unwrap();
+        let received: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = ranks
+                .into_iter()
+                .zip(&devices)
+                .map(|(rank, device)| {
+                    scope.spawn(move || {
+                        let own = of_rank(rank.rank(), device);
+                        (values(&rank.mean(&own).unwrap()), values(&rank.broadcast(&own).unwrap()))
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let all: Vec<_> = (0..devices.len()).map(|rank| values(&of_rank(rank, &Device::Cpu))).collect();
+        for (mean, first) in &received {
+            assert_eq!(mean, &received[0].0, "the same bits on every rank");
+            assert_eq!(first, &all[0]);
+            for (index, shape) in SHAPES.iter().enumerate() {
+                assert_eq!(mean[index].len(), shape.iter().product::<usize>());
+                for (at, got) in mean[index].iter().enumerate() {
+                    let sum: f32 = all.iter().map(|rank| rank[index][at]).sum();
+                    assert!((got - sum / devices.len() as f32).abs() < 1e-6);
+                }
+            }
+        }
+    }
+}
