@@ -13,87 +13,27 @@ use std::rc::Rc;
 
 use candle_core::{CudaStorage, DType, Error, Result};
 use cudarc::cudnn::{result, sys};
+use thorax_kernels::convolution::{Convolution as Geometry, Padding};
 
+use super::super::kernel_error;
 use super::handle::{
     ConvolutionDescriptor, FilterDescriptor, Handle, ONE, Operand, TensorDescriptor, ZERO, read, refused, same_kind,
     uninitialised, write,
 };
 
-/// The sizes of one convolution: `[N, C_in, H, W]` with a weight `[C_out, C_in / groups, K_y, K_x]` gives
-/// `[N, C_out, H_out, W_out]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConvolutionGeometry {
-    /// N.
-    pub batch: usize,
-    /// C_in, a multiple of the groups.
-    pub channels_in: usize,
-    /// C_out, a multiple of the groups.
-    pub channels_out: usize,
-    /// H of the input.
-    pub height: usize,
-    /// W of the input.
-    pub width: usize,
-    /// Rows of the kernel.
-    pub kernel_height: usize,
-    /// Columns of the kernel.
-    pub kernel_width: usize,
-    /// Step in both directions.
-    pub stride: usize,
-    /// Zeros above and below.
-    pub padding_y: usize,
-    /// Zeros left and right.
-    pub padding_x: usize,
-    /// Distance of the kernel's taps.
-    pub dilation: usize,
-    /// Blocks of channels that do not mix; `channels_in` for a depthwise convolution.
-    pub groups: usize,
-}
-
-impl ConvolutionGeometry {
-    /// Rows of the output: `(H + 2 p - d (K - 1) - 1) / s + 1`; 0 where the kernel does not fit.
-    pub fn height_out(&self) -> usize {
-        self.length_out(self.height, self.padding_y, self.kernel_height)
-    }
-
-    /// Columns of the output.
-    pub fn width_out(&self) -> usize {
-        self.length_out(self.width, self.padding_x, self.kernel_width)
-    }
-
-    fn length_out(&self, length: usize, padding: usize, kernel: usize) -> usize {
-        let reach = self.dilation * kernel.saturating_sub(1) + 1;
-        (length + 2 * padding).checked_sub(reach).map_or(0, |steps| steps / self.stride.max(1) + 1)
-    }
-
-    /// `[N, C_in, H, W]`.
-    pub fn input_shape(&self) -> [usize; 4] {
-        [self.batch, self.channels_in, self.height, self.width]
-    }
-
-    /// `[C_out, C_in / groups, K_y, K_x]`.
-    pub fn weight_shape(&self) -> [usize; 4] {
-        [self.channels_out, self.channels_in / self.groups.max(1), self.kernel_height, self.kernel_width]
-    }
-
-    /// `[N, C_out, H_out, W_out]`.
-    pub fn output_shape(&self) -> [usize; 4] {
-        [self.batch, self.channels_out, self.height_out(), self.width_out()]
-    }
-}
-
 /// Convolution of x `[N, C_in, H, W]` with a weight `[C_out, C_in / groups, K_y, K_x]`.
 ///
 /// # Errors
 /// Operands of other shapes, types or layouts than the geometry's contiguous f32, bf16 or f16; what cuDNN refuses.
-pub fn convolution(x: Operand, weight: Operand, geometry: &ConvolutionGeometry) -> Result<CudaStorage> {
+pub fn convolution(x: Operand, weight: Operand, geometry: &Geometry) -> Result<CudaStorage> {
     let name = "convolution";
     let problem = Problem::new(name, x, weight, geometry)?;
     // SAFETY: cuDNN writes the whole output.
-    let mut y = unsafe { uninitialised(&x.0.device, &geometry.output_shape(), problem.kind) }?;
+    let mut y = unsafe { uninitialised(&x.0.device, &output_shape(geometry), problem.kind) }?;
     {
         let stream = &problem.handle.stream;
-        let x = read(x, &geometry.input_shape(), stream)?;
-        let weight = read(weight, &geometry.weight_shape(), stream)?;
+        let x = read(x, &input_shape(geometry), stream)?;
+        let weight = read(weight, &weight_shape(geometry), stream)?;
         let y = write(&mut y, stream)?;
         problem.run(
             &problem.handle.choices.forward,
@@ -129,19 +69,15 @@ pub fn convolution(x: Operand, weight: Operand, geometry: &ConvolutionGeometry) 
 ///
 /// # Errors
 /// As [`convolution`].
-pub fn convolution_input_gradient(
-    weight: Operand,
-    gradient: Operand,
-    geometry: &ConvolutionGeometry,
-) -> Result<CudaStorage> {
+pub fn convolution_input_gradient(weight: Operand, gradient: Operand, geometry: &Geometry) -> Result<CudaStorage> {
     let name = "convolution, gradient to the input";
     let problem = Problem::new(name, weight, gradient, geometry)?;
     // SAFETY: cuDNN writes the whole output.
-    let mut to_x = unsafe { uninitialised(&weight.0.device, &geometry.input_shape(), problem.kind) }?;
+    let mut to_x = unsafe { uninitialised(&weight.0.device, &input_shape(geometry), problem.kind) }?;
     {
         let stream = &problem.handle.stream;
-        let weight = read(weight, &geometry.weight_shape(), stream)?;
-        let gradient = read(gradient, &geometry.output_shape(), stream)?;
+        let weight = read(weight, &weight_shape(geometry), stream)?;
+        let gradient = read(gradient, &output_shape(geometry), stream)?;
         let to_x = write(&mut to_x, stream)?;
         problem.run(
             &problem.handle.choices.to_input,
@@ -177,19 +113,15 @@ pub fn convolution_input_gradient(
 ///
 /// # Errors
 /// As [`convolution`].
-pub fn convolution_weight_gradient(
-    x: Operand,
-    gradient: Operand,
-    geometry: &ConvolutionGeometry,
-) -> Result<CudaStorage> {
+pub fn convolution_weight_gradient(x: Operand, gradient: Operand, geometry: &Geometry) -> Result<CudaStorage> {
     let name = "convolution, gradient to the weight";
     let problem = Problem::new(name, x, gradient, geometry)?;
     // SAFETY: cuDNN writes the whole output.
-    let mut to_weight = unsafe { uninitialised(&x.0.device, &geometry.weight_shape(), problem.kind) }?;
+    let mut to_weight = unsafe { uninitialised(&x.0.device, &weight_shape(geometry), problem.kind) }?;
     {
         let stream = &problem.handle.stream;
-        let x = read(x, &geometry.input_shape(), stream)?;
-        let gradient = read(gradient, &geometry.output_shape(), stream)?;
+        let x = read(x, &input_shape(geometry), stream)?;
+        let gradient = read(gradient, &output_shape(geometry), stream)?;
         let to_weight = write(&mut to_weight, stream)?;
         problem.run(
             &problem.handle.choices.to_weight,
@@ -229,7 +161,7 @@ struct Choice<A> {
 }
 
 /// What a choice holds for: sizes, type, and whether TF32 is allowed.
-type Key = (ConvolutionGeometry, DType, bool);
+type Key = (Geometry, DType, bool);
 type Remembered<A> = RefCell<HashMap<Key, Choice<A>>>;
 
 /// The choices made so far on one handle.
@@ -298,17 +230,19 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(name: &'static str, a: Operand, b: Operand, geometry: &ConvolutionGeometry) -> Result<Self> {
+    fn new(name: &'static str, a: Operand, b: Operand, geometry: &Geometry) -> Result<Self> {
         let kind = same_kind(name, &[a, b])?;
-        geometry.check(name)?;
+        geometry.check().map_err(kernel_error)?;
+        let Padding { top, left, bottom, right } = geometry.padding;
+        if (top, left) != (bottom, right) {
+            return Err(Error::msg(format!(
+                "{name}: cuDNN pads opposite sides alike, and not by {:?}",
+                geometry.padding
+            )));
+        }
         let tf32 = super::tf32_allowed();
         let handle = Handle::of(&a.0.device)?;
-        let convolution = ConvolutionDescriptor::new(
-            [geometry.padding_y, geometry.padding_x],
-            geometry.stride,
-            geometry.dilation,
-            geometry.groups,
-        )?;
+        let convolution = ConvolutionDescriptor::new([top, left], geometry.stride, geometry.dilation, geometry.groups)?;
         convolution.set_arithmetic(match kind {
             DType::F32 if tf32 => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
             DType::F32 => EXACT,
@@ -320,9 +254,9 @@ impl Problem {
             kind,
             key: (*geometry, kind, tf32),
             exact: kind == DType::F32 && !tf32,
-            input: TensorDescriptor::new(kind, geometry.input_shape())?,
-            weight: FilterDescriptor::new(kind, geometry.weight_shape())?,
-            output: TensorDescriptor::new(kind, geometry.output_shape())?,
+            input: TensorDescriptor::new(kind, input_shape(geometry))?,
+            weight: FilterDescriptor::new(kind, weight_shape(geometry))?,
+            output: TensorDescriptor::new(kind, output_shape(geometry))?,
             convolution,
         })
     }
@@ -383,13 +317,17 @@ impl Problem {
     }
 }
 
-impl ConvolutionGeometry {
-    fn check(&self, name: &str) -> Result<()> {
-        let divides = self.channels_in.is_multiple_of(self.groups) && self.channels_out.is_multiple_of(self.groups);
-        let empty = [self.input_shape(), self.weight_shape(), self.output_shape()].iter().flatten().any(|&n| n == 0);
-        if !divides || empty || self.stride == 0 || self.dilation == 0 {
-            return Err(Error::msg(format!("{name}: sizes that do not fit together: {self:?}")));
-        }
-        Ok(())
-    }
+/// `[N, C_in, H, W]`.
+pub(super) fn input_shape(g: &Geometry) -> [usize; 4] {
+    [g.batch, g.channels_in, g.height, g.width]
+}
+
+/// `[C_out, C_in / groups, K_y, K_x]`.
+pub(super) fn weight_shape(g: &Geometry) -> [usize; 4] {
+    [g.channels_out, g.channels_in / g.groups, g.kernel_height, g.kernel_width]
+}
+
+/// `[N, C_out, H_out, W_out]`.
+pub(super) fn output_shape(g: &Geometry) -> [usize; 4] {
+    [g.batch, g.channels_out, g.height_out(), g.width_out()]
 }

@@ -1,146 +1,55 @@
-//! cuDNN's operators as differentiable functions on candle tensors of one GPU.
+//! Pooling and batch normalisation by cuDNN as differentiable functions on candle tensors of one GPU.
 //!
-//! The functions of [`nn`](super::super) come here with tensors that are not on the CPU. What cuDNN has no word for is
-//! said with candle's operations around it: padding that differs from side to side, and windows that overhang.
+//! [`pool`](mod@super::super::pool) and [`batch_norm`](mod@super::super::batch_norm) come here with tensors that are not
+//! on the CPU; convolution needs no function of its own, since its operators are the CPU's with another kernel. What
+//! cuDNN has no word for, windows that overhang, is said with candle's operations around it.
 
 use std::sync::{Arc, OnceLock};
 
 use candle_core::op::BackpropOp;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, StorageRef, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp3, DType, Error, Layout, Result, Shape, Storage, StorageRef, Tensor,
 };
+use thorax_kernels::pool::Pool;
 
-use super::super::convolution::Padding;
 use super::batch_norm::{batch_norm_gradient, batch_norm_infer, batch_norm_train};
-use super::convolution::{self as cudnn, ConvolutionGeometry};
 use super::handle::Operand;
 use super::pool::{PoolGeometry, PoolKind, pool, pool_gradient};
 
-/// Convolution of x `[N, C_in, H, W]` with a weight `[C_out, C_in / groups, K_y, K_x]` of the same type.
+/// The largest value of each window of x `[N, C, H, W]`.
 ///
 /// # Errors
-/// Shapes that do not fit, types other than f32, bf16 and f16, a failure of the device.
-pub fn convolution(
-    x: &Tensor,
-    weight: &Tensor,
-    padding: Padding,
-    stride: usize,
-    dilation: usize,
-    groups: usize,
-) -> Result<Tensor> {
-    // cuDNN pads both sides alike; what one side has more is padded here.
-    let (padding_y, padding_x) = (padding.top.min(padding.bottom), padding.left.min(padding.right));
-    let x = pad_with_zeros(x, 2, padding.top - padding_y, padding.bottom - padding_y)?;
-    let x = pad_with_zeros(&x, 3, padding.left - padding_x, padding.right - padding_x)?.contiguous()?;
-    let (batch, channels_in, height, width) = x.dims4()?;
-    let (channels_out, _, kernel_height, kernel_width) = weight.dims4()?;
-    let geometry = ConvolutionGeometry {
-        batch,
-        channels_in,
-        channels_out,
-        height,
-        width,
-        kernel_height,
-        kernel_width,
-        stride,
-        padding_y,
-        padding_x,
-        dilation,
-        groups,
-    };
-    x.apply_op2(&weight.contiguous()?, Convolution(geometry))
-}
-
-/// Transposed convolution of x `[N, C_in, H, W]` with a weight `[C_in, C_out / groups, K_y, K_x]` of the same type: the
-/// gradient to its input of the convolution that leads from the result's shape to x's.
-///
-/// # Errors
-/// As [`convolution`]; an output padding that is not smaller than the stride.
-pub fn transposed_convolution(
-    x: &Tensor,
-    weight: &Tensor,
-    padding: usize,
-    output_padding: usize,
-    stride: usize,
-    dilation: usize,
-    groups: usize,
-) -> Result<Tensor> {
-    let (batch, channels_in, height, width) = x.dims4()?;
-    let (_, channels_a_group, kernel_height, kernel_width) = weight.dims4()?;
-    if output_padding >= stride {
-        return Err(Error::msg(format!(
-            "transposed convolution on CUDA: the output padding {output_padding} must be smaller than the stride {stride}"
-        )));
-    }
-    let length_out = |length: usize, kernel: usize| {
-        let whole = length.saturating_sub(1) * stride + dilation * kernel.saturating_sub(1) + output_padding + 1;
-        whole.saturating_sub(2 * padding)
-    };
-    let geometry = ConvolutionGeometry {
-        batch,
-        channels_in: channels_a_group * groups,
-        channels_out: channels_in,
-        height: length_out(height, kernel_height),
-        width: length_out(width, kernel_width),
-        kernel_height,
-        kernel_width,
-        stride,
-        padding_y: padding,
-        padding_x: padding,
-        dilation,
-        groups,
-    };
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Transposed(geometry))
-}
-
-/// The largest value of each window of x `[N, C, H, W]`; with `ceil_mode` also of windows that overhang the lower and
-/// right border, if they begin inside (PyTorch's rule).
-///
-/// # Errors
-/// As [`convolution`].
-pub fn max_pool(x: &Tensor, kernel: usize, stride: usize, padding: usize, ceil_mode: bool) -> Result<Tensor> {
-    let geometry = PoolGeometry { kind: PoolKind::Max, kernel, stride, padding };
-    let (_, _, height, width) = x.dims4()?;
-    let windows = [height, width].map(|length| Windows::new(length, &geometry, ceil_mode));
+/// Types other than f32, bf16 and f16, a failure of the device.
+pub fn max_pool(x: &Tensor, windows: &Pool) -> Result<Tensor> {
     let mut x = x.clone();
-    for (dimension, windows) in [2, 3].into_iter().zip(&windows) {
-        if windows.overhang > 0 {
+    for (dimension, side) in [(2, Side::rows(windows)), (3, Side::columns(windows))] {
+        if side.overhang() > 0 {
             let mut shape = x.dims().to_vec();
-            shape[dimension] = windows.overhang;
+            shape[dimension] = side.overhang();
             let lowest = Tensor::full(f32::NEG_INFINITY, shape, x.device())?.to_dtype(x.dtype())?;
             x = Tensor::cat(&[&x, &lowest], dimension)?;
         }
     }
-    x.contiguous()?.apply_op1(Pool(geometry))
+    x.contiguous()?.apply_op1(Pooling(PoolGeometry::new(windows, PoolKind::Max)))
 }
 
 /// The average of each window of x `[N, C, H, W]`, by the window's size or, without `count_padding`, by the number of
-/// its pixels inside the picture. Under `ceil_mode` what overhangs the padding never counts (PyTorch's rule).
+/// its pixels inside the picture. What overhangs the padding never counts (PyTorch's rule).
 ///
 /// # Errors
-/// As [`convolution`].
-pub fn average_pool(
-    x: &Tensor,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    ceil_mode: bool,
-    count_padding: bool,
-) -> Result<Tensor> {
+/// As [`max_pool`].
+pub fn average_pool(x: &Tensor, windows: &Pool, count_padding: bool) -> Result<Tensor> {
     let kind = if count_padding { PoolKind::AverageWithPadding } else { PoolKind::AverageWithoutPadding };
-    let geometry = PoolGeometry { kind, kernel, stride, padding };
-    let (_, _, height, width) = x.dims4()?;
-    let windows = [height, width].map(|length| Windows::new(length, &geometry, ceil_mode));
-    if windows.iter().all(|windows| windows.overhang == 0) {
-        return x.contiguous()?.apply_op1(Pool(geometry));
+    let (rows, columns) = (Side::rows(windows), Side::columns(windows));
+    if rows.overhang() == 0 && columns.overhang() == 0 {
+        return x.contiguous()?.apply_op1(Pooling(PoolGeometry::new(windows, kind)));
     }
     // Overhanging pixels as zeros that count, and the true counts afterwards.
-    let x = pad_with_zeros(x, 2, 0, windows[0].overhang)?;
-    let x = pad_with_zeros(&x, 3, 0, windows[1].overhang)?.contiguous()?;
-    let y = x.apply_op1(Pool(PoolGeometry { kind: PoolKind::AverageWithPadding, ..geometry }))?;
-    let [rows, columns] = windows.map(|windows| windows.shares(&geometry));
-    let rows = Tensor::new(rows, x.device())?.reshape((1, 1, (), 1))?.to_dtype(x.dtype())?;
-    let columns = Tensor::new(columns, x.device())?.reshape((1, 1, 1, ()))?.to_dtype(x.dtype())?;
+    let x = x.pad_with_zeros(2, 0, rows.overhang())?.pad_with_zeros(3, 0, columns.overhang())?.contiguous()?;
+    let y = x.apply_op1(Pooling(PoolGeometry::new(windows, PoolKind::AverageWithPadding)))?;
+    let rows = Tensor::new(rows.shares(count_padding), x.device())?.reshape((1, 1, (), 1))?.to_dtype(x.dtype())?;
+    let columns =
+        Tensor::new(columns.shares(count_padding), x.device())?.reshape((1, 1, 1, ()))?.to_dtype(x.dtype())?;
     y.broadcast_mul(&rows)?.broadcast_mul(&columns)
 }
 
@@ -157,7 +66,7 @@ pub struct Normalised {
 /// Normalises x `[N, C, H, W]` with its own statistics, scales by gamma and shifts by beta, both f32 `[C]`.
 ///
 /// # Errors
-/// As [`convolution`].
+/// As [`max_pool`].
 pub fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Normalised> {
     let statistics = Arc::new(OnceLock::new());
     let operator = BatchNorm { epsilon, statistics: statistics.clone() };
@@ -167,103 +76,24 @@ pub fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Re
     Ok(Normalised { y, mean: mean.clone(), variance })
 }
 
-/// Normalises x `[N, C, H, W]` with given statistics; everything else is f32 `[C]`. Not differentiable.
+/// Normalises x `[N, C, H, W]` with given statistics; everything else is f32 `[C]`. Differentiable in x, gamma, beta.
 ///
 /// # Errors
-/// As [`convolution`].
+/// As [`max_pool`].
 pub fn batch_norm_inference(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
-    mean: &Tensor,
-    variance: &Tensor,
+    mean: Tensor,
+    variance: Tensor,
     epsilon: f64,
 ) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    let (x_lock, gamma, beta) = (Locked::new(&x), Locked::new(gamma), Locked::new(beta));
-    let (mean, variance) = (Locked::new(mean), Locked::new(variance));
-    let y = batch_norm_infer(x_lock.get()?, gamma.get()?, beta.get()?, mean.get()?, variance.get()?, epsilon)?;
-    Ok(tensor(y, x.dims()))
+    x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, Inference { mean, variance, epsilon })
 }
 
-struct Convolution(ConvolutionGeometry);
+struct Pooling(PoolGeometry);
 
-impl CustomOp2 for Convolution {
-    fn name(&self) -> &'static str {
-        "cuDNN convolution"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Err(not_on_cpu(self.name()))
-    }
-
-    fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, w: &CudaStorage, wl: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((cudnn::convolution((x, xl), (w, wl), &self.0)?, Shape::from(&self.0.output_shape()[..])))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let to_x = x.track_op().then(|| input_gradient(weight, &gradient, &self.0)).transpose()?;
-        let to_weight = weight.track_op().then(|| weight_gradient(x, &gradient, &self.0)).transpose()?;
-        Ok((to_x, to_weight))
-    }
-}
-
-struct Transposed(ConvolutionGeometry);
-
-impl CustomOp2 for Transposed {
-    fn name(&self) -> &'static str {
-        "cuDNN transposed convolution"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Err(not_on_cpu(self.name()))
-    }
-
-    fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, w: &CudaStorage, wl: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((cudnn::convolution_input_gradient((w, wl), (x, xl), &self.0)?, Shape::from(&self.0.input_shape()[..])))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let to_x = || {
-            let (gradient, weight) = (Locked::new(&gradient), Locked::new(weight));
-            let to_x = cudnn::convolution(gradient.get()?, weight.get()?, &self.0)?;
-            Ok::<_, Error>(tensor(to_x, &self.0.output_shape()))
-        };
-        let to_x = x.track_op().then(to_x).transpose()?;
-        let to_weight = weight.track_op().then(|| weight_gradient(&gradient, x, &self.0)).transpose()?;
-        Ok((to_x, to_weight))
-    }
-}
-
-fn input_gradient(weight: &Tensor, gradient: &Tensor, geometry: &ConvolutionGeometry) -> Result<Tensor> {
-    let (weight, gradient) = (Locked::new(weight), Locked::new(gradient));
-    let to_x = cudnn::convolution_input_gradient(weight.get()?, gradient.get()?, geometry)?;
-    Ok(tensor(to_x, &geometry.input_shape()))
-}
-
-fn weight_gradient(x: &Tensor, gradient: &Tensor, geometry: &ConvolutionGeometry) -> Result<Tensor> {
-    let (x, gradient) = (Locked::new(x), Locked::new(gradient));
-    let to_weight = cudnn::convolution_weight_gradient(x.get()?, gradient.get()?, geometry)?;
-    Ok(tensor(to_weight, &geometry.weight_shape()))
-}
-
-struct Pool(PoolGeometry);
-
-impl CustomOp1 for Pool {
+impl CustomOp1 for Pooling {
     fn name(&self) -> &'static str {
         "cuDNN pooling"
     }
@@ -356,40 +186,98 @@ impl CustomOp3 for BatchNorm {
     }
 }
 
-/// The windows along one side of a picture.
-struct Windows {
-    length: usize,
-    count: usize,
-    /// By how many pixels the last one overhangs the padding.
-    overhang: usize,
+struct Inference {
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: f64,
 }
 
-impl Windows {
-    fn new(length: usize, geometry: &PoolGeometry, ceil_mode: bool) -> Self {
-        let PoolGeometry { kernel, stride, padding, .. } = *geometry;
-        let (stride, padded) = (stride.max(1), length + 2 * padding);
-        let slack = if ceil_mode { stride - 1 } else { 0 };
-        let mut count = (padded + slack).checked_sub(kernel).map_or(0, |steps| steps / stride + 1);
-        // A window that would begin in the lower padding has nothing to say.
-        if ceil_mode && count > 0 && (count - 1) * stride >= length + padding {
-            count -= 1;
-        }
-        let end = count.checked_sub(1).map_or(0, |last| last * stride + kernel);
-        Self { length, count, overhang: end.saturating_sub(padded) }
+impl CustomOp3 for Inference {
+    fn name(&self) -> &'static str {
+        "cuDNN batch norm, inference"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        Err(not_on_cpu(self.name()))
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        gamma: &CudaStorage,
+        gamma_layout: &Layout,
+        beta: &CudaStorage,
+        beta_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (mean, variance) = (Locked::new(&self.mean), Locked::new(&self.variance));
+        let (gamma, beta) = ((gamma, gamma_layout), (beta, beta_layout));
+        let y = batch_norm_infer((x, xl), gamma, beta, mean.get()?, variance.get()?, self.epsilon)?;
+        Ok((y, xl.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let row = |values: &Tensor| values.reshape((1, (), 1, 1));
+        let inverse_std = (&self.variance + self.epsilon)?.sqrt()?.recip()?;
+        let (x_wide, gradient) = (x.to_dtype(DType::F32)?, gradient.to_dtype(DType::F32)?);
+        let to_x = gradient.broadcast_mul(&row(&(gamma * &inverse_std)?)?)?.to_dtype(x.dtype())?;
+        let centred = x_wide.broadcast_sub(&row(&self.mean)?)?;
+        let to_gamma = ((centred * &gradient)?.sum((0, 2, 3))? * inverse_std)?;
+        Ok((Some(to_x), Some(to_gamma), Some(gradient.sum((0, 2, 3))?)))
+    }
+}
+
+/// The windows along one side of a picture.
+struct Side {
+    length: usize,
+    count: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl Side {
+    fn rows(windows: &Pool) -> Self {
+        let Pool { height, kernel, stride, padding, .. } = *windows;
+        Self { length: height, count: windows.height_out(), kernel, stride, padding }
+    }
+
+    fn columns(windows: &Pool) -> Self {
+        let Pool { width, kernel, stride, padding, .. } = *windows;
+        Self { length: width, count: windows.width_out(), kernel, stride, padding }
+    }
+
+    /// By how many pixels the last window overhangs the padding, in ceil mode.
+    fn overhang(&self) -> usize {
+        let end = self.count.saturating_sub(1) * self.stride + self.kernel;
+        end.saturating_sub(self.length + 2 * self.padding)
     }
 
     /// For each window, the kernel's side by the number of its pixels that count.
-    fn shares(&self, geometry: &PoolGeometry) -> Vec<f32> {
-        let PoolGeometry { kernel, stride, padding, kind } = *geometry;
+    fn shares(&self, count_padding: bool) -> Vec<f32> {
         // In coordinates of the padded side, of which `first..last` counts.
-        let (first, last) = match kind {
-            PoolKind::AverageWithoutPadding => (padding, padding + self.length),
-            _ => (0, self.length + 2 * padding),
-        };
+        let first = if count_padding { 0 } else { self.padding };
+        let last = self.length + 2 * self.padding - first;
         (0..self.count)
             .map(|window| {
-                let (start, end) = (window * stride, window * stride + kernel);
-                kernel as f32 / (end.min(last).saturating_sub(start.max(first))) as f32
+                let start = window * self.stride;
+                let end = start + self.kernel;
+                self.kernel as f32 / (end.min(last).saturating_sub(start.max(first))) as f32
             })
             .collect()
     }
@@ -414,10 +302,6 @@ impl<'a> Locked<'a> {
 
 fn tensor(storage: CudaStorage, shape: &[usize]) -> Tensor {
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
-}
-
-fn pad_with_zeros(x: &Tensor, dimension: usize, before: usize, after: usize) -> Result<Tensor> {
-    if before + after == 0 { Ok(x.clone()) } else { x.pad_with_zeros(dimension, before, after) }
 }
 
 fn not_on_cpu(name: &str) -> Error {
@@ -449,20 +333,21 @@ mod tests {
             (1..16).flat_map(|l| (1..6).flat_map(move |k| (1..5).map(move |s| (l as usize, k as usize, s as usize))))
         {
             for padding in 0..=kernel / 2 {
-                for (ceil, with_padding) in [(false, false), (false, true), (true, false), (true, true)] {
-                    let kind =
-                        if with_padding { PoolKind::AverageWithPadding } else { PoolKind::AverageWithoutPadding };
-                    let geometry = PoolGeometry { kind, kernel, stride, padding };
-                    let windows = Windows::new(length, &geometry, ceil);
+                for (ceil_mode, count_padding) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let windows = Pool { height: length, width: 40, kernel, stride, padding, ceil_mode };
+                    if windows.check().is_err() {
+                        continue;
+                    }
+                    let side = Side::rows(&windows);
                     let [l, k, s, p] = [length, kernel, stride, padding].map(|value| value as i64);
-                    let expected = defined(l, k, s, p, ceil, with_padding);
-                    let case = format!("{length} {geometry:?} ceil {ceil}");
-                    assert_eq!(windows.count, expected.len(), "{case}");
+                    let expected = defined(l, k, s, p, ceil_mode, count_padding);
+                    assert_eq!(side.count, expected.len(), "{windows:?}");
                     // With the overhang as padding, cuDNN finds just these windows.
-                    assert_eq!(geometry.length_out(length + windows.overhang), expected.len(), "{case}");
-                    assert!(ceil || windows.overhang == 0, "{case}");
+                    let geometry = PoolGeometry::new(&windows, PoolKind::Max);
+                    assert_eq!(geometry.length_out(length + side.overhang()), expected.len(), "{windows:?}");
+                    assert!(ceil_mode || side.overhang() == 0, "{windows:?}");
                     let shares: Vec<f32> = expected.iter().map(|&pixels| kernel as f32 / pixels as f32).collect();
-                    assert_eq!(windows.shares(&geometry), shares, "{case}");
+                    assert_eq!(side.shares(count_padding), shares, "{windows:?}");
                 }
             }
         }

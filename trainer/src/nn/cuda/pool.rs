@@ -6,6 +6,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Error, Result};
 use cudarc::cudnn::{result, sys};
+use thorax_kernels::pool::Pool;
 
 use super::handle::{
     Handle, ONE, Operand, PoolingDescriptor, TensorDescriptor, Tried, ZERO, read, through_f32, uninitialised, write,
@@ -36,6 +37,10 @@ pub struct PoolGeometry {
 }
 
 impl PoolGeometry {
+    pub(super) fn new(windows: &Pool, kind: PoolKind) -> Self {
+        Self { kind, kernel: windows.kernel, stride: windows.stride, padding: windows.padding }
+    }
+
     /// `(L + 2 p - K) / s + 1`: whole windows only. Who wants the last, overhanging one (ceil mode) pads first.
     pub fn length_out(&self, length: usize) -> usize {
         (length + 2 * self.padding).checked_sub(self.kernel).map_or(0, |steps| steps / self.stride.max(1) + 1)
