@@ -6,10 +6,16 @@
 //! [`graph`] the inference form of a net: candle runs it, and `export` writes it as ONNX.
 
 pub mod batch_norm;
+pub mod checkpoint;
 pub mod convolution;
+pub mod device;
+pub mod ema;
 pub mod graph;
+mod in_place;
 pub mod matmul;
 pub mod optimizer;
+pub mod parallel;
+pub mod schedule;
 pub mod seeded;
 
 use candle_core::{CpuStorage, Layout, Result, Tensor};

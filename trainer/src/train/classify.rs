@@ -21,11 +21,12 @@ use thorax_shared::{
     uncertainty::Ensemble,
 };
 
-use super::{checkpoint::Checkpoint, features::FeatureTable};
+use super::features::FeatureTable;
 use crate::{
     data::Split,
     files::write_atomically,
     nn::{
+        checkpoint::Checkpoint,
         convolution::{ConvolutionConfig, Padding},
         graph::{Graph, Operation},
         matmul::{View, multiply},

@@ -10,11 +10,11 @@ use thorax_shared::{
     preprocess::{Equalised, PreprocessSpec, QualityLimits},
 };
 
-use super::{checkpoint::Checkpoint, picture, progress};
+use super::{picture, progress};
 use crate::{
     data::{Label, Manifest, Record, Split, Task},
     files::write_atomically,
-    nn::graph::Graph,
+    nn::{checkpoint::Checkpoint, graph::Graph},
 };
 
 /// Pictures a part file.

@@ -1,6 +1,5 @@
 //! From a manifest to trained weights: each run is a folder, each run resumes where it stopped.
 
-pub mod checkpoint;
 pub mod classify;
 pub mod features;
 pub mod picture;

@@ -12,13 +12,15 @@ use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 use rayon::prelude::*;
 use thorax_shared::{label::Modality, metrics::Confusion, preprocess::spec::PreprocessSpec};
 
-use super::{checkpoint::Checkpoint, picture::SegmentationSample, progress};
+use super::{picture::SegmentationSample, progress};
 use crate::{
     data::{Manifest, Split},
     files::write_atomically,
     nets::attention_unet::{AttentionUnet, AttentionUnetConfig},
     nn::{
-        optimizer::{AdamW, AdamWConfig, one_cycle},
+        checkpoint::Checkpoint,
+        optimizer::{AdamWConfig, Optimizer},
+        schedule::one_cycle,
         seeded,
     },
 };
@@ -105,7 +107,7 @@ pub fn train(
     if let Some(path) = start {
         restore(&net, &Checkpoint::load(path, device)?).with_context(|| path.display().to_string())?;
     }
-    let mut optimizer = AdamW::new(net.trainable(), AdamWConfig::default())?;
+    let mut optimizer = Optimizer::new(net.trainable(), AdamWConfig::default())?;
     let mut best = (f64::NEG_INFINITY, 0);
     let mut first_epoch = 0;
     let latest = folder.join("latest.safetensors");

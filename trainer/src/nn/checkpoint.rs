@@ -1,8 +1,11 @@
 //! Weights, optimizer and everything else a run needs to go on, in one safetensors file that is replaced whole.
+//!
+//! Tensors keep their type, and the same content gives the same bytes, so that two runs can be compared by hash.
 
 use std::{collections::BTreeMap, path::Path};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::files::write_atomically;
@@ -48,9 +51,8 @@ impl Checkpoint {
             .tensors
             .iter()
             .map(|(name, tensor)| {
-                let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                Ok((name.as_str(), tensor.dims().to_vec(), bytes))
+                let (dtype, bytes) = little_endian(tensor)?;
+                Ok((name.as_str(), dtype, tensor.dims().to_vec(), bytes))
             })
             .collect::<candle_core::Result<Vec<_>>>()?;
         let read = |error: safetensors::SafeTensorError| CheckpointError::Read {
@@ -59,7 +61,7 @@ impl Checkpoint {
         };
         let views = data
             .iter()
-            .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+            .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
             .collect::<Result<Vec<_>, _>>()
             .map_err(read)?;
         // One entry: safetensors keeps several in an order that differs from run to run, and the file's hash with it.
@@ -106,10 +108,48 @@ impl Checkpoint {
     }
 }
 
+/// A tensor's values as safetensors stores them.
+fn little_endian(tensor: &Tensor) -> candle_core::Result<(Dtype, Vec<u8>)> {
+    fn bytes<T: WithDType, const N: usize>(tensor: &Tensor, of: fn(T) -> [u8; N]) -> candle_core::Result<Vec<u8>> {
+        Ok(tensor.flatten_all()?.to_vec1::<T>()?.into_iter().flat_map(of).collect())
+    }
+    Ok(match tensor.dtype() {
+        DType::F64 => (Dtype::F64, bytes(tensor, f64::to_le_bytes)?),
+        DType::F32 => (Dtype::F32, bytes(tensor, f32::to_le_bytes)?),
+        DType::F16 => (Dtype::F16, bytes(tensor, f16::to_le_bytes)?),
+        DType::BF16 => (Dtype::BF16, bytes(tensor, bf16::to_le_bytes)?),
+        DType::I64 => (Dtype::I64, bytes(tensor, i64::to_le_bytes)?),
+        DType::U32 => (Dtype::U32, bytes(tensor, u32::to_le_bytes)?),
+        DType::U8 => (Dtype::U8, bytes(tensor, u8::to_le_bytes)?),
+        other => candle_core::bail!("a checkpoint holds no {other:?}"),
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_type_keeps_its_bits_and_the_same_content_gives_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let values = Tensor::new(&[1f32, 0.0, 3.0, 200.0], &Device::Cpu).unwrap();
+        let types = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::U32, DType::U8];
+        let saved = || Checkpoint {
+            tensors: types.iter().map(|t| (t.as_str().to_owned(), values.to_dtype(*t).unwrap())).collect(),
+            metadata: (0..20).map(|i| (format!("word {i}"), i.to_string())).collect(),
+        };
+        let paths = ["a", "b"].map(|name| folder.path().join(name));
+        paths.iter().for_each(|path| saved().save(path).unwrap());
+        assert_eq!(std::fs::read(&paths[0]).unwrap(), std::fs::read(&paths[1]).unwrap());
+        let read = Checkpoint::load(&paths[0], &Device::Cpu).unwrap();
+        for dtype in types {
+            let tensor = read.tensor(dtype.as_str()).unwrap();
+            assert_eq!(tensor.dtype(), dtype);
+            let back = tensor.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(back, [1.0, 0.0, 3.0, 200.0]);
+        }
+    }
 
     #[test]
     fn what_is_saved_is_read_again() {
