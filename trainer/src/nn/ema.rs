@@ -154,6 +154,11 @@ mod tests {
             var.to_vec1::<f32>().unwrap()
         };
         assert_eq!(run(false), run(true));
-        assert!(Ema::new(vec![("w".into(), Var::new(&[0f32], &Device::Cpu).unwrap())], 0.9).unwrap().restore(1, &BTreeMap::new()).is_err());
+        assert!(
+            Ema::new(vec![("w".into(), Var::new(&[0f32], &Device::Cpu).unwrap())], 0.9)
+                .unwrap()
+                .restore(1, &BTreeMap::new())
+                .is_err()
+        );
     }
 }

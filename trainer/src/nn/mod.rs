@@ -17,6 +17,7 @@ pub mod optimizer;
 pub mod parallel;
 pub mod schedule;
 pub mod seeded;
+pub mod training;
 
 use candle_core::{CpuStorage, Layout, Result, Tensor};
 

@@ -88,6 +88,28 @@ impl OptimizerConfig {
         }
     }
 
+    /// What is wrong with the optimizer's numbers, if anything.
+    pub fn problem(&self) -> Option<&'static str> {
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        if self.weight_decay().is_nan() || self.weight_decay() < 0.0 {
+            return Some("the weight decay must not be negative");
+        }
+        match *self {
+            Self::Adamw(AdamWConfig { beta1, beta2, epsilon, .. })
+                if !(share(beta1) && share(beta2) && epsilon >= 0.0) =>
+            {
+                Some("AdamW's betas must be at least 0 and below 1, its epsilon not negative")
+            }
+            Self::Sgd(SgdConfig { momentum, .. }) if !share(momentum) => {
+                Some("the momentum must be at least 0 and below 1")
+            }
+            Self::Sgd(SgdConfig { momentum: 0.0, nesterov: true, .. }) => {
+                Some("Nesterov's form needs a momentum above 0")
+            }
+            _ => None,
+        }
+    }
+
     /// The names of what the optimizer remembers of each variable.
     fn moments(&self) -> &'static [&'static str] {
         match self {
@@ -109,10 +131,7 @@ pub struct ParameterGroup {
 /// The usual grouping: `weight_decay` for matrices and filters, none for biases and normalisation (rank 1 and below).
 pub fn default_groups(variables: Vec<(String, Var)>, weight_decay: f64) -> Vec<ParameterGroup> {
     let (decayed, plain) = variables.into_iter().partition(|(_, var)| var.rank() > 1);
-    vec![
-        ParameterGroup { variables: decayed, weight_decay },
-        ParameterGroup { variables: plain, weight_decay: 0.0 },
-    ]
+    vec![ParameterGroup { variables: decayed, weight_decay }, ParameterGroup { variables: plain, weight_decay: 0.0 }]
 }
 
 /// A variable and what the optimizer knows of it.
@@ -169,6 +188,17 @@ impl Optimizer {
         self.parameters.iter().map(|parameter| parameter.name.as_str())
     }
 
+    /// A scalar zero, then a zero gradient of each variable: what a rank tells that has found none.
+    pub(super) fn zeros(&self) -> Result<Vec<Tensor>> {
+        let gradients = self.parameters.iter().map(|parameter| parameter.var.zeros_like());
+        match self.parameters.first() {
+            None => Ok(vec![]),
+            Some(first) => {
+                std::iter::once(Tensor::zeros((), DType::F32, first.var.device())).chain(gradients).collect()
+            }
+        }
+    }
+
     /// The gradient of each variable, contiguous and cut from the graph.
     ///
     /// # Errors
@@ -212,7 +242,9 @@ impl Optimizer {
                 );
             }
             match &self.config {
-                OptimizerConfig::Adamw(config) => adamw(parameter, gradient, config, self.steps, learning_rate, factor)?,
+                OptimizerConfig::Adamw(config) => {
+                    adamw(parameter, gradient, config, self.steps, learning_rate, factor)?
+                }
                 OptimizerConfig::Sgd(config) => sgd(parameter, gradient, config, learning_rate, factor)?,
             }
         }
@@ -379,8 +411,7 @@ pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
         return Ok(squares.sum::<Result<f64>>()?.sqrt());
     }
     // One transfer, not one a variable.
-    let squares: Vec<Tensor> =
-        gradients.iter().map(|gradient| gradient.sqr()?.sum_all()).collect::<Result<_>>()?;
+    let squares: Vec<Tensor> = gradients.iter().map(|gradient| gradient.sqr()?.sum_all()).collect::<Result<_>>()?;
     let squares = Tensor::stack(&squares, 0)?.to_vec1::<f32>()?;
     Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt())
 }
@@ -491,7 +522,8 @@ mod tests {
         let run = |threads: usize, config: OptimizerConfig| {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
                 let shape = (3, CHUNK + 5);
-                let var = Var::from_tensor(&super::super::seeded::normal(shape, 1.0, 1, &Device::Cpu).unwrap()).unwrap();
+                let var =
+                    Var::from_tensor(&super::super::seeded::normal(shape, 1.0, 1, &Device::Cpu).unwrap()).unwrap();
                 let gradient = super::super::seeded::normal(shape, 1.0, 2, &Device::Cpu).unwrap();
                 let mut optimizer = Optimizer::new(vec![("w".into(), var.clone())], config).unwrap();
                 for _ in 0..3 {
@@ -517,7 +549,9 @@ mod tests {
 
     #[test]
     fn the_norm_is_of_all_gradients_and_sees_what_is_not_finite() {
-        let tensors = |values: [f32; 2]| [Tensor::new(&[values[0]], &Device::Cpu).unwrap(), Tensor::new(&[[values[1]]], &Device::Cpu).unwrap()];
+        let tensors = |values: [f32; 2]| {
+            [Tensor::new(&[values[0]], &Device::Cpu).unwrap(), Tensor::new(&[[values[1]]], &Device::Cpu).unwrap()]
+        };
         assert_eq!(global_norm(&tensors([3.0, 4.0])).unwrap(), 5.0);
         assert!(!global_norm(&tensors([3.0, f32::NAN])).unwrap().is_finite());
         assert!(!global_norm(&tensors([f32::INFINITY, 0.0])).unwrap().is_finite());

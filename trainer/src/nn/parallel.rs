@@ -66,10 +66,10 @@ struct State {
 impl Threads {
     /// One for each of `devices`.
     pub fn connect(devices: &[Device]) -> Vec<Self> {
-        let state =
-            State { slots: vec![None; devices.len()], complete: None, left: 0, round: 0, ended: false };
+        let state = State { slots: vec![None; devices.len()], complete: None, left: 0, round: 0, ended: false };
         let meeting = Arc::new(Meeting { size: devices.len(), state: Mutex::new(state), changed: Condvar::new() });
-        let of_rank = |(rank, device): (usize, &Device)| Self { rank, device: device.clone(), meeting: meeting.clone() };
+        let of_rank =
+            |(rank, device): (usize, &Device)| Self { rank, device: device.clone(), meeting: meeting.clone() };
         devices.iter().enumerate().map(of_rank).collect()
     }
 

@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_schedule_in_epochs_becomes_one_in_steps() {
-        let epochs = Schedule::Cosine { warm_up: 1.0, lowest: 0.0, restarts: Some(Restarts { first: 2.0, factor: 1.0 }) };
+        let epochs =
+            Schedule::Cosine { warm_up: 1.0, lowest: 0.0, restarts: Some(Restarts { first: 2.0, factor: 1.0 }) };
         let steps = epochs.scaled(5.0);
         for epoch in 1..8 {
             assert!((epochs.rate(epoch, 8, 1.0) - steps.rate(5 * epoch, 40, 1.0)).abs() < 1e-12);
