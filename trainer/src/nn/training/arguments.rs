@@ -93,7 +93,7 @@ impl TrainingArgs {
     /// What was asked for.
     ///
     /// # Errors
-    /// An option of an optimizer or schedule that was not chosen.
+    /// An option of an optimizer or schedule that was not chosen; numbers that make no sense.
     pub fn config(&self) -> Result<TrainingConfig, TrainingError> {
         let foreign = [
             (self.momentum.is_some(), "--momentum", self.optimizer == OptimizerName::Sgd, "--optimizer sgd"),
@@ -141,11 +141,10 @@ impl TrainingArgs {
                     .map(|first| Restarts { first, factor: self.restart_factor.unwrap_or(1.0) }),
             },
         };
-        if let Some(problem) = optimizer.problem().or(schedule.problem()) {
-            return Err(TrainingError::Configuration(problem.to_owned()));
-        }
         let Self { clip, ema, patience, precision, .. } = *self;
-        Ok(TrainingConfig { optimizer, schedule, clip, ema, patience, precision })
+        let config = TrainingConfig { optimizer, schedule, clip, ema, patience, precision };
+        config.check()?;
+        Ok(config)
     }
 }
 

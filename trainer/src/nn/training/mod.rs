@@ -209,6 +209,25 @@ pub struct TrainingConfig {
     pub precision: Precision,
 }
 
+impl TrainingConfig {
+    /// Sees that the numbers make sense.
+    ///
+    /// # Errors
+    /// [`TrainingError::Configuration`].
+    pub fn check(&self) -> Result<(), TrainingError> {
+        let problem = if self.clip.is_some_and(|limit| limit.is_nan() || limit <= 0.0) {
+            Some("the largest norm of the gradients must be above 0")
+        } else if self.ema.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
+            Some("the decay of the moving average must be at least 0 and below 1")
+        } else if self.patience == Some(0) {
+            Some("the patience must be at least 1 epoch")
+        } else {
+            self.optimizer.problem().or(self.schedule.problem())
+        };
+        problem.map_or(Ok(()), |problem| Err(TrainingError::Configuration(problem.to_owned())))
+    }
+}
+
 /// A run of [`fit`].
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
@@ -288,7 +307,6 @@ impl Run<'_> {
     fn plan(&self, samples: usize) -> Result<Plan, TrainingError> {
         let ranks = self.devices.len();
         let batch = self.batch.min(samples);
-        let config = self.config;
         let problem = if ranks == 0 || self.loaders == 0 || self.epochs == 0 {
             Some("devices, loading threads and epochs must be at least 1".to_owned())
         } else if batch == 0 {
@@ -297,19 +315,14 @@ impl Run<'_> {
             Some(format!("a batch of {batch} samples cannot be shared by {ranks} devices; choose another batch"))
         } else if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             Some(format!("the learning rate {} must be above 0", self.learning_rate))
-        } else if config.clip.is_some_and(|limit| limit.is_nan() || limit <= 0.0) {
-            Some("the gradients' largest norm must be above 0".to_owned())
-        } else if config.ema.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
-            Some("the decay of the moving average must be at least 0 and below 1".to_owned())
-        } else if config.patience == Some(0) {
-            Some("the patience must be at least 1 epoch".to_owned())
         } else {
-            config.schedule.problem().map(str::to_owned)
+            None
         };
         if let Some(problem) = problem {
             return Err(TrainingError::Configuration(problem));
         }
-        config.precision.check(self.devices)?;
+        self.config.check()?;
+        self.config.precision.check(self.devices)?;
         Ok(Plan { seed: self.seed, samples, batch, rank: 0, ranks })
     }
 }
