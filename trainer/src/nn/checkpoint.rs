@@ -2,9 +2,12 @@
 //!
 //! Tensors keep their type, and the same content gives the same bytes, so that two runs can be compared by hash.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use candle_core::{DType, Device, Tensor, WithDType};
+use candle_core::{DType, Device, Tensor, Var, WithDType};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -39,9 +42,16 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, Tensor>,
     /// Numbers and words, as text.
     pub metadata: BTreeMap<String, String>,
+    /// Where it was read from, for messages.
+    path: PathBuf,
 }
 
 impl Checkpoint {
+    /// What a file is to hold.
+    pub fn new(tensors: BTreeMap<String, Tensor>, metadata: BTreeMap<String, String>) -> Self {
+        Self { tensors, metadata, path: PathBuf::new() }
+    }
+
     /// Writes everything to `path`, whole or not at all.
     ///
     /// # Errors
@@ -82,8 +92,8 @@ impl Checkpoint {
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| error(e.to_string()))?;
         let words = header.metadata().as_ref().and_then(|words| words.get(METADATA)).map_or("{}", String::as_str);
         let metadata = serde_json::from_str(words).map_err(|e| error(e.to_string()))?;
-        let tensors = candle_core::safetensors::load_buffer(&bytes, device)?.into_iter().collect();
-        Ok(Self { tensors, metadata })
+        let tensors = candle_core::safetensors::load_buffer(&bytes, device).map_err(|e| error(e.to_string()))?;
+        Ok(Self { tensors: tensors.into_iter().collect(), metadata, path: path.to_owned() })
     }
 
     /// The tensor called `name`.
@@ -91,9 +101,7 @@ impl Checkpoint {
     /// # Errors
     /// When there is none.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, CheckpointError> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| CheckpointError::Read { path: "checkpoint".into(), reason: format!("it lacks {name}") })
+        self.tensors.get(name).ok_or_else(|| self.unusable(format!("it lacks {name}")))
     }
 
     /// The word called `name`, parsed.
@@ -101,10 +109,23 @@ impl Checkpoint {
     /// # Errors
     /// When there is none or it is something else.
     pub fn value<T: std::str::FromStr>(&self, name: &str) -> Result<T, CheckpointError> {
-        self.metadata.get(name).and_then(|text| text.parse().ok()).ok_or_else(|| CheckpointError::Read {
-            path: "checkpoint".into(),
-            reason: format!("it lacks {name}, or it is malformed"),
+        let value = self.metadata.get(name).and_then(|text| text.parse().ok());
+        value.ok_or_else(|| self.unusable(format!("it lacks {name}, or it is malformed")))
+    }
+
+    /// Puts the tensors of the same names into `variables`.
+    ///
+    /// # Errors
+    /// When one is missing, or has another shape.
+    pub fn restore(&self, variables: &[(String, Var)]) -> Result<(), CheckpointError> {
+        variables.iter().try_for_each(|(name, var)| {
+            let saved = self.tensor(name)?;
+            var.set(saved).map_err(|error| self.unusable(format!("{name}: {error}")))
         })
+    }
+
+    fn unusable(&self, reason: String) -> CheckpointError {
+        CheckpointError::Read { path: self.path.display().to_string(), reason }
     }
 }
 
@@ -135,9 +156,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let values = Tensor::new(&[1f32, 0.0, 3.0, 200.0], &Device::Cpu).unwrap();
         let types = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::U32, DType::U8];
-        let saved = || Checkpoint {
-            tensors: types.iter().map(|t| (t.as_str().to_owned(), values.to_dtype(*t).unwrap())).collect(),
-            metadata: (0..20).map(|i| (format!("word {i}"), i.to_string())).collect(),
+        let saved = || {
+            let tensors = types.iter().map(|t| (t.as_str().to_owned(), values.to_dtype(*t).unwrap()));
+            Checkpoint::new(tensors.collect(), (0..20).map(|i| (format!("word {i}"), i.to_string())).collect())
         };
         let paths = ["a", "b"].map(|name| folder.path().join(name));
         paths.iter().for_each(|path| saved().save(path).unwrap());
@@ -156,15 +177,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         let tensor = Tensor::new(&[[1f32, -2.5], [f32::MIN_POSITIVE, 4.0]], &Device::Cpu).unwrap();
-        let saved = Checkpoint {
-            tensors: [("w".to_owned(), tensor.clone())].into(),
-            metadata: [("epoch".to_owned(), "3".to_owned())].into(),
-        };
+        let words = [("epoch".to_owned(), "3".to_owned())];
+        let saved = Checkpoint::new([("w".to_owned(), tensor.clone())].into(), words.into());
         saved.save(&path).unwrap();
         let read = Checkpoint::load(&path, &Device::Cpu).unwrap();
         assert_eq!(read.tensor("w").unwrap().to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
         assert_eq!(read.value::<usize>("epoch").unwrap(), 3);
-        assert!(read.value::<usize>("absent").is_err());
+        let lacking = read.value::<usize>("absent").unwrap_err().to_string();
+        assert!(lacking.contains("a.safetensors") && lacking.contains("absent"), "{lacking}");
+
+        let var = Var::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
+        read.restore(&[("w".to_owned(), var.clone())]).unwrap();
+        assert_eq!(var.to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
+        let other = Var::zeros(3, DType::F32, &Device::Cpu).unwrap();
+        let misshapen = read.restore(&[("w".to_owned(), other)]).unwrap_err().to_string();
+        assert!(misshapen.contains("a.safetensors") && misshapen.contains("w: "), "{misshapen}");
     }
 
     #[test]

@@ -139,5 +139,5 @@ fn extract_part(
         .zip(&prepared)
         .filter_map(|(record, (_, refused))| refused.clone().map(|reason| (record.path.clone(), reason)))
         .collect();
-    Ok(Checkpoint { tensors: [("features".to_owned(), Tensor::cat(&rows, 0)?)].into(), metadata })
+    Ok(Checkpoint::new([("features".to_owned(), Tensor::cat(&rows, 0)?)].into(), metadata))
 }

@@ -29,7 +29,7 @@ pub enum TrainCommand {
     /// An ensemble of bootstrapped linear heads on frozen EfficientNet-Lite0 features, its calibration and thresholds
     Classify(ClassifyArgs),
     /// An attention U-Net for infection and lungs
-    Segment(SegmentArgs),
+    Segment(Box<SegmentArgs>),
 }
 
 impl TrainCommand {

@@ -164,7 +164,7 @@ impl Task for Segmentation<'_> {
     fn init(&self, device: &Device) -> Result<AttentionUnet, TaskError> {
         let net = self.config.net.init(self.config.seed, device)?;
         if let Some(path) = self.start {
-            restore(&net, &Checkpoint::load(path, device)?).with_context(|| path.display().to_string())?;
+            Checkpoint::load(path, device)?.restore(&net.variables())?;
         }
         Ok(net)
     }
@@ -216,17 +216,10 @@ pub fn load(folder: &Path, device: &Device) -> anyhow::Result<SegmentRun> {
     );
     let best = Checkpoint::load(&folder.join(BEST), device)?;
     let net = config.net.init(config.seed, device)?;
-    restore(&net, &best)?;
+    best.restore(&net.variables())?;
     // Runs of version 0.1 say best_dice.
     let best_dice = best.value("best_score").or_else(|_| best.value("best_dice"))?;
     Ok(SegmentRun { net, best_dice, best_epoch: best.value("best_epoch")?, config })
-}
-
-fn restore(net: &AttentionUnet, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-    for (name, var) in net.variables() {
-        var.set(checkpoint.tensor(&name)?).with_context(|| name.clone())?;
-    }
-    Ok(())
 }
 
 /// Pooled confusion of each mask over all `samples`.
@@ -439,6 +432,50 @@ mod tests {
         let loss =
             bce_dice(&Tensor::new(&logits, &device).unwrap(), &Tensor::new(&truth, &device).unwrap(), &known).unwrap();
         assert!((f64::from(scalar(&loss)) - (first + second) / 2.0).abs() < 1e-5, "{loss:?} {first} {second}");
+    }
+
+    /// Runs of version 0.1 have no words on the optimizer in their configuration, and other words in their checkpoints.
+    #[test]
+    fn a_run_of_version_0_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{
+            "modality": "ct",
+            "net": {"channels_in": 1, "channels_out": 2, "base_channels": 2, "blocks": 1},
+            "epochs": 3, "batch": 8, "peak_learning_rate": 0.002, "seed": 1,
+            "preprocess": PREPROCESS,
+            "manifest_sha256": "00"
+        }"#;
+        let normalise = thorax_shared::preprocess::spec::Normalise { mean: vec![0.5], std: vec![0.25] };
+        let preprocess = super::super::preprocess_spec(Modality::Ct, 32, normalise);
+        let text = text.replace("PREPROCESS", &serde_json::to_string(&preprocess).unwrap());
+        std::fs::write(folder.path().join("config.json"), text).unwrap();
+        let config = AttentionUnetConfig { channels_in: 1, channels_out: 2, base_channels: 2, blocks: 1 };
+        let tensors: std::collections::BTreeMap<String, Tensor> = config
+            .init(9, &Device::Cpu)
+            .unwrap()
+            .variables()
+            .into_iter()
+            .map(|(name, var)| (name, var.as_detached_tensor()))
+            .collect();
+        let write = |epoch: usize| {
+            let words = [("epoch", epoch.to_string()), ("best_dice", "0.75".into()), ("best_epoch", "1".into())];
+            let words = words.map(|(name, word)| (name.to_owned(), word));
+            for name in [LATEST, BEST] {
+                Checkpoint::new(tensors.clone(), words.clone().into()).save(&folder.path().join(name)).unwrap();
+            }
+        };
+        write(1);
+        let unfinished = load(folder.path(), &Device::Cpu).err().unwrap().to_string();
+        assert!(unfinished.contains("only 2 of 3 epochs"), "{unfinished}");
+        write(2);
+        let run = load(folder.path(), &Device::Cpu).unwrap();
+        assert_eq!((run.best_dice, run.best_epoch), (0.75, 1));
+        assert_eq!(run.config.training, TrainingConfig::default());
+        let (name, var) = run.net.variables().remove(0);
+        assert_eq!(
+            var.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            tensors[&name].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{EventFile, TrainingError};
+use super::{TrainingError, events::EventFile};
 use crate::files::write_atomically;
 
 /// The logs of a run.
