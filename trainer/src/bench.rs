@@ -8,7 +8,7 @@ use crate::{
     nets::attention_unet::AttentionUnetConfig,
     nn::{
         batch_norm::BatchNorm,
-        convolution::{ConvolutionConfig, Padding, convolution},
+        convolution::{ConvolutionConfig, convolution},
         seeded,
     },
 };
@@ -88,7 +88,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         || backward(&x.conv2d(&weight, 1, 1, 1, 1)?),
     )?;
     let kernel = seeded::normal((channels, 1, 5, 5), 0.2, 3, &device)?;
-    let depthwise = ConvolutionConfig { stride: 1, padding: Padding::all(2), groups: channels };
+    let depthwise = ConvolutionConfig { groups: channels, ..ConvolutionConfig::dense(5) };
     pair(
         "5x5 depthwise convolution, forward",
         pairs,

@@ -89,10 +89,11 @@ impl Writer {
             Operation::Convolution { weight, bias, config } => {
                 inputs.push(self.weight(&format!("{output}.weight"), weight)?);
                 inputs.push(self.weight(&format!("{output}.bias"), bias)?);
-                let ConvolutionConfig { stride, padding: p, groups } = *config;
+                let ConvolutionConfig { stride, padding: p, dilation, groups } = *config;
                 let attributes = vec![
                     integers("kernel_shape", &weight.dims()[2..]),
                     integers("strides", &[stride, stride]),
+                    integers("dilations", &[dilation, dilation]),
                     integers("pads", &[p.top, p.left, p.bottom, p.right]),
                     integer("group", groups),
                 ];

@@ -120,12 +120,14 @@ fn operation(node: &NodeProto, constants: &BTreeMap<String, Tensor>) -> Result<O
             let [top, left, bottom, right] = integers("pads")[..] else {
                 return Err(foreign("a convolution without pads"));
             };
-            let stride = match integers("strides")[..] {
-                [a, b] if a == b && a > 0 => a,
-                _ => return Err(foreign("a convolution with uneven strides")),
+            let even = |name: &str| match integers(name)[..] {
+                [] => Ok(1),
+                [a, b] if a == b && a > 0 => Ok(a),
+                _ => Err(foreign(format!("a convolution with uneven {name}"))),
             };
+            let (stride, dilation) = (even("strides")?, even("dilations")?);
             let groups = attribute("group").and_then(|a| usize::try_from(a.i).ok()).unwrap_or(1);
-            let config = ConvolutionConfig { stride, padding: Padding { top, left, bottom, right }, groups };
+            let config = ConvolutionConfig { stride, padding: Padding { top, left, bottom, right }, dilation, groups };
             Operation::Convolution { weight: weight(1)?, bias: weight(2)?, config }
         }
         "ConvTranspose" => Operation::UpConvolution { weight: weight(1)?, bias: weight(2)? },

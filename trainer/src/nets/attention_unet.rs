@@ -5,8 +5,12 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::nn::{
     batch_norm::BatchNorm,
-    convolution::{ConvolutionConfig, convolution},
-    graph::{Graph, NodeId, Operation, add_channels, sigmoid, up_convolution},
+    convolution::{
+        ConvolutionConfig, TransposedConfig, biased_convolution, biased_transposed_convolution, convolution,
+    },
+    elementwise::{add_relu, attend, sigmoid},
+    graph::{Graph, NodeId, Operation},
+    pool::{PoolConfig, max_pool},
     seeded,
 };
 
@@ -155,7 +159,7 @@ impl DoubleConvolution {
 
 impl Pointwise {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        add_channels(&convolution(x, &self.weight, ConvolutionConfig::dense(1))?, &self.bias)
+        biased_convolution(x, &self.weight, &self.bias, ConvolutionConfig::dense(1))
     }
 
     fn write(&self, graph: &mut Graph, node: NodeId) -> NodeId {
@@ -193,15 +197,15 @@ impl AttentionUnet {
         let mut x = x.clone();
         for block in &self.encoder {
             let skip = block.forward(&x, train)?;
-            x = skip.max_pool2d(2)?;
+            x = max_pool(&skip, PoolConfig::tiles(2))?;
             skips.push(skip);
         }
         x = self.bottleneck.forward(&x, train)?;
         for (block, skip) in self.decoder.iter().zip(skips.into_iter().rev()) {
-            let up = up_convolution(&x, &block.up_weight, &block.up_bias)?;
-            let sum = (block.gate_signal.forward(&up)? + block.gate_skip.forward(&skip)?)?.relu()?;
+            let up = biased_transposed_convolution(&x, &block.up_weight, &block.up_bias, TransposedConfig::doubling())?;
+            let sum = add_relu(&block.gate_signal.forward(&up)?, &block.gate_skip.forward(&skip)?)?;
             let attention = sigmoid(&block.gate_score.forward(&sum)?)?;
-            let attended = skip.broadcast_mul(&attention)?;
+            let attended = attend(&skip, &attention)?;
             x = block.double.forward(&Tensor::cat(&[&attended, &up], 1)?, train)?;
         }
         self.head.forward(&x)

@@ -161,7 +161,7 @@ impl Builder<'_> {
         let bias = beta?.sub(&(mean? * &scale)?)?;
         let weight = weight.broadcast_mul(&scale.reshape((out, 1, 1, 1))?)?;
         let padding = Padding::same(side, kernel, stride);
-        let config = ConvolutionConfig { stride, padding, groups: if depthwise { channels } else { 1 } };
+        let config = ConvolutionConfig { stride, padding, dilation: 1, groups: if depthwise { channels } else { 1 } };
         Ok((self.graph.convolution(input, weight, bias, config), side.div_ceil(stride)))
     }
 }

@@ -1,11 +1,11 @@
 //! Batch normalisation (Ioffe and Szegedy 2015) with the ReLU that follows it, on the CPU as one operator.
 //!
-//! candle's own is a dozen passes over the activations, forward and backward; this is three.
+//! candle's own is a dozen passes over the activations, forward and backward; `thorax-kernels` makes four in all.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, Var};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, Var};
+use thorax_kernels::batch_norm::{self, Statistics};
 
-use super::{contiguous, with_values};
+use super::{computed, contiguous, with_values};
 
 /// Batch normalisation of `[N, C, H, W]` over N, H and W.
 pub struct BatchNorm {
@@ -56,7 +56,7 @@ impl BatchNorm {
         self.moving_variance.set(&moved(&self.moving_variance, &unbiased)?)?;
         if x.device().is_cpu() {
             let inverse_std = (&variance + self.epsilon)?.sqrt()?.recip()?.to_vec1()?;
-            let operator = BatchNormOperator { mean: mean.to_vec1()?, inverse_std, relu };
+            let operator = Normalise { mean: mean.to_vec1()?, inverse_std, relu };
             return x.apply_op3(self.gamma.as_tensor(), self.beta.as_tensor(), operator);
         }
         let row = (1, channels, 1, 1);
@@ -81,67 +81,46 @@ impl BatchNorm {
         Ok((scale, shift))
     }
 
-    /// Normalises with the moving statistics, and applies ReLU if `relu`.
+    /// Normalises with the moving statistics, and applies ReLU if `relu`. Differentiable in `x`, `gamma` and `beta`.
     ///
     /// # Errors
     /// Other shapes than `[N, C, H, W]`.
     pub fn infer(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
-        let (scale, shift) = self.folded()?;
+        let inverse_std = (self.moving_variance.as_detached_tensor() + self.epsilon)?.sqrt()?.recip()?;
+        let scale = self.gamma.mul(&inverse_std)?;
+        let shift = self.beta.sub(&(self.moving_mean.as_detached_tensor() * &scale)?)?;
         let row = (1, scale.elem_count(), 1, 1);
         let y = x.broadcast_mul(&scale.reshape(row)?)?.broadcast_add(&shift.reshape(row)?)?;
         if relu { y.relu() } else { Ok(y) }
     }
 }
 
+fn kernel_shape(x: &Shape) -> Result<batch_norm::Shape> {
+    let (batch, channels, h, w) = x.dims4()?;
+    Ok(batch_norm::Shape { batch, channels, pixels: h * w })
+}
+
 /// Mean and biased variance of each channel, each `[C]`.
 fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
-    let (n, channels, h, w) = x.dims4()?;
     if !x.device().is_cpu() {
         let x = x.detach();
         let mean = x.mean_keepdim((0, 2, 3))?;
         let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
         return Ok((mean.flatten_all()?, variance.flatten_all()?));
     }
-    let plane = h * w;
-    let (means, variances): (Vec<f32>, Vec<f32>) = with_values(x, "batch norm", |x| {
-        (0..channels)
-            .into_par_iter()
-            .map(|c| {
-                let count = (n * plane) as f64;
-                let planes = || (0..n).map(move |i| &x[(i * channels + c) * plane..][..plane]);
-                let mean = planes().map(|p| sum_lanes(p, |v| v)).sum::<f64>() / count;
-                let centre = mean as f32;
-                let variance = planes().map(|p| sum_lanes(p, |v| (v - centre) * (v - centre))).sum::<f64>() / count;
-                (centre, variance as f32)
-            })
-            .unzip()
-    })?;
+    let shape = kernel_shape(x.shape())?;
+    let (means, variances) = with_values(x, "batch norm", |x| batch_norm::moments(shape, x))?;
     Ok((Tensor::new(means, x.device())?, Tensor::new(variances, x.device())?))
 }
 
-/// Sum over short f32 runs kept in f64: exact enough for a million values and still vectorised.
-fn sum_lanes(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
-    values
-        .chunks(256)
-        .map(|run| {
-            let mut lanes = [0f32; 16];
-            let whole = run.chunks_exact(16);
-            let rest = whole.remainder().iter().map(|&v| f(v)).sum::<f32>();
-            for lane_values in whole {
-                lanes.iter_mut().zip(lane_values).for_each(|(lane, &v)| *lane += f(v));
-            }
-            f64::from(lanes.iter().sum::<f32>() + rest)
-        })
-        .sum()
-}
-
-struct BatchNormOperator {
+/// Input, scale and shift to the normalised output, with the statistics that were taken of the input.
+struct Normalise {
     mean: Vec<f32>,
     inverse_std: Vec<f32>,
     relu: bool,
 }
 
-impl CustomOp3 for BatchNormOperator {
+impl CustomOp3 for Normalise {
     fn name(&self) -> &'static str {
         "batch norm"
     }
@@ -149,25 +128,22 @@ impl CustomOp3 for BatchNormOperator {
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
-        x_layout: &Layout,
+        xl: &Layout,
         gamma: &CpuStorage,
-        gamma_layout: &Layout,
+        gl: &Layout,
         beta: &CpuStorage,
-        beta_layout: &Layout,
+        bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (_, channels, h, w) = x_layout.shape().dims4()?;
-        let x = contiguous(x, x_layout, self.name())?;
-        let gamma = contiguous(gamma, gamma_layout, self.name())?;
-        let beta = contiguous(beta, beta_layout, self.name())?;
-        let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
-        let mut y = vec![0f32; x.len()];
-        y.par_chunks_mut(h * w).zip(x.par_chunks(h * w)).enumerate().for_each(|(index, (y, x))| {
-            let c = index % channels;
-            let scale = gamma[c] * self.inverse_std[c];
-            let shift = beta[c] - scale * self.mean[c];
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = (scale * x + shift).max(floor));
-        });
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+        let shape = kernel_shape(xl.shape())?;
+        let x = contiguous(x, xl, self.name())?;
+        let gamma = contiguous(gamma, gl, self.name())?;
+        let beta = contiguous(beta, bl, self.name())?;
+        let scale: Vec<f32> = gamma.iter().zip(&self.inverse_std).map(|(g, s)| g * s).collect();
+        let shift: Vec<f32> = beta.iter().zip(&scale).zip(&self.mean).map(|((b, s), m)| b - s * m).collect();
+        computed(xl.shape().clone(), |y| {
+            batch_norm::scale_and_shift(shape, x, &scale, &shift, self.relu, y);
+            Ok(())
+        })
     }
 
     fn bwd(
@@ -175,64 +151,51 @@ impl CustomOp3 for BatchNormOperator {
         x: &Tensor,
         gamma: &Tensor,
         beta: &Tensor,
-        y: &Tensor,
+        _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (n, channels, h, w) = x.dims4()?;
-        let plane = h * w;
-        let gradient = gradient.contiguous()?;
-        let gammas = gamma.to_vec1::<f32>()?;
-        let work = |xs: &[f32], ys: &[f32], gs: &[f32]| {
-            // Per channel: sum of the gradient, and of the gradient times the normalised input.
-            let sums: Vec<(f32, f32)> = (0..channels)
-                .into_par_iter()
-                .map(|c| {
-                    let (mut to_beta, mut to_gamma) = (0f64, 0f64);
-                    for i in 0..n {
-                        let at = (i * channels + c) * plane;
-                        for start in (0..plane).step_by(256) {
-                            let range = at + start..at + (start + 256).min(plane);
-                            let (mut b, mut g) = ([0f32; 16], [0f32; 16]);
-                            for ((x, y), d) in
-                                xs[range.clone()].chunks(16).zip(ys[range.clone()].chunks(16)).zip(gs[range].chunks(16))
-                            {
-                                for lane in 0..x.len() {
-                                    let d = if self.relu && y[lane] <= 0.0 { 0.0 } else { d[lane] };
-                                    b[lane] += d;
-                                    g[lane] += d * (x[lane] - self.mean[c]);
-                                }
-                            }
-                            to_beta += f64::from(b.iter().sum::<f32>());
-                            to_gamma += f64::from(g.iter().sum::<f32>());
-                        }
-                    }
-                    (to_beta as f32, to_gamma as f32 * self.inverse_std[c])
-                })
-                .collect();
-            let mut to_x = vec![0f32; xs.len()];
-            let count = (n * plane) as f32;
-            to_x.par_chunks_mut(plane).enumerate().for_each(|(index, out)| {
-                let c = index % channels;
-                let range = index * plane..(index + 1) * plane;
-                let scale = gammas[c] * self.inverse_std[c];
-                let (mean_gradient, slope) = (sums[c].0 / count, sums[c].1 / count * self.inverse_std[c]);
-                for (((out, x), y), d) in out.iter_mut().zip(&xs[range.clone()]).zip(&ys[range.clone()]).zip(&gs[range])
-                {
-                    let d = if self.relu && *y <= 0.0 { 0.0 } else { *d };
-                    *out = scale * (d - mean_gradient - slope * (x - self.mean[c]));
-                }
-            });
-            (to_x, sums)
+        let operator = NormaliseGradient {
+            forward: self,
+            gamma: gamma.to_vec1()?,
+            beta: beta.to_vec1()?,
+            to_scale_and_shift: std::cell::Cell::new(None),
         };
-        let name = self.name();
-        let (to_x, sums) =
-            with_values(x, name, |x| with_values(y, name, |y| with_values(&gradient, name, |g| work(x, y, g))))???;
-        let (to_beta, to_gamma): (Vec<f32>, Vec<f32>) = sums.into_iter().unzip();
-        Ok((
-            Some(Tensor::from_vec(to_x, x.shape(), x.device())?),
-            Some(Tensor::from_vec(to_gamma, gamma.shape(), x.device())?),
-            Some(Tensor::from_vec(to_beta, beta.shape(), x.device())?),
-        ))
+        let to_x = x.apply_op2_no_bwd(&gradient.contiguous()?, &operator)?;
+        let Some((to_gamma, to_beta)) = operator.to_scale_and_shift.take() else {
+            candle_core::bail!("batch norm: no gradient to the scale");
+        };
+        let device = x.device();
+        Ok((Some(to_x), Some(Tensor::new(to_gamma, device)?), Some(Tensor::new(to_beta, device)?)))
+    }
+}
+
+/// Input and output's gradient to input's gradient; those of scale and shift come on the way.
+struct NormaliseGradient<'a> {
+    forward: &'a Normalise,
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    to_scale_and_shift: std::cell::Cell<Option<(Vec<f32>, Vec<f32>)>>,
+}
+
+impl CustomOp2 for NormaliseGradient<'_> {
+    fn name(&self) -> &'static str {
+        "batch norm gradient"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, d: &CpuStorage, dl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let shape = kernel_shape(xl.shape())?;
+        let (x, d) = (contiguous(x, xl, self.name())?, contiguous(d, dl, self.name())?);
+        let statistics = Statistics {
+            gamma: &self.gamma,
+            beta: &self.beta,
+            mean: &self.forward.mean,
+            inverse_std: &self.forward.inverse_std,
+            relu: self.forward.relu,
+        };
+        computed(xl.shape().clone(), |out| {
+            self.to_scale_and_shift.set(Some(batch_norm::gradient(shape, x, d, statistics, out)));
+            Ok(())
+        })
     }
 }
 

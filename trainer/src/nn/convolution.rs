@@ -1,43 +1,15 @@
-//! Two-dimensional convolution on the CPU, forward and backward.
+//! Two-dimensional convolution and transposed convolution, forward and backward.
 //!
-//! candle's CPU convolution has slow gradients and walks grouped convolutions one group at a time. Here a dense
-//! convolution is a matrix product over patches (im2col, a few output rows at a time so that the patches stay in the
-//! cache), its two gradients are the two transposed products, and a depthwise convolution is a direct loop.
+//! candle's CPU convolution has slow gradients and walks grouped convolutions one group at a time; `thorax-kernels` does
+//! the work here (`thorax-train bench nn` prints both times). A transposed convolution is the gradient of a convolution to its
+//! input, so the three kernels serve both: what is forward for the one is backward for the other.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use thorax_kernels::convolution::{Convolution as Geometry, Epilogue};
 
-use super::{
-    contiguous,
-    matmul::{View, multiply},
-    with_values,
-};
+use super::{computed, contiguous, elementwise::sum_channels, kernel_error};
 
-/// Rows of zeros around the picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Padding {
-    /// Above.
-    pub top: usize,
-    /// On the left.
-    pub left: usize,
-    /// Below.
-    pub bottom: usize,
-    /// On the right.
-    pub right: usize,
-}
-
-impl Padding {
-    /// The same on all four sides.
-    pub const fn all(size: usize) -> Self {
-        Self { top: size, left: size, bottom: size, right: size }
-    }
-
-    /// TensorFlow's `SAME`: the output has `ceil(size / stride)` pixels, the odd row of zeros goes below and right.
-    pub fn same(size: usize, kernel: usize, stride: usize) -> Self {
-        let total = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
-        Self { top: total / 2, left: total / 2, bottom: total.div_ceil(2), right: total.div_ceil(2) }
-    }
-}
+pub use thorax_kernels::convolution::Padding;
 
 /// How the kernel moves over the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,76 +18,30 @@ pub struct ConvolutionConfig {
     pub stride: usize,
     /// Zeros around the picture.
     pub padding: Padding,
-    /// 1 (dense), or the number of channels (depthwise).
+    /// Distance of the kernel's taps, down and across.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other; the number of channels for a depthwise convolution.
     pub groups: usize,
 }
 
 impl ConvolutionConfig {
-    /// Dense, stride 1, output as large as the input for an odd `kernel`.
+    /// Stride 1, one group, output as large as the input for an odd `kernel`.
     pub const fn dense(kernel: usize) -> Self {
-        Self { stride: 1, padding: Padding::all(kernel / 2), groups: 1 }
+        Self { stride: 1, padding: Padding::all(kernel / 2), dilation: 1, groups: 1 }
     }
-}
 
-/// `x` `[N, C_in, H, W]` convolved with `weight` `[C_out, C_in / groups, K_h, K_w]`, giving `[N, C_out, H', W']`.
-///
-/// Differentiable in both. On the CPU groups is 1 or `C_in` = `C_out` (depthwise).
-///
-/// # Errors
-/// Shapes that do not fit; a kernel larger than the padded picture; on the CPU, other groupings and other types than f32.
-pub fn convolution(x: &Tensor, weight: &Tensor, config: ConvolutionConfig) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return x.contiguous()?.apply_op2(&weight.contiguous()?, Convolution(config));
-    }
-    let p = config.padding;
-    x.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?.conv2d(
-        weight,
-        0,
-        config.stride,
-        1,
-        config.groups,
-    )
-}
-
-struct Convolution(ConvolutionConfig);
-
-/// All sizes of one call.
-#[derive(Clone, Copy)]
-struct Geometry {
-    batch: usize,
-    channels_in: usize,
-    channels_out: usize,
-    height: usize,
-    width: usize,
-    kernel_height: usize,
-    kernel_width: usize,
-    height_out: usize,
-    width_out: usize,
-    stride: usize,
-    padding: Padding,
-    depthwise: bool,
-}
-
-impl Geometry {
-    fn new(x: &Shape, weight: &Shape, config: ConvolutionConfig) -> Result<Self> {
+    /// All sizes of the convolution of an input of shape `x` with a weight of shape `weight`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; a kernel larger than the padded picture.
+    pub fn geometry(&self, x: &Shape, weight: &Shape) -> Result<Geometry> {
         let (batch, channels_in, height, width) = x.dims4()?;
         let (channels_out, channels_per_group, kernel_height, kernel_width) = weight.dims4()?;
-        let ConvolutionConfig { stride, padding, groups } = config;
-        let depthwise = groups > 1;
-        if groups == 0 || stride == 0 || channels_per_group * groups != channels_in {
-            candle_core::bail!("convolution: input {x:?} does not fit weight {weight:?} with {config:?}");
+        let Self { stride, padding, dilation, groups } = *self;
+        if channels_per_group * groups != channels_in {
+            candle_core::bail!("convolution: input {x:?} does not fit weight {weight:?} with {self:?}");
         }
-        if depthwise && (groups != channels_in || channels_out != channels_in) {
-            candle_core::bail!(
-                "convolution: {groups} groups of {channels_in} channels: only dense and depthwise are done"
-            );
-        }
-        let padded_height = height + padding.top + padding.bottom;
-        let padded_width = width + padding.left + padding.right;
-        if padded_height < kernel_height || padded_width < kernel_width || kernel_height * kernel_width == 0 {
-            candle_core::bail!("convolution: input {x:?} is smaller than weight {weight:?} with {config:?}");
-        }
-        Ok(Self {
+        let geometry = Geometry {
             batch,
             channels_in,
             channels_out,
@@ -123,298 +49,337 @@ impl Geometry {
             width,
             kernel_height,
             kernel_width,
-            height_out: (padded_height - kernel_height) / stride + 1,
-            width_out: (padded_width - kernel_width) / stride + 1,
             stride,
+            dilation,
             padding,
-            depthwise,
-        })
-    }
-
-    fn pixels_in(&self) -> usize {
-        self.height * self.width
-    }
-
-    fn pixels_out(&self) -> usize {
-        self.height_out * self.width_out
-    }
-
-    fn taps(&self) -> usize {
-        self.kernel_height * self.kernel_width
-    }
-
-    /// Rows of the patch matrix of a dense convolution.
-    fn patch(&self) -> usize {
-        self.channels_in * self.taps()
-    }
-
-    /// The patches of a 1x1 convolution are the picture itself.
-    fn is_pointwise(&self) -> bool {
-        self.taps() == 1 && self.stride == 1 && self.padding == Padding::all(0)
-    }
-
-    /// Output rows a tile, so that a tile of patches is about half of a usual 1 MiB second-level cache.
-    fn tile_rows(&self) -> usize {
-        (131_072 / (self.patch() * self.width_out).max(1)).clamp(1, self.height_out)
-    }
-
-    /// The input row under output row `y` and kernel row `ky`, if it is not padding.
-    fn source_row(&self, y: usize, ky: usize) -> Option<usize> {
-        (y * self.stride + ky).checked_sub(self.padding.top).filter(|&row| row < self.height)
-    }
-
-    /// The output columns whose input column under kernel column `kx` is not padding, and the first such input column.
-    fn source_columns(&self, kx: usize) -> (std::ops::Range<usize>, usize) {
-        let first = self.padding.left.saturating_sub(kx).div_ceil(self.stride).min(self.width_out);
-        let reach = self.width + self.padding.left;
-        let end = if reach > kx { (reach - kx).div_ceil(self.stride).min(self.width_out) } else { 0 };
-        let end = end.max(first);
-        (first..end, (first * self.stride + kx).saturating_sub(self.padding.left))
-    }
-
-    /// Writes the patches under output rows `rows`: `[C_in * K_h * K_w, rows * W']`.
-    fn gather(&self, picture: &[f32], rows: std::ops::Range<usize>, patches: &mut [f32]) {
-        let tile = rows.len() * self.width_out;
-        for (index, patch_row) in patches.chunks_exact_mut(tile).enumerate() {
-            let (channel, ky, kx) =
-                (index / self.taps(), index % self.taps() / self.kernel_width, index % self.kernel_width);
-            let plane = &picture[channel * self.pixels_in()..][..self.pixels_in()];
-            let (columns, x0) = self.source_columns(kx);
-            for (y, line) in rows.clone().zip(patch_row.chunks_exact_mut(self.width_out)) {
-                let Some(row) = self.source_row(y, ky) else {
-                    line.fill(0.0);
-                    continue;
-                };
-                let source = &plane[row * self.width..][..self.width];
-                line[..columns.start].fill(0.0);
-                line[columns.end..].fill(0.0);
-                let line = &mut line[columns.clone()];
-                if self.stride == 1 {
-                    line.copy_from_slice(&source[x0..x0 + line.len()]);
-                } else {
-                    for (value, source) in line.iter_mut().zip(source[x0.min(self.width)..].iter().step_by(self.stride))
-                    {
-                        *value = *source;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The reverse of [`Self::gather`]: adds each patch value to the pixel it came from.
-    fn scatter(&self, patches: &[f32], rows: std::ops::Range<usize>, picture: &mut [f32]) {
-        let tile = rows.len() * self.width_out;
-        for (index, patch_row) in patches.chunks_exact(tile).enumerate() {
-            let (channel, ky, kx) =
-                (index / self.taps(), index % self.taps() / self.kernel_width, index % self.kernel_width);
-            let plane = &mut picture[channel * self.height * self.width..][..self.height * self.width];
-            let (columns, x0) = self.source_columns(kx);
-            for (y, line) in rows.clone().zip(patch_row.chunks_exact(self.width_out)) {
-                let Some(row) = self.source_row(y, ky) else { continue };
-                let target = &mut plane[row * self.width..][..self.width];
-                add_strided(&mut target[x0.min(self.width)..], self.stride, &line[columns.clone()]);
-            }
-        }
-    }
-
-    fn tiles(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
-        let (step, end) = (self.tile_rows(), self.height_out);
-        (0..end).step_by(step).map(move |start| start..(start + step).min(end))
-    }
-
-    fn forward(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
-        let mut output = vec![0f32; self.batch * self.channels_out * self.pixels_out()];
-        if self.depthwise {
-            output.par_chunks_mut(self.pixels_out()).enumerate().for_each(|(index, out)| {
-                let picture = &x[index * self.pixels_in()..][..self.pixels_in()];
-                let kernel = &weight[index % self.channels_in * self.taps()..][..self.taps()];
-                self.depthwise_forward(picture, kernel, out);
-            });
-            return output;
-        }
-        // One image a thread where there are enough of them; otherwise the threads share each product.
-        let share = self.batch < rayon::current_num_threads();
-        let image = |(index, out): (usize, &mut [f32])| {
-            let picture = &x[index * self.channels_in * self.pixels_in()..][..self.channels_in * self.pixels_in()];
-            let lhs = (weight, View::row_major(self.channels_out, self.patch()));
-            if self.is_pointwise() {
-                let d = View::row_major(self.channels_out, self.pixels_out());
-                let r = View::row_major(self.patch(), self.pixels_out());
-                return multiply((out, d), false, lhs, (picture, r), share);
-            }
-            let mut patches = vec![0f32; self.patch() * self.tile_rows() * self.width_out];
-            for rows in self.tiles() {
-                let tile = rows.len() * self.width_out;
-                let patches = &mut patches[..self.patch() * tile];
-                self.gather(picture, rows.clone(), patches);
-                let d =
-                    View { rows: self.channels_out, columns: tile, row_stride: self.pixels_out(), column_stride: 1 };
-                let out = &mut out[rows.start * self.width_out..];
-                multiply((out, d), false, lhs, (patches, View::row_major(self.patch(), tile)), share);
-            }
+            groups,
         };
-        let chunk = self.channels_out * self.pixels_out();
-        if share {
-            output.chunks_mut(chunk).enumerate().for_each(image);
-        } else {
-            output.par_chunks_mut(chunk).enumerate().for_each(image);
-        }
-        output
-    }
-
-    /// Gradients to the input (if `wanted`) and to the weight.
-    fn backward(&self, x: &[f32], weight: &[f32], gradient: &[f32], wanted: bool) -> (Option<Vec<f32>>, Vec<f32>) {
-        if self.depthwise {
-            return self.depthwise_backward(x, weight, gradient, wanted);
-        }
-        let (image_in, image_out) = (self.channels_in * self.pixels_in(), self.channels_out * self.pixels_out());
-        let per_image: Vec<(Vec<f32>, Vec<f32>)> = (0..self.batch)
-            .into_par_iter()
-            .map(|index| {
-                let picture = &x[index * image_in..][..image_in];
-                let gradient = &gradient[index * image_out..][..image_out];
-                let mut to_weight = vec![0f32; weight.len()];
-                let mut to_input = vec![0f32; if wanted { image_in } else { 0 }];
-                let w = View::row_major(self.channels_out, self.patch());
-                let mut patches = vec![0f32; self.patch() * self.tile_rows() * self.width_out];
-                for rows in self.tiles() {
-                    let tile = rows.len() * self.width_out;
-                    let patches = &mut patches[..self.patch() * tile];
-                    let p = View::row_major(self.patch(), tile);
-                    let g = View {
-                        rows: self.channels_out,
-                        columns: tile,
-                        row_stride: self.pixels_out(),
-                        column_stride: 1,
-                    };
-                    let gradient = &gradient[rows.start * self.width_out..];
-                    self.gather(picture, rows.clone(), patches);
-                    multiply((&mut to_weight, w), true, (gradient, g), (patches, p.transposed()), false);
-                    if wanted {
-                        multiply((patches, p), false, (weight, w.transposed()), (gradient, g), false);
-                        self.scatter(patches, rows, &mut to_input);
-                    }
-                }
-                (to_input, to_weight)
-            })
-            .collect();
-        // Summed in the order of the batch, so that the result does not depend on the threads.
-        let mut to_weight = vec![0f32; weight.len()];
-        let mut to_input = Vec::with_capacity(if wanted { self.batch * image_in } else { 0 });
-        for (input, weight) in per_image {
-            to_input.extend(input);
-            to_weight.iter_mut().zip(weight).for_each(|(sum, value)| *sum += value);
-        }
-        (wanted.then_some(to_input), to_weight)
-    }
-
-    fn depthwise_forward(&self, picture: &[f32], kernel: &[f32], out: &mut [f32]) {
-        for (tap, &k) in kernel.iter().enumerate() {
-            let (ky, kx) = (tap / self.kernel_width, tap % self.kernel_width);
-            let (columns, x0) = self.source_columns(kx);
-            for (y, line) in out.chunks_exact_mut(self.width_out).enumerate() {
-                let Some(row) = self.source_row(y, ky) else { continue };
-                let source = &picture[row * self.width..][..self.width][x0.min(self.width)..];
-                let line = &mut line[columns.clone()];
-                if self.stride == 1 {
-                    line.iter_mut().zip(source).for_each(|(out, x)| *out += k * x);
-                } else {
-                    line.iter_mut().zip(source.iter().step_by(self.stride)).for_each(|(out, x)| *out += k * x);
-                }
-            }
-        }
-    }
-
-    fn depthwise_backward(
-        &self,
-        x: &[f32],
-        weight: &[f32],
-        gradient: &[f32],
-        wanted: bool,
-    ) -> (Option<Vec<f32>>, Vec<f32>) {
-        let planes: Vec<(Vec<f32>, Vec<f32>)> = (0..self.batch * self.channels_in)
-            .into_par_iter()
-            .map(|index| {
-                let picture = &x[index * self.pixels_in()..][..self.pixels_in()];
-                let gradient = &gradient[index * self.pixels_out()..][..self.pixels_out()];
-                let kernel = &weight[index % self.channels_in * self.taps()..][..self.taps()];
-                let mut to_kernel = vec![0f32; self.taps()];
-                let mut to_picture = vec![0f32; if wanted { self.pixels_in() } else { 0 }];
-                for (tap, (&k, sum)) in kernel.iter().zip(&mut to_kernel).enumerate() {
-                    let (ky, kx) = (tap / self.kernel_width, tap % self.kernel_width);
-                    let (columns, x0) = self.source_columns(kx);
-                    for (y, line) in gradient.chunks_exact(self.width_out).enumerate() {
-                        let Some(row) = self.source_row(y, ky) else { continue };
-                        let line = &line[columns.clone()];
-                        let start = row * self.width + x0.min(self.width);
-                        let end = (row + 1) * self.width;
-                        *sum += line
-                            .iter()
-                            .zip(picture[start..end].iter().step_by(self.stride))
-                            .map(|(g, x)| g * x)
-                            .sum::<f32>();
-                        if wanted {
-                            let scaled = to_picture[start..end].iter_mut().step_by(self.stride).zip(line);
-                            scaled.for_each(|(target, g)| *target += k * g);
-                        }
-                    }
-                }
-                (to_picture, to_kernel)
-            })
-            .collect();
-        let mut to_weight = vec![0f32; weight.len()];
-        let mut to_input = Vec::with_capacity(if wanted { x.len() } else { 0 });
-        for (index, (picture, kernel)) in planes.into_iter().enumerate() {
-            to_input.extend(picture);
-            let sums = &mut to_weight[index % self.channels_in * self.taps()..][..self.taps()];
-            sums.iter_mut().zip(kernel).for_each(|(sum, value)| *sum += value);
-        }
-        (wanted.then_some(to_input), to_weight)
+        geometry.check().map_err(kernel_error)?;
+        Ok(geometry)
     }
 }
 
-fn add_strided(target: &mut [f32], stride: usize, values: &[f32]) {
-    if stride == 1 {
-        target.iter_mut().zip(values).for_each(|(target, value)| *target += value);
-    } else {
-        target.iter_mut().step_by(stride).zip(values).for_each(|(target, value)| *target += value);
+/// `x` `[N, C_in, H, W]` convolved with `weight` `[C_out, C_in / groups, K_h, K_w]`, giving `[N, C_out, H', W']`.
+///
+/// Differentiable in both.
+///
+/// # Errors
+/// Shapes that do not fit; a kernel larger than the padded picture; on the CPU, other types than f32.
+pub fn convolution(x: &Tensor, weight: &Tensor, config: ConvolutionConfig) -> Result<Tensor> {
+    let geometry = config.geometry(x.shape(), weight.shape())?;
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op2(&weight.contiguous()?, Forward(geometry));
+    }
+    let p = config.padding;
+    x.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?.conv2d(
+        weight,
+        0,
+        config.stride,
+        config.dilation,
+        config.groups,
+    )
+}
+
+/// As [`convolution`], plus `bias` `[C_out]`. Differentiable in all three.
+///
+/// # Errors
+/// As [`convolution`].
+pub fn biased_convolution(x: &Tensor, weight: &Tensor, bias: &Tensor, config: ConvolutionConfig) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return super::elementwise::add_channels(&convolution(x, weight, config)?, bias);
+    }
+    let geometry = config.geometry(x.shape(), weight.shape())?;
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Forward(geometry))
+}
+
+/// The gradient of a convolution to its input of shape `x`, from that to its output.
+///
+/// # Errors
+/// As [`convolution`].
+pub fn convolution_input_gradient(
+    weight: &Tensor,
+    gradient: &Tensor,
+    x: &Shape,
+    config: ConvolutionConfig,
+) -> Result<Tensor> {
+    let geometry = config.geometry(x, weight.shape())?;
+    weight.contiguous()?.apply_op2_no_bwd(&gradient.contiguous()?, &InputGradient(geometry))
+}
+
+/// The gradient of a convolution to its weight of shape `weight`, from that to its output.
+///
+/// # Errors
+/// As [`convolution`].
+pub fn convolution_weight_gradient(
+    x: &Tensor,
+    gradient: &Tensor,
+    weight: &Shape,
+    config: ConvolutionConfig,
+) -> Result<Tensor> {
+    let geometry = config.geometry(x.shape(), weight)?;
+    x.contiguous()?.apply_op2_no_bwd(&gradient.contiguous()?, &WeightGradient(geometry))
+}
+
+/// How a transposed convolution spreads the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransposedConfig {
+    /// Distance at which the input's pixels are laid out.
+    pub stride: usize,
+    /// Rows and columns cut off all around.
+    pub padding: usize,
+    /// Rows added below and columns added on the right.
+    pub output_padding: usize,
+    /// Distance of the kernel's taps.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+impl TransposedConfig {
+    /// Doubles the sides with a kernel of 2.
+    pub const fn doubling() -> Self {
+        Self { stride: 2, padding: 0, output_padding: 0, dilation: 1, groups: 1 }
+    }
+
+    /// The convolution whose gradient this is: its input is our output.
+    fn geometry(&self, x: &Shape, weight: &Shape) -> Result<Geometry> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let (channels_in, channels_per_group, kernel_height, kernel_width) = weight.dims4()?;
+        let Self { stride, padding, output_padding, dilation, groups } = *self;
+        let side = |size: usize, kernel: usize| {
+            let full = size.checked_sub(1)? * stride + kernel.checked_sub(1)? * dilation + 1 + output_padding;
+            full.checked_sub(2 * padding)
+        };
+        let (Some(height_out), Some(width_out), true) =
+            (side(height, kernel_height), side(width, kernel_width), channels == channels_in)
+        else {
+            candle_core::bail!("transposed convolution: input {x:?} does not fit weight {weight:?} with {self:?}");
+        };
+        if output_padding >= stride.max(dilation) {
+            candle_core::bail!("transposed convolution: the output padding must be below stride or dilation: {self:?}");
+        }
+        let geometry = Geometry {
+            batch,
+            channels_in: channels_per_group * groups,
+            channels_out: channels,
+            height: height_out,
+            width: width_out,
+            kernel_height,
+            kernel_width,
+            stride,
+            dilation,
+            padding: Padding::all(padding),
+            groups,
+        };
+        geometry.check().map_err(kernel_error)?;
+        Ok(geometry)
     }
 }
 
-impl CustomOp2 for Convolution {
+/// `x` `[N, C_in, H, W]` spread by `weight` `[C_in, C_out / groups, K_h, K_w]`, giving `[N, C_out, H', W']` with
+/// `H' = (H - 1) * stride - 2 * padding + dilation * (K_h - 1) + output_padding + 1`, as in PyTorch.
+///
+/// Differentiable in both.
+///
+/// # Errors
+/// Shapes that do not fit; on the CPU, other types than f32.
+pub fn transposed_convolution(x: &Tensor, weight: &Tensor, config: TransposedConfig) -> Result<Tensor> {
+    let geometry = config.geometry(x.shape(), weight.shape())?;
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op2(&weight.contiguous()?, Transposed(geometry));
+    }
+    if config.groups != 1 {
+        candle_core::bail!("transposed convolution: groups are only done on the CPU");
+    }
+    x.conv_transpose2d(weight, config.padding, config.output_padding, config.stride, config.dilation)
+}
+
+/// As [`transposed_convolution`], plus `bias` `[C_out]`. Differentiable in all three.
+///
+/// # Errors
+/// As [`transposed_convolution`].
+pub fn biased_transposed_convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    config: TransposedConfig,
+) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return super::elementwise::add_channels(&transposed_convolution(x, weight, config)?, bias);
+    }
+    let geometry = config.geometry(x.shape(), weight.shape())?;
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Transposed(geometry))
+}
+
+fn input_shape(g: &Geometry) -> Shape {
+    (g.batch, g.channels_in, g.height, g.width).into()
+}
+
+fn output_shape(g: &Geometry) -> Shape {
+    (g.batch, g.channels_out, g.height_out(), g.width_out()).into()
+}
+
+fn weight_shape(g: &Geometry) -> Shape {
+    (g.channels_out, g.channels_in / g.groups, g.kernel_height, g.kernel_width).into()
+}
+
+/// The gradient, contiguous, and nothing where `operand` needs none: a picture is no variable.
+fn wanted(operand: &Tensor, gradient: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
+    if operand.track_op() { gradient().map(Some) } else { Ok(None) }
+}
+
+/// Input, weight, and perhaps bias, to output.
+struct Forward(Geometry);
+
+impl Forward {
+    fn run(&self, operands: [(&CpuStorage, &Layout); 2], bias: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+        let [x, weight] = operands.map(|(storage, layout)| contiguous(storage, layout, "convolution"));
+        let (x, weight) = (x?, weight?);
+        let epilogue = Epilogue { bias, ..Epilogue::default() };
+        computed(output_shape(&self.0), |out| self.0.forward(x, weight, epilogue, out))
+    }
+
+    fn gradients(&self, x: &Tensor, weight: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((
+            wanted(x, || weight.apply_op2_no_bwd(gradient, &InputGradient(self.0)))?,
+            wanted(weight, || x.apply_op2_no_bwd(gradient, &WeightGradient(self.0)))?,
+        ))
+    }
+}
+
+impl CustomOp2 for Forward {
     fn name(&self) -> &'static str {
         "convolution"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.run([(x, xl), (w, wl)], None)
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.gradients(x, w, &gradient.contiguous()?)
+    }
+}
+
+impl CustomOp3 for Forward {
+    fn name(&self) -> &'static str {
+        "convolution with bias"
     }
 
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
-        x_layout: &Layout,
+        xl: &Layout,
         w: &CpuStorage,
-        w_layout: &Layout,
+        wl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = Geometry::new(x_layout.shape(), w_layout.shape(), self.0)?;
-        let output = geometry.forward(contiguous(x, x_layout, self.name())?, contiguous(w, w_layout, self.name())?);
-        let shape = (geometry.batch, geometry.channels_out, geometry.height_out, geometry.width_out);
-        Ok((CpuStorage::F32(output), shape.into()))
+        self.run([(x, xl), (w, wl)], Some(contiguous(b, bl, "convolution with bias")?))
     }
 
     fn bwd(
         &self,
         x: &Tensor,
-        weight: &Tensor,
+        w: &Tensor,
+        bias: &Tensor,
         _: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let geometry = Geometry::new(x.shape(), weight.shape(), self.0)?;
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
-        let (to_input, to_weight) = with_values(x, self.name(), |x_values| {
-            with_values(weight, self.name(), |w| {
-                with_values(&gradient, self.name(), |g| geometry.backward(x_values, w, g, x.track_op()))
-            })
-        })???;
-        let to_input = to_input.map(|values| Tensor::from_vec(values, x.shape(), x.device())).transpose()?;
-        Ok((to_input, Some(Tensor::from_vec(to_weight, weight.shape(), weight.device())?)))
+        let (to_x, to_w) = self.gradients(x, w, &gradient)?;
+        Ok((to_x, to_w, wanted(bias, || sum_channels(&gradient))?))
+    }
+}
+
+/// Weight and output's gradient to input's gradient.
+struct InputGradient(Geometry);
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "convolution input gradient"
+    }
+
+    fn cpu_fwd(&self, w: &CpuStorage, wl: &Layout, d: &CpuStorage, dl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (w, d) = (contiguous(w, wl, self.name())?, contiguous(d, dl, self.name())?);
+        computed(input_shape(&self.0), |out| self.0.input_gradient(w, d, None, out))
+    }
+}
+
+/// Input and output's gradient to weight's gradient.
+struct WeightGradient(Geometry);
+
+impl CustomOp2 for WeightGradient {
+    fn name(&self) -> &'static str {
+        "convolution weight gradient"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, d: &CpuStorage, dl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (x, d) = (contiguous(x, xl, self.name())?, contiguous(d, dl, self.name())?);
+        computed(weight_shape(&self.0), |out| self.0.weight_gradient(x, d, out))
+    }
+}
+
+/// Input, weight, and perhaps bias, to output of the transposed convolution.
+struct Transposed(Geometry);
+
+impl Transposed {
+    fn run(&self, operands: [(&CpuStorage, &Layout); 2], bias: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+        let [x, weight] = operands.map(|(storage, layout)| contiguous(storage, layout, "transposed convolution"));
+        let (x, weight) = (x?, weight?);
+        computed(input_shape(&self.0), |out| self.0.input_gradient(weight, x, bias, out))
+    }
+
+    fn gradients(&self, x: &Tensor, weight: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((
+            wanted(x, || gradient.apply_op2_no_bwd(weight, &Forward(self.0)))?,
+            wanted(weight, || gradient.apply_op2_no_bwd(x, &WeightGradient(self.0)))?,
+        ))
+    }
+}
+
+impl CustomOp2 for Transposed {
+    fn name(&self) -> &'static str {
+        "transposed convolution"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.run([(x, xl), (w, wl)], None)
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.gradients(x, w, &gradient.contiguous()?)
+    }
+}
+
+impl CustomOp3 for Transposed {
+    fn name(&self) -> &'static str {
+        "transposed convolution with bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.run([(x, xl), (w, wl)], Some(contiguous(b, bl, "transposed convolution with bias")?))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (to_x, to_w) = self.gradients(x, w, &gradient)?;
+        Ok((to_x, to_w, wanted(bias, || sum_channels(&gradient))?))
     }
 }
 
@@ -427,7 +392,7 @@ mod tests {
 
     const CASES: [(usize, usize, usize, usize, usize, ConvolutionConfig); 7] = {
         const fn c(stride: usize, padding: Padding, groups: usize) -> ConvolutionConfig {
-            ConvolutionConfig { stride, padding, groups }
+            ConvolutionConfig { stride, padding, dilation: 1, groups }
         }
         const ODD: Padding = Padding { top: 0, left: 1, bottom: 2, right: 1 };
         [

@@ -6,7 +6,11 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::convolution::{ConvolutionConfig, convolution};
+use super::{
+    convolution::{ConvolutionConfig, TransposedConfig, biased_convolution, biased_transposed_convolution},
+    elementwise::{relu, sigmoid},
+    pool::{PoolConfig, max_pool},
+};
 
 /// Index of a node in its graph.
 pub type NodeId = usize;
@@ -163,72 +167,27 @@ impl Operation {
         };
         match self {
             Self::Input => Ok(first.clone()),
-            Self::Convolution { weight, bias, config } => add_channels(&convolution(first, weight, *config)?, bias),
-            Self::UpConvolution { weight, bias } => up_convolution(first, weight, bias),
-            Self::Relu => first.relu(),
+            Self::Convolution { weight, bias, config } => biased_convolution(first, weight, bias, *config),
+            Self::UpConvolution { weight, bias } => {
+                biased_transposed_convolution(first, weight, bias, TransposedConfig::doubling())
+            }
+            Self::Relu => relu(first),
             Self::Relu6 => first.clamp(0f32, 6f32),
             Self::Sigmoid => sigmoid(first),
             Self::Add => first.broadcast_add(second()?),
             Self::Multiply => first.broadcast_mul(second()?),
-            Self::MaxPool2 => first.max_pool2d(2),
+            Self::MaxPool2 => max_pool(first, PoolConfig::tiles(2)),
             Self::GlobalAveragePool => first.mean_keepdim((2, 3)),
             Self::Concatenate => Tensor::cat(inputs, 1),
         }
     }
 }
 
-/// `x` `[N, C, H, W]` plus `bias` `[C]`.
-///
-/// # Errors
-/// Other shapes.
-pub fn add_channels(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?)
-}
-
-/// `1 / (1 + exp(-x))`, differentiable.
-///
-/// # Errors
-/// When the device fails.
-pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    (x.neg()?.exp()? + 1.0)?.recip()
-}
-
-/// Transposed convolution with kernel 2 and stride 2: no two outputs overlap, so it is one 1x1 convolution to four times
-/// the channels whose results are then laid side by side. `x` `[N, C_in, H, W]`, `weight` `[C_in, C_out, 2, 2]`,
-/// `bias` `[C_out]`, result `[N, C_out, 2 H, 2 W]`. Differentiable.
-///
-/// # Errors
-/// Shapes that do not fit.
-pub fn up_convolution(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let (n, _, h, w) = x.dims4()?;
-    let (channels_in, channels_out, _, _) = weight.dims4()?;
-    let pointwise = weight.permute((1, 2, 3, 0))?.reshape((channels_out * 4, channels_in, 1, 1))?;
-    let y = convolution(x, &pointwise, ConvolutionConfig::dense(1))?
-        .reshape((n, channels_out, 2, 2, h, w))?
-        .permute([0, 1, 4, 2, 5, 3])?
-        .reshape((n, channels_out, 2 * h, 2 * w))?;
-    add_channels(&y, bias)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::seeded;
     use super::*;
     use candle_core::Device;
-
-    #[test]
-    fn up_convolution_equals_candles_transposed_convolution() {
-        let device = Device::Cpu;
-        let x = seeded::normal((2, 3, 4, 5), 1.0, 1, &device).unwrap();
-        let weight = seeded::normal((3, 2, 2, 2), 1.0, 2, &device).unwrap();
-        let bias = seeded::normal(2, 1.0, 3, &device).unwrap();
-        let ours = up_convolution(&x, &weight, &bias).unwrap();
-        let theirs = add_channels(&x.conv_transpose2d(&weight, 0, 0, 2, 1).unwrap(), &bias).unwrap();
-        let worst: f32 =
-            (ours - theirs).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();
-        assert!(worst < 1e-5, "{worst}");
-    }
 
     #[test]
     fn a_graph_refuses_another_input_shape() {

@@ -9,22 +9,27 @@ pub mod batch_norm;
 pub mod checkpoint;
 pub mod convolution;
 pub mod device;
+pub mod dropout;
+pub mod elementwise;
 pub mod ema;
 pub mod graph;
 mod in_place;
 pub mod matmul;
 pub mod optimizer;
 pub mod parallel;
+pub mod pool;
 pub mod schedule;
 pub mod seeded;
 pub mod training;
+pub mod upsample;
 
-use candle_core::{CpuStorage, Layout, Result, Tensor};
+use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
+use thorax_kernels::KernelError;
 
 /// The values of a contiguous f32 operand of a CPU operator.
 fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout, operator: &str) -> Result<&'a [f32]> {
     let CpuStorage::F32(values) = storage else {
-        candle_core::bail!("{operator}: operands must be f32");
+        candle_core::bail!("{operator}: on the CPU operands must be f32; use --precision f32, or a GPU");
     };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
@@ -39,4 +44,18 @@ fn with_values<T>(tensor: &Tensor, operator: &str, f: impl FnOnce(&[f32]) -> T) 
         candle_core::Storage::Cpu(cpu) => Ok(f(contiguous(cpu, layout, operator)?)),
         _ => candle_core::bail!("{operator}: operand is not on the CPU"),
     }
+}
+
+/// A new CPU tensor of `shape` whose values `f` writes, all of them.
+fn computed(
+    shape: Shape,
+    f: impl FnOnce(&mut [f32]) -> std::result::Result<(), KernelError>,
+) -> Result<(CpuStorage, Shape)> {
+    let mut values = vec![0f32; shape.elem_count()];
+    f(&mut values).map_err(kernel_error)?;
+    Ok((CpuStorage::F32(values), shape))
+}
+
+fn kernel_error(error: KernelError) -> candle_core::Error {
+    candle_core::Error::Msg(error.to_string()).bt()
 }

@@ -27,7 +27,7 @@ use crate::{
     files::write_atomically,
     nn::{
         checkpoint::Checkpoint,
-        convolution::{ConvolutionConfig, Padding},
+        convolution::ConvolutionConfig,
         graph::{Graph, Operation},
         matmul::{View, multiply},
         seeded,
@@ -467,7 +467,7 @@ impl ClassifyRun {
         let logits = backbone.push(Operation::GlobalAveragePool, &[activation]);
 
         let pooled = backbone.push(Operation::GlobalAveragePool, &[features]);
-        let depthwise = ConvolutionConfig { stride: 1, padding: Padding::all(0), groups: columns };
+        let depthwise = ConvolutionConfig { groups: columns, ..pointwise };
         let shift = (mean * inverse_std)?.neg()?;
         let standard = backbone.convolution(pooled, inverse_std.reshape((columns, 1, 1, 1))?, shift, depthwise);
         let directions = get("directions")?;

@@ -261,7 +261,7 @@ pub fn bce_dice(logits: &Tensor, truth: &Tensor, known: &Tensor) -> candle_core:
     let bce = ((logits.relu()? - (logits * truth)?)? + (logits.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
     let pixels = (known.sum((0, 2, 3))? * (h * w) as f64)?;
     let bce = bce.broadcast_mul(known)?.sum((0, 2, 3))?.div(&(pixels + 1e-6)?)?;
-    let probability = crate::nn::graph::sigmoid(logits)?.broadcast_mul(known)?;
+    let probability = crate::nn::elementwise::sigmoid(logits)?.broadcast_mul(known)?;
     let truth = truth.broadcast_mul(known)?;
     let overlap = ((&probability * &truth)?.sum((0, 2, 3))? * 2.0)?;
     let total = (probability.sum((0, 2, 3))? + truth.sum((0, 2, 3))?)?;

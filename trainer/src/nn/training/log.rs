@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::{TrainingError, events::EventFile};
 use crate::files::write_atomically;
@@ -72,8 +72,10 @@ pub(super) fn progress(seen: bool, samples: usize, epoch: usize, epochs: usize) 
     if !seen {
         return ProgressBar::hidden();
     }
-    let style =
-        ProgressStyle::with_template("{prefix:>14} {wide_bar} {pos}/{len} images, {per_sec}, {eta} left, {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let template = "{prefix:>14} {wide_bar} {pos}/{len} images, {speed} images/s, {eta} left, {msg}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = style.with_key("speed", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = write!(out, "{:.1}", state.per_sec());
+    });
     ProgressBar::new(samples as u64).with_style(style).with_prefix(format!("epoch {}/{epochs}", epoch + 1))
 }

@@ -1,0 +1,216 @@
+//! What nets do to single values between their layers, each in one pass over the memory.
+//!
+//! Slices are of equal length unless said otherwise; what is beyond the shortest is left alone.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::simd::sum;
+
+/// Values one thread takes at a time.
+const SHARE: usize = 1 << 14;
+
+/// `out = f(a)`; `f` should be small, so that it is compiled into the loop.
+pub fn unary(a: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Sync) {
+    struct Loop<'a, F>(&'a [f32], &'a mut [f32], F);
+    impl<F: Fn(f32) -> f32> WithSimd for Loop<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            for (out, a) in self.1.iter_mut().zip(self.0) {
+                *out = (self.2)(*a);
+            }
+        }
+    }
+    out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).for_each(|(out, a)| Arch::new().dispatch(Loop(a, out, f)));
+}
+
+/// `out = f(a, b)`; `f` should be small, so that it is compiled into the loop.
+pub fn binary(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+    struct Loop<'a, F>(&'a [f32], &'a [f32], &'a mut [f32], F);
+    impl<F: Fn(f32, f32) -> f32> WithSimd for Loop<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            for ((out, a), b) in self.2.iter_mut().zip(self.0).zip(self.1) {
+                *out = (self.3)(*a, *b);
+            }
+        }
+    }
+    let operands = a.par_chunks(SHARE).zip(b.par_chunks(SHARE));
+    out.par_chunks_mut(SHARE).zip(operands).for_each(|(out, (a, b))| Arch::new().dispatch(Loop(a, b, out, f)));
+}
+
+/// `1 / (1 + exp(-x))`, within two units in the last place of the larger of `exp(-|x|)` and the result.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// `exp(x)` in a form that compilers turn into vector instructions: `2^n` times a polynomial on `|r| <= ln 2 / 2` (Cody
+/// and Waite's reduction, the Taylor series to the seventh power; relative error below 2e-7). Saturates at `2^-126` and
+/// `2^127`; NaN stays NaN.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    let x = x.clamp(-87.3, 88.0);
+    let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
+    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let polynomial = 1.0
+        + r * (1.0
+            + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0 + r / 5040.0))))));
+    polynomial * f32::from_bits(((n as i32 + 127) as u32) << 23)
+}
+
+/// Every plane of `a` `[N, C, pixels]` times the picture's one plane of `b` `[N, 1, pixels]`.
+///
+/// # Panics
+/// When `b` is shorter than its shape.
+pub fn multiply_by_plane(a: &[f32], b: &[f32], channels: usize, pixels: usize, out: &mut [f32]) {
+    out.par_chunks_mut(pixels).zip(a.par_chunks(pixels)).enumerate().for_each(|(plane, (out, a))| {
+        let b = &b[plane / channels * pixels..][..pixels];
+        binary(a, b, out, |a, b| a * b);
+    });
+}
+
+/// For each picture and pixel the sum over the channels of `a * b`, both `[N, C, pixels]`, into `out` `[N, 1, pixels]`.
+///
+/// # Panics
+/// When an operand is shorter than its shape.
+pub fn sum_of_products(a: &[f32], b: &[f32], channels: usize, pixels: usize, out: &mut [f32]) {
+    let share = SHARE.min(pixels);
+    out.par_chunks_mut(pixels).enumerate().for_each(|(picture, out)| {
+        out.par_chunks_mut(share).enumerate().for_each(|(part, out)| {
+            out.fill(0.0);
+            for channel in 0..channels {
+                let at = (picture * channels + channel) * pixels + part * share;
+                let (a, b) = (&a[at..][..out.len()], &b[at..][..out.len()]);
+                Arch::new().dispatch(AddProducts { a, b, out });
+            }
+        });
+    });
+}
+
+struct AddProducts<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for AddProducts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for ((out, a), b) in self.out.iter_mut().zip(self.a).zip(self.b) {
+            *out += a * b;
+        }
+    }
+}
+
+/// Sum of each channel of `a` `[N, C, pixels]` over N and the pixels: the gradient of a bias. Long sums are kept in f64.
+///
+/// # Panics
+/// When `a` is shorter than its shape.
+pub fn sum_channels(a: &[f32], batch: usize, channels: usize, pixels: usize) -> Vec<f32> {
+    (0..channels)
+        .into_par_iter()
+        .map(|channel| {
+            let planes = (0..batch).map(|picture| &a[(picture * channels + channel) * pixels..][..pixels]);
+            planes.flat_map(|plane| plane.chunks(1024)).map(|run| Arch::new().dispatch(Sum(run))).sum::<f64>() as f32
+        })
+        .collect()
+}
+
+struct Sum<'a>(&'a [f32]);
+
+impl WithSimd for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        sum(simd, self.0)
+    }
+}
+
+/// Dropout (Srivastava et al. 2014): zero with `probability`, else `1 / (1 - probability)` times the value. Which value is
+/// dropped is a function of the seed and its place, so the gradient is the same call on the gradient.
+pub fn dropout(x: &[f32], probability: f32, seed: u64, out: &mut [f32]) {
+    let limit = (f64::from(probability) * 2f64.powi(32)) as u64;
+    let scale = 1.0 / (1.0 - probability);
+    out.par_chunks_mut(SHARE).zip(x.par_chunks(SHARE)).enumerate().for_each(|(part, (out, x))| {
+        // A key a part, so that 32 bits of counter are enough.
+        let key = mix(seed ^ (part as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let (low, high) = (key as u32, (key >> 32) as u32);
+        let limit = limit.min(u64::from(u32::MAX)) as u32;
+        Arch::new().dispatch(Drop { x, out, low, high, limit, scale });
+    });
+}
+
+struct Drop<'a> {
+    x: &'a [f32],
+    out: &'a mut [f32],
+    low: u32,
+    high: u32,
+    limit: u32,
+    scale: f32,
+}
+
+impl WithSimd for Drop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let length = self.out.len().min(self.x.len());
+        let (x, out) = (&self.x[..length], &mut self.out[..length]);
+        for index in 0..length {
+            let mut h = (index as u32 ^ self.low).wrapping_mul(0x9E37_79B1) ^ self.high;
+            h = (h ^ (h >> 16)).wrapping_mul(0x7FEB_352D);
+            h = (h ^ (h >> 15)).wrapping_mul(0x846C_A68B);
+            h ^= h >> 16;
+            out[index] = if h < self.limit { 0.0 } else { x[index] * self.scale };
+        }
+    }
+}
+
+/// SplitMix64's finaliser (Steele, Lea and Flood 2014).
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_and_sigmoid_are_those_of_the_standard_library() {
+        for i in -19_970..19_970 {
+            let x = i as f32 * 0.004_37;
+            let (got, expected) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((got - expected).abs() <= 3e-7 * expected, "{x}: {got} {expected}");
+            let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
+            assert!((f64::from(sigmoid(x)) - expected).abs() <= 3e-7 * expected.max(1e-30), "{x}");
+        }
+        assert!(exp(f32::NAN).is_nan() && sigmoid(f32::NAN).is_nan());
+        assert_eq!(sigmoid(f32::INFINITY), 1.0);
+        assert!(sigmoid(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn dropout_drops_the_wanted_share_and_keeps_the_mean() {
+        let x = vec![1f32; 200_000];
+        let mut y = x.clone();
+        dropout(&x, 0.3, 7, &mut y);
+        let dropped = y.iter().filter(|v| **v == 0.0).count() as f64 / x.len() as f64;
+        assert!((dropped - 0.3).abs() < 0.005, "{dropped}");
+        let mean = y.iter().map(|v| f64::from(*v)).sum::<f64>() / x.len() as f64;
+        assert!((mean - 1.0).abs() < 0.01, "{mean}");
+        let mut other = x.clone();
+        dropout(&x, 0.3, 8, &mut other);
+        let same = y.iter().zip(&other).filter(|(a, b)| a == b).count() as f64 / x.len() as f64;
+        assert!((same - (0.7 * 0.7 + 0.3 * 0.3)).abs() < 0.01, "{same}");
+        dropout(&x, 0.0, 8, &mut other);
+        assert_eq!(other, x);
+    }
+}

@@ -1,0 +1,53 @@
+//! Reading and writing vector registers from slices, and sums that vector registers can take.
+
+use pulp::Simd;
+
+/// `N` registers from the start of `values`.
+#[inline(always)]
+pub(crate) fn load<S: Simd, const N: usize>(simd: S, values: &[f32]) -> [S::f32s; N] {
+    let (lanes, _) = S::as_simd_f32s(values);
+    let lanes = &lanes[..N];
+    let mut registers = [simd.splat_f32s(0.0); N];
+    for n in 0..N {
+        registers[n] = lanes[n];
+    }
+    registers
+}
+
+/// Writes `N` registers to the start of `values`.
+#[inline(always)]
+pub(crate) fn store<S: Simd, const N: usize>(_: S, values: &mut [f32], registers: &[S::f32s; N]) {
+    let (lanes, _) = S::as_mut_simd_f32s(values);
+    let lanes = &mut lanes[..N];
+    for n in 0..N {
+        lanes[n] = registers[n];
+    }
+}
+
+/// Sum of a short run of values: lane by lane in f32, the lanes in f64.
+#[inline(always)]
+pub(crate) fn sum<S: Simd>(simd: S, values: &[f32]) -> f64 {
+    let (registers, rest) = S::as_simd_f32s(values);
+    let mut lanes = [simd.splat_f32s(0.0); 4];
+    let (whole, single) = registers.as_chunks::<4>();
+    for values in whole {
+        for n in 0..4 {
+            lanes[n] = simd.add_f32s(lanes[n], values[n]);
+        }
+    }
+    for value in single {
+        lanes[0] = simd.add_f32s(lanes[0], *value);
+    }
+    let mut total = 0f64;
+    for value in rest {
+        total += f64::from(*value);
+    }
+    total + total_of(simd, lanes)
+}
+
+/// Sum of all lanes.
+#[inline(always)]
+pub(crate) fn total_of<S: Simd>(simd: S, lanes: [S::f32s; 4]) -> f64 {
+    let [a, b, c, d] = lanes;
+    f64::from(simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d))))
+}

@@ -1,0 +1,235 @@
+//! What nets do between their layers, each as one operator and one pass: candle composes them of several.
+//!
+//! On another device than the CPU the same functions call candle's stock operations.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use thorax_kernels::elementwise as kernels;
+
+use super::{computed, contiguous};
+
+/// `max(x, 0)`, differentiable.
+///
+/// # Errors
+/// When the device fails.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { x.contiguous()?.apply_op1(Relu) } else { x.relu() }
+}
+
+/// `1 / (1 + exp(-x))`, differentiable.
+///
+/// # Errors
+/// When the device fails.
+pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { x.contiguous()?.apply_op1(Sigmoid) } else { (x.neg()?.exp()? + 1.0)?.recip() }
+}
+
+/// `max(a + b, 0)`, differentiable in both; `a` and `b` are of one shape.
+///
+/// # Errors
+/// Other shapes.
+pub fn add_relu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !a.device().is_cpu() {
+        return (a + b)?.relu();
+    }
+    if a.shape() != b.shape() {
+        candle_core::bail!("sum: shapes {:?} and {:?} differ", a.shape(), b.shape());
+    }
+    a.contiguous()?.apply_op2(&b.contiguous()?, AddRelu)
+}
+
+/// Every channel of `x` `[N, C, H, W]` times `attention` `[N, 1, H, W]`, differentiable in both.
+///
+/// # Errors
+/// Other shapes.
+pub fn attend(x: &Tensor, attention: &Tensor) -> Result<Tensor> {
+    let (n, _, h, w) = x.dims4()?;
+    if attention.dims() != [n, 1, h, w] {
+        candle_core::bail!("attention {:?} does not fit {:?}", attention.shape(), x.shape());
+    }
+    if !x.device().is_cpu() {
+        return x.broadcast_mul(attention);
+    }
+    x.contiguous()?.apply_op2(&attention.contiguous()?, Attend)
+}
+
+/// `x` `[N, C, H, W]` plus `bias` `[C]`, differentiable in both.
+///
+/// # Errors
+/// Other shapes.
+pub fn add_channels(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?)
+}
+
+/// Sum of each channel of `x` `[N, C, H, W]`, `[C]`: the gradient of a bias.
+///
+/// # Errors
+/// Other shapes.
+pub(super) fn sum_channels(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return x.sum((0, 2, 3));
+    }
+    let (n, c, h, w) = x.dims4()?;
+    let sums = super::with_values(x, "bias gradient", |values| kernels::sum_channels(values, n, c, h * w))?;
+    Tensor::new(sums, x.device())
+}
+
+/// A gradient that needs the operand or the result, and that of the result.
+fn gradient_of(
+    name: &'static str,
+    value: &Tensor,
+    gradient: &Tensor,
+    f: impl Fn(f32, f32) -> f32 + Copy + Sync,
+) -> Result<Tensor> {
+    value.apply_op2_no_bwd(&gradient.contiguous()?, &Binary { name, f })
+}
+
+struct Binary<F> {
+    name: &'static str,
+    f: F,
+}
+
+impl<F: Fn(f32, f32) -> f32 + Copy + Sync> CustomOp2 for Binary<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (a, b) = (contiguous(a, al, self.name)?, contiguous(b, bl, self.name)?);
+        computed(al.shape().clone(), |out| {
+            kernels::binary(a, b, out, self.f);
+            Ok(())
+        })
+    }
+}
+
+struct Relu;
+
+impl CustomOp1 for Relu {
+    fn name(&self) -> &'static str {
+        "ReLU"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous(x, xl, self.name())?;
+        computed(xl.shape().clone(), |y| {
+            // Written so that a NaN stays one: it must not be hidden from whoever looks for it.
+            kernels::unary(x, y, |x| if x < 0.0 { 0.0 } else { x });
+            Ok(())
+        })
+    }
+
+    fn bwd(&self, _: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        gradient_of("ReLU gradient", y, gradient, |y, d| if y > 0.0 { d } else { 0.0 }).map(Some)
+    }
+}
+
+struct Sigmoid;
+
+impl CustomOp1 for Sigmoid {
+    fn name(&self) -> &'static str {
+        "sigmoid"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous(x, xl, self.name())?;
+        computed(xl.shape().clone(), |y| {
+            kernels::unary(x, y, kernels::sigmoid);
+            Ok(())
+        })
+    }
+
+    fn bwd(&self, _: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        gradient_of("sigmoid gradient", y, gradient, |y, d| d * y * (1.0 - y)).map(Some)
+    }
+}
+
+struct AddRelu;
+
+impl CustomOp2 for AddRelu {
+    fn name(&self) -> &'static str {
+        "sum and ReLU"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let f = |a: f32, b: f32| if a + b < 0.0 { 0.0 } else { a + b };
+        Binary { name: CustomOp2::name(self), f }.cpu_fwd(a, al, b, bl)
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let both = gradient_of("sum and ReLU gradient", y, gradient, |y, d| if y > 0.0 { d } else { 0.0 })?;
+        Ok((Some(both.clone()), Some(both)))
+    }
+}
+
+struct Attend;
+
+impl CustomOp2 for Attend {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, a: &CpuStorage, al: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, channels, h, w) = xl.shape().dims4()?;
+        let (x, a) = (contiguous(x, xl, self.name())?, contiguous(a, al, self.name())?);
+        computed(xl.shape().clone(), |out| {
+            kernels::multiply_by_plane(x, a, channels, h * w, out);
+            Ok(())
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        attention: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let to_x = gradient.apply_op2_no_bwd(attention, &Attend)?;
+        let to_attention = x.apply_op2_no_bwd(&gradient, &SumOfProducts)?;
+        Ok((Some(to_x), Some(to_attention)))
+    }
+}
+
+/// The gradient to the attention.
+struct SumOfProducts;
+
+impl CustomOp2 for SumOfProducts {
+    fn name(&self) -> &'static str {
+        "attention gradient"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, channels, h, w) = al.shape().dims4()?;
+        let (a, b) = (contiguous(a, al, self.name())?, contiguous(b, bl, self.name())?);
+        computed((n, 1, h, w).into(), |out| {
+            kernels::sum_of_products(a, b, channels, h * w, out);
+            Ok(())
+        })
+    }
+}
+
+/// Dropout; see [`super::dropout`].
+pub(super) struct Dropout {
+    pub(super) probability: f32,
+    pub(super) seed: u64,
+}
+
+impl CustomOp1 for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous(x, xl, self.name())?;
+        computed(xl.shape().clone(), |out| {
+            kernels::dropout(x, self.probability, self.seed, out);
+            Ok(())
+        })
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let same = Self { probability: self.probability, seed: self.seed };
+        gradient.contiguous()?.apply_op1_no_bwd(&same).map(Some)
+    }
+}
