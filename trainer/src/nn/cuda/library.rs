@@ -13,7 +13,7 @@ const WHEELS: &str = "its folder must stand in LD_LIBRARY_PATH; the wheels that 
 
 /// What a training on one GPU loads, the driver first.
 pub(super) const FOR_TRAINING: [Library; 6] = [
-    Library { name: "cuda", remedy: "this is NVIDIA's driver: without a GPU and its driver, use --device cpu" },
+    Library { name: "cuda", remedy: "it comes with NVIDIA's driver: install that" },
     Library { name: "nvrtc", remedy: WHEELS },
     Library { name: "cublas", remedy: WHEELS },
     Library { name: "cublasLt", remedy: WHEELS },
@@ -33,7 +33,7 @@ const SUFFIXES: [&str; 7] = ["", ".13", ".12", ".11", ".10", ".9", ".1"];
 pub(super) fn require(libraries: &[Library]) -> Result<()> {
     match libraries.iter().find(|library| !library.loads()) {
         None => Ok(()),
-        Some(Library { name, remedy }) => Err(Error::Msg(format!("CUDA: lib{name}.so cannot be loaded; {remedy}"))),
+        Some(Library { name, remedy }) => Err(Error::Msg(format!("lib{name}.so cannot be loaded; {remedy}"))),
     }
 }
 

@@ -56,9 +56,6 @@ fn tf32_allowed() -> bool {
 /// A missing driver or library, by name and with the remedy; no such GPU.
 pub fn device(ordinal: usize) -> Result<Device> {
     library::require(&library::FOR_TRAINING)?;
-    Device::new_cuda_with_stream(ordinal).map_err(|error| {
-        candle_core::Error::Msg(format!(
-            "cuda:{ordinal} cannot be opened: {error}. `nvidia-smi -L` lists the GPUs; CUDA_VISIBLE_DEVICES hides some"
-        ))
-    })
+    Device::new_cuda_with_stream(ordinal)
+        .map_err(|error| candle_core::Error::Msg(format!("{error}; `nvidia-smi -L` lists the devices, counted from 0")))
 }
