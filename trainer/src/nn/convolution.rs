@@ -77,14 +77,14 @@ impl ConvolutionConfig {
 
 /// `x` `[N, C_in, H, W]` convolved with `weight` `[C_out, C_in / groups, K_h, K_w]`, giving `[N, C_out, H', W']`.
 ///
-/// Differentiable in both.
+/// Differentiable in both. The weight may be f32 where `x` is bf16 or f16, and is rounded to its type.
 ///
 /// # Errors
 /// Shapes that do not fit; a kernel larger than the padded picture; on the CPU, other types than f32.
 pub fn convolution(x: &Tensor, weight: &Tensor, config: ConvolutionConfig) -> Result<Tensor> {
     let (x, config) = config.for_device(x)?;
     let geometry = config.geometry(x.shape(), weight.shape())?;
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Forward(geometry))
+    x.contiguous()?.apply_op2(&weight.to_dtype(x.dtype())?.contiguous()?, Forward(geometry))
 }
 
 /// As [`convolution`], plus `bias` `[C_out]`. Differentiable in all three.
@@ -186,13 +186,13 @@ impl TransposedConfig {
 /// `x` `[N, C_in, H, W]` spread by `weight` `[C_in, C_out / groups, K_h, K_w]`, giving `[N, C_out, H', W']` with
 /// `H' = (H - 1) * stride - 2 * padding + dilation * (K_h - 1) + output_padding + 1`, as in PyTorch.
 ///
-/// Differentiable in both.
+/// Differentiable in both. The weight may be f32 where `x` is bf16 or f16, and is rounded to its type.
 ///
 /// # Errors
 /// Shapes that do not fit; on the CPU, other types than f32.
 pub fn transposed_convolution(x: &Tensor, weight: &Tensor, config: TransposedConfig) -> Result<Tensor> {
     let geometry = config.geometry(x.shape(), weight.shape())?;
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Transposed(geometry))
+    x.contiguous()?.apply_op2(&weight.to_dtype(x.dtype())?.contiguous()?, Transposed(geometry))
 }
 
 /// As [`transposed_convolution`], plus `bias` `[C_out]`. Differentiable in all three.

@@ -303,3 +303,34 @@ fn the_same_gradients_come_twice() {
     };
     assert!(run() == run());
 }
+
+/// The whole of a net, its weights f32 and its activations in each precision.
+#[test]
+fn a_net_learns_as_on_the_cpu() {
+    use crate::nets::attention_unet::AttentionUnetConfig;
+
+    let Some(gpu) = gpu("attention U-Net") else { return };
+    let run = |device: &Device, kind: DType| {
+        let config = AttentionUnetConfig { base_channels: 8, blocks: 2, ..AttentionUnetConfig::default() };
+        let net = config.init(5, device).unwrap();
+        let x = drawn(&[4, 1, 32, 32], 11).to_device(device).unwrap().to_dtype(kind).unwrap();
+        let y = net.forward(&x, true).unwrap().to_dtype(DType::F32).unwrap();
+        let pull = drawn(y.dims(), 12).to_device(device).unwrap();
+        let gradients = (&y * pull).unwrap().sum_all().unwrap().backward().unwrap();
+        let inference = net.forward(&x, false).unwrap().to_dtype(DType::F32).unwrap();
+        let mut found = vec![("output".to_owned(), y), ("output in inference".to_owned(), inference)];
+        found.extend(net.trainable().into_iter().map(|(name, var)| {
+            let gradient = gradients.get(&var).unwrap().clone();
+            assert_eq!(gradient.dtype(), DType::F32, "{name}");
+            (name, gradient)
+        }));
+        found
+    };
+    let expected = run(&Device::Cpu, DType::F32);
+    for (kind, tolerance) in [(DType::F32, 1e-3), (DType::BF16, 0.2), (DType::F16, 0.05)] {
+        for ((name, got), (_, expected)) in run(&gpu, kind).iter().zip(&expected) {
+            let difference = relative_difference(got, expected);
+            assert!(difference < tolerance, "{name}, {kind:?}: off by {difference}");
+        }
+    }
+}
