@@ -256,19 +256,27 @@ impl Source<'_> {
         let point = plan.source.channels * layout.plane;
         let mut points = buffer.chunks_exact_mut(point);
         let mut out: [&mut [f32]; POINTS] = std::array::from_fn(|_| points.next().unwrap_or_default());
+        // Columns of the padding are combinations of zeros; the others are read where they are.
+        let origin = plan.source_origin.1;
+        let before = ((-origin).max(0) as usize).min(pitch);
+        let first = (origin.max(0) as usize).min(plan.source.width);
+        let width = (plan.source.width - first).min(pitch - before);
+        let zeros = &mut lines[..width];
+        zeros.fill(0.0);
         for c in 0..plan.source.channels {
             for local in 0..band.len() {
                 let global = band.start + local;
                 let (picture, tile) = (global / layout.rows_per_picture, global % layout.rows_per_picture);
-                for (r, line) in lines.chunks_exact_mut(pitch).take(POINTS).enumerate() {
-                    match self.row(picture, c, (tile * TILE + r) as isize + plan.source_origin.0) {
-                        Some(source) => copy_line(line, source, plan.source_origin.1, 1),
-                        None => line.fill(0.0),
-                    }
-                }
+                let rows: [&[f32]; POINTS] = std::array::from_fn(|r| {
+                    let row = self.row(picture, c, (tile * TILE + r) as isize + plan.source_origin.0);
+                    row.map_or(&*zeros, |row| &row[first..first + width])
+                });
                 let at = c * layout.plane + local * pitch;
-                let rows: [&[f32]; POINTS] = std::array::from_fn(|r| &lines[r * pitch..(r + 1) * pitch]);
-                winograd::input(rows, out.each_mut().map(|point| &mut point[at..]), pitch);
+                for point in &mut out {
+                    point[at..at + before].fill(0.0);
+                    point[at + before + width..at + pitch].fill(0.0);
+                }
+                winograd::input(rows, out.each_mut().map(|point| &mut point[at + before..]), width);
             }
         }
     }

@@ -304,39 +304,26 @@ impl Run<'_, '_> {
     fn write_three_rows(&mut self) {
         let (plan, layout) = (self.plan, self.layout);
         let pitch = layout.pitch;
-        let (lines, _) = self.lines.split_at_mut(TILE * pitch);
+        // Positions and target columns are the same here, and a tile's rows begin at a multiple of four.
+        let width = plan.target.width;
         for target in &mut self.task.rows {
             let plane_channel = target.index % (self.operands.groups * plan.target.channels);
             let picture = target.index / (self.operands.groups * plan.target.channels);
             let channel = plane_channel % plan.target.channels;
-            let rows = target.values.len() / plan.target.width;
-            let column_origin = plan.target_phases[0].column;
-            let from = (-column_origin).max(0) as usize;
-            let to = ((plan.target.width as isize - column_origin).max(0) as usize).min(plan.columns);
-            // A tile's rows that fall outside the target are only those below it: its row origin is never negative here.
-            let mut local = 0;
-            while local < rows {
-                let row = target.first + local;
+            for (local, out) in target.values.chunks_mut(TILE * width).enumerate() {
+                let row = target.first + local * TILE;
                 let tile = picture * layout.rows_per_picture + row / TILE - self.task.band.start;
-                let sums = |point: usize| {
-                    &self.sums[(point * layout.channels + channel) * layout.positions + tile * pitch..][..pitch]
-                };
-                let (o0, rest) = lines.split_at_mut(pitch);
-                let (o1, rest) = rest.split_at_mut(pitch);
-                let (o2, o3) = rest.split_at_mut(pitch);
-                winograd::output(
-                    [sums(0), sums(1), sums(2), sums(3), sums(4), sums(5)],
-                    [o0, o1, o2, o3],
-                    plan.columns,
-                );
-                for r in 0..TILE.min(rows - local) {
-                    let out = &mut target.values[(local + r) * plan.target.width..][..plan.target.width];
-                    let place = target.index * plan.target.pixels() + (row + r) * plan.target.width;
-                    let finish = Finish::new(&self.operands.epilogue, plane_channel, place, plan.target.width);
-                    let line = &lines[r * pitch..][..plan.columns];
-                    finish.write(&line[from..to], out, (from as isize + column_origin) as usize, 1);
+                let sums: [&[f32]; POINTS] = std::array::from_fn(|point| {
+                    &self.sums[(point * layout.channels + channel) * layout.positions + tile * pitch..][..width]
+                });
+                // Rows below the target go to the scratch lines.
+                let mut targets = out.chunks_exact_mut(width).chain(self.lines.chunks_exact_mut(width));
+                let rows: [&mut [f32]; TILE] = std::array::from_fn(|_| targets.next().unwrap_or_default());
+                winograd::output(sums, rows, width);
+                for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                    let place = target.index * plan.target.pixels() + (row + r) * width;
+                    Finish::new(&self.operands.epilogue, plane_channel, place, width).apply(out);
                 }
-                local += TILE;
             }
         }
     }
@@ -364,6 +351,26 @@ impl<'a> Finish<'a> {
         }
     }
 
+    /// To sums that are in their place.
+    #[inline(always)]
+    fn apply(&self, out: &mut [f32]) {
+        if self.plain {
+            return;
+        }
+        match self.add {
+            Some(add) => {
+                for (out, add) in out.iter_mut().zip(add) {
+                    *out = (*out + self.bias + add).max(self.low).min(self.high);
+                }
+            }
+            None => {
+                for out in out {
+                    *out = (*out + self.bias).max(self.low).min(self.high);
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     fn write(&self, sums: &[f32], out: &mut [f32], start: usize, stride: usize) {
         if stride > 1 {
@@ -373,18 +380,9 @@ impl<'a> Finish<'a> {
             return;
         }
         let out = &mut out[start..start + sums.len()];
-        if self.plain {
-            out.copy_from_slice(sums);
-        } else if let Some(add) = self.add {
-            let add = &add[start..start + sums.len()];
-            for x in 0..sums.len() {
-                out[x] = (sums[x] + self.bias + add[x]).max(self.low).min(self.high);
-            }
-        } else {
-            for x in 0..sums.len() {
-                out[x] = (sums[x] + self.bias).max(self.low).min(self.high);
-            }
-        }
+        out.copy_from_slice(sums);
+        let add = self.add.map(|add| &add[start..start + sums.len()]);
+        Self { add, ..*self }.apply(out);
     }
 }
 

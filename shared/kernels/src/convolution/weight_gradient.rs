@@ -180,15 +180,18 @@ impl Task<'_> {
                     line[values.len()..].fill(0.0);
                     continue;
                 }
-                for (r, line) in self.lines.chunks_exact_mut(pitch).take(TILE).enumerate() {
-                    let values = source(row * TILE + r);
-                    line[..values.len()].copy_from_slice(values);
-                    line[values.len()..].fill(0.0);
-                }
+                let zeros = &mut self.lines[..width];
+                zeros.fill(0.0);
+                let rows: [&[f32]; TILE] = std::array::from_fn(|r| match source(row * TILE + r) {
+                    [] => &*zeros,
+                    values => values,
+                });
                 let mut points = self.rows.chunks_exact_mut(layout.channels * layout.positions);
                 let mut out: [&mut [f32]; POINTS] = std::array::from_fn(|_| points.next().unwrap_or_default());
-                let rows: [&[f32]; TILE] = std::array::from_fn(|r| &self.lines[r * pitch..(r + 1) * pitch]);
-                winograd::gradient(rows, out.each_mut().map(|point| &mut point[at..]), pitch);
+                for point in &mut out {
+                    point[at + width..at + pitch].fill(0.0);
+                }
+                winograd::gradient(rows, out.each_mut().map(|point| &mut point[at..]), width);
             }
         }
         // Positions beyond the band, up to a whole register.
