@@ -28,12 +28,16 @@ fn data(folder: &Path) -> PathBuf {
     manifest
 }
 
-/// `train segment`, tiny.
+/// `train segment`, tiny, on one thread.
 fn segment(manifest: &Path, out: &Path, epochs: usize) -> std::process::Command {
+    segment_on(manifest, out, epochs, 1)
+}
+
+fn segment_on(manifest: &Path, out: &Path, epochs: usize, threads: usize) -> std::process::Command {
     let mut command = train();
     command.args(["train", "segment", "--modality", "xray", "--side", "32", "--base-channels", "4", "--batch", "4"]);
     command.arg("--manifest").arg(manifest).arg("--out").arg(out).args(["--epochs", &epochs.to_string()]);
-    command.env("RAYON_NUM_THREADS", "1");
+    command.args(["--threads", &threads.to_string()]);
     command
 }
 
@@ -41,13 +45,20 @@ fn epochs_done(run: &Path) -> usize {
     std::fs::read_to_string(run.join("epochs.csv")).unwrap_or_default().lines().count().saturating_sub(1)
 }
 
-/// Header and tensors of a safetensors file. The header is read as JSON, since the order of its metadata is not fixed.
-fn weights(path: &Path) -> (serde_json::Value, Vec<u8>) {
-    let bytes = std::fs::read(path).unwrap();
-    let (length, rest) = bytes.split_at(8);
-    let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
-    assert!(tensors.len() > 1000, "{}: hardly any weights", path.display());
-    (serde_json::from_slice(header).unwrap(), tensors.to_vec())
+/// `epochs.csv` without its last column, the speed.
+fn epochs(run: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(run.join("epochs.csv")).unwrap();
+    text.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+}
+
+/// Two runs that have to be one: their weights, counters and moments to the byte, and what they tell of their epochs.
+#[track_caller]
+fn same_run(a: &Path, b: &Path) {
+    for name in ["config.json", "best.safetensors", "latest.safetensors"] {
+        let bytes = |run: &Path| std::fs::read(run.join(name)).unwrap();
+        assert!(bytes(a).len() > 500 && bytes(a) == bytes(b), "{name} differs");
+    }
+    assert_eq!(epochs(a), epochs(b));
 }
 
 #[test]
@@ -83,36 +94,82 @@ fn a_killed_run_goes_on_and_ends_as_an_undisturbed_one() {
     let folder = folder();
     let manifest = data(folder.path());
     const EPOCHS: usize = 12;
-    let (undisturbed, killed) = (folder.path().join("undisturbed"), folder.path().join("killed"));
-    succeed(&mut segment(&manifest, &undisturbed, EPOCHS));
+    for (name, options) in [
+        ("plain", ""),
+        (
+            "all",
+            "--optimizer sgd --nesterov --schedule cosine --warm-up 2 --restart-after 4 --clip 1 --ema 0.9 --loaders 3",
+        ),
+    ] {
+        let start = |out: &Path| {
+            let mut command = segment(&manifest, out, EPOCHS);
+            command.args(options.split_whitespace());
+            command
+        };
+        let [undisturbed, killed] = ["undisturbed", "killed"].map(|run| folder.path().join(format!("{name}_{run}")));
+        succeed(&mut start(&undisturbed));
 
-    let mut child = segment(&manifest, &killed, EPOCHS).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let start = Instant::now();
-    while !killed.join("latest.safetensors").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "ended before its first epoch");
-        assert!(start.elapsed() < Duration::from_secs(120), "no epoch in two minutes");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    assert_eq!(child.wait().unwrap().code(), None, "ended before it could be killed: give it more epochs");
-    let done = epochs_done(&killed);
-    assert!((1..EPOCHS).contains(&done), "killed after {done} epochs");
+        let mut child = start(&killed).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let started = Instant::now();
+        while epochs_done(&killed) < 3 {
+            assert!(child.try_wait().unwrap().is_none(), "ended before its third epoch");
+            assert!(started.elapsed() < Duration::from_secs(120), "no three epochs in two minutes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None, "ended before it could be killed: give it more epochs");
+        let done = epochs_done(&killed);
+        assert!((3..EPOCHS).contains(&done), "killed after {done} epochs");
 
-    let resumed = succeed(&mut segment(&manifest, &killed, EPOCHS));
-    assert!(resumed.stderr.contains("resumed"), "{}", resumed.stderr);
-    assert_eq!(epochs_done(&undisturbed), EPOCHS);
-    for name in ["config.json", "epochs.csv"] {
-        let text = |run: &Path| std::fs::read_to_string(run.join(name)).unwrap();
-        assert_eq!(text(&undisturbed), text(&killed), "{name}");
+        let resumed = succeed(&mut start(&killed));
+        assert!(resumed.stderr.contains("resumed"), "{}", resumed.stderr);
+        assert_eq!(epochs_done(&undisturbed), EPOCHS);
+        same_run(&undisturbed, &killed);
+        // A run is never continued with other settings.
+        let other = run(start(&killed).args(["--seed", "2"]));
+        assert_ne!(other.code, 0);
+        assert!(other.stderr.contains("another configuration") && other.stderr.contains("--out"), "{}", other.stderr);
     }
-    for name in ["best.safetensors", "latest.safetensors"] {
-        let weights = |run: &Path| weights(&run.join(name));
-        assert!(weights(&undisturbed) == weights(&killed), "{name}: other weights");
+}
+
+#[test]
+fn threads_change_no_bit_and_devices_share_a_batch() {
+    let folder = folder();
+    let manifest = data(folder.path());
+    let trained = |name: &str, threads: usize, options: &[&str]| {
+        let out = folder.path().join(name);
+        succeed(segment_on(&manifest, &out, 3, threads).args(options));
+        out
+    };
+    let one = trained("one", 1, &[]);
+    same_run(&one, &trained("two", 2, &["--loaders", "1"]));
+    assert!(names(&one).contains(&"events.out.tfevents".to_owned()));
+    // Two replicas, each with half of each batch; batch norm makes that another run, but a sound one.
+    let shared = epochs(&trained("shared", 1, &["--device", "cpu,cpu"]));
+    let loss = |rows: &[String]| rows[3].split(',').nth(1).unwrap().parse::<f64>().unwrap();
+    let alone = epochs(&one);
+    assert!((loss(&shared) / loss(&alone) - 1.0).abs() < 0.2, "{shared:?} {alone:?}");
+}
+
+#[test]
+fn what_a_training_cannot_have_is_refused_with_a_remedy() {
+    let folder = folder();
+    let manifest = folder.path().join("none.csv");
+    for (options, words) in [
+        (&["--device", "cuda:99"][..], &["cuda:99", "--device cpu"][..]),
+        (&["--device", "gpu"], &["gpu", "cuda:N"]),
+        (&["--precision", "bf16"], &["--precision bf16", "f32 only", "cuda:N"]),
+        (&["--precision", "f16"], &["--precision f16", "f32 only"]),
+        (&["--momentum", "0.5"], &["--momentum needs --optimizer sgd"]),
+        (&["--clip", "0"], &["norm", "above 0"]),
+    ] {
+        let refused = run(segment(&manifest, &folder.path().join("out"), 1).args(options));
+        assert_ne!(refused.code, 0);
+        for word in words {
+            assert!(refused.stderr.contains(word), "`{word}` not said: {}", refused.stderr);
+        }
     }
-    // A run is never continued with other settings.
-    let other = run(segment(&manifest, &killed, EPOCHS).args(["--seed", "2"]));
-    assert_ne!(other.code, 0);
-    assert!(other.stderr.contains("another configuration") && other.stderr.contains("--out"), "{}", other.stderr);
+    assert!(names(folder.path()).is_empty(), "nothing is written before it is clear that it can run");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `thorax-train`: the workstation's command line.
 
+use std::num::NonZeroUsize;
+
 use clap::{Parser, Subcommand};
-use thorax_trainer::{bench, data, evaluate, pack, phantom, train};
+use thorax_trainer::{bench, data, evaluate, nn::device, pack, phantom, train};
 
 /// Trains, exports, signs and evaluates the models of Thorax. Research use only, not a medical device.
 #[derive(Debug, Parser)]
@@ -33,8 +35,26 @@ enum Command {
     Bench(bench::BenchCommand),
 }
 
+impl Command {
+    /// The number of threads that was asked for.
+    fn threads(&self) -> Option<NonZeroUsize> {
+        match self {
+            Self::Train(command) => command.threads(),
+            _ => None,
+        }
+    }
+}
+
 fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+    let Arguments { command } = Arguments::parse();
+    if let Some(threads) = command.threads() {
+        #[allow(unsafe_code)]
+        // SAFETY: the only thread so far is this one: reading the arguments starts none, and nothing was called before.
+        unsafe {
+            device::use_threads(threads);
+        }
+    }
+    match command {
         Command::Phantom(arguments) => phantom::run(arguments),
         Command::Data(command) => data::run(command),
         Command::Train(command) => train::run(&command),

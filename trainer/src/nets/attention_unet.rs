@@ -178,6 +178,11 @@ impl Pointwise {
 }
 
 impl AttentionUnet {
+    /// Where the net is.
+    pub fn device(&self) -> &Device {
+        self.head.weight.device()
+    }
+
     /// The net's shape.
     pub fn config(&self) -> AttentionUnetConfig {
         self.config

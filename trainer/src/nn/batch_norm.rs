@@ -44,30 +44,30 @@ impl BatchNorm {
     /// # Errors
     /// Other shapes than `[N, C, H, W]`.
     pub fn train(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
-        let (n, channels, h, w) = x.dims4()?;
+        let (n, _, h, w) = x.dims4()?;
         let count = n * h * w;
         let x = x.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let normalised = super::cuda::operators::batch_norm(&x, &self.gamma, &self.beta, self.epsilon)?;
+            self.follow(&normalised.mean, &normalised.variance, count)?;
+            return if relu { normalised.y.relu() } else { Ok(normalised.y) };
+        }
         let (mean, variance) = moments(&x)?;
-        let unbiased = (&variance * (count as f64 / (count as f64 - 1.0).max(1.0)))?;
+        self.follow(&mean, &variance, count)?;
+        let inverse_std = (&variance + self.epsilon)?.sqrt()?.recip()?.to_vec1()?;
+        let operator = Normalise { mean: mean.to_vec1()?, inverse_std, relu };
+        x.apply_op3(self.gamma.as_tensor(), self.beta.as_tensor(), operator)
+    }
+
+    /// Moves the moving statistics towards a batch's mean and biased variance over `count` pixels.
+    fn follow(&self, mean: &Tensor, variance: &Tensor, count: usize) -> Result<()> {
+        let unbiased = (variance * (count as f64 / (count as f64 - 1.0).max(1.0)))?;
         let moved = |old: &Var, new: &Tensor| {
             ((old.as_tensor() * (1.0 - self.momentum))? + (new * self.momentum)?)?.detach().copy()
         };
-        self.moving_mean.set(&moved(&self.moving_mean, &mean)?)?;
-        self.moving_variance.set(&moved(&self.moving_variance, &unbiased)?)?;
-        if x.device().is_cpu() {
-            let inverse_std = (&variance + self.epsilon)?.sqrt()?.recip()?.to_vec1()?;
-            let operator = Normalise { mean: mean.to_vec1()?, inverse_std, relu };
-            return x.apply_op3(self.gamma.as_tensor(), self.beta.as_tensor(), operator);
-        }
-        let row = (1, channels, 1, 1);
-        let mean = x.mean_keepdim((0, 2, 3))?;
-        let centred = x.broadcast_sub(&mean)?;
-        let scale = (centred.sqr()?.mean_keepdim((0, 2, 3))? + self.epsilon)?.sqrt()?.recip()?;
-        let y = centred
-            .broadcast_mul(&scale)?
-            .broadcast_mul(&self.gamma.reshape(row)?)?
-            .broadcast_add(&self.beta.reshape(row)?)?;
-        if relu { y.relu() } else { Ok(y) }
+        self.moving_mean.set(&moved(&self.moving_mean, mean)?)?;
+        self.moving_variance.set(&moved(&self.moving_variance, &unbiased)?)
     }
 
     /// Scale and shift of the inference form, each `[C]`: `y = scale * x + shift` with the moving statistics.
@@ -86,6 +86,13 @@ impl BatchNorm {
     /// # Errors
     /// Other shapes than `[N, C, H, W]`.
     pub fn infer(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let (mean, variance) = (self.moving_mean.as_detached_tensor(), self.moving_variance.as_detached_tensor());
+            let y =
+                super::cuda::operators::batch_norm_inference(x, &self.gamma, &self.beta, mean, variance, self.epsilon)?;
+            return if relu { y.relu() } else { Ok(y) };
+        }
         let inverse_std = (self.moving_variance.as_detached_tensor() + self.epsilon)?.sqrt()?.recip()?;
         let scale = self.gamma.mul(&inverse_std)?;
         let shift = self.beta.sub(&(self.moving_mean.as_detached_tensor() * &scale)?)?;
@@ -102,12 +109,6 @@ fn kernel_shape(x: &Shape) -> Result<batch_norm::Shape> {
 
 /// Mean and biased variance of each channel, each `[C]`.
 fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
-    if !x.device().is_cpu() {
-        let x = x.detach();
-        let mean = x.mean_keepdim((0, 2, 3))?;
-        let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
-        return Ok((mean.flatten_all()?, variance.flatten_all()?));
-    }
     let shape = kernel_shape(x.shape())?;
     let (means, variances) = with_values(x, "batch norm", |x| batch_norm::moments(shape, x))?;
     Ok((Tensor::new(means, x.device())?, Tensor::new(variances, x.device())?))

@@ -4,9 +4,13 @@
 //! the work here (`thorax-train bench nn` prints both times). A transposed convolution is the gradient of a convolution to its
 //! input, so the three kernels serve both: what is forward for the one is backward for the other.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use thorax_kernels::convolution::{Convolution as Geometry, Epilogue};
 
+#[cfg(feature = "cuda")]
+use super::cuda::convolution as cuda;
 use super::{computed, contiguous, elementwise::sum_channels, kernel_error};
 
 pub use thorax_kernels::convolution::Padding;
@@ -57,27 +61,30 @@ impl ConvolutionConfig {
         geometry.check().map_err(kernel_error)?;
         Ok(geometry)
     }
+
+    /// On a GPU, pads `x` by what one side has more than the other, since cuDNN pads opposite sides alike.
+    fn for_device(self, x: &Tensor) -> Result<(Tensor, Self)> {
+        let Padding { top, left, bottom, right } = self.padding;
+        let (y, across) = (top.min(bottom), left.min(right));
+        let padding = Padding { top: y, left: across, bottom: y, right: across };
+        if x.device().is_cpu() || padding == self.padding {
+            return Ok((x.clone(), self));
+        }
+        let x = x.pad_with_zeros(2, top - y, bottom - y)?.pad_with_zeros(3, left - across, right - across)?;
+        Ok((x, Self { padding, ..self }))
+    }
 }
 
 /// `x` `[N, C_in, H, W]` convolved with `weight` `[C_out, C_in / groups, K_h, K_w]`, giving `[N, C_out, H', W']`.
 ///
-/// Differentiable in both.
+/// Differentiable in both. The weight may be f32 where `x` is bf16 or f16, and is rounded to its type.
 ///
 /// # Errors
 /// Shapes that do not fit; a kernel larger than the padded picture; on the CPU, other types than f32.
 pub fn convolution(x: &Tensor, weight: &Tensor, config: ConvolutionConfig) -> Result<Tensor> {
+    let (x, config) = config.for_device(x)?;
     let geometry = config.geometry(x.shape(), weight.shape())?;
-    if x.device().is_cpu() {
-        return x.contiguous()?.apply_op2(&weight.contiguous()?, Forward(geometry));
-    }
-    let p = config.padding;
-    x.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?.conv2d(
-        weight,
-        0,
-        config.stride,
-        config.dilation,
-        config.groups,
-    )
+    x.contiguous()?.apply_op2(&weight.to_dtype(x.dtype())?.contiguous()?, Forward(geometry))
 }
 
 /// As [`convolution`], plus `bias` `[C_out]`. Differentiable in all three.
@@ -179,19 +186,13 @@ impl TransposedConfig {
 /// `x` `[N, C_in, H, W]` spread by `weight` `[C_in, C_out / groups, K_h, K_w]`, giving `[N, C_out, H', W']` with
 /// `H' = (H - 1) * stride - 2 * padding + dilation * (K_h - 1) + output_padding + 1`, as in PyTorch.
 ///
-/// Differentiable in both.
+/// Differentiable in both. The weight may be f32 where `x` is bf16 or f16, and is rounded to its type.
 ///
 /// # Errors
 /// Shapes that do not fit; on the CPU, other types than f32.
 pub fn transposed_convolution(x: &Tensor, weight: &Tensor, config: TransposedConfig) -> Result<Tensor> {
     let geometry = config.geometry(x.shape(), weight.shape())?;
-    if x.device().is_cpu() {
-        return x.contiguous()?.apply_op2(&weight.contiguous()?, Transposed(geometry));
-    }
-    if config.groups != 1 {
-        candle_core::bail!("transposed convolution: groups are only done on the CPU");
-    }
-    x.conv_transpose2d(weight, config.padding, config.output_padding, config.stride, config.dilation)
+    x.contiguous()?.apply_op2(&weight.to_dtype(x.dtype())?.contiguous()?, Transposed(geometry))
 }
 
 /// As [`transposed_convolution`], plus `bias` `[C_out]`. Differentiable in all three.
@@ -252,6 +253,11 @@ impl CustomOp2 for Forward {
         "convolution"
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, w: &CudaStorage, wl: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::convolution((x, xl), (w, wl), &self.0)?, output_shape(&self.0)))
+    }
+
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
         self.run([(x, xl), (w, wl)], None)
     }
@@ -300,6 +306,11 @@ impl CustomOp2 for InputGradient {
         "convolution input gradient"
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, w: &CudaStorage, wl: &Layout, d: &CudaStorage, dl: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::convolution_input_gradient((w, wl), (d, dl), &self.0)?, input_shape(&self.0)))
+    }
+
     fn cpu_fwd(&self, w: &CpuStorage, wl: &Layout, d: &CpuStorage, dl: &Layout) -> Result<(CpuStorage, Shape)> {
         let (w, d) = (contiguous(w, wl, self.name())?, contiguous(d, dl, self.name())?);
         computed(input_shape(&self.0), |out| self.0.input_gradient(w, d, None, out))
@@ -312,6 +323,11 @@ struct WeightGradient(Geometry);
 impl CustomOp2 for WeightGradient {
     fn name(&self) -> &'static str {
         "convolution weight gradient"
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, d: &CudaStorage, dl: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::convolution_weight_gradient((x, xl), (d, dl), &self.0)?, weight_shape(&self.0)))
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, d: &CpuStorage, dl: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -341,6 +357,11 @@ impl Transposed {
 impl CustomOp2 for Transposed {
     fn name(&self) -> &'static str {
         "transposed convolution"
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, w: &CudaStorage, wl: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::convolution_input_gradient((w, wl), (x, xl), &self.0)?, input_shape(&self.0)))
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {

@@ -52,12 +52,12 @@ pub fn attend(x: &Tensor, attention: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&attention.contiguous()?, Attend)
 }
 
-/// `x` `[N, C, H, W]` plus `bias` `[C]`, differentiable in both.
+/// `x` `[N, C, H, W]` plus `bias` `[C]`, rounded to the type of `x`; differentiable in both.
 ///
 /// # Errors
 /// Other shapes.
 pub fn add_channels(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?)
+    x.broadcast_add(&bias.to_dtype(x.dtype())?.reshape((1, bias.elem_count(), 1, 1))?)
 }
 
 /// Sum of each channel of `x` `[N, C, H, W]`, `[C]`: the gradient of a bias.
@@ -65,9 +65,6 @@ pub fn add_channels(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Other shapes.
 pub(super) fn sum_channels(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return x.sum((0, 2, 3));
-    }
     let (n, c, h, w) = x.dims4()?;
     let sums = super::with_values(x, "bias gradient", |values| kernels::sum_channels(values, n, c, h * w))?;
     Tensor::new(sums, x.device())

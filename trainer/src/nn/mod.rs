@@ -1,19 +1,28 @@
 //! What candle lacks to train convolutional nets on a CPU, and the graph in which a trained net leaves.
 //!
 //! Nothing here knows medicine. [`convolution`](mod@convolution) and [`batch_norm`](mod@batch_norm) are candle custom
-//! operators for the CPU (`thorax-train bench` prints their time beside candle's own); on another device
-//! the same functions call candle's stock operators. [`optimizer`] is an AdamW whose state can be saved,
+//! operators for the CPU (`thorax-train bench` prints their time beside candle's own); on a GPU the same functions call
+//! cuDNN, see `cuda`. [`optimizer`] is an AdamW whose state can be saved,
 //! [`graph`] the inference form of a net: candle runs it, and `export` writes it as ONNX.
 
 pub mod batch_norm;
+pub mod checkpoint;
 pub mod convolution;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub mod device;
 pub mod dropout;
 pub mod elementwise;
+pub mod ema;
 pub mod graph;
+mod in_place;
 pub mod matmul;
 pub mod optimizer;
+pub mod parallel;
 pub mod pool;
+pub mod schedule;
 pub mod seeded;
+pub mod training;
 pub mod upsample;
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};

@@ -47,31 +47,27 @@ impl PoolConfig {
 /// The largest value of each window of `x` `[N, C, H, W]`. Differentiable: the first of equal values gets the gradient.
 ///
 /// # Errors
-/// Sizes that do not fit; on another device than the CPU, windows that candle cannot do.
+/// Sizes that do not fit; on the CPU, other types than f32.
 pub fn max_pool(x: &Tensor, config: PoolConfig) -> Result<Tensor> {
     let pool = config.pool(x.shape())?;
-    if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(Largest(pool));
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return super::cuda::operators::max_pool(x, &pool);
     }
-    if config != PoolConfig::tiles(config.kernel) {
-        candle_core::bail!("max-pool: on this device only windows side by side are done, not {config:?}");
-    }
-    x.max_pool2d(config.kernel)
+    x.contiguous()?.apply_op1(Largest(pool))
 }
 
 /// The mean of each window of `x` `[N, C, H, W]`; `count_padding` counts the padding as zeros. Differentiable.
 ///
 /// # Errors
-/// Sizes that do not fit; on another device than the CPU, windows that candle cannot do.
+/// Sizes that do not fit; on the CPU, other types than f32.
 pub fn average_pool(x: &Tensor, config: PoolConfig, count_padding: bool) -> Result<Tensor> {
     let pool = config.pool(x.shape())?;
-    if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(Mean { pool, count_padding });
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return super::cuda::operators::average_pool(x, &pool, count_padding);
     }
-    if config != PoolConfig::tiles(config.kernel) {
-        candle_core::bail!("average pool: on this device only windows side by side are done, not {config:?}");
-    }
-    x.avg_pool2d(config.kernel)
+    x.contiguous()?.apply_op1(Mean { pool, count_padding })
 }
 
 fn output(pool: &Pool, x: &Shape) -> Result<Shape> {

@@ -21,11 +21,12 @@ use thorax_shared::{
     uncertainty::Ensemble,
 };
 
-use super::{checkpoint::Checkpoint, features::FeatureTable};
+use super::features::FeatureTable;
 use crate::{
     data::Split,
     files::write_atomically,
     nn::{
+        checkpoint::Checkpoint,
         convolution::ConvolutionConfig,
         graph::{Graph, Operation},
         matmul::{View, multiply},
@@ -403,20 +404,16 @@ fn write_classifier(
     let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &device);
     let members = heads.bias.len();
     let count = familiar.variances.len();
-    let checkpoint = Checkpoint {
-        tensors: [
-            ("mean".to_owned(), tensor(&standard.mean, &[columns])?),
-            ("inverse_std".to_owned(), tensor(&standard.inverse_std, &[columns])?),
-            ("weights".to_owned(), tensor(&heads.weights, &[columns, members])?),
-            ("bias".to_owned(), tensor(&heads.bias, &[members])?),
-            ("directions".to_owned(), tensor(&familiar.directions, &[count, columns])?),
-            ("variances".to_owned(), tensor(&familiar.variances, &[count])?),
-            ("rest".to_owned(), tensor(&[familiar.rest], &[1])?),
-        ]
-        .into(),
-        ..Checkpoint::default()
-    };
-    checkpoint.save(path)?;
+    let tensors = [
+        ("mean".to_owned(), tensor(&standard.mean, &[columns])?),
+        ("inverse_std".to_owned(), tensor(&standard.inverse_std, &[columns])?),
+        ("weights".to_owned(), tensor(&heads.weights, &[columns, members])?),
+        ("bias".to_owned(), tensor(&heads.bias, &[members])?),
+        ("directions".to_owned(), tensor(&familiar.directions, &[count, columns])?),
+        ("variances".to_owned(), tensor(&familiar.variances, &[count])?),
+        ("rest".to_owned(), tensor(&[familiar.rest], &[1])?),
+    ];
+    Checkpoint::new(tensors.into(), [].into()).save(path)?;
     Ok(())
 }
 

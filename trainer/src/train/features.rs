@@ -10,11 +10,11 @@ use thorax_shared::{
     preprocess::{Equalised, PreprocessSpec, QualityLimits},
 };
 
-use super::{checkpoint::Checkpoint, picture, progress};
+use super::{picture, progress};
 use crate::{
     data::{Label, Manifest, Record, Split, Task},
     files::write_atomically,
-    nn::graph::Graph,
+    nn::{checkpoint::Checkpoint, graph::Graph},
 };
 
 /// Pictures a part file.
@@ -139,5 +139,5 @@ fn extract_part(
         .zip(&prepared)
         .filter_map(|(record, (_, refused))| refused.clone().map(|reason| (record.path.clone(), reason)))
         .collect();
-    Ok(Checkpoint { tensors: [("features".to_owned(), Tensor::cat(&rows, 0)?)].into(), metadata })
+    Ok(Checkpoint::new([("features".to_owned(), Tensor::cat(&rows, 0)?)].into(), metadata))
 }

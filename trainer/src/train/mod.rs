@@ -1,14 +1,15 @@
 //! From a manifest to trained weights: each run is a folder, each run resumes where it stopped.
 
-pub mod checkpoint;
 pub mod classify;
 pub mod features;
 pub mod picture;
 pub mod segment;
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
-use candle_core::Device;
 use sha2::{Digest, Sha256};
 use thorax_shared::{
     label::Modality,
@@ -19,6 +20,7 @@ use crate::{
     data::{Manifest, Task, file_sha256, hexadecimal},
     files::write_atomically,
     nets::{attention_unet::AttentionUnetConfig, efficientnet_lite},
+    nn::{device::DeviceArgs, training::TrainingArgs},
 };
 
 /// `thorax-train train ...`
@@ -27,7 +29,17 @@ pub enum TrainCommand {
     /// An ensemble of bootstrapped linear heads on frozen EfficientNet-Lite0 features, its calibration and thresholds
     Classify(ClassifyArgs),
     /// An attention U-Net for infection and lungs
-    Segment(SegmentArgs),
+    Segment(Box<SegmentArgs>),
+}
+
+impl TrainCommand {
+    /// The number of threads that was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        match self {
+            Self::Classify(args) => args.device.threads(),
+            Self::Segment(args) => args.device.threads(),
+        }
+    }
 }
 
 /// What both kinds of run ask.
@@ -58,6 +70,8 @@ pub struct ClassifyArgs {
     /// Heads in the ensemble
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     members: u16,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Options of `train segment`.
@@ -77,7 +91,7 @@ pub struct SegmentArgs {
     /// Channels of the first block
     #[arg(long, default_value_t = 16)]
     base_channels: usize,
-    /// Highest learning rate of the one-cycle schedule
+    /// Highest learning rate of the schedule
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
     /// Pictures of class `normal` to add as pictures without infection, so that healthy lungs are learnt too
@@ -86,6 +100,10 @@ pub struct SegmentArgs {
     /// Weights to start from, such as another run's best.safetensors (of the same net)
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
+    #[command(flatten)]
+    training: TrainingArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Reads `xray` or `ct`.
@@ -125,9 +143,12 @@ pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> Strin
 /// # Errors
 /// Whatever went wrong, with the file it went wrong with.
 pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
-    let device = Device::Cpu;
     match command {
-        TrainCommand::Classify(ClassifyArgs { common, backbone, members }) => {
+        TrainCommand::Classify(ClassifyArgs { common, backbone, members, device }) => {
+            let devices = device.open()?;
+            let [device] = devices.as_slice() else {
+                anyhow::bail!("--device: train classify runs on one device; name one")
+            };
             let manifest = Manifest::load(&common.manifest)?;
             let normalise = Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] };
             let config = classify::ClassifyConfig {
@@ -142,7 +163,7 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
                 backbone_sha256: hexadecimal(&file_sha256(backbone)?),
             };
             start(&common.out, &config)?;
-            let graph = efficientnet_lite::load(backbone, &device)?;
+            let graph = efficientnet_lite::load(backbone, device)?;
             let folder = common.out.join("features");
             let table = features::extract(
                 &manifest,
@@ -151,7 +172,7 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
                 &config.preprocess,
                 &config.quality,
                 &folder,
-                &device,
+                device,
             )?;
             let outcome = classify::fit(&table, &config, &common.out)?;
             eprintln!(
@@ -168,6 +189,9 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
         }
         TrainCommand::Segment(args) => {
             let common = &args.common;
+            let devices = args.device.open()?;
+            let training = args.training.config()?;
+            training.precision.check(&devices)?;
             anyhow::ensure!(
                 args.side.is_multiple_of(16),
                 "--side {}: the net halves its input four times, so give a multiple of 16",
@@ -193,9 +217,11 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
                     .as_deref()
                     .map(|path| Ok::<_, anyhow::Error>(hexadecimal(&file_sha256(path)?)))
                     .transpose()?,
+                training,
             };
             start(&common.out, &config)?;
-            segment::train(&manifest, &config, args.start.as_deref(), &common.out, &device)
+            let loaders = args.training.loaders();
+            segment::train(&manifest, &config, args.start.as_deref(), &common.out, &devices, loaders)
         }
     }
 }

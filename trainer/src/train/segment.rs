@@ -1,25 +1,23 @@
 //! Training a segmentation net: pictures and masks in, the checkpoint of the best validation Dice out.
 //!
-//! The run's folder holds `latest.safetensors` after every epoch (weights, moving statistics, optimizer, best score), from
-//! which a killed run goes on, `best.safetensors`, and `epochs.csv`. Every random choice of an epoch is drawn from the seed
-//! and the number of the epoch, so that a resumed run sees what an undisturbed one sees.
+//! The loop, its checkpoints and its logs are [`training`](crate::nn::training)'s; here are the pictures, how they are
+//! varied, the loss and the score.
 
 use std::path::Path;
 
 use anyhow::Context;
-use candle_core::{Device, Tensor};
-use rand::{Rng, rngs::StdRng, seq::SliceRandom};
-use rayon::prelude::*;
+use candle_core::{DType, Device, Tensor, Var};
+use rand::{Rng, rngs::StdRng};
 use thorax_shared::{label::Modality, metrics::Confusion, preprocess::spec::PreprocessSpec};
 
-use super::{checkpoint::Checkpoint, picture::SegmentationSample, progress};
+use super::picture::SegmentationSample;
 use crate::{
     data::{Manifest, Split},
-    files::write_atomically,
     nets::attention_unet::{AttentionUnet, AttentionUnetConfig},
     nn::{
-        optimizer::{AdamW, AdamWConfig, one_cycle},
-        seeded,
+        checkpoint::Checkpoint,
+        device::Precision,
+        training::{BEST, Dataset, LATEST, Outcome, Run, Step, Task, TaskError, TrainingConfig, fit},
     },
 };
 
@@ -37,7 +35,7 @@ pub struct SegmentConfig {
     pub epochs: usize,
     /// Pictures a step.
     pub batch: usize,
-    /// Highest learning rate of the one-cycle schedule.
+    /// Highest learning rate of the schedule.
     pub peak_learning_rate: f64,
     /// Of weights, of the order of pictures, and of their augmentation.
     pub seed: u64,
@@ -52,6 +50,9 @@ pub struct SegmentConfig {
     /// Hash of the weights the run starts from; `None` for drawn ones.
     #[serde(default)]
     pub start_sha256: Option<String>,
+    /// Optimizer, schedule and the like.
+    #[serde(default)]
+    pub training: TrainingConfig,
 }
 
 /// What a finished run is known by.
@@ -66,18 +67,18 @@ pub struct SegmentRun {
     pub best_epoch: usize,
 }
 
-/// Trains to the end, or goes on with what `folder`, which holds this very configuration, has.
+/// Trains to the end, or goes on with what `folder`, which holds this very configuration, has. `start` is a file of weights
+/// to begin with, such as another run's `best.safetensors`.
 ///
 /// # Errors
-/// Unreadable pictures, losses that are not finite.
-///
-/// `start` is a file of weights to begin with, such as another run's `best.safetensors`.
+/// Unreadable pictures, losses that are not finite, files that cannot be written.
 pub fn train(
     manifest: &Manifest,
     config: &SegmentConfig,
     start: Option<&Path>,
     folder: &Path,
-    device: &Device,
+    devices: &[Device],
+    loaders: usize,
 ) -> anyhow::Result<()> {
     let load = |split| SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess);
     let mut training = load(Split::Train)?;
@@ -101,81 +102,98 @@ pub fn train(
         validation.extend(healthy(Split::Val, usize::MAX)?);
     }
 
-    let net = config.net.init(config.seed, device)?;
-    if let Some(path) = start {
-        restore(&net, &Checkpoint::load(path, device)?).with_context(|| path.display().to_string())?;
-    }
-    let mut optimizer = AdamW::new(net.trainable(), AdamWConfig::default())?;
-    let mut best = (f64::NEG_INFINITY, 0);
-    let mut first_epoch = 0;
-    let latest = folder.join("latest.safetensors");
-    if latest.exists() {
-        let checkpoint = Checkpoint::load(&latest, device)?;
-        restore(&net, &checkpoint)?;
-        optimizer.restore(checkpoint.value("step")?, &checkpoint.tensors)?;
-        first_epoch = checkpoint.value::<usize>("epoch")? + 1;
-        best = (checkpoint.value("best_dice")?, checkpoint.value("best_epoch")?);
-        eprintln!("resumed {} after epoch {first_epoch}", folder.display());
-    }
-    let steps_per_epoch = training.len() / config.batch.min(training.len());
-    let batch = config.batch.min(training.len());
-    let steps = steps_per_epoch * config.epochs;
-    for epoch in first_epoch..config.epochs {
-        let mut random = seeded::generator(config.seed, 1 + epoch as u64);
-        let mut order: Vec<usize> = (0..training.len()).collect();
-        order.shuffle(&mut random);
-        let bar = progress(steps_per_epoch, &format!("epoch {}/{}", epoch + 1, config.epochs));
-        let mut sum = 0.0;
-        for (index, chosen) in order.chunks_exact(batch).enumerate() {
-            let augmentations: Vec<Augmentation> =
-                chosen.iter().map(|_| Augmentation::draw(config.modality, &mut random)).collect();
-            let (x, y, known) = assemble(&training, chosen, Some(&augmentations), device)?;
-            let loss = bce_dice(&net.forward(&x, true)?, &y, &known)?;
-            let value = f64::from(loss.to_scalar::<f32>()?);
-            anyhow::ensure!(
-                value.is_finite(),
-                "the loss is {value} in epoch {}, step {index}, pictures {}; lower --learning-rate",
-                epoch + 1,
-                chosen.iter().map(|&i| training[i].name.as_str()).collect::<Vec<_>>().join(", ")
-            );
-            let gradients = loss.backward()?;
-            optimizer.step(&gradients, one_cycle(epoch * steps_per_epoch + index, steps, config.peak_learning_rate))?;
-            sum += value;
-            bar.set_message(format!("loss {:.4}", sum / (index + 1) as f64));
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
-        let scores = evaluate(&net, &validation, device)?;
-        let dice = scores[0].f1().unwrap_or(0.0);
-        let lung = scores[1].f1().unwrap_or(0.0);
-        let loss = sum / steps_per_epoch as f64;
-        eprintln!(
-            "epoch {:>3}: loss {loss:.4}, validation Dice infection {dice:.4}, lung {lung:.4} (pooled)",
-            epoch + 1
-        );
-        let improved = dice > best.0;
-        if improved {
-            best = (dice, epoch);
-        }
-        let mut checkpoint = Checkpoint::default();
-        checkpoint.tensors.extend(net.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())));
-        for (key, value) in [
-            ("epoch", epoch.to_string()),
-            ("step", optimizer.steps().to_string()),
-            ("best_dice", best.0.to_string()),
-            ("best_epoch", best.1.to_string()),
-        ] {
-            checkpoint.metadata.insert(key.into(), value);
-        }
-        if improved {
-            checkpoint.save(&folder.join("best.safetensors"))?;
-        }
-        append_row(&folder.join("epochs.csv"), epoch, &format!("{epoch},{loss},{dice},{lung}"))?;
-        checkpoint.tensors.extend(optimizer.state());
-        checkpoint.save(&latest)?;
-    }
-    eprintln!("best validation Dice of the infection: {:.4}, epoch {}", best.0, best.1 + 1);
+    let task =
+        Segmentation { training: Pictures { samples: training, modality: config.modality }, validation, config, start };
+    let run = Run {
+        folder,
+        devices,
+        loaders,
+        epochs: config.epochs,
+        batch: config.batch,
+        learning_rate: config.peak_learning_rate,
+        seed: config.seed,
+        config: &config.training,
+    };
+    let Outcome { best, .. } = fit(&task, &run)?;
+    eprintln!("best validation Dice of the infection: {:.4}, epoch {}", best.score, best.epoch + 1);
     Ok(())
+}
+
+/// The training pictures.
+struct Pictures {
+    samples: Vec<SegmentationSample>,
+    modality: Modality,
+}
+
+/// What [`fit`] is to learn.
+struct Segmentation<'a> {
+    training: Pictures,
+    validation: Vec<SegmentationSample>,
+    config: &'a SegmentConfig,
+    start: Option<&'a Path>,
+}
+
+impl Dataset for Pictures {
+    type Sample = Values;
+
+    fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.samples[index].name.clone()
+    }
+
+    fn load(&self, index: usize, random: &mut StdRng) -> Result<Values, TaskError> {
+        Ok(Augmentation::draw(self.modality, random).apply(&self.samples[index]))
+    }
+
+    fn collate(&self, samples: Vec<Values>) -> Result<Vec<Tensor>, TaskError> {
+        Ok(collate(samples)?.to_vec())
+    }
+}
+
+impl Task for Segmentation<'_> {
+    type Data = Pictures;
+    type Net = AttentionUnet;
+
+    fn data(&self) -> &Pictures {
+        &self.training
+    }
+
+    fn init(&self, device: &Device) -> Result<AttentionUnet, TaskError> {
+        let net = self.config.net.init(self.config.seed, device)?;
+        if let Some(path) = self.start {
+            Checkpoint::load(path, device)?.restore(&net.variables())?;
+        }
+        Ok(net)
+    }
+
+    fn trainable(&self, net: &AttentionUnet) -> Vec<(String, Var)> {
+        net.trainable()
+    }
+
+    fn variables(&self, net: &AttentionUnet) -> Vec<(String, Var)> {
+        net.variables()
+    }
+
+    fn loss(&self, net: &AttentionUnet, batch: &[Tensor], step: &Step) -> Result<Tensor, TaskError> {
+        let [x, truth, known] = batch else {
+            return Err("a batch is pictures, masks, and which masks are known".into());
+        };
+        let logits = net.forward(&x.to_dtype(step.precision.dtype())?, true)?.to_dtype(DType::F32)?;
+        Ok(bce_dice(&logits, truth, known)?)
+    }
+
+    fn scores(&self) -> &[&str] {
+        &["dice_infection", "dice_lung"]
+    }
+
+    /// Pooled Dice.
+    fn validate(&self, net: &AttentionUnet, precision: Precision) -> Result<Vec<f64>, TaskError> {
+        let totals = evaluate(net, &self.validation, precision)?;
+        Ok(totals.iter().map(|total| total.f1().unwrap_or(0.0)).collect())
+    }
 }
 
 /// Reads the best weights of a run.
@@ -188,35 +206,20 @@ pub fn load(folder: &Path, device: &Device) -> anyhow::Result<SegmentRun> {
         format!("{}: no segmentation run; train one with thorax-train train segment", path.display())
     })?;
     let config: SegmentConfig = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    let latest = Checkpoint::load(&folder.join("latest.safetensors"), device)?;
+    let latest = Checkpoint::load(&folder.join(LATEST), device)?;
     let done = latest.value::<usize>("epoch")? + 1;
     anyhow::ensure!(
-        done >= config.epochs,
+        done >= config.epochs || latest.value("finished").unwrap_or(false),
         "{}: only {done} of {} epochs are done; run the same train command again",
         folder.display(),
         config.epochs
     );
-    let best = Checkpoint::load(&folder.join("best.safetensors"), device)?;
+    let best = Checkpoint::load(&folder.join(BEST), device)?;
     let net = config.net.init(config.seed, device)?;
-    restore(&net, &best)?;
-    Ok(SegmentRun { net, best_dice: best.value("best_dice")?, best_epoch: best.value("best_epoch")?, config })
-}
-
-fn restore(net: &AttentionUnet, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-    for (name, var) in net.variables() {
-        var.set(checkpoint.tensor(&name)?).with_context(|| name.clone())?;
-    }
-    Ok(())
-}
-
-/// Adds `row` to a CSV file that has one row an epoch, dropping rows of later epochs that a killed run left.
-fn append_row(path: &Path, epoch: usize, row: &str) -> anyhow::Result<()> {
-    let before = std::fs::read_to_string(path).unwrap_or_default();
-    let mut text = String::from("epoch,loss,dice_infection,dice_lung\n");
-    before.lines().skip(1).take(epoch).for_each(|line| text += &format!("{line}\n"));
-    text += &format!("{row}\n");
-    write_atomically(path, |out| out.write_all(text.as_bytes()))?;
-    Ok(())
+    best.restore(&net.variables())?;
+    // Runs of version 0.1 say best_dice.
+    let best_dice = best.value("best_score").or_else(|_| best.value("best_dice"))?;
+    Ok(SegmentRun { net, best_dice, best_epoch: best.value("best_epoch")?, config })
 }
 
 /// Pooled confusion of each mask over all `samples`.
@@ -226,13 +229,13 @@ fn append_row(path: &Path, epoch: usize, row: &str) -> anyhow::Result<()> {
 pub fn evaluate(
     net: &AttentionUnet,
     samples: &[SegmentationSample],
-    device: &Device,
-) -> anyhow::Result<Vec<Confusion>> {
+    precision: Precision,
+) -> candle_core::Result<Vec<Confusion>> {
     let mut totals = vec![Confusion::default(); net.config().channels_out];
-    let order: Vec<usize> = (0..samples.len()).collect();
-    for chosen in order.chunks(8) {
-        let (x, y, known) = assemble(samples, chosen, None, device)?;
-        let logits = net.forward(&x, false)?.flatten_from(2)?.to_vec3::<f32>()?;
+    for chosen in samples.chunks(8) {
+        let [x, y, known] = collate(chosen.iter().map(Values::of).collect())?;
+        let x = x.to_device(net.device())?.to_dtype(precision.dtype())?;
+        let logits = net.forward(&x, false)?.to_dtype(DType::F32)?.flatten_from(2)?.to_vec3::<f32>()?;
         let truth = y.flatten_from(2)?.to_vec3::<f32>()?;
         let known = known.flatten_from(1)?.to_vec2::<f32>()?;
         for ((logits, truth), known) in logits.iter().zip(&truth).zip(&known) {
@@ -306,10 +309,28 @@ impl Augmentation {
         let (u, v) = (a * u + b * v + self.shift[0], c * u + d * v + self.shift[1]);
         (u * side as f32 + half - 0.5, v * side as f32 + half - 0.5)
     }
+
+    /// The changed picture and its masks.
+    fn apply(&self, sample: &SegmentationSample) -> Values {
+        let mut values = Values::of(sample);
+        let (side, area) = (sample.side, sample.side * sample.side);
+        for pixel in 0..area {
+            let (u, v) = self.source(pixel % side, pixel / side, side);
+            let grey = (bilinear(&sample.picture, side, u, v) / 255.0).powf(self.gamma);
+            let grey = ((grey - 0.5) * self.contrast + 0.5 + self.brightness).clamp(0.0, 1.0);
+            values.picture[pixel] = sample.normalised(grey * 255.0);
+            for (channel, mask) in sample.masks.iter().enumerate() {
+                if let Some(mask) = mask {
+                    values.masks[channel * area + pixel] = f32::from(u8::from(bilinear(mask, side, u, v) > 127.0));
+                }
+            }
+        }
+        values
+    }
 }
 
 /// Bilinear value at `(x, y)`; 0 outside.
-fn sample(plane: &[u8], side: usize, x: f32, y: f32) -> f32 {
+fn bilinear(plane: &[u8], side: usize, x: f32, y: f32) -> f32 {
     let (x0, y0) = (x.floor(), y.floor());
     let (fx, fy) = (x - x0, y - y0);
     let at = |x: f32, y: f32| {
@@ -323,60 +344,55 @@ fn sample(plane: &[u8], side: usize, x: f32, y: f32) -> f32 {
         + (at(x0, y0 + 1.0) * (1.0 - fx) + at(x0 + 1.0, y0 + 1.0) * fx) * fy
 }
 
-/// Pictures `[N, 1, S, S]`, masks `[N, C, S, S]` and which masks are known `[N, C, 1, 1]`.
-fn assemble(
-    samples: &[SegmentationSample],
-    chosen: &[usize],
-    augmentations: Option<&[Augmentation]>,
-    device: &Device,
-) -> anyhow::Result<(Tensor, Tensor, Tensor)> {
-    let side = samples[chosen[0]].side;
-    let area = side * side;
-    let rows: Vec<(Vec<f32>, Vec<f32>)> = chosen
-        .par_iter()
-        .enumerate()
-        .map(|(row, &index)| {
-            let sample_ = &samples[index];
-            let Some(augmentation) = augmentations.map(|a| &a[row]) else {
-                let x = sample_.picture.iter().map(|&v| sample_.normalised(f32::from(v))).collect();
-                let y = sample_
-                    .masks
-                    .iter()
-                    .flat_map(|m| (0..area).map(move |i| m.as_ref().map_or(0.0, |m| f32::from(m[i]) / 255.0)))
-                    .collect();
-                return (x, y);
-            };
-            let mut x = vec![0f32; area];
-            let mut y = vec![0f32; area * MASKS.len()];
-            for pixel in 0..area {
-                let (u, v) = augmentation.source(pixel % side, pixel / side, side);
-                let grey = (sample(&sample_.picture, side, u, v) / 255.0).powf(augmentation.gamma);
-                let grey = ((grey - 0.5) * augmentation.contrast + 0.5 + augmentation.brightness).clamp(0.0, 1.0);
-                x[pixel] = sample_.normalised(grey * 255.0);
-                for (channel, mask) in sample_.masks.iter().enumerate() {
-                    if let Some(mask) = mask {
-                        y[channel * area + pixel] = f32::from(u8::from(sample(mask, side, u, v) > 127.0));
-                    }
-                }
-            }
-            (x, y)
-        })
-        .collect();
-    let (x, y): (Vec<Vec<f32>>, Vec<Vec<f32>>) = rows.into_iter().unzip();
-    let known: Vec<f32> =
-        chosen.iter().flat_map(|&i| samples[i].masks.iter().map(|m| f32::from(u8::from(m.is_some())))).collect();
-    let n = chosen.len();
-    Ok((
-        Tensor::from_vec(x.concat(), (n, 1, side, side), device)?,
-        Tensor::from_vec(y.concat(), (n, MASKS.len(), side, side), device)?,
-        Tensor::from_vec(known, (n, MASKS.len(), 1, 1), device)?,
-    ))
+/// A picture as the net's numbers, and its masks.
+struct Values {
+    side: usize,
+    /// `[1, S, S]`.
+    picture: Vec<f32>,
+    /// `[C, S, S]`, 0 or 1; 0 where a mask is not known.
+    masks: Vec<f32>,
+    /// `[C]`, 1 for a known mask.
+    known: Vec<f32>,
+}
+
+impl Values {
+    /// The picture as it is.
+    fn of(sample: &SegmentationSample) -> Self {
+        let area = sample.side * sample.side;
+        let mask = |mask: &Option<Vec<u8>>| match mask {
+            Some(mask) => mask.iter().map(|&v| f32::from(v) / 255.0).collect(),
+            None => vec![0.0; area],
+        };
+        Self {
+            side: sample.side,
+            picture: sample.picture.iter().map(|&v| sample.normalised(f32::from(v))).collect(),
+            masks: sample.masks.iter().flat_map(mask).collect(),
+            known: sample.masks.iter().map(|mask| f32::from(u8::from(mask.is_some()))).collect(),
+        }
+    }
+}
+
+/// Pictures `[N, 1, S, S]`, masks `[N, C, S, S]` and which masks are known `[N, C, 1, 1]`, on the CPU.
+fn collate(samples: Vec<Values>) -> candle_core::Result<[Tensor; 3]> {
+    let (n, side) = (samples.len(), samples.first().map_or(0, |sample| sample.side));
+    let (mut x, mut y, mut known) = (vec![], vec![], vec![]);
+    for sample in samples {
+        x.extend(sample.picture);
+        y.extend(sample.masks);
+        known.extend(sample.known);
+    }
+    Ok([
+        Tensor::from_vec(x, (n, 1, side, side), &Device::Cpu)?,
+        Tensor::from_vec(y, (n, MASKS.len(), side, side), &Device::Cpu)?,
+        Tensor::from_vec(known, (n, MASKS.len(), 1, 1), &Device::Cpu)?,
+    ])
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::nn::seeded;
 
     fn scalar(tensor: &Tensor) -> f32 {
         tensor.to_scalar().unwrap()
@@ -418,6 +434,50 @@ mod tests {
         assert!((f64::from(scalar(&loss)) - (first + second) / 2.0).abs() < 1e-5, "{loss:?} {first} {second}");
     }
 
+    /// Runs of version 0.1 have no words on the optimizer in their configuration, and other words in their checkpoints.
+    #[test]
+    fn a_run_of_version_0_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{
+            "modality": "ct",
+            "net": {"channels_in": 1, "channels_out": 2, "base_channels": 2, "blocks": 1},
+            "epochs": 3, "batch": 8, "peak_learning_rate": 0.002, "seed": 1,
+            "preprocess": PREPROCESS,
+            "manifest_sha256": "00"
+        }"#;
+        let normalise = thorax_shared::preprocess::spec::Normalise { mean: vec![0.5], std: vec![0.25] };
+        let preprocess = super::super::preprocess_spec(Modality::Ct, 32, normalise);
+        let text = text.replace("PREPROCESS", &serde_json::to_string(&preprocess).unwrap());
+        std::fs::write(folder.path().join("config.json"), text).unwrap();
+        let config = AttentionUnetConfig { channels_in: 1, channels_out: 2, base_channels: 2, blocks: 1 };
+        let tensors: std::collections::BTreeMap<String, Tensor> = config
+            .init(9, &Device::Cpu)
+            .unwrap()
+            .variables()
+            .into_iter()
+            .map(|(name, var)| (name, var.as_detached_tensor()))
+            .collect();
+        let write = |epoch: usize| {
+            let words = [("epoch", epoch.to_string()), ("best_dice", "0.75".into()), ("best_epoch", "1".into())];
+            let words = words.map(|(name, word)| (name.to_owned(), word));
+            for name in [LATEST, BEST] {
+                Checkpoint::new(tensors.clone(), words.clone().into()).save(&folder.path().join(name)).unwrap();
+            }
+        };
+        write(1);
+        let unfinished = load(folder.path(), &Device::Cpu).err().unwrap().to_string();
+        assert!(unfinished.contains("only 2 of 3 epochs"), "{unfinished}");
+        write(2);
+        let run = load(folder.path(), &Device::Cpu).unwrap();
+        assert_eq!((run.best_dice, run.best_epoch), (0.75, 1));
+        assert_eq!(run.config.training, TrainingConfig::default());
+        let (name, var) = run.net.variables().remove(0);
+        assert_eq!(
+            var.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            tensors[&name].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        );
+    }
+
     #[test]
     fn no_augmentation_moves_picture_and_mask_apart() {
         let side = 32;
@@ -432,7 +492,7 @@ mod tests {
                 brightness: 0.0,
                 ..Augmentation::draw(Modality::Ct, &mut random)
             };
-            let (x, y, known) = assemble(std::slice::from_ref(&sample), &[0], Some(&[plain]), &Device::Cpu).unwrap();
+            let [x, y, known] = collate(vec![plain.apply(&sample)]).unwrap();
             let x = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(known.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0, 0.0]);

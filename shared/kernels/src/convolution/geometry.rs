@@ -9,7 +9,7 @@
 use crate::KernelError;
 
 /// Rows of zeros around a picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Padding {
     /// Above.
     pub top: usize,
@@ -35,7 +35,7 @@ impl Padding {
 }
 
 /// All sizes of a convolution of `[N, C_in, H, W]` with `[C_out, C_in / groups, K_h, K_w]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
     /// Pictures, N.
     pub batch: usize,
