@@ -74,6 +74,11 @@ impl Pool {
         self.kernel == 2 && self.stride == 2 && self.padding == 0 && self.height >= 2 && !self.ceil_mode
     }
 
+    /// Every window is full.
+    fn is_full(&self) -> bool {
+        self.padding == 0 && !self.ceil_mode
+    }
+
     fn planes(&self, x: &[f32], y: &[f32]) -> Result<(), KernelError> {
         self.check()?;
         let (a, b) = (self.height * self.width, self.height_out() * self.width_out());
@@ -181,6 +186,17 @@ impl Pool {
         self.planes(x, y)?;
         let (pixels, width_out) = (self.height * self.width, self.width_out());
         y.par_chunks_mut(self.height_out() * width_out).zip(x.par_chunks(pixels)).for_each(|(y, x)| {
+            if self.is_full() {
+                let scale = 1.0 / (self.kernel * self.kernel) as f32;
+                for (row, y) in y.chunks_exact_mut(width_out).enumerate() {
+                    y.fill(0.0);
+                    for line in x[row * self.stride * self.width..].chunks(self.width).take(self.kernel) {
+                        add_windows(line, self.kernel, self.stride, y);
+                    }
+                    y.iter_mut().for_each(|y| *y *= scale);
+                }
+                return;
+            }
             for (index, y) in y.iter_mut().enumerate() {
                 let (rows, columns, count) = self.mean_window(index, width_out, count_padding);
                 let sum: f32 = rows.map(|row| x[row * self.width..][columns.clone()].iter().sum::<f32>()).sum();
@@ -212,6 +228,18 @@ impl Pool {
         let gradients = gradient.par_chunks(self.height_out() * width_out);
         out.par_chunks_mut(pixels).zip(gradients).for_each(|(out, gradient)| {
             out.fill(0.0);
+            if self.is_full() {
+                let scale = 1.0 / (self.kernel * self.kernel) as f32;
+                for (row, gradient) in gradient.chunks_exact(width_out).enumerate() {
+                    for line in out[row * self.stride * self.width..].chunks_mut(self.width).take(self.kernel) {
+                        for column in 0..self.kernel {
+                            let line = line[column..].iter_mut().step_by(self.stride);
+                            line.zip(gradient).for_each(|(out, d)| *out += d * scale);
+                        }
+                    }
+                }
+                return;
+            }
             for (index, gradient) in gradient.iter().enumerate() {
                 let (rows, columns, count) = self.mean_window(index, width_out, count_padding);
                 let share = gradient / count;
@@ -221,5 +249,17 @@ impl Pool {
             }
         });
         Ok(())
+    }
+}
+
+/// Adds to each sum its window of the row.
+fn add_windows(row: &[f32], kernel: usize, stride: usize, sums: &mut [f32]) {
+    if (kernel, stride) == (2, 2) {
+        let (pairs, _) = row.as_chunks::<2>();
+        sums.iter_mut().zip(pairs).for_each(|(sum, [a, b])| *sum += a + b);
+        return;
+    }
+    for column in 0..kernel {
+        sums.iter_mut().zip(row[column..].iter().step_by(stride)).for_each(|(sum, value)| *sum += value);
     }
 }

@@ -8,9 +8,7 @@ pub(crate) fn load<S: Simd, const N: usize>(simd: S, values: &[f32]) -> [S::f32s
     let (lanes, _) = S::as_simd_f32s(values);
     let lanes = &lanes[..N];
     let mut registers = [simd.splat_f32s(0.0); N];
-    for n in 0..N {
-        registers[n] = lanes[n];
-    }
+    registers.copy_from_slice(lanes);
     registers
 }
 
@@ -18,10 +16,7 @@ pub(crate) fn load<S: Simd, const N: usize>(simd: S, values: &[f32]) -> [S::f32s
 #[inline(always)]
 pub(crate) fn store<S: Simd, const N: usize>(_: S, values: &mut [f32], registers: &[S::f32s; N]) {
     let (lanes, _) = S::as_mut_simd_f32s(values);
-    let lanes = &mut lanes[..N];
-    for n in 0..N {
-        lanes[n] = registers[n];
-    }
+    lanes[..N].copy_from_slice(registers);
 }
 
 /// Sum of a short run of values: lane by lane in f32, the lanes in f64.

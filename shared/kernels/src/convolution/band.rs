@@ -159,7 +159,7 @@ impl Layout {
 
 /// Value `x` of the line is value `x * stride + origin` of the source, 0 outside.
 #[inline(always)]
-fn copy_line(line: &mut [f32], source: &[f32], origin: isize, stride: usize) {
+pub(super) fn copy_line(line: &mut [f32], source: &[f32], origin: isize, stride: usize) {
     let before = ((-origin).max(0) as usize).div_ceil(stride).min(line.len());
     let reach = source.len() as isize - origin;
     let end = (if reach > 0 { (reach as usize).div_ceil(stride) } else { 0 }).clamp(before, line.len());

@@ -33,6 +33,14 @@ pub struct Epilogue<'a> {
     pub activation: Activation,
 }
 
+impl Epilogue<'_> {
+    /// To values of `channel` that stand at `place` of the output.
+    #[inline(always)]
+    pub(super) fn apply(&self, channel: usize, place: usize, values: &mut [f32]) {
+        Finish::new(self, channel, place, values.len()).apply(values);
+    }
+}
+
 /// A function of one value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
@@ -322,7 +330,7 @@ impl Run<'_, '_> {
                 winograd::output(sums, rows, width);
                 for (r, out) in out.chunks_exact_mut(width).enumerate() {
                     let place = target.index * plan.target.pixels() + (row + r) * width;
-                    Finish::new(&self.operands.epilogue, plane_channel, place, width).apply(out);
+                    self.operands.epilogue.apply(plane_channel, place, out);
                 }
             }
         }

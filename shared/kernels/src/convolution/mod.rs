@@ -3,9 +3,10 @@
 //! Any stride, dilation, padding and grouping; a depthwise convolution is one with as many groups as channels, a
 //! transposed convolution is the gradient to the input. [`geometry`] turns each direction into a list of taps over
 //! flattened rows, [`band`] cuts the rows into tasks, [`engine`] multiplies, [`weight_gradient`] is its counterpart for the
-//! weight, and [`winograd`] halves the products of three-row kernels.
+//! weight, [`winograd`] halves the products of three-row kernels, and [`depthwise`] is for channels that stay apart.
 
 mod band;
+mod depthwise;
 mod engine;
 mod geometry;
 mod weight_gradient;
@@ -20,7 +21,15 @@ use crate::KernelError;
 #[derive(Clone, Debug)]
 pub struct PackedWeight {
     geometry: Convolution,
-    packed: engine::Packed,
+    packed: Packed,
+}
+
+#[derive(Clone, Debug)]
+enum Packed {
+    /// As it is.
+    Depthwise(Vec<f32>),
+    /// For the engine.
+    Tiles(engine::Packed),
 }
 
 fn expect(name: &str, length: usize, expected: usize) -> Result<(), KernelError> {
@@ -53,7 +62,12 @@ impl Convolution {
         self.check()?;
         expect("the weight", weight.len(), self.weight_length())?;
         let plan = self.flattened(self.forward_plan());
-        Ok(PackedWeight { geometry: *self, packed: self.packed(&plan, weight) })
+        let packed = if depthwise::fits(&plan) {
+            Packed::Depthwise(weight.to_vec())
+        } else {
+            Packed::Tiles(self.packed(&plan, weight))
+        };
+        Ok(PackedWeight { geometry: *self, packed })
     }
 
     /// As [`Self::forward`], with a weight that [`Self::pack`] of the same sizes made ready.
@@ -82,7 +96,10 @@ impl Convolution {
             expect("the second summand", add.len(), self.output_length())?;
         }
         let plan = self.flattened(self.forward_plan());
-        engine::run(&plan, &self.operands(x, &weight.packed, epilogue), out);
+        match &weight.packed {
+            Packed::Depthwise(weight) => depthwise::run(&plan, self.groups, x, weight, epilogue, out),
+            Packed::Tiles(weight) => engine::run(&plan, &self.operands(x, weight, epilogue), out),
+        }
         Ok(())
     }
 
@@ -107,7 +124,11 @@ impl Convolution {
         }
         let plan = self.flattened(self.input_gradient_plan());
         let epilogue = Epilogue { bias, ..Epilogue::default() };
-        engine::run(&plan, &self.operands(gradient, &self.packed(&plan, weight), epilogue), out);
+        if depthwise::fits(&plan) {
+            depthwise::run(&plan, self.groups, gradient, weight, epilogue, out);
+        } else {
+            engine::run(&plan, &self.operands(gradient, &self.packed(&plan, weight), epilogue), out);
+        }
         Ok(())
     }
 
