@@ -9,7 +9,7 @@ use references::{drawn, drawn_parameter, load, worst_relative};
 use serde::Deserialize;
 use thorax_trainer::{
     nets::attention_unet::AttentionUnetConfig,
-    nn::optimizer::{AdamW, AdamWConfig},
+    nn::optimizer::{AdamWConfig, Optimizer},
     train::segment::bce_dice,
 };
 
@@ -60,7 +60,7 @@ fn ten_training_steps_equal_pytorchs() {
     }
     let (x, truth, known) = batch(&settings);
     let config = AdamWConfig { epsilon: settings.epsilon, ..AdamWConfig::default() };
-    let mut optimizer = AdamW::new(net.trainable(), config).unwrap();
+    let mut optimizer = Optimizer::new(net.trainable(), config).unwrap();
     let mut losses = vec![];
     let mut compared = 0;
     let mut check = |name: &str, got: &Tensor| {

@@ -15,7 +15,7 @@ use crate::{
             transposed_convolution,
         },
         dropout::dropout,
-        optimizer::{AdamW, AdamWConfig},
+        optimizer::{AdamWConfig, Optimizer},
         pool::{PoolConfig, average_pool, max_pool},
         seeded,
         upsample::{bilinear, nearest},
@@ -112,7 +112,7 @@ fn convolution_case(kernel: usize, channels: usize, side: usize, groups: usize, 
 /// Forward, loss, backward and AdamW of the attention U-Net (4 blocks, 16 base channels) on 4 pictures of 256 x 256.
 pub(super) fn training_step() -> Result<Work> {
     let net = AttentionUnetConfig::default().init(1, &DEVICE)?;
-    let mut optimizer = AdamW::new(net.trainable(), AdamWConfig::default())?;
+    let mut optimizer = Optimizer::new(net.trainable(), AdamWConfig::default())?;
     let x = normal([4, 1, 256, 256], 1)?;
     let truth = normal([4, 2, 256, 256], 2)?.gt(0.5)?.to_dtype(DType::F32)?;
     let known = Tensor::ones((4, 2, 1, 1), DType::F32, &DEVICE)?;
@@ -192,7 +192,7 @@ pub(super) fn beside_candle() -> Vec<CandleCase> {
         case("AdamW, 16 x 256 x 256 x 3 x 3 values, a step", || {
             let variable = Var::from_tensor(&normal([16, 256, 256, 3, 3], 1)?)?;
             let gradients = variable.affine(2.0, 0.0)?.sum_all()?.backward()?;
-            let mut ours = AdamW::new(vec![("w".into(), variable.clone())], AdamWConfig::default())?;
+            let mut ours = Optimizer::new(vec![("w".into(), variable.clone())], AdamWConfig::default())?;
             let theirs = Var::from_tensor(&variable.copy()?)?;
             let their_gradients = theirs.affine(2.0, 0.0)?.sum_all()?.backward()?;
             let mut stock = candle_nn::AdamW::new_lr(vec![theirs], 1e-3)?;
