@@ -44,6 +44,8 @@ fn main() {
             operations / least / 1e6
         );
     };
+    let packed = g.pack(&w).unwrap();
+    time("forward, packed", &mut || g.forward_packed(&x, &packed, Epilogue::default(), &mut y).unwrap());
     time("forward", &mut || g.forward(&x, &w, Epilogue::default(), &mut y).unwrap());
     time("input gradient", &mut || g.input_gradient(&w, &dy, None, &mut dx).unwrap());
     time("weight gradient", &mut || g.weight_gradient(&x, &dy, &mut dw).unwrap());

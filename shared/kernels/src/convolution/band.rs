@@ -13,8 +13,6 @@ use super::{
 const LINE: usize = 16;
 /// Positions below which a task is too small for its tiles.
 const FEW_POSITIONS: usize = 96;
-/// The most positions a register tile covers, on any machine.
-const WIDEST_TILE: usize = 64;
 
 /// Sizes that all tasks of a call share.
 pub(super) struct Layout {
@@ -37,12 +35,12 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Tasks of about `task_values` values of buffer and sums, at least `workers` of them where there are rows enough.
+    /// Register tiles of `tile` channels and `tile_width` positions; tasks of about `task_values` values of buffer and sums, at least `workers` of them where there are rows enough.
     pub(super) fn new(
         plan: &Plan,
         batch: usize,
         three_rows: bool,
-        tile: usize,
+        [tile, tile_width]: [usize; 2],
         task_values: usize,
         workers: usize,
     ) -> Self {
@@ -74,8 +72,9 @@ impl Layout {
                 .collect()
         };
         let most_rows = bands.iter().map(Range::len).max().unwrap_or(0);
-        let positions = spread(most_rows * pitch + WIDEST_TILE);
-        let plane = spread(most_rows * pitch + WIDEST_TILE + (rows_below + 1) * pitch);
+        let positions = spread(most_rows * pitch + tile_width);
+        // The last tile reads beyond the last row: its own width, and the columns that the taps reach.
+        let plane = spread((most_rows + rows_below) * pitch + tile_width + pitch - plan.columns);
         let offsets = plan
             .target_phases
             .iter()
@@ -210,8 +209,7 @@ impl Source<'_> {
         let end = (band.len() + layout.rows_below) * layout.pitch;
         for plane in buffer.chunks_exact_mut(layout.plane) {
             let end = end.min(plane.len());
-            let stop = (end + WIDEST_TILE + layout.pitch).min(plane.len());
-            plane[end..stop].fill(0.0);
+            plane[end..].fill(0.0);
         }
     }
 

@@ -74,6 +74,16 @@ pub(super) fn tile_channels(lanes: usize, channels: usize) -> usize {
     }
 }
 
+/// Register tile of the machine: registers of positions for a tile of so many target channels.
+fn tile_registers(lanes: usize, tile: usize) -> usize {
+    match (lanes, tile) {
+        (4 | 8, 1) => 8,
+        (16, 8) => 3,
+        (8, _) => 2,
+        _ => 4,
+    }
+}
+
 /// Lanes of the machine's f32 registers.
 pub(super) fn lanes() -> usize {
     struct Lanes;
@@ -136,7 +146,8 @@ pub(super) fn three_rows_pay(plan: &Plan, batch: usize) -> bool {
 pub(super) fn run(plan: &Plan, operands: &Operands<'_>, target: &mut [f32]) {
     let &Packed { three_rows, tile, .. } = operands.weight;
     let workers = rayon::current_num_threads().div_ceil(operands.groups);
-    let layout = Layout::new(plan, operands.batch, three_rows, tile, TASK_VALUES, workers);
+    let sizes = [tile, tile_registers(lanes(), tile) * lanes()];
+    let layout = Layout::new(plan, operands.batch, three_rows, sizes, TASK_VALUES, workers);
 
     // The target rows of each task, as slices that cannot overlap.
     let count = layout.bands.len();

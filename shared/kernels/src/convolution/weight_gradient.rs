@@ -45,12 +45,12 @@ pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f3
 
     // A large weight is cut by output channels, so that its sums are there once; a small one by bands.
     let mut share = plan.clone();
-    let mut layout = Layout::new(&share, geometry.batch, three_rows, block, TASK_VALUES, 1);
+    let mut layout = Layout::new(&share, geometry.batch, three_rows, [block, super::engine::lanes()], TASK_VALUES, 1);
     let parts = layout.bands.len().min(TASKS).min((SUM_VALUES / length_of(&layout)).max(1));
     let cuts = (TASKS / parts).min(channels.div_ceil(block));
     if cuts > 1 {
         share.target.channels = channels.div_ceil(cuts).next_multiple_of(block);
-        layout = Layout::new(&share, geometry.batch, three_rows, block, TASK_VALUES, 1);
+        layout = Layout::new(&share, geometry.batch, three_rows, [block, super::engine::lanes()], TASK_VALUES, 1);
     }
     let parts = parts.min(layout.bands.len());
     let cuts = channels.div_ceil(share.target.channels);
