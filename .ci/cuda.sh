@@ -19,7 +19,7 @@
 # Both copies are made from the sources that Cargo.lock names, under target/cuda, and are built from a second workspace
 # there, which consists of links into this one; no file outside target/ is written.
 #
-# The stock way, on a machine with toolkit, cuDNN and driver, stays open: cargo build --release --features cuda
+# The stock way, with a toolkit, cuDNN and a driver on the machine, was not tried: cargo build --release --features cuda
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
