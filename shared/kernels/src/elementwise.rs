@@ -5,7 +5,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::simd::sum;
+use crate::simd::{sum, total_of};
 
 /// Values one thread takes at a time.
 const SHARE: usize = 1 << 14;
@@ -59,6 +59,52 @@ pub fn exp(x: f32) -> f32 {
         + r * (1.0
             + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0 + r / 5040.0))))));
     polynomial * f32::from_bits(((n as i32 + 127) as u32) << 23)
+}
+
+/// `ln(1 + exp(x))` without overflow, to about 1e-7: the logarithm of one over the sigmoid of `-x`.
+#[inline(always)]
+pub fn softplus(x: f32) -> f32 {
+    // ln(1 + u) for u in 0 to 1 as 2 artanh(u / (2 + u)), whose series is short since the argument is at most a third.
+    let u = exp(-x.abs());
+    let s = u / (2.0 + u);
+    let t = s * s;
+    let series = 1.0
+        + t * (1.0 / 3.0
+            + t * (1.0 / 5.0 + t * (1.0 / 7.0 + t * (1.0 / 9.0 + t * (1.0 / 11.0 + t * (1.0 / 13.0 + t / 15.0))))));
+    x.max(0.0) + 2.0 * s * series
+}
+
+/// Sum of each plane of `a`, in f64.
+pub fn sum_planes(a: &[f32], pixels: usize) -> Vec<f32> {
+    a.par_chunks(pixels.max(1))
+        .map(|plane| plane.chunks(1024).map(|run| Arch::new().dispatch(Sum(run))).sum::<f64>() as f32)
+        .collect()
+}
+
+/// Sum of the products of each plane of `a` and the same of `b`, in f64.
+pub fn dot_planes(a: &[f32], b: &[f32], pixels: usize) -> Vec<f32> {
+    let dot = |a: &[f32], b: &[f32]| Arch::new().dispatch(Dot(a, b));
+    a.par_chunks(pixels.max(1))
+        .zip(b.par_chunks(pixels.max(1)))
+        .map(|(a, b)| a.chunks(1024).zip(b.chunks(1024)).map(|(a, b)| dot(a, b)).sum::<f64>() as f32)
+        .collect()
+}
+
+struct Dot<'a>(&'a [f32], &'a [f32]);
+
+impl WithSimd for Dot<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let ((a, a_rest), (b, b_rest)) = (S::as_simd_f32s(self.0), S::as_simd_f32s(self.1));
+        let mut lanes = [simd.splat_f32s(0.0); 4];
+        for (index, (a, b)) in a.iter().zip(b).enumerate() {
+            lanes[index % 4] = simd.mul_add_e_f32s(*a, *b, lanes[index % 4]);
+        }
+        let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(a * b)).sum();
+        rest + total_of(simd, lanes)
+    }
 }
 
 /// Every plane of `a` `[N, C, pixels]` times the picture's one plane of `b` `[N, 1, pixels]`.
@@ -191,6 +237,11 @@ mod tests {
             assert!((got - expected).abs() <= 3e-7 * expected, "{x}: {got} {expected}");
             let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
             assert!((f64::from(sigmoid(x)) - expected).abs() <= 3e-7 * expected.max(1e-30), "{x}");
+        }
+        for i in -9_000..9_000 {
+            let x = i as f32 * 0.01;
+            let expected = f64::from(x).max(0.0) + (-f64::from(x).abs()).exp().ln_1p();
+            assert!((f64::from(softplus(x)) - expected).abs() <= 3e-7 * expected.max(1e-30), "{x}: {expected}");
         }
         assert!(exp(f32::NAN).is_nan() && sigmoid(f32::NAN).is_nan());
         assert_eq!(sigmoid(f32::INFINITY), 1.0);

@@ -152,17 +152,25 @@ impl DeviceArgs {
     }
 }
 
-/// Has rayon, gemm and candle use `threads` threads. candle 0.11 keeps a pool of its own beside rayon's and reads the number
-/// from the environment alone, so that is where it is put.
+/// Has rayon, gemm and candle use `threads` threads, if a number is given, and candle's threads sleep soon when they have
+/// nothing to do. candle 0.11 keeps a pool of its own beside rayon's, whose threads spin for a while after each operation and
+/// take the processor from those that work; it reads both numbers from the environment alone, so that is where they are put.
 ///
 /// # Safety
 /// No other thread of the process may be running, since the environment is changed; so call this first in `main`.
 #[allow(unsafe_code)]
-pub unsafe fn use_threads(threads: NonZeroUsize) {
-    for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
+pub unsafe fn prepare_threads(threads: Option<NonZeroUsize>) {
+    let set = |name: &str, value: &str| {
         // SAFETY: `set_var` asks that no other thread reads or writes the environment meanwhile; the caller promises that
         // there is none.
-        unsafe { std::env::set_var(name, threads.to_string()) };
+        unsafe { std::env::set_var(name, value) };
+    };
+    if let Some(threads) = threads {
+        set("RAYON_NUM_THREADS", &threads.to_string());
+        set("CANDLE_NUM_THREADS", &threads.to_string());
+    }
+    if std::env::var_os("CANDLE_BARRIER_POOL_SPIN_LIMIT").is_none() {
+        set("CANDLE_BARRIER_POOL_SPIN_LIMIT", "100");
     }
 }
 

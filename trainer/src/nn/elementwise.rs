@@ -52,6 +52,44 @@ pub fn attend(x: &Tensor, attention: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&attention.contiguous()?, Attend)
 }
 
+/// The binary cross entropy `ln(1 + exp(z)) - y z` of each logit `z` and its truth `y`, both of one shape. Differentiable
+/// in the logits.
+///
+/// # Errors
+/// Other shapes.
+pub fn binary_cross_entropy(logits: &Tensor, truth: &Tensor) -> Result<Tensor> {
+    if logits.shape() != truth.shape() {
+        candle_core::bail!("cross entropy: shapes {:?} and {:?} differ", logits.shape(), truth.shape());
+    }
+    if logits.device().is_cpu() {
+        return logits.contiguous()?.apply_op2(&truth.contiguous()?, CrossEntropy);
+    }
+    // max(z, 0) - z y + ln(1 + exp(-|z|)): the stable form.
+    (logits.relu()? - (logits * truth)?)? + (logits.abs()?.neg()?.exp()? + 1.0)?.log()?
+}
+
+/// The sum of each plane of `x` `[N, C, H, W]`, `[N, C]`. Differentiable.
+///
+/// # Errors
+/// Other shapes.
+pub fn sum_planes(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { x.contiguous()?.apply_op1(SumPlanes) } else { x.sum((2, 3)) }
+}
+
+/// The sum over each plane of the products of `a` and `b`, both `[N, C, H, W]`, giving `[N, C]`. Differentiable in `a`.
+///
+/// # Errors
+/// Other shapes.
+pub fn dot_planes(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !a.device().is_cpu() {
+        return (a * b)?.sum((2, 3));
+    }
+    if a.shape() != b.shape() {
+        candle_core::bail!("sum of products: shapes {:?} and {:?} differ", a.shape(), b.shape());
+    }
+    a.contiguous()?.apply_op2(&b.contiguous()?, DotPlanes)
+}
+
 /// `x` `[N, C, H, W]` plus `bias` `[C]`, rounded to the type of `x`; differentiable in both.
 ///
 /// # Errors
@@ -203,6 +241,64 @@ impl CustomOp2 for SumOfProducts {
             kernels::sum_of_products(a, b, channels, h * w, out);
             Ok(())
         })
+    }
+}
+
+struct CrossEntropy;
+
+impl CustomOp2 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross entropy"
+    }
+
+    fn cpu_fwd(&self, z: &CpuStorage, zl: &Layout, y: &CpuStorage, yl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let f = |z: f32, y: f32| kernels::softplus(z) - y * z;
+        Binary { name: self.name(), f }.cpu_fwd(z, zl, y, yl)
+    }
+
+    fn bwd(&self, z: &Tensor, y: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let slope = Binary { name: "cross entropy gradient", f: |z: f32, y: f32| kernels::sigmoid(z) - y };
+        let slope = z.apply_op2_no_bwd(y, &slope)?;
+        Ok((Some(gradient_of("cross entropy gradient", &slope, gradient, |slope, d| slope * d)?), None))
+    }
+}
+
+struct SumPlanes;
+
+impl CustomOp1 for SumPlanes {
+    fn name(&self) -> &'static str {
+        "sum of planes"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, c, h, w) = xl.shape().dims4()?;
+        let sums = kernels::sum_planes(contiguous(x, xl, self.name())?, h * w);
+        Ok((CpuStorage::F32(sums), (n, c).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let (n, c, _, _) = x.dims4()?;
+        gradient.reshape((n, c, 1, 1))?.broadcast_as(x.shape())?.contiguous().map(Some)
+    }
+}
+
+struct DotPlanes;
+
+impl CustomOp2 for DotPlanes {
+    fn name(&self) -> &'static str {
+        "sum of products"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, c, h, w) = al.shape().dims4()?;
+        let (a, b) = (contiguous(a, al, self.name())?, contiguous(b, bl, self.name())?);
+        Ok((CpuStorage::F32(kernels::dot_planes(a, b, h * w)), (n, c).into()))
+    }
+
+    fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (n, c, _, _) = a.dims4()?;
+        let spread = gradient.reshape((n, c, 1, 1))?.broadcast_as(a.shape())?.contiguous()?;
+        Ok((Some(gradient_of("sum of products gradient", b, &spread, |b, d| b * d)?), None))
     }
 }
 

@@ -1,9 +1,9 @@
-//! What candle lacks to train convolutional nets on a CPU, and the graph in which a trained net leaves.
+//! What candle lacks to train convolutional nets, and the graph in which a trained net leaves.
 //!
-//! Nothing here knows medicine. [`convolution`](mod@convolution) and [`batch_norm`](mod@batch_norm) are candle custom
-//! operators for the CPU (`thorax-train bench` prints their time beside candle's own); on a GPU the same functions call
-//! cuDNN, see `cuda`. [`optimizer`] is an AdamW whose state can be saved,
-//! [`graph`] the inference form of a net: candle runs it, and `export` writes it as ONNX.
+//! Nothing here knows medicine. [`convolution`](mod@convolution) and its neighbours are candle custom operators for the CPU
+//! (`thorax-train bench` prints their time beside candle's own); on a GPU the same functions call cuDNN, see `cuda`.
+//! [`training`] is the loop, which stands on [`optimizer`], [`schedule`], [`ema`], [`checkpoint`], [`device`] and
+//! [`parallel`]. [`graph`] is the inference form of a net: candle runs it, and `export` writes it as ONNX.
 
 pub mod batch_norm;
 pub mod checkpoint;

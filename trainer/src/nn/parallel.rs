@@ -2,8 +2,8 @@
 //! mean of their gradients, so that they stay equal.
 //!
 //! A replica is called a rank, and is one thread of this process. Ranks speak through a [`Communicator`]; [`connect`] chooses
-//! it, NCCL between GPUs where the program has it. [`Threads`] works for any devices, through the host's memory, and sums in the order of the ranks, so that its results
-//! do not depend on which rank comes first.
+//! it, NCCL between GPUs where the program has it. [`Threads`] works for any devices, through the host's memory, and sums in
+//! the order of the ranks, so that its results do not depend on which rank comes first.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 

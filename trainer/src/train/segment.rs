@@ -17,6 +17,7 @@ use crate::{
     nn::{
         checkpoint::Checkpoint,
         device::Precision,
+        elementwise::{binary_cross_entropy, dot_planes, sigmoid, sum_planes},
         training::{BEST, Dataset, LATEST, Outcome, Run, Step, Task, TaskError, TrainingConfig, fit},
     },
 };
@@ -256,16 +257,15 @@ pub fn evaluate(
 /// # Errors
 /// Shapes that do not fit.
 pub fn bce_dice(logits: &Tensor, truth: &Tensor, known: &Tensor) -> candle_core::Result<Tensor> {
-    let (_, _, h, w) = logits.dims4()?;
-    // max(z, 0) - z y + ln(1 + exp(-|z|)): the stable form.
-    let bce = ((logits.relu()? - (logits * truth)?)? + (logits.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
-    let pixels = (known.sum((0, 2, 3))? * (h * w) as f64)?;
-    let bce = bce.broadcast_mul(known)?.sum((0, 2, 3))?.div(&(pixels + 1e-6)?)?;
-    let probability = crate::nn::elementwise::sigmoid(logits)?.broadcast_mul(known)?;
-    let truth = truth.broadcast_mul(known)?;
-    let overlap = ((&probability * &truth)?.sum((0, 2, 3))? * 2.0)?;
-    let total = (probability.sum((0, 2, 3))? + truth.sum((0, 2, 3))?)?;
-    let dice = ((overlap + 1.0)? / (total + 1.0)?)?;
+    let (n, c, h, w) = logits.dims4()?;
+    let known = known.reshape((n, c))?;
+    let total = |planes: Tensor| planes.mul(&known)?.sum(0);
+    let pixels = (known.sum(0)? * (h * w) as f64)?;
+    let bce = total(sum_planes(&binary_cross_entropy(logits, truth)?)?)?.div(&(pixels + 1e-6)?)?;
+    let probability = sigmoid(logits)?;
+    let overlap = (total(dot_planes(&probability, truth)?)? * 2.0)?;
+    let both = (total(sum_planes(&probability)?)? + total(sum_planes(truth)?)?)?;
+    let dice = ((overlap + 1.0)? / (both + 1.0)?)?;
     (bce + (1.0 - dice)?)?.mean_all()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
     BEST, Best, Dataset, LATEST, LossScale, Outcome, Run, Step, Task, TrainingError,
@@ -218,7 +218,8 @@ impl<'a, T: Task> Rank<'a, T> {
             Some(scale) => (&loss * scale.scale)?.backward()?,
             None => loss.backward()?,
         };
-        Ok((loss.detach(), self.optimizer.gradients(&store)?))
+        // The ranks exchange one type.
+        Ok((loss.detach().to_dtype(DType::F32)?, self.optimizer.gradients(&store)?))
     }
 
     /// The mean of what the ranks have found; when one of them has failed, all do, and none waits for it.
