@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Builds the programs with CUDA, on a Debian machine that needs neither a GPU nor a driver nor NVIDIA's toolkit.
 #
-#     .ci/cuda.sh 90                          # H100; 87 is Jetson Orin, 80 A100, 86 RTX 30, 89 RTX 40
+#     .ci/cuda.sh 90                          # H100 alone; 87 is Jetson Orin, 80 A100, 86 RTX 30, 89 RTX 40
 #     .ci/cuda.sh 90 test --release -p thorax-trainer --features cuda     # any other cargo command, in the same set-up
 #
 # The first form builds thorax-train with the features cuda and nccl and leaves it as target/cuda/sm_90/thorax-train.
 # It starts without a driver and computes on the CPU there; CUDA is loaded when `--device cuda:0` asks for it. To run
-# on a GPU it needs the libraries of target/cuda/lib on LD_LIBRARY_PATH (`. target/cuda/environment` sets it).
+# on a GPU it needs the libraries of target/cuda/lib on LD_LIBRARY_PATH (`. target/cuda/environment` sets it), and a driver
+# of the 580 series or newer. Kernels travel as PTX, which the driver compiles for cards of that capability and later ones;
+# but those for 90 are `sm_90a`, which no later card takes.
 #
 # Three things stand between `cargo build --features cuda` and that:
 # - nvcc and its headers come from NVIDIA's wheels in PyPI, into a virtual environment under target/cuda.
@@ -17,7 +19,7 @@
 # Both copies are made from the sources that Cargo.lock names, under target/cuda, and are built from a second workspace
 # there, which consists of links into this one; no file outside target/ is written.
 #
-# The stock way, on a machine with toolkit, cuDNN and driver, stays open: cargo build --release --features cuda
+# The stock way, with a toolkit, cuDNN and a driver on the machine, was not tried: cargo build --release --features cuda
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
