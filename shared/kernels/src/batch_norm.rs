@@ -3,12 +3,12 @@
 //! The activations are read once for the statistics, once to be normalised, and twice for the gradients. Whether the ReLU
 //! let a value through is computed again from the input, which is cheaper than to read the output.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::{
     elementwise::{binary, unary},
-    simd::{sum, total_of},
+    simd::{dispatch, sum, total_of},
 };
 
 /// Values whose mean and squares are taken while they are in the first cache.
@@ -43,7 +43,7 @@ pub fn moments(shape: Shape, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
             let (mut count, mut mean, mut squares) = (0f64, 0f64, 0f64);
             for picture in 0..shape.batch {
                 for run in shape.plane(x, picture, channel).chunks(RUN) {
-                    let (run_mean, run_squares) = Arch::new().dispatch(RunMoments(run));
+                    let (run_mean, run_squares) = dispatch(RunMoments(run));
                     let length = run.len() as f64;
                     let distance = run_mean - mean;
                     let total = count + length;
@@ -140,7 +140,7 @@ pub fn gradient(
             for picture in 0..shape.batch {
                 let (x, d) = (shape.plane(x, picture, c), shape.plane(gradient, picture, c));
                 for (x, d) in x.chunks(RUN).zip(d.chunks(RUN)) {
-                    let (b, g) = Arch::new().dispatch(RunSums { x, d, scale, shift, floor, mean: mean[c] });
+                    let (b, g) = dispatch(RunSums { x, d, scale, shift, floor, mean: mean[c] });
                     to_beta += b;
                     to_gamma += g;
                 }

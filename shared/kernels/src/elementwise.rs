@@ -2,10 +2,10 @@
 //!
 //! Slices are of equal length unless said otherwise; what is beyond the shortest is left alone.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::simd::{sum, total_of};
+use crate::simd::{dispatch, sum, total_of};
 
 /// Values one thread takes at a time.
 const SHARE: usize = 1 << 14;
@@ -22,7 +22,7 @@ pub fn unary(a: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Sync) {
             }
         }
     }
-    out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).for_each(|(out, a)| Arch::new().dispatch(Loop(a, out, f)));
+    out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).for_each(|(out, a)| dispatch(Loop(a, out, f)));
 }
 
 /// `out = f(a, b)`; `f` should be small, so that it is compiled into the loop.
@@ -38,7 +38,7 @@ pub fn binary(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32
         }
     }
     let operands = a.par_chunks(SHARE).zip(b.par_chunks(SHARE));
-    out.par_chunks_mut(SHARE).zip(operands).for_each(|(out, (a, b))| Arch::new().dispatch(Loop(a, b, out, f)));
+    out.par_chunks_mut(SHARE).zip(operands).for_each(|(out, (a, b))| dispatch(Loop(a, b, out, f)));
 }
 
 /// `1 / (1 + exp(-x))`, within two units in the last place of the larger of `exp(-|x|)` and the result.
@@ -77,13 +77,13 @@ pub fn softplus(x: f32) -> f32 {
 /// Sum of each plane of `a`, in f64.
 pub fn sum_planes(a: &[f32], pixels: usize) -> Vec<f32> {
     a.par_chunks(pixels.max(1))
-        .map(|plane| plane.chunks(1024).map(|run| Arch::new().dispatch(Sum(run))).sum::<f64>() as f32)
+        .map(|plane| plane.chunks(1024).map(|run| dispatch(Sum(run))).sum::<f64>() as f32)
         .collect()
 }
 
 /// Sum of the products of each plane of `a` and the same of `b`, in f64.
 pub fn dot_planes(a: &[f32], b: &[f32], pixels: usize) -> Vec<f32> {
-    let dot = |a: &[f32], b: &[f32]| Arch::new().dispatch(Dot(a, b));
+    let dot = |a: &[f32], b: &[f32]| dispatch(Dot(a, b));
     a.par_chunks(pixels.max(1))
         .zip(b.par_chunks(pixels.max(1)))
         .map(|(a, b)| a.chunks(1024).zip(b.chunks(1024)).map(|(a, b)| dot(a, b)).sum::<f64>() as f32)
@@ -130,7 +130,7 @@ pub fn sum_of_products(a: &[f32], b: &[f32], channels: usize, pixels: usize, out
             for channel in 0..channels {
                 let at = (picture * channels + channel) * pixels + part * share;
                 let (a, b) = (&a[at..][..out.len()], &b[at..][..out.len()]);
-                Arch::new().dispatch(AddProducts { a, b, out });
+                dispatch(AddProducts { a, b, out });
             }
         });
     });
@@ -162,7 +162,7 @@ pub fn sum_channels(a: &[f32], batch: usize, channels: usize, pixels: usize) -> 
         .into_par_iter()
         .map(|channel| {
             let planes = (0..batch).map(|picture| &a[(picture * channels + channel) * pixels..][..pixels]);
-            planes.flat_map(|plane| plane.chunks(1024)).map(|run| Arch::new().dispatch(Sum(run))).sum::<f64>() as f32
+            planes.flat_map(|plane| plane.chunks(1024)).map(|run| dispatch(Sum(run))).sum::<f64>() as f32
         })
         .collect()
 }
@@ -188,7 +188,7 @@ pub fn dropout(x: &[f32], probability: f32, seed: u64, out: &mut [f32]) {
         let key = mix(seed ^ (part as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let (low, high) = (key as u32, (key >> 32) as u32);
         let limit = limit.min(u64::from(u32::MAX)) as u32;
-        Arch::new().dispatch(Drop { x, out, low, high, limit, scale });
+        dispatch(Drop { x, out, low, high, limit, scale });
     });
 }
 

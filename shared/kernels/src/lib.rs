@@ -18,6 +18,8 @@ pub mod pool;
 pub mod resample;
 mod simd;
 
+pub use simd::use_portable_kernels;
+
 /// Why a kernel refuses its operands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -1,6 +1,22 @@
 //! Reading and writing vector registers from slices, and sums that vector registers can take.
 
-use pulp::Simd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pulp::{Arch, Scalar, Simd, WithSimd};
+
+static PORTABLE: AtomicBool = AtomicBool::new(false);
+
+/// Has all kernels of this process do without vector instructions, so that the tests can hold the two ways together.
+#[doc(hidden)]
+pub fn use_portable_kernels(portable: bool) {
+    PORTABLE.store(portable, Ordering::SeqCst);
+}
+
+/// Carries out `work` with the machine's widest registers.
+#[inline(always)]
+pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    if PORTABLE.load(Ordering::Relaxed) { work.with_simd(Scalar) } else { Arch::new().dispatch(work) }
+}
 
 /// `N` registers from the start of `values`.
 #[inline(always)]

@@ -3,7 +3,7 @@
 //! A plane is copied once with its padding. Two output rows are summed at a time in registers, since two adjacent rows
 //! read the same input rows but one, and go straight to the output.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     engine::Epilogue,
     geometry::{Plan, Tap},
 };
-use crate::simd::{load, store};
+use crate::simd::{dispatch, load, store};
 
 /// Whether this is for [`run`]: the taps of each kernel row are adjacent rows of one phase.
 pub(super) fn fits(plan: &Plan) -> bool {
@@ -56,7 +56,7 @@ pub(super) fn run(
                 }
             }
             let place = index * plan.target.pixels();
-            Arch::new().dispatch(Rows {
+            dispatch(Rows {
                 by_row: &by_row,
                 weight: &weight[channel * taps..][..taps],
                 buffer,

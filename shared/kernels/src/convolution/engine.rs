@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     geometry::Plan,
     winograd::{self, POINTS, TILE},
 };
-use crate::simd::{load, store};
+use crate::simd::{dispatch, load, store};
 
 /// Taps whose products are summed before the sums leave the registers: their rows and weights stay in the first cache.
 const CHUNK: usize = 256;
@@ -94,7 +94,7 @@ pub(super) fn lanes() -> usize {
             S::F32_LANES
         }
     }
-    Arch::new().dispatch(Lanes)
+    dispatch(Lanes)
 }
 
 /// One group's worth of pointers into the whole.
@@ -171,7 +171,7 @@ pub(super) fn run(plan: &Plan, operands: &Operands<'_>, target: &mut [f32]) {
     tasks.into_par_iter().for_each(|task| {
         with_scratch(sizes, |[buffer, sums, lines]| {
             let packed = &operands.weight.values[task.group];
-            Arch::new().dispatch(Run { plan, layout: &layout, operands, packed, task, buffer, sums, lines });
+            dispatch(Run { plan, layout: &layout, operands, packed, task, buffer, sums, lines });
         });
     });
 }

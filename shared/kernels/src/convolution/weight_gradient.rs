@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     geometry::{Convolution, Plan},
     winograd::{self, POINTS, TILE},
 };
-use crate::simd::load;
+use crate::simd::{dispatch, load};
 
 /// Values of a task's buffers: rows are read once and in order, so the third cache is near enough.
 const TASK_VALUES: usize = 768 * 1024;
@@ -90,7 +90,7 @@ pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f3
                         lines,
                         sums: &mut sums,
                     };
-                    Arch::new().dispatch(task);
+                    dispatch(task);
                 }
             });
             sums

@@ -91,21 +91,21 @@ mod tests {
     fn four_outputs_equal_the_direct_filter_and_its_gradient() {
         let d: Vec<[f32; 1]> = (0..6).map(|i| [((i * 37) % 11) as f32 - 5.0]).collect();
         let w = [0.5f32, -1.25, 2.0];
-        let mut v = vec![[0f32; 1]; 6];
-        let [v0, v1, v2, v3, v4, v5] = &mut v[..] else { unreachable!() };
+        let mut v = [[0f32; 1]; 6];
+        let [v0, v1, v2, v3, v4, v5] = &mut v;
         input([&d[0], &d[1], &d[2], &d[3], &d[4], &d[5]], [v0, v1, v2, v3, v4, v5], 1);
         let u = kernel(w);
         let m: Vec<[f32; 1]> = (0..6).map(|p| [u[p] * v[p][0]]).collect();
-        let mut y = vec![[0f32; 1]; 4];
-        let [y0, y1, y2, y3] = &mut y[..] else { unreachable!() };
+        let mut y = [[0f32; 1]; 4];
+        let [y0, y1, y2, y3] = &mut y;
         output([&m[0], &m[1], &m[2], &m[3], &m[4], &m[5]], [y0, y1, y2, y3], 1);
         for i in 0..4 {
             let direct: f32 = (0..3).map(|r| w[r] * d[i + r][0]).sum();
             assert!((y[i][0] - direct).abs() < 1e-4, "{i}: {} {direct}", y[i][0]);
         }
         let dy = [[1f32], [-2.0], [0.5], [3.0]];
-        let mut t = vec![[0f32; 1]; 6];
-        let [t0, t1, t2, t3, t4, t5] = &mut t[..] else { unreachable!() };
+        let mut t = [[0f32; 1]; 6];
+        let [t0, t1, t2, t3, t4, t5] = &mut t;
         gradient([&dy[0], &dy[1], &dy[2], &dy[3]], [t0, t1, t2, t3, t4, t5], 1);
         let dw = kernel_gradient(std::array::from_fn(|p| t[p][0] * v[p][0]));
         for r in 0..3 {

@@ -1,0 +1,15 @@
+//! The kernels without vector instructions, which every machine can run, against the definition as well.
+#![allow(clippy::unwrap_used)]
+
+mod written_out;
+
+use written_out::{errors, shapes};
+
+#[test]
+fn the_portable_kernels_equal_the_definition() {
+    thorax_kernels::use_portable_kernels(true);
+    for case in shapes() {
+        let errors = errors(&case);
+        assert!(errors.iter().all(|e| *e < 2e-5), "{errors:?} {case:?}");
+    }
+}
