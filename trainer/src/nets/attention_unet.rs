@@ -8,7 +8,7 @@ use crate::nn::{
     convolution::{
         ConvolutionConfig, TransposedConfig, biased_convolution, biased_transposed_convolution, convolution,
     },
-    elementwise::{add_relu, attend, sigmoid},
+    elementwise::{add_relu, attend, concatenate, sigmoid},
     graph::{Graph, NodeId, Operation},
     pool::{PoolConfig, max_pool},
     seeded,
@@ -131,8 +131,12 @@ impl AttentionUnetConfig {
 impl DoubleConvolution {
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         self.layers.iter().try_fold(x.clone(), |x, (weight, norm)| {
-            let x = convolution(&x, weight, ConvolutionConfig::dense(3))?;
-            if train { norm.train(&x, true) } else { norm.infer(&x, true) }
+            let config = ConvolutionConfig::dense(3);
+            if train {
+                norm.train_convolved(&x, weight, config, true)
+            } else {
+                norm.infer(&convolution(&x, weight, config)?, true)
+            }
         })
     }
 
@@ -206,7 +210,7 @@ impl AttentionUnet {
             let sum = add_relu(&block.gate_signal.forward(&up)?, &block.gate_skip.forward(&skip)?)?;
             let attention = sigmoid(&block.gate_score.forward(&sum)?)?;
             let attended = attend(&skip, &attention)?;
-            x = block.double.forward(&Tensor::cat(&[&attended, &up], 1)?, train)?;
+            x = block.double.forward(&concatenate(&attended, &up)?, train)?;
         }
         self.head.forward(&x)
     }

@@ -2,10 +2,16 @@
 //!
 //! candle's own is a dozen passes over the activations, forward and backward; `thorax-kernels` makes four in all.
 
+use std::cell::Cell;
+
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, Var};
 use thorax_kernels::batch_norm::{self, Statistics};
 
-use super::{computed, contiguous, with_values};
+use super::{
+    computed, contiguous,
+    convolution::{ConvolutionConfig, convolution, convolution_input_gradient, convolution_weight_gradient},
+    with_values,
+};
 
 /// Batch normalisation of `[N, C, H, W]` over N, H and W.
 pub struct BatchNorm {
@@ -44,20 +50,47 @@ impl BatchNorm {
     /// # Errors
     /// Other shapes than `[N, C, H, W]`.
     pub fn train(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
-        let (n, _, h, w) = x.dims4()?;
-        let count = n * h * w;
         let x = x.contiguous()?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
+            let (n, _, h, w) = x.dims4()?;
             let normalised = super::cuda::operators::batch_norm(&x, &self.gamma, &self.beta, self.epsilon)?;
-            self.follow(&normalised.mean, &normalised.variance, count)?;
+            self.follow(&normalised.mean, &normalised.variance, n * h * w)?;
             return if relu { normalised.y.relu() } else { Ok(normalised.y) };
         }
-        let (mean, variance) = moments(&x)?;
-        self.follow(&mean, &variance, count)?;
-        let inverse_std = (&variance + self.epsilon)?.sqrt()?.recip()?.to_vec1()?;
-        let operator = Normalise { mean: mean.to_vec1()?, inverse_std, relu };
+        let operator = self.operator(&x, relu)?;
         x.apply_op3(self.gamma.as_tensor(), self.beta.as_tensor(), operator)
+    }
+
+    /// As [`Self::train`] of `x` `[N, C_in, H, W]` convolved with `weight` `[C, C_in / groups, K_h, K_w]`. On the CPU both are
+    /// one operator, and candle does not keep a gradient between them.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn train_convolved(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        config: ConvolutionConfig,
+        relu: bool,
+    ) -> Result<Tensor> {
+        if !x.device().is_cpu() {
+            return self.train(&convolution(x, weight, config)?, relu);
+        }
+        let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+        let convolved = convolution(&x.detach(), &weight.detach(), config)?;
+        let normalise = self.operator(&convolved, relu)?;
+        let scale_and_shift = Tensor::stack(&[self.gamma.as_tensor(), self.beta.as_tensor()], 0)?;
+        x.apply_op3(&weight, &scale_and_shift, Convolved { convolved, config, normalise })
+    }
+
+    /// The operator that normalises `x` with its own statistics, which the moving ones follow.
+    fn operator(&self, x: &Tensor, relu: bool) -> Result<Normalise> {
+        let (n, _, h, w) = x.dims4()?;
+        let (mean, variance) = moments(x)?;
+        self.follow(&mean, &variance, n * h * w)?;
+        let inverse_std = (&variance + self.epsilon)?.sqrt()?.recip()?.to_vec1()?;
+        Ok(Normalise { mean: mean.to_vec1()?, inverse_std, relu })
     }
 
     /// Moves the moving statistics towards a batch's mean and biased variance over `count` pixels.
@@ -135,16 +168,9 @@ impl CustomOp3 for Normalise {
         beta: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let shape = kernel_shape(xl.shape())?;
-        let x = contiguous(x, xl, self.name())?;
         let gamma = contiguous(gamma, gl, self.name())?;
         let beta = contiguous(beta, bl, self.name())?;
-        let scale: Vec<f32> = gamma.iter().zip(&self.inverse_std).map(|(g, s)| g * s).collect();
-        let shift: Vec<f32> = beta.iter().zip(&scale).zip(&self.mean).map(|((b, s), m)| b - s * m).collect();
-        computed(xl.shape().clone(), |y| {
-            batch_norm::scale_and_shift(shape, x, &scale, &shift, self.relu, y);
-            Ok(())
-        })
+        self.forward(contiguous(x, xl, self.name())?, xl.shape(), gamma, beta)
     }
 
     fn bwd(
@@ -155,18 +181,84 @@ impl CustomOp3 for Normalise {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let operator = NormaliseGradient {
-            forward: self,
-            gamma: gamma.to_vec1()?,
-            beta: beta.to_vec1()?,
-            to_scale_and_shift: std::cell::Cell::new(None),
-        };
-        let to_x = x.apply_op2_no_bwd(&gradient.contiguous()?, &operator)?;
-        let Some((to_gamma, to_beta)) = operator.to_scale_and_shift.take() else {
-            candle_core::bail!("batch norm: no gradient to the scale");
-        };
+        let (to_x, to_gamma, to_beta) = self.gradients(x, gamma.to_vec1()?, beta.to_vec1()?, gradient)?;
         let device = x.device();
         Ok((Some(to_x), Some(Tensor::new(to_gamma, device)?), Some(Tensor::new(to_beta, device)?)))
+    }
+}
+
+impl Normalise {
+    fn forward(&self, x: &[f32], shape: &Shape, gamma: &[f32], beta: &[f32]) -> Result<(CpuStorage, Shape)> {
+        let scale: Vec<f32> = gamma.iter().zip(&self.inverse_std).map(|(g, s)| g * s).collect();
+        let shift: Vec<f32> = beta.iter().zip(&scale).zip(&self.mean).map(|((b, s), m)| b - s * m).collect();
+        let sizes = kernel_shape(shape)?;
+        computed(shape.clone(), |y| {
+            batch_norm::scale_and_shift(sizes, x, &scale, &shift, self.relu, y);
+            Ok(())
+        })
+    }
+
+    /// To input, scale and shift.
+    fn gradients(
+        &self,
+        x: &Tensor,
+        gamma: Vec<f32>,
+        beta: Vec<f32>,
+        gradient: &Tensor,
+    ) -> Result<(Tensor, Vec<f32>, Vec<f32>)> {
+        let operator = NormaliseGradient { forward: self, gamma, beta, to_scale_and_shift: Cell::new(None) };
+        let to_x = x.apply_op2_no_bwd(&gradient.contiguous()?, &operator)?;
+        match operator.to_scale_and_shift.take() {
+            Some((to_gamma, to_beta)) => Ok((to_x, to_gamma, to_beta)),
+            None => candle_core::bail!("batch norm: no gradient to the scale"),
+        }
+    }
+}
+
+/// Input, weight, and scale and shift `[2, C]`, to the normalised convolution.
+struct Convolved {
+    /// The convolution's output, which the backward pass needs.
+    convolved: Tensor,
+    config: ConvolutionConfig,
+    normalise: Normalise,
+}
+
+impl CustomOp3 for Convolved {
+    fn name(&self) -> &'static str {
+        "convolution and batch norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        scale_and_shift: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let scale_and_shift = contiguous(scale_and_shift, layout, self.name())?;
+        let (gamma, beta) = scale_and_shift.split_at(scale_and_shift.len() / 2);
+        with_values(&self.convolved, self.name(), |x| self.normalise.forward(x, self.convolved.shape(), gamma, beta))?
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        scale_and_shift: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let mut gamma = scale_and_shift.flatten_all()?.to_vec1::<f32>()?;
+        let beta = gamma.split_off(gamma.len() / 2);
+        let (inner, to_gamma, to_beta) = self.normalise.gradients(&self.convolved, gamma, beta, gradient)?;
+        let to_x = match x.track_op() {
+            true => Some(convolution_input_gradient(weight, &inner, x.shape(), self.config)?),
+            false => None,
+        };
+        let to_weight = convolution_weight_gradient(x, &inner, weight.shape(), self.config)?;
+        Ok((to_x, Some(to_weight), Some(Tensor::new(vec![to_gamma, to_beta], x.device())?)))
     }
 }
 
@@ -175,7 +267,7 @@ struct NormaliseGradient<'a> {
     forward: &'a Normalise,
     gamma: Vec<f32>,
     beta: Vec<f32>,
-    to_scale_and_shift: std::cell::Cell<Option<(Vec<f32>, Vec<f32>)>>,
+    to_scale_and_shift: Cell<Option<(Vec<f32>, Vec<f32>)>>,
 }
 
 impl CustomOp2 for NormaliseGradient<'_> {
@@ -224,6 +316,30 @@ mod tests {
 
     fn worst(a: &Tensor, b: &Tensor) -> f32 {
         (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn convolved_in_one_operator_or_in_two_is_the_same() {
+        let device = Device::Cpu;
+        let x = Var::from_tensor(&seeded::normal((2, 3, 9, 10), 1.0, 1, &device).unwrap()).unwrap();
+        let weight = Var::from_tensor(&seeded::normal((4, 3, 3, 3), 0.3, 2, &device).unwrap()).unwrap();
+        let pull = seeded::normal((2, 4, 9, 10), 1.0, 3, &device).unwrap();
+        let config = ConvolutionConfig::dense(3);
+        let run = |one: bool| {
+            let norm = BatchNorm::new(4, &device).unwrap();
+            norm.gamma.set(&Tensor::new(&[0.5f32, 1.5, -1.0, 2.0], &device).unwrap()).unwrap();
+            norm.beta.set(&Tensor::new(&[0.1f32, -0.2, 0.3, 0.0], &device).unwrap()).unwrap();
+            let y = if one {
+                norm.train_convolved(&x, &weight, config, true).unwrap()
+            } else {
+                norm.train(&convolution(&x, &weight, config).unwrap(), true).unwrap()
+            };
+            let gradients = (&y * &pull).unwrap().sum_all().unwrap().backward().unwrap();
+            let mut all = vec![y, norm.moving_mean.as_tensor().clone(), norm.moving_variance.as_tensor().clone()];
+            all.extend([&x, &weight, &norm.gamma, &norm.beta].map(|var| gradients.get(var).unwrap().clone()));
+            all.iter().flat_map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(true), run(false));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! On another device than the CPU the same functions call candle's stock operations.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
 use thorax_kernels::elementwise as kernels;
 
 use super::{computed, contiguous};
@@ -50,6 +51,21 @@ pub fn attend(x: &Tensor, attention: &Tensor) -> Result<Tensor> {
         return x.broadcast_mul(attention);
     }
     x.contiguous()?.apply_op2(&attention.contiguous()?, Attend)
+}
+
+/// The channels of `a` and then those of `b`, both `[N, C, H, W]` but for C. Differentiable in both.
+///
+/// # Errors
+/// Other shapes.
+pub fn concatenate(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let ((n, _, h, w), (bn, _, bh, bw)) = (a.dims4()?, b.dims4()?);
+    if (n, h, w) != (bn, bh, bw) {
+        candle_core::bail!("concatenation: shapes {:?} and {:?} do not fit", a.shape(), b.shape());
+    }
+    if !a.device().is_cpu() {
+        return Tensor::cat(&[a, b], 1);
+    }
+    a.contiguous()?.apply_op2(&b.contiguous()?, Concatenate)
 }
 
 /// The binary cross entropy `ln(1 + exp(z)) - y z` of each logit `z` and its truth `y`, both of one shape. Differentiable
@@ -239,6 +255,61 @@ impl CustomOp2 for SumOfProducts {
         let (a, b) = (contiguous(a, al, self.name())?, contiguous(b, bl, self.name())?);
         computed((n, 1, h, w).into(), |out| {
             kernels::sum_of_products(a, b, channels, h * w, out);
+            Ok(())
+        })
+    }
+}
+
+struct Concatenate;
+
+impl CustomOp2 for Concatenate {
+    fn name(&self) -> &'static str {
+        "concatenation"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let ((n, ac, h, w), bc) = (al.shape().dims4()?, bl.shape().dim(1)?);
+        let (a, b) = (contiguous(a, al, self.name())?, contiguous(b, bl, self.name())?);
+        computed((n, ac + bc, h, w).into(), |out| {
+            let pixels = h * w;
+            out.par_chunks_mut(pixels).enumerate().for_each(|(plane, out)| {
+                let (picture, channel) = (plane / (ac + bc), plane % (ac + bc));
+                let (source, index) =
+                    if channel < ac { (a, picture * ac + channel) } else { (b, picture * bc + channel - ac) };
+                out.copy_from_slice(&source[index * pixels..][..pixels]);
+            });
+            Ok(())
+        })
+    }
+
+    fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (ac, bc) = (a.dim(1)?, b.dim(1)?);
+        let gradient = gradient.contiguous()?;
+        let part = |first: usize, channels: usize| gradient.apply_op1_no_bwd(&Channels { first, channels }).map(Some);
+        Ok((part(0, ac)?, part(ac, bc)?))
+    }
+}
+
+/// Some of the channels, for the gradient of a concatenation.
+struct Channels {
+    first: usize,
+    channels: usize,
+}
+
+impl CustomOp1 for Channels {
+    fn name(&self) -> &'static str {
+        "concatenation gradient"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, c, h, w) = xl.shape().dims4()?;
+        let x = contiguous(x, xl, self.name())?;
+        computed((n, self.channels, h, w).into(), |out| {
+            let pixels = h * w;
+            out.par_chunks_mut(pixels).enumerate().for_each(|(plane, out)| {
+                let index = plane / self.channels * c + self.first + plane % self.channels;
+                out.copy_from_slice(&x[index * pixels..][..pixels]);
+            });
             Ok(())
         })
     }

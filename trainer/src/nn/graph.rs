@@ -17,7 +17,7 @@ use super::{
     elementwise::{relu, sigmoid},
     kernel_error,
     pool::{PoolConfig, max_pool},
-    with_values,
+    with_values, zeros,
 };
 
 /// Index of a node in its graph.
@@ -276,7 +276,7 @@ fn convolution_with_tail(
     let run = |add: Option<&[f32]>| {
         with_values(&x, "convolution", |x| {
             let epilogue = Epilogue { bias: Some(&bias), add, activation };
-            let mut out = vec![0f32; geometry.output_length()];
+            let mut out = zeros(geometry.output_length());
             geometry.forward_packed(x, weight, epilogue, &mut out).map_err(kernel_error)?;
             Tensor::from_vec(out, shape, &candle_core::Device::Cpu)
         })?

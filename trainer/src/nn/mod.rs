@@ -1,7 +1,8 @@
 //! What candle lacks to train convolutional nets, and the graph in which a trained net leaves.
 //!
-//! Nothing here knows medicine. [`convolution`](mod@convolution) and its neighbours are candle custom operators for the CPU
-//! (`thorax-train bench` prints their time beside candle's own); on a GPU the same functions call cuDNN, see `cuda`.
+//! Nothing here knows medicine. [`convolution`](mod@convolution) and its neighbours are candle operators on
+//! `thorax-kernels` (`thorax-train bench nn` prints their time beside PyTorch's and candle's); on a GPU the same functions
+//! call cuDNN, see `cuda`.
 //! [`training`] is the loop, which stands on [`optimizer`], [`schedule`], [`ema`], [`checkpoint`], [`device`] and
 //! [`parallel`]. [`graph`] is the inference form of a net: candle runs it, and `export` writes it as ONNX.
 
@@ -26,6 +27,7 @@ pub mod training;
 pub mod upsample;
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use thorax_kernels::KernelError;
 
 /// The values of a contiguous f32 operand of a CPU operator.
@@ -53,9 +55,15 @@ fn computed(
     shape: Shape,
     f: impl FnOnce(&mut [f32]) -> std::result::Result<(), KernelError>,
 ) -> Result<(CpuStorage, Shape)> {
-    let mut values = vec![0f32; shape.elem_count()];
+    let mut values = zeros(shape.elem_count());
     f(&mut values).map_err(kernel_error)?;
     Ok((CpuStorage::F32(values), shape))
+}
+
+/// Zeros, written by all threads: for large tensors that takes as long as the kernel's own work.
+fn zeros(length: usize) -> Vec<f32> {
+    const SHARE: usize = 1 << 16;
+    rayon::iter::repeat_n(0f32, length).with_min_len(SHARE).collect()
 }
 
 fn kernel_error(error: KernelError) -> candle_core::Error {
