@@ -2,7 +2,7 @@
 //!
 //! Two sides carry the same work out in turn, in one run, with the same number of threads; a figure is a median, and a
 //! ratio the median of the pairs' ratios, so that what disturbs the machine disturbs both. PyTorch is a process of its own
-//! ([`torch`]) that waits while we compute; candle's stock operators run in ours. The peak memory of a training step is
+//! (`torch`) that waits while we compute; candle's stock operators run in ours. The peak memory of a training step is
 //! measured in a fresh process for each side.
 
 mod cases;
