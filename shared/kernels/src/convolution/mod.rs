@@ -1,9 +1,9 @@
 //! Two-dimensional convolution: forward, and the gradients to its input and to its weight.
 //!
 //! Any stride, dilation, padding and grouping; a depthwise convolution is one with as many groups as channels, a
-//! transposed convolution is the gradient to the input. [`geometry`] turns each direction into a list of taps over
-//! flattened rows, [`band`] cuts the rows into tasks, [`engine`] multiplies, [`weight_gradient`] is its counterpart for the
-//! weight, [`winograd`] halves the products of three-row kernels, and [`depthwise`] is for channels that stay apart.
+//! transposed convolution is the gradient to the input. `geometry` turns each direction into a list of taps over
+//! flattened rows, `band` cuts the rows into tasks, `engine` multiplies, `weight_gradient` is its counterpart for the
+//! weight, `winograd` halves the products of three-row kernels, and `depthwise` is for channels that stay apart.
 
 mod band;
 mod depthwise;
