@@ -84,7 +84,7 @@ impl ConvolutionConfig {
 pub fn convolution(x: &Tensor, weight: &Tensor, config: ConvolutionConfig) -> Result<Tensor> {
     let (x, config) = config.for_device(x)?;
     let geometry = config.geometry(x.shape(), weight.shape())?;
-    x.contiguous()?.apply_op2(&weight.to_dtype(x.dtype())?.contiguous()?, Forward(geometry))
+    x.contiguous()?.apply_op2(&weight.to_dtype(x.dtype())?.contiguous()?, Convolve::Forward(geometry))
 }
 
 /// As [`convolution`], plus `bias` `[C_out]`. Differentiable in all three.
@@ -96,7 +96,7 @@ pub fn biased_convolution(x: &Tensor, weight: &Tensor, bias: &Tensor, config: Co
         return super::elementwise::add_channels(&convolution(x, weight, config)?, bias);
     }
     let geometry = config.geometry(x.shape(), weight.shape())?;
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Forward(geometry))
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Convolve::Forward(geometry))
 }
 
 /// The gradient of a convolution to its input of shape `x`, from that to its output.
@@ -192,7 +192,7 @@ impl TransposedConfig {
 /// Shapes that do not fit; on the CPU, other types than f32.
 pub fn transposed_convolution(x: &Tensor, weight: &Tensor, config: TransposedConfig) -> Result<Tensor> {
     let geometry = config.geometry(x.shape(), weight.shape())?;
-    x.contiguous()?.apply_op2(&weight.to_dtype(x.dtype())?.contiguous()?, Transposed(geometry))
+    x.contiguous()?.apply_op2(&weight.to_dtype(x.dtype())?.contiguous()?, Convolve::Transposed(geometry))
 }
 
 /// As [`transposed_convolution`], plus `bias` `[C_out]`. Differentiable in all three.
@@ -209,7 +209,7 @@ pub fn biased_transposed_convolution(
         return super::elementwise::add_channels(&transposed_convolution(x, weight, config)?, bias);
     }
     let geometry = config.geometry(x.shape(), weight.shape())?;
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Transposed(geometry))
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Convolve::Transposed(geometry))
 }
 
 fn input_shape(g: &Geometry) -> Shape {
@@ -230,32 +230,55 @@ fn wanted(operand: &Tensor, gradient: impl FnOnce() -> Result<Tensor>) -> Result
 }
 
 /// Input, weight, and perhaps bias, to output.
-struct Forward(Geometry);
+#[derive(Clone, Copy)]
+enum Convolve {
+    /// From the geometry's input to its output.
+    Forward(Geometry),
+    /// From the geometry's output to its input: the transposed convolution.
+    Transposed(Geometry),
+}
 
-impl Forward {
+impl Convolve {
     fn run(&self, operands: [(&CpuStorage, &Layout); 2], bias: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
-        let [x, weight] = operands.map(|(storage, layout)| contiguous(storage, layout, "convolution"));
+        let [x, weight] = operands.map(|(storage, layout)| contiguous(storage, layout, CustomOp2::name(self)));
         let (x, weight) = (x?, weight?);
-        let epilogue = Epilogue { bias, ..Epilogue::default() };
-        computed(output_shape(&self.0), |out| self.0.forward(x, weight, epilogue, out))
+        match self {
+            Self::Forward(g) => {
+                let epilogue = Epilogue { bias, ..Epilogue::default() };
+                computed(output_shape(g), |out| g.forward(x, weight, epilogue, out))
+            }
+            Self::Transposed(g) => computed(input_shape(g), |out| g.input_gradient(weight, x, bias, out)),
+        }
     }
 
     fn gradients(&self, x: &Tensor, weight: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((
-            wanted(x, || weight.apply_op2_no_bwd(gradient, &InputGradient(self.0)))?,
-            wanted(weight, || x.apply_op2_no_bwd(gradient, &WeightGradient(self.0)))?,
-        ))
+        match *self {
+            Self::Forward(g) => Ok((
+                wanted(x, || weight.apply_op2_no_bwd(gradient, &InputGradient(g)))?,
+                wanted(weight, || x.apply_op2_no_bwd(gradient, &WeightGradient(g)))?,
+            )),
+            Self::Transposed(g) => Ok((
+                wanted(x, || gradient.apply_op2_no_bwd(weight, &Self::Forward(g)))?,
+                wanted(weight, || gradient.apply_op2_no_bwd(x, &WeightGradient(g)))?,
+            )),
+        }
     }
 }
 
-impl CustomOp2 for Forward {
+impl CustomOp2 for Convolve {
     fn name(&self) -> &'static str {
-        "convolution"
+        match self {
+            Self::Forward(_) => "convolution",
+            Self::Transposed(_) => "transposed convolution",
+        }
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, w: &CudaStorage, wl: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((cuda::convolution((x, xl), (w, wl), &self.0)?, output_shape(&self.0)))
+        match self {
+            Self::Forward(g) => Ok((cuda::convolution((x, xl), (w, wl), g)?, output_shape(g))),
+            Self::Transposed(g) => Ok((cuda::convolution_input_gradient((w, wl), (x, xl), g)?, input_shape(g))),
+        }
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -267,7 +290,7 @@ impl CustomOp2 for Forward {
     }
 }
 
-impl CustomOp3 for Forward {
+impl CustomOp3 for Convolve {
     fn name(&self) -> &'static str {
         "convolution with bias"
     }
@@ -281,7 +304,7 @@ impl CustomOp3 for Forward {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.run([(x, xl), (w, wl)], Some(contiguous(b, bl, "convolution with bias")?))
+        self.run([(x, xl), (w, wl)], Some(contiguous(b, bl, CustomOp3::name(self))?))
     }
 
     fn bwd(
@@ -333,74 +356,6 @@ impl CustomOp2 for WeightGradient {
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, d: &CpuStorage, dl: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, d) = (contiguous(x, xl, self.name())?, contiguous(d, dl, self.name())?);
         computed(weight_shape(&self.0), |out| self.0.weight_gradient(x, d, out))
-    }
-}
-
-/// Input, weight, and perhaps bias, to output of the transposed convolution.
-struct Transposed(Geometry);
-
-impl Transposed {
-    fn run(&self, operands: [(&CpuStorage, &Layout); 2], bias: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
-        let [x, weight] = operands.map(|(storage, layout)| contiguous(storage, layout, "transposed convolution"));
-        let (x, weight) = (x?, weight?);
-        computed(input_shape(&self.0), |out| self.0.input_gradient(weight, x, bias, out))
-    }
-
-    fn gradients(&self, x: &Tensor, weight: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((
-            wanted(x, || gradient.apply_op2_no_bwd(weight, &Forward(self.0)))?,
-            wanted(weight, || gradient.apply_op2_no_bwd(x, &WeightGradient(self.0)))?,
-        ))
-    }
-}
-
-impl CustomOp2 for Transposed {
-    fn name(&self) -> &'static str {
-        "transposed convolution"
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &CudaStorage, xl: &Layout, w: &CudaStorage, wl: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((cuda::convolution_input_gradient((w, wl), (x, xl), &self.0)?, input_shape(&self.0)))
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.run([(x, xl), (w, wl)], None)
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, w, &gradient.contiguous()?)
-    }
-}
-
-impl CustomOp3 for Transposed {
-    fn name(&self) -> &'static str {
-        "transposed convolution with bias"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.run([(x, xl), (w, wl)], Some(contiguous(b, bl, "transposed convolution with bias")?))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let (to_x, to_w) = self.gradients(x, w, &gradient)?;
-        Ok((to_x, to_w, wanted(bias, || sum_channels(&gradient))?))
     }
 }
 
