@@ -94,9 +94,14 @@ impl WithSimd for RunMoments<'_> {
 /// When a slice is shorter than its shape.
 pub fn scale_and_shift(shape: Shape, x: &[f32], scale: &[f32], shift: &[f32], relu: bool, y: &mut [f32]) {
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    y.par_chunks_mut(shape.pixels).zip(x.par_chunks(shape.pixels)).enumerate().for_each(|(plane, (y, x))| {
+    let pixels = shape.pixels.max(1);
+    y.par_chunks_mut(pixels).zip(x.par_chunks(pixels)).enumerate().for_each(|(plane, (y, x))| {
         let (scale, shift) = (scale[plane % shape.channels], shift[plane % shape.channels]);
-        unary(x, y, |x| (scale * x + shift).max(floor));
+        // Written so that a NaN stays one.
+        unary(x, y, |x| {
+            let y = scale * x + shift;
+            if y < floor { floor } else { y }
+        });
     });
 }
 
@@ -149,7 +154,7 @@ pub fn gradient(
         })
         .collect();
     let count = (shape.batch * shape.pixels) as f32;
-    to_x.par_chunks_mut(shape.pixels).enumerate().for_each(|(plane, out)| {
+    to_x.par_chunks_mut(shape.pixels.max(1)).enumerate().for_each(|(plane, out)| {
         let c = plane % shape.channels;
         let (scale, shift, floor) = line(c);
         let x = &x[plane * shape.pixels..][..shape.pixels];

@@ -112,7 +112,7 @@ impl WithSimd for Dot<'_> {
 /// # Panics
 /// When `b` is shorter than its shape.
 pub fn multiply_by_plane(a: &[f32], b: &[f32], channels: usize, pixels: usize, out: &mut [f32]) {
-    out.par_chunks_mut(pixels).zip(a.par_chunks(pixels)).enumerate().for_each(|(plane, (out, a))| {
+    out.par_chunks_mut(pixels.max(1)).zip(a.par_chunks(pixels.max(1))).enumerate().for_each(|(plane, (out, a))| {
         let b = &b[plane / channels * pixels..][..pixels];
         binary(a, b, out, |a, b| a * b);
     });
@@ -123,8 +123,8 @@ pub fn multiply_by_plane(a: &[f32], b: &[f32], channels: usize, pixels: usize, o
 /// # Panics
 /// When an operand is shorter than its shape.
 pub fn sum_of_products(a: &[f32], b: &[f32], channels: usize, pixels: usize, out: &mut [f32]) {
-    let share = SHARE.min(pixels);
-    out.par_chunks_mut(pixels).enumerate().for_each(|(picture, out)| {
+    let share = SHARE.min(pixels).max(1);
+    out.par_chunks_mut(pixels.max(1)).enumerate().for_each(|(picture, out)| {
         out.par_chunks_mut(share).enumerate().for_each(|(part, out)| {
             out.fill(0.0);
             for channel in 0..channels {

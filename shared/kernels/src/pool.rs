@@ -101,9 +101,9 @@ impl Pool {
                     let (above, below) = rows.split_at(self.width);
                     let ((above, _), (below, _)) = (above.as_chunks::<2>(), below.as_chunks::<2>());
                     for ((y, a), b) in y.iter_mut().zip(above).zip(below) {
-                        let top = if a[1] > a[0] || a[1].is_nan() { a[1] } else { a[0] };
-                        let bottom = if b[1] > b[0] || b[1].is_nan() { b[1] } else { b[0] };
-                        *y = if bottom > top || bottom.is_nan() { bottom } else { top };
+                        let top = if exceeds(a[1], a[0]) { a[1] } else { a[0] };
+                        let bottom = if exceeds(b[1], b[0]) { b[1] } else { b[0] };
+                        *y = if exceeds(bottom, top) { bottom } else { top };
                     }
                 }
                 return;
@@ -122,7 +122,7 @@ impl Pool {
         for row in rows {
             for column in columns.clone() {
                 let at = row * self.width + column;
-                if x[at] > x[place] || (x[at].is_nan() && !x[place].is_nan()) {
+                if exceeds(x[at], x[place]) {
                     place = at;
                 }
             }
@@ -165,11 +165,11 @@ impl Pool {
         let (out_above, rest_above) = out_above.as_chunks_mut::<2>();
         let (out_below, rest_below) = out_below.as_chunks_mut::<2>();
         for ((((a, b), out_a), out_b), &d) in above.iter().zip(below).zip(out_above).zip(out_below).zip(gradient) {
-            let right_a = a[1] > a[0] || a[1].is_nan();
-            let right_b = b[1] > b[0] || b[1].is_nan();
+            let right_a = exceeds(a[1], a[0]);
+            let right_b = exceeds(b[1], b[0]);
             let top = if right_a { a[1] } else { a[0] };
             let bottom = if right_b { b[1] } else { b[0] };
-            let down = bottom > top || bottom.is_nan();
+            let down = exceeds(bottom, top);
             let (to_top, to_bottom) = if down { (0.0, d) } else { (d, 0.0) };
             *out_a = if right_a { [0.0, to_top] } else { [to_top, 0.0] };
             *out_b = if right_b { [0.0, to_bottom] } else { [to_bottom, 0.0] };
@@ -250,6 +250,12 @@ impl Pool {
         });
         Ok(())
     }
+}
+
+/// Whether `a` is larger than `b`, where a NaN is larger than any number.
+#[inline(always)]
+fn exceeds(a: f32, b: f32) -> bool {
+    a > b || (a.is_nan() && !b.is_nan())
 }
 
 /// Adds to each sum its window of the row.

@@ -43,6 +43,12 @@ struct Pair {
     share: f32,
 }
 
+/// `a` itself where `b` has no share, even if that is infinite.
+#[inline(always)]
+fn mix(a: f32, b: f32, share: f32) -> f32 {
+    if share == 0.0 { a } else { a + share * (b - a) }
+}
+
 impl Resample {
     fn pairs(&self, size: usize, size_out: usize) -> Vec<Pair> {
         let scale = size as f32 / size_out as f32;
@@ -90,11 +96,11 @@ impl Resample {
                     let above = &x[row.first * self.width..][..self.width];
                     let below = &x[row.second * self.width..][..self.width];
                     for ((m, a), b) in mixed.iter_mut().zip(above).zip(below) {
-                        *m = a + row.share * (b - a);
+                        *m = mix(*a, *b, row.share);
                     }
                     for (y, column) in y.iter_mut().zip(&columns) {
                         let (a, b) = (mixed[column.first], mixed[column.second]);
-                        *y = a + column.share * (b - a);
+                        *y = mix(a, b, column.share);
                     }
                 }
             },

@@ -7,6 +7,7 @@ use pulp::{Arch, Scalar, Simd, WithSimd};
 static PORTABLE: AtomicBool = AtomicBool::new(false);
 
 /// Has all kernels of this process do without vector instructions, so that the tests can hold the two ways together.
+/// To be called before a weight is packed.
 #[doc(hidden)]
 pub fn use_portable_kernels(portable: bool) {
     PORTABLE.store(portable, Ordering::SeqCst);

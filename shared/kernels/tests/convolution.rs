@@ -54,6 +54,22 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
+fn a_nan_stays_one() {
+    for (kernel, channels) in [(1, 8), (3, 8), (3, 1)] {
+        let g = dense(1, [channels, channels], [24, 24], kernel);
+        let mut x = values(g.input_length(), 1);
+        x[100] = f32::NAN;
+        let (w, bias) = (values(g.weight_length(), 2), values(channels, 3));
+        for activation in [Activation::None, Activation::Relu, Activation::Relu6] {
+            let mut y = vec![0f32; g.output_length()];
+            g.forward(&x, &w, Epilogue { bias: Some(&bias), add: None, activation }, &mut y).unwrap();
+            assert!(y[100].is_nan(), "{kernel} {channels} {activation:?}");
+            assert!(!y[576 - 1].is_nan());
+        }
+    }
+}
+
+#[test]
 fn sizes_that_contradict_each_other_are_refused() {
     let g = dense(1, [4, 4], [6, 6], 3);
     let mut out = vec![0f32; g.output_length()];
@@ -61,6 +77,10 @@ fn sizes_that_contradict_each_other_are_refused() {
     let w = vec![0f32; g.weight_length()];
     assert!(g.forward(&x[1..], &w, Epilogue::default(), &mut out).is_err());
     assert!(Convolution { groups: 3, ..g }.forward(&x, &w, Epilogue::default(), &mut out).is_err());
+    for nothing in [Convolution { batch: 0, ..g }, Convolution { height: 0, ..g }, Convolution { channels_out: 0, ..g }]
+    {
+        assert!(nothing.check().is_err());
+    }
     let small = Convolution { height: 1, padding: Padding::all(0), ..g };
     let message = small.forward(&x, &w, Epilogue::default(), &mut out).unwrap_err().to_string();
     assert!(message.contains("smaller than the kernel"), "{message}");

@@ -166,13 +166,10 @@ impl Pointwise {
         biased_convolution(x, &self.weight, &self.bias, ConvolutionConfig::dense(1))
     }
 
-    fn write(&self, graph: &mut Graph, node: NodeId) -> NodeId {
-        graph.convolution(
-            node,
-            self.weight.as_detached_tensor(),
-            self.bias.as_detached_tensor(),
-            ConvolutionConfig::dense(1),
-        )
+    fn write(&self, graph: &mut Graph, node: NodeId) -> Result<NodeId> {
+        // Copies: the graph keeps its weights when the net is trained on.
+        let (weight, bias) = (self.weight.as_detached_tensor().copy()?, self.bias.as_detached_tensor().copy()?);
+        Ok(graph.convolution(node, weight, bias, ConvolutionConfig::dense(1)))
     }
 
     fn visit(&self, prefix: &str, visitor: &mut impl FnMut(String, &Var, bool)) {
@@ -230,19 +227,20 @@ impl AttentionUnet {
         }
         node = self.bottleneck.write(&mut graph, node)?;
         for (block, skip) in self.decoder.iter().zip(skips.into_iter().rev()) {
-            let (weight, bias) = (block.up_weight.as_detached_tensor(), block.up_bias.as_detached_tensor());
+            let weight = block.up_weight.as_detached_tensor().copy()?;
+            let bias = block.up_bias.as_detached_tensor().copy()?;
             let up = graph.push(Operation::UpConvolution { weight, bias }, &[node]);
-            let signal = block.gate_signal.write(&mut graph, up);
-            let from_skip = block.gate_skip.write(&mut graph, skip);
+            let signal = block.gate_signal.write(&mut graph, up)?;
+            let from_skip = block.gate_skip.write(&mut graph, skip)?;
             let sum = graph.push(Operation::Add, &[signal, from_skip]);
             let sum = graph.push(Operation::Relu, &[sum]);
-            let score = block.gate_score.write(&mut graph, sum);
+            let score = block.gate_score.write(&mut graph, sum)?;
             let attention = graph.push(Operation::Sigmoid, &[score]);
             let attended = graph.push(Operation::Multiply, &[skip, attention]);
             let both = graph.push(Operation::Concatenate, &[attended, up]);
             node = block.double.write(&mut graph, both)?;
         }
-        let logits = self.head.write(&mut graph, node);
+        let logits = self.head.write(&mut graph, node)?;
         let masks = graph.push(Operation::Sigmoid, &[logits]);
         graph.output("masks", masks);
         Ok(graph)

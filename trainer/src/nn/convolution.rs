@@ -134,7 +134,7 @@ pub struct TransposedConfig {
     pub stride: usize,
     /// Rows and columns cut off all around.
     pub padding: usize,
-    /// Rows added below and columns added on the right.
+    /// Rows added below and columns added on the right; less than the stride.
     pub output_padding: usize,
     /// Distance of the kernel's taps.
     pub dilation: usize,
@@ -162,8 +162,8 @@ impl TransposedConfig {
         else {
             candle_core::bail!("transposed convolution: input {x:?} does not fit weight {weight:?} with {self:?}");
         };
-        if output_padding >= stride.max(dilation) {
-            candle_core::bail!("transposed convolution: the output padding must be below stride or dilation: {self:?}");
+        if output_padding >= stride {
+            candle_core::bail!("transposed convolution: the output padding must be below the stride: {self:?}");
         }
         let geometry = Geometry {
             batch,

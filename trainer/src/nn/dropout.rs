@@ -10,7 +10,7 @@ use super::elementwise::Dropout;
 /// # Errors
 /// A probability outside 0 to below 1.
 pub fn dropout(x: &Tensor, probability: f64, seed: u64) -> Result<Tensor> {
-    if !(0.0..1.0).contains(&probability) {
+    if !(0.0..1.0).contains(&(probability as f32)) {
         candle_core::bail!("dropout: the probability {probability} is not in 0 to below 1");
     }
     if probability == 0.0 {

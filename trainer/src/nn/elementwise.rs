@@ -272,7 +272,7 @@ impl CustomOp2 for Concatenate {
         let (a, b) = (contiguous(a, al, self.name())?, contiguous(b, bl, self.name())?);
         computed((n, ac + bc, h, w).into(), |out| {
             let pixels = h * w;
-            out.par_chunks_mut(pixels).enumerate().for_each(|(plane, out)| {
+            out.par_chunks_mut(pixels.max(1)).enumerate().for_each(|(plane, out)| {
                 let (picture, channel) = (plane / (ac + bc), plane % (ac + bc));
                 let (source, index) =
                     if channel < ac { (a, picture * ac + channel) } else { (b, picture * bc + channel - ac) };
@@ -306,7 +306,7 @@ impl CustomOp1 for Channels {
         let x = contiguous(x, xl, self.name())?;
         computed((n, self.channels, h, w).into(), |out| {
             let pixels = h * w;
-            out.par_chunks_mut(pixels).enumerate().for_each(|(plane, out)| {
+            out.par_chunks_mut(pixels.max(1)).enumerate().for_each(|(plane, out)| {
                 let index = plane / self.channels * c + self.first + plane % self.channels;
                 out.copy_from_slice(&x[index * pixels..][..pixels]);
             });

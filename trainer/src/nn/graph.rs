@@ -247,16 +247,17 @@ impl Graph {
 
     /// The weight of convolution `index` as the kernel reads it, packed if it was not yet.
     fn pack(&self, index: NodeId, weight: &Tensor, geometry: &Convolution) -> Result<Arc<PackedWeight>> {
-        let mut kept = self.packed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((id, of, packed)) = kept.get(&index)
+        let kept = || self.packed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((id, of, packed)) = kept().get(&index)
             && *id == weight.id()
             && of == geometry
         {
             return Ok(packed.clone());
         }
+        // Packed without the lock: the threads that share the work may run another graph meanwhile, and want it too.
         let packed = with_values(&weight.contiguous()?, "convolution", |values| geometry.pack(values))?;
         let packed = Arc::new(packed.map_err(kernel_error)?);
-        kept.insert(index, (weight.id(), *geometry, packed.clone()));
+        kept().insert(index, (weight.id(), *geometry, packed.clone()));
         Ok(packed)
     }
 }

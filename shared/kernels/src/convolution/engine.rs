@@ -370,6 +370,18 @@ impl<'a> Finish<'a> {
         }
     }
 
+    /// The activation. Written so that a NaN stays one: it must not be hidden from whoever looks for it.
+    #[inline(always)]
+    fn limit(&self, value: f32) -> f32 {
+        if value < self.low {
+            self.low
+        } else if value > self.high {
+            self.high
+        } else {
+            value
+        }
+    }
+
     /// To sums that are in their place.
     #[inline(always)]
     fn apply(&self, out: &mut [f32]) {
@@ -379,12 +391,12 @@ impl<'a> Finish<'a> {
         match self.add {
             Some(add) => {
                 for (out, add) in out.iter_mut().zip(add) {
-                    *out = (*out + self.bias + add).max(self.low).min(self.high);
+                    *out = self.limit(*out + self.bias + add);
                 }
             }
             None => {
                 for out in out {
-                    *out = (*out + self.bias).max(self.low).min(self.high);
+                    *out = self.limit(*out + self.bias);
                 }
             }
         }
@@ -393,8 +405,9 @@ impl<'a> Finish<'a> {
     #[inline(always)]
     fn write(&self, sums: &[f32], out: &mut [f32], start: usize, stride: usize) {
         if stride > 1 {
-            for (out, sum) in out[start..].iter_mut().step_by(stride).zip(sums) {
-                *out = (sum + self.bias).max(self.low).min(self.high);
+            for (index, (out, sum)) in out[start..].iter_mut().step_by(stride).zip(sums).enumerate() {
+                let add = self.add.map_or(0.0, |add| add[start + index * stride]);
+                *out = self.limit(sum + self.bias + add);
             }
             return;
         }

@@ -74,7 +74,8 @@ impl Convolution {
         if !self.channels_in.is_multiple_of(self.groups) || !self.channels_out.is_multiple_of(self.groups) {
             return refuse("the groups must divide the channels");
         }
-        if self.kernel_height * self.kernel_width == 0 || self.channels_in * self.channels_out == 0 {
+        let sizes = [self.batch, self.channels_in, self.channels_out, self.height, self.width];
+        if sizes.contains(&0) || self.kernel_height * self.kernel_width == 0 {
             return refuse("a size is 0");
         }
         if self.height + self.padding.top + self.padding.bottom < self.reach(self.kernel_height)
@@ -319,6 +320,9 @@ impl Plan {
         const LONGEST: usize = 128;
         let pixels = self.source.pixels();
         let width = (1..=LONGEST.min(pixels)).rev().find(|width| pixels.is_multiple_of(*width)).unwrap_or(pixels);
+        if width < self.columns {
+            return;
+        }
         for side in [&mut self.source, &mut self.target] {
             (side.height, side.width) = (pixels / width, width);
         }

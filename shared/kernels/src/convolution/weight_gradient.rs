@@ -22,8 +22,10 @@ use crate::simd::{dispatch, load};
 const TASK_VALUES: usize = 768 * 1024;
 /// Positions whose products are summed before the sums leave the registers: their rows stay in the first cache.
 const CHUNK: usize = 1024;
-/// Tasks a group is cut into, by bands or by output channels, and the most values the bands' sums may take.
-const TASKS: usize = 4;
+/// Tasks a group is cut into by bands, and the most values their sums may take; tasks it is cut into by output channels,
+/// each of which needs the input's rows anew.
+const PARTS: usize = 16;
+const CUTS: usize = 4;
 const SUM_VALUES: usize = 2 * 1024 * 1024;
 
 /// Output channels and taps of a register tile.
@@ -46,8 +48,8 @@ pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f3
     // A large weight is cut by output channels, so that its sums are there once; a small one by bands.
     let mut share = plan.clone();
     let mut layout = Layout::new(&share, geometry.batch, three_rows, [block, super::engine::lanes()], TASK_VALUES, 1);
-    let parts = layout.bands.len().min(TASKS).min((SUM_VALUES / length_of(&layout)).max(1));
-    let cuts = (TASKS / parts).min(channels.div_ceil(block));
+    let parts = layout.bands.len().min(PARTS).min((SUM_VALUES / length_of(&layout)).max(1));
+    let cuts = (CUTS / parts).min(channels.div_ceil(block));
     if cuts > 1 {
         share.target.channels = channels.div_ceil(cuts).next_multiple_of(block);
         layout = Layout::new(&share, geometry.batch, three_rows, [block, super::engine::lanes()], TASK_VALUES, 1);
