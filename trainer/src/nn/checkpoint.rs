@@ -23,7 +23,9 @@ pub enum CheckpointError {
     #[error(transparent)]
     Write(#[from] crate::files::WriteError),
     /// The file cannot be read.
-    #[error("{path}: {reason}; delete the run's folder to start again")]
+    #[error(
+        "{path}: {reason}; give another file, or, if a run is to go on from it, start that run again in another folder"
+    )]
     Read {
         /// The file.
         path: String,

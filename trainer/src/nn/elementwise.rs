@@ -21,7 +21,16 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the device fails.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() { x.contiguous()?.apply_op1(Sigmoid) } else { (x.neg()?.exp()? + 1.0)?.recip() }
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(Sigmoid);
+    }
+    composed_sigmoid(x)
+}
+
+/// The sigmoid of candle's operations, by the hyperbolic tangent: its gradient is finite everywhere, while that of
+/// `1 / (1 + exp(-x))` overflows, in f16 already at -6.
+fn composed_sigmoid(x: &Tensor) -> Result<Tensor> {
+    ((x * 0.5)?.tanh()? * 0.5)? + 0.5
 }
 
 /// `max(a + b, 0)`, differentiable in both; `a` and `b` are of one shape.
@@ -395,5 +404,24 @@ impl CustomOp1 for Dropout {
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let same = Self { probability: self.probability, seed: self.seed };
         gradient.contiguous()?.apply_op1_no_bwd(&same).map(Some)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn both_sigmoids_agree_and_their_gradients_stay_finite() {
+        let x = Var::new(&[[[[-100f32, -12.0, -0.5, 0.0, 3.0, 12.0, 100.0]]]], &Device::Cpu).unwrap();
+        let run = |f: fn(&Tensor) -> Result<Tensor>| {
+            let y = f(&x).unwrap();
+            let gradient = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().clone();
+            [y, gradient].map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap()).concat()
+        };
+        let (ours, composed) = (run(sigmoid), run(composed_sigmoid));
+        assert!(ours.iter().zip(&composed).all(|(a, b)| (a - b).abs() < 1e-6), "{ours:?} {composed:?}");
     }
 }

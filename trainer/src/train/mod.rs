@@ -236,6 +236,9 @@ fn start(folder: &Path, config: &impl serde::Serialize) -> anyhow::Result<()> {
             "{}: this run was started with another configuration or other data; choose another --out, or delete the folder",
             folder.display()
         ),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            anyhow::bail!("{}: {error}; choose another --out", path.display())
+        }
         Err(_) => write_atomically(&path, |out| out.write_all(text.as_bytes()))?,
     }
     Ok(())

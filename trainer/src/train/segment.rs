@@ -237,6 +237,9 @@ pub fn evaluate(
         let [x, y, known] = collate(chosen.iter().map(Values::of).collect())?;
         let x = x.to_device(net.device())?.to_dtype(precision.dtype())?;
         let logits = net.forward(&x, false)?.to_dtype(DType::F32)?.flatten_from(2)?.to_vec3::<f32>()?;
+        if let Some(value) = logits.iter().flatten().flatten().find(|z| z.is_nan()) {
+            candle_core::bail!("the net gives {value} for a validation picture");
+        }
         let truth = y.flatten_from(2)?.to_vec3::<f32>()?;
         let known = known.flatten_from(1)?.to_vec2::<f32>()?;
         for ((logits, truth), known) in logits.iter().zip(&truth).zip(&known) {

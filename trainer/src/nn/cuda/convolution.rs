@@ -269,19 +269,33 @@ impl Problem {
         launch: impl Fn(Choice<A>, *mut c_void) -> Result<()>,
     ) -> Result<()> {
         let known = remembered.borrow().get(&self.key).copied();
-        let candidates = match known {
-            Some(choice) => vec![choice],
-            None => propose()?,
-        };
-        for choice in candidates {
+        let mut refused = None;
+        let mut attempt = |choice: Choice<A>| -> Result<bool> {
             self.convolution.set_arithmetic(choice.arithmetic)?;
-            if let Some(launched) = self.handle.with_workspace(choice.workspace, |memory| launch(choice, memory)) {
-                launched?;
+            match self.handle.with_workspace(choice.workspace, |memory| launch(choice, memory)) {
+                Some(Ok(())) => return Ok(true),
+                // A proposal may be refused when it is launched; the next one may not be.
+                Some(Err(error)) => refused = Some(error),
+                None => {}
+            }
+            Ok(false)
+        };
+        if let Some(choice) = known {
+            if attempt(choice)? {
+                return Ok(());
+            }
+            // What no longer fits is not kept, and cuDNN is asked anew.
+            remembered.borrow_mut().remove(&self.key);
+        }
+        // Later proposals are slower but need less.
+        for choice in propose()? {
+            if attempt(choice)? {
                 remembered.borrow_mut().insert(self.key, choice);
                 return Ok(());
             }
-            // Later proposals are slower but need less; a remembered one that no longer fits is not kept.
-            remembered.borrow_mut().remove(&self.key);
+        }
+        if let Some(error) = refused {
+            return Err(error);
         }
         Err(Error::msg(format!(
             "{}: no deterministic algorithm of cuDNN fits into the device's free memory for {:?}; a smaller batch may",

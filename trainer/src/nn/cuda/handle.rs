@@ -319,10 +319,11 @@ pub(super) fn through_f32<const N: usize, R>(
     activations: [Operand; N],
     attempt: impl Fn([Operand; N]) -> Result<Tried<(CudaStorage, R)>>,
 ) -> Result<(CudaStorage, R)> {
-    use sys::cudnnStatus_t::{CUDNN_STATUS_BAD_PARAM, CUDNN_STATUS_NOT_SUPPORTED};
+    // cuDNN 9 has codes for parameters it refuses (2000 and on) and for what it does not support (3000 and on).
+    let unsupported = |status: sys::cudnnStatus_t| matches!(status as u32 / 1000, 2 | 3);
     let kind = same_kind(name, &activations)?;
     match attempt(activations)? {
-        Err(CudnnError(CUDNN_STATUS_BAD_PARAM | CUDNN_STATUS_NOT_SUPPORTED)) if kind != DType::F32 => {}
+        Err(CudnnError(status)) if kind != DType::F32 && unsupported(status) => {}
         other => return other.map_err(refused(name)),
     }
     let mut wide = Vec::with_capacity(N);

@@ -276,6 +276,11 @@ pub const BEST: &str = "best.safetensors";
 /// See [`TrainingError`].
 pub fn fit<T: Task>(task: &T, run: &Run<'_>) -> Result<Outcome, TrainingError> {
     let plan = run.plan(task.data().len())?;
+    if task.scores().is_empty() {
+        return Err(TrainingError::Configuration(
+            "a task needs a validation score, by which its best epoch is known".into(),
+        ));
+    }
     let communicators = parallel::connect(run.devices).map_err(TrainingError::Communicator)?;
     let work = |communicator: Box<dyn Communicator>, device: &Device| {
         let plan = Plan { rank: communicator.rank(), ..plan };
