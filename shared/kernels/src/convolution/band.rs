@@ -14,6 +14,11 @@ const LINE: usize = 16;
 /// Positions below which a task is too small for its tiles.
 const FEW_POSITIONS: usize = 96;
 
+/// Combinations of rows that are multiplied separately.
+fn points(three_rows: bool) -> usize {
+    if three_rows { POINTS } else { 1 }
+}
+
 /// Sizes that all tasks of a call share.
 pub(super) struct Layout {
     pub(super) three_rows: bool,
@@ -35,7 +40,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Register tiles of `tile` channels and `tile_width` positions; tasks of about `task_values` values of buffer and sums, at least `workers` of them where there are rows enough.
+    /// Register tiles of `tile` channels and `tile_width` positions; tasks of about `task_values` values of buffer and sums,
+    /// at least `workers` of them where there are rows enough.
     pub(super) fn new(
         plan: &Plan,
         batch: usize,
@@ -47,7 +53,7 @@ impl Layout {
         let (pitch, rows_below) = (plan.pitch(), if three_rows { 0 } else { plan.rows_below() });
         let rows = if three_rows { plan.rows.div_ceil(TILE) } else { plan.rows };
         let rows_per_picture = rows + rows_below;
-        let points = if three_rows { POINTS } else { 1 };
+        let points = points(three_rows);
         let planes = points * plan.source.channels * plan.source_phases.len();
         let channels = plan.target.channels.next_multiple_of(tile);
         let row_values = pitch * (planes + points * channels);
@@ -105,9 +111,9 @@ impl Layout {
         }
     }
 
-    /// Combinations of rows that are multiplied separately.
+    /// As [`points`].
     pub(super) fn points(&self) -> usize {
-        if self.three_rows { POINTS } else { 1 }
+        points(self.three_rows)
     }
 
     /// Values of the sums of the largest task, `[point][channel][position]`.
@@ -130,7 +136,7 @@ impl Layout {
     pub(super) fn pack(plan: &Plan, phase: &TargetPhase, three_rows: bool, tile: usize, weight: &[f32]) -> Vec<f32> {
         let (to, from) = plan.weight_strides;
         let columns = if three_rows { phase.taps.len() / 3 } else { phase.taps.len() };
-        let points = if three_rows { POINTS } else { 1 };
+        let points = points(three_rows);
         let panel = plan.source.channels * columns * tile;
         let mut packed = vec![0f32; plan.target.channels.div_ceil(tile) * points * panel];
         packed.par_chunks_mut((points * panel).max(1)).enumerate().for_each(|(block, packed)| {
