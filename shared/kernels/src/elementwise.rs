@@ -107,6 +107,17 @@ impl WithSimd for Dot<'_> {
     }
 }
 
+/// Every plane of `a` times its number in `scales`.
+///
+/// # Panics
+/// When there are fewer scales than planes.
+pub fn scale_planes(a: &[f32], scales: &[f32], pixels: usize, out: &mut [f32]) {
+    out.par_chunks_mut(pixels.max(1)).zip(a.par_chunks(pixels.max(1))).enumerate().for_each(|(plane, (out, a))| {
+        let scale = scales[plane];
+        unary(a, out, |a| a * scale);
+    });
+}
+
 /// Every plane of `a` `[N, C, pixels]` times the picture's one plane of `b` `[N, 1, pixels]`.
 ///
 /// # Panics

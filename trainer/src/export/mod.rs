@@ -111,17 +111,20 @@ impl Writer {
                 inputs.push(self.scalar(&format!("{output}.max"), 6.0));
                 ("Clip", vec![])
             }
+            Operation::Swish => {
+                // ONNX has none; the runtimes know the pair.
+                let gate = gate_of(output);
+                self.node("Sigmoid", inputs.clone(), &gate, vec![]);
+                inputs.push(gate);
+                ("Mul", vec![])
+            }
             Operation::Sigmoid => ("Sigmoid", vec![]),
             Operation::Add => ("Add", vec![]),
             Operation::Multiply => ("Mul", vec![]),
-            Operation::MaxPool(PoolConfig { kernel, stride, padding, ceil_mode }) => {
-                let attributes = vec![
-                    integers("kernel_shape", &[*kernel; 2]),
-                    integers("strides", &[*stride; 2]),
-                    integers("pads", &[*padding; 4]),
-                    integer("ceil_mode", usize::from(*ceil_mode)),
-                ];
-                ("MaxPool", attributes)
+            Operation::MaxPool(config) => ("MaxPool", windows(*config)),
+            Operation::AveragePool(config) => {
+                let attributes = [windows(*config), vec![integer("count_include_pad", 0)]].concat();
+                ("AveragePool", attributes)
             }
             Operation::GlobalAveragePool => ("GlobalAveragePool", vec![]),
             Operation::Concatenate => ("Concat", vec![integer("axis", 1)]),
@@ -181,6 +184,21 @@ impl Writer {
         });
         name.into()
     }
+}
+
+/// The name of the sigmoid in a swish called `output`.
+fn gate_of(output: &str) -> String {
+    format!("{output}.gate")
+}
+
+fn windows(config: PoolConfig) -> Vec<AttributeProto> {
+    let PoolConfig { kernel, stride, padding, ceil_mode } = config;
+    vec![
+        integers("kernel_shape", &[kernel; 2]),
+        integers("strides", &[stride; 2]),
+        integers("pads", &[padding; 4]),
+        integer("ceil_mode", usize::from(ceil_mode)),
+    ]
 }
 
 fn integer(name: &str, value: usize) -> AttributeProto {

@@ -8,6 +8,7 @@ use tract_onnx::pb::{
     GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
 };
 
+use super::gate_of;
 use crate::nn::{
     convolution::{ConvolutionConfig, Padding},
     graph::{Graph, NodeId, Operation},
@@ -56,12 +57,21 @@ pub fn from_onnx(bytes: &[u8]) -> Result<Graph, ReadError> {
             constants.insert(output.clone(), value);
             continue;
         }
-        let operation = operation(node, &constants)?;
+        let mut operation = operation(node, &constants)?;
         let inputs = node.input.iter().filter(|name| !constants.contains_key(*name));
         let inputs = inputs
             .map(|name| values.get(name).copied().ok_or_else(|| foreign(format!("{name} is used before it is made"))))
             .collect::<Result<Vec<_>, _>>()?;
-        values.insert(output.clone(), built.push(operation, &inputs));
+        // The pair that a swish is written as: its gate has a name that nothing else has.
+        let mut inputs = inputs.as_slice();
+        if node.input.get(1) == Some(&gate_of(output))
+            && let (Operation::Multiply, Some(Operation::Sigmoid)) =
+                (&operation, built.nodes.last().map(|n| &n.operation))
+        {
+            built.nodes.pop();
+            (operation, inputs) = (Operation::Swish, &inputs[..1]);
+        }
+        values.insert(output.clone(), built.push(operation, inputs));
     }
     for output in &graph.output {
         let node =
@@ -137,7 +147,7 @@ fn operation(node: &NodeProto, constants: &BTreeMap<String, Tensor>) -> Result<O
         "Sigmoid" => Operation::Sigmoid,
         "Add" => Operation::Add,
         "Mul" => Operation::Multiply,
-        "MaxPool" => {
+        kind @ ("MaxPool" | "AveragePool") => {
             let ceil_mode = attribute("ceil_mode").is_some_and(|a| a.i != 0);
             let (kernel, stride) = (even("kernel_shape")?, even("strides")?);
             let padding = match integers("pads")[..] {
@@ -145,7 +155,8 @@ fn operation(node: &NodeProto, constants: &BTreeMap<String, Tensor>) -> Result<O
                 [top, left, bottom, right] if [left, bottom, right] == [top; 3] => top,
                 _ => return Err(foreign("a pooling with uneven pads")),
             };
-            Operation::MaxPool(PoolConfig { kernel, stride, padding, ceil_mode })
+            let config = PoolConfig { kernel, stride, padding, ceil_mode };
+            if kind == "MaxPool" { Operation::MaxPool(config) } else { Operation::AveragePool(config) }
         }
         "GlobalAveragePool" => Operation::GlobalAveragePool,
         "Concat" => Operation::Concatenate,
@@ -176,31 +187,57 @@ mod tests {
         assert_eq!(to_onnx(&read, "unet").unwrap().len(), bytes.len());
     }
 
+    /// What tract makes of the exported graph.
+    fn tract(bytes: &[u8], x: &Tensor) -> (Vec<usize>, Vec<f32>) {
+        use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, Tensor, tvec};
+        let model = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(bytes)).unwrap();
+        let plan = model.into_optimized().unwrap().into_runnable().unwrap();
+        let input = Tensor::from_shape(x.dims(), &flat(x)).unwrap();
+        let outputs = plan.run(tvec![input.into()]).unwrap();
+        let view = outputs[0].to_plain_array_view::<f32>().unwrap();
+        (view.shape().to_vec(), view.iter().copied().collect())
+    }
+
+    fn flat(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
     #[test]
     fn pooling_with_padding_means_the_same_to_tract() {
-        use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, tvec};
-        for config in [
-            PoolConfig { kernel: 3, stride: 2, padding: 1, ceil_mode: false },
-            PoolConfig { kernel: 3, stride: 2, padding: 0, ceil_mode: true },
-            PoolConfig::tiles(2),
-        ] {
+        let padded = PoolConfig { kernel: 3, stride: 2, padding: 1, ceil_mode: false };
+        let open = PoolConfig { kernel: 3, stride: 2, padding: 0, ceil_mode: true };
+        let kinds: [fn(PoolConfig) -> Operation; 2] = [Operation::MaxPool, Operation::AveragePool];
+        for (config, kind) in [padded, open, PoolConfig::tiles(2)].into_iter().flat_map(|c| kinds.map(|k| (c, k))) {
             let mut graph = Graph::new([2, 8, 10]);
-            let pooled = graph.push(Operation::MaxPool(config), &[0]);
+            let pooled = graph.push(kind(config), &[0]);
             graph.output("pooled", pooled);
             let bytes = to_onnx(&graph, "pool").unwrap();
             // Negative values: a padding of zeros would win.
             let x = (seeded::normal((1, 2, 8, 10), 1.0, 1, &Device::Cpu).unwrap() - 5.0).unwrap();
-            let flat = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let ours = graph.run(&x).unwrap().remove(0);
             assert_eq!(flat(&ours), flat(&from_onnx(&bytes).unwrap().run(&x).unwrap()[0]), "{config:?}");
-            let model = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(&bytes)).unwrap();
-            let plan = model.into_optimized().unwrap().into_runnable().unwrap();
-            let input = tract_onnx::prelude::Tensor::from_shape(&[1, 2, 8, 10], &flat(&x)).unwrap();
-            let theirs = plan.run(tvec![input.into()]).unwrap();
-            let view = theirs[0].to_plain_array_view::<f32>().unwrap();
-            assert_eq!(view.shape(), ours.dims(), "{config:?}");
-            assert_eq!(view.iter().copied().collect::<Vec<_>>(), flat(&ours), "{config:?}");
+            let (shape, theirs) = tract(&bytes, &x);
+            assert_eq!(shape, ours.dims(), "{config:?}");
+            assert!(theirs.iter().zip(flat(&ours)).all(|(a, b)| (a - b).abs() < 1e-5), "{config:?}");
         }
+    }
+
+    #[test]
+    fn swish_is_written_as_a_pair_and_read_as_one() {
+        let mut graph = Graph::new([2, 3, 4]);
+        let swish = graph.push(Operation::Swish, &[0]);
+        // A gate that is not a swish's own stays what it is.
+        let gate = graph.push(Operation::Sigmoid, &[swish]);
+        let gated = graph.push(Operation::Multiply, &[swish, gate]);
+        let sum = graph.push(Operation::Add, &[gated, gate]);
+        graph.output("sum", sum);
+        let bytes = to_onnx(&graph, "swish").unwrap();
+        let read = from_onnx(&bytes).unwrap();
+        let x = seeded::normal((1, 2, 3, 4), 3.0, 1, &Device::Cpu).unwrap();
+        let ours = flat(&graph.run(&x).unwrap()[0]);
+        assert!(ours.iter().zip(tract(&bytes, &x).1).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert!(ours.iter().zip(flat(&read.run(&x).unwrap()[0])).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!(read.nodes.iter().any(|node| matches!(node.operation, Operation::Swish)));
     }
 
     #[test]

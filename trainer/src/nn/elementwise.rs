@@ -16,6 +16,22 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() { x.contiguous()?.apply_op1(Relu) } else { x.relu() }
 }
 
+/// `min(max(x, 0), 6)`, differentiable.
+///
+/// # Errors
+/// When the device fails.
+pub fn relu6(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { x.contiguous()?.apply_op1(Relu6) } else { x.clamp(0f32, 6f32) }
+}
+
+/// `x / (1 + exp(-x))`, also called SiLU (Ramachandran et al. 2017), differentiable.
+///
+/// # Errors
+/// When the device fails.
+pub fn swish(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { x.contiguous()?.apply_op1(Swish) } else { x * composed_sigmoid(x)? }
+}
+
 /// `1 / (1 + exp(-x))`, differentiable.
 ///
 /// # Errors
@@ -60,6 +76,21 @@ pub fn attend(x: &Tensor, attention: &Tensor) -> Result<Tensor> {
         return x.broadcast_mul(attention);
     }
     x.contiguous()?.apply_op2(&attention.contiguous()?, Attend)
+}
+
+/// Each plane of `x` `[N, C, H, W]` times its number in `scale` `[N, C, 1, 1]`, differentiable in both.
+///
+/// # Errors
+/// Other shapes.
+pub fn scale_planes(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    let (n, c, _, _) = x.dims4()?;
+    if scale.dims() != [n, c, 1, 1] {
+        candle_core::bail!("scales {:?} do not fit {:?}", scale.shape(), x.shape());
+    }
+    if !x.device().is_cpu() {
+        return x.broadcast_mul(scale);
+    }
+    x.contiguous()?.apply_op2(&scale.contiguous()?, ScalePlanes)
 }
 
 /// The channels of `a` and then those of `b`, both `[N, C, H, W]` but for C. Differentiable in both.
@@ -183,6 +214,51 @@ impl CustomOp1 for Relu {
     }
 }
 
+struct Relu6;
+
+impl CustomOp1 for Relu6 {
+    fn name(&self) -> &'static str {
+        "ReLU6"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous(x, xl, self.name())?;
+        computed(xl.shape().clone(), |y| {
+            // `clamp` leaves a NaN one.
+            kernels::unary(x, y, |x| x.clamp(0.0, 6.0));
+            Ok(())
+        })
+    }
+
+    fn bwd(&self, _: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        gradient_of("ReLU6 gradient", y, gradient, |y, d| if y > 0.0 && y < 6.0 { d } else { 0.0 }).map(Some)
+    }
+}
+
+struct Swish;
+
+impl CustomOp1 for Swish {
+    fn name(&self) -> &'static str {
+        "swish"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous(x, xl, self.name())?;
+        computed(xl.shape().clone(), |y| {
+            kernels::unary(x, y, |x| x * kernels::sigmoid(x));
+            Ok(())
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let slope = |x: f32, d: f32| {
+            let s = kernels::sigmoid(x);
+            d * s * (1.0 + x * (1.0 - s))
+        };
+        gradient_of("swish gradient", x, gradient, slope).map(Some)
+    }
+}
+
 struct Sigmoid;
 
 impl CustomOp1 for Sigmoid {
@@ -248,6 +324,36 @@ impl CustomOp2 for Attend {
         let to_x = gradient.apply_op2_no_bwd(attention, &Attend)?;
         let to_attention = x.apply_op2_no_bwd(&gradient, &SumOfProducts)?;
         Ok((Some(to_x), Some(to_attention)))
+    }
+}
+
+struct ScalePlanes;
+
+impl CustomOp2 for ScalePlanes {
+    fn name(&self) -> &'static str {
+        "scaled planes"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, s: &CpuStorage, sl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, _, h, w) = xl.shape().dims4()?;
+        let (x, s) = (contiguous(x, xl, self.name())?, contiguous(s, sl, self.name())?);
+        computed(xl.shape().clone(), |out| {
+            kernels::scale_planes(x, s, h * w, out);
+            Ok(())
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let to_x = gradient.apply_op2_no_bwd(scale, &ScalePlanes)?;
+        let to_scale = x.apply_op2_no_bwd(&gradient, &DotPlanes)?.reshape(scale.shape())?;
+        Ok((Some(to_x), Some(to_scale)))
     }
 }
 

@@ -14,9 +14,9 @@ use thorax_kernels::convolution::{Activation, Convolution, Epilogue, PackedWeigh
 
 use super::{
     convolution::{ConvolutionConfig, TransposedConfig, biased_convolution, biased_transposed_convolution},
-    elementwise::{relu, sigmoid},
+    elementwise::{relu, relu6, scale_planes, sigmoid, swish},
     kernel_error,
-    pool::{PoolConfig, max_pool},
+    pool::{PoolConfig, average_pool, max_pool},
     with_values, zeros,
 };
 
@@ -48,6 +48,8 @@ pub enum Operation {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `x / (1 + exp(-x))`.
+    Swish,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// Sum of two; the second may be a single channel or pixel (broadcast).
@@ -56,6 +58,8 @@ pub enum Operation {
     Multiply,
     /// Largest of each window.
     MaxPool(PoolConfig),
+    /// Mean of each window; the padding does not count.
+    AveragePool(PoolConfig),
     /// Mean of each channel, `[N, C, 1, 1]`.
     GlobalAveragePool,
     /// The channels of all inputs, one after another.
@@ -304,11 +308,16 @@ impl Operation {
                 biased_transposed_convolution(first, weight, bias, TransposedConfig::doubling())
             }
             Self::Relu => relu(first),
-            Self::Relu6 => first.clamp(0f32, 6f32),
+            Self::Relu6 => relu6(first),
+            Self::Swish => swish(first),
             Self::Sigmoid => sigmoid(first),
             Self::Add => first.broadcast_add(second()?),
-            Self::Multiply => first.broadcast_mul(second()?),
+            Self::Multiply => match (first.dims(), second()?) {
+                (&[n, c, _, _], second) if second.dims() == [n, c, 1, 1] => scale_planes(first, second),
+                (_, second) => first.broadcast_mul(second),
+            },
             Self::MaxPool(config) => max_pool(first, *config),
+            Self::AveragePool(config) => average_pool(first, *config, false),
             Self::GlobalAveragePool => first.mean_keepdim((2, 3)),
             Self::Concatenate => Tensor::cat(inputs, 1),
         }
