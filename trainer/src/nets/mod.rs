@@ -9,6 +9,7 @@ pub mod backbone;
 pub mod efficientnet;
 pub mod inception_resnet_v2;
 pub mod layout;
+pub mod list;
 pub mod network;
 pub mod resnet50;
 #[cfg(test)]

@@ -134,14 +134,22 @@ pub fn read(path: &Path, backbone: Backbone, device: &Device) -> Result<BTreeMap
     Ok(tensors.into_iter().collect())
 }
 
+/// Names and shapes of the tensors that a file of that layout has, in the net's order, the classifier aside.
+pub fn file_tensors(backbone: Backbone, layout: Layout) -> Vec<(String, Vec<usize>)> {
+    expected(backbone, layout, &Source::new(layout, &BTreeMap::new())).collect()
+}
+
+fn expected(backbone: Backbone, layout: Layout, source: &Source) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let parameters = backbone.architecture(layout).parameters();
+    parameters.into_iter().map(move |parameter| (source.name(&parameter), source.shape(&parameter)))
+}
+
 /// What the tensors of a file differ in from the net `backbone` of that layout, if in anything.
 fn compare(backbone: Backbone, layout: Layout, tensors: &BTreeMap<String, Tensor>) -> Option<Mismatch> {
-    let architecture = backbone.architecture(layout);
     let source = Source::new(layout, tensors);
     let mut mismatch =
         Mismatch { backbone, layout, missing: vec![], unexpected: vec![], misshapen: vec![], fits: None };
-    let expected: BTreeMap<String, Vec<usize>> =
-        architecture.parameters().iter().map(|parameter| (source.name(parameter), source.shape(parameter))).collect();
+    let expected: BTreeMap<String, Vec<usize>> = expected(backbone, layout, &source).collect();
     for (name, shape) in &expected {
         match tensors.get(name) {
             None => mismatch.missing.push(name.clone()),
