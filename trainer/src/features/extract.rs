@@ -126,7 +126,10 @@ fn prepare(manifest: &Manifest, writer: &StoreWriter, row: &Row) -> anyhow::Resu
     let frame = picture::read(&path)?;
     let equalised = Equalised::new(&frame.pixels, &contents.preprocess).with_context(|| row.path.clone())?;
     let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
-    Ok(Prepared { input: equalised.input(&contents.preprocess).1, state: refused.map_or(State::Extracted, State::Refused) })
+    Ok(Prepared {
+        input: equalised.input(&contents.preprocess).1,
+        state: refused.map_or(State::Extracted, State::Refused),
+    })
 }
 
 /// Runs the net over all pending units, in their order.
@@ -146,7 +149,11 @@ fn compute(
         let mut inputs = Vec::with_capacity(count * c * h * w);
         for queue in queues.by_ref().take(count) {
             let Prepared { input, state } = queue.recv().context("a thread that loads pictures has ended")??;
-            anyhow::ensure!(input.len() == c * h * w, "a picture has {} numbers, the net takes {c} x {h} x {w}", input.len());
+            anyhow::ensure!(
+                input.len() == c * h * w,
+                "a picture has {} numbers, the net takes {c} x {h} x {w}",
+                input.len()
+            );
             inputs.extend(input);
             states.push(state);
         }
@@ -166,8 +173,11 @@ fn write(computed: &Mutex<Receiver<Computed>>, writer: &StoreWriter, bar: &Progr
         let range = writer.unit(unit);
         let bytes = stored(&features, writer, range.clone())?;
         let row_bytes = bytes.len() / range.len();
-        let rows: Vec<WrittenRow> =
-            states.iter().zip(bytes.chunks_exact(row_bytes)).map(|(&state, bytes)| WrittenRow { state, bytes }).collect();
+        let rows: Vec<WrittenRow> = states
+            .iter()
+            .zip(bytes.chunks_exact(row_bytes))
+            .map(|(&state, bytes)| WrittenRow { state, bytes })
+            .collect();
         writer.write(unit, &rows)?;
         bar.inc(range.len() as u64);
     }

@@ -118,7 +118,9 @@ pub enum FeatureError {
         remedy: &'static str,
     },
     /// More pictures than a header can name.
-    #[error("{rows} pictures are too many for one store: the header would have {length} bytes, and safetensors reads {LONGEST_HEADER}; divide the manifest")]
+    #[error(
+        "{rows} pictures are too many for one store: the header would have {length} bytes, and safetensors reads {LONGEST_HEADER}; divide the manifest"
+    )]
     TooManyRows {
         /// Pictures.
         rows: usize,
@@ -292,7 +294,9 @@ impl Contents {
             if name == "rows" {
                 let pairs = self.rows.iter().zip(&wanted.rows);
                 return match pairs.into_iter().find(|(a, b)| a != b) {
-                    Some((a, b)) if a.path == b.path => format!("{} has other words in the manifest, or other content", a.path),
+                    Some((a, b)) if a.path == b.path => {
+                        format!("{} has other words in the manifest, or other content", a.path)
+                    }
                     _ => format!("it has {} pictures, the manifest {} or others", self.rows.len(), wanted.rows.len()),
                 };
             }
@@ -376,7 +380,14 @@ impl Header {
     fn at(contents: Contents, shape: [usize; 3], start: u64) -> Self {
         let rows = contents.rows.len() as u64;
         let row_bytes = shape.iter().product::<usize>() * contents.dtype.size();
-        Self { contents, shape, checksum_at: start, state_at: start + 4 * rows, features_at: start + 8 * rows, row_bytes }
+        Self {
+            contents,
+            shape,
+            checksum_at: start,
+            state_at: start + 4 * rows,
+            features_at: start + 8 * rows,
+            row_bytes,
+        }
     }
 
     /// The bytes that the header takes, with its length, of a file of `file_length` bytes that begins with `first`.

@@ -92,12 +92,18 @@ impl FeatureStore {
         // is the one way to have a file of any size at hand as slices, and the system gives no safe one.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
         if map.len() as u64 != length {
-            return Err(FeatureError::Malformed { path: path.to_owned(), reason: "it changed while it was opened".into() });
+            return Err(FeatureError::Malformed {
+                path: path.to_owned(),
+                reason: "it changed while it was opened".into(),
+            });
         }
         let store = Self { path: path.to_owned(), header, map };
         let states = store.numbers(store.header.state_at);
         if let Some(code) = states.iter().find(|&&code| State::from_code(code).is_none()) {
-            return Err(FeatureError::Malformed { path: path.to_owned(), reason: format!("a row has the state {code}") });
+            return Err(FeatureError::Malformed {
+                path: path.to_owned(),
+                reason: format!("a row has the state {code}"),
+            });
         }
         let missing = states.iter().filter(|&&code| code == State::Missing.code()).count();
         if missing > 0 {
@@ -175,7 +181,8 @@ impl FeatureStore {
     pub fn verify(&self) -> Result<(), FeatureError> {
         use rayon::prelude::*;
         let checksums = self.numbers(self.header.checksum_at);
-        let wrong = (0..self.rows()).into_par_iter().find_first(|&row| crc32fast::hash(self.row_bytes(row)) != checksums[row]);
+        let wrong =
+            (0..self.rows()).into_par_iter().find_first(|&row| crc32fast::hash(self.row_bytes(row)) != checksums[row]);
         wrong.map_or(Ok(()), |row| {
             let picture = self.contents().rows[row].path.clone();
             Err(FeatureError::Checksum { path: self.path.clone(), row, picture })

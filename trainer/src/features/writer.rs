@@ -12,12 +12,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use thorax_edge::files::sync_folder;
-
 use super::{
     format::{Contents, FeatureError, Header, State},
     store::FeatureStore,
 };
+use crate::files::sync_folder;
 
 /// What there is under a store's name.
 pub enum Opened {
