@@ -300,6 +300,9 @@ impl Contents {
                     _ => format!("it has {} pictures, the manifest {} or others", self.rows.len(), wanted.rows.len()),
                 };
             }
+            if found.is_object() {
+                return format!("{name} has other values");
+            }
             format!("{name} is {found}, not {}", wanted_fields.get(&name).unwrap_or_default())
         });
         words.collect::<Vec<_>>().join("; ")

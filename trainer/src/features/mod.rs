@@ -189,7 +189,10 @@ impl Request<'_> {
     pub fn store(&self, path: &Path) -> anyhow::Result<FeatureStore> {
         let contents = self.contents()?;
         let writer = match StoreWriter::open(path, &contents, self.pretrained.backbone.feature_shape())? {
-            Opened::Finished(store) => return Ok(store),
+            Opened::Finished(store) => {
+                store.verify()?;
+                return Ok(store);
+            }
             Opened::Unfinished(writer) => writer,
         };
         let missing: usize = writer.pending().iter().map(|&unit| writer.unit(unit).len()).sum();

@@ -215,6 +215,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let (config, store) = match &args.features {
         Some(path) => {
             let store = FeatureStore::open(path)?;
+            store.verify()?;
             let contents = store.contents();
             anyhow::ensure!(
                 contents.modality == common.modality,
@@ -251,7 +252,6 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             (config, request.store(&common.out.join("pictures.features"))?)
         }
     };
-    store.verify()?;
     let table = FeatureTable::pooled(&store);
     let outcome = classify::fit(&table, &config, &common.out)?;
     eprintln!(
