@@ -23,7 +23,8 @@ pub enum SourceError {
 #[derive(Clone, Debug, clap::Args)]
 pub struct WeightsArgs {
     /// The backbone's weights: a safetensors file, or random:SEED (drawn, for measuring and testing)
-    #[arg(long, value_name = "SOURCE")]
+    // Commands that can do without weights flatten an `Option` of this; clap tells the others' users that it is missing.
+    #[arg(long, value_name = "SOURCE", required = false)]
     weights: String,
 }
 
