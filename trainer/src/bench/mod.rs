@@ -6,6 +6,7 @@
 //! measured in a fresh process for each side.
 
 mod cases;
+mod store;
 mod torch;
 
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::Command, time::Duration, time::Instant};
@@ -21,6 +22,8 @@ use torch::Torch;
 pub enum BenchCommand {
     /// Time operators and training steps beside PyTorch's and candle's
     Nn(NnArgs),
+    /// Time reading a feature store by rows and by columns
+    Store(store::StoreArgs),
     /// The memory of one training step, as `bench nn` asks for it in a process of its own
     #[command(hide = true)]
     Memory,
@@ -99,6 +102,7 @@ struct Report {
 pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Nn(arguments) => nn(arguments),
+        BenchCommand::Store(arguments) => store::run(arguments),
         BenchCommand::Memory => {
             let idle_kib = peak_kib()?;
             let mut step = cases::training_step()?;

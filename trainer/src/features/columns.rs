@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use super::store::FeatureStore;
 
-/// Columns of a strip: of half precision, two lines of the cache from each row.
-const STRIP: usize = 64;
+/// Columns of a strip: of half precision, four lines of the cache from each row.
+const STRIP: usize = 128;
 
 /// Rows of a tile: of f32, a line of the cache in each column.
 const TILE_ROWS: usize = 16;
@@ -24,7 +24,7 @@ const BAND: usize = 4096;
 
 impl FeatureStore {
     /// Calls `work` with the number of each column of `columns` and its numbers, one a row, as f32: from several threads, in
-    /// no certain order. Takes a strip of 64 columns a thread (fewer where there are very many rows), and reads each page once.
+    /// no certain order. Takes a strip of 128 columns a thread (fewer where there are very many rows), and reads each page once.
     ///
     /// # Panics
     /// When there are no such columns.
