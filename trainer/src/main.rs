@@ -49,7 +49,7 @@ enum Command {
     Bundle(pack::BundleCommand),
     /// Judge bundles on a split of a manifest
     Evaluate(evaluate::EvaluateArgs),
-    /// Time our operators beside PyTorch's and candle's
+    /// Time operators and backbones beside other libraries
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }
@@ -59,6 +59,7 @@ impl Command {
     fn threads(&self) -> Option<NonZeroUsize> {
         match self {
             Self::Train(command) => command.threads(),
+            Self::Bench(command) => command.threads(),
             _ => None,
         }
     }

@@ -49,7 +49,18 @@ pub fn load(path: &Path, device: &Device) -> Result<Graph, WeightsError> {
 /// # Errors
 /// [`WeightsError`] when a tensor is missing or has another shape.
 pub fn build(tensors: &BTreeMap<String, Tensor>) -> Result<Graph, WeightsError> {
-    let weights = Weights::Named { tensors, net: NAME };
+    graph(Weights::Named { tensors, net: NAME })
+}
+
+/// Draws the headless graph with random weights (see [`Weights::Drawn`]).
+///
+/// # Errors
+/// [`WeightsError`] when the device fails.
+pub fn draw(seed: u64, device: &Device) -> Result<Graph, WeightsError> {
+    graph(Weights::Drawn { seed, device })
+}
+
+fn graph(weights: Weights) -> Result<Graph, WeightsError> {
     let mut builder = Builder { weights, graph: Graph::new([3, INPUT_SIDE, INPUT_SIDE]) };
     let stem = Layer { convolution: "conv_stem".into(), norm: "bn1".into(), kernel: 3, stride: 2, depthwise: false };
     let (mut node, mut side) = builder.layer(0, stem, 3, 32, INPUT_SIDE)?;
