@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
-use thorax_trainer::{bench, data, evaluate, nn::device, pack, phantom, train};
+use thorax_trainer::{bench, data, evaluate, nets::list, nn::device, pack, phantom, train};
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
 /// which clears it again page by page; this one keeps them, once [`keep_memory`] has told it to. A training step takes a
@@ -39,6 +39,8 @@ enum Command {
     /// Import, check, split and count training data
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// List the backbones: input, features, parameters, where their weights are
+    Backbones(list::BackbonesArgs),
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(train::TrainCommand),
@@ -76,6 +78,7 @@ fn main() -> anyhow::Result<()> {
     match command {
         Command::Phantom(arguments) => phantom::run(arguments),
         Command::Data(command) => data::run(command),
+        Command::Backbones(arguments) => list::run(&arguments),
         Command::Train(command) => train::run(&command),
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),

@@ -26,7 +26,7 @@ use crate::{
     evaluate::{self, Evaluation},
     export::{HALF_PRECISION_FROM, from_onnx, to_onnx},
     files::write_atomically,
-    nets::efficientnet_lite,
+    nets::Backbone,
     nn::graph::Graph,
     train::{self, classify, picture, progress, segment},
 };
@@ -157,7 +157,7 @@ fn classifier_graph(run: &classify::ClassifyRun, backbone: &Path) -> anyhow::Res
         backbone.display(),
         run.config.backbone_sha256
     );
-    let mut graph = run.extend(efficientnet_lite::load(backbone, &Device::Cpu)?)?;
+    let mut graph = run.extend(Backbone::EfficientNetLite(0).open(backbone, &Device::Cpu)?.graph)?;
     graph.round_to_half(HALF_PRECISION_FROM)?;
     Ok(graph)
 }

@@ -19,7 +19,7 @@ use thorax_shared::{
 use crate::{
     data::{Manifest, Task, file_sha256, hexadecimal},
     files::write_atomically,
-    nets::{attention_unet::AttentionUnetConfig, efficientnet_lite},
+    nets::{Backbone, attention_unet::AttentionUnetConfig},
     nn::{device::DeviceArgs, training::TrainingArgs},
 };
 
@@ -157,13 +157,17 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
                 seed: common.seed,
                 steps: 400,
                 directions: 64,
-                preprocess: preprocess_spec(common.modality, efficientnet_lite::INPUT_SIDE as u32, normalise),
+                preprocess: preprocess_spec(
+                    common.modality,
+                    Backbone::EfficientNetLite(0).input_side() as u32,
+                    normalise,
+                ),
                 quality: thorax_shared::preprocess::QualityLimits::default(),
                 manifest_sha256: fingerprint(&manifest, common.modality, Task::Classify),
                 backbone_sha256: hexadecimal(&file_sha256(backbone)?),
             };
             start(&common.out, &config)?;
-            let graph = efficientnet_lite::load(backbone, device)?;
+            let graph = Backbone::EfficientNetLite(0).open(backbone, device)?.graph;
             let folder = common.out.join("features");
             let table = features::extract(
                 &manifest,

@@ -177,6 +177,14 @@ pub(super) fn copy_line(line: &mut [f32], source: &[f32], origin: isize, stride:
     let source = &source[(before as isize * stride as isize + origin) as usize..];
     if stride == 1 {
         line.copy_from_slice(&source[..line.len()]);
+    } else if stride == 2 {
+        // Pairs compile into vector instructions. The last value may lack its other half.
+        let Some((last, line)) = line.split_last_mut() else { return };
+        *last = source[2 * line.len()];
+        let (pairs, _) = source.as_chunks::<2>();
+        for (value, pair) in line.iter_mut().zip(pairs) {
+            *value = pair[0];
+        }
     } else {
         for (value, source) in line.iter_mut().zip(source.iter().step_by(stride)) {
             *value = *source;

@@ -15,7 +15,10 @@ use super::{
     geometry::Plan,
     winograd::{self, POINTS, TILE},
 };
-use crate::simd::{dispatch, load, store};
+use crate::{
+    elementwise::sigmoid,
+    simd::{dispatch, load, store},
+};
 
 /// Taps whose products are summed before the sums leave the registers: their rows and weights stay in the first cache.
 const CHUNK: usize = 256;
@@ -51,13 +54,15 @@ pub enum Activation {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `x / (1 + exp(-x))`.
+    Swish,
 }
 
 impl Activation {
     #[inline(always)]
     fn limits(self) -> (f32, f32) {
         match self {
-            Self::None => (f32::NEG_INFINITY, f32::INFINITY),
+            Self::None | Self::Swish => (f32::NEG_INFINITY, f32::INFINITY),
             Self::Relu => (0.0, f32::INFINITY),
             Self::Relu6 => (0.0, 6.0),
         }
@@ -75,7 +80,7 @@ pub(super) fn tile_channels(lanes: usize, channels: usize) -> usize {
 }
 
 /// Register tile of the machine: registers of positions for a tile of so many target channels.
-fn tile_registers(lanes: usize, tile: usize) -> usize {
+pub(super) fn tile_registers(lanes: usize, tile: usize) -> usize {
     match (lanes, tile) {
         (4 | 8, 1) => 8,
         (16, 8) => 3,
@@ -118,8 +123,8 @@ pub(super) struct Packed {
 
 impl Packed {
     /// `weight_group` values of `weight` are a group's.
-    pub(super) fn new(plan: &Plan, batch: usize, groups: usize, weight: &[f32], weight_group: usize) -> Self {
-        let three_rows = three_rows_pay(plan, batch);
+    pub(super) fn new(plan: &Plan, groups: usize, weight: &[f32], weight_group: usize) -> Self {
+        let three_rows = three_rows_pay(plan);
         let tile = tile_channels(lanes(), plan.target.channels);
         let values = (0..groups)
             .into_par_iter()
@@ -133,13 +138,14 @@ impl Packed {
     }
 }
 
-/// Whether the three-row algorithm pays: enough channels and positions must share the transforms.
-pub(super) fn three_rows_pay(plan: &Plan, batch: usize) -> bool {
+/// Whether the three-row algorithm pays: enough channels and positions must share the transforms. The number of pictures
+/// plays no part, so that a picture's result does not depend on those beside it.
+pub(super) fn three_rows_pay(plan: &Plan) -> bool {
     plan.has_three_rows()
         && plan.source.channels >= 8
         && plan.target.channels >= 8
         && plan.rows >= 4
-        && batch * plan.rows * plan.columns >= 512
+        && plan.rows * plan.columns >= 128
 }
 
 /// Carries out `plan` for every picture and group, writing all of `target` `[N, groups * target channels, H, W]`.
@@ -354,6 +360,7 @@ struct Finish<'a> {
     add: Option<&'a [f32]>,
     low: f32,
     high: f32,
+    swish: bool,
     plain: bool,
 }
 
@@ -366,11 +373,12 @@ impl<'a> Finish<'a> {
             add: epilogue.add.map(|add| &add[place..place + width]),
             low,
             high,
+            swish: epilogue.activation == Activation::Swish,
             plain: epilogue.bias.is_none() && epilogue.add.is_none() && epilogue.activation == Activation::None,
         }
     }
 
-    /// The activation. Written so that a NaN stays one: it must not be hidden from whoever looks for it.
+    /// The limits of the activation. Written so that a NaN stays one: it must not be hidden from whoever looks for it.
     #[inline(always)]
     fn limit(&self, value: f32) -> f32 {
         if value < self.low {
@@ -395,9 +403,14 @@ impl<'a> Finish<'a> {
                 }
             }
             None => {
-                for out in out {
+                for out in &mut *out {
                     *out = self.limit(*out + self.bias);
                 }
+            }
+        }
+        if self.swish {
+            for out in out {
+                *out *= sigmoid(*out);
             }
         }
     }
@@ -408,6 +421,9 @@ impl<'a> Finish<'a> {
             for (index, (out, sum)) in out[start..].iter_mut().step_by(stride).zip(sums).enumerate() {
                 let add = self.add.map_or(0.0, |add| add[start + index * stride]);
                 *out = self.limit(sum + self.bias + add);
+                if self.swish {
+                    *out *= sigmoid(*out);
+                }
             }
             return;
         }

@@ -9,6 +9,7 @@ mod band;
 mod depthwise;
 mod engine;
 mod geometry;
+mod panels;
 mod weight_gradient;
 mod winograd;
 
@@ -28,6 +29,8 @@ pub struct PackedWeight {
 enum Packed {
     /// As it is.
     Depthwise(Vec<f32>),
+    /// For the product of matrices.
+    Panels(panels::Packed),
     /// For the engine.
     Tiles(engine::Packed),
 }
@@ -64,13 +67,15 @@ impl Convolution {
         let plan = self.flattened(self.forward_plan());
         let packed = if depthwise::fits(&plan) {
             Packed::Depthwise(weight.to_vec())
+        } else if panels::pays(self) && !engine::three_rows_pay(&plan) {
+            Packed::Panels(panels::Packed::new(self, weight))
         } else {
             Packed::Tiles(self.packed(&plan, weight))
         };
         Ok(PackedWeight { geometry: *self, packed })
     }
 
-    /// As [`Self::forward`], with a weight that [`Self::pack`] of the same sizes made ready.
+    /// As [`Self::forward`], with a weight that [`Self::pack`] of the same sizes, but for the number of pictures, made ready.
     ///
     /// # Errors
     /// A weight of other sizes, slices of another length.
@@ -81,7 +86,7 @@ impl Convolution {
         epilogue: Epilogue<'_>,
         out: &mut [f32],
     ) -> Result<(), KernelError> {
-        if weight.geometry != *self {
+        if (Self { batch: self.batch, ..weight.geometry }) != *self {
             return Err(KernelError::Shape(format!(
                 "convolution: the weight was packed for {:?}, not for {self:?}",
                 weight.geometry
@@ -98,6 +103,7 @@ impl Convolution {
         let plan = self.flattened(self.forward_plan());
         match &weight.packed {
             Packed::Depthwise(weight) => depthwise::run(&plan, self.groups, x, weight, epilogue, out),
+            Packed::Panels(weight) => panels::run(self, x, weight, epilogue, out),
             Packed::Tiles(weight) => engine::run(&plan, &self.operands(x, weight, epilogue), out),
         }
         Ok(())
@@ -154,7 +160,7 @@ impl Convolution {
     }
 
     fn packed(&self, plan: &geometry::Plan, weight: &[f32]) -> engine::Packed {
-        engine::Packed::new(plan, self.batch, self.groups, weight, self.weight_length() / self.groups)
+        engine::Packed::new(plan, self.groups, weight, self.weight_length() / self.groups)
     }
 
     fn operands<'a>(

@@ -40,7 +40,7 @@ fn tile(lanes: usize, channels: usize) -> (usize, usize) {
 
 /// Writes the gradient `[C_out, C_in / groups, K_h, K_w]`.
 pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f32], out: &mut [f32]) {
-    let three_rows = three_rows_pay(plan, geometry.batch);
+    let three_rows = three_rows_pay(plan);
     let channels = plan.target.channels;
     let (block, taps_block) = tile(super::engine::lanes(), channels);
     let length_of = |layout: &Layout| layout.points() * layout.channels * layout.offsets[0].len();
