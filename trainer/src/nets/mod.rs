@@ -12,6 +12,7 @@ pub mod layout;
 pub mod list;
 pub mod network;
 pub mod resnet50;
+pub mod source;
 #[cfg(test)]
 mod tests;
 pub mod weights;
