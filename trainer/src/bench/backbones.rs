@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     export::{HALF_PRECISION_FROM, to_onnx_of_batch},
-    nets::{efficientnet_lite, resnet50, weights::WeightsError},
+    nets::Backbone,
     nn::{graph::Graph, seeded},
 };
 
@@ -34,6 +34,7 @@ pub struct BackbonesArgs {
     pub(super) pairing: PairArgs,
 }
 
+/// Everything that was measured, for `--json`.
 #[derive(Debug, Serialize)]
 struct Report {
     threads: usize,
@@ -52,13 +53,16 @@ struct BackboneRow {
     peer_images_per_second: f64,
 }
 
-/// A net: our name, timm's, the input's side, and our graph with drawn weights.
-type Net = (&'static str, &'static str, usize, fn(u64, &Device) -> Result<Graph, WeightsError>);
+/// What is compared unless `--only` asks for others.
+const USUAL: [Backbone; 4] =
+    [Backbone::ResNet50, Backbone::InceptionResNetV2, Backbone::EfficientNetB(0), Backbone::EfficientNetLite(0)];
 
-const NETS: [Net; 2] = [
-    ("resnet50", "resnet50", resnet50::INPUT_SIDE, resnet50::draw),
-    ("efficientnet-lite0", "tf_efficientnet_lite0", efficientnet_lite::INPUT_SIDE, efficientnet_lite::draw),
-];
+/// The name of the Hub's repository is timm's name of the net, and that of the weights.
+fn timm_name(backbone: Backbone) -> &'static str {
+    let repository = backbone.hub_repository();
+    let name = repository.strip_prefix("timm/").unwrap_or(repository);
+    name.split_once('.').map_or(name, |(net, _)| net)
+}
 
 /// Largest difference from ONNX Runtime's output, in parts of the largest value, at which both count as the same net.
 const SAME: f32 = 1e-3;
@@ -87,9 +91,13 @@ pub(super) fn run(arguments: &BackbonesArgs) -> anyhow::Result<()> {
             "net", "peer", "ours images/s", "peer images/s", "ours ms", "peer ms", "ratio"
         );
     }
-    let nets = NETS.iter().filter(|(name, ..)| only.as_ref().is_none_or(|text| name.contains(text)));
-    for &(name, timm, side, draw) in nets {
-        let mut graph = draw(1, &Device::Cpu)?;
+    let chosen: Vec<Backbone> = match only {
+        None => USUAL.into(),
+        Some(text) => Backbone::ALL.into_iter().filter(|backbone| backbone.name().contains(text)).collect(),
+    };
+    for backbone in chosen {
+        let (name, timm, side) = (backbone.name(), timm_name(backbone), backbone.input_side());
+        let mut graph = backbone.draw(1, &Device::Cpu)?.graph;
         // As the file has it.
         graph.round_to_half(HALF_PRECISION_FROM)?;
         let x = seeded::normal((batch, 3, side, side), 1.0, 1, &Device::Cpu)?;
@@ -170,6 +178,13 @@ fn difference(y: &Tensor, theirs: &[f32]) -> anyhow::Result<f32> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timm_knows_the_nets_by_these_names() {
+        assert_eq!(timm_name(Backbone::ResNet50), "resnet50");
+        assert_eq!(timm_name(Backbone::EfficientNetB(3)), "tf_efficientnet_b3");
+        assert_eq!(timm_name(Backbone::EfficientNetLite(0)), "tf_efficientnet_lite0");
+    }
 
     #[test]
     fn a_difference_is_seen_also_where_there_is_no_number() {

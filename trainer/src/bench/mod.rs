@@ -55,7 +55,7 @@ struct PairArgs {
     /// Threads of either side [default: RAYON_NUM_THREADS, or one a core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Only cases whose name contains this
+    /// Only cases whose name contains this; any backbone of `thorax-train backbones` can be asked for
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Print the results as JSON
