@@ -21,7 +21,7 @@ import time
 import zlib
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-arguments.add_argument("program", type=pathlib.Path)
+arguments.add_argument("program", type=lambda name: pathlib.Path(name).resolve())
 arguments.add_argument("folder", type=pathlib.Path)
 arguments.add_argument("--images", type=int, default=2000)
 arguments.add_argument("--kills", type=int, default=10)

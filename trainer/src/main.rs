@@ -53,7 +53,7 @@ enum Command {
     Bundle(pack::BundleCommand),
     /// Judge bundles on a split of a manifest
     Evaluate(evaluate::EvaluateArgs),
-    /// Time our operators beside PyTorch's and candle's
+    /// Time operators and backbones beside other libraries
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }
@@ -64,6 +64,7 @@ impl Command {
         match self {
             Self::Features(arguments) => arguments.threads(),
             Self::Train(command) => command.threads(),
+            Self::Bench(command) => command.threads(),
             _ => None,
         }
     }

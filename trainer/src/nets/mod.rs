@@ -7,6 +7,7 @@ pub mod architecture;
 pub mod attention_unet;
 pub mod backbone;
 pub mod efficientnet;
+pub mod hub;
 pub mod inception_resnet_v2;
 pub mod layout;
 pub mod list;
