@@ -5,7 +5,7 @@ must be the same bytes.
 
 FOLDER is a collection that `thorax-train data import` reads. Its CT slices are taken, those with masks too (as pictures to
 classify: what they are labelled does not matter here). The program is killed with SIGKILL when a drawn number of rows is
-done. Needs only Python's standard library, and twice the store's size under --work.
+done. Needs only Python's standard library, and room for both stores, which stay in --work where it is given.
 """
 
 import argparse
@@ -27,7 +27,7 @@ arguments.add_argument("--images", type=int, default=2000)
 arguments.add_argument("--kills", type=int, default=10)
 arguments.add_argument("--backbone", default="resnet50")
 arguments.add_argument("--weights", default="random:1")
-arguments.add_argument("--work", type=pathlib.Path, default=None, help="where the stores lie for the time of the run")
+arguments.add_argument("--work", type=pathlib.Path, default=None, help="a new folder for the stores [default: a temporary one]")
 arguments.add_argument("--seed", type=int, default=1)
 arguments.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="further options of `features`, last")
 arguments = arguments.parse_args()
@@ -102,8 +102,9 @@ def same(a, b):
                 return True
 
 
-with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
-    folder = pathlib.Path(folder)
+with tempfile.TemporaryDirectory() as temporary:
+    folder = arguments.work or pathlib.Path(temporary)
+    folder.mkdir(exist_ok=True)
     manifest = manifest_of(folder)
     whole, killed = folder / "whole.features", folder / "killed.features"
 

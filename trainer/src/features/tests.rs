@@ -1,5 +1,5 @@
 //! Stores of a few numbers, whole, half-written and damaged.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
     collections::BTreeMap,

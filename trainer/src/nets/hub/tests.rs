@@ -152,7 +152,7 @@ fn answer(state: &State, mut stream: TcpStream, address: SocketAddr) {
 
 /// Bytes that differ from place to place.
 fn content(length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i * 2654435761 >> 7) as u8).collect()
+    (0..length).map(|i| ((i * 2654435761) >> 7) as u8).collect()
 }
 
 fn cache() -> tempfile::TempDir {
