@@ -47,6 +47,20 @@ def fan_in(name, shape):
     return int(np.prod(shape[1:]))
 
 
+def block_scale(name):
+    """By what the scale of an EfficientNet block's last batch norm is multiplied; 1 for every other parameter.
+
+    Without it the residuals of B7 add up to 1e7, and its gates become so steep that PyTorch's own float32 is far from its
+    float64. Blocks that begin a stage have no residual and gate their input away, so they are enlarged: the features have
+    to depend on the picture.
+    """
+    layer, _, _ = name.replace("/gamma", ".weight").rpartition(".weight")
+    for start, end, first in [("blocks.", ".bn3", ".0"), ("features.", ".block.3.1", ".0"), ("block", "_project_bn", "a")]:
+        if layer.startswith(start) and layer.endswith(end):
+            return 1.25 if layer.removesuffix(end).endswith(first) else 0.25
+    return 1
+
+
 def drawn_parameter(name, shape):
     """A net's parameter as its name says: He-scaled kernels (uniform, variance 2 / fan-in), scales near 1, shifts near 0."""
     value = drawn(name, shape)
@@ -55,5 +69,5 @@ def drawn_parameter(name, shape):
     if name.endswith(("running_var", "moving_variance")):
         return np.float32(1) + np.float32(0.5) * value
     if name.endswith(("weight", "gamma")):
-        return np.float32(1) + np.float32(0.25) * value
+        return (np.float32(1) + np.float32(0.25) * value) * np.float32(block_scale(name))
     return np.float32(0.125) * value

@@ -97,7 +97,7 @@ pub fn architecture(scaling: Scaling, layout: Layout) -> Architecture {
     let activation = if scaling.lite { Activation::Relu6 } else { Activation::Swish };
     let mut net = Net { net: Architecture::new(3, epsilon), border, activation };
 
-    let mut step = net.layer(0, names.stem(), scaling.stem_channels(), 3, 2, false, activation);
+    let mut step = net.layer(0, names.stem(), scaling.stem_channels(), [3, 2], false, activation);
     for (stage, (expansion, channels, blocks, first_stride, kernel)) in STAGES.into_iter().enumerate() {
         let outermost = stage == 0 || stage == STAGES.len() - 1;
         let blocks = if scaling.lite && outermost { blocks } else { scaling.blocks(blocks) };
@@ -110,7 +110,7 @@ pub fn architecture(scaling: Scaling, layout: Layout) -> Architecture {
             net.net.name_map(name, step);
         }
     }
-    step = net.layer(step, names.head(), scaling.head_channels(), 1, 1, false, activation);
+    step = net.layer(step, names.head(), scaling.head_channels(), [1, 1], false, activation);
     net.net.name_map("features", step);
     net.net
 }
@@ -198,14 +198,13 @@ struct Net {
 }
 
 impl Net {
-    #[allow(clippy::too_many_arguments)]
+    /// A convolution with its batch norm; `kernel` and `stride` of its windows, a group a channel if `depthwise`.
     fn layer(
         &mut self,
         input: StepId,
         [name, norm]: Pair,
         channels_out: usize,
-        kernel: usize,
-        stride: usize,
+        [kernel, stride]: [usize; 2],
         depthwise: bool,
         activation: Activation,
     ) -> StepId {
@@ -236,9 +235,9 @@ impl Net {
         let expanded = before * expansion;
         let mut step = input;
         if expansion > 1 {
-            step = self.layer(step, names.expand, expanded, 1, 1, false, self.activation);
+            step = self.layer(step, names.expand, expanded, [1, 1], false, self.activation);
         }
-        step = self.layer(step, names.depthwise, expanded, kernel, stride, true, self.activation);
+        step = self.layer(step, names.depthwise, expanded, [kernel, stride], true, self.activation);
         if let Some([squeeze, excite]) = names.squeeze {
             let squeezed = before / SQUEEZE;
             let mean = self.net.push(Layer::GlobalAveragePool, &[step]);
@@ -251,7 +250,7 @@ impl Net {
             let gate = self.net.convolution(gate, point(excite, squeezed, expanded, Activation::Sigmoid));
             step = self.net.push(Layer::Multiply, &[step, gate]);
         }
-        step = self.layer(step, names.project, channels, 1, 1, false, Activation::None);
+        step = self.layer(step, names.project, channels, [1, 1], false, Activation::None);
         if stride == 1 && before == channels {
             step = self.net.push(Layer::Add(Activation::None), &[step, input]);
         }

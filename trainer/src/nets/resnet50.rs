@@ -22,70 +22,70 @@ const MAPS: [&str; 4] = ["stride4", "stride8", "stride16", "features"];
 /// The net as `layout` has it.
 pub fn architecture(layout: Layout) -> Architecture {
     let keras = layout == Layout::Keras;
-    let mut net = Architecture::new(3, if keras { 1.001e-5 } else { 1e-5 });
+    let mut net = Builder { net: Architecture::new(3, if keras { 1.001e-5 } else { 1e-5 }), keras };
     let stem = if keras { ["conv1_conv", "conv1_bn"] } else { ["conv1", "bn1"] };
-    let mut step = layer(&mut net, 0, stem.map(str::to_owned), 64, 7, Activation::Relu, 2, keras);
-    net.name_map("stride2", step);
+    let mut step = net.layer(0, stem.map(str::to_owned), 64, 7, 2, Activation::Relu);
+    net.net.name_map("stride2", step);
     let pool = PoolConfig { kernel: 3, stride: 2, padding: 1, ceil_mode: false };
-    step = net.push(Layer::MaxPool(pool), &[step]);
+    step = net.net.push(Layer::MaxPool(pool), &[step]);
     for (stage, (width, blocks)) in STAGES.into_iter().enumerate() {
         for block in 0..blocks {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            step = bottleneck(&mut net, step, [stage, block], width, stride, keras);
+            step = net.bottleneck(step, [stage, block], width, stride);
         }
-        net.name_map(MAPS[stage], step);
+        net.net.name_map(MAPS[stage], step);
     }
-    net
+    net.net
 }
 
-/// Names of convolution `index` of a block, and of its batch norm; 0 is the projection of the input.
-fn names([stage, block]: [usize; 2], index: usize, keras: bool) -> [String; 2] {
-    let (outer, inner) = (stage + 1, block);
-    match index {
-        _ if keras => ["conv", "bn"].map(|part| format!("conv{}_block{}_{index}_{part}", stage + 2, block + 1)),
-        0 => [0, 1].map(|part| format!("layer{outer}.{inner}.downsample.{part}")),
-        _ => ["conv", "bn"].map(|part| format!("layer{outer}.{inner}.{part}{index}")),
-    }
-}
-
-/// 1x1 to `width`, 3x3, 1x1 to four times `width`, plus the input or a projection of it.
-fn bottleneck(
-    net: &mut Architecture,
-    input: StepId,
-    place: [usize; 2],
-    width: usize,
-    stride: usize,
+struct Builder {
+    net: Architecture,
     keras: bool,
-) -> StepId {
-    let out = width * EXPANSION;
-    let shortcut = match place {
-        [_, 0] => layer(net, input, names(place, 0, keras), out, 1, Activation::None, stride, keras),
-        _ => input,
-    };
-    let (first, second) = if keras { (stride, 1) } else { (1, stride) };
-    let mut step = layer(net, input, names(place, 1, keras), width, 1, Activation::Relu, first, keras);
-    step = layer(net, step, names(place, 2, keras), width, 3, Activation::Relu, second, keras);
-    step = layer(net, step, names(place, 3, keras), out, 1, Activation::None, 1, keras);
-    net.push(Layer::Add(Activation::Relu), &[step, shortcut])
 }
 
-#[allow(clippy::too_many_arguments)]
-fn layer(
-    net: &mut Architecture,
-    input: StepId,
-    [name, norm]: [String; 2],
-    channels_out: usize,
-    kernel: usize,
-    activation: Activation,
-    stride: usize,
-    biased: bool,
-) -> StepId {
-    let convolution = Convolution {
-        stride,
-        biased,
-        norm: Some(Norm { name: norm, scaled: true }),
-        activation,
-        ..Convolution::new(name, net.channels(input), channels_out, [kernel; 2])
-    };
-    net.convolution(input, convolution)
+impl Builder {
+    /// Names of convolution `index` of a block, and of its batch norm; 0 is the projection of the input.
+    fn names(&self, [stage, block]: [usize; 2], index: usize) -> [String; 2] {
+        match index {
+            _ if self.keras => {
+                ["conv", "bn"].map(|part| format!("conv{}_block{}_{index}_{part}", stage + 2, block + 1))
+            }
+            0 => [0, 1].map(|part| format!("layer{}.{block}.downsample.{part}", stage + 1)),
+            _ => ["conv", "bn"].map(|part| format!("layer{}.{block}.{part}{index}", stage + 1)),
+        }
+    }
+
+    /// 1x1 to `width`, 3x3, 1x1 to four times `width`, plus the input or a projection of it.
+    fn bottleneck(&mut self, input: StepId, place: [usize; 2], width: usize, stride: usize) -> StepId {
+        let out = width * EXPANSION;
+        let [projection, reduce, middle, expand] = [0, 1, 2, 3].map(|index| self.names(place, index));
+        let shortcut = match place {
+            [_, 0] => self.layer(input, projection, out, 1, stride, Activation::None),
+            _ => input,
+        };
+        let (first, second) = if self.keras { (stride, 1) } else { (1, stride) };
+        let mut step = self.layer(input, reduce, width, 1, first, Activation::Relu);
+        step = self.layer(step, middle, width, 3, second, Activation::Relu);
+        step = self.layer(step, expand, out, 1, 1, Activation::None);
+        self.net.push(Layer::Add(Activation::Relu), &[step, shortcut])
+    }
+
+    fn layer(
+        &mut self,
+        input: StepId,
+        [name, norm]: [String; 2],
+        channels_out: usize,
+        kernel: usize,
+        stride: usize,
+        activation: Activation,
+    ) -> StepId {
+        let convolution = Convolution {
+            stride,
+            biased: self.keras,
+            norm: Some(Norm { name: norm, scaled: true }),
+            activation,
+            ..Convolution::new(name, self.net.channels(input), channels_out, [kernel; 2])
+        };
+        self.net.convolution(input, convolution)
+    }
 }

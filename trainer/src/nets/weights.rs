@@ -217,3 +217,52 @@ pub(super) fn drawn(architecture: &Architecture, seed: u64, device: &Device) -> 
     };
     architecture.parameters().into_iter().map(draw).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::nets::architecture::{Convolution, Norm};
+
+    /// Two convolutions, the second with a batch norm.
+    fn architecture() -> Architecture {
+        let mut net = Architecture::new(32, 0.0);
+        let first = net.convolution(0, Convolution::new("a", 32, 64, [3, 3]));
+        let norm = Some(Norm { name: "n".into(), scaled: true });
+        let last = net.convolution(first, Convolution { norm, biased: true, ..Convolution::new("b", 64, 64, [3, 3]) });
+        net.name_map("features", last);
+        net
+    }
+
+    fn values(weights: &Weights, name: &str) -> Vec<f32> {
+        weights[name].flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn seed_and_name_decide_a_drawn_kernel_and_its_width() {
+        let draw = |seed| drawn(&architecture(), seed, &Device::Cpu).unwrap();
+        let (first, again, other) = (draw(1), draw(1), draw(2));
+        for (name, fan_in) in [("a.weight", 288.0), ("b.weight", 576.0)] {
+            let drawn = values(&first, name);
+            assert_eq!(drawn, values(&again, name));
+            assert_ne!(drawn, values(&other, name));
+            let variance = drawn.iter().map(|v| f64::from(v * v)).sum::<f64>() / drawn.len() as f64;
+            // At least 18432 values: the variance of a normal sample is known to about a per cent.
+            assert!((variance * fan_in / 2.0 - 1.0).abs() < 0.05, "{name}: {variance}");
+        }
+        assert_ne!(values(&first, "a.weight")[..100], values(&first, "b.weight")[..100]);
+    }
+
+    #[test]
+    fn a_drawn_batch_norm_changes_nothing() {
+        let weights = drawn(&architecture(), 1, &Device::Cpu).unwrap();
+        let (graph, _) = architecture().graph(weights.clone(), 8).unwrap();
+        let Some(crate::nn::graph::Operation::Convolution { weight, bias, .. }) =
+            graph.nodes.last().map(|node| node.operation.clone())
+        else {
+            unreachable!()
+        };
+        assert_eq!(weight.flatten_all().unwrap().to_vec1::<f32>().unwrap(), values(&weights, "b.weight"));
+        assert_eq!(bias.to_vec1::<f32>().unwrap(), [0.0; 64]);
+    }
+}

@@ -42,6 +42,19 @@ fn fan_in(name: &str, shape: &[usize]) -> usize {
     }
 }
 
+/// By what the scale of an EfficientNet block's last batch norm is multiplied (`block_scale` in drawn.py).
+fn block_scale(name: &str) -> f64 {
+    let Some(layer) = name.strip_suffix(".weight").or_else(|| name.strip_suffix("/gamma")) else { return 1.0 };
+    let blocks = [("blocks.", ".bn3", ".0"), ("features.", ".block.3.1", ".0"), ("block", "_project_bn", "a")];
+    blocks
+        .into_iter()
+        .find_map(|(start, end, first)| {
+            let block = layer.strip_suffix(end).filter(|block| block.starts_with(start))?;
+            Some(if block.ends_with(first) { 1.25 } else { 0.25 })
+        })
+        .unwrap_or(1.0)
+}
+
 /// A net's parameter: kernels scaled after He, scales near 1, shifts near 0 (`drawn_parameter` in drawn.py).
 pub(crate) fn drawn_parameter(name: &str, shape: &[usize]) -> Tensor {
     let value = drawn(name, shape);
@@ -52,7 +65,7 @@ pub(crate) fn drawn_parameter(name: &str, shape: &[usize]) -> Tensor {
     } else if ends_with(&["running_var", "moving_variance"]) {
         (0.5, 1.0)
     } else if ends_with(&["weight", "gamma"]) {
-        (0.25, 1.0)
+        return (((value * 0.25).unwrap() + 1.0).unwrap() * block_scale(name)).unwrap();
     } else {
         (0.125, 0.0)
     };
