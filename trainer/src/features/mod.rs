@@ -2,9 +2,9 @@
 //! read by whatever is fitted to it.
 //!
 //! The features are un-pooled maps, a hundred thousand numbers a picture, and there are thousands of pictures: too much to
-//! hold in memory, and hours to compute. So the file is mapped, not loaded ([`store`], [`columns`]); it is written row by row
-//! by a run that may be killed at any point ([`extract`], [`writer`]); and it says of itself all that decides its numbers
-//! ([`format`]), so that features of two kinds are never mixed. `trainer/FEATURES.md` specifies the bytes.
+//! hold in memory, and hours to compute. So the file is mapped, not loaded (`store`, `columns`); it is written row by row
+//! by a run that may be killed at any point (`extract`, `writer`); and it says of itself all that decides its numbers
+//! (`format`), so that features of two kinds are never mixed. `trainer/FEATURES.md` specifies the bytes.
 
 mod columns;
 mod extract;
