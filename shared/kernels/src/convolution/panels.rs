@@ -73,8 +73,10 @@ pub(super) fn run(
     let panels = positions.div_ceil(width);
     let share = (TASK_VALUES / (depth * width)).clamp(1, panels.div_ceil(2 * rayon::current_num_threads()).max(1));
     let step = share * width;
-    let mut tasks: Vec<Task<'_>> =
-        (0..positions).step_by(step).map(|start| Task { start, end: (start + step).min(positions), rows: vec![] }).collect();
+    let mut tasks: Vec<Task<'_>> = (0..positions)
+        .step_by(step)
+        .map(|start| Task { start, end: (start + step).min(positions), rows: vec![] })
+        .collect();
     for (index, mut plane) in target.chunks_exact_mut(pixels).enumerate() {
         let first = index / channels * pixels;
         let mut at = first;
