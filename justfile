@@ -13,11 +13,12 @@ test:
 check:
     .ci/run
 
-# Fuzzes bundle, dicom, image or nifti (needs cargo-fuzz; see fuzz/README.md).
+# Fuzzes bundle, dicom, features, image or nifti (needs cargo-fuzz; see fuzz/README.md).
 fuzz TARGET SECONDS="240":
     mkdir -p fuzz/corpus/{{TARGET}}
-    RUSTC_BOOTSTRAP=1 cargo fuzz run {{TARGET}} fuzz/corpus/{{TARGET}} \
-        {{ if TARGET == "bundle" { "" } else { "edge/tests/fixtures/encodings" } }} -- \
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{ if TARGET == "features" { "--features trainer" } else { "" } }} {{TARGET}} \
+        fuzz/corpus/{{TARGET}} \
+        {{ if TARGET =~ "^(bundle|features)$" { "" } else { "edge/tests/fixtures/encodings" } }} -- \
         -max_total_time={{SECONDS}} -rss_limit_mb=2048 -timeout=20
 
 # The one unsafe call (trainer/src/nn/matmul.rs) under valgrind's memory checker (needs valgrind).

@@ -50,13 +50,21 @@ fn allow_reading(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the disk keep which files a folder holds, so that a new name outlasts a power cut.
+///
+/// # Errors
+/// When the system refuses.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Nothing here: the system has no such call.
+///
+/// # Errors
+/// None.
 #[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
+pub fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 

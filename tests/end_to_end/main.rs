@@ -3,6 +3,7 @@
 
 mod bundles;
 mod display;
+mod features;
 mod formats;
 mod made;
 mod masks;

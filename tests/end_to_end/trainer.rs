@@ -248,14 +248,14 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     let manifest = data(folder.path());
     let (classifier, segmenter, bundle) = (at("classifier"), at("segmenter"), at("own/own.thorax"));
     let mut classify = train();
-    classify.args(["train", "classify", "--modality", "xray", "--members", "20", "--backbone"]).arg(&backbone);
+    classify.args(["train", "classify", "--modality", "xray", "--members", "20", "--weights"]).arg(&backbone);
     classify.arg("--manifest").arg(&manifest).arg("--out").arg(&classifier);
     succeed(&mut classify);
 
     let mut build = train();
     build.args(["bundle", "build"]).arg("--classifier").arg(&classifier).arg("--segmenter").arg(&segmenter);
     build
-        .arg("--backbone")
+        .arg("--weights")
         .arg(&backbone)
         .arg("--manifest")
         .arg(&manifest)

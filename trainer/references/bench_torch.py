@@ -1,19 +1,18 @@
-"""PyTorch's side of `thorax-train bench nn --torch PYTHON`, which starts it and speaks with it a line at a time.
+"""PyTorch's side of `thorax-train bench nn --torch PYTHON` and `bench backbones --peers PYTHON` (see bench_peer.py).
 
     python bench_torch.py --threads 2 --device cpu --precision f32
 
-`version` answers with PyTorch's version; `prepare CASE` sets a case up, warms it and answers `ready`; `run CASE` carries it
-out once and answers with milliseconds; `peak` answers with the process's peak resident memory in KiB. The cases have the
-names that trainer/src/bench/cases.rs gives them. What is wrong is answered with `error ...`.
+The cases have the names that trainer/src/bench/cases.rs and backbones.rs give them.
 """
 import argparse
 import re
-import sys
-import time
 import warnings
+from importlib.metadata import version
+from importlib.util import find_spec
 
 import torch
 from attention_unet import AttentionUnet, adamw, bce_dice
+from bench_peer import serve
 from resnet50 import ResNet50
 from torch.nn import functional as F
 
@@ -66,21 +65,31 @@ def training_step():
     return step
 
 
-def resnet50(frozen):
-    net, x = ResNet50().to(device, dtype).eval(), normal(4, 3, 224, 224)
+def forward(net, x, frozen):
+    net = net.to(device, dtype).eval()
     if frozen:
         net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, x)))
-    return lambda: net(x)
+    return torch.inference_mode()(lambda: net(x))
+
+
+def backbone(name, batch, side, frozen):
+    """timm's net of that name without its head, and with weights as timm draws them."""
+    import timm
+
+    net = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
+    return forward(net, normal(batch, 3, side, side), frozen)
 
 
 def build(case):
     if match := re.fullmatch(r"(\d)x\d (depthwise )?convolution, (\d+) x (\d+) x (\d+) x \d+, (.*)", case):
         kernel, batch, channels, side = (int(match[i]) for i in (1, 3, 4, 5))
         return convolution(batch, channels, side, kernel, channels if match[2] else 1, match[6])
+    if match := re.fullmatch(r"timm (\w+), (\d+) x 3 x (\d+) x \d+, (eager|frozen)", case):
+        return backbone(match[1], int(match[2]), int(match[3]), match[4] == "frozen")
     return {
         "attention U-Net, training step": training_step,
-        "ResNet50, forward": lambda: resnet50(False),
-        "ResNet50, forward (PyTorch frozen)": lambda: resnet50(True),
+        "ResNet50, forward": lambda: forward(ResNet50(), normal(4, 3, 224, 224), False),
+        "ResNet50, forward (PyTorch frozen)": lambda: forward(ResNet50(), normal(4, 3, 224, 224), True),
     }[case]()
 
 
@@ -89,30 +98,7 @@ def synchronise():
         torch.cuda.synchronize()
 
 
-def answer(line):
-    command, _, case = line.partition(" ")
-    if command == "version":
-        return torch.__version__
-    if command == "peak":
-        return next(row.split()[1] for row in open("/proc/self/status") if row.startswith("VmHWM"))
-    if command == "prepare":
-        # One case at a time, so that no other's memory is held beside it.
-        prepared.clear()
-        prepared[case] = build(case)
-        for _ in range(2):
-            prepared[case]()
-        synchronise()
-        return "ready"
-    start = time.perf_counter()
-    prepared[case]()
-    synchronise()
-    return f"{1e3 * (time.perf_counter() - start):.6f}"
-
-
-prepared = {}
+# timm is needed for the backbones only.
+timm = [f"timm {version('timm')}"] if find_spec("timm") else []
 with torch.no_grad():
-    for line in sys.stdin:
-        try:
-            print(answer(line.rstrip("\n")), flush=True)
-        except Exception as error:
-            print(f"error {type(error).__name__} {str(error)!r}", flush=True)
+    serve(", ".join([torch.__version__, *timm]), build, synchronise)

@@ -1,3 +1,3 @@
 //! How every file of the workstation comes into being: as on the device, whole or not at all.
 
-pub use thorax_edge::files::{WriteError, write_atomically};
+pub use thorax_edge::files::{WriteError, sync_folder, write_atomically};

@@ -1,17 +1,18 @@
 //! Thorax on the workstation: from a data set to signed bundles.
 //!
 //! ```text
-//! data (import, split, check) -> train (features, classify, segment) -> export (ONNX) -> bundle (sign, verify) -> evaluate
+//! data (import, split, check) -> features -> train (classify, segment) -> export (ONNX) -> bundle (sign, verify) -> evaluate
 //! ```
 //!
-//! [`nn`] and [`nets`] know tensors and no medicine; [`data`] knows pictures and patients and no tensors; [`train`] brings
-//! them together. [`phantom`] makes synthetic pictures for demonstrations and tests. Whatever is decoded or prepared is so
+//! [`nn`] and [`nets`] know tensors and no medicine; [`data`] knows pictures and patients and no tensors; [`features`] and
+//! [`train`] bring them together. [`phantom`] makes synthetic pictures for demonstrations and tests. Whatever is decoded or prepared is so
 //! by the device's own code (`thorax-edge`, `thorax-shared`).
 
 pub mod bench;
 pub mod data;
 pub mod evaluate;
 pub mod export;
+pub mod features;
 pub mod files;
 pub mod nets;
 pub mod nn;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
-use thorax_trainer::{bench, data, evaluate, nn::device, pack, phantom, train};
+use thorax_trainer::{bench, data, evaluate, features, nets::list, nn::device, pack, phantom, train};
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
 /// which clears it again page by page; this one keeps them, once [`keep_memory`] has told it to. A training step takes a
@@ -39,6 +39,10 @@ enum Command {
     /// Import, check, split and count training data
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// List the backbones: input, features, parameters, where their weights are
+    Backbones(list::BackbonesArgs),
+    /// Extract the features that a backbone sees in every labelled picture
+    Features(Box<features::FeaturesArgs>),
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(train::TrainCommand),
@@ -49,7 +53,7 @@ enum Command {
     Bundle(pack::BundleCommand),
     /// Judge bundles on a split of a manifest
     Evaluate(evaluate::EvaluateArgs),
-    /// Time our operators beside PyTorch's and candle's
+    /// Time operators and backbones beside other libraries
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }
@@ -58,7 +62,9 @@ impl Command {
     /// The number of threads that was asked for.
     fn threads(&self) -> Option<NonZeroUsize> {
         match self {
+            Self::Features(arguments) => arguments.threads(),
             Self::Train(command) => command.threads(),
+            Self::Bench(command) => command.threads(),
             _ => None,
         }
     }
@@ -75,6 +81,8 @@ fn main() -> anyhow::Result<()> {
     match command {
         Command::Phantom(arguments) => phantom::run(arguments),
         Command::Data(command) => data::run(command),
+        Command::Backbones(arguments) => list::run(&arguments),
+        Command::Features(arguments) => features::run(&arguments),
         Command::Train(command) => train::run(&command),
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),

@@ -26,7 +26,7 @@ use crate::{
     evaluate::{self, Evaluation},
     export::{HALF_PRECISION_FROM, from_onnx, to_onnx},
     files::write_atomically,
-    nets::efficientnet_lite,
+    nets::source::WeightsArgs,
     nn::graph::Graph,
     train::{self, classify, picture, progress, segment},
 };
@@ -62,9 +62,9 @@ pub struct BuildArgs {
     /// Folder of a finished `train segment`
     #[arg(long)]
     segmenter: PathBuf,
-    /// The backbone's weights, the same as in training
-    #[arg(long)]
-    backbone: PathBuf,
+    // The same as in training.
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// The manifest, the same as in training
     #[arg(long)]
     manifest: PathBuf,
@@ -101,9 +101,9 @@ pub struct VerifyArgs {
 pub struct ExportArgs {
     /// Folder of a finished `train classify` or `train segment`
     run: PathBuf,
-    /// The backbone's weights, for a classifier
-    #[arg(long)]
-    backbone: Option<PathBuf>,
+    // Of a classifier's backbone, the same as in training.
+    #[command(flatten)]
+    weights: Option<WeightsArgs>,
     /// The ONNX file
     #[arg(long)]
     out: PathBuf,
@@ -149,15 +149,17 @@ fn keygen(out: &Path) -> anyhow::Result<()> {
 }
 
 /// The classifier's graph, weights rounded as they are stored.
-fn classifier_graph(run: &classify::ClassifyRun, backbone: &Path) -> anyhow::Result<Graph> {
-    let sha256 = hexadecimal(&file_sha256(backbone)?);
+fn classifier_graph(run: &classify::ClassifyRun, weights: &WeightsArgs) -> anyhow::Result<Graph> {
+    let classify::ClassifyConfig { backbone, backbone_sha256, .. } = &run.config;
+    let source = weights.resolve(*backbone)?;
     anyhow::ensure!(
-        sha256 == run.config.backbone_sha256,
-        "{}: not the backbone this classifier was trained on (SHA-256 {sha256}, expected {})",
-        backbone.display(),
-        run.config.backbone_sha256
+        source.sha256 == *backbone_sha256,
+        "--weights: {} are not those this classifier was trained on (SHA-256 {}, expected {backbone_sha256}); give those of the \
+         training",
+        source.origin,
+        source.sha256
     );
-    let mut graph = run.extend(efficientnet_lite::load(backbone, &Device::Cpu)?)?;
+    let mut graph = run.extend(source.open(*backbone, &Device::Cpu)?.graph)?;
     graph.round_to_half(HALF_PRECISION_FROM)?;
     Ok(graph)
 }
@@ -175,9 +177,8 @@ fn segmenter_graph(run: &segment::SegmentRun) -> anyhow::Result<Graph> {
 /// A folder without a finished run.
 pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
     let bytes = if args.run.join("outcome.json").exists() {
-        let backbone =
-            args.backbone.as_deref().context("a classifier needs --backbone, the weights it was trained on")?;
-        to_onnx(&classifier_graph(&classify::load(&args.run)?, backbone)?, "classifier")?
+        let weights = args.weights.as_ref().context("a classifier needs --weights, those it was trained on")?;
+        to_onnx(&classifier_graph(&classify::load(&args.run)?, weights)?, "classifier")?
     } else {
         to_onnx(&segmenter_graph(&segment::load(&args.run, &Device::Cpu)?)?, "segmenter")?
     };
@@ -226,7 +227,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let secret = std::fs::read_to_string(&args.key).with_context(|| args.key.display().to_string())?;
     let key: SecretKey = secret.trim().parse().with_context(|| args.key.display().to_string())?;
 
-    let classifier_net = classifier_graph(&classifier, &args.backbone)?;
+    let classifier_net = classifier_graph(&classifier, &args.weights)?;
     let segmenter_net = segmenter_graph(&segmenter)?;
     let outcome = &classifier.outcome;
     let title = format!("thorax-{modality}");

@@ -4,10 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer as _;
 
 use crate::{
-    nets::{
-        attention_unet::AttentionUnetConfig,
-        resnet50::{self, INPUT_SIDE},
-    },
+    nets::{Backbone, attention_unet::AttentionUnetConfig},
     nn::{
         batch_norm::BatchNorm,
         convolution::{
@@ -123,8 +120,9 @@ pub(super) fn training_step() -> Result<Work> {
 }
 
 fn resnet50_forward() -> Result<Work> {
-    let graph = resnet50::draw(1, &DEVICE).map_err(candle_core::Error::wrap)?;
-    let x = normal([4, 3, INPUT_SIDE, INPUT_SIDE], 1)?;
+    let graph = Backbone::ResNet50.draw(1, &DEVICE).map_err(candle_core::Error::wrap)?.graph;
+    let [channels, height, width] = graph.input_shape;
+    let x = normal([4, channels, height, width], 1)?;
     Ok(Box::new(move || graph.run(&x).map(drop)))
 }
 

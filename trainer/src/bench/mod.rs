@@ -1,26 +1,39 @@
-//! `thorax-train bench nn`: what the operators of `nn` gain, and how far they are from PyTorch.
+//! `thorax-train bench`: `nn`, what the operators of `nn` gain, and how far they are from PyTorch; `backbones`, how fast features
+//! are extracted; `store`, what it costs to read features again.
 //!
 //! Two sides carry the same work out in turn, in one run, with the same number of threads; a figure is a median, and a
-//! ratio the median of the pairs' ratios, so that what disturbs the machine disturbs both. PyTorch is a process of its own
-//! (`torch`) that waits while we compute; candle's stock operators run in ours. The peak memory of a training step is
+//! ratio the median of the pairs' ratios, so that what disturbs the machine disturbs both. PyTorch and ONNX
+//! Runtime are processes of their own (`peer`) that wait while we compute; candle's stock operators run in ours. The peak memory of a training step is
 //! measured in a fresh process for each side.
 
+mod backbones;
 mod cases;
-mod torch;
+mod peer;
+mod store;
 
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::Command, time::Duration, time::Instant};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use cases::Work;
-use torch::Torch;
+use backbones::BackbonesArgs;
+use peer::{Library, Peer};
 
 /// What is measured.
 #[derive(Debug, clap::Subcommand)]
 pub enum BenchCommand {
     /// Time operators and training steps beside PyTorch's and candle's
     Nn(NnArgs),
+    /// Images a second of the frozen backbones beside PyTorch and ONNX Runtime
+    ///
+    /// Compared are the inference graph that extracts features, with random weights, and in turn: PyTorch running timm's net
+    /// (eager, in inference mode), the same traced, frozen and optimised for inference, and ONNX Runtime (CPU, all graph
+    /// optimisations) running the ONNX file of our graph. All have the same number of threads, batch and input size, no head
+    /// and no pooling; each waits, asleep, while another computes. Figures are medians over the pairs of runs; a ratio is the
+    /// median of the pairs' ours ms / peer ms, below 1 where ours is faster.
+    Backbones(BackbonesArgs),
+    /// Time reading a feature store by rows and by columns
+    Store(store::StoreArgs),
     /// The memory of one training step, as `bench nn` asks for it in a process of its own
     #[command(hide = true)]
     Memory,
@@ -32,18 +45,36 @@ pub struct NnArgs {
     /// A Python that has PyTorch; without it, only candle's stock operators are compared with
     #[arg(long, value_name = "PYTHON")]
     torch: Option<PathBuf>,
+    #[command(flatten)]
+    pairing: PairArgs,
+}
+
+/// Options of every comparison.
+#[derive(Debug, clap::Args)]
+struct PairArgs {
     /// Paired runs of each case, after two to warm up
     #[arg(long, default_value = "9", value_name = "N")]
     pairs: NonZeroUsize,
     /// Threads of either side [default: RAYON_NUM_THREADS, or one a core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Only cases whose name contains this
+    /// Only cases whose name contains this; any backbone of `thorax-train backbones` can be asked for
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
+}
+
+impl BenchCommand {
+    /// The number of threads that was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        match self {
+            Self::Nn(arguments) => arguments.pairing.threads,
+            Self::Backbones(arguments) => arguments.pairing.threads,
+            Self::Memory | Self::Store(_) => None,
+        }
+    }
 }
 
 /// Figures of one case.
@@ -95,10 +126,12 @@ struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// A Python without PyTorch, a failing operator.
+/// A Python without the libraries, a failing operator.
 pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Nn(arguments) => nn(arguments),
+        BenchCommand::Backbones(arguments) => backbones::run(arguments),
+        BenchCommand::Store(arguments) => store::run(arguments),
         BenchCommand::Memory => {
             let idle_kib = peak_kib()?;
             let mut step = cases::training_step()?;
@@ -112,20 +145,11 @@ pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
 }
 
 fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
-    // candle reads the number of its threads from the environment when it starts, and so does rayon.
-    if let Some(threads) = arguments.threads
-        && std::env::var("RAYON_NUM_THREADS").ok() != Some(threads.to_string())
-    {
-        let mut again = Command::new(std::env::current_exe()?);
-        again.args(std::env::args_os().skip(1));
-        again.envs(["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"].map(|name| (name, threads.to_string())));
-        let status = again.status()?;
-        anyhow::ensure!(status.success(), "the benchmark with {threads} threads ended with {status}");
-        return Ok(());
-    }
-    let (threads, pairs) = (rayon::current_num_threads(), arguments.pairs.get());
-    let wanted = |name: &str| arguments.only.as_ref().is_none_or(|text| name.contains(text));
-    let mut torch = arguments.torch.as_deref().map(|python| Torch::start(python, threads)).transpose()?;
+    let PairArgs { pairs, only, json, .. } = &arguments.pairing;
+    let (threads, pairs) = (rayon::current_num_threads(), pairs.get());
+    let wanted = |name: &str| only.as_ref().is_none_or(|text| name.contains(text));
+    let mut torch =
+        arguments.torch.as_deref().map(|python| Peer::start(Library::Torch, python, threads)).transpose()?;
     let mut report = Report {
         threads,
         pairs,
@@ -134,14 +158,14 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
         memory: None,
     };
     let show = |row: &Row| {
-        if !arguments.json {
+        if !json {
             let Row { case, peer, ours_ms, peer_ms, ratio } = row;
             println!("{case:<58} {ours_ms:>9.2} {peer_ms:>9.2} {ratio:>6.2}  {peer}");
             // A row appears when it is measured, in a pipe as well.
             let _ = std::io::stdout().flush();
         }
     };
-    if !arguments.json {
+    if !json {
         println!(
             "{threads} threads, medians of {pairs} pairs; PyTorch {}",
             report.torch.as_deref().unwrap_or("not given")
@@ -166,7 +190,7 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
     if let Some(python) = arguments.torch.as_deref().filter(|_| wanted(cases::TRAINING_STEP)) {
         drop(torch);
         let row = memory(python, threads)?;
-        if !arguments.json {
+        if !json {
             let mib = |kib: u64| kib as f64 / 1024.0;
             let (ours, peer) = (row.ours, row.peer);
             println!(
@@ -182,14 +206,14 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
         }
         report.memory = Some(row);
     }
-    if arguments.json {
+    if *json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
     Ok(())
 }
 
 /// Time of one run.
-fn timed(work: &mut Work) -> anyhow::Result<f64> {
+fn timed(work: &mut impl FnMut() -> candle_core::Result<()>) -> anyhow::Result<f64> {
     let start = Instant::now();
     work()?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
@@ -248,7 +272,7 @@ fn memory(python: &std::path::Path, threads: usize) -> anyhow::Result<MemoryRow>
         String::from_utf8_lossy(&output.stderr)
     );
     let ours: Memory = serde_json::from_slice(&output.stdout).context("thorax-train bench memory")?;
-    let mut torch = Torch::start(python, threads)?;
+    let mut torch = Peer::start(Library::Torch, python, threads)?;
     let idle_kib = torch.ask("peak")?.parse()?;
     // Two steps to prepare and one more, as on our side.
     torch.prepare(cases::TRAINING_STEP)?;

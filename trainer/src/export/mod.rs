@@ -29,6 +29,14 @@ pub const HALF_PRECISION_FROM: usize = 4096;
 /// When a weight cannot be read from its device, or does not survive half precision (round it first, see
 /// [`Graph::round_to_half`]).
 pub fn to_onnx(graph: &Graph, name: &str) -> candle_core::Result<Vec<u8>> {
+    to_onnx_of_batch(graph, name, 1)
+}
+
+/// [`to_onnx`] for `batch` pictures at a time, for other runtimes; [`from_onnx`] and the device read batches of one.
+///
+/// # Errors
+/// See [`to_onnx`].
+pub fn to_onnx_of_batch(graph: &Graph, name: &str, batch: usize) -> candle_core::Result<Vec<u8>> {
     let mut writer = Writer::default();
     let mut values = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -52,7 +60,7 @@ pub fn to_onnx(graph: &Graph, name: &str) -> candle_core::Result<Vec<u8>> {
             name: name.into(),
             node: writer.nodes,
             initializer: writer.weights,
-            input: vec![value_info("input", Some([1, c, h, w]))],
+            input: vec![value_info("input", Some([batch, c, h, w]))],
             output: outputs,
             ..Default::default()
         }),

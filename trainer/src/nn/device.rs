@@ -23,6 +23,9 @@ pub enum DeviceError {
     /// Half precision on a CPU.
     #[error("--precision {0}: the CPU computes in f32 only; leave out --precision, or give a --device cuda:N")]
     Precision(Precision),
+    /// More devices than a command can use.
+    #[error("--device: this command runs on one device, and {0} are given; name one")]
+    Several(usize),
 }
 
 /// A device by name: `cpu` or `cuda:N`.
@@ -144,6 +147,17 @@ impl DeviceArgs {
     /// See [`DeviceError`].
     pub fn open(&self) -> Result<Vec<Device>, DeviceError> {
         self.device.0.iter().map(|name| name.open()).collect()
+    }
+
+    /// The device of a command that runs on one.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn open_one(&self) -> Result<Device, DeviceError> {
+        match self.device.0.as_slice() {
+            [name] => name.open(),
+            names => Err(DeviceError::Several(names.len())),
+        }
     }
 
     /// The number of threads that was asked for.

@@ -21,10 +21,11 @@ use thorax_shared::{
     uncertainty::Ensemble,
 };
 
-use super::features::FeatureTable;
 use crate::{
     data::Split,
+    features::FeatureTable,
     files::write_atomically,
+    nets::Backbone,
     nn::{
         checkpoint::Checkpoint,
         convolution::ConvolutionConfig,
@@ -53,7 +54,9 @@ pub struct ClassifyConfig {
     pub quality: QualityLimits,
     /// Hash of the manifest.
     pub manifest_sha256: String,
-    /// Hash of the backbone's weights.
+    /// Whose features were learnt from.
+    pub backbone: Backbone,
+    /// Hash of its weights.
     pub backbone_sha256: String,
 }
 
@@ -109,7 +112,7 @@ struct Standard {
 /// A split without one of the classes; files that cannot be written.
 pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyhow::Result<ClassifyOutcome> {
     let gather = |split: Split| -> anyhow::Result<(Vec<usize>, Vec<bool>)> {
-        let (indices, labels): (Vec<usize>, Vec<bool>) = table.split(split).map(|(i, row)| (i, row.positive)).unzip();
+        let (indices, labels): (Vec<usize>, Vec<bool>) = table.split(split).map(|(i, row)| (i, row.positive())).unzip();
         anyhow::ensure!(
             labels.contains(&true) && labels.contains(&false),
             "the {} split has no {} {} pictures; check the manifest with thorax-train data check",
@@ -493,8 +496,9 @@ impl ClassifyRun {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::{features::FeatureRow, preprocess_spec};
+    use super::super::preprocess_spec;
     use super::*;
+    use crate::{data::Label, features::Row};
     use thorax_shared::preprocess::spec::Normalise;
 
     const COLUMNS: usize = 12;
@@ -513,7 +517,15 @@ mod tests {
             }));
             let path = format!("{index}.png");
             let group = format!("patient {}", index / 2);
-            table.rows.push(FeatureRow { path, group, source: "made".into(), split, positive });
+            table.rows.push(Row {
+                path,
+                sha256: String::new(),
+                patient_id: group.clone(),
+                group,
+                source: "made".into(),
+                label: if positive { Label::Positive } else { Label::Negative },
+                split,
+            });
         }
         table
     }
@@ -528,6 +540,7 @@ mod tests {
             preprocess: preprocess_spec(Modality::Ct, 16, Normalise { mean: vec![0.5], std: vec![0.5] }),
             quality: QualityLimits::default(),
             manifest_sha256: String::new(),
+            backbone: Backbone::EfficientNetLite(0),
             backbone_sha256: String::new(),
         }
     }
@@ -632,7 +645,7 @@ mod tests {
     #[test]
     fn a_split_without_positives_is_refused_by_name() {
         let mut table = table();
-        table.rows.iter_mut().filter(|row| row.split == Split::Val).for_each(|row| row.positive = false);
+        table.rows.iter_mut().filter(|row| row.split == Split::Val).for_each(|row| row.label = Label::Negative);
         let error = fit(&table, &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
         assert!(error.contains("val split has no positive ct pictures"), "{error}");
     }

@@ -1,7 +1,6 @@
 //! From a manifest to trained weights: each run is a folder, each run resumes where it stopped.
 
 pub mod classify;
-pub mod features;
 pub mod picture;
 pub mod segment;
 
@@ -10,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context;
 use sha2::{Digest, Sha256};
 use thorax_shared::{
     label::Modality,
@@ -18,16 +18,17 @@ use thorax_shared::{
 
 use crate::{
     data::{Manifest, Task, file_sha256, hexadecimal},
+    features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::write_atomically,
-    nets::{attention_unet::AttentionUnetConfig, efficientnet_lite},
+    nets::{Backbone, attention_unet::AttentionUnetConfig, source::WeightsArgs},
     nn::{device::DeviceArgs, training::TrainingArgs},
 };
 
 /// `thorax-train train ...`
 #[derive(Debug, clap::Subcommand)]
 pub enum TrainCommand {
-    /// An ensemble of bootstrapped linear heads on frozen EfficientNet-Lite0 features, its calibration and thresholds
-    Classify(ClassifyArgs),
+    /// An ensemble of bootstrapped linear heads on a frozen backbone's features, its calibration and thresholds
+    Classify(Box<ClassifyArgs>),
     /// An attention U-Net for infection and lungs
     Segment(Box<SegmentArgs>),
 }
@@ -64,9 +65,16 @@ pub struct CommonArgs {
 pub struct ClassifyArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// timm's tf_efficientnet_lite0 weights (safetensors)
-    #[arg(long)]
-    backbone: PathBuf,
+    /// The net whose features are learnt from; `thorax-train backbones` lists them
+    #[arg(long, value_name = "NAME", default_value_t = Backbone::EfficientNetLite(0))]
+    backbone: Backbone,
+    #[command(flatten)]
+    weights: Option<WeightsArgs>,
+    /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "weights"])]
+    features: Option<PathBuf>,
+    #[command(flatten)]
+    loading: LoadingArgs,
     /// Heads in the ensemble
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     members: u16,
@@ -144,49 +152,7 @@ pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> Strin
 /// Whatever went wrong, with the file it went wrong with.
 pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
     match command {
-        TrainCommand::Classify(ClassifyArgs { common, backbone, members, device }) => {
-            let devices = device.open()?;
-            let [device] = devices.as_slice() else {
-                anyhow::bail!("--device: train classify runs on one device; name one")
-            };
-            let manifest = Manifest::load(&common.manifest)?;
-            let normalise = Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] };
-            let config = classify::ClassifyConfig {
-                modality: common.modality,
-                members: usize::from(*members),
-                seed: common.seed,
-                steps: 400,
-                directions: 64,
-                preprocess: preprocess_spec(common.modality, efficientnet_lite::INPUT_SIDE as u32, normalise),
-                quality: thorax_shared::preprocess::QualityLimits::default(),
-                manifest_sha256: fingerprint(&manifest, common.modality, Task::Classify),
-                backbone_sha256: hexadecimal(&file_sha256(backbone)?),
-            };
-            start(&common.out, &config)?;
-            let graph = efficientnet_lite::load(backbone, device)?;
-            let folder = common.out.join("features");
-            let table = features::extract(
-                &manifest,
-                config.modality,
-                &graph,
-                &config.preprocess,
-                &config.quality,
-                &folder,
-                device,
-            )?;
-            let outcome = classify::fit(&table, &config, &common.out)?;
-            eprintln!(
-                "validation AUC {:.4}, L2 {}, temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
-                outcome.validation_auc,
-                outcome.l2,
-                outcome.temperature,
-                outcome.ece[0],
-                outcome.ece[1],
-                outcome.decision.positive_at,
-                outcome.decision.negative_at
-            );
-            Ok(())
-        }
+        TrainCommand::Classify(args) => classify(args),
         TrainCommand::Segment(args) => {
             let common = &args.common;
             let devices = args.device.open()?;
@@ -224,6 +190,81 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
             segment::train(&manifest, &config, args.start.as_deref(), &common.out, &devices, loaders)
         }
     }
+}
+
+/// `train classify`.
+fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
+    let common = &args.common;
+    let device = args.device.open_one()?;
+    let manifest = Manifest::load(&common.manifest)?;
+    let begin = |contents: &features::Contents| {
+        let config = classify::ClassifyConfig {
+            modality: common.modality,
+            members: usize::from(args.members),
+            seed: common.seed,
+            steps: 400,
+            directions: 64,
+            preprocess: contents.preprocess.clone(),
+            quality: contents.quality,
+            manifest_sha256: contents.manifest_sha256.clone(),
+            backbone: contents.backbone,
+            backbone_sha256: contents.weights_sha256.clone(),
+        };
+        start(&common.out, &config).map(|()| config)
+    };
+    let (config, store) = match &args.features {
+        Some(path) => {
+            let store = FeatureStore::open(path)?;
+            store.verify()?;
+            let contents = store.contents();
+            anyhow::ensure!(
+                contents.modality == common.modality,
+                "{}: features of {} pictures; give --modality {0}, or another store",
+                path.display(),
+                contents.modality
+            );
+            anyhow::ensure!(
+                contents.manifest_sha256 == fingerprint(&manifest, common.modality, Task::Classify),
+                "{}: features of other pictures, labels or splits than those of {}; give the manifest they were extracted \
+                 with, or extract anew with thorax-train features",
+                path.display(),
+                common.manifest.display()
+            );
+            (begin(contents)?, store)
+        }
+        None => {
+            let weights = args.weights.as_ref().context(
+                "give --weights SOURCE, the backbone's weights, or --features STORE, extracted with thorax-train features",
+            )?;
+            let source = weights.resolve(args.backbone)?;
+            let pretrained = source.open(args.backbone, &device)?;
+            let request = Request {
+                manifest: &manifest,
+                modality: common.modality,
+                pretrained: &pretrained,
+                source: &source,
+                dtype: Dtype::F16,
+                unit: features::UNIT,
+                loading: args.loading,
+                device: &device,
+            };
+            let config = begin(&request.contents()?)?;
+            (config, request.store(&common.out.join("pictures.features"))?)
+        }
+    };
+    let table = FeatureTable::pooled(&store);
+    let outcome = classify::fit(&table, &config, &common.out)?;
+    eprintln!(
+        "validation AUC {:.4}, L2 {}, temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
+        outcome.validation_auc,
+        outcome.l2,
+        outcome.temperature,
+        outcome.ece[0],
+        outcome.ece[1],
+        outcome.decision.positive_at,
+        outcome.decision.negative_at
+    );
+    Ok(())
 }
 
 /// Writes the run's configuration, or sees that the run which is there has the same.

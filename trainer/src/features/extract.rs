@@ -1,0 +1,208 @@
+//! From pictures to rows: threads that read and prepare, the net, and threads that write, each a few pictures ahead of the
+//! next.
+//!
+//! Loader `t` of `T` prepares the pictures `t`, `t + T`, ... of those that are missing, and the net takes them in turn, a unit
+//! at a time. All queues are short, so the memory does not depend on how many pictures there are. Units are the same whether
+//! a run was killed or not, and with them every bit that comes out.
+
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use half::{f16, slice::HalfFloatSliceExt};
+use indicatif::ProgressBar;
+use thorax_shared::preprocess::Equalised;
+
+use super::{
+    format::{Dtype, FeatureError, Row, State},
+    writer::{StoreWriter, WrittenRow},
+};
+use crate::{
+    data::{Manifest, file_sha256, hexadecimal},
+    nn::graph::Graph,
+    train::picture,
+};
+
+/// Threads that write, so that one waits for the disk while another fills its unit in.
+const WRITERS: usize = 2;
+
+/// A picture, ready for the net.
+struct Prepared {
+    /// `[C, H, W]`.
+    input: Vec<f32>,
+    state: State,
+}
+
+/// A unit that the net is done with.
+struct Computed {
+    unit: usize,
+    states: Vec<State>,
+    /// `[N, C, H, W]`.
+    features: Vec<f32>,
+}
+
+/// Computes and writes every unit that `writer` lacks, with `loaders` threads that prepare pictures of `manifest`.
+///
+/// # Errors
+/// A picture that cannot be read or is another one than in the manifest; a net or a disk that fails. Units that are done
+/// stay done.
+pub(super) fn extract(
+    manifest: &Manifest,
+    backbone: &Graph,
+    writer: &StoreWriter,
+    device: &Device,
+    loaders: usize,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let rows: Vec<usize> = writer.pending().iter().flat_map(|&unit| writer.unit(unit)).collect();
+    let ahead = writer.contents().unit.div_ceil(loaders).max(2);
+    let failed = AtomicBool::new(false);
+    let (queue, computed) = sync_channel::<Computed>(1);
+    let computed = Mutex::new(computed);
+    std::thread::scope(|scope| {
+        let prepared: Vec<_> = (0..loaders)
+            .map(|loader| {
+                let (queue, out) = sync_channel(ahead);
+                let rows = &rows;
+                scope.spawn(move || load(&queue, manifest, writer, rows.iter().copied().skip(loader).step_by(loaders)));
+                out
+            })
+            .collect();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let written = write(&computed, writer, bar);
+                    failed.fetch_or(written.is_err(), Ordering::Relaxed);
+                    written
+                })
+            })
+            .collect();
+        let done = compute(backbone, writer, device, &prepared, &queue, &failed);
+        // The loaders end when nobody listens, the writers when nobody speaks.
+        drop((prepared, queue));
+        let mut written = Ok(());
+        for thread in writers {
+            let ended = thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that writes has ended")));
+            written = written.and(ended);
+        }
+        // What the disk says explains why the net was stopped.
+        written.and(done)
+    })
+}
+
+/// The work of a loader.
+fn load(
+    queue: &SyncSender<anyhow::Result<Prepared>>,
+    manifest: &Manifest,
+    writer: &StoreWriter,
+    rows: impl Iterator<Item = usize>,
+) {
+    for row in rows {
+        let prepared = prepare(manifest, writer, &writer.contents().rows[row]);
+        let stop = prepared.is_err();
+        if queue.send(prepared).is_err() || stop {
+            return;
+        }
+    }
+}
+
+fn prepare(manifest: &Manifest, writer: &StoreWriter, row: &Row) -> anyhow::Result<Prepared> {
+    let contents = writer.contents();
+    let path = manifest.locate(&row.path);
+    let sha256 = hexadecimal(&file_sha256(&path)?);
+    anyhow::ensure!(
+        sha256 == row.sha256,
+        "{}: not the file that was imported (SHA-256 {sha256}, the manifest has {}); restore it, or import anew",
+        path.display(),
+        row.sha256
+    );
+    let frame = picture::read(&path)?;
+    let equalised = Equalised::new(&frame.pixels, &contents.preprocess).with_context(|| row.path.clone())?;
+    let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
+    Ok(Prepared {
+        input: equalised.input(&contents.preprocess).1,
+        state: refused.map_or(State::Extracted, State::Refused),
+    })
+}
+
+/// Runs the net over all pending units, in their order.
+fn compute(
+    backbone: &Graph,
+    writer: &StoreWriter,
+    device: &Device,
+    prepared: &[Receiver<anyhow::Result<Prepared>>],
+    queue: &SyncSender<Computed>,
+    failed: &AtomicBool,
+) -> anyhow::Result<()> {
+    let [c, h, w] = backbone.input_shape;
+    let mut queues = prepared.iter().cycle();
+    for &unit in writer.pending() {
+        let count = writer.unit(unit).len();
+        let mut states = Vec::with_capacity(count);
+        let mut inputs = Vec::with_capacity(count * c * h * w);
+        for queue in queues.by_ref().take(count) {
+            let Prepared { input, state } = queue.recv().context("a thread that loads pictures has ended")??;
+            anyhow::ensure!(
+                input.len() == c * h * w,
+                "a picture has {} numbers, the net takes {c} x {h} x {w}",
+                input.len()
+            );
+            inputs.extend(input);
+            states.push(state);
+        }
+        let x = Tensor::from_vec(inputs, (count, c, h, w), device)?;
+        let features = backbone.run(&x)?.swap_remove(0).flatten_all()?.to_vec1::<f32>()?;
+        if failed.load(Ordering::Relaxed) || queue.send(Computed { unit, states, features }).is_err() {
+            anyhow::bail!("the store cannot be written");
+        }
+    }
+    Ok(())
+}
+
+/// The work of a writer.
+fn write(computed: &Mutex<Receiver<Computed>>, writer: &StoreWriter, bar: &ProgressBar) -> anyhow::Result<()> {
+    let next = || computed.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+    while let Some(Computed { unit, states, features }) = next() {
+        let range = writer.unit(unit);
+        let bytes = stored(&features, writer, range.clone())?;
+        let row_bytes = bytes.len() / range.len();
+        let rows: Vec<WrittenRow> = states
+            .iter()
+            .zip(bytes.chunks_exact(row_bytes))
+            .map(|(&state, bytes)| WrittenRow { state, bytes })
+            .collect();
+        writer.write(unit, &rows)?;
+        bar.inc(range.len() as u64);
+    }
+    Ok(())
+}
+
+/// The bytes of a unit's features.
+fn stored(features: &[f32], writer: &StoreWriter, rows: Range<usize>) -> Result<Vec<u8>, FeatureError> {
+    let dtype = writer.contents().dtype;
+    let refuse = |index: usize| {
+        let value = features[index];
+        let picture = writer.contents().rows[rows.start + index / (features.len() / rows.len())].path.clone();
+        let remedy = if value.is_finite() { "give --dtype f32" } else { "check the weights" };
+        FeatureError::Value { picture, value, dtype, remedy }
+    };
+    match dtype {
+        Dtype::F16 => {
+            let mut values = vec![f16::ZERO; features.len()];
+            values.convert_from_f32_slice(features);
+            values.iter().position(|value| !value.is_finite()).map_or(Ok(()), |index| Err(refuse(index)))?;
+            Ok(bytemuck::cast_slice(&values).to_vec())
+        }
+        Dtype::F32 => {
+            features.iter().position(|value| !value.is_finite()).map_or(Ok(()), |index| Err(refuse(index)))?;
+            Ok(bytemuck::cast_slice(features).to_vec())
+        }
+    }
+}

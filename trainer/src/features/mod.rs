@@ -1,0 +1,228 @@
+//! The feature store: what a frozen backbone sees in every labelled picture of a manifest, in one file that is made once and
+//! read by whatever is fitted to it.
+//!
+//! The features are un-pooled maps, a hundred thousand numbers a picture, and there are thousands of pictures: too much to
+//! hold in memory, and hours to compute. So the file is mapped, not loaded ([`store`], [`columns`]); it is written row by row
+//! by a run that may be killed at any point ([`extract`], [`writer`]); and it says of itself all that decides its numbers
+//! ([`format`]), so that features of two kinds are never mixed. `trainer/FEATURES.md` specifies the bytes.
+
+mod columns;
+mod extract;
+mod format;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use candle_core::Device;
+use thorax_shared::{
+    label::Modality,
+    preprocess::{
+        QualityLimits,
+        spec::{Normalise, PreprocessSpec},
+    },
+};
+
+pub use format::{Contents, Dtype, FORMAT, FeatureError, Row, State, preprocess_sha256};
+pub use store::{FeatureStore, Values};
+pub use table::FeatureTable;
+pub use writer::{Opened, StoreWriter, WrittenRow};
+
+use crate::{
+    data::{Label, Manifest, Task},
+    nets::{
+        Backbone, Pretrained,
+        source::{Source, WeightsArgs},
+    },
+    nn::device::DeviceArgs,
+    train::{self, parse_modality},
+};
+
+/// Options of `features`.
+#[derive(Debug, clap::Args)]
+pub struct FeaturesArgs {
+    /// Manifest written by `thorax-train data import`
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Kind of picture
+    #[arg(long, value_parser = parse_modality)]
+    modality: Modality,
+    /// The net; `thorax-train backbones` lists them
+    #[arg(long, value_name = "NAME")]
+    backbone: Backbone,
+    #[command(flatten)]
+    weights: WeightsArgs,
+    /// The store; a run that was stopped goes on
+    #[arg(long, value_name = "STORE")]
+    out: PathBuf,
+    /// Type of the stored numbers
+    #[arg(long, value_enum, default_value_t = Dtype::F16)]
+    dtype: Dtype,
+    /// Pictures that are computed together, and written together
+    #[arg(long, value_name = "N", default_value = "16")]
+    batch: NonZeroUsize,
+    #[command(flatten)]
+    loading: LoadingArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// How pictures are loaded.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct LoadingArgs {
+    /// Threads that read and prepare pictures ahead; changes no result
+    #[arg(long, value_name = "N", default_value = "2")]
+    loaders: NonZeroUsize,
+}
+
+impl FeaturesArgs {
+    /// The number of threads that was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        self.device.threads()
+    }
+}
+
+/// Features that are wanted.
+pub struct Request<'a> {
+    /// Whose pictures.
+    pub manifest: &'a Manifest,
+    /// Which of them.
+    pub modality: Modality,
+    /// The net.
+    pub pretrained: &'a Pretrained,
+    /// Where its weights are from.
+    pub source: &'a Source,
+    /// Type of the stored numbers.
+    pub dtype: Dtype,
+    /// Pictures a unit.
+    pub unit: usize,
+    /// Threads that prepare pictures.
+    pub loading: LoadingArgs,
+    /// Where the net is.
+    pub device: &'a Device,
+}
+
+/// The batch of runs that are not asked for one.
+pub const UNIT: usize = 16;
+
+/// How pictures are prepared for a backbone.
+pub fn preprocess(modality: Modality, pretrained: &Pretrained) -> PreprocessSpec {
+    let normalise = Normalise { mean: pretrained.mean.to_vec(), std: pretrained.std.to_vec() };
+    train::preprocess_spec(modality, pretrained.graph.input_shape[1] as u32, normalise)
+}
+
+/// Carries out `features`.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
+    let device = args.device.open_one()?;
+    let manifest = Manifest::load(&args.manifest)?;
+    let source = args.weights.resolve(args.backbone)?;
+    let pretrained = source.open(args.backbone, &device)?;
+    let request = Request {
+        manifest: &manifest,
+        modality: args.modality,
+        pretrained: &pretrained,
+        source: &source,
+        dtype: args.dtype,
+        unit: args.batch.get(),
+        loading: args.loading,
+        device: &device,
+    };
+    let store = request.store(&args.out)?;
+    let [c, h, w] = store.shape();
+    let rows = store.rows();
+    let refused = (0..rows).filter(|&row| store.state(row) != State::Extracted).count();
+    println!(
+        "{}: {rows} pictures, {refused} of which failed the quality check; {c} x {h} x {w} {} features each, {} weights of {}",
+        args.out.display(),
+        args.dtype,
+        store.contents().backbone,
+        store.contents().weights
+    );
+    Ok(())
+}
+
+impl Request<'_> {
+    /// What the store says of itself.
+    ///
+    /// # Errors
+    /// When the manifest has no such pictures.
+    pub fn contents(&self) -> anyhow::Result<Contents> {
+        let Self { manifest, modality, pretrained, source, .. } = *self;
+        let labelled = manifest.select(modality, Task::Classify, None).filter(|r| r.label != Label::Unlabelled);
+        let rows: Vec<Row> = labelled.map(Row::of).collect();
+        anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
+        let preprocess = preprocess(modality, pretrained);
+        Ok(Contents {
+            format: FORMAT,
+            program: concat!("thorax-train ", env!("CARGO_PKG_VERSION")).into(),
+            backbone: pretrained.backbone,
+            weights: source.origin.clone(),
+            weights_sha256: source.sha256.clone(),
+            layout: pretrained.layout,
+            device: if self.device.is_cpu() { "cpu" } else { "cuda" }.into(),
+            dtype: self.dtype,
+            unit: self.unit,
+            modality,
+            preprocess_sha256: preprocess_sha256(&preprocess),
+            preprocess,
+            quality: QualityLimits::default(),
+            manifest_sha256: train::fingerprint(manifest, modality, Task::Classify),
+            rows,
+        })
+    }
+
+    /// The whole store at `path`: as it is there, or after the missing rows were extracted.
+    ///
+    /// # Errors
+    /// [`FeatureError`] when there is another store, or it cannot be written; a picture that cannot be read. What was
+    /// extracted until then is kept.
+    pub fn store(&self, path: &Path) -> anyhow::Result<FeatureStore> {
+        let contents = self.contents()?;
+        let writer = match StoreWriter::open(path, &contents, self.pretrained.backbone.feature_shape())? {
+            Opened::Finished(store) => {
+                store.verify()?;
+                return Ok(store);
+            }
+            Opened::Unfinished(writer) => writer,
+        };
+        let missing: usize = writer.pending().iter().map(|&unit| writer.unit(unit).len()).sum();
+        let rows = contents.rows.len();
+        let bar = train::progress(rows, &format!("{} features", self.modality));
+        bar.set_style(style());
+        if missing < rows {
+            eprintln!("{}: resumed, {} of {rows} rows are there", path.display(), rows - missing);
+            bar.set_position((rows - missing) as u64);
+            bar.reset_eta();
+        }
+        let started = std::time::Instant::now();
+        let graph = &self.pretrained.graph;
+        extract::extract(self.manifest, graph, &writer, self.device, self.loading.loaders.get(), &bar).with_context(
+            || format!("what was extracted is kept in {}; the same command goes on", writer.partial().display()),
+        )?;
+        bar.finish_and_clear();
+        let speed = missing as f64 / started.elapsed().as_secs_f64();
+        eprintln!("{}: {missing} pictures extracted, {speed:.1} images/s", path.display());
+        Ok(writer.finish()?)
+    }
+}
+
+/// Images per second and the time that is left.
+fn style() -> indicatif::ProgressStyle {
+    let style = indicatif::ProgressStyle::with_template("{prefix:>18} {wide_bar} {pos}/{len} {images} {eta} left");
+    style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()).with_key(
+        "images",
+        |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{:.1} images/s", state.per_sec());
+        },
+    )
+}
