@@ -107,14 +107,20 @@ impl WithSimd for Dot<'_> {
     }
 }
 
-/// Every plane of `a` times its number in `scales`.
+/// `f` of every value of a plane of `a` and the plane's number in `scales`; `f` should be small.
 ///
 /// # Panics
 /// When there are fewer scales than planes.
-pub fn scale_planes(a: &[f32], scales: &[f32], pixels: usize, out: &mut [f32]) {
+pub fn with_scales(
+    a: &[f32],
+    scales: &[f32],
+    pixels: usize,
+    out: &mut [f32],
+    f: impl Fn(f32, f32) -> f32 + Copy + Sync,
+) {
     out.par_chunks_mut(pixels.max(1)).zip(a.par_chunks(pixels.max(1))).enumerate().for_each(|(plane, (out, a))| {
         let scale = scales[plane];
-        unary(a, out, |a| a * scale);
+        unary(a, out, move |a| f(a, scale));
     });
 }
 

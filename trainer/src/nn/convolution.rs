@@ -149,7 +149,7 @@ impl TransposedConfig {
     }
 
     /// The convolution whose gradient this is: its input is our output.
-    fn geometry(&self, x: &Shape, weight: &Shape) -> Result<Geometry> {
+    pub(super) fn geometry(&self, x: &Shape, weight: &Shape) -> Result<Geometry> {
         let (batch, channels, height, width) = x.dims4()?;
         let (channels_in, channels_per_group, kernel_height, kernel_width) = weight.dims4()?;
         let Self { stride, padding, output_padding, dilation, groups } = *self;

@@ -338,7 +338,7 @@ impl CustomOp2 for ScalePlanes {
         let (_, _, h, w) = xl.shape().dims4()?;
         let (x, s) = (contiguous(x, xl, self.name())?, contiguous(s, sl, self.name())?);
         computed(xl.shape().clone(), |out| {
-            kernels::scale_planes(x, s, h * w, out);
+            kernels::with_scales(x, s, h * w, out, |x, s| x * s);
             Ok(())
         })
     }

@@ -26,7 +26,7 @@ impl PoolConfig {
         Self { kernel, stride: kernel, padding: 0, ceil_mode: false }
     }
 
-    fn pool(&self, x: &Shape) -> Result<Pool> {
+    pub(super) fn pool(&self, x: &Shape) -> Result<Pool> {
         let (_, _, height, width) = x.dims4()?;
         let Self { kernel, stride, padding, ceil_mode } = *self;
         let pool = Pool { height, width, kernel, stride, padding, ceil_mode };

@@ -1,23 +1,21 @@
 //! The inference form of a net: a straight list of operations with their weights.
 //!
-//! A net that is trained ends as a [`Graph`]: batch norms folded, dropout gone, shapes fixed. candle runs it here
-//! ([`Graph::run`]); `export` writes the same list as ONNX, which tract runs on the device. What is compared when a bundle
+//! A net that is trained ends as a [`Graph`]: batch norms folded, dropout gone, shapes fixed. it runs here
+//! ([`Graph::run`], on the CPU by our kernels, else by candle); `export` writes the same list as ONNX, which tract runs on the device. What is compared when a bundle
 //! is verified is therefore one description carried out by two libraries.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+mod cpu;
 
-use candle_core::{DType, Result, Tensor, TensorId};
-use thorax_kernels::convolution::{Activation, Convolution, Epilogue, PackedWeight};
+use std::sync::{Arc, Mutex};
+
+use candle_core::{DType, Result, Tensor};
+use thorax_kernels::convolution::Activation;
 
 use super::{
     convolution::{ConvolutionConfig, TransposedConfig, biased_convolution, biased_transposed_convolution},
     elementwise::{relu, relu6, scale_planes, sigmoid, swish},
-    kernel_error,
     pool::{PoolConfig, average_pool, max_pool},
-    with_values, zeros,
+    with_values,
 };
 
 /// Index of a node in its graph.
@@ -84,20 +82,17 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Name and node of each output.
     pub outputs: Vec<(String, NodeId)>,
-    packed: PackedWeights,
+    compiled: Compiled,
 }
 
-/// Weights in the order in which the CPU's kernels read them, kept from run to run; a weight that was exchanged since has
-/// another id.
-type PackedWeights = Arc<Mutex<BTreeMap<NodeId, (TensorId, Convolution, Arc<PackedWeight>)>>>;
+/// What the CPU carries out, once it has been asked to. A copy of the graph may become another, so it begins without.
+#[derive(Default)]
+struct Compiled(Mutex<Option<Arc<cpu::Program>>>);
 
-/// What follows a convolution and is done on the way to its output.
-struct Tail {
-    /// The nodes that are done with it, in order.
-    nodes: Vec<NodeId>,
-    /// The other summand.
-    add: Option<NodeId>,
-    activation: Activation,
+impl Clone for Compiled {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Graph {
@@ -107,7 +102,7 @@ impl Graph {
             input_shape,
             nodes: vec![Node { operation: Operation::Input, inputs: vec![] }],
             outputs: vec![],
-            packed: PackedWeights::default(),
+            compiled: Compiled::default(),
         }
     }
 
@@ -152,40 +147,26 @@ impl Graph {
         if x.dims().get(1..) != Some(&[c, h, w]) {
             candle_core::bail!("graph: input is {:?}, expected [N, {c}, {h}, {w}]", x.dims());
         }
+        if x.device().is_cpu() {
+            let program = self.program()?;
+            let run = |values: &[f32]| program.run(values, x.dims()[0]);
+            return with_values(&x.contiguous()?, "graph", run)?;
+        }
         let mut last_use = vec![0; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&input| last_use[input] = index);
         }
         self.outputs.iter().for_each(|&(_, node)| last_use[node] = usize::MAX);
-        let consumers = self.only_consumers();
         let mut values: Vec<Option<Tensor>> = vec![None; self.nodes.len()];
-        let mut done = vec![false; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate() {
-            if !done[index] {
-                let input = |input: &NodeId| {
-                    values[*input].as_ref().ok_or_else(|| {
-                        candle_core::Error::Msg(format!("graph: node {index} uses node {input} too late"))
-                    })
-                };
-                let inputs = node.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
-                let mut end = index;
-                let value = match (&node.operation, inputs.as_slice()) {
-                    (Operation::Input, _) => x.clone(),
-                    (Operation::Convolution { weight, bias, config }, [first]) if first.device().is_cpu() => {
-                        let geometry = config.geometry(first.shape(), weight.shape())?;
-                        let tail = self.tail(index, &consumers, &values, &geometry);
-                        for node in tail.nodes {
-                            done[node] = true;
-                            end = node;
-                        }
-                        let add = tail.add.and_then(|node| values[node].as_ref());
-                        let packed = self.pack(index, weight, &geometry)?;
-                        convolution_with_tail(first, &packed, &geometry, bias, add, tail.activation)?
-                    }
-                    (operation, inputs) => operation.run(inputs)?,
-                };
-                values[end] = Some(value);
-            }
+            let input = |input: &NodeId| {
+                values[*input]
+                    .as_ref()
+                    .ok_or_else(|| candle_core::Error::Msg(format!("graph: node {index} uses node {input} too late")))
+            };
+            let inputs = node.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
+            let value = if let Operation::Input = node.operation { x.clone() } else { node.operation.run(&inputs)? };
+            values[index] = Some(value);
             for &input in &node.inputs {
                 if last_use[input] == index {
                     values[input] = None;
@@ -201,9 +182,19 @@ impl Graph {
             })
             .collect()
     }
-}
 
-impl Graph {
+    /// The graph as the CPU carries it out, made anew if the graph was changed.
+    fn program(&self) -> Result<Arc<cpu::Program>> {
+        let kept = || self.compiled.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(program) = kept().as_ref().filter(|program| program.is_of(self)) {
+            return Ok(program.clone());
+        }
+        // Made without the lock: the threads that share the work may run this graph meanwhile.
+        let program = Arc::new(cpu::Program::new(self)?);
+        *kept() = Some(program.clone());
+        Ok(program)
+    }
+
     /// For each node the one that uses it, if it is only one and the node is no output.
     fn only_consumers(&self) -> Vec<Option<NodeId>> {
         let mut uses = vec![0; self.nodes.len()];
@@ -218,77 +209,32 @@ impl Graph {
         consumers.iter().zip(uses).map(|(&consumer, uses)| consumer.filter(|_| uses == 1)).collect()
     }
 
-    /// The sum with what is already there, and the ReLU, that alone use the convolution `index`.
+    /// What alone uses the convolution `index` and can be done on the way to its output: a sum with what is `there` already,
+    /// and an activation. The nodes, the other summand, the activation.
     fn tail(
         &self,
         index: NodeId,
         consumers: &[Option<NodeId>],
-        values: &[Option<Tensor>],
-        geometry: &Convolution,
-    ) -> Tail {
-        let mut tail = Tail { nodes: vec![], add: None, activation: Activation::None };
-        let mut last = index;
-        let shape = [geometry.batch, geometry.channels_out, geometry.height_out(), geometry.width_out()];
+        there: impl Fn(NodeId) -> bool,
+    ) -> (Vec<NodeId>, Option<NodeId>, Activation) {
+        let (mut nodes, mut add, mut last) = (vec![], None, index);
         if let Some(next) = consumers[last]
             && let (Operation::Add, &[a, b]) = (&self.nodes[next].operation, self.nodes[next].inputs.as_slice())
             && let other = if a == last { b } else { a }
-            && values[other].as_ref().is_some_and(|value| value.dims() == shape && value.is_contiguous())
+            && there(other)
         {
-            tail.add = Some(other);
-            tail.nodes.push(next);
+            add = Some(other);
+            nodes.push(next);
             last = next;
         }
-        if let Some(next) = consumers[last] {
-            tail.activation = match self.nodes[next].operation {
-                Operation::Relu => Activation::Relu,
-                Operation::Relu6 => Activation::Relu6,
-                _ => return tail,
-            };
-            tail.nodes.push(next);
-        }
-        tail
-    }
-
-    /// The weight of convolution `index` as the kernel reads it, packed if it was not yet.
-    fn pack(&self, index: NodeId, weight: &Tensor, geometry: &Convolution) -> Result<Arc<PackedWeight>> {
-        let kept = || self.packed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((id, of, packed)) = kept().get(&index)
-            && *id == weight.id()
-            && of == geometry
-        {
-            return Ok(packed.clone());
-        }
-        // Packed without the lock: the threads that share the work may run another graph meanwhile, and want it too.
-        let packed = with_values(&weight.contiguous()?, "convolution", |values| geometry.pack(values))?;
-        let packed = Arc::new(packed.map_err(kernel_error)?);
-        kept().insert(index, (weight.id(), *geometry, packed.clone()));
-        Ok(packed)
-    }
-}
-
-/// A convolution and all of its tail in one pass.
-fn convolution_with_tail(
-    x: &Tensor,
-    weight: &PackedWeight,
-    geometry: &Convolution,
-    bias: &Tensor,
-    add: Option<&Tensor>,
-    activation: Activation,
-) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    let bias = bias.to_vec1::<f32>()?;
-    let shape = (geometry.batch, geometry.channels_out, geometry.height_out(), geometry.width_out());
-    let run = |add: Option<&[f32]>| {
-        with_values(&x, "convolution", |x| {
-            let epilogue = Epilogue { bias: Some(&bias), add, activation };
-            let mut out = zeros(geometry.output_length());
-            geometry.forward_packed(x, weight, epilogue, &mut out).map_err(kernel_error)?;
-            Tensor::from_vec(out, shape, &candle_core::Device::Cpu)
-        })?
-    };
-    match add {
-        Some(add) => with_values(add, "sum", |add| run(Some(add)))?,
-        None => run(None),
+        let activation = match consumers[last].map(|next| &self.nodes[next].operation) {
+            Some(Operation::Relu) => Activation::Relu,
+            Some(Operation::Relu6) => Activation::Relu6,
+            Some(Operation::Swish) => Activation::Swish,
+            _ => return (nodes, add, Activation::None),
+        };
+        nodes.extend(consumers[last]);
+        (nodes, add, activation)
     }
 }
 
@@ -302,7 +248,7 @@ impl Operation {
                 .ok_or_else(|| candle_core::Error::Msg("graph: an operation lacks its second input".into()))
         };
         match self {
-            Self::Input => Ok(first.clone()),
+            Self::Input => candle_core::bail!("graph: the input is not computed"),
             Self::Convolution { weight, bias, config } => biased_convolution(first, weight, bias, *config),
             Self::UpConvolution { weight, bias } => {
                 biased_transposed_convolution(first, weight, bias, TransposedConfig::doubling())
