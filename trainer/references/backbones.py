@@ -108,7 +108,8 @@ def keras_net(name):
     return getattr(keras.applications, KERAS[name][0])(include_top=False, weights=None, input_shape=(SIDES[name],) * 2 + (3,))
 
 
-def keras_maps(name):
+def keras_drawn(name):
+    """Keras's net with drawn weights."""
     net = keras_net(name)
     for variable in net.weights:
         if variable.path.startswith("normalization"):
@@ -121,6 +122,12 @@ def keras_maps(name):
     normalization = [layer for layer in net.layers if isinstance(layer, keras.layers.Normalization)]
     for layer in normalization:
         layer.finalize_state()
+    return net
+
+
+def keras_maps(name, net=None):
+    """A function from a picture in 0..1 to the named maps of Keras's net, with drawn weights unless it has others."""
+    net = net or keras_drawn(name)
     if name == "resnet50":
         ends = ["conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out"]
         ends = [net.get_layer(end).output for end in ends]
@@ -222,4 +229,5 @@ def main():
     print(f"{OUT.name}: {OUT.stat().st_size} bytes; {versions}, Keras {keras.__version__}")
 
 
-main()
+if __name__ == "__main__":
+    main()

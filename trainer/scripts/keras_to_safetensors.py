@@ -9,6 +9,7 @@ under `layer/variable`, such as `conv1_conv/kernel` and `conv1_bn/moving_mean`; 
 cannot be understood is refused, and no file is written.
 """
 import argparse
+import itertools
 import os
 import re
 import sys
@@ -36,11 +37,8 @@ class NotUnderstood(Exception):
 def texts(group, name):
     """An attribute that is a list of texts; a long one is kept in pieces, `name0`, `name1` and so on."""
     attributes = group.attrs
-    pieces = [name] if name in attributes else []
-    while not pieces or pieces[-1] != name:
-        if f"{name}{len(pieces)}" not in attributes:
-            break
-        pieces.append(f"{name}{len(pieces)}")
+    numbered = (f"{name}{number}" for number in itertools.count())
+    pieces = [name] if name in attributes else list(itertools.takewhile(attributes.__contains__, numbered))
     if not pieces:
         raise NotUnderstood(f"the group {group.name} has no {name}: this is no file of weights that Keras wrote")
     values = [value for piece in pieces for value in attributes[piece]]
