@@ -59,7 +59,8 @@ def check_net(name, folder):
         print(f"{name}, {path.name}: {len(found)} arrays are Keras's", flush=True)
         path.unlink()
     picture = drawn_picture(SIDES[name])
-    save_file({"features": keras_maps(name, net)(picture)["features"].astype(np.float32)}, folder / "expected.safetensors")
+    features = np.ascontiguousarray(keras_maps(name, net)(picture)["features"], np.float32)
+    save_file({"features": features}, folder / "expected.safetensors")
 
 
 def check_refusals(folder):
