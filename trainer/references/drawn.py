@@ -51,13 +51,12 @@ def block_scale(name):
     """By what the scale of an EfficientNet block's last batch norm is multiplied; 1 for every other parameter.
 
     Without it the residuals of B7 add up to 1e7, and its gates become so steep that PyTorch's own float32 is far from its
-    float64. Blocks that begin a stage have no residual and gate their input away, so they are enlarged: the features have
-    to depend on the picture.
+    float64. Blocks that begin a stage have no residual and are left as they are.
     """
     layer, _, _ = name.replace("/gamma", ".weight").rpartition(".weight")
     for start, end, first in [("blocks.", ".bn3", ".0"), ("features.", ".block.3.1", ".0"), ("block", "_project_bn", "a")]:
         if layer.startswith(start) and layer.endswith(end):
-            return 1.25 if layer.removesuffix(end).endswith(first) else 0.25
+            return 1 if layer.removesuffix(end).endswith(first) else 0.2
     return 1
 
 

@@ -50,7 +50,7 @@ fn block_scale(name: &str) -> f64 {
         .into_iter()
         .find_map(|(start, end, first)| {
             let block = layer.strip_suffix(end).filter(|block| block.starts_with(start))?;
-            Some(if block.ends_with(first) { 1.25 } else { 0.25 })
+            Some(if block.ends_with(first) { 1.0 } else { 0.2 })
         })
         .unwrap_or(1.0)
 }
