@@ -4,9 +4,10 @@
 //! inside the picture or its padding on the left, and of equal values the first gets the gradient (a NaN counts as the
 //! largest).
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::KernelError;
+use crate::{KernelError, simd::dispatch};
 
 /// Sizes of a pooling of planes of `height` x `width`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +109,35 @@ impl Pool {
                 }
                 return;
             }
-            for (index, y) in y.iter_mut().enumerate() {
-                *y = x[self.place_of_largest(x, index / width_out, index % width_out)];
-            }
+            let larger = |a: f32, b: f32| if exceeds(b, a) { b } else { a };
+            self.by_rows(x, y, f32::NEG_INFINITY, larger, |y, largest, _, _| *y = largest);
         });
         Ok(())
+    }
+
+    /// Joins the values of every window, first of each column of a row of windows, which vector instructions do, then along the
+    /// row; `write` gets the result and the numbers of rows and columns that were joined.
+    fn by_rows(
+        &self,
+        x: &[f32],
+        y: &mut [f32],
+        start: f32,
+        join: impl Fn(f32, f32) -> f32 + Copy,
+        write: impl Fn(&mut f32, f32, usize, usize),
+    ) {
+        let mut line = vec![start; self.width];
+        for (row, y) in y.chunks_exact_mut(self.width_out()).enumerate() {
+            let (rows, _) = self.window(row, self.height);
+            line.fill(start);
+            for x in rows.clone().map(|row| &x[row * self.width..][..self.width]) {
+                dispatch(Join { line: &mut line, x, join });
+            }
+            for (column, y) in y.iter_mut().enumerate() {
+                let (columns, _) = self.window(column, self.width);
+                let joined = line[columns.clone()].iter().fold(start, |joined, value| join(joined, *value));
+                write(y, joined, rows.len(), columns.len());
+            }
+        }
     }
 
     fn place_of_largest(&self, x: &[f32], row: usize, column: usize) -> usize {
@@ -197,11 +222,15 @@ impl Pool {
                 }
                 return;
             }
-            for (index, y) in y.iter_mut().enumerate() {
-                let (rows, columns, count) = self.mean_window(index, width_out, count_padding);
-                let sum: f32 = rows.map(|row| x[row * self.width..][columns.clone()].iter().sum::<f32>()).sum();
-                *y = sum / count;
+            if count_padding {
+                for (index, y) in y.iter_mut().enumerate() {
+                    let (rows, columns, count) = self.mean_window(index, width_out, count_padding);
+                    let sum: f32 = rows.map(|row| x[row * self.width..][columns.clone()].iter().sum::<f32>()).sum();
+                    *y = sum / count;
+                }
+                return;
             }
+            self.by_rows(x, y, 0.0, |a, b| a + b, |y, sum, rows, columns| *y = sum / (rows * columns) as f32);
         });
         Ok(())
     }
@@ -249,6 +278,23 @@ impl Pool {
             }
         });
         Ok(())
+    }
+}
+
+struct Join<'a, F> {
+    line: &'a mut [f32],
+    x: &'a [f32],
+    join: F,
+}
+
+impl<F: Fn(f32, f32) -> f32> WithSimd for Join<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (line, x) in self.line.iter_mut().zip(self.x) {
+            *line = (self.join)(*line, *x);
+        }
     }
 }
 

@@ -16,6 +16,26 @@ fn shapes_that_nets_use() {
 }
 
 #[test]
+fn a_picture_does_not_depend_on_those_beside_it() {
+    for case in shapes() {
+        let g = Convolution { batch: 5, ..case };
+        let (x, w) = (values(g.input_length(), 1), values(g.weight_length(), 2));
+        let bias = values(g.channels_out, 4);
+        let epilogue = Epilogue { bias: Some(&bias), add: None, activation: Activation::Swish };
+        let packed = g.pack(&w).unwrap();
+        let run = |pictures: std::ops::Range<usize>| {
+            let g = Convolution { batch: pictures.len(), ..g };
+            let each = g.input_length() / g.batch;
+            let mut y = vec![f32::NAN; g.output_length()];
+            g.forward_packed(&x[pictures.start * each..pictures.end * each], &packed, epilogue, &mut y).unwrap();
+            y
+        };
+        let parts = [run(0..1), run(1..3), run(3..5)].concat();
+        assert!(run(0..5).iter().zip(&parts).all(|(a, b)| a.to_bits() == b.to_bits()), "{g:?}");
+    }
+}
+
+#[test]
 fn bias_summand_and_activation_are_applied_in_this_order() {
     for kernel in [1, 3] {
         let g = dense(2, [9, 10], [12, 14], kernel);
@@ -23,12 +43,16 @@ fn bias_summand_and_activation_are_applied_in_this_order() {
         let (bias, add) = (values(10, 4), values(g.output_length(), 5));
         let mut plain = vec![0f32; g.output_length()];
         g.forward(&x, &w, Epilogue::default(), &mut plain).unwrap();
-        let epilogue = Epilogue { bias: Some(&bias), add: Some(&add), activation: Activation::Relu6 };
-        let mut got = vec![0f32; g.output_length()];
-        g.forward(&x, &w, epilogue, &mut got).unwrap();
-        for (i, (got, plain)) in got.iter().zip(&plain).enumerate() {
-            let expected = (plain + bias[i / (12 * 14) % 10] + add[i]).clamp(0.0, 6.0);
-            assert!((got - expected).abs() < 1e-5, "{i}: {got} {expected}");
+        let relu6: fn(f32) -> f32 = |x| x.clamp(0.0, 6.0);
+        let swish: fn(f32) -> f32 = |x| x / (1.0 + (-x).exp());
+        for (activation, f) in [(Activation::Relu6, relu6), (Activation::Swish, swish)] {
+            let epilogue = Epilogue { bias: Some(&bias), add: Some(&add), activation };
+            let mut got = vec![0f32; g.output_length()];
+            g.forward(&x, &w, epilogue, &mut got).unwrap();
+            for (i, (got, plain)) in got.iter().zip(&plain).enumerate() {
+                let expected = f(plain + bias[i / (12 * 14) % 10] + add[i]);
+                assert!((got - expected).abs() < 1e-5, "{i}: {got} {expected}");
+            }
         }
     }
 }

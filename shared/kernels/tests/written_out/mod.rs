@@ -103,5 +103,19 @@ pub(crate) fn shapes() -> Vec<Convolution> {
         Convolution { padding: Padding { top: 0, left: 3, bottom: 2, right: 1 }, ..dense(1, [10, 12], [20, 24], 3) },
         Convolution { padding: Padding::all(3), ..dense(2, [8, 8], [5, 6], 3) },
         Convolution { stride: 3, ..dense(1, [2, 2], [9, 9], 1) },
+        dense(3, [45, 100], [7, 7], 3),
+        dense(2, [700, 97], [7, 7], 1),
+        Convolution { stride: 2, ..dense(2, [40, 112], [15, 15], 3) },
+        Convolution {
+            kernel_height: 1,
+            padding: Padding { top: 0, left: 3, bottom: 0, right: 3 },
+            ..dense(2, [60, 96], [9, 17], 7)
+        },
+        Convolution {
+            kernel_width: 1,
+            padding: Padding { top: 3, left: 0, bottom: 3, right: 0 },
+            ..dense(2, [60, 96], [9, 17], 7)
+        },
+        Convolution { groups: 24, ..dense(2, [24, 24], [7, 7], 5) },
     ]
 }
