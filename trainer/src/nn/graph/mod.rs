@@ -276,6 +276,68 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
+    /// What the graph gives is what its operations give one by one, and a picture's part of it has no bit of its neighbours.
+    fn assert_equal(graph: &Graph, x: &Tensor) {
+        let mut values = vec![x.clone()];
+        for node in &graph.nodes[1..] {
+            let inputs: Vec<&Tensor> = node.inputs.iter().map(|&i| &values[i]).collect();
+            values.push(node.operation.run(&inputs).unwrap());
+        }
+        let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let got = graph.run(x).unwrap();
+        assert_eq!(got.len(), graph.outputs.len());
+        for (got, (name, node)) in got.iter().zip(&graph.outputs) {
+            assert_eq!(got.dims(), values[*node].dims(), "{name}");
+            let pairs = flat(got).into_iter().zip(flat(&values[*node]));
+            let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-5, "{name}: {worst}");
+        }
+        for picture in 0..x.dims()[0] {
+            let alone = graph.run(&x.narrow(0, picture, 1).unwrap()).unwrap();
+            for (alone, got) in alone.iter().zip(&got) {
+                assert_eq!(flat(alone), flat(&got.narrow(0, picture, 1).unwrap()));
+            }
+        }
+    }
+
+    /// Early values large enough that a stage takes a single picture, late ones small enough that it takes all.
+    #[test]
+    fn stages_of_several_sizes_change_nothing() {
+        let draw = |shape: &[usize], seed| super::super::seeded::normal(shape, 0.3, seed, &Device::Cpu).unwrap();
+        let side = 2 * rayon::current_num_threads().max(8) * 32;
+        let mut graph = Graph::new([2, side, side]);
+        let convolve = |graph: &mut Graph, node, shape: [usize; 4], config, seed| {
+            graph.convolution(node, draw(&shape, seed), draw(&shape[..1], seed + 1), config)
+        };
+        let wide = convolve(&mut graph, 0, [8, 2, 3, 3], ConvolutionConfig::dense(3), 1);
+        let wide = graph.push(Operation::Swish, &[wide]);
+        let mean = graph.push(Operation::AveragePool(PoolConfig { padding: 1, ..PoolConfig::tiles(3) }), &[wide]);
+        let early = graph.push(Operation::MaxPool(PoolConfig::tiles(8)), &[mean]);
+        let mut node = early;
+        for block in 0..4 {
+            let config = ConvolutionConfig { groups: 8, ..ConvolutionConfig::dense(3) };
+            let depthwise = convolve(&mut graph, node, [8, 1, 3, 3], config, 10 * block + 10);
+            let squeezed = graph.push(Operation::GlobalAveragePool, &[depthwise]);
+            let gate = convolve(&mut graph, squeezed, [8, 8, 1, 1], ConvolutionConfig::dense(1), 10 * block + 12);
+            let gate = graph.push(Operation::Sigmoid, &[gate]);
+            let gated = graph.push(Operation::Multiply, &[depthwise, gate]);
+            node = graph.push(Operation::Add, &[gated, node]);
+        }
+        // A value of an early stage that a late one needs, a single channel, and a pixel.
+        let attention = convolve(&mut graph, node, [1, 8, 1, 1], ConvolutionConfig::dense(1), 70);
+        let attended = graph.push(Operation::Multiply, &[early, attention]);
+        let both = graph.push(Operation::Concatenate, &[attended, node, early]);
+        let up = Operation::UpConvolution { weight: draw(&[24, 3, 2, 2], 80), bias: draw(&[3], 81) };
+        let up = graph.push(up, &[both]);
+        let pixel = graph.push(Operation::GlobalAveragePool, &[up]);
+        let end = graph.push(Operation::Add, &[up, pixel]);
+        graph.output("end", end);
+        graph.output("early", early);
+        graph.output("again", end);
+        graph.output("input", 0);
+        assert_equal(&graph, &draw(&[5, 2, side, side], 90));
+    }
+
     #[test]
     fn sums_and_relus_on_the_way_change_nothing() {
         let device = Device::Cpu;
@@ -297,22 +359,13 @@ mod tests {
         graph.output("late", late);
         graph.output("end", end);
         let x = draw(&[2, 3, 9, 10], 9);
-        let got = graph.run(&x).unwrap();
-        let mut values = vec![x];
-        for node in &graph.nodes[1..] {
-            let inputs: Vec<&Tensor> = node.inputs.iter().map(|&i| &values[i]).collect();
-            values.push(node.operation.run(&inputs).unwrap());
-        }
-        for (got, node) in got.iter().zip([late, end]) {
-            let worst = (got - &values[node]).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
-            assert!(worst.to_scalar::<f32>().unwrap() < 1e-5, "{worst:?}");
-        }
+        assert_equal(&graph, &x);
         // Packed weights are not used for another weight.
-        let before = graph.run(&values[0]).unwrap().remove(1);
+        let before = graph.run(&x).unwrap().remove(1);
         if let Operation::Convolution { weight, .. } = &mut graph.nodes[1].operation {
             *weight = (&*weight * 2.0).unwrap();
         }
-        let after = graph.run(&values[0]).unwrap().remove(1);
+        let after = graph.run(&x).unwrap().remove(1);
         assert_ne!(
             before.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
             after.flatten_all().unwrap().to_vec1::<f32>().unwrap()
