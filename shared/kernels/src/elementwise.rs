@@ -52,13 +52,68 @@ pub fn sigmoid(x: f32) -> f32 {
 /// `2^127`; NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
+    /// Added to a small number, leaves its integer in the lowest bits.
+    const SHIFT: f32 = 12_582_912.0;
     let x = x.clamp(-87.3, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
+    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+    let n = shifted - SHIFT;
     let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
     let polynomial = 1.0
         + r * (1.0
             + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0 + r / 5040.0))))));
-    polynomial * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    // The exponent from the bits: a conversion to an integer would be a call, or a dozen instructions.
+    polynomial * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
+}
+
+/// `out = a / (1 + exp(-a))`, relative error below 5e-7. A value's result depends on nothing but the value.
+pub fn swish(a: &[f32], out: &mut [f32]) {
+    out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).for_each(|(out, a)| {
+        let length = out.len().min(a.len());
+        out[..length].copy_from_slice(&a[..length]);
+        dispatch(Swish(&mut out[..length]));
+    });
+}
+
+/// As [`swish`], in place and on this thread.
+pub(crate) struct Swish<'a>(pub(crate) &'a mut [f32]);
+
+impl WithSimd for Swish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (registers, rest) = S::as_mut_simd_f32s(self.0);
+        for register in registers {
+            *register = swish_of(simd, *register);
+        }
+        if !rest.is_empty() {
+            let values = swish_of(simd, simd.partial_load_f32s(rest));
+            simd.partial_store_f32s(rest, values);
+        }
+    }
+}
+
+/// `x / (1 + exp(-x))`; the exponential as in [`exp`], with the coefficients of Cephes (Moshier 1992) and fused products.
+#[inline(always)]
+fn swish_of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let shift = simd.splat_f32s(12_582_912.0);
+    let (low, high) = (simd.splat_f32s(-87.3), simd.splat_f32s(88.0));
+    let y = simd.neg_f32s(x);
+    // Comparisons, not minimum and maximum, so that a NaN stays one.
+    let y = simd.select_f32s(simd.less_than_f32s(y, low), low, y);
+    let y = simd.select_f32s(simd.less_than_f32s(high, y), high, y);
+    let shifted = simd.mul_add_e_f32s(y, simd.splat_f32s(std::f32::consts::LOG2_E), shift);
+    let n = simd.sub_f32s(shifted, shift);
+    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-0.693_359_4), y);
+    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
+    let mut series = simd.splat_f32s(1.987_569_1e-4);
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1, 1.0, 1.0] {
+        series = simd.mul_add_e_f32s(series, r, simd.splat_f32s(coefficient));
+    }
+    // The exponent from the lowest bits, where the shift has left the integer.
+    let bits = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
+    let scale = simd.transmute_f32s_u32s(simd.add_u32s(bits, simd.splat_u32s(127 << 23)));
+    simd.div_f32s(x, simd.mul_add_e_f32s(series, scale, simd.splat_f32s(1.0)))
 }
 
 /// `ln(1 + exp(x))` without overflow, to about 1e-7: the logarithm of one over the sigmoid of `-x`.
@@ -260,6 +315,16 @@ mod tests {
             let expected = f64::from(x).max(0.0) + (-f64::from(x).abs()).exp().ln_1p();
             assert!((f64::from(softplus(x)) - expected).abs() <= 3e-7 * expected.max(1e-30), "{x}: {expected}");
         }
+        let x: Vec<f32> = (-9_001..9_000).map(|i| i as f32 * 0.01).collect();
+        let mut y = vec![0f32; x.len()];
+        swish(&x, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            let expected = f64::from(*x) / (1.0 + (-f64::from(*x)).exp());
+            assert!((f64::from(*y) - expected).abs() <= 5e-7 * expected.abs().max(1e-30), "{x}: {y} {expected}");
+        }
+        let mut one = [0.0, 0.0, 0.0];
+        swish(&[x[11], f32::NAN, f32::INFINITY], &mut one);
+        assert!(one[0].to_bits() == y[11].to_bits() && one[1].is_nan() && one[2] == f32::INFINITY, "{one:?}");
         assert!(exp(f32::NAN).is_nan() && sigmoid(f32::NAN).is_nan());
         assert_eq!(sigmoid(f32::INFINITY), 1.0);
         assert!(sigmoid(f32::NEG_INFINITY) < 1e-37);

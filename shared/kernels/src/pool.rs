@@ -132,7 +132,17 @@ impl Pool {
             for x in rows.clone().map(|row| &x[row * self.width..][..self.width]) {
                 dispatch(Join { line: &mut line, x, join });
             }
-            for (column, y) in y.iter_mut().enumerate() {
+            // Full windows need no looking where they end.
+            let first = self.padding.div_ceil(self.stride).min(y.len());
+            let free = (self.width + self.padding).saturating_sub(self.kernel) / self.stride + 1;
+            let full = first..free.clamp(first, y.len());
+            let windows = line[first * self.stride - self.padding.min(first * self.stride)..].windows(self.kernel);
+            for (y, window) in y[full.clone()].iter_mut().zip(windows.step_by(self.stride)) {
+                let joined = window.iter().fold(start, |joined, value| join(joined, *value));
+                write(y, joined, rows.len(), self.kernel);
+            }
+            for column in (0..full.start).chain(full.end..y.len()) {
+                let y = &mut y[column];
                 let (columns, _) = self.window(column, self.width);
                 let joined = line[columns.clone()].iter().fold(start, |joined, value| join(joined, *value));
                 write(y, joined, rows.len(), columns.len());

@@ -245,7 +245,7 @@ impl CustomOp1 for Swish {
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = contiguous(x, xl, self.name())?;
         computed(xl.shape().clone(), |y| {
-            kernels::unary(x, y, |x| x * kernels::sigmoid(x));
+            kernels::swish(x, y);
             Ok(())
         })
     }

@@ -31,7 +31,15 @@ pub(super) fn run(
     target: &mut [f32],
 ) {
     let taps = &plan.target_phases[0].taps;
-    let (pitch, rows, width) = (plan.pitch(), plan.rows + plan.rows_below(), plan.target.width);
+    let (rows, width) = (plan.rows + plan.rows_below(), plan.target.width);
+    // The zeros to the left of a row serve the row above as those to its right, where there are enough.
+    let left = (-plan.source_origin.1).max(0) as usize;
+    let shared = left + plan.source.width;
+    let pitch = if plan.source_stride == 1 && shared >= plan.columns && plan.pitch() <= shared + left {
+        shared.min(plan.pitch())
+    } else {
+        plan.pitch()
+    };
     let block = REGISTERS * crate::convolution::engine::lanes();
     let positions = (plan.rows * pitch).next_multiple_of(block);
     // The last block reads beyond the last row what no position owns.
@@ -52,13 +60,12 @@ pub(super) fn run(
                         copy_line(line, source, px + plan.source_origin.1, plan.source_stride);
                     }
                 }
+                buffer[rows * pitch..][..pitch].fill(0.0);
             }
             let weight = &weight[channel * taps.len()..][..taps.len()];
             dispatch(Sums { taps: &taps, weight, buffer, sums });
-            for (out, sums) in out.chunks_exact_mut(width).zip(sums.chunks_exact(pitch)) {
-                out.copy_from_slice(&sums[..width]);
-            }
-            epilogue.apply(channel, index * plan.target.pixels(), out);
+            let place = index * plan.target.pixels();
+            dispatch(Finish { sums, pitch, width, epilogue, channel, place, out });
         });
     });
 }
@@ -88,5 +95,28 @@ impl WithSimd for Sums<'_> {
             }
             store::<S, REGISTERS>(simd, out, &sums);
         }
+    }
+}
+
+/// The rows without what lies between them, and what is done to them.
+struct Finish<'a> {
+    sums: &'a [f32],
+    pitch: usize,
+    width: usize,
+    epilogue: Epilogue<'a>,
+    channel: usize,
+    place: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Finish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (out, sums) in self.out.chunks_exact_mut(self.width).zip(self.sums.chunks_exact(self.pitch)) {
+            out.copy_from_slice(&sums[..self.width]);
+        }
+        self.epilogue.apply(self.channel, self.place, self.out);
     }
 }

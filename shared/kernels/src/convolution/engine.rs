@@ -16,7 +16,7 @@ use super::{
     winograd::{self, POINTS, TILE},
 };
 use crate::{
-    elementwise::sigmoid,
+    elementwise::Swish,
     simd::{dispatch, load, store},
 };
 
@@ -409,9 +409,7 @@ impl<'a> Finish<'a> {
             }
         }
         if self.swish {
-            for out in out {
-                *out *= sigmoid(*out);
-            }
+            dispatch(Swish(out));
         }
     }
 
@@ -421,8 +419,11 @@ impl<'a> Finish<'a> {
             for (index, (out, sum)) in out[start..].iter_mut().step_by(stride).zip(sums).enumerate() {
                 let add = self.add.map_or(0.0, |add| add[start + index * stride]);
                 *out = self.limit(sum + self.bias + add);
-                if self.swish {
-                    *out *= sigmoid(*out);
+            }
+            if self.swish {
+                // Only what was written.
+                for out in out[start..].chunks_mut(stride).take(sums.len()) {
+                    dispatch(Swish(&mut out[..1]));
                 }
             }
             return;

@@ -17,7 +17,7 @@ use super::{
     engine::{Activation, Epilogue, lanes, tile_channels, tile_registers},
 };
 use crate::{
-    elementwise::sigmoid,
+    elementwise::Swish,
     simd::{dispatch, load, store},
 };
 
@@ -188,6 +188,9 @@ impl Run<'_, '_> {
                         self.scatter(block, panel, place, width);
                     }
                 }
+                if last && self.epilogue.activation == Activation::Swish {
+                    self.swish(simd, block);
+                }
             }
             from = channels.end;
         }
@@ -299,11 +302,16 @@ impl Run<'_, '_> {
                 }
             }
             store::<S, N>(simd, out, &values);
-            if activation == Activation::Swish {
-                for value in &mut out[..N * S::F32_LANES] {
-                    *value *= sigmoid(*value);
-                }
-            }
+        }
+    }
+
+    /// Over all that the task has of a block's channels: in long runs, which compile into vector instructions.
+    #[inline(always)]
+    fn swish<S: Simd>(&mut self, simd: S, block: usize) {
+        let (channels, tile) = (self.convolution.channels_out, self.weight.tile);
+        let mine = block * tile..((block + 1) * tile).min(channels);
+        for row in self.task.rows.chunks_mut(channels).flat_map(|picture| &mut picture[mine.clone()]) {
+            Swish(row).with_simd(simd);
         }
     }
 
@@ -311,6 +319,11 @@ impl Run<'_, '_> {
     #[inline(always)]
     fn scatter(&mut self, block: usize, panel: usize, place: usize, width: usize) {
         let (channels, tile) = (self.convolution.channels_out, self.weight.tile);
+        let mut epilogue = self.epilogue;
+        if epilogue.activation == Activation::Swish {
+            // Comes after the block's last panel.
+            epilogue.activation = Activation::None;
+        }
         let start = self.task.start + panel * width;
         let end = (start + width).min(self.task.end);
         let mut at = start;
@@ -322,7 +335,7 @@ impl Run<'_, '_> {
             for (m, channel) in (block * tile..channels).take(tile).enumerate() {
                 let out = &mut self.task.rows[row + channel][at - first..][..length];
                 out.copy_from_slice(&self.sums[place + m * width + at - start..][..length]);
-                self.epilogue.apply(channel, (picture * channels + channel) * self.pixels + at % self.pixels, out);
+                epilogue.apply(channel, (picture * channels + channel) * self.pixels + at % self.pixels, out);
             }
             at += length;
         }

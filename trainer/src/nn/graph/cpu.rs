@@ -20,7 +20,7 @@ use super::{Graph, NodeId, Operation};
 use crate::nn::{convolution::TransposedConfig, kernel_error, with_values, zeros};
 
 /// Values that a thread's pictures may have in the steps of a stage: about its part of the last cache.
-const STAGE_VALUES: usize = 512 * 1024;
+const STAGE_VALUES: usize = 1024 * 1024;
 /// Steps before and after a step whose sizes also decide how many pictures it takes, so that stages are long.
 const NEIGHBOURS: usize = 2;
 
@@ -355,7 +355,7 @@ impl Program {
             }
             Kernel::Relu => elementwise::unary(first, out, |x| if x < 0.0 { 0.0 } else { x }),
             Kernel::Relu6 => elementwise::unary(first, out, |x| x.clamp(0.0, 6.0)),
-            Kernel::Swish => elementwise::unary(first, out, |x| x * elementwise::sigmoid(x)),
+            Kernel::Swish => elementwise::swish(first, out),
             Kernel::Sigmoid => elementwise::unary(first, out, elementwise::sigmoid),
             Kernel::Add => self.broadcast(first, input(step.inputs[1]), [shape(0), shape(1)], out, |a, b| a + b),
             Kernel::Multiply => self.broadcast(first, input(step.inputs[1]), [shape(0), shape(1)], out, |a, b| a * b),
