@@ -67,6 +67,20 @@ impl Activation {
             Self::Relu6 => (0.0, 6.0),
         }
     }
+
+    /// Its limits, to a register. Comparisons, not minimum and maximum, so that a NaN stays one.
+    #[inline(always)]
+    pub(super) fn limited<S: Simd>(self, simd: S, mut value: S::f32s) -> S::f32s {
+        if matches!(self, Self::Relu | Self::Relu6) {
+            let zero = simd.splat_f32s(0.0);
+            value = simd.select_f32s(simd.less_than_f32s(value, zero), zero, value);
+        }
+        if self == Self::Relu6 {
+            let six = simd.splat_f32s(6.0);
+            value = simd.select_f32s(simd.less_than_f32s(six, value), six, value);
+        }
+        value
+    }
 }
 
 /// Register tile of the machine: target channels.

@@ -272,7 +272,6 @@ impl Run<'_, '_> {
         let first = self.task.start.max(picture * self.pixels);
         let row = (picture - self.task.start / self.pixels) * self.convolution.channels_out;
         let plane = picture * self.convolution.channels_out;
-        let (zero, six) = (simd.splat_f32s(0.0), simd.splat_f32s(6.0));
         let activation = self.epilogue.activation;
         // Loops, since a closure would be a call that takes its registers from memory.
         for (channel, sums) in (block * M..self.convolution.channels_out).zip(tile) {
@@ -290,16 +289,8 @@ impl Run<'_, '_> {
                     values[n] = simd.add_f32s(values[n], add[n]);
                 }
             }
-            // Comparisons, not minimum and maximum, so that a NaN stays one.
-            if matches!(activation, Activation::Relu | Activation::Relu6) {
-                for value in &mut values {
-                    *value = simd.select_f32s(simd.less_than_f32s(*value, zero), zero, *value);
-                }
-            }
-            if activation == Activation::Relu6 {
-                for value in &mut values {
-                    *value = simd.select_f32s(simd.less_than_f32s(six, *value), six, *value);
-                }
+            for value in &mut values {
+                *value = activation.limited(simd, *value);
             }
             store::<S, N>(simd, out, &values);
         }
