@@ -65,7 +65,7 @@ pub fn exp(x: f32) -> f32 {
     polynomial * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
-/// `out = a / (1 + exp(-a))`, relative error below 5e-7. A value's result depends on nothing but the value.
+/// `out = a / (1 + exp(-a))`, relative error below 5e-7; what is below -88 counts as -88 (-5e-37). A value's result depends on nothing but the value.
 pub fn swish(a: &[f32], out: &mut [f32]) {
     out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).for_each(|(out, a)| {
         let length = out.len().min(a.len());
@@ -98,8 +98,9 @@ impl WithSimd for Swish<'_> {
 fn swish_of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let shift = simd.splat_f32s(12_582_912.0);
     let (low, high) = (simd.splat_f32s(-87.3), simd.splat_f32s(88.0));
+    // Comparisons, not minimum and maximum, so that a NaN stays one. Below -88 the result is as good as zero.
+    let x = simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(-88.0)), simd.splat_f32s(-88.0), x);
     let y = simd.neg_f32s(x);
-    // Comparisons, not minimum and maximum, so that a NaN stays one.
     let y = simd.select_f32s(simd.less_than_f32s(y, low), low, y);
     let y = simd.select_f32s(simd.less_than_f32s(high, y), high, y);
     let shifted = simd.mul_add_e_f32s(y, simd.splat_f32s(std::f32::consts::LOG2_E), shift);

@@ -136,7 +136,8 @@ impl Pool {
             let first = self.padding.div_ceil(self.stride).min(y.len());
             let free = (self.width + self.padding).saturating_sub(self.kernel) / self.stride + 1;
             let full = first..free.clamp(first, y.len());
-            let windows = line[first * self.stride - self.padding.min(first * self.stride)..].windows(self.kernel);
+            let start_of_first = (first * self.stride).saturating_sub(self.padding).min(line.len());
+            let windows = line[start_of_first..].windows(self.kernel);
             for (y, window) in y[full.clone()].iter_mut().zip(windows.step_by(self.stride)) {
                 let joined = window.iter().fold(start, |joined, value| join(joined, *value));
                 write(y, joined, rows.len(), self.kernel);

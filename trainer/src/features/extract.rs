@@ -8,7 +8,7 @@
 use std::{
     ops::Range,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -65,7 +65,8 @@ pub(super) fn extract(
     let ahead = writer.contents().unit.div_ceil(loaders).max(2);
     let failed = AtomicBool::new(false);
     let (queue, computed) = sync_channel::<Computed>(1);
-    let computed = Mutex::new(computed);
+    // The writers own it, so that when the last of them has failed the net is not left speaking to nobody.
+    let computed = Arc::new(Mutex::new(computed));
     std::thread::scope(|scope| {
         let prepared: Vec<_> = (0..loaders)
             .map(|loader| {
@@ -77,13 +78,15 @@ pub(super) fn extract(
             .collect();
         let writers: Vec<_> = (0..WRITERS)
             .map(|_| {
-                scope.spawn(|| {
+                let (computed, failed) = (computed.clone(), &failed);
+                scope.spawn(move || {
                     let written = write(&computed, writer, bar);
                     failed.fetch_or(written.is_err(), Ordering::Relaxed);
                     written
                 })
             })
             .collect();
+        drop(computed);
         let done = compute(backbone, writer, device, &prepared, &queue, &failed);
         // The loaders end when nobody listens, the writers when nobody speaks.
         drop((prepared, queue));

@@ -177,7 +177,7 @@ impl Hub {
             url: url.clone(),
         };
         if let Some(cached) = cached.as_ref().filter(|_| self.offline || is_hexadecimal(revision, COMMIT_DIGITS)) {
-            return cached.clone().checked();
+            return cached.clone().checked(None);
         }
         if self.offline {
             return Err(not_at_hand("HF_HUB_OFFLINE is set".into()));
@@ -194,7 +194,7 @@ impl Hub {
                 let reason = format!("{} could not be reached: {error}", self.endpoint);
                 let cached = cached.ok_or_else(|| not_at_hand(reason.clone()))?;
                 eprintln!("{reason}; {repository} is taken from the cache");
-                return cached.checked();
+                return cached.checked(None);
             }
         };
         let (etag, commit) = (metadata.etag(), metadata.commit_hash());
@@ -208,7 +208,7 @@ impl Hub {
         refer(&path, &blob)
             .and_then(|()| folder.create_ref(commit))
             .map_err(|reason| HubError::Cache { path: path.clone(), reason })?;
-        Cached { path, commit: commit.into() }.checked()
+        Cached { path, commit: commit.into() }.checked(Some(etag))
     }
 
     /// The file in the cache, if it is there.
@@ -272,15 +272,18 @@ struct Cached {
 }
 
 impl Cached {
-    /// The cache names the bytes of a file by the SHA-256 that the Hub stated; what is not so is removed.
-    fn checked(self) -> Result<Fetched, HubError> {
+    /// The SHA-256 is the one that the Hub has `stated` now, or else the name that the cache gave to the file's bytes when
+    /// they came; what is not so is removed. A cache that was copied without its links has no such names: its file is
+    /// compared only when the Hub is asked.
+    fn checked(self, stated: Option<&str>) -> Result<Fetched, HubError> {
         let Self { path, commit } = self;
         let sha256 = hexadecimal(&file_sha256(&path)?);
         let blob = path.canonicalize().map_err(|reason| HubError::Cache { path: path.clone(), reason })?;
-        let stated = blob.file_name().and_then(|name| name.to_str()).filter(|name| is_hexadecimal(name, SHA256_DIGITS));
-        if let Some(expected) = stated.filter(|stated| *stated != sha256) {
-            for file in [&path, &blob] {
-                std::fs::remove_file(file).map_err(|reason| HubError::Cache { path: file.clone(), reason })?;
+        let name = blob.file_name().and_then(|name| name.to_str()).filter(|name| is_hexadecimal(name, SHA256_DIGITS));
+        if let Some(expected) = stated.or(name).filter(|expected| *expected != sha256) {
+            std::fs::remove_file(&path).map_err(|reason| HubError::Cache { path: path.clone(), reason })?;
+            if blob.exists() {
+                std::fs::remove_file(&blob).map_err(|reason| HubError::Cache { path: blob.clone(), reason })?;
             }
             return Err(HubError::Checksum { path: blob.clone(), got: sha256, expected: expected.to_owned() });
         }

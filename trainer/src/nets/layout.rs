@@ -99,7 +99,7 @@ impl Source {
         };
         let numbered = NUMBERED.iter().zip(self.first).find_map(|(kind, first)| {
             let number: usize = parameter.layer.strip_prefix(kind)?.strip_prefix('_')?.parse().ok()?;
-            Some(match number + first {
+            Some(match number.checked_add(first)? {
                 0 => (*kind).to_owned(),
                 number => format!("{kind}_{number}"),
             })

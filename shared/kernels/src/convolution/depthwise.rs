@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{
     band::{copy_line, with_scratch},
-    engine::{Activation, Epilogue},
+    engine::{Activation, Epilogue, lanes},
     geometry::Plan,
 };
 use crate::{
@@ -46,8 +46,11 @@ pub(super) fn run(
     } else {
         plan.pitch()
     };
-    let block = REGISTERS * crate::convolution::engine::lanes();
-    let positions = (plan.rows * pitch).next_multiple_of(block);
+    let lanes = lanes();
+    let block = REGISTERS * lanes;
+    // As the sums are made, in blocks, and as they are read, in rows of whole registers.
+    let read = plan.rows.saturating_sub(1) * pitch + plan.target.width.next_multiple_of(lanes);
+    let positions = (plan.rows * pitch).next_multiple_of(block).max(read);
     // The last block reads beyond the last row what no position owns.
     let phase = rows * pitch + block + pitch;
     let taps: Vec<(usize, usize)> =

@@ -147,6 +147,9 @@ impl Graph {
         if x.dims().get(1..) != Some(&[c, h, w]) {
             candle_core::bail!("graph: input is {:?}, expected [N, {c}, {h}, {w}]", x.dims());
         }
+        if x.dims()[0] == 0 {
+            candle_core::bail!("graph: there is no picture in {:?}", x.dims());
+        }
         if x.device().is_cpu() {
             let program = self.program()?;
             let run = |values: &[f32]| program.run(values, x.dims()[0]);
