@@ -47,17 +47,22 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// Added to a small number, leaves its integer in the lowest bits.
+const SHIFT: f32 = 12_582_912.0;
+/// `ln 2` in two parts, the first with few enough digits that its multiples are exact.
+const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// The ends of what [`exp`] tells apart.
+const EXPONENTS: [f32; 2] = [-87.3, 88.0];
+
 /// `exp(x)` in a form that compilers turn into vector instructions: `2^n` times a polynomial on `|r| <= ln 2 / 2` (Cody
 /// and Waite's reduction, the Taylor series to the seventh power; relative error below 2e-7). Saturates at `2^-126` and
 /// `2^127`; NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    /// Added to a small number, leaves its integer in the lowest bits.
-    const SHIFT: f32 = 12_582_912.0;
-    let x = x.clamp(-87.3, 88.0);
+    let x = x.clamp(EXPONENTS[0], EXPONENTS[1]);
     let shifted = x * std::f32::consts::LOG2_E + SHIFT;
     let n = shifted - SHIFT;
-    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let r = (x - n * LN_2[0]) - n * LN_2[1];
     let polynomial = 1.0
         + r * (1.0
             + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0 + r / 5040.0))))));
@@ -65,7 +70,8 @@ pub fn exp(x: f32) -> f32 {
     polynomial * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
-/// `out = a / (1 + exp(-a))`, relative error below 5e-7; what is below -88 counts as -88 (-5e-37). A value's result depends on nothing but the value.
+/// `out = a / (1 + exp(-a))`, relative error below 5e-7; what is below -88 counts as -88 (-5e-37). A value's result depends on
+/// nothing but the value.
 pub fn swish(a: &[f32], out: &mut [f32]) {
     out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).for_each(|(out, a)| {
         let length = out.len().min(a.len());
@@ -96,17 +102,17 @@ impl WithSimd for Swish<'_> {
 /// `x / (1 + exp(-x))`; the exponential as in [`exp`], with the coefficients of Cephes (Moshier 1992) and fused products.
 #[inline(always)]
 fn swish_of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    let shift = simd.splat_f32s(12_582_912.0);
-    let (low, high) = (simd.splat_f32s(-87.3), simd.splat_f32s(88.0));
-    // Comparisons, not minimum and maximum, so that a NaN stays one. Below -88 the result is as good as zero.
-    let x = simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(-88.0)), simd.splat_f32s(-88.0), x);
+    let shift = simd.splat_f32s(SHIFT);
+    let [low, high] = EXPONENTS.map(|end| simd.splat_f32s(end));
+    // Comparisons, not minimum and maximum, so that a NaN stays one. The value is limited below, where the result is as good
+    // as zero, and its exponential above.
+    let x = simd.select_f32s(simd.less_than_f32s(x, simd.neg_f32s(high)), simd.neg_f32s(high), x);
     let y = simd.neg_f32s(x);
     let y = simd.select_f32s(simd.less_than_f32s(y, low), low, y);
-    let y = simd.select_f32s(simd.less_than_f32s(high, y), high, y);
     let shifted = simd.mul_add_e_f32s(y, simd.splat_f32s(std::f32::consts::LOG2_E), shift);
     let n = simd.sub_f32s(shifted, shift);
-    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-0.693_359_4), y);
-    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
+    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-LN_2[0]), y);
+    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-LN_2[1]), r);
     let mut series = simd.splat_f32s(1.987_569_1e-4);
     for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0] {
         series = simd.mul_add_e_f32s(series, r, simd.splat_f32s(coefficient));

@@ -37,8 +37,8 @@ fn a_picture_does_not_depend_on_those_beside_it() {
 
 #[test]
 fn bias_summand_and_activation_are_applied_in_this_order() {
-    for kernel in [1, 3] {
-        let g = dense(2, [9, 10], [12, 14], kernel);
+    let depthwise = Convolution { groups: 10, ..dense(2, [10, 10], [12, 14], 3) };
+    for g in [dense(2, [9, 10], [12, 14], 1), dense(2, [9, 10], [12, 14], 3), depthwise] {
         let (x, w) = (values(g.input_length(), 1), values(g.weight_length(), 2));
         let (bias, add) = (values(10, 4), values(g.output_length(), 5));
         let mut plain = vec![0f32; g.output_length()];

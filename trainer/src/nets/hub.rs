@@ -4,7 +4,7 @@
 //! commit, size and checksum, continues a partial file where it ended, and lays the cache out. Added here is what it lacks:
 //! `HF_HUB_CACHE`, `HF_TOKEN` and `HF_HUB_OFFLINE`; the cache when there is no network; new attempts after a broken connection;
 //! a partial file that was complete; and the comparison of the SHA-256 with the one that the Hub states, on every use, without
-//! which a file is not taken.
+//! which a file is not downloaded.
 
 #[cfg(test)]
 mod tests;

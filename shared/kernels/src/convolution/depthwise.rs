@@ -121,8 +121,8 @@ impl Planes<'_> {
             let first = ((-top).max(0) as usize).div_ceil(stride).min(self.rows);
             let end = ((height as isize - top).max(0) as usize).div_ceil(stride).clamp(first, self.rows);
             let Some(first_row) = (first * stride).checked_add_signed(top) else { continue };
-            let rows = source[..height * width].chunks_exact(width).skip(first_row).step_by(stride);
             if stride > 1 {
+                let rows = source[..height * width].chunks_exact(width).skip(first_row).step_by(stride);
                 for (line, row) in buffer.chunks_exact_mut(self.pitch).take(end).skip(first).zip(rows) {
                     copy_line(line, row, px + left, stride);
                 }
@@ -149,8 +149,8 @@ impl Planes<'_> {
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, weight: &[f32], buffer: &[f32], sums: &mut [f32]) {
         let block = REGISTERS * S::F32_LANES;
-        for (index, out) in sums.chunks_exact_mut(block).take((self.plan.rows * self.pitch).div_ceil(block)).enumerate()
-        {
+        let blocks = (self.plan.rows * self.pitch).div_ceil(block);
+        for (index, out) in sums.chunks_exact_mut(block).take(blocks).enumerate() {
             let values = &buffer[index * block..];
             let mut sums = [simd.splat_f32s(0.0); REGISTERS];
             for &(distance, place) in self.taps {

@@ -70,16 +70,14 @@ impl Activation {
 
     /// Its limits, to a register. Comparisons, not minimum and maximum, so that a NaN stays one.
     #[inline(always)]
-    pub(super) fn limited<S: Simd>(self, simd: S, mut value: S::f32s) -> S::f32s {
-        if matches!(self, Self::Relu | Self::Relu6) {
-            let zero = simd.splat_f32s(0.0);
-            value = simd.select_f32s(simd.less_than_f32s(value, zero), zero, value);
+    pub(super) fn limited<S: Simd>(self, simd: S, value: S::f32s) -> S::f32s {
+        if matches!(self, Self::None | Self::Swish) {
+            return value;
         }
-        if self == Self::Relu6 {
-            let six = simd.splat_f32s(6.0);
-            value = simd.select_f32s(simd.less_than_f32s(six, value), six, value);
-        }
-        value
+        let (low, high) = self.limits();
+        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        let value = simd.select_f32s(simd.less_than_f32s(value, low), low, value);
+        simd.select_f32s(simd.less_than_f32s(high, value), high, value)
     }
 }
 
@@ -430,15 +428,10 @@ impl<'a> Finish<'a> {
     #[inline(always)]
     fn write(&self, sums: &[f32], out: &mut [f32], start: usize, stride: usize) {
         if stride > 1 {
-            for (index, (out, sum)) in out[start..].iter_mut().step_by(stride).zip(sums).enumerate() {
-                let add = self.add.map_or(0.0, |add| add[start + index * stride]);
-                *out = self.limit(sum + self.bias + add);
-            }
-            if self.swish {
-                // Only what was written.
-                for out in out[start..].chunks_mut(stride).take(sums.len()) {
-                    dispatch(Swish(&mut out[..1]));
-                }
+            // A gradient to the input, which has a bias at the most.
+            debug_assert!(self.add.is_none() && !self.swish && (self.low, self.high) == Activation::None.limits());
+            for (out, sum) in out[start..].iter_mut().step_by(stride).zip(sums) {
+                *out = sum + self.bias;
             }
             return;
         }

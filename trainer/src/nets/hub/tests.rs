@@ -250,6 +250,12 @@ fn what_is_not_as_stated_is_refused_and_removed() {
     let offline = Hub { offline: true, ..server.hub(cache.path()) };
     assert!(matches!(offline.fetch(REPOSITORY, "main"), Err(HubError::Checksum { .. })));
     assert!(hub.fetch(REPOSITORY, "main").is_ok(), "it is fetched again");
+    // A cache that was copied without its links has no name that states anything, but the Hub does.
+    let path = hub.fetch(REPOSITORY, "main").unwrap().path;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, content(4_999)).unwrap();
+    assert!(matches!(hub.fetch(REPOSITORY, "main"), Err(HubError::Checksum { .. })));
+    assert!(hub.fetch(REPOSITORY, "main").is_ok(), "it is referred to again");
     // No SHA-256 at all, as for a file that git keeps itself.
     let server = Server::stating(content(5_000), "0123456789abcdef0123456789abcdef01234567".into());
     let error = server.hub(super::tests::cache().path()).fetch(REPOSITORY, "main").unwrap_err();
