@@ -1,0 +1,5 @@
+//! The paper's eight classifiers on un-pooled features, each fitted a hundred times (sections IV.A, V and VII.A).
+
+mod run;
+
+pub use run::{Kind, Run};
