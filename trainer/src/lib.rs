@@ -9,6 +9,7 @@
 //! by the device's own code (`thorax-edge`, `thorax-shared`).
 
 pub mod bench;
+pub mod classifiers;
 pub mod data;
 pub mod evaluate;
 pub mod export;
