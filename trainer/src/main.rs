@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
-use thorax_trainer::{bench, data, evaluate, features, nets::list, nn::device, pack, phantom, train};
+use thorax_trainer::{bench, classifiers, data, evaluate, features, nets::list, nn::device, pack, phantom, train};
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
 /// which clears it again page by page; this one keeps them, once [`keep_memory`] has told it to. A training step takes a
@@ -43,6 +43,8 @@ enum Command {
     Backbones(list::BackbonesArgs),
     /// Extract the features that a backbone sees in every labelled picture
     Features(Box<features::FeaturesArgs>),
+    /// Fit the paper's eight classifiers to features, a hundred times each
+    Classify(Box<classifiers::ClassifyArgs>),
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(train::TrainCommand),
@@ -63,6 +65,7 @@ impl Command {
     fn threads(&self) -> Option<NonZeroUsize> {
         match self {
             Self::Features(arguments) => arguments.threads(),
+            Self::Classify(arguments) => arguments.threads(),
             Self::Train(command) => command.threads(),
             Self::Bench(command) => command.threads(),
             _ => None,
@@ -83,6 +86,7 @@ fn main() -> anyhow::Result<()> {
         Command::Data(command) => data::run(command),
         Command::Backbones(arguments) => list::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
+        Command::Classify(arguments) => classifiers::run(&arguments),
         Command::Train(command) => train::run(&command),
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),

@@ -1,5 +1,38 @@
 //! The paper's eight classifiers on un-pooled features, each fitted a hundred times (sections IV.A, V and VII.A).
+//!
+//! A run learns from its own draw of the training patients, so that the runs of a classifier are an ensemble, whose spread is
+//! the epistemic uncertainty. `problem` says which pictures there are and draws the runs, `standard` and `gram` look at the
+//! features once for all, `bins` cuts them for the trees; `knn`, `svm`, `naive_bayes`, `mlp`, `forest`, `adaboost` and
+//! `xgboost` fit; `folder` keeps what they say. Nothing is judged here.
 
+mod command;
+mod error;
+mod fit;
+mod folder;
+mod gram;
+mod knn;
+mod mlp;
+mod naive_bayes;
+mod parameters;
+mod platt;
+mod problem;
 mod run;
+mod standard;
+mod svm;
+mod tune;
 
+pub use command::{ClassifyArgs, run};
+pub use error::ClassifierError;
+pub use fit::{Done, Fitter};
+pub use folder::{Folder, Protocol, RunConfiguration, StoreIdentity, read_probabilities, split_of};
+pub use gram::Gram;
+pub use parameters::{
+    AdaBoostParameters, Configuration, DEFAULTS, ForestParameters, Gamma, GammaRule, Grid, KnnParameters, MaxFeatures,
+    MaxFeaturesRule, MlpParameters, NaiveBayesParameters, NeighbourWeights, Parameters, PolynomialParameters,
+    RbfParameters, XgboostParameters,
+};
+pub use platt::Sigmoid;
+pub use problem::{Problem, Resample, Runs};
 pub use run::{Kind, Run};
+pub use standard::{Standard, Standardised};
+pub use svm::{Kernel, KernelMatrix, Svm, SvmConfig};

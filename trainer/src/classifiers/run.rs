@@ -66,6 +66,11 @@ impl Kind {
             Self::Xgboost => "XGBoost",
         }
     }
+
+    /// Whether it looks at columns one by one, and so at the codes of all features.
+    pub const fn of_trees(self) -> bool {
+        matches!(self, Self::RandomForest | Self::AdaBoost | Self::Xgboost)
+    }
 }
 
 impl std::fmt::Display for Kind {

@@ -58,7 +58,10 @@ impl Values<'_> {
     }
 
     /// The numbers of a part of the row.
-    pub(super) fn part(self, range: std::ops::Range<usize>) -> Self {
+    ///
+    /// # Panics
+    /// When the row is not that long.
+    pub fn part(self, range: std::ops::Range<usize>) -> Self {
         match self {
             Self::F16(values) => Self::F16(&values[range]),
             Self::F32(values) => Self::F32(&values[range]),

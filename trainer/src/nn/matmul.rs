@@ -1,9 +1,23 @@
-//! A safe door to the `gemm` crate: strided f32 matrix products whose bounds are checked once per call.
+//! A safe door to the `gemm` crate: strided matrix products, f32 or f64, whose bounds are checked once per call.
 //!
 //! This holds the only `unsafe` call of our own code; `just memcheck` runs its tests under valgrind (Miri cannot run the
 //! SIMD kernels behind it).
 
-/// A strided view of an f32 matrix: element `(r, c)` is `data[r * row_stride + c * column_stride]`.
+/// A number that matrices are made of.
+pub trait Element: Copy + 'static {
+    /// One.
+    const ONE: Self;
+}
+
+impl Element for f32 {
+    const ONE: Self = 1.0;
+}
+
+impl Element for f64 {
+    const ONE: Self = 1.0;
+}
+
+/// A strided view of a matrix: element `(r, c)` is `data[r * row_stride + c * column_stride]`.
 #[derive(Clone, Copy)]
 pub struct View {
     /// Number of rows.
@@ -58,11 +72,11 @@ impl View {
 ///
 /// # Panics
 /// When the shapes do not fit each other, a view reaches outside its slice, or elements of the destination overlap.
-pub fn multiply(
-    (destination, d): (&mut [f32], View),
+pub fn multiply<T: Element>(
+    (destination, d): (&mut [T], View),
     accumulate: bool,
-    (lhs, l): (&[f32], View),
-    (rhs, r): (&[f32], View),
+    (lhs, l): (&[T], View),
+    (rhs, r): (&[T], View),
     parallel: bool,
 ) {
     assert!(d.rows == l.rows && d.columns == r.columns && l.columns == r.rows, "matrix product: shapes do not fit");
@@ -91,8 +105,8 @@ pub fn multiply(
             rhs.as_ptr(),
             r.column_stride as isize,
             r.row_stride as isize,
-            1.0,
-            1.0,
+            T::ONE,
+            T::ONE,
             false,
             false,
             false,
@@ -134,6 +148,10 @@ mod tests {
                 multiply((&mut got, View::row_major(m, n)), false, (&lhs, l), (&rhs, r), false);
                 assert_eq!(got, expected, "{m} {k} {n}");
                 multiply((&mut got, View::row_major(m, n)), true, (&lhs, l), (&rhs, r), true);
+                let double = |numbers: &[f32]| numbers.iter().copied().map(f64::from).collect::<Vec<_>>();
+                let mut precise = vec![f64::NAN; m * n];
+                multiply((&mut precise, View::row_major(m, n)), false, (&double(&lhs), l), (&double(&rhs), r), false);
+                assert_eq!(precise, double(&expected), "f64 {m} {k} {n}");
                 assert_eq!(got, expected.iter().map(|v| 2.0 * v).collect::<Vec<_>>(), "accumulated {m} {k} {n}");
             }
         }

@@ -1,0 +1,79 @@
+//! A classifier by its name: what it needs is made, its runs are fitted, and each is handed on as it ends.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::{
+    ClassifierError, Kind,
+    gram::Gram,
+    knn, mlp, naive_bayes,
+    parameters::Parameters,
+    problem::Problem,
+    run::Run,
+    svm::{self, KernelMatrix, SvmConfig},
+};
+
+/// What is told of each run as it ends: the run, and the probability of every picture, `[N]`.
+pub type Done<'a> = &'a (dyn Fn(&Run, &[f32]) -> Result<(), ClassifierError> + Sync);
+
+/// What classifiers share.
+pub struct Fitter<'a> {
+    /// The pictures.
+    pub problem: &'a Problem,
+    /// Their inner products.
+    pub gram: &'a Gram,
+    /// Bytes that all may take together.
+    pub memory: usize,
+    /// Where the XGBoost library is, if not in the system's place.
+    pub xgboost: Option<&'a Path>,
+}
+
+impl Fitter<'_> {
+    /// Fits `runs` of a classifier and tells `done` of each.
+    ///
+    /// # Errors
+    /// What the classifier, or `done`, returns.
+    pub fn fit(&self, kind: Kind, parameters: &Parameters, runs: &[Run], done: Done<'_>) -> Result<(), ClassifierError> {
+        let Self { problem, gram, .. } = *self;
+        let labels = &problem.labels;
+        let all = |predictions: Vec<Vec<f32>>, runs: &[Run]| {
+            runs.iter().zip(predictions).try_for_each(|(run, prediction)| done(run, &prediction))
+        };
+        match kind {
+            Kind::Knn => all(knn::predict(gram, labels, runs, &parameters.knn), runs),
+            Kind::SvmPolynomial => self.machines(&SvmConfig::polynomial(&parameters.svm_polynomial, gram), runs, done),
+            Kind::SvmRbf => self.machines(&SvmConfig::rbf(&parameters.svm_rbf, gram), runs, done),
+            Kind::NaiveBayes => {
+                all(naive_bayes::predict(problem, &gram.standard, runs, &parameters.naive_bayes)?, runs)
+            }
+            Kind::Mlp => {
+                // The initial products of a run, the same in its own order, and their velocity and gradient.
+                let each = 16 * problem.len() * parameters.mlp.hidden;
+                let room = self.memory.saturating_sub(self.shared());
+                let together = (room / each.max(1)).clamp(2, runs.len().max(2));
+                runs.chunks(together).try_for_each(|runs| mlp::predict(problem, gram, runs, &parameters.mlp, done))
+            }
+            Kind::RandomForest | Kind::AdaBoost | Kind::Xgboost => todo!(),
+        }
+    }
+
+    /// Whether the XGBoost library can be used.
+    ///
+    /// # Errors
+    /// Why it cannot, and what to do.
+    pub fn check_xgboost(&self) -> Result<(), ClassifierError> {
+        Ok(())
+    }
+
+    /// Bytes of the mapped store and of the Gram matrix.
+    fn shared(&self) -> usize {
+        self.problem.bytes() + 4 * self.gram.len * self.gram.len
+    }
+
+    fn machines(&self, config: &SvmConfig, runs: &[Run], done: Done<'_>) -> Result<(), ClassifierError> {
+        let matrix = KernelMatrix::of(config.kernel, self.gram);
+        let Problem { labels, folds, .. } = self.problem;
+        runs.par_iter().try_for_each(|run| done(run, &svm::predict(&matrix, labels, folds, run, config)?))
+    }
+}
