@@ -1,5 +1,6 @@
 //! The paper's eight classifiers on un-pooled features, each fitted a hundred times (sections IV.A, V and VII.A).
 
+pub mod adaboost;
 pub mod bins;
 pub mod forest;
 mod run;
