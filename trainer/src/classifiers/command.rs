@@ -141,7 +141,7 @@ fn series(
     // Another configuration is refused before anything long begins; with --tune it is not known yet.
     let early = if args.tune { None } else { Some(begin(&configuration.parameters)?) };
     let gram = Gram::open(&out.join("gram.safetensors"), &problem, configuration.parameters.standardise)?;
-    let fitter = Fitter { problem: &problem, gram: &gram, memory, xgboost: args.xgboost.as_deref() };
+    let fitter = Fitter::new(&problem, &gram, memory, args.xgboost.as_deref());
     let kinds = args.kinds();
     if kinds.contains(&Kind::Xgboost) {
         fitter.check_xgboost()?;

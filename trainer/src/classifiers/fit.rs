@@ -1,11 +1,13 @@
 //! A classifier by its name: what it needs is made, its runs are fitted, and each is handed on as it ends.
 
-use std::path::Path;
+use std::{cell::OnceCell, path::Path};
 
 use rayon::prelude::*;
 
 use super::{
-    ClassifierError, Kind,
+    ClassifierError, Kind, adaboost,
+    bins::Bins,
+    forest,
     gram::Gram,
     knn, mlp, naive_bayes,
     parameters::Parameters,
@@ -27,9 +29,15 @@ pub struct Fitter<'a> {
     pub memory: usize,
     /// Where the XGBoost library is, if not in the system's place.
     pub xgboost: Option<&'a Path>,
+    bins: OnceCell<Bins>,
 }
 
-impl Fitter<'_> {
+impl<'a> Fitter<'a> {
+    /// For the pictures of `problem`; `memory` in bytes.
+    pub fn new(problem: &'a Problem, gram: &'a Gram, memory: usize, xgboost: Option<&'a Path>) -> Self {
+        Self { problem, gram, memory, xgboost, bins: OnceCell::new() }
+    }
+
     /// Fits `runs` of a classifier and tells `done` of each.
     ///
     /// # Errors
@@ -54,8 +62,28 @@ impl Fitter<'_> {
                 let together = (room / each.max(1)).clamp(2, runs.len().max(2));
                 runs.chunks(together).try_for_each(|runs| mlp::predict(problem, gram, runs, &parameters.mlp, done))
             }
-            Kind::RandomForest | Kind::AdaBoost | Kind::Xgboost => todo!(),
+            Kind::RandomForest => {
+                let bins = self.bins()?;
+                let fit = |run: &Run| done(run, &forest::predict(bins, labels, run, &parameters.random_forest));
+                runs.par_iter().try_for_each(fit)
+            }
+            Kind::AdaBoost => {
+                let bins = self.bins()?;
+                let fit = |runs: &[Run]| all(adaboost::predict(bins, labels, runs, &parameters.adaboost), runs);
+                runs.chunks(adaboost::LANES).try_for_each(fit)
+            }
+            Kind::Xgboost => Ok(()),
         }
+    }
+
+    /// The codes of all features, made when the first classifier asks for them. Training pictures set the cuts; where the split
+    /// differs from run to run, those of the store's own training split do.
+    fn bins(&self) -> Result<&Bins, ClassifierError> {
+        if let Some(bins) = self.bins.get() {
+            return Ok(bins);
+        }
+        let bins = Bins::of(&self.problem.store, &self.problem.rows, &self.problem.training())?;
+        Ok(self.bins.get_or_init(|| bins))
     }
 
     /// Whether the XGBoost library can be used.

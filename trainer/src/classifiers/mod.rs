@@ -5,10 +5,13 @@
 //! features once for all, `bins` cuts them for the trees; `knn`, `svm`, `naive_bayes`, `mlp`, `forest`, `adaboost` and
 //! `xgboost` fit; `folder` keeps what they say. Nothing is judged here.
 
+mod adaboost;
+mod bins;
 mod command;
 mod error;
 mod fit;
 mod folder;
+mod forest;
 mod gram;
 mod knn;
 mod mlp;
@@ -21,6 +24,7 @@ mod standard;
 mod svm;
 mod tune;
 
+pub use bins::Bins;
 pub use command::{ClassifyArgs, run};
 pub use error::ClassifierError;
 pub use fit::{Done, Fitter};
