@@ -356,7 +356,8 @@ def compare(folder, features, names, runs):
         print(f"Gram matrix: largest difference {away:.1e} of its largest number", file=sys.stderr)
     for name in names:
         for run in runs:
-            ours, theirs = folder.predicted(name, run), peer.probability(name, run)
+            # In f32, as ours are written: what is too small for it would order the peer's rows, but not ours.
+            ours, theirs = folder.predicted(name, run), np.float32(peer.probability(name, run)).astype(np.float64)
             role = folder.role(run)
             judged, test = np.isin(role, ["val", "test"]), role == "test"
             differences = np.abs(ours - theirs)[judged]
