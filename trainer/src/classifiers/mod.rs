@@ -4,5 +4,6 @@ pub mod adaboost;
 pub mod bins;
 pub mod forest;
 mod run;
+pub mod xgboost;
 
 pub use run::{Kind, Run};
