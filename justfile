@@ -27,6 +27,12 @@ memcheck:
     for t in target/release/deps/thorax_trainer-*; do [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q matmul || \
         valgrind -q --error-exitcode=9 "$t" matmul || exit 1; done
 
+# The calls into XGBoost under the same (trainer/src/classifiers/xgboost/library.rs); LIBRARY is its libxgboost.so.
+memcheck-xgboost LIBRARY:
+    cargo test --release -p thorax-trainer --lib --no-run
+    for t in target/release/deps/thorax_trainer-*; do [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q xgboost::tests || \
+        THORAX_XGBOOST={{LIBRARY}} OMP_NUM_THREADS=1 valgrind -q --error-exitcode=9 "$t" xgboost::tests || exit 1; done
+
 # Builds thorax-shared without a standard library (Debian's rustc-web; installs it as root).
 no-std:
     .ci/no_std.sh

@@ -47,9 +47,8 @@ pub(super) fn predict(bins: &Bins, labels: &[bool], runs: &[Run], parameters: &A
 /// Up to [`LANES`] runs.
 fn together(bins: &Bins, labels: &[bool], runs: &[Run], parameters: &AdaBoostParameters) -> Vec<Vec<f32>> {
     // Negatives first: a loop for each class needs no branch.
-    let of_class = |class| {
-        (0..bins.rows()).filter(move |&row| labels[row] == class && runs.iter().any(|run| run.counts[row] > 0))
-    };
+    let of_class =
+        |class| (0..bins.rows()).filter(move |&row| labels[row] == class && runs.iter().any(|run| run.counts[row] > 0));
     let rows: Vec<usize> = of_class(false).chain(of_class(true)).collect();
     let negatives = of_class(false).count();
     let mut boosters: Vec<Booster> = runs.iter().map(|run| Booster::new(run, &rows)).collect();
@@ -290,10 +289,12 @@ mod tests {
         assert_eq!(found[2], [0.5; 7]);
         // Both classes have both numbers alike.
         let bins = Bins::of_columns(&[0.0, 1.0, 0.0, 1.0], &[true; 4]);
-        let coin = predict(&bins, &[false, false, true, true], &[run(vec![1; 4], 0)], &AdaBoostParameters {
-            rounds: 5,
-            learning_rate: 1.0,
-        });
+        let coin = predict(
+            &bins,
+            &[false, false, true, true],
+            &[run(vec![1; 4], 0)],
+            &AdaBoostParameters { rounds: 5, learning_rate: 1.0 },
+        );
         assert_eq!(coin[0], [0.5; 4]);
     }
 

@@ -210,9 +210,19 @@ pub(super) mod references {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use half::f16;
     use proptest::prelude::*;
+    use thorax_shared::{
+        label::Modality,
+        preprocess::{QualityLimits, spec::Normalise},
+    };
 
     use super::*;
+    use crate::{
+        data::{Label, Split},
+        features::{Contents, Dtype, FORMAT, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
+        nets::{Backbone, Layout},
+    };
 
     fn coded(values: &[f32], learn: &[bool]) -> (Vec<u8>, usize) {
         let bins = Bins::of_columns(values, learn);
@@ -240,6 +250,62 @@ mod tests {
         assert!(codes[2] < codes[4] && codes[4] < codes[6] && codes[6] < codes[5] && codes[5] < codes[3]);
         assert!(codes[3] < codes[1]);
         assert_eq!(coded(&values[..2], &[false; 2]).1, 1);
+    }
+
+    #[test]
+    fn codes_of_a_store_are_those_of_its_numbers() {
+        // More columns than a block; rows that are left out and in another order.
+        let shape = [2051, 1, 2];
+        let (rows, columns) = (9, 4102);
+        let value = |row: usize, column: usize| f16::from_f32(((row * 37 + column * 11) % 13) as f32 / 4.0 - 1.0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.features");
+        let Opened::Unfinished(writer) = StoreWriter::open(&path, &contents(rows), shape).unwrap() else {
+            unreachable!()
+        };
+        for unit in writer.pending().to_vec() {
+            let bytes: Vec<Vec<u8>> =
+                writer.unit(unit).map(|row| (0..columns).flat_map(|c| value(row, c).to_le_bytes()).collect()).collect();
+            let rows: Vec<_> = bytes.iter().map(|bytes| WrittenRow { state: State::Extracted, bytes }).collect();
+            writer.write(unit, &rows).unwrap();
+        }
+        writer.finish().unwrap();
+        let (used, learn) = ([8, 0, 1, 2, 5, 7], [true, false, true, true, true, true]);
+        let values: Vec<f32> = (0..columns).flat_map(|c| used.map(|row| value(row, c).to_f32())).collect();
+        let (found, expected) = (Bins::of(&path, &used, &learn).unwrap(), Bins::of_columns(&values, &learn));
+        assert_eq!((found.rows(), found.columns()), (6, columns));
+        assert!(found.codes == expected.codes && found.bins == expected.bins);
+    }
+
+    fn contents(rows: usize) -> Contents {
+        let normalise = Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] };
+        let preprocess = crate::train::preprocess_spec(Modality::Ct, 224, normalise);
+        let row = |row| Row {
+            path: format!("{row}.png"),
+            sha256: format!("{row:02x}").repeat(32),
+            patient_id: format!("p{row}"),
+            group: format!("p{row}"),
+            source: "an example".into(),
+            label: Label::Positive,
+            split: Split::Train,
+        };
+        Contents {
+            format: FORMAT,
+            program: "a test".into(),
+            backbone: Backbone::EfficientNetLite(0),
+            weights: "random:1".into(),
+            weights_sha256: "ab".repeat(32),
+            layout: Layout::Timm,
+            device: "cpu".into(),
+            dtype: Dtype::F16,
+            unit: 4,
+            modality: Modality::Ct,
+            preprocess_sha256: preprocess_sha256(&preprocess),
+            preprocess,
+            quality: QualityLimits::default(),
+            manifest_sha256: "cd".repeat(32),
+            rows: (0..rows).map(row).collect(),
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod run;
 mod standard;
 mod svm;
 mod tune;
+mod xgboost;
 
 pub use bins::Bins;
 pub use command::{ClassifyArgs, run};
