@@ -15,6 +15,7 @@ pub mod evaluate;
 pub mod export;
 pub mod features;
 pub mod files;
+pub mod judge;
 pub mod nets;
 pub mod nn;
 pub mod pack;
