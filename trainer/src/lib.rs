@@ -20,4 +20,5 @@ pub mod nets;
 pub mod nn;
 pub mod pack;
 pub mod phantom;
+pub mod report;
 pub mod train;

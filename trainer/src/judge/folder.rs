@@ -101,6 +101,26 @@ impl RunFolder {
         }
     }
 
+    /// The same with fewer pictures.
+    pub fn retain(&self, keep: impl Fn(&PredictedRow) -> bool) -> Self {
+        let kept: Vec<bool> = self.rows.iter().map(keep).collect();
+        fn chosen<T: Clone>(of: &[T], kept: &[bool]) -> Vec<T> {
+            of.iter().zip(kept).filter(|(_, kept)| **kept).map(|(value, _)| value.clone()).collect()
+        }
+        let classifiers = self.classifiers.iter().map(|ClassifierRuns { kind, runs }| ClassifierRuns {
+            kind: *kind,
+            runs: runs.iter().map(|run| chosen(run, &kept)).collect(),
+        });
+        Self {
+            weights: self.weights.clone(),
+            left_out: self.left_out.clone(),
+            rows: chosen(&self.rows, &kept),
+            classifiers: classifiers.collect(),
+            roles: self.roles.as_ref().map(|roles| roles.iter().map(|run| chosen(run, &kept)).collect()),
+            ..*self
+        }
+    }
+
     /// Refuses lists that do not belong together, so that indices can be trusted.
     pub(super) fn check(&self) -> Result<(), JudgeError> {
         let differing = |what: String, found, expected| Err(JudgeError::Shape { what, found, expected });
