@@ -78,7 +78,7 @@ fn framed(frame: Frame, draw: impl FnOnce(&mut Chart) -> Result<(), DrawError>) 
             .margin(6)
             .margin_right(14)
             .x_label_area_size(38)
-            .y_label_area_size(48)
+            .y_label_area_size(if frame.percent { 60 } else { 48 })
             .build_cartesian_2d(frame.x.0, frame.y.0)?;
         let tick = |value: &f64| if frame.percent { format!("{:.0} %", value * 100.0) } else { format!("{value:.1}") };
         chart
@@ -250,11 +250,13 @@ pub(super) fn entropies(judgement: &Judgement, caption: String) -> Result<Charts
         })?;
         Ok((format!("{}: {} right, {} wrong", judged.title(), counts[0], counts[1]), svg))
     });
-    let legend = vec![
+    let mut legend = vec![
         (hex(BLUE), "right answers (share of them)".to_owned()),
         (hex(VERMILION), "wrong answers (share of them)".to_owned()),
-        (hex(INK), "dashed: from here on \"uncertain\"".to_owned()),
     ];
+    if judgement.classifiers.iter().any(|judged| judged.uncertainty.limit.is_some()) {
+        legend.push((hex(INK), "dashed: from here on \"uncertain\"".to_owned()));
+    }
     Ok(Charts { caption, legend, charts: charts.collect::<Result<_, DrawError>>()?, columns: 3 })
 }
 

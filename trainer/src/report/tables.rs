@@ -101,12 +101,14 @@ pub(super) fn probabilities(judgement: &Judgement) -> Table {
         "The averaged prediction on test pictures. ECE: expected calibration error in 15 bins. Temperature and isotonic \
          calibration are fitted on validation pictures. Entropy: of the mean distribution, in bits, 0 to 1 (equation 2); the \
          part that is disagreement between runs is its mutual information. AUROC of entropy: how well it points out wrong \
-         answers, 0.5 is no help. In brackets: {}.",
+         answers, 0.5 is no help. AURC: area under the risk-coverage curve, smaller is better. In brackets: {}.",
         level(judgement)
     );
     let head = [
         "Classification",
         "AUC",
+        "AUROC of entropy",
+        "AURC",
         "ECE as averaged",
         "ECE after temperature",
         "ECE after isotonic",
@@ -115,7 +117,6 @@ pub(super) fn probabilities(judgement: &Judgement) -> Table {
         "of right answers",
         "of wrong answers",
         "Mutual information",
-        "AUROC of entropy",
     ];
     let mut table = Table::new(caption, &head);
     for judged in &judgement.classifiers {
@@ -125,6 +126,8 @@ pub(super) fn probabilities(judgement: &Judgement) -> Table {
             vec![
                 judged.title().into(),
                 interval(judged.averaged.auc),
+                interval(uncertainty.error_auc),
+                thousandths(Some(judged.selective.area)),
                 thousandths(Some(calibration.before.ece)),
                 thousandths(calibration.tempered.as_ref().map(|after| after.ece)),
                 thousandths(calibration.isotonic.as_ref().map(|after| after.ece)),
@@ -133,7 +136,6 @@ pub(super) fn probabilities(judgement: &Judgement) -> Table {
                 thousandths(uncertainty.right_bits),
                 thousandths(uncertainty.wrong_bits),
                 thousandths(Some(uncertainty.mutual_information_bits)),
-                interval(uncertainty.error_auc),
             ],
         );
     }
@@ -191,7 +193,7 @@ pub(super) fn certainty(judgement: &Judgement) -> Table {
 pub(super) fn decisions(judgement: &Judgement) -> Table {
     let settings = judgement.settings;
     let caption = format!(
-        "AURC: area under the risk-coverage curve of test pictures, smaller is better. Abstaining: of the limits of entropy with at \
+        "Abstaining: of the limits of entropy with at \
          most {:.0} % wrong answers on validation pictures the one that answers most. Threshold: the largest with a sensitivity of \
          {:.0} % on validation pictures (90 % is WHO's floor for a screening test). Both may miss their target on test pictures; that \
          is what the columns show. In brackets: {}.",
@@ -201,7 +203,6 @@ pub(super) fn decisions(judgement: &Judgement) -> Table {
     );
     let head = [
         "Classification",
-        "AURC",
         "Abstain above, bits",
         "Answered, validation, %",
         "Answered, %",
@@ -217,7 +218,6 @@ pub(super) fn decisions(judgement: &Judgement) -> Table {
             look(judged),
             vec![
                 judged.title().into(),
-                thousandths(Some(judged.selective.area)),
                 thousandths(abstention.map(|a| a.limit_bits.into())),
                 percent(abstention.map(|a| a.validation_coverage)),
                 percent(abstention.map(|a| a.coverage)),
@@ -251,7 +251,7 @@ pub(super) fn sources(judgement: &Judgement) -> Table {
          ({NONE}), and a net that knows the source is always right about it.",
         level(judgement)
     );
-    let mut head = vec!["Source", "Pictures", "with COVID-19", "Patients"];
+    let mut head = vec!["Source", "Pictures", "Positive", "Patients"];
     head.extend(OF_SOURCES);
     let mut table = Table::new(caption, &head);
     for source in judgement.classifiers.last().map_or(&[][..], |ensemble| &ensemble.sources) {
@@ -305,7 +305,7 @@ pub(super) fn left_out(found: &[LeftOut]) -> Table {
     let caption = "All classifiers averaged. Learnt from: the run that learnt from other patients of the source, on the source's test \
          pictures. Left out: runs that learnt from no picture of the source, on the same pictures and on all of the source. The \
          difference is what hospital, scanner and file format contribute. In brackets: interval over patients.";
-    let mut head = vec!["Source", "", "Pictures", "with COVID-19"];
+    let mut head = vec!["Source", "", "Pictures", "Positive"];
     head.extend(OF_SOURCES);
     let mut table = Table::new(caption, &head);
     for entry in found {
