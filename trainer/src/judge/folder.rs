@@ -1,9 +1,6 @@
 //! What `thorax-train classify` left: rows, and every run's probability for each of them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
@@ -234,14 +231,14 @@ fn read(path: &Path) -> Result<Vec<u8>, JudgeError> {
     })
 }
 
-fn read_rows(path: &PathBuf) -> Result<Vec<PredictedRow>, JudgeError> {
+fn read_rows(path: &Path) -> Result<Vec<PredictedRow>, JudgeError> {
     let text = read(path)?;
     let rows: Result<Vec<PredictedRow>, _> = csv::Reader::from_reader(text.as_slice()).deserialize().collect();
     let rows = rows.map_err(|error| malformed(path, error))?;
     if rows.is_empty() { Err(malformed(path, "it has no picture")) } else { Ok(rows) }
 }
 
-fn read_roles(path: &PathBuf, runs: usize, rows: usize) -> Result<Vec<Vec<Split>>, JudgeError> {
+fn read_roles(path: &Path, runs: usize, rows: usize) -> Result<Vec<Vec<Split>>, JudgeError> {
     let text = read(path)?;
     let mut roles = vec![Vec::with_capacity(rows); runs];
     for line in csv::Reader::from_reader(text.as_slice()).deserialize() {
@@ -257,7 +254,7 @@ fn read_roles(path: &PathBuf, runs: usize, rows: usize) -> Result<Vec<Vec<Split>
     }
 }
 
-fn read_probabilities(path: &PathBuf, rows: usize) -> Result<Vec<f32>, JudgeError> {
+fn read_probabilities(path: &Path, rows: usize) -> Result<Vec<f32>, JudgeError> {
     let bytes = read(path)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     let tensor = tensors.tensor("probability").map_err(|error| malformed(path, error))?;

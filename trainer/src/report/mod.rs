@@ -212,18 +212,18 @@ fn beside<'a>(run: &'a Run, main: Option<&'a Run>, settings: &Settings) -> anyho
 /// A row a run.
 fn summary(runs: &[&Run]) -> Table {
     let caption = "In percent, on test pictures. All classifiers: their averaged prediction. Chosen: the classifier with the highest \
-         accuracy on validation pictures, so that the choice does not flatter. Accuracies of averaged predictions, intervals over \
+         accuracy on validation pictures, so that the choice does not flatter. Both are accuracies of averaged predictions, intervals over \
          patients.";
     let head = [
         "Features",
         "Test pictures",
+        "Positive",
         "Patients",
         "All classifiers",
         "AUC",
-        "ECE after temperature",
         "AUROC of entropy",
+        "ECE after temperature",
         "Chosen",
-        "Its accuracy",
         "Paper's best",
     ];
     let mut table = Table::new(caption, &head);
@@ -243,14 +243,16 @@ fn summary(runs: &[&Run]) -> Table {
             Look::Plain,
             vec![
                 run.title(),
-                format!("{} ({} with COVID-19)", test.pictures, test.positive),
+                test.pictures.to_string(),
+                test.positive.to_string(),
                 test.patients.to_string(),
                 tables::percent_interval(ensemble.averaged.accuracy),
                 tables::interval(ensemble.averaged.auc),
-                ece,
                 tables::interval(ensemble.uncertainty.error_auc),
-                chosen.map_or(tables::NONE, Judged::title).into(),
-                chosen.map_or(tables::NONE.into(), |judged| tables::percent_interval(judged.averaged.accuracy)),
+                ece,
+                chosen.map_or(tables::NONE.into(), |judged| {
+                    format!("{} {}", judged.title(), tables::percent_interval(judged.averaged.accuracy))
+                }),
                 paper.map_or(tables::NONE.into(), |paper| tables::percent(Some(paper.best_accuracy() / 100.0))),
             ],
         );
@@ -278,13 +280,12 @@ fn section(judgement: &Judgement, blocks: &mut Vec<Block>) -> anyhow::Result<()>
         Resample::Split => format!(
             "Un-pooled features of {} ({}). {} runs of each classifier (seed {}), each with a split of its own by patient; in all \
              {} were tested in some run. Since a validation picture of one run is a test picture of another, nothing is fitted or \
-             chosen for the averaged prediction: temperature, limit, abstaining and threshold are left out ({}).",
+             chosen for the averaged prediction: temperature, limit of certainty, abstaining and threshold are left out.",
             judgement.backbone,
             judgement.weights,
             judgement.runs,
             judgement.seed,
-            count(judgement.test),
-            tables::NONE
+            count(judgement.test)
         ),
     }));
     if judgement.resample == Resample::Bootstrap && judgement.patients_on_both_sides > 0 {
@@ -318,10 +319,12 @@ fn section(judgement: &Judgement, blocks: &mut Vec<Block>) -> anyhow::Result<()>
     blocks.push(Block::Charts(charts::entropies(judgement, caption.into())?));
     let caption = "Reliability on test pictures: on the dashed line, a probability means what it says. Larger dots, more pictures.";
     blocks.push(Block::Charts(charts::reliabilities(judgement, caption.into())?));
-    blocks.push(heading("Uncertain where wrong?"));
-    blocks.push(Block::Table(tables::certainty(judgement)));
-    blocks.push(heading("Thresholds and abstaining"));
-    blocks.push(Block::Table(tables::decisions(judgement)));
+    if judgement.resample == Resample::Bootstrap {
+        blocks.push(heading("Uncertain where wrong?"));
+        blocks.push(Block::Table(tables::certainty(judgement)));
+        blocks.push(heading("Thresholds and abstaining"));
+        blocks.push(Block::Table(tables::decisions(judgement)));
+    }
     blocks.push(heading("By source"));
     blocks.push(Block::Table(tables::sources(judgement)));
     blocks.push(Block::Table(tables::accuracy_by_source(judgement)));
