@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
 use thorax_trainer::{bench, classifiers, data, evaluate, features, nets::list, nn::device, pack, phantom, train};
+use thorax_trainer::{bench, data, evaluate, features, nets::list, nn::device, pack, phantom, report, train};
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
 /// which clears it again page by page; this one keeps them, once [`keep_memory`] has told it to. A training step takes a
@@ -55,6 +56,8 @@ enum Command {
     Bundle(pack::BundleCommand),
     /// Judge bundles on a split of a manifest
     Evaluate(evaluate::EvaluateArgs),
+    /// Judge classifiers' runs and write the page with the paper's tables, charts and pictures
+    Report(report::ReportArgs),
     /// Time operators and backbones beside other libraries
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -91,6 +94,7 @@ fn main() -> anyhow::Result<()> {
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Bench(command) => bench::run(&command),
     }
 }

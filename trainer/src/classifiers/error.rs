@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thorax_shared::label::Modality;
 
+use super::xgboost::XgboostError;
 use crate::{data::Split, features::FeatureError, files::WriteError, nets::Backbone};
 
 /// Why classifiers could not be fitted, or what they gave not be read.
@@ -16,6 +17,9 @@ pub enum ClassifierError {
     /// A result cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// XGBoost cannot be used.
+    #[error(transparent)]
+    Xgboost(#[from] XgboostError),
     /// A file cannot be read.
     #[error("{path}: {reason}; check the path and the permissions", path = path.display())]
     Read {

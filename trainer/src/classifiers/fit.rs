@@ -14,6 +14,7 @@ use super::{
     problem::Problem,
     run::Run,
     svm::{self, KernelMatrix, SvmConfig},
+    xgboost,
 };
 
 /// What is told of each run as it ends: the run, and the probability of every picture, `[N]`.
@@ -72,7 +73,14 @@ impl<'a> Fitter<'a> {
                 let fit = |runs: &[Run]| all(adaboost::predict(bins, labels, runs, &parameters.adaboost), runs);
                 runs.chunks(adaboost::LANES).try_for_each(fit)
             }
-            Kind::Xgboost => Ok(()),
+            Kind::Xgboost => {
+                let library = xgboost::Library::open(self.xgboost)?;
+                let (bins, threads) = (self.bins()?, rayon::current_num_threads());
+                let most = parameters.xgboost.max_bin as usize;
+                let mut data = xgboost::Data::new(&library, bins, labels, most, threads)?;
+                // The library has threads of its own: one run after the other.
+                runs.chunks(1).try_for_each(|run| all(data.predict(run, &parameters.xgboost, || {})?, run))
+            }
         }
     }
 
@@ -91,7 +99,7 @@ impl<'a> Fitter<'a> {
     /// # Errors
     /// Why it cannot, and what to do.
     pub fn check_xgboost(&self) -> Result<(), ClassifierError> {
-        Ok(())
+        Ok(xgboost::Library::open(self.xgboost).map(drop)?)
     }
 
     /// Bytes of the mapped store and of the Gram matrix.

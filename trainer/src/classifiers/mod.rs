@@ -41,3 +41,4 @@ pub use problem::{Problem, Resample, Runs};
 pub use run::{Kind, Run};
 pub use standard::{Standard, Standardised};
 pub use svm::{Kernel, KernelMatrix, Svm, SvmConfig};
+pub use xgboost::XgboostError;

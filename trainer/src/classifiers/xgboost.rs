@@ -15,13 +15,13 @@ mod library;
 
 use std::path::{Path, PathBuf};
 
-pub use library::Library;
+pub(super) use library::Library;
 
 use self::library::Matrix;
 use super::{bins::Bins, parameters::XgboostParameters, run::Run};
 
 /// The environment variable that says where the library is.
-pub const VARIABLE: &str = "THORAX_XGBOOST";
+const VARIABLE: &str = "THORAX_XGBOOST";
 
 /// Why XGBoost could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ impl Library {
 }
 
 /// Codes in XGBoost's own form. They take two bytes each, those it was made from are not needed any more.
-pub struct Data<'a> {
+pub(super) struct Data<'a> {
     matrix: Matrix<'a>,
     rows: usize,
     threads: usize,
