@@ -3,8 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
-use thorax_trainer::{bench, classifiers, data, evaluate, features, nets::list, nn::device, pack, phantom, train};
-use thorax_trainer::{bench, data, evaluate, features, nets::list, nn::device, pack, phantom, report, train};
+use thorax_trainer::{
+    bench, classifiers, data, evaluate, features, nets::list, nn::device, pack, phantom, report, train,
+};
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
 /// which clears it again page by page; this one keeps them, once [`keep_memory`] has told it to. A training step takes a

@@ -75,6 +75,7 @@ impl<'a> Fitter<'a> {
             }
             Kind::Xgboost => {
                 let library = xgboost::Library::open(self.xgboost)?;
+                eprintln!("XGBoost {}", library.version());
                 let (bins, threads) = (self.bins()?, rayon::current_num_threads());
                 let most = parameters.xgboost.max_bin as usize;
                 let mut data = xgboost::Data::new(&library, bins, labels, most, threads)?;

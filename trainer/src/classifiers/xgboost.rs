@@ -64,7 +64,7 @@ impl Library {
     ///
     /// # Errors
     /// When there is none, or it is older than 2.0.
-    pub fn open(path: Option<&Path>) -> Result<Self, XgboostError> {
+    pub(super) fn open(path: Option<&Path>) -> Result<Self, XgboostError> {
         let told = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         Self::load(&path.map(Path::to_owned).or(told).unwrap_or_else(|| "libxgboost.so".into()))
     }
@@ -88,7 +88,7 @@ impl<'a> Data<'a> {
     ///
     /// # Panics
     /// When labels are not as many as rows, or `max_bin` is below 2.
-    pub fn new(
+    pub(super) fn new(
         library: &'a Library,
         bins: &Bins,
         labels: &[bool],
@@ -126,7 +126,7 @@ impl<'a> Data<'a> {
     ///
     /// # Errors
     /// When the library fails.
-    pub fn predict(
+    pub(super) fn predict(
         &mut self,
         runs: &[Run],
         parameters: &XgboostParameters,

@@ -52,7 +52,7 @@ functions! {
 }
 
 /// XGBoost, loaded.
-pub struct Library {
+pub(crate) struct Library {
     functions: Functions,
     version: [c_int; 3],
     /// Never unloaded: threads of OpenMP may be in its code until the process ends.
@@ -79,7 +79,7 @@ impl Library {
     }
 
     /// Its version, such as `3.2.0`.
-    pub fn version(&self) -> String {
+    pub(crate) fn version(&self) -> String {
         written(self.version)
     }
 
