@@ -78,9 +78,9 @@ impl<'a> Fitter<'a> {
                 eprintln!("XGBoost {}", library.version());
                 let (bins, threads) = (self.bins()?, rayon::current_num_threads());
                 let most = parameters.xgboost.max_bin as usize;
-                let mut data = xgboost::Data::new(&library, bins, labels, most, threads)?;
+                let data = xgboost::Data::new(&library, bins, labels, most, threads)?;
                 // The library has threads of its own: one run after the other.
-                runs.chunks(1).try_for_each(|run| all(data.predict(run, &parameters.xgboost, || {})?, run))
+                runs.iter().try_for_each(|run| done(run, &data.predict(run, &parameters.xgboost)?))
             }
         }
     }

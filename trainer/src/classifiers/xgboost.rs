@@ -8,8 +8,8 @@
 //! - A node's histogram takes 16 bytes for each bin of each column, and by levels, a tree of depth 6 has 32 nodes at once.
 //!   Trees are grown by loss instead, node by node, with few histograms kept. As nothing but depth limits a tree, it is
 //!   the same tree.
-//! - All runs share one matrix, and a run's resample is its weights. A row of weight 0 decides nothing, and gets its
-//!   probability like all others.
+//! - A run learns from a matrix of the rows that it drew, each once, with how often as its weight. All other rows would be
+//!   counted into every histogram with weight 0, which more than doubles the time. The matrix of all rows is for prediction.
 
 mod library;
 
@@ -70,93 +70,106 @@ impl Library {
     }
 }
 
-/// Codes in XGBoost's own form. They take two bytes each, those it was made from are not needed any more.
+/// Codes in XGBoost's own form.
 pub(super) struct Data<'a> {
-    matrix: Matrix<'a>,
-    rows: usize,
+    library: &'a Library,
+    bins: &'a Bins,
+    labels: &'a [bool],
+    /// A row for each level of the longest column: what the others take their cuts from.
+    cuts: Matrix<'a>,
+    /// All rows.
+    all: Matrix<'a>,
+    most: usize,
     threads: usize,
     /// Histograms that are kept: as much memory as the codes take, and at least two.
     histograms: usize,
 }
 
 impl<'a> Data<'a> {
-    /// Gives the library the codes, with at most `max_bin` to a column: where there are more, neighbours are put together.
+    /// Gives the library the codes, with at most `most` to a column: where there are more, neighbours are put together.
     /// XGBoost will take `threads` threads, whose number may change the last digits of what it finds.
     ///
     /// # Errors
     /// When the library fails.
     ///
     /// # Panics
-    /// When labels are not as many as rows, or `max_bin` is below 2.
+    /// When labels are not as many as rows, or `most` is below 2.
     pub(super) fn new(
         library: &'a Library,
-        bins: &Bins,
-        labels: &[bool],
-        max_bin: usize,
+        bins: &'a Bins,
+        labels: &'a [bool],
+        most: usize,
         threads: usize,
     ) -> Result<Self, XgboostError> {
-        assert!(labels.len() == bins.rows() && max_bin > 1, "one label a row, and two bins");
+        assert!(labels.len() == bins.rows() && most > 1, "one label a row, and two bins");
         let (rows, columns) = (bins.rows(), bins.columns());
-        let levels = |column| bins.bins(column).min(max_bin);
-        // The longest column has a row for each level; the others repeat their last.
-        let every = library.matrix([max_bin, columns], max_bin, threads, None, |range, out| {
+        let levels = |column| bins.bins(column).min(most);
+        // The columns with fewer levels repeat their last.
+        let cuts = library.matrix([most, columns], most, threads, None, |range, out| {
             for (level, out) in range.zip(out.chunks_exact_mut(columns)) {
                 out.iter_mut().enumerate().for_each(|(column, out)| *out = level.min(levels(column) - 1) as u8);
             }
         })?;
-        let mut matrix = library.matrix([rows, columns], max_bin, threads, Some(&every), |range, out| {
-            // Some columns at a time, so that the lines of the cache that they are written to are still there.
-            for first in (0..columns).step_by(64) {
-                for column in first..(first + 64).min(columns) {
-                    let (all, levels) = (bins.bins(column), levels(column));
-                    for (number, code) in bins.column(column)[range.clone()].iter().enumerate() {
-                        out[number * columns + column] = (usize::from(*code) * levels / all) as u8;
-                    }
-                }
-            }
-        })?;
-        let labels: Vec<f32> = labels.iter().map(|&label| f32::from(u8::from(label))).collect();
-        matrix.set("label", &labels)?;
+        let every: Vec<usize> = (0..rows).collect();
+        let all = matrix(library, bins, most, threads, &cuts, &every)?;
         let histogram = 16 * (0..columns).map(levels).sum::<usize>();
-        Ok(Self { matrix, rows, threads, histograms: (rows * columns / histogram.max(1)).max(2) })
+        let histograms = (rows * columns / histogram.max(1)).max(2);
+        Ok(Self { library, bins, labels, cuts, all, most, threads, histograms })
     }
 
-    /// The probabilities of the positive class, `[runs][N]`, each from trees fitted to its run. One run after the other, as
-    /// the weights are the matrix's; `progress` is called after each.
+    /// The probability of the positive class of every row, `[N]`, from trees fitted to a run.
     ///
     /// # Errors
     /// When the library fails.
-    pub(super) fn predict(
-        &mut self,
-        runs: &[Run],
-        parameters: &XgboostParameters,
-        mut progress: impl FnMut(),
-    ) -> Result<Vec<Vec<f32>>, XgboostError> {
-        let predict = |run: &Run| {
-            let weights: Vec<f32> = run.counts.iter().map(|&count| count as f32).collect();
-            self.matrix.set("weight", &weights)?;
-            let mut booster = self.matrix.booster(&[
-                ("objective", "binary:logistic".into()),
-                ("tree_method", "hist".into()),
-                ("grow_policy", "lossguide".into()),
-                ("max_cached_hist_node", self.histograms.to_string()),
-                ("max_leaves", "0".into()),
-                ("max_depth", parameters.depth.to_string()),
-                ("max_bin", parameters.max_bin.to_string()),
-                ("eta", parameters.eta.to_string()),
-                ("lambda", parameters.lambda.to_string()),
-                ("min_child_weight", parameters.min_child_weight.to_string()),
-                ("nthread", self.threads.to_string()),
-                // The library's seed is a signed number.
-                ("seed", (run.seed >> 1).to_string()),
-            ])?;
-            (0..parameters.trees).try_for_each(|round| booster.update(round))?;
-            let probabilities = booster.predict(self.rows)?;
-            progress();
-            Ok(probabilities)
-        };
-        runs.iter().map(predict).collect()
+    pub(super) fn predict(&self, run: &Run, parameters: &XgboostParameters) -> Result<Vec<f32>, XgboostError> {
+        let drawn: Vec<usize> = (0..self.labels.len()).filter(|&row| run.counts[row] > 0).collect();
+        let mut learnt = matrix(self.library, self.bins, self.most, self.threads, &self.cuts, &drawn)?;
+        let labels: Vec<f32> = drawn.iter().map(|&row| f32::from(u8::from(self.labels[row]))).collect();
+        let weights: Vec<f32> = drawn.iter().map(|&row| run.counts[row] as f32).collect();
+        learnt.set("label", &labels)?;
+        learnt.set("weight", &weights)?;
+        let mut booster = learnt.booster(&[
+            ("objective", "binary:logistic".into()),
+            ("tree_method", "hist".into()),
+            ("grow_policy", "lossguide".into()),
+            ("max_cached_hist_node", self.histograms.to_string()),
+            ("max_leaves", "0".into()),
+            ("max_depth", parameters.depth.to_string()),
+            ("max_bin", parameters.max_bin.to_string()),
+            ("eta", parameters.eta.to_string()),
+            ("lambda", parameters.lambda.to_string()),
+            ("min_child_weight", parameters.min_child_weight.to_string()),
+            ("nthread", self.threads.to_string()),
+            // The library's seed is a signed number.
+            ("seed", (run.seed >> 1).to_string()),
+        ])?;
+        (0..parameters.trees).try_for_each(|round| booster.update(round))?;
+        booster.predict(&self.all, self.labels.len())
     }
+}
+
+/// The matrix of some rows, cut as `cuts` is.
+fn matrix<'a>(
+    library: &'a Library,
+    bins: &Bins,
+    most: usize,
+    threads: usize,
+    cuts: &Matrix<'_>,
+    rows: &[usize],
+) -> Result<Matrix<'a>, XgboostError> {
+    let columns = bins.columns();
+    library.matrix([rows.len(), columns], most, threads, Some(cuts), |range, out| {
+        // Some columns at a time, so that the lines of the cache that they are written to are still there.
+        for first in (0..columns).step_by(64) {
+            for column in first..(first + 64).min(columns) {
+                let (codes, all) = (bins.column(column), bins.bins(column));
+                let levels = all.min(most);
+                for (number, &row) in rows[range.clone()].iter().enumerate() {
+                    out[number * columns + column] = (usize::from(codes[row]) * levels / all) as u8;
+                }
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -190,11 +203,8 @@ mod tests {
         let trees = Trees::read();
         let coarse: Vec<f32> = trees.codes.iter().map(|code| f32::from(code / 3)).collect();
         let bins = Bins::of_columns(&coarse, &vec![true; trees.labels.len()]);
-        let mut data = Data::new(&library, &bins, &trees.labels, 64, 1).unwrap();
-        drop(bins);
-        let mut done = 0;
-        let found = data.predict(&trees.runs[..2], &PARAMETERS, || done += 1).unwrap();
-        assert_eq!(done, 2);
+        let data = Data::new(&library, &bins, &trees.labels, 64, 1).unwrap();
+        let found: Vec<Vec<f32>> = trees.runs[..2].iter().map(|run| data.predict(run, &PARAMETERS).unwrap()).collect();
         for (run, (found, expected)) in found.iter().zip(trees.probabilities("xgboost")).enumerate() {
             for (row, (found, expected)) in found.iter().zip(expected).enumerate() {
                 let difference = (f64::from(*found) - expected).abs();
@@ -206,22 +216,17 @@ mod tests {
             }
         }
         // Again the same, and after other weights.
-        assert_eq!(data.predict(&trees.runs[1..2], &PARAMETERS, || ()).unwrap()[0], found[1]);
+        assert_eq!(data.predict(&trees.runs[1], &PARAMETERS).unwrap(), found[1]);
         // Codes that are put together are still good for something.
         let fine: Vec<f32> = trees.codes.iter().map(|code| f32::from(*code)).collect();
         let bins = Bins::of_columns(&fine, &vec![true; trees.labels.len()]);
-        let mut data = Data::new(&library, &bins, &trees.labels, 16, 1).unwrap();
-        let found = data.predict(&trees.runs[..1], &XgboostParameters { max_bin: 16, ..PARAMETERS }, || ()).unwrap();
+        let data = Data::new(&library, &bins, &trees.labels, 16, 1).unwrap();
+        let found = data.predict(&trees.runs[0], &XgboostParameters { max_bin: 16, ..PARAMETERS }).unwrap();
         let learnt = || (0..trees.labels.len()).filter(|&row| trees.runs[0].counts[row] > 0);
-        let right = learnt().filter(|&row| (found[0][row] > 0.5) == trees.labels[row]).count();
+        let right = learnt().filter(|&row| (found[row] > 0.5) == trees.labels[row]).count();
         assert!(right * 20 > 19 * learnt().count(), "{right} of {}", learnt().count());
         // What it refuses is an error with its reason.
-        let error = data.matrix.set("weight", &[1.0]).err().map(|error| error.to_string());
-        let error = error.or_else(|| {
-            data.predict(&trees.runs[..1], &XgboostParameters { eta: -1.0, ..PARAMETERS }, || ())
-                .err()
-                .map(|e| e.to_string())
-        });
-        assert!(error.is_some_and(|error| error.contains("XGBoost failed in")));
+        let refused = data.predict(&trees.runs[0], &XgboostParameters { eta: -1.0, ..PARAMETERS });
+        assert!(refused.is_err_and(|error| error.to_string().contains("XGBoost failed in")));
     }
 }

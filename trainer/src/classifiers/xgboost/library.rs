@@ -266,9 +266,9 @@ impl Booster<'_> {
         library.check("fitting a tree", code)
     }
 
-    /// The probabilities of the matrix's `rows` rows.
-    pub(super) fn predict(&mut self, rows: usize) -> Result<Vec<f32>, XgboostError> {
-        let Matrix { library, handle } = self.matrix;
+    /// The probabilities of the `rows` rows of `matrix`.
+    pub(super) fn predict(&mut self, matrix: &Matrix<'_>, rows: usize) -> Result<Vec<f32>, XgboostError> {
+        let Matrix { library, handle } = matrix;
         let config = text(r#"{"type":0,"training":false,"iteration_begin":0,"iteration_end":0,"strict_shape":false}"#);
         let (mut shape, mut dimensions, mut values) = (null(), 0, null());
         // SAFETY: live handles, a string that ends with NUL, and places to write two pointers and a number to.
