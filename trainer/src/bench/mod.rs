@@ -289,7 +289,7 @@ fn memory(python: &std::path::Path, threads: usize) -> anyhow::Result<MemoryRow>
 }
 
 /// The most resident memory this process has had.
-fn peak_kib() -> anyhow::Result<u64> {
+pub(crate) fn peak_kib() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("memory is measured on Linux only")?;
     let row = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/self/status has no VmHWM")?;
     Ok(row.trim().trim_end_matches(" kB").parse()?)

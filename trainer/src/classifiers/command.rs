@@ -170,7 +170,9 @@ fn series(
         })?;
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
-        eprintln!("{kind}: {} runs in {seconds:.1} s, {} were there", missing.len(), runs.runs.len() - missing.len());
+        let there = runs.runs.len() - missing.len();
+        let memory = crate::bench::peak_kib().map_or(String::new(), |kib| format!("; peak memory {} MiB", kib / 1024));
+        eprintln!("{kind}: {} runs in {seconds:.1} s, {there} were there{memory}", missing.len());
     }
     Ok(parameters)
 }

@@ -224,3 +224,118 @@ struct Buffers {
     /// `[N, hidden]`.
     gradient: Vec<f32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A network with its weights written out, in f64, beside one that has none.
+    #[test]
+    fn the_network_is_the_one_with_its_weights_written_out() {
+        const PICTURES: usize = 12;
+        const COLUMNS: usize = 7;
+        let mut random = seeded::generator(3, 0);
+        let features: Vec<f32> = (0..PICTURES * COLUMNS).map(|_| random.random_range(-1.0..1.0)).collect();
+        let row = |picture: usize| &features[picture * COLUMNS..][..COLUMNS];
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let values = (0..PICTURES * PICTURES).map(|at| dot(row(at / PICTURES), row(at % PICTURES))).collect();
+        let standard =
+            super::super::Standard { mean: vec![0.0; COLUMNS], scale: vec![1.0; COLUMNS], variance: 1.0 };
+        let gram = Gram { len: PICTURES, values, standard };
+        let labels: Vec<bool> = (0..PICTURES).map(|picture| picture % 3 == 0).collect();
+        let counts = vec![1, 0, 2, 1, 1, 3, 0, 1, 1, 0, 0, 0];
+        let run = Run { number: 0, seed: 9, counts };
+        let parameters = MlpParameters { hidden: 5, learning_rate: 0.2, momentum: 0.9, batch: 4, epochs: 30, l2: 0.1 };
+
+        let weights: Vec<f32> = (0..parameters.hidden * COLUMNS).map(|_| random.random_range(-0.5..0.5)).collect();
+        let units = (0..PICTURES)
+            .flat_map(|picture| weights.chunks_exact(COLUMNS).map(move |unit| (picture, unit)))
+            .map(|(picture, unit)| dot(row(picture), unit))
+            .collect();
+        let network = Network::new(units, COLUMNS, &run, &parameters);
+        let mut plain = Plain {
+            first: Moved::of(&weights),
+            first_bias: Moved::of(&network.first_bias.values),
+            second: Moved::of(&network.second.values),
+            second_bias: Moved::of(&network.second_bias.values),
+        };
+        let mut order = network.random.clone();
+        let found = network.fit(&gram, &labels, &run, &parameters);
+
+        let mut drawn: Vec<usize> =
+            (0..PICTURES).flat_map(|p| std::iter::repeat_n(p, run.counts[p] as usize)).collect();
+        for _ in 0..parameters.epochs {
+            drawn.shuffle(&mut order);
+            drawn.chunks(parameters.batch).for_each(|batch| plain.step(&row, &labels, batch, &parameters));
+        }
+        for (picture, found) in found.iter().enumerate() {
+            let expected = plain.forward(row(picture)).1;
+            assert!((f64::from(*found) - expected).abs() < 1e-4, "{picture}: {found} {expected}");
+        }
+        let learnt = (0..PICTURES).filter(|&p| run.counts[p] > 0);
+        assert!(learnt.into_iter().all(|p| (found[p] > 0.5) == labels[p]), "it has learnt: {found:?}");
+    }
+
+    struct Moved(Vec<f64>, Vec<f64>);
+
+    impl Moved {
+        fn of(values: &[f32]) -> Self {
+            Self(values.iter().copied().map(f64::from).collect(), vec![0.0; values.len()])
+        }
+
+        fn step(&mut self, gradient: &[f64], parameters: &MlpParameters) {
+            for ((value, velocity), gradient) in self.0.iter_mut().zip(&mut self.1).zip(gradient) {
+                *velocity = parameters.momentum * *velocity - parameters.learning_rate * gradient;
+                *value += parameters.momentum * *velocity - parameters.learning_rate * gradient;
+            }
+        }
+    }
+
+    struct Plain {
+        first: Moved,
+        first_bias: Moved,
+        second: Moved,
+        second_bias: Moved,
+    }
+
+    impl Plain {
+        fn forward(&self, x: &[f32]) -> (Vec<f64>, f64) {
+            let unit = |(weights, bias): (&[f64], &f64)| {
+                (weights.iter().zip(x).map(|(w, &x)| w * f64::from(x)).sum::<f64>() + bias).max(0.0)
+            };
+            let hidden: Vec<f64> = self.first.0.chunks_exact(x.len()).zip(&self.first_bias.0).map(unit).collect();
+            let logit = hidden.iter().zip(&self.second.0).map(|(h, w)| h * w).sum::<f64>() + self.second_bias.0[0];
+            (hidden, 1.0 / (1.0 + (-logit).exp()))
+        }
+
+        fn step<'a>(
+            &mut self,
+            row: &impl Fn(usize) -> &'a [f32],
+            labels: &[bool],
+            batch: &[usize],
+            parameters: &MlpParameters,
+        ) {
+            let share = 1.0 / batch.len() as f64;
+            let decay = |moved: &Moved| moved.0.iter().map(|w| parameters.l2 * share * w).collect::<Vec<f64>>();
+            let (mut first, mut second) = (decay(&self.first), decay(&self.second));
+            let (mut first_bias, mut second_bias) = (vec![0.0; second.len()], [0.0]);
+            for &picture in batch {
+                let x = row(picture);
+                let (hidden, probability) = self.forward(x);
+                let error = (probability - f64::from(u8::from(labels[picture]))) * share;
+                second_bias[0] += error;
+                for unit in 0..hidden.len() {
+                    second[unit] += error * hidden[unit];
+                    let delta = if hidden[unit] > 0.0 { error * self.second.0[unit] } else { 0.0 };
+                    first_bias[unit] += delta;
+                    let gradient = &mut first[unit * x.len()..][..x.len()];
+                    gradient.iter_mut().zip(x).for_each(|(g, &x)| *g += delta * f64::from(x));
+                }
+            }
+            self.first.step(&first, parameters);
+            self.first_bias.step(&first_bias, parameters);
+            self.second.step(&second, parameters);
+            self.second_bias.step(&second_bias, parameters);
+        }
+    }
+}

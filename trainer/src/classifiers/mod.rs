@@ -22,6 +22,8 @@ mod problem;
 mod run;
 mod standard;
 mod svm;
+#[cfg(test)]
+mod tests;
 mod tune;
 mod xgboost;
 

@@ -12,7 +12,7 @@ use thorax_shared::label::Modality;
 use super::{ClassifierError, run::Run};
 use crate::{
     data::{Fractions, Label, Record, Split, Task, UNKNOWN_PATIENT, assign_splits},
-    features::{Contents, Dtype, FeatureStore, Row, State},
+    features::{Contents, FeatureStore, Row, State},
     nets::Backbone,
     nn::seeded,
 };
@@ -125,11 +125,7 @@ impl Problem {
 
     /// Bytes of the pictures' features in the store.
     pub fn bytes(&self) -> usize {
-        let number = match self.contents.dtype {
-            Dtype::F16 => 2,
-            Dtype::F32 => 4,
-        };
-        self.len() * self.columns() * number
+        self.len() * self.columns() * self.contents.dtype.size()
     }
 
     /// Kind of picture.
