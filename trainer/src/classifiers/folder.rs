@@ -87,6 +87,23 @@ impl StoreIdentity {
     }
 }
 
+impl RunConfiguration {
+    /// Reads that of the runs in `folder`, and changes nothing there.
+    ///
+    /// # Errors
+    /// [`ClassifierError::Unreadable`] when it is no run folder, or one of another version.
+    pub fn read(folder: &Path) -> Result<Self, ClassifierError> {
+        let path = folder.join("configuration.json");
+        let unreadable = |reason: String| ClassifierError::Unreadable { path: path.clone(), reason };
+        let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+        let configuration: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if configuration.format != FORMAT {
+            return Err(unreadable(format!("format {}, this program reads format {FORMAT}", configuration.format)));
+        }
+        Ok(configuration)
+    }
+}
+
 /// An opened folder.
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -173,7 +190,7 @@ impl Folder {
 
     /// The file of a run's predictions.
     pub fn predictions(&self, kind: Kind, run: usize) -> PathBuf {
-        self.path.join("predictions").join(kind.name()).join(format!("{run:04}.safetensors"))
+        predictions(&self.path, kind, run)
     }
 
     /// Whether a run has ended and its file is whole.
@@ -201,6 +218,11 @@ impl Folder {
         let file = safetensors::serialize([("probability", tensor)], Some(metadata)).map_err(|e| malformed(&path, e))?;
         Ok(write_atomically(&path, |out| out.write_all(&file))?)
     }
+}
+
+/// The file of a run's predictions in the run folder `folder`.
+pub fn predictions(folder: &Path, kind: Kind, run: usize) -> PathBuf {
+    folder.join("predictions").join(kind.name()).join(format!("{run:04}.safetensors"))
 }
 
 /// What is in a file of predictions of `len` pictures, if it is one.
