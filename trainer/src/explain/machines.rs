@@ -38,8 +38,8 @@ pub(super) struct Answer {
     pub(super) decision: f64,
     /// `[runs]`: probabilities of COVID-19.
     pub(super) probabilities: Vec<f32>,
-    /// Whether the kernels move `decision` from the mean bias by less than the solver's tolerance: then the picture is unlike
-    /// all that were learnt from, and the answer is the one to any such picture.
+    /// Whether all support vectors together weigh less than the solver's tolerance: then the picture is unlike all that were
+    /// learnt from, and the answer is the mean bias, as it is to any such picture.
     pub(super) unfamiliar: bool,
     /// `[C * H * W]`: the derivative of `decision` by each of the picture's features, as they are before standardising.
     pub(super) gradient: Vec<f64>,
@@ -165,12 +165,12 @@ impl<'a> Machines<'a> {
                 sums.into_iter().zip(&self.standard.scale[band]).map(|(sum, &scale)| sum * f64::from(scale))
             })
             .collect();
-        let moved: f64 = self.support.iter().zip(&kernels).map(|((_, c), k)| c * k).sum();
+        let weight: f64 = self.support.iter().zip(&kernels).map(|((_, c), k)| (c * k).abs()).sum();
         let probability = |(machine, &decision): (&Svm, &f64)| machine.sigmoid.probability(decision) as f32;
         Answer {
             decision: decisions.iter().sum::<f64>() / decisions.len() as f64,
             probabilities: self.machines.iter().zip(&decisions).map(probability).collect(),
-            unfamiliar: moved.abs() < self.tolerance,
+            unfamiliar: weight < self.tolerance,
             gradient,
         }
     }
