@@ -319,7 +319,7 @@ fn caption(
 /// The numbers behind the pictures.
 fn write_maps(path: &Path, map: &Plane<f32>, heat: &Plane<f32>) -> anyhow::Result<()> {
     let tensor =
-        |plane: &'_ Plane<f32>| (vec![plane.height(), plane.width()], bytemuck::cast_slice(plane.data()).to_vec());
+        |plane: &Plane<f32>| (vec![plane.height(), plane.width()], bytemuck::cast_slice(plane.data()).to_vec());
     let tensors = [("map", tensor(map)), ("heat", tensor(heat))];
     let views: Vec<(&str, TensorView<'_>)> = tensors
         .iter()
