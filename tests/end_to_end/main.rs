@@ -3,6 +3,7 @@
 
 mod bundles;
 mod display;
+mod explain;
 mod features;
 mod formats;
 mod made;

@@ -12,6 +12,7 @@ pub mod bench;
 pub mod classifiers;
 pub mod data;
 pub mod evaluate;
+pub mod explain;
 pub mod export;
 pub mod features;
 pub mod files;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
 use thorax_trainer::{
-    bench, classifiers, data, evaluate, features, nets::list, nn::device, pack, phantom, report, train,
+    bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, train,
 };
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
@@ -47,6 +47,8 @@ enum Command {
     Features(Box<features::FeaturesArgs>),
     /// Fit the paper's eight classifiers to features, a hundred times each
     Classify(Box<classifiers::ClassifyArgs>),
+    /// Show where in a picture the support vector machines of a run folder find what they say: Grad-CAM
+    Explain(Box<explain::ExplainArgs>),
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(train::TrainCommand),
@@ -70,6 +72,7 @@ impl Command {
         match self {
             Self::Features(arguments) => arguments.threads(),
             Self::Classify(arguments) => arguments.threads(),
+            Self::Explain(arguments) => arguments.threads(),
             Self::Train(command) => command.threads(),
             Self::Bench(command) => command.threads(),
             _ => None,
@@ -91,6 +94,7 @@ fn main() -> anyhow::Result<()> {
         Command::Backbones(arguments) => list::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
         Command::Classify(arguments) => classifiers::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Train(command) => train::run(&command),
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),

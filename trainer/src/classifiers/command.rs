@@ -136,7 +136,10 @@ fn series(
             left_out: left_out.map(str::to_owned),
         };
         let format = super::folder::FORMAT;
-        Folder::open(out, &RunConfiguration { format, store: identity.clone(), protocol, parameters: parameters.clone() })
+        Folder::open(
+            out,
+            &RunConfiguration { format, store: identity.clone(), protocol, parameters: parameters.clone() },
+        )
     };
     // Another configuration is refused before anything long begins; with --tune it is not known yet.
     let early = if args.tune { None } else { Some(begin(&configuration.parameters)?) };

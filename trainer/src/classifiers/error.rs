@@ -28,6 +28,14 @@ pub enum ClassifierError {
         /// The system's reason.
         reason: std::io::Error,
     },
+    /// A folder that is no run folder, or one of another version.
+    #[error("{path}: {reason}; give a folder that this version of thorax-train classify wrote", path = path.display())]
+    Unreadable {
+        /// Its configuration.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file of the run's folder is not what was written there.
     #[error("{path}: {reason}; delete it, and run the same command again", path = path.display())]
     Malformed {
@@ -126,9 +134,7 @@ pub enum ClassifierError {
         reason: String,
     },
     /// The work does not fit the memory it may have.
-    #[error(
-        "{what} take {needed_mib} MiB, but --memory allows {allowed_mib} MiB; allow more, or take fewer pictures"
-    )]
+    #[error("{what} take {needed_mib} MiB, but --memory allows {allowed_mib} MiB; allow more, or take fewer pictures")]
     Memory {
         /// What does not fit.
         what: &'static str,
@@ -146,7 +152,9 @@ pub enum ClassifierError {
         attempts: usize,
     },
     /// A solver came to no end.
-    #[error("{classifier}, run {run}: no end after {iterations} iterations; raise its tolerance, or standardise the features")]
+    #[error(
+        "{classifier}, run {run}: no end after {iterations} iterations; raise its tolerance, or standardise the features"
+    )]
     NotConverged {
         /// Whose solver.
         classifier: &'static str,

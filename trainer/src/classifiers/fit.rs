@@ -43,7 +43,13 @@ impl<'a> Fitter<'a> {
     ///
     /// # Errors
     /// What the classifier, or `done`, returns.
-    pub fn fit(&self, kind: Kind, parameters: &Parameters, runs: &[Run], done: Done<'_>) -> Result<(), ClassifierError> {
+    pub fn fit(
+        &self,
+        kind: Kind,
+        parameters: &Parameters,
+        runs: &[Run],
+        done: Done<'_>,
+    ) -> Result<(), ClassifierError> {
         let Self { problem, gram, .. } = *self;
         let labels = &problem.labels;
         let all = |predictions: Vec<Vec<f32>>, runs: &[Run]| {

@@ -15,7 +15,7 @@ use super::{
     parameters::Parameters,
     problem::{Problem, Resample, Runs},
 };
-use crate::{data::hexadecimal, data::Split, features, files::write_atomically, nets::Backbone};
+use crate::{data::Split, data::hexadecimal, features, files::write_atomically, nets::Backbone};
 
 /// The version of the folder.
 pub(super) const FORMAT: u32 = 1;
@@ -87,6 +87,23 @@ impl StoreIdentity {
     }
 }
 
+impl RunConfiguration {
+    /// Reads that of the runs in `folder`, and changes nothing there.
+    ///
+    /// # Errors
+    /// [`ClassifierError::Unreadable`] when it is no run folder, or one of another version.
+    pub fn read(folder: &Path) -> Result<Self, ClassifierError> {
+        let path = folder.join("configuration.json");
+        let unreadable = |reason: String| ClassifierError::Unreadable { path: path.clone(), reason };
+        let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+        let configuration: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if configuration.format != FORMAT {
+            return Err(unreadable(format!("format {}, this program reads format {FORMAT}", configuration.format)));
+        }
+        Ok(configuration)
+    }
+}
+
 /// An opened folder.
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -109,7 +126,8 @@ impl Folder {
             Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {}
             Err(reason) => return Err(ClassifierError::Read { path: file, reason }),
             Ok(bytes) => {
-                let found: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&file, error))?;
+                let found: serde_json::Value =
+                    serde_json::from_slice(&bytes).map_err(|error| malformed(&file, error))?;
                 let mut differences = vec![];
                 compare("", &found, &asked, &mut differences);
                 if found["protocol"]["runs"].as_u64() < asked["protocol"]["runs"].as_u64() {
@@ -173,7 +191,7 @@ impl Folder {
 
     /// The file of a run's predictions.
     pub fn predictions(&self, kind: Kind, run: usize) -> PathBuf {
-        self.path.join("predictions").join(kind.name()).join(format!("{run:04}.safetensors"))
+        predictions(&self.path, kind, run)
     }
 
     /// Whether a run has ended and its file is whole.
@@ -198,9 +216,15 @@ impl Folder {
         let bytes = bytemuck::cast_slice(probabilities);
         let tensor = TensorView::new(Dtype::F32, vec![probabilities.len()], bytes).map_err(|e| malformed(&path, e))?;
         let metadata = [("key".to_owned(), self.key.clone())].into();
-        let file = safetensors::serialize([("probability", tensor)], Some(metadata)).map_err(|e| malformed(&path, e))?;
+        let file =
+            safetensors::serialize([("probability", tensor)], Some(metadata)).map_err(|e| malformed(&path, e))?;
         Ok(write_atomically(&path, |out| out.write_all(&file))?)
     }
+}
+
+/// The file of a run's predictions in the run folder `folder`.
+pub fn predictions(folder: &Path, kind: Kind, run: usize) -> PathBuf {
+    folder.join("predictions").join(kind.name()).join(format!("{run:04}.safetensors"))
 }
 
 /// What is in a file of predictions of `len` pictures, if it is one.

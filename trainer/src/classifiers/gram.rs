@@ -64,8 +64,10 @@ impl Gram {
             let features = Standardised::open(problem, &standard)?;
             // Some tiles for each thread, as they are not equally large.
             let tile = len.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(16).min(TILE);
-            let tiles: Vec<(usize, usize)> =
-                (0..len).step_by(tile).flat_map(|row| (0..=row).step_by(tile).map(move |column| (row, column))).collect();
+            let tiles: Vec<(usize, usize)> = (0..len)
+                .step_by(tile)
+                .flat_map(|row| (0..=row).step_by(tile).map(move |column| (row, column)))
+                .collect();
             let bar = crate::train::progress(tiles.len(), "Gram matrix");
             let products: Vec<((usize, usize), Vec<f32>)> = tiles
                 .into_par_iter()

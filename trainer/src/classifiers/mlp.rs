@@ -239,8 +239,7 @@ mod tests {
         let row = |picture: usize| &features[picture * COLUMNS..][..COLUMNS];
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         let values = (0..PICTURES * PICTURES).map(|at| dot(row(at / PICTURES), row(at % PICTURES))).collect();
-        let standard =
-            super::super::Standard { mean: vec![0.0; COLUMNS], scale: vec![1.0; COLUMNS], variance: 1.0 };
+        let standard = super::super::Standard { mean: vec![0.0; COLUMNS], scale: vec![1.0; COLUMNS], variance: 1.0 };
         let gram = Gram { len: PICTURES, values, standard };
         let labels: Vec<bool> = (0..PICTURES).map(|picture| picture % 3 == 0).collect();
         let counts = vec![1, 0, 2, 1, 1, 3, 0, 1, 1, 0, 0, 0];

@@ -206,10 +206,10 @@ impl Configuration {
     /// # Errors
     /// [`ClassifierError::Read`], or [`ClassifierError::Parameters`] with the name of what cannot be used.
     pub fn load(path: Option<&Path>) -> Result<Self, ClassifierError> {
-        let text = path.map(std::fs::read_to_string).transpose().map_err(|reason| ClassifierError::Read {
-            path: path.unwrap_or(Path::new("")).to_owned(),
-            reason,
-        })?;
+        let text = path
+            .map(std::fs::read_to_string)
+            .transpose()
+            .map_err(|reason| ClassifierError::Read { path: path.unwrap_or(Path::new("")).to_owned(), reason })?;
         Self::parse(text.as_deref().unwrap_or("")).map_err(|reason| ClassifierError::Parameters {
             path: path.unwrap_or(Path::new("the defaults")).to_owned(),
             reason,

@@ -80,10 +80,10 @@ impl Problem {
         }
         check_leaks(path, &contents.rows)?;
         let passed = (0..store.rows()).filter(|&row| store.state(row) == State::Extracted);
-        let apart: BTreeSet<&str> = contents.rows.iter().filter(|r| Some(&*r.source) == left_out).map(|r| &*r.group).collect();
-        let (rows, pictures): (Vec<usize>, Vec<Row>) = passed
-            .filter_map(|row| Some((row, placed(contents.rows[row].clone(), left_out, &apart)?)))
-            .unzip();
+        let apart: BTreeSet<&str> =
+            contents.rows.iter().filter(|r| Some(&*r.source) == left_out).map(|r| &*r.group).collect();
+        let (rows, pictures): (Vec<usize>, Vec<Row>) =
+            passed.filter_map(|row| Some((row, placed(contents.rows[row].clone(), left_out, &apart)?))).unzip();
         if let Some(wanted) = left_out.filter(|&wanted| contents.rows.iter().all(|row| row.source != wanted)) {
             let sources: BTreeSet<&str> = contents.rows.iter().map(|row| row.source.as_str()).collect();
             let sources = sources.into_iter().map(|source| format!("{source:?}")).collect::<Vec<_>>().join(", ");
@@ -227,7 +227,8 @@ fn placed(mut row: Row, left_out: Option<&str>, apart: &BTreeSet<&str>) -> Optio
 fn check_leaks(store: &Path, rows: &[Row]) -> Result<(), ClassifierError> {
     let mut seen: BTreeMap<String, &Row> = BTreeMap::new();
     for row in rows {
-        let patient = (row.patient_id != UNKNOWN_PATIENT).then(|| format!("patient {} of {}", row.patient_id, row.source));
+        let patient =
+            (row.patient_id != UNKNOWN_PATIENT).then(|| format!("patient {} of {}", row.patient_id, row.source));
         for what in [Some(format!("the group {}", row.group)), patient].into_iter().flatten() {
             let first = *seen.entry(what.clone()).or_insert(row);
             if first.split != row.split {

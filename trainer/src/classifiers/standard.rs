@@ -89,6 +89,12 @@ impl Standard {
         let variance = moments.iter().map(|&(m, v)| (v + (m - mean).powi(2)) * share).sum();
         Ok(Self { mean: vec![0.0; columns], scale: vec![1.0; columns], variance })
     }
+
+    /// Standardises a picture's numbers of `columns` in place.
+    pub fn apply(&self, columns: Range<usize>, numbers: &mut [f32]) {
+        let terms = self.mean[columns.clone()].iter().zip(&self.scale[columns]);
+        numbers.iter_mut().zip(terms).for_each(|(number, (mean, scale))| *number = (*number - mean) * scale);
+    }
 }
 
 impl<'a> Standardised<'a> {
@@ -103,8 +109,7 @@ impl<'a> Standardised<'a> {
     /// Puts the numbers of picture `index` in `columns` into `out`.
     pub fn write(&self, index: usize, columns: Range<usize>, out: &mut [f32]) {
         self.store.row(self.problem.rows[index]).part(columns.clone()).write_f32(out);
-        let terms = self.standard.mean[columns.clone()].iter().zip(&self.standard.scale[columns]);
-        out.iter_mut().zip(terms).for_each(|(number, (mean, scale))| *number = (*number - mean) * scale);
+        self.standard.apply(columns, out);
     }
 
     /// Puts the numbers of the pictures `rows` in `columns` into `out`, `[rows, columns]`.

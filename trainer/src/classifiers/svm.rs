@@ -266,13 +266,7 @@ fn solve(
 
 /// The mean over the free coefficients of what their decision value lacks; without free ones, the middle of what the others
 /// allow (libsvm's `calculate_rho`).
-fn bias(
-    active: &[usize],
-    beta: &[f64],
-    sums: &[f64],
-    target: &[f64],
-    limits: impl Fn(usize) -> (f64, f64),
-) -> f64 {
+fn bias(active: &[usize], beta: &[f64], sums: &[f64], target: &[f64], limits: impl Fn(usize) -> (f64, f64)) -> f64 {
     let (mut free, mut total) = (0usize, 0.0);
     let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
     for &t in active {

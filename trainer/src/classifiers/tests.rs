@@ -63,7 +63,9 @@ fn store(path: &Path, rows: Vec<Row>, values: &[f32]) {
         manifest_sha256: "cd".repeat(32),
         rows,
     };
-    let Opened::Unfinished(writer) = StoreWriter::open(path, &contents, SHAPE).unwrap() else { panic!("a whole store") };
+    let Opened::Unfinished(writer) = StoreWriter::open(path, &contents, SHAPE).unwrap() else {
+        panic!("a whole store")
+    };
     let bytes: Vec<Vec<u8>> = values
         .chunks_exact(COLUMNS)
         .map(|row| row.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect())
@@ -106,13 +108,8 @@ fn probabilities_are_those_of_scikit_learn() {
         .map(|(number, counts)| Run { number, seed: 1, counts: counts.to_vec() })
         .collect();
     let mut parameters = Configuration::load(None).unwrap().parameters;
-    let machine = |c, coef0| PolynomialParameters {
-        c,
-        coef0,
-        degree: 3,
-        gamma: Gamma::Rule(GammaRule::Scale),
-        tolerance: 1e-8,
-    };
+    let machine =
+        |c, coef0| PolynomialParameters { c, coef0, degree: 3, gamma: Gamma::Rule(GammaRule::Scale), tolerance: 1e-8 };
     parameters.svm_polynomial = machine(2.0, 0.5);
     parameters.svm_rbf = RbfParameters { c: 2.0, gamma: Gamma::Rule(GammaRule::Scale), tolerance: 1e-8 };
     parameters.naive_bayes.var_smoothing = 1e-3;
@@ -134,7 +131,11 @@ fn probabilities_are_those_of_scikit_learn() {
         fitter
             .fit(kind, parameters, &runs, &|run, found| {
                 for (row, (found, expected)) in found.iter().zip(&expected[run.number * problem.len()..]).enumerate() {
-                    assert!((found - expected).abs() < 1e-5, "{name}, run {}, row {row}: {found} {expected}", run.number);
+                    assert!(
+                        (found - expected).abs() < 1e-5,
+                        "{name}, run {}, row {row}: {found} {expected}",
+                        run.number
+                    );
                 }
                 told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 Ok(())
@@ -156,7 +157,10 @@ fn draws_are_of_patients_and_always_the_same() {
         assert!(run.counts[40..].iter().all(|&count| count == 0), "training pictures only");
     }
     let more = problem.runs(Resample::Bootstrap, 21, 7).unwrap();
-    assert!(more.runs.iter().zip(&drawn.runs).all(|(a, b)| a.counts == b.counts), "more runs are the same and one more");
+    assert!(
+        more.runs.iter().zip(&drawn.runs).all(|(a, b)| a.counts == b.counts),
+        "more runs are the same and one more"
+    );
     assert_ne!(drawn.runs[0].counts, drawn.runs[1].counts);
     assert!(problem.folds.chunks_exact(2).all(|pair| pair[0] == pair[1]), "a patient is in one fold");
 

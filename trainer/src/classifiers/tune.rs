@@ -44,9 +44,11 @@ pub(super) fn tune(
 ) -> Result<Parameters, ClassifierError> {
     let start = configuration.parameters.clone();
     let kept = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Tuning>(&bytes).ok());
-    let mut tuning = kept
-        .filter(|kept| kept.start == start && kept.seed == seed)
-        .unwrap_or(Tuning { start: start.clone(), seed, candidates: vec![] });
+    let mut tuning = kept.filter(|kept| kept.start == start && kept.seed == seed).unwrap_or(Tuning {
+        start: start.clone(),
+        seed,
+        candidates: vec![],
+    });
     let folds = fold_runs(fitter, start.folds, seed);
     let mut best = start;
     for &kind in kinds {
@@ -55,7 +57,8 @@ pub(super) fn tune(
         let bar = crate::train::progress(combinations.len(), &format!("tune {kind}"));
         let mut chosen: Option<(f64, Parameters)> = None;
         for values in combinations {
-            let changes: Vec<(&str, &toml::Value)> = values.iter().map(|(name, value)| (name.as_str(), value)).collect();
+            let changes: Vec<(&str, &toml::Value)> =
+                values.iter().map(|(name, value)| (name.as_str(), value)).collect();
             let parameters = configuration
                 .with(kind, &changes)
                 .map_err(|reason| ClassifierError::Parameters { path: path.to_owned(), reason })?;
@@ -77,7 +80,8 @@ pub(super) fn tune(
         }
         bar.finish_and_clear();
         if let Some((auc, parameters)) = chosen {
-            let section = tuning.candidates.iter().filter(|c| c.classifier == kind).max_by(|a, b| a.auc.total_cmp(&b.auc));
+            let section =
+                tuning.candidates.iter().filter(|c| c.classifier == kind).max_by(|a, b| a.auc.total_cmp(&b.auc));
             let words = section.map_or(String::new(), |c| describe(&c.values));
             eprintln!("{kind}: {words}, cross-validated AUC {auc:.4}");
             best.take(kind, &parameters);

@@ -1,0 +1,330 @@
+//! Where in a picture a run folder's support vector machines find what they say: Grad-CAM and heat map, the paper's figure 4.
+//!
+//! The paper's classifiers see the last convolution of a frozen net un-pooled, and a support vector machine is a smooth
+//! function of it. So its gradient can be written down (`machines`) and no net has to be run backwards: the machines are
+//! fitted again, the picture goes once through the net, the gradient weighs the channels (`grad_cam`), and the weighted sum is
+//! drawn over the picture (`pictures`). What is explained is the mean decision value of the runs. The other classifiers have no
+//! gradient, or none that is worth a picture.
+//!
+//! The map tells what raised a score, not whether the score is right, nor what a radiologist would look at.
+
+mod grad_cam;
+mod machines;
+mod pictures;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use candle_core::{Device, Tensor};
+use half::f16;
+use safetensors::tensor::TensorView;
+use serde::Serialize;
+use thorax_shared::{
+    label::{Modality, RejectReason},
+    plane::Plane,
+    preprocess::Equalised,
+    uncertainty::Ensemble,
+};
+
+use self::machines::Machines;
+use crate::{
+    classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity},
+    features::{Contents, Dtype},
+    files::write_atomically,
+    nets::{Pretrained, source::WeightsArgs},
+    nn::device::DeviceArgs,
+    train::{picture, progress},
+};
+
+/// Options of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// Run folder written by `thorax-train classify`
+    #[arg(long, value_name = "FOLDER")]
+    run: PathBuf,
+    /// The features that its runs learnt from
+    #[arg(long, value_name = "STORE")]
+    features: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
+    /// Whose answer is explained: svm-rbf or svm-polynomial
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Kind::SvmRbf)]
+    classifier: Kind,
+    /// The first N runs [default: all of the folder]
+    #[arg(long, value_name = "N")]
+    runs: Option<NonZeroUsize>,
+    /// What the heat speaks for [default: the more probable of both]
+    #[arg(long, value_enum)]
+    class: Option<Class>,
+    /// Folder for the pictures, figures.json (for `thorax-train report --figures`) and explained.csv
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Also write the numbers: NAME_maps.safetensors with `map` [H, W] before scaling, and `heat` at the size of the input
+    #[arg(long)]
+    maps: bool,
+    /// Pictures in any format that the device reads
+    #[arg(required = true, value_name = "PICTURE")]
+    pictures: Vec<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl ExplainArgs {
+    /// The number of threads that was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        self.device.threads()
+    }
+}
+
+/// What a picture may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Class {
+    /// COVID-19
+    Covid,
+    /// Anything else
+    Other,
+}
+
+/// A picture and what the net made of it.
+struct Seen {
+    /// What the net saw.
+    input: Plane<u8>,
+    /// `[C, H, W]`, as a store would keep it.
+    features: Vec<f32>,
+    /// Why it failed the quality check, if it did.
+    refused: Option<RejectReason>,
+}
+
+/// A line of explained.csv.
+#[derive(Serialize)]
+struct Line {
+    file: String,
+    /// Mean over the runs, of COVID-19; not calibrated.
+    probability: f32,
+    /// Of that mean, in bits.
+    entropy_bits: f32,
+    /// What the heat speaks for.
+    class: Class,
+    /// Mean decision value; positive for COVID-19.
+    decision: f64,
+    /// Whether the picture resembles any that was learnt from.
+    familiar: bool,
+    /// `passed`, or why the picture failed the check.
+    quality: String,
+}
+
+/// An entry of figures.json.
+#[derive(Serialize)]
+struct Figure {
+    title: String,
+    caption: String,
+    files: Vec<String>,
+}
+
+/// Carries out `explain`.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
+    let device = args.device.open_one()?;
+    let configuration = RunConfiguration::read(&args.run)?;
+    let protocol = &configuration.protocol;
+    let count = args.runs.map_or(protocol.runs, NonZeroUsize::get);
+    ensure!(
+        (1..=protocol.runs).contains(&count),
+        "{}: has {} runs, not {count}; ask for fewer, or run thorax-train classify with --runs {count}",
+        args.run.display(),
+        protocol.runs
+    );
+    let problem = open(&args.features, &args.run, &configuration)?;
+    let contents = &problem.contents;
+    let source = args.weights.resolve(contents.backbone)?;
+    ensure!(
+        source.sha256 == contents.weights_sha256,
+        "--weights: {} with SHA-256 {} are not the weights behind {}: {} with SHA-256 {}; give those",
+        source.origin,
+        source.sha256,
+        args.features.display(),
+        contents.weights,
+        contents.weights_sha256
+    );
+    let pretrained = source.open(contents.backbone, &device)?;
+    let bar = progress(args.pictures.len(), "pictures");
+    let seen = args.pictures.iter().map(|path| {
+        bar.inc(1);
+        see(path, contents, &pretrained, &device).with_context(|| path.display().to_string())
+    });
+    let seen: Vec<Seen> = seen.collect::<anyhow::Result<_>>()?;
+    bar.finish_and_clear();
+    let gram = Gram::open(&args.run.join("gram.safetensors"), &problem, configuration.parameters.standardise)?;
+    let machines = Machines::fit(args.classifier, count, &args.run, &configuration, &problem, &gram)?;
+
+    let mut lines = csv::Writer::from_writer(vec![]);
+    let mut figures = vec![];
+    let bar = progress(seen.len(), "explanations");
+    for (number, ((path, name), seen)) in args.pictures.iter().zip(names(&args.pictures)).zip(&seen).enumerate() {
+        let answer = machines.answer(&seen.features);
+        let ensemble = Ensemble::from_probabilities(&answer.probabilities)?;
+        let likely = if ensemble.probability >= 0.5 { Class::Covid } else { Class::Other };
+        let class = args.class.unwrap_or(likely);
+        let mut gradient = answer.gradient;
+        if class == Class::Other {
+            gradient.iter_mut().for_each(|derivative| *derivative = -*derivative);
+        }
+        let map = grad_cam::activation_map(&seen.features, &gradient, problem.shape);
+        let heat = grad_cam::heat(&map, seen.input.width());
+        let files = [
+            ("input", pictures::grey(&seen.input)),
+            ("heat", pictures::coloured(&heat)),
+            ("gradcam", pictures::overlaid(&seen.input, &heat)),
+        ];
+        let files = files.map(|(what, picture)| (format!("{name}_{what}.png"), picture));
+        files.iter().try_for_each(|(file, picture)| pictures::write(picture, &args.out.join(file)))?;
+        if args.maps {
+            write_maps(&args.out.join(format!("{name}_maps.safetensors")), &map, &heat)?;
+        }
+        let warning = if answer.unfamiliar {
+            " The picture resembles none that the runs learnt from: the answer is the one to any such picture, and the heat \
+             means nothing."
+        } else if heat.data().iter().all(|&heat| heat == 0.0) {
+            " There is none: nowhere does the picture raise that score."
+        } else {
+            ""
+        };
+        figures.push(Figure {
+            title: format!("{} {}: Grad-CAM and heat map", title(contents.modality), number + 1),
+            caption: caption(args.classifier, contents, &ensemble, class, warning, seen.refused),
+            files: files.map(|(file, _)| file).into(),
+        });
+        let (probability, entropy_bits) = (ensemble.probability, ensemble.entropy_bits);
+        let quality = seen.refused.map_or("passed".into(), reason);
+        let file = path.display().to_string();
+        let (decision, familiar) = (answer.decision, !answer.unfamiliar);
+        lines.serialize(Line { file, probability, entropy_bits, class, decision, familiar, quality })?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let lines = lines.into_inner()?;
+    write_atomically(&args.out.join("explained.csv"), |out| out.write_all(&lines))?;
+    let list = serde_json::to_vec_pretty(&figures)?;
+    write_atomically(&args.out.join("figures.json"), |out| out.write_all(&list))?;
+    println!("{}: {} pictures explained; research use only", args.out.display(), figures.len());
+    Ok(())
+}
+
+/// The pictures that the runs in `folder` learnt from, in the store `path`.
+fn open(path: &Path, folder: &Path, configuration: &RunConfiguration) -> anyhow::Result<Problem> {
+    let RunConfiguration { store, protocol, parameters, .. } = configuration;
+    let left_out = protocol.left_out.as_deref();
+    let problem = Problem::open(path, Some(store.backbone), left_out, parameters.folds, protocol.seed)?;
+    let found = StoreIdentity::of(&problem);
+    ensure!(
+        found == *store,
+        "{}: not the features that the runs in {} learnt from, which are {} features of {} {} pictures with weights {} \
+         (SHA-256 {}); these are {} of {} {} with {} ({}), or their pictures, labels or splits differ. Give the store that \
+         thorax-train classify was given",
+        path.display(),
+        folder.display(),
+        store.dtype,
+        store.pictures,
+        store.modality,
+        store.weights,
+        store.weights_sha256,
+        found.dtype,
+        found.pictures,
+        found.modality,
+        found.weights,
+        found.weights_sha256,
+    );
+    Ok(problem)
+}
+
+/// Reads and prepares a picture as those of the store were, and shows it to the net.
+fn see(path: &Path, contents: &Contents, pretrained: &Pretrained, device: &Device) -> anyhow::Result<Seen> {
+    let frame = picture::read(path)?;
+    let equalised = Equalised::new(&frame.pixels, &contents.preprocess)?;
+    let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
+    let (input, numbers) = equalised.input(&contents.preprocess);
+    let [channels, height, width] = pretrained.graph.input_shape;
+    let x = Tensor::from_vec(numbers, (1, channels, height, width), device)?;
+    let mut features = pretrained.graph.run(&x)?.swap_remove(0).flatten_all()?.to_vec1::<f32>()?;
+    if contents.dtype == Dtype::F16 {
+        features.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+    }
+    let wrong = features.iter().find(|value| !value.is_finite());
+    ensure!(wrong.is_none(), "a feature of it is not finite as {}; check the weights", contents.dtype);
+    Ok(Seen { input, features, refused })
+}
+
+/// A name for the files of each picture: its own without the ending, and a number behind it where another has the same.
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let unique = |path: &PathBuf| {
+        let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let numbered = (2..).map(|number| format!("{stem}-{number}"));
+        std::iter::once(stem.clone()).chain(numbered).find(|name| taken.insert(name.clone())).unwrap_or(stem)
+    };
+    paths.iter().map(unique).collect()
+}
+
+fn title(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Xray => "Chest X-ray",
+        Modality::Ct => "CT slice",
+    }
+}
+
+/// Why, without the advice.
+fn reason(refused: RejectReason) -> String {
+    let text = refused.to_string();
+    text.split(':').next().unwrap_or(&text).to_owned()
+}
+
+fn caption(
+    kind: Kind,
+    contents: &Contents,
+    ensemble: &Ensemble,
+    class: Class,
+    warning: &str,
+    refused: Option<RejectReason>,
+) -> String {
+    let class = match class {
+        Class::Covid => "COVID-19",
+        Class::Other => "other than COVID-19",
+    };
+    let mut text = format!(
+        "{}: what the net saw, the heat map, and both. {}, mean of {} runs on {} features: probability of COVID-19 {:.1} %, \
+         entropy {:.2} bits, uncalibrated. The heat speaks for {class}, from blue (least) to yellow (most).",
+        title(contents.modality),
+        kind.title(),
+        ensemble.members,
+        contents.backbone,
+        100.0 * ensemble.probability,
+        ensemble.entropy_bits
+    );
+    text += warning;
+    if let Some(refused) = refused {
+        text += &format!(" The picture failed the quality check ({}).", reason(refused));
+    }
+    text + " Research use only."
+}
+
+/// The numbers behind the pictures.
+fn write_maps(path: &Path, map: &Plane<f32>, heat: &Plane<f32>) -> anyhow::Result<()> {
+    let tensor =
+        |plane: &Plane<f32>| (vec![plane.height(), plane.width()], bytemuck::cast_slice(plane.data()).to_vec());
+    let tensors = [("map", tensor(map)), ("heat", tensor(heat))];
+    let views: Vec<(&str, TensorView<'_>)> = tensors
+        .iter()
+        .map(|(name, (shape, bytes))| Ok((*name, TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<anyhow::Result<_>>()?;
+    let file = safetensors::serialize(views, None)?;
+    Ok(write_atomically(path, |out| out.write_all(&file))?)
+}
