@@ -1,5 +1,6 @@
 //! `thorax-train bench`: `nn`, what the operators of `nn` gain, and how far they are from PyTorch; `backbones`, how fast features
-//! are extracted; `store`, what it costs to read features again.
+//! are extracted; `store`, what it costs to read features again; `classify`, what a
+//! hundred runs of each classifier take.
 //!
 //! Two sides carry the same work out in turn, in one run, with the same number of threads; a figure is a median, and a
 //! ratio the median of the pairs' ratios, so that what disturbs the machine disturbs both. PyTorch and ONNX
@@ -8,6 +9,7 @@
 
 mod backbones;
 mod cases;
+mod classify;
 mod peer;
 mod store;
 
@@ -34,6 +36,8 @@ pub enum BenchCommand {
     Backbones(BackbonesArgs),
     /// Time reading a feature store by rows and by columns
     Store(store::StoreArgs),
+    /// Time and peak memory of the classifiers' runs, beside scikit-learn and XGBoost
+    Classify(classify::ClassifyBenchArgs),
     /// The memory of one training step, as `bench nn` asks for it in a process of its own
     #[command(hide = true)]
     Memory,
@@ -72,7 +76,7 @@ impl BenchCommand {
         match self {
             Self::Nn(arguments) => arguments.pairing.threads,
             Self::Backbones(arguments) => arguments.pairing.threads,
-            Self::Memory | Self::Store(_) => None,
+            Self::Memory | Self::Store(_) | Self::Classify(_) => None,
         }
     }
 }
@@ -131,6 +135,7 @@ pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Nn(arguments) => nn(arguments),
         BenchCommand::Backbones(arguments) => backbones::run(arguments),
+        BenchCommand::Classify(arguments) => classify::run(arguments),
         BenchCommand::Store(arguments) => store::run(arguments),
         BenchCommand::Memory => {
             let idle_kib = peak_kib()?;

@@ -99,7 +99,9 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
                 Err(error) if matches!(error.downcast_ref(), Some(ClassifierError::MissingClass { .. })) => {
                     eprintln!("{source}: left in, because without it {error}");
                 }
-                result => drop(result?),
+                result => {
+                    result?;
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use rand::{Rng as _, seq::SliceRandom as _};
 use rayon::prelude::*;
 
 use super::{
-    ClassifierError,
+    ClassifierError, Done,
     gram::Gram,
     parameters::MlpParameters,
     problem::Problem,
@@ -23,7 +23,7 @@ use crate::nn::{
     seeded,
 };
 
-/// The probability of COVID-19 of every picture, `[runs][N]`; `done` is told of each run as it ends.
+/// Tells `done` of each run, and of the probability of COVID-19 of every picture, `[N]`, as it ends.
 ///
 /// # Errors
 /// A store that cannot be read any more.
@@ -32,7 +32,7 @@ pub(super) fn predict(
     gram: &Gram,
     runs: &[Run],
     parameters: &MlpParameters,
-    done: &(dyn Fn(&Run, &[f32]) -> Result<(), ClassifierError> + Sync),
+    done: Done<'_>,
 ) -> Result<(), ClassifierError> {
     let initial = project(problem, gram, runs, parameters.hidden)?;
     let total = runs.len() * parameters.hidden;

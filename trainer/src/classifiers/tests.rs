@@ -108,10 +108,9 @@ fn probabilities_are_those_of_scikit_learn() {
         .map(|(number, counts)| Run { number, seed: 1, counts: counts.to_vec() })
         .collect();
     let mut parameters = Configuration::load(None).unwrap().parameters;
-    let machine =
-        |c, coef0| PolynomialParameters { c, coef0, degree: 3, gamma: Gamma::Rule(GammaRule::Scale), tolerance: 1e-8 };
-    parameters.svm_polynomial = machine(2.0, 0.5);
-    parameters.svm_rbf = RbfParameters { c: 2.0, gamma: Gamma::Rule(GammaRule::Scale), tolerance: 1e-8 };
+    let gamma = Gamma::Rule(GammaRule::Scale);
+    parameters.svm_polynomial = PolynomialParameters { c: 2.0, coef0: 0.5, degree: 3, gamma, tolerance: 1e-8 };
+    parameters.svm_rbf = RbfParameters { c: 2.0, gamma, tolerance: 1e-8 };
     parameters.naive_bayes.var_smoothing = 1e-3;
     let distance = {
         let mut parameters = parameters.clone();

@@ -4,24 +4,14 @@ use std::{fs, path::Path};
 
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use thorax_shared::label::Modality;
 
 use super::JudgeError;
-use crate::{classifiers::Kind, data::Split, nets::Backbone};
+use crate::{classifiers::Kind, classifiers::Resample, data::Split, nets::Backbone};
 
 /// The version of the run folder that is read.
 pub const FORMAT: u32 = 1;
-
-/// How the runs of a classifier differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Resample {
-    /// Each learns from its own bootstrap resample of the training patients; validation and test are the same for all.
-    Bootstrap,
-    /// Each has a split of its own.
-    Split,
-}
 
 /// A run folder.
 #[derive(Clone, Debug)]

@@ -19,9 +19,10 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use crate::classifiers::Resample;
 pub use certainty::{FALLBACK_LIMIT_BITS, Limit, LimitRule, choose_limit, uncertainty_confusion};
 pub use comparison::{holm, mcnemar};
-pub use folder::{ClassifierRuns, FORMAT, PredictedRow, Resample, RunFolder, read_run};
+pub use folder::{ClassifierRuns, FORMAT, PredictedRow, RunFolder, read_run};
 pub use isotonic::Isotonic;
 pub use judgement::{
     Abstention, Bin, Calibration, Comparison, Count, Estimate, Figures, Forecast, Judged, Judgement, Screening,
