@@ -72,6 +72,7 @@ pub(super) struct Charts {
 }
 
 /// Pictures side by side.
+#[derive(Clone)]
 pub(super) struct Pictures {
     pub(super) title: String,
     pub(super) caption: String,

@@ -34,9 +34,10 @@ pub struct ReportArgs {
     /// Folder of thorax-train classify; what it holds under sources/ (a source left out) is reported too. May be repeated
     #[arg(long = "run", value_name = "DIR", required = true)]
     pub runs: Vec<PathBuf>,
-    /// Folder of PNG pictures and their list, figures.json: [{"title", "caption", "files": ["a.png", ...]}, ...]
+    /// Folder that `thorax-train explain` wrote, or another with PNG pictures and their list, figures.json: [{"title",
+    /// "caption", "files": ["a.png", ...]}, ...]. May be repeated
     #[arg(long, value_name = "FOLDER")]
-    pub figures: Option<PathBuf>,
+    pub figures: Vec<PathBuf>,
     /// Where report.html, report.md, tables.csv and judgement.json go
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
@@ -101,7 +102,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let pictures = args.figures.as_deref().map(figures::read).transpose()?.unwrap_or_default();
+    let pictures =
+        args.figures.iter().map(|folder| figures::read(folder)).collect::<anyhow::Result<Vec<_>>>()?.concat();
     let page = page(&runs, pictures, &settings)?;
     let judgements: Vec<&Judgement> = runs.iter().map(|run| &run.judgement).collect();
     let files = [

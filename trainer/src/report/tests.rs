@@ -64,7 +64,7 @@ fn everything_is_written_and_the_same_again() {
         let out = folder.path().join(out);
         let args = ReportArgs {
             runs: runs.clone(),
-            figures: Some(figures.clone()),
+            figures: vec![figures.clone()],
             out: out.clone(),
             sensitivity: 0.9,
             risk: 0.1,
@@ -118,7 +118,8 @@ fn what_cannot_be_reported_is_refused_by_name() {
     let out = folder.path().join("out");
     let refused = |run_folder: &Path, figures: Option<&Path>| {
         let mut args = arguments(&["--run", "x", "--out", "y", "--resamples", "10"]).unwrap();
-        (args.runs, args.out, args.figures) = (vec![run_folder.to_owned()], out.clone(), figures.map(Path::to_owned));
+        (args.runs, args.out, args.figures) =
+            (vec![run_folder.to_owned()], out.clone(), figures.map(Path::to_owned).into_iter().collect());
         let error = format!("{:#}", run(&args).unwrap_err());
         assert!(!out.exists());
         error
