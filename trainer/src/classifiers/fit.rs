@@ -50,6 +50,9 @@ impl<'a> Fitter<'a> {
         runs: &[Run],
         done: Done<'_>,
     ) -> Result<(), ClassifierError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
         let Self { problem, gram, .. } = *self;
         let labels = &problem.labels;
         let all = |predictions: Vec<Vec<f32>>, runs: &[Run]| {
