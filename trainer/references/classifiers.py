@@ -262,7 +262,7 @@ def estimator(name, parameters, seed, threads):
     if name == "naive-bayes":
         return GaussianNB(var_smoothing=p["var_smoothing"])
     if name == "random-forest":
-        return RandomForestClassifier(p["trees"], max_features=p["max_features"], max_depth=p.get("max_depth"),
+        return RandomForestClassifier(p["trees"], max_features=p["max_features"], max_depth=p.get("max_depth") or None,
                                       min_samples_leaf=p["min_samples_leaf"], random_state=seed, n_jobs=threads)
     if name == "adaboost":
         stump = DecisionTreeClassifier(max_depth=1, random_state=seed)
