@@ -24,7 +24,7 @@ pub(super) const FORMAT: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfiguration {
-    /// [`FORMAT`].
+    /// The version of the folder, 1.
     pub format: u32,
     /// The features.
     pub store: StoreIdentity,
