@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 use serde_json::Value;
-use thorax_tests::{folder, names, run, succeed, train};
+use thorax_tests::{folder, names, refused, succeed, train};
 
 const BACKBONE: [&str; 4] = ["--backbone", "efficientnet-lite0", "--weights", "random:1"];
 
@@ -30,14 +30,6 @@ fn explain(folder: &Path, weights: &str, number: usize) -> Command {
     command.arg("--features").arg(folder.join("xray.features")).arg("--out").arg(folder.join("out"));
     command.arg(folder.join("films").join(format!("phantom_xray_{number:04}_{film}.png")));
     command
-}
-
-/// Runs a command that has to fail with these words.
-#[track_caller]
-fn refused(command: &mut Command, words: &[&str]) {
-    let run = run(command);
-    assert_ne!(run.code, 0, "{command:?}: {}", run.stdout);
-    words.iter().for_each(|word| assert!(run.stderr.contains(word), "`{word}` not said: {}", run.stderr));
 }
 
 #[test]

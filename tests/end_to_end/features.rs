@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use thorax_tests::{folder, names, run, succeed, train};
+use thorax_tests::{folder, names, refused, succeed, train};
 
 const PICTURES: usize = 24;
 
@@ -100,14 +100,6 @@ fn an_extraction_that_is_killed_again_and_again_ends_as_an_undisturbed_one() {
     assert!(!names(folder.path()).iter().any(|name| name.ends_with(".partial")));
     let again = succeed(&mut features(&manifest, &killed));
     assert!(!again.stderr.contains("extracted"), "a whole store is not made again: {}", again.stderr);
-}
-
-/// Runs a command that has to fail with these words.
-#[track_caller]
-fn refused(command: &mut Command, words: &[&str]) {
-    let run = run(command);
-    assert_ne!(run.code, 0, "{command:?}: {}", run.stdout);
-    words.iter().for_each(|word| assert!(run.stderr.contains(word), "`{word}` not said: {}", run.stderr));
 }
 
 #[test]

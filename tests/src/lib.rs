@@ -119,6 +119,17 @@ pub fn succeed(command: &mut Command) -> Run {
     run
 }
 
+/// Runs `command`, which must fail and say these words.
+///
+/// # Panics
+/// When it succeeds, or leaves out one of them.
+#[track_caller]
+pub fn refused(command: &mut Command, words: &[&str]) {
+    let run = run(command);
+    assert_ne!(run.code, 0, "{command:?}: {}", run.stdout);
+    words.iter().for_each(|word| assert!(run.stderr.contains(word), "`{word}` not said: {}", run.stderr));
+}
+
 impl Run {
     /// The JSON object of each line of standard output.
     ///

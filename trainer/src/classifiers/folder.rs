@@ -15,7 +15,7 @@ use super::{
     parameters::Parameters,
     problem::{Problem, Resample, Runs},
 };
-use crate::{data::Split, data::hexadecimal, features, files::write_atomically, nets::Backbone};
+use crate::{data::hexadecimal, features, files::write_atomically, nets::Backbone};
 
 /// The version of the folder.
 pub(super) const FORMAT: u32 = 1;
@@ -184,11 +184,6 @@ impl Folder {
         Ok(write_atomically(&self.path.join(name), |out| out.write_all(text.as_bytes()))?)
     }
 
-    /// The file of the Gram matrix.
-    pub fn gram(&self) -> PathBuf {
-        self.path.join("gram.safetensors")
-    }
-
     /// The file of a run's predictions.
     pub fn predictions(&self, kind: Kind, run: usize) -> PathBuf {
         predictions(&self.path, kind, run)
@@ -254,9 +249,4 @@ fn compare(name: &str, found: &serde_json::Value, asked: &serde_json::Value, dif
 
 fn malformed(path: &Path, error: impl std::fmt::Display) -> ClassifierError {
     ClassifierError::Malformed { path: path.to_owned(), reason: error.to_string() }
-}
-
-/// The split that stands in a table.
-pub fn split_of(word: &str) -> Option<Split> {
-    Split::ALL.into_iter().find(|split| split.as_str() == word)
 }

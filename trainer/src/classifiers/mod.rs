@@ -31,7 +31,7 @@ pub use bins::Bins;
 pub use command::{ClassifyArgs, run};
 pub use error::ClassifierError;
 pub use fit::{Done, Fitter};
-pub use folder::{Folder, Protocol, RunConfiguration, StoreIdentity, predictions, read_probabilities, split_of};
+pub use folder::{Folder, Protocol, RunConfiguration, StoreIdentity, predictions, read_probabilities};
 pub use gram::Gram;
 pub use parameters::{
     AdaBoostParameters, Configuration, DEFAULTS, ForestParameters, Gamma, GammaRule, Grid, KnnParameters, MaxFeatures,

@@ -55,13 +55,14 @@ pub(super) fn tune(
         let Some(grid) = configuration.tune.get(&kind) else { continue };
         let combinations = combinations(grid);
         let bar = crate::train::progress(combinations.len(), &format!("tune {kind}"));
-        let mut chosen: Option<(f64, Parameters)> = None;
+        let mut chosen: Option<(f64, Parameters, String)> = None;
         for values in combinations {
             let changes: Vec<(&str, &toml::Value)> =
                 values.iter().map(|(name, value)| (name.as_str(), value)).collect();
             let parameters = configuration
                 .with(kind, &changes)
                 .map_err(|reason| ClassifierError::Parameters { path: path.to_owned(), reason })?;
+            let words = describe(&values);
             let known = tuning.candidates.iter().find(|c| c.classifier == kind && c.values == values).map(|c| c.auc);
             let auc = match known {
                 Some(auc) => auc,
@@ -73,16 +74,13 @@ pub(super) fn tune(
                     auc
                 }
             };
-            if chosen.as_ref().is_none_or(|(highest, _)| auc > *highest) {
-                chosen = Some((auc, parameters));
+            if chosen.as_ref().is_none_or(|(highest, ..)| auc > *highest) {
+                chosen = Some((auc, parameters, words));
             }
             bar.inc(1);
         }
         bar.finish_and_clear();
-        if let Some((auc, parameters)) = chosen {
-            let section =
-                tuning.candidates.iter().filter(|c| c.classifier == kind).max_by(|a, b| a.auc.total_cmp(&b.auc));
-            let words = section.map_or(String::new(), |c| describe(&c.values));
+        if let Some((auc, parameters, words)) = chosen {
             eprintln!("{kind}: {words}, cross-validated AUC {auc:.4}");
             best.take(kind, &parameters);
         }
