@@ -381,8 +381,7 @@ fn card(
         classify::WANTED_SPECIFICITY * 100.0,
         classify::WANTED_RISK * 100.0,
         classify::LEAST_ANSWERED * 100.0,
-        segmenter.config.net.blocks,
-        segmenter.config.net.base_channels,
+        segmenter.config.net.describe(),
         segmenter.config.preprocess.input_side,
         segmenter.config.preprocess.input_side,
         segmenter.config.epochs,
@@ -390,9 +389,11 @@ fn card(
         segmenter.best_epoch + 1,
         match (segmenter.config.healthy, &segmenter.config.start_sha256) {
             (0, _) => "It has seen no picture without infection.".to_owned(),
-            (healthy, None) => format!("{healthy} pictures of class normal were added as pictures without infection."),
+            (healthy, None) => {
+                format!("{healthy} pictures of class normal were drawn for each epoch as pictures without infection.")
+            }
             (healthy, Some(_)) => format!(
-                "{healthy} pictures of class normal were added as pictures without infection, in a second training that began with the weights of a first."
+                "{healthy} pictures of class normal were drawn for each epoch as pictures without infection, in a second training that began with the weights of a first."
             ),
         },
     );
