@@ -357,7 +357,7 @@ fn card(
          - Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
          novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a specificity of \
          {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n\
-         - Segmenter: attention U-Net, {} blocks, {} base channels, input {} x {}, BCE + Dice, {} epochs; the epoch of the best pooled validation Dice \
+         - Segmenter: {}, input {} x {}, {}, {} epochs; the epoch of the best pooled validation Dice \
          of the infection was taken ({:.3}, epoch {}). {}\n\n",
         contents.name,
         contents.version,
@@ -384,6 +384,7 @@ fn card(
         segmenter.config.net.describe(),
         segmenter.config.preprocess.input_side,
         segmenter.config.preprocess.input_side,
+        segmenter.config.loss.describe(),
         segmenter.config.epochs,
         segmenter.best_dice,
         segmenter.best_epoch + 1,

@@ -20,7 +20,6 @@ use crate::{
         seeded,
         upsample::{bilinear, nearest},
     },
-    train::segment::bce_dice,
 };
 
 /// Does the work once.

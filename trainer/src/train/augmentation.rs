@@ -57,14 +57,7 @@ impl AugmentationConfig {
 
     /// Pictures as they are.
     pub fn none() -> Self {
-        Self {
-            rotation_degrees: 0.0,
-            scale: 0.0,
-            shift: 0.0,
-            elastic: 0.0,
-            intensity: [0.0; 3],
-            flips: Flips::None,
-        }
+        Self { rotation_degrees: 0.0, scale: 0.0, shift: 0.0, elastic: 0.0, intensity: [0.0; 3], flips: Flips::None }
     }
 }
 

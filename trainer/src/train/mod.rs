@@ -282,7 +282,8 @@ impl SegmentArgs {
             "--backbone {}: the encoder is an EfficientNet; thorax-train backbones lists them",
             self.backbone()
         );
-        let weights = self.weights.as_ref().context("--net efficientnet needs --weights SOURCE, the encoder's weights")?;
+        let weights =
+            self.weights.as_ref().context("--net efficientnet needs --weights SOURCE, the encoder's weights")?;
         Ok(Some(weights.resolve(self.backbone())?))
     }
 
@@ -295,7 +296,10 @@ impl SegmentArgs {
             blocks: usize::from(self.blocks.unwrap_or(4)),
         };
         let dropout = self.dropout.unwrap_or(ModifiedAttentionUnetConfig::default().dropout);
-        anyhow::ensure!((0.0..1.0).contains(&dropout), "--dropout {dropout}: give a probability, at least 0 and below 1");
+        anyhow::ensure!(
+            (0.0..1.0).contains(&dropout),
+            "--dropout {dropout}: give a probability, at least 0 and below 1"
+        );
         let net = match (self.net, encoder) {
             (NetName::Unet, _) => NetConfig::Unet(unet),
             (NetName::AttentionUnet, _) => NetConfig::AttentionUnet(AttentionUnetConfig { unet }),

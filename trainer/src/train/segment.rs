@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     data::{Manifest, Split},
-    distance_transform::signed_distance,
+    distance_transform::{DistanceError, signed_distance},
     losses::LossConfig,
     nets::{
         segmentation::{Net, NetConfig, Pass},
@@ -178,7 +178,7 @@ impl Dataset for Pictures<'_> {
         };
         let mut values = Augmentation::draw(&self.config.augmentation, random).apply(sample);
         if self.config.loss.boundary.is_some() {
-            values.measure();
+            values.measure()?;
         }
         Ok(values)
     }
@@ -330,12 +330,14 @@ impl Values {
     }
 
     /// Adds the signed distances.
-    fn measure(&mut self) {
-        let distances = self.masks.chunks_exact(self.side * self.side).flat_map(|mask| {
+    fn measure(&mut self) -> Result<(), DistanceError> {
+        let mut distances = Vec::with_capacity(self.masks.len());
+        for mask in self.masks.chunks_exact(self.side * self.side) {
             let inside: Vec<bool> = mask.iter().map(|&value| value > 0.5).collect();
-            signed_distance(&inside, self.side, self.side)
-        });
-        self.distance = Some(distances.collect());
+            distances.extend(signed_distance(&inside, self.side)?);
+        }
+        self.distance = Some(distances);
+        Ok(())
     }
 }
 
@@ -382,7 +384,7 @@ mod tests {
         assert_eq!(known, [1.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
         let measured = [full, part].map(|sample| {
             let mut values = Values::of(&sample);
-            values.measure();
+            values.measure().unwrap();
             values
         });
         let batch = collate(measured.into()).unwrap();

@@ -114,8 +114,7 @@ impl SegmentationNet for EfficientNetUnet {
         graph.outputs.clear();
         let find = |name: &str| {
             let map = maps.iter().find(|(map, _)| *map == name);
-            map.map(|&(_, node)| node)
-                .ok_or_else(|| candle_core::Error::Msg(format!("the encoder has no map {name}")))
+            map.map(|&(_, node)| node).ok_or_else(|| candle_core::Error::Msg(format!("the encoder has no map {name}")))
         };
         let mut node = find(FEATURES)?;
         for (index, block) in self.decoder.iter().enumerate() {

@@ -223,7 +223,8 @@ impl Net {
         let mut set = 0;
         for (name, var) in self.variables() {
             let Some(name) = name.strip_prefix(ENCODER) else { continue };
-            let weight = weights.get(name).ok_or_else(|| candle_core::Error::Msg(format!("the weights lack {name}")))?;
+            let weight =
+                weights.get(name).ok_or_else(|| candle_core::Error::Msg(format!("the weights lack {name}")))?;
             var.set(&weight.to_device(var.device())?)?;
             set += 1;
         }
