@@ -10,7 +10,7 @@ use thorax_shared::plane::Plane;
 const BOTH: f64 = 0.2;
 
 /// The patient's left and right lung, 0 or 255, of a mask of both.
-pub fn split(lungs: &Plane<u8>) -> [Plane<u8>; 2] {
+pub(super) fn split(lungs: &Plane<u8>) -> [Plane<u8>; 2] {
     let (width, height) = (lungs.width(), lungs.height());
     let empty = lungs.map(|_| 0u8);
     let [mut left, mut right] = [empty.clone(), empty];
