@@ -18,6 +18,7 @@ pub mod export;
 pub mod features;
 pub mod files;
 pub mod judge;
+pub mod losses;
 pub mod nets;
 pub mod nn;
 pub mod pack;

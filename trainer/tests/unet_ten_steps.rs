@@ -8,9 +8,9 @@ use candle_core::{Device, Tensor};
 use references::{drawn, drawn_parameter, load, worst_relative};
 use serde::Deserialize;
 use thorax_trainer::{
+    losses::LossConfig,
     nets::attention_unet::AttentionUnetConfig,
     nn::optimizer::{AdamWConfig, Optimizer},
-    train::segment::bce_dice,
 };
 
 /// Of the largest value of each tensor.
@@ -72,7 +72,7 @@ fn ten_training_steps_equal_pytorchs() {
     let mut wrong = vec![];
     for step in 0..settings.steps {
         let logits = net.forward(&x, true).unwrap();
-        let loss = bce_dice(&logits, &truth, &known).unwrap();
+        let loss = LossConfig::default().loss(&logits, &truth, None, &known, 0).unwrap();
         losses.push(loss.to_scalar::<f32>().unwrap());
         optimizer.step(&loss.backward().unwrap(), settings.learning_rate).unwrap();
         if step == 0 {

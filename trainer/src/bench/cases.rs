@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer as _;
 
 use crate::{
+    losses::LossConfig,
     nets::{Backbone, attention_unet::AttentionUnetConfig},
     nn::{
         batch_norm::BatchNorm,
@@ -17,7 +18,6 @@ use crate::{
         seeded,
         upsample::{bilinear, nearest},
     },
-    train::segment::bce_dice,
 };
 
 /// Does the work once.
@@ -114,7 +114,7 @@ pub(super) fn training_step() -> Result<Work> {
     let truth = normal([4, 2, 256, 256], 2)?.gt(0.5)?.to_dtype(DType::F32)?;
     let known = Tensor::ones((4, 2, 1, 1), DType::F32, &DEVICE)?;
     Ok(Box::new(move || {
-        let loss = bce_dice(&net.forward(&x, true)?, &truth, &known)?;
+        let loss = LossConfig::default().loss(&net.forward(&x, true)?, &truth, None, &known, 0)?;
         optimizer.step(&loss.backward()?, 1e-3)
     }))
 }

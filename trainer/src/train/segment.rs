@@ -13,11 +13,11 @@ use thorax_shared::{label::Modality, metrics::Confusion, preprocess::spec::Prepr
 use super::picture::SegmentationSample;
 use crate::{
     data::{Manifest, Split},
+    losses::LossConfig,
     nets::attention_unet::{AttentionUnet, AttentionUnetConfig},
     nn::{
         checkpoint::Checkpoint,
         device::Precision,
-        elementwise::{binary_cross_entropy, dot_planes, sigmoid, sum_planes},
         training::{BEST, Dataset, LATEST, Outcome, Run, Step, Task, TaskError, TrainingConfig, fit},
     },
 };
@@ -183,7 +183,7 @@ impl Task for Segmentation<'_> {
             return Err("a batch is pictures, masks, and which masks are known".into());
         };
         let logits = net.forward(&x.to_dtype(step.precision.dtype())?, true)?.to_dtype(DType::F32)?;
-        Ok(bce_dice(&logits, truth, known)?)
+        Ok(LossConfig::default().loss(&logits, truth, None, known, step.epoch)?)
     }
 
     fn scores(&self) -> &[&str] {
@@ -251,25 +251,6 @@ pub fn evaluate(
         }
     }
     Ok(totals)
-}
-
-/// Binary cross entropy plus soft Dice, mean over the masks (paper, section IV.B, without the boundary term).
-///
-/// `logits` and `truth` `[N, C, H, W]`; `known` `[N, C, 1, 1]` is 0 where a picture lacks that mask, which then does not count.
-///
-/// # Errors
-/// Shapes that do not fit.
-pub fn bce_dice(logits: &Tensor, truth: &Tensor, known: &Tensor) -> candle_core::Result<Tensor> {
-    let (n, c, h, w) = logits.dims4()?;
-    let known = known.reshape((n, c))?;
-    let total = |planes: Tensor| planes.mul(&known)?.sum(0);
-    let pixels = (known.sum(0)? * (h * w) as f64)?;
-    let bce = total(sum_planes(&binary_cross_entropy(logits, truth)?)?)?.div(&(pixels + 1e-6)?)?;
-    let probability = sigmoid(logits)?;
-    let overlap = (total(dot_planes(&probability, truth)?)? * 2.0)?;
-    let both = (total(sum_planes(&probability)?)? + total(sum_planes(truth)?)?)?;
-    let dice = ((overlap + 1.0)? / (both + 1.0)?)?;
-    (bce + (1.0 - dice)?)?.mean_all()
 }
 
 /// One random change of a picture and its masks.
@@ -396,46 +377,6 @@ fn collate(samples: Vec<Values>) -> candle_core::Result<[Tensor; 3]> {
 mod tests {
     use super::*;
     use crate::nn::seeded;
-
-    fn scalar(tensor: &Tensor) -> f32 {
-        tensor.to_scalar().unwrap()
-    }
-
-    /// The definition in f64, pixel by pixel.
-    fn reference(logits: &[[f64; 4]], truth: &[[f64; 4]]) -> f64 {
-        let mut bce = 0.0;
-        let (mut overlap, mut total) = (0.0, 0.0);
-        for (z, y) in logits.iter().flatten().zip(truth.iter().flatten()) {
-            let p = 1.0 / (1.0 + (-z).exp());
-            bce -= y * p.ln() + (1.0 - y) * (1.0 - p).ln();
-            overlap += p * y;
-            total += p + y;
-        }
-        bce / (4 * logits.len()) as f64 + 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
-    }
-
-    #[test]
-    fn the_loss_is_its_definition_and_unknown_masks_do_not_count() {
-        let device = Device::Cpu;
-        let logits = [
-            [[[1.5f32, -0.5], [0.2, -3.0]], [[9.0, 9.0], [9.0, 9.0]]],
-            [[[-1.0, 2.0], [0.0, 0.7]], [[0.3, -0.2], [1.1, 0.4]]],
-        ];
-        let truth = [
-            [[[1f32, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]],
-            [[[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 1.0]]],
-        ];
-        let known = Tensor::new(&[1f32, 0.0, 1.0, 1.0], &device).unwrap().reshape((2, 2, 1, 1)).unwrap();
-        let flat = |picture: usize, mask: usize, of: &[[[[f32; 2]; 2]; 2]; 2]| {
-            let m = of[picture][mask];
-            [m[0][0], m[0][1], m[1][0], m[1][1]].map(f64::from)
-        };
-        let first = reference(&[flat(0, 0, &logits), flat(1, 0, &logits)], &[flat(0, 0, &truth), flat(1, 0, &truth)]);
-        let second = reference(&[flat(1, 1, &logits)], &[flat(1, 1, &truth)]);
-        let loss =
-            bce_dice(&Tensor::new(&logits, &device).unwrap(), &Tensor::new(&truth, &device).unwrap(), &known).unwrap();
-        assert!((f64::from(scalar(&loss)) - (first + second) / 2.0).abs() < 1e-5, "{loss:?} {first} {second}");
-    }
 
     /// Runs of version 0.1 have no words on the optimizer in their configuration, and other words in their checkpoints.
     #[test]
