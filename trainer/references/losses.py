@@ -42,7 +42,7 @@ def batch(known, height, width):
 
 
 def weights(boundary, epoch):
-    """Of the loss over regions and of the boundary loss."""
+    """Of the terms over regions and of the boundary loss."""
     if boundary is None:
         return 1, 0
     alpha = min(boundary["first"] + boundary["rise_per_epoch"] * epoch, boundary["highest"])
