@@ -1,9 +1,10 @@
-//! Boundary loss (Kervadec et al. 2019, "Boundary loss for highly unbalanced segmentation", equation 5).
+//! Boundary loss: `L_B` of Kervadec et al. (2019, "Boundary loss for highly unbalanced segmentation"; 2021 in Medical Image
+//! Analysis, from which the weights are).
 //!
-//! The mean of `p d` over the pixels, with the probability `p` and the signed distance `d` to the true edge in pixels: the
-//! integral of the distance between the true edge and the net's. It is least, and below 0, where the net finds the mask
-//! exactly. Far from there it has a weak gradient, and a mask that is empty has no edge, so it goes together with a loss over
-//! regions, and its weight `alpha` rises as the net learns.
+//! The mean of `p d` over the pixels, with the probability `p` and the signed distance `d` to the true edge in pixels: but for
+//! a constant, the distance between the true edge and the net's. It is least, and not above 0, where the net finds the mask
+//! exactly. Its gradient says nothing about a mask that is empty, and alone it may settle on finding none at all; so it goes
+//! together with the terms over regions, and its weight `alpha` rises as the net learns.
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Known;
 use crate::nn::elementwise::dot_planes;
 
-/// What the loss over regions weighs beside the boundary loss, whose weight is `alpha`.
+/// What the terms over regions weigh beside the boundary loss, whose weight is `alpha`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
@@ -26,13 +27,13 @@ pub enum Balance {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BoundaryConfig {
-    /// `alpha` in the first epoch; 0.01 by default, as in the paper of Kervadec et al.
+    /// `alpha` in the first epoch; 0.01 by default, as Kervadec et al. have it.
     pub first: f64,
-    /// What each epoch adds; 0.01 by default, as there.
+    /// What each epoch adds to it; 0.01 by default, as they have it.
     pub rise_per_epoch: f64,
-    /// Where the rise ends; 0.9 by default, since their code leaves the loss over regions a weight of 0.1.
+    /// Where its rise ends; 0.9 by default, since their code leaves the terms over regions a weight of 0.1.
     pub highest: f64,
-    /// What the loss over regions weighs beside it; [`Balance::Rebalance`] by default.
+    /// What the terms over regions weigh beside it; [`Balance::Rebalance`] by default.
     pub balance: Balance,
 }
 
@@ -43,7 +44,7 @@ impl Default for BoundaryConfig {
 }
 
 impl BoundaryConfig {
-    /// The weights of the loss over regions and of the boundary loss in `epoch`, counted from 0.
+    /// The weights of the terms over regions and of the boundary loss in `epoch`, counted from 0.
     pub(super) fn weights(&self, epoch: usize) -> (f64, f64) {
         let alpha = (self.first + self.rise_per_epoch * epoch as f64).min(self.highest);
         match self.balance {

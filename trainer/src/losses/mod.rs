@@ -1,9 +1,10 @@
 //! What a segmentation net is trained to make small.
 //!
-//! A net gives a logit for each mask and pixel, and three terms say how far it is from the truth. [`cross_entropy`](LossConfig::cross_entropy) looks
-//! at each pixel by itself, [`dice`](LossConfig::dice) at the overlap, however small the lesion is. Both are sums over regions. The
-//! [`boundary`](LossConfig::boundary) term weighs each pixel by its distance to the true edge, so that a stray spot far away
-//! costs more than an edge that is a pixel off. The paper (section IV.B) trains with all three; a [`LossConfig`] says how much of each.
+//! A net gives a logit for each mask and pixel, and three terms say how far it is from the truth. The
+//! [cross entropy](LossConfig::cross_entropy) looks at each pixel by itself, [Dice](LossConfig::dice) at the overlap, however
+//! small the lesion is; both are sums over regions. The [boundary loss](LossConfig::boundary) weighs each pixel by its distance
+//! to the true edge, so that a stray spot far away costs more than an edge that is a pixel off. The paper (section IV.B)
+//! trains with all three; a [`LossConfig`] says how much of each.
 //!
 //! Not every picture has every mask marked. Each term pools the pixels of the pictures that have the mask, and the loss is the
 //! mean over the masks; what is not marked neither counts nor has a gradient.
@@ -96,6 +97,23 @@ impl LossConfig {
     }
 }
 
+impl LossConfig {
+    /// In words, for a model card.
+    pub fn describe(&self) -> String {
+        let mut terms = vec![];
+        if self.cross_entropy > 0.0 {
+            terms.push(format!("{} x cross entropy", self.cross_entropy));
+        }
+        if self.dice > 0.0 {
+            terms.push(format!("{} x Dice", self.dice));
+        }
+        if let Some(BoundaryConfig { first, rise_per_epoch, highest, .. }) = self.boundary {
+            terms.push(format!("boundary loss (weight {first}, {rise_per_epoch} more each epoch, up to {highest})"));
+        }
+        terms.join(" + ")
+    }
+}
+
 /// Which pictures have which mask.
 struct Known {
     /// `[N, C]`, 1 or 0.
@@ -122,22 +140,5 @@ impl Known {
     fn mean(&self, planes: &Tensor) -> Result<Tensor> {
         // Far less than one pixel: it changes nothing but 0 / 0.
         self.total(planes)?.div(&(&self.pixels + 1e-6)?)
-    }
-}
-
-impl LossConfig {
-    /// In words, for a model card.
-    pub fn describe(&self) -> String {
-        let mut terms = vec![];
-        if self.cross_entropy > 0.0 {
-            terms.push(format!("{} x cross entropy", self.cross_entropy));
-        }
-        if self.dice > 0.0 {
-            terms.push(format!("{} x Dice", self.dice));
-        }
-        if let Some(BoundaryConfig { first, rise_per_epoch, highest, .. }) = self.boundary {
-            terms.push(format!("boundary loss (weight {first}, {rise_per_epoch} more each epoch, up to {highest})"));
-        }
-        terms.join(" + ")
     }
 }

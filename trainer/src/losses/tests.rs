@@ -205,36 +205,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn zz_time() {
-    let shape = [8usize, 2, 256, 256];
-    let count: usize = shape.iter().product();
-    let mask: Vec<bool> = (0..65536)
-        .map(|i| {
-            let (y, x) = ((i / 256) as i32, (i % 256) as i32);
-            (y - 100).pow(2) + (x - 90).pow(2) < 3000
-        })
-        .collect();
-    let start = std::time::Instant::now();
-    for _ in 0..20 {
-        crate::distance_transform::signed_distance(&mask, 256).unwrap();
-    }
-    eprintln!("signed distance 256x256: {:?}", start.elapsed() / 20);
-    let batch = Batch {
-        shape,
-        logits: (0..count).map(|i| (i as f32).sin()).collect(),
-        truth: (0..count).map(|i| f32::from(u8::from(i % 7 == 0))).collect(),
-        distance: (0..count).map(|i| (i as f32).cos() * 9.0).collect(),
-        known: vec![1.0; 16],
-    };
-    for boundary in [None, Some(BoundaryConfig::default())] {
-        let config = LossConfig { boundary, ..Default::default() };
-        batch.loss(&config, 3);
-        let start = std::time::Instant::now();
-        for _ in 0..10 {
-            batch.loss(&config, 3);
-        }
-        eprintln!("loss and gradient, boundary {}: {:?}", boundary.is_some(), start.elapsed() / 10);
-    }
-}
