@@ -11,6 +11,7 @@
 pub mod bench;
 pub mod classifiers;
 pub mod data;
+pub mod distance_transform;
 pub mod evaluate;
 pub mod explain;
 pub mod export;
