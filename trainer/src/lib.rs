@@ -24,4 +24,5 @@ pub mod nn;
 pub mod pack;
 pub mod phantom;
 pub mod report;
+pub mod segmentation;
 pub mod train;
