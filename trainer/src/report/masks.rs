@@ -42,6 +42,11 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Judgement> {
         judgement.format
     );
     ensure!(!judgement.runs.is_empty(), "{}: no run was judged", path.display());
+    ensure!(
+        judgement.runs.iter().all(|run| run.training.is_some()),
+        "{}: it does not say how the nets were trained; judge folders of thorax-train train segment",
+        path.display()
+    );
     Ok(judgement)
 }
 
@@ -107,14 +112,16 @@ fn infection(run: &RunJudgement) -> Option<&crate::segmentation::score::MaskJudg
     run.masks.iter().find(|mask| mask.mask == INFECTION)
 }
 
-fn net(judgement: &Judgement) -> &SegmentConfig {
-    &judgement.runs[0].config
+/// How the first run was trained.
+fn config(judgement: &Judgement) -> Option<&SegmentConfig> {
+    judgement.runs.first()?.training.as_ref().map(|(config, _)| config)
 }
 
 fn title(judgement: &Judgement) -> String {
+    let net = config(judgement).map_or_else(String::new, |config| config.net.describe());
     match judgement.runs.len() {
-        1 => net(judgement).net.describe(),
-        runs => format!("{}, {runs} seeds", net(judgement).net.describe()),
+        1 => net,
+        runs => format!("{net}, {runs} seeds"),
     }
 }
 
@@ -193,7 +200,9 @@ fn patients(judgements: &[&Judgement]) -> Table {
     let left_out = names.len().saturating_sub(most);
     let caption = match left_out {
         0 => "Dice of the infection of each patient, in percent, mean over the runs.".to_owned(),
-        _ => format!("Dice of the infection of the first {most} patients, in percent, mean over the runs; {left_out} more are in judgement.json."),
+        _ => format!(
+            "Dice of the infection of the first {most} patients, in percent, mean over the runs; {left_out} more are in judgement.json."
+        ),
     };
     names.truncate(most);
     let head: Vec<&str> = ["Net"].into_iter().chain(names.iter().copied()).collect();
@@ -222,8 +231,9 @@ fn shares(judgements: &[&Judgement]) -> Table {
         "Pictures with more than 1 %",
     ];
     let mut table = Table::new(caption, &head);
-    let points =
-        |estimate: Option<crate::judge::Estimate>| or_none(estimate, |e| format!("{:.2} ({:.2}–{:.2})", e.value, e.low, e.high));
+    let points = |estimate: Option<crate::judge::Estimate>| {
+        or_none(estimate, |e| format!("{:.2} ({:.2}–{:.2})", e.value, e.low, e.high))
+    };
     for judgement in judgements {
         let run = &judgement.runs[0];
         let negatives = run.negatives.as_ref();
@@ -255,13 +265,13 @@ fn transfer(judgements: &[&Judgement]) -> Table {
     let caption = "Mean over pictures, beside the paper's. A variant that was not trained here says so.";
     let head = ["Type", "Epochs, paper", "Dice, paper", "IoU, paper", "Epochs", "Dice", "IoU"];
     let mut table = Table::new(caption, &head);
-    let frozen = |judgement: &Judgement| match net(judgement).net {
-        NetConfig::EfficientNet(config) => Some(config.backbone),
+    let frozen = |judgement: &Judgement| match config(judgement)?.net {
+        NetConfig::EfficientNet(net) => Some(net.backbone),
         _ => None,
     };
     let ours = |judgement: &Judgement| {
         let [dice, iou] = dice_and_iou(judgement);
-        [net(judgement).epochs.to_string(), dice, iou]
+        [or_none(config(judgement), |config| config.epochs.to_string()), dice, iou]
     };
     for row in &TRANSFER {
         let backbone = Backbone::EfficientNetB(row.variant);
@@ -293,7 +303,7 @@ fn grid(judgements: &[&Judgement]) -> Table {
          `thorax-train sweep` with docs/segmentation/table_iv.toml does. Mean over pictures.";
     let mut table = Table::new(caption, &["Model", "Blocks", "Epochs", "Learning rate", "Dice", "IoU"]);
     for judgement in judgements {
-        let config = net(judgement);
+        let Some(config) = config(judgement) else { continue };
         let blocks = match config.net {
             NetConfig::EfficientNet(_) => continue,
             other => other.side_multiple().ilog2(),
@@ -306,7 +316,8 @@ fn grid(judgements: &[&Judgement]) -> Table {
         };
         let [dice, iou] = dice_and_iou(judgement);
         let rate = format!("{schedule}({:e})", config.peak_learning_rate);
-        table.push(Look::Strong, vec![title(judgement), blocks.to_string(), config.epochs.to_string(), rate, dice, iou]);
+        table
+            .push(Look::Strong, vec![title(judgement), blocks.to_string(), config.epochs.to_string(), rate, dice, iou]);
     }
     for (index, rows) in GRID.iter().enumerate() {
         for (row, (epochs, [dice, iou])) in EPOCHS.iter().zip(rows.scores).enumerate() {
