@@ -37,7 +37,7 @@ const AIR: i16 = -1024;
 #[derive(Clone)]
 pub struct Volume {
     /// The header as stored.
-    header: [u8; HEADER],
+    header: Box<[u8; HEADER]>,
     /// The voxels as stored, first axis fastest.
     voxels: Vec<u8>,
     /// Type of a voxel.
@@ -169,7 +169,7 @@ impl Volume {
         std::io::copy(&mut source.take(limits.max_decoded_bytes), &mut std::io::sink()).map_err(read_error)?;
 
         let mut volume = Self {
-            header: head,
+            header: Box::new(head),
             voxels,
             kind,
             big_endian: header.endianness == Endianness::Big,
