@@ -8,6 +8,7 @@ mod features;
 mod formats;
 mod made;
 mod masks;
+mod masks_predict;
 mod refusals;
 mod screen;
 mod shared_material;
