@@ -93,6 +93,9 @@ pub struct SegmentArgs {
     /// Passes over the training pictures
     #[arg(long, default_value_t = 12)]
     epochs: usize,
+    /// Stop after so many epochs for now; without this the same command goes on to the end
+    #[arg(long, value_name = "EPOCHS")]
+    stop_after: Option<usize>,
     /// Pictures a step
     #[arg(long, default_value_t = 8)]
     batch: usize,
@@ -164,8 +167,8 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
                 args.side
             );
             anyhow::ensure!(
-                args.batch > 0 && args.epochs > 0 && args.base_channels > 0,
-                "--batch, --epochs and --base-channels must be above 0"
+                args.batch > 0 && args.epochs > 0 && args.stop_after != Some(0) && args.base_channels > 0,
+                "--batch, --epochs, --stop-after and --base-channels must be above 0"
             );
             let manifest = Manifest::load(&common.manifest)?;
             let config = segment::SegmentConfig {
@@ -187,7 +190,7 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
             };
             start(&common.out, &config)?;
             let loaders = args.training.loaders();
-            segment::train(&manifest, &config, args.start.as_deref(), &common.out, &devices, loaders)
+            segment::train(&manifest, &config, args.start.as_deref(), &common.out, &devices, loaders, args.stop_after)
         }
     }
 }

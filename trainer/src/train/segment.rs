@@ -69,7 +69,7 @@ pub struct SegmentRun {
 }
 
 /// Trains to the end, or goes on with what `folder`, which holds this very configuration, has. `start` is a file of weights
-/// to begin with, such as another run's `best.safetensors`.
+/// to begin with, such as another run's `best.safetensors`; `stop_after` a number of epochs after which the run stops for now.
 ///
 /// # Errors
 /// Unreadable pictures, losses that are not finite, files that cannot be written.
@@ -80,6 +80,7 @@ pub fn train(
     folder: &Path,
     devices: &[Device],
     loaders: usize,
+    stop_after: Option<usize>,
 ) -> anyhow::Result<()> {
     let load = |split| SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess);
     let mut training = load(Split::Train)?;
@@ -110,6 +111,7 @@ pub fn train(
         devices,
         loaders,
         epochs: config.epochs,
+        stop_after,
         batch: config.batch,
         learning_rate: config.peak_learning_rate,
         seed: config.seed,
