@@ -22,4 +22,5 @@ pub mod nn;
 pub mod pack;
 pub mod phantom;
 pub mod report;
+pub mod sweep;
 pub mod train;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
 use thorax_trainer::{
-    bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, train,
+    bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, sweep, train,
 };
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
@@ -52,6 +52,8 @@ enum Command {
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(train::TrainCommand),
+    /// Train a segmenter with every combination of a grid's hyper-parameters, here or on Slurm
+    Sweep(Box<sweep::SweepArgs>),
     /// Write the ONNX graph of a run
     Export(pack::ExportArgs),
     /// Make keys; build, verify and show bundles
@@ -96,6 +98,7 @@ fn main() -> anyhow::Result<()> {
         Command::Classify(arguments) => classifiers::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Train(command) => train::run(&command),
+        Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),
         Command::Evaluate(arguments) => evaluate::run(&arguments),

@@ -97,8 +97,7 @@ impl Grid {
     /// # Errors
     /// See [`GridError`].
     pub fn load(path: &Path) -> Result<Self, GridError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|reason| GridError::Read { path: path.to_owned(), reason })?;
+        let text = std::fs::read_to_string(path).map_err(|reason| GridError::Read { path: path.to_owned(), reason })?;
         Self::parse(&text).map_err(|reason| GridError::Invalid { path: path.to_owned(), reason })
     }
 
@@ -120,7 +119,9 @@ impl Grid {
         set_once(&fixed, &axes)?;
         let count = axes.iter().try_fold(1usize, |count, (_, entries)| count.checked_mul(entries.len()));
         if count.is_none_or(|count| count > MOST_RUNS) {
-            return Err(format!("[grid] has more than {MOST_RUNS} combinations; shorten its lists, or make several grids"));
+            return Err(format!(
+                "[grid] has more than {MOST_RUNS} combinations; shorten its lists, or make several grids"
+            ));
         }
         let combinations = product(&axes)
             .into_iter()
@@ -189,7 +190,8 @@ fn set_once(fixed: &BTreeMap<String, Value>, axes: &[(String, Vec<Entry>)]) -> R
 /// Every choice of one entry an axis, by number; the last axis turns fastest.
 fn product(axes: &[(String, Vec<Entry>)]) -> Vec<Vec<usize>> {
     axes.iter().fold(vec![vec![]], |chosen, (_, entries)| {
-        let with = |before: &Vec<usize>| (0..entries.len()).map(|i| [before.as_slice(), &[i]].concat()).collect::<Vec<_>>();
+        let with =
+            |before: &Vec<usize>| (0..entries.len()).map(|i| [before.as_slice(), &[i]].concat()).collect::<Vec<_>>();
         chosen.iter().flat_map(with).collect()
     })
 }
