@@ -21,8 +21,14 @@ use thorax_shared::{
 use crate::{
     data::{Label, Manifest, Record, Split, Task},
     files::write_atomically,
-    train::{picture, progress, segment::MASKS},
+    train::{
+        picture, progress,
+        segment::{INFECTION, LEFT_LUNG, RIGHT_LUNG},
+    },
 };
+
+/// What the device tells of a picture: infection, and both lungs.
+pub const MASKS: [&str; 2] = ["infection", "lung"];
 
 /// Bootstrap resamples of patients.
 const RESAMPLES: usize = 1000;
@@ -152,6 +158,8 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
             let frame = picture::read(&manifest.locate(&record.path))?;
             let reading = screen::segment_only(model, &frame).with_context(|| record.path.clone())?;
             let truth = picture::truth_masks(manifest, record, &reading.1)?;
+            let lungs = picture::union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]]);
+            let truth = [truth[INFECTION].clone(), lungs];
             let found = reading.0.as_ref().map(|masks| [&masks.infection, &masks.lung]);
             let masks = truth
                 .iter()

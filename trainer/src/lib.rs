@@ -11,12 +11,14 @@
 pub mod bench;
 pub mod classifiers;
 pub mod data;
+pub mod distance_transform;
 pub mod evaluate;
 pub mod explain;
 pub mod export;
 pub mod features;
 pub mod files;
 pub mod judge;
+pub mod losses;
 pub mod nets;
 pub mod nn;
 pub mod pack;
