@@ -24,5 +24,6 @@ pub mod nn;
 pub mod pack;
 pub mod phantom;
 pub mod report;
+pub mod segmentation;
 pub mod sweep;
 pub mod train;

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
 use thorax_trainer::{
-    bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, sweep, train,
+    bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, segmentation,
+    sweep, train,
 };
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
@@ -54,6 +55,9 @@ enum Command {
     Train(train::TrainCommand),
     /// Train a segmenter with every combination of a grid's hyper-parameters, here or on Slurm
     Sweep(Box<sweep::SweepArgs>),
+    /// Draw masks of a trained segmenter, and judge them
+    #[command(subcommand)]
+    Masks(segmentation::MasksCommand),
     /// Write the ONNX graph of a run
     Export(pack::ExportArgs),
     /// Make keys; build, verify and show bundles
@@ -99,6 +103,7 @@ fn main() -> anyhow::Result<()> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Train(command) => train::run(&command),
         Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Masks(command) => segmentation::run(&command),
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),
         Command::Evaluate(arguments) => evaluate::run(&arguments),

@@ -74,6 +74,9 @@ impl Array<'_> {
         let leaderboard = write("leaderboard.sbatch", self.leaderboard())?;
         let id = sbatch("sbatch", options, &[array.as_os_str()])?;
         println!("array of {} tasks: job {id}", self.names.len());
+        if wait {
+            eprintln!("waiting for its end; squeue shows how far it is");
+        }
         let mut words = vec![format!("--dependency=afterany:{id}")];
         words.extend(wait.then(|| "--wait".to_owned()));
         let mut words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
