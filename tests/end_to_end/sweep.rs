@@ -68,8 +68,8 @@ impl Material {
             .map(|kind| std::fs::read_to_string(self.at(out).join(format!("leaderboard.{kind}"))).unwrap_or_default())
     }
 
-    /// Starts a sweep and kills it and its child as soon as a run is finished and another has done an epoch.
-    fn kill(&self, out: &str) {
+    /// Starts a sweep and kills it, and its child if told to, as soon as a run is finished and another has done an epoch.
+    fn kill(&self, out: &str, child_too: bool) {
         let mut sweep = self.sweep(out, &[]);
         let mut sweep = sweep.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begun = || RUNS.iter().filter(|run| epochs(&self.at(out).join(run)) > 0).count();
@@ -79,8 +79,8 @@ impl Material {
             assert!(started.elapsed() < Duration::from_secs(120), "no two runs in two minutes");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let group = format!("kill -9 -{}", sweep.id());
-        assert!(Command::new("sh").args(["-c", &group]).status().unwrap().success());
+        let kill = format!("kill -9 {}{}", if child_too { "-" } else { "" }, sweep.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         assert_eq!(sweep.wait().unwrap().code(), None, "ended before it could be killed");
         let done = RUNS.iter().map(|run| epochs(&self.at(out).join(run))).sum::<usize>();
         assert!((5..16).contains(&done), "killed after {done} epochs");
@@ -113,14 +113,17 @@ fn at_once_or_killed_and_resumed_or_in_shares_a_sweep_ends_the_same() {
     assert_eq!(dice.fold(0.0, f64::max), scores[0]);
     assert!(whole[1].contains("not a medical device") && whole[1].contains("4 of 4 runs"), "{}", whole[1]);
 
-    material.kill("killed");
-    let resumed = succeed(&mut material.sweep("killed", &[])).stderr;
-    assert!(resumed.contains("done already"), "{resumed}");
-    assert!(material.leaderboard("killed") == whole);
-    for run in RUNS {
-        for file in ["best.safetensors", "latest.safetensors"] {
-            let bytes = |out: &str| std::fs::read(material.at(out).join(run).join(file)).unwrap();
-            assert!(bytes("whole") == bytes("killed"), "{run}: {file} differs");
+    // What a sweep leaves running when it alone is killed is waited for.
+    for (out, child_too) in [("killed", true), ("orphaned", false)] {
+        material.kill(out, child_too);
+        let resumed = succeed(&mut material.sweep(out, &[])).stderr;
+        assert!(resumed.contains("done already"), "{resumed}");
+        assert!(material.leaderboard(out) == whole);
+        for run in RUNS {
+            for file in ["best.safetensors", "latest.safetensors"] {
+                let bytes = |out: &str| std::fs::read(material.at(out).join(run).join(file)).unwrap();
+                assert!(bytes("whole") == bytes(out), "{run}: {file} differs");
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use clap::{Args, FromArgMatches};
 use serde::Deserialize;
 use toml::Value;
 
-use crate::{nn::training::TrainingArgs, train::SegmentArgs};
+use crate::{losses::LossArgs, nn::training::TrainingArgs, train::SegmentArgs};
 
 /// More runs than this are taken for a mistake.
 const MOST_RUNS: usize = 10_000;
@@ -268,6 +268,7 @@ impl Parser {
         };
         let matches = self.0.clone().try_get_matches_from(arguments).map_err(told)?;
         TrainingArgs::from_arg_matches(&matches).map_err(told)?.config().map_err(|error| error.to_string())?;
+        LossArgs::from_arg_matches(&matches).map_err(told)?.config().map_err(|error| error.to_string())?;
         match matches.try_get_one::<usize>("epochs") {
             Ok(Some(&epochs)) if epochs > 0 => Ok(epochs),
             _ => Err("epochs must be above 0".into()),
@@ -364,6 +365,8 @@ mod tests {
             ("[grid]\nnesterov = [1]", &["[grid] nesterov", "no switch"]),
             ("[grid]\nschedule = [\"cosin\"]", &["schedule=cosin", "one-cycle"]),
             ("[grid]\nmomentum = [0.5]", &["momentum=0.5", "--optimizer sgd"]),
+            ("[grid]\ndice-weight = [1, -1]", &["dice-weight=-1", "weight"]),
+            ("[grid]\nboundary-first = [0.1]", &["boundary-first=0.1", "--boundary <"]),
             ("[grid]\nout = [\"a\"]", &["[grid] out", "by itself"]),
             ("[fixed]\nstop-after = 1\n[grid]\nbatch = [1]", &["[fixed] stop-after", "by itself"]),
             ("[fixed]\nbatch = 1\n[grid]\nbatch = [2]", &["batch", "set by [fixed] too"]),

@@ -74,6 +74,7 @@ struct Request<'a> {
 
 enum Event {
     Began(usize),
+    Waits(usize),
     Ended(usize, anyhow::Result<Progress>),
 }
 
@@ -171,7 +172,8 @@ impl Sweep<'_> {
                         let Some(job) = todo.get(number) else { break };
                         // Nobody listens any more when the sweep has failed.
                         let _ = tell.send(Event::Began(number));
-                        let _ = tell.send(Event::Ended(number, self.train(job, at_once)));
+                        let result = self.train(job, at_once, || drop(tell.send(Event::Waits(number))));
+                        let _ = tell.send(Event::Ended(number, result));
                     }
                 });
             }
@@ -180,6 +182,10 @@ impl Sweep<'_> {
             for event in told {
                 match event {
                     Event::Began(number) => running.push(number),
+                    Event::Waits(number) => {
+                        let name = &todo[number].combination.name;
+                        bar.suspend(|| eprintln!("{name}: another process trains it; waiting for its end"));
+                    }
                     Event::Ended(number, result) => {
                         running.retain(|other| *other != number);
                         let combination = todo[number].combination;
@@ -215,8 +221,8 @@ impl Sweep<'_> {
         Ok(failed)
     }
 
-    /// Has a process of its own carry out `job`, unless another has done so meanwhile.
-    fn train(&self, job: &Job<'_>, at_once: NonZeroUsize) -> anyhow::Result<Progress> {
+    /// Has a process of its own carry out `job`, unless another has done so meanwhile; calls `waits` before it waits for one.
+    fn train(&self, job: &Job<'_>, at_once: NonZeroUsize, waits: impl Fn()) -> anyhow::Result<Progress> {
         let folder = self.folder(job.combination);
         if !self.is_same(job.combination)? {
             let request = self.request(job.combination)?;
@@ -228,7 +234,7 @@ impl Sweep<'_> {
         // The lock goes with the open file, which the process has from us: it lasts as long as either. Where a file system has no
         // locks, it is done without.
         if let Err(TryLockError::WouldBlock) = log.try_lock() {
-            eprintln!("{}: another process trains it; waiting for its end", job.combination.name);
+            waits();
             log.lock().with_context(named)?;
         }
         if let Some(progress) = self.done(job)? {
@@ -328,12 +334,12 @@ mod tests {
         );
         // `true` says that all is well, and has done nothing.
         let idle = sweep(&grid, out.path(), "true");
-        let told = idle.train(&jobs(&grid)[0], ONE).unwrap_err().to_string();
+        let told = idle.train(&jobs(&grid)[0], ONE, || ()).unwrap_err().to_string();
         assert!(told.contains("ended too early"), "{told}");
         // `ls` knows no such option, and says so into the log.
-        let told = sweep(&grid, out.path(), "ls").train(&jobs(&grid)[0], ONE).unwrap_err().to_string();
+        let told = sweep(&grid, out.path(), "ls").train(&jobs(&grid)[0], ONE, || ()).unwrap_err().to_string();
         assert!(told.contains("log.txt") && told.contains("--manifest"), "{told}");
-        let told = sweep(&grid, out.path(), "no-such-program").train(&jobs(&grid)[0], ONE).unwrap_err();
+        let told = sweep(&grid, out.path(), "no-such-program").train(&jobs(&grid)[0], ONE, || ()).unwrap_err();
         assert!(format!("{told:#}").contains("no-such-program cannot be started"), "{told:#}");
     }
 
