@@ -12,4 +12,5 @@ mod masks_predict;
 mod refusals;
 mod screen;
 mod shared_material;
+mod sweep;
 mod trainer;
