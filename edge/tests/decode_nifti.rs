@@ -4,8 +4,13 @@
 
 use std::io::Write;
 
+use proptest::prelude::*;
 use thorax_edge::decode::{DecodeError, Frame, Limits, Study, Volume, decode_bytes};
-use thorax_shared::{label::Modality, plane::Plane, preprocess::Pixels};
+use thorax_shared::{
+    label::Modality,
+    plane::{Plane, Rect},
+    preprocess::Pixels,
+};
 
 /// The header fields that the tests change, and the voxels.
 #[derive(Clone)]
@@ -162,6 +167,71 @@ fn every_orientation_ends_in_the_radiological_view() {
         }
     }
     assert_eq!(seen, 48);
+}
+
+proptest! {
+    /// What is drawn over a slice comes to lie on the very voxels that the slice was cut from, and the header is the file's.
+    #[test]
+    fn a_slice_put_back_is_what_was_stored(
+        order in Just([0usize, 1, 2]).prop_shuffle(),
+        against: [bool; 3],
+        dimensions: [u8; 3],
+        big_endian: bool,
+        oblique in -0.2f32..0.2,
+    ) {
+        let dimensions = dimensions.map(|n| i16::from(n % 5) + 1);
+        let count = dimensions.iter().map(|&n| n as usize).product::<usize>();
+        // Every voxel another value, and one that makes them Hounsfield units.
+        let values: Vec<i16> = (0..count as i16).map(|i| i - 1000).collect();
+        let mut file = File::int16(&values);
+        file.dimensions = [3, dimensions[0], dimensions[1], dimensions[2], 1, 1, 1, 1];
+        let mut rows = [[0.0; 4]; 3];
+        for (stored, &axis) in order.iter().enumerate() {
+            rows[axis][stored] = if against[axis] { -1.5 } else { 1.5 };
+            rows[(axis + 1) % 3][stored] = oblique;
+        }
+        file.sform = Some(rows);
+        let bytes = if big_endian { swapped(&file.bytes()) } else { file.bytes() };
+        let volume = volume_of(&bytes).unwrap();
+        prop_assert_eq!(&volume.header()[..], &bytes[..348]);
+        prop_assert_eq!(volume.is_big_endian(), big_endian);
+        prop_assert_eq!(volume.dimensions(), dimensions.map(|n| n as usize));
+        let mut back = vec![i16::MIN; count];
+        for index in 0..volume.slices() {
+            let before = back.clone();
+            let frame = volume.slice(index).unwrap();
+            let picture = hounsfield(&frame);
+            prop_assert!(volume.store(index, &picture.cropped(Rect::full(picture.width(), picture.height() - 1)), &mut back).is_err());
+            prop_assert!(volume.store(index, picture, &mut back[1..]).is_err());
+            prop_assert!(volume.store(volume.slices() + index, picture, &mut back).is_err());
+            prop_assert_eq!(&back, &before);
+            volume.store(index, picture, &mut back).unwrap();
+            let changed = back.iter().zip(&before).filter(|(now, before)| now != before).count();
+            prop_assert_eq!(changed, picture.data().len());
+        }
+        prop_assert_eq!(back, values);
+    }
+}
+
+/// A file's header and 16-bit voxels with the bytes of every number the other way round.
+fn swapped(bytes: &[u8]) -> Vec<u8> {
+    let mut swapped = bytes.to_vec();
+    let mut turn = |range: std::ops::Range<usize>, size: usize| {
+        swapped[range].chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    };
+    turn(0..4, 4);
+    turn(32..36, 4);
+    turn(36..38, 2);
+    turn(40..56, 2);
+    turn(56..68, 4);
+    turn(68..76, 2);
+    turn(76..120, 4);
+    turn(120..122, 2);
+    turn(124..148, 4);
+    turn(252..256, 2);
+    turn(256..328, 4);
+    turn(352..bytes.len(), 2);
+    swapped
 }
 
 #[test]

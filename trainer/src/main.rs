@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
 use thorax_trainer::{
-    bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, train,
+    bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, segmentation,
+    train,
 };
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
@@ -52,6 +53,9 @@ enum Command {
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(train::TrainCommand),
+    /// Draw masks of a trained segmenter, and judge them
+    #[command(subcommand)]
+    Masks(segmentation::MasksCommand),
     /// Write the ONNX graph of a run
     Export(pack::ExportArgs),
     /// Make keys; build, verify and show bundles
@@ -96,6 +100,7 @@ fn main() -> anyhow::Result<()> {
         Command::Classify(arguments) => classifiers::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Train(command) => train::run(&command),
+        Command::Masks(command) => segmentation::run(&command),
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),
         Command::Evaluate(arguments) => evaluate::run(&arguments),

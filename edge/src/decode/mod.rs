@@ -16,7 +16,7 @@ mod nifti;
 mod picture;
 
 pub use error::DecodeError;
-pub use nifti::Volume;
+pub use nifti::{StoreError, Volume};
 
 use std::{fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
 

@@ -2,7 +2,7 @@
 //!
 //! A volume may be stored along any axes; the header's affine says where they point to. The voxels stay as they were
 //! stored (a chest CT is hundreds of megabytes, and a device has little memory), and [`Volume::slice`] gathers one
-//! slice from them, turned to the radiologist's view.
+//! slice from them, turned to the radiologist's view. [`Volume::store`] is the way back, for what was drawn over a slice.
 //!
 //! The format's reference is the header `nifti1.h` of the NIfTI Data Format Working Group.
 
@@ -36,6 +36,8 @@ const AIR: i16 = -1024;
 /// A stack of axial slices, from the feet to the head.
 #[derive(Clone)]
 pub struct Volume {
+    /// The header as stored.
+    header: Box<[u8; HEADER]>,
     /// The voxels as stored, first axis fastest.
     voxels: Vec<u8>,
     /// Type of a voxel.
@@ -69,6 +71,29 @@ enum Meaning {
     Sixteen,
     /// Anything else; the span becomes 0 to 65535.
     Arbitrary { lowest: f64, highest: f64 },
+}
+
+/// A picture cannot be put into a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a picture of {width} x {height} for slice {index} and {voxels} voxels do not fit a volume of {slices} slices of \
+     {expected_width} x {expected_height}: give a picture of the size that the slice itself has, and a voxel for each of the volume's"
+)]
+pub struct StoreError {
+    /// The slice asked for.
+    pub index: usize,
+    /// Columns of the picture.
+    pub width: usize,
+    /// Rows of the picture.
+    pub height: usize,
+    /// Voxels that were given to write to.
+    pub voxels: usize,
+    /// Slices of the volume.
+    pub slices: usize,
+    /// Columns of its slices.
+    pub expected_width: usize,
+    /// Rows of its slices.
+    pub expected_height: usize,
 }
 
 /// Tells sizes and meaning, not the voxels.
@@ -105,7 +130,7 @@ impl Volume {
     /// Decodes a NIfTI file.
     pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let mut source = reader(bytes);
-        let mut head = vec![0; HEADER];
+        let mut head = [0; HEADER];
         source.read_exact(&mut head).map_err(read_error)?;
         if is_version_2(&head) {
             return Err(unsupported("version 2 headers"));
@@ -144,6 +169,7 @@ impl Volume {
         std::io::copy(&mut source.take(limits.max_decoded_bytes), &mut std::io::sink()).map_err(read_error)?;
 
         let mut volume = Self {
+            header: Box::new(head),
             voxels,
             kind,
             big_endian: header.endianness == Endianness::Big,
@@ -157,6 +183,27 @@ impl Volume {
         };
         volume.meaning = volume.find_meaning()?;
         Ok(volume)
+    }
+
+    /// The file's NIfTI-1 header as stored, in the byte order that [`Self::is_big_endian`] tells. A file with this header
+    /// and voxels in the stored order lies where this volume lies.
+    pub fn header(&self) -> &[u8; 348] {
+        &self.header
+    }
+
+    /// Whether the numbers of the file begin with their highest byte.
+    pub fn is_big_endian(&self) -> bool {
+        self.big_endian
+    }
+
+    /// Voxels along the three stored axes, the fastest first.
+    pub fn dimensions(&self) -> [usize; 3] {
+        self.dimensions
+    }
+
+    /// Millimetres from voxel to voxel along the three stored axes, the fastest first; `None` where the file does not say.
+    pub fn voxel_mm(&self) -> Option<[f32; 3]> {
+        Some(self.voxel_mm).filter(|sizes| sizes.iter().all(|&mm| mm > 0.0))
     }
 
     /// Number of slices.
@@ -174,7 +221,8 @@ impl Volume {
         if index >= self.slices() {
             return None;
         }
-        let value = self.stored_slice(index);
+        let at = self.stored_slice(index);
+        let value = |x, y| self.value(at(x, y));
         let pixels = match self.meaning {
             Meaning::Hounsfield => Pixels::Hounsfield(self.plane(|x, y| {
                 let value = value(x, y);
@@ -201,13 +249,38 @@ impl Volume {
         })
     }
 
-    /// The values of slice `index`, by column and row of the stored slice.
-    fn stored_slice(&self, index: usize) -> impl Fn(usize, usize) -> f64 + '_ {
+    /// Puts `picture`, drawn over slice `index` as [`Self::slice`] shows it, into `voxels`, a volume stored as this one is
+    /// (first axis fastest, `dimensions` long). Slices that are not put there stay as they are.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no such slice, or a size differs from the volume's; nothing is written then.
+    pub fn store<T: Copy>(&self, index: usize, picture: &Plane<T>, voxels: &mut [T]) -> Result<(), StoreError> {
+        let [across, down] = in_plane(self.slice_axis).map(|axis| self.dimensions[axis]);
+        let (expected_width, expected_height) =
+            if self.orientation.transpose { (down, across) } else { (across, down) };
+        let (width, height, slices) = (picture.width(), picture.height(), self.slices());
+        if index >= slices
+            || (width, height) != (expected_width, expected_height)
+            || voxels.len() != self.dimensions.iter().product::<usize>()
+        {
+            let voxels = voxels.len();
+            return Err(StoreError { index, width, height, voxels, slices, expected_width, expected_height });
+        }
+        let at = self.stored_slice(index);
+        let stored = picture.oriented(self.orientation.inverse());
+        for y in 0..down {
+            stored.row(y).iter().enumerate().for_each(|(x, &value)| voxels[at(x, y)] = value);
+        }
+        Ok(())
+    }
+
+    /// Where the voxels of slice `index` lie, by column and row of the stored slice.
+    fn stored_slice(&self, index: usize) -> impl Fn(usize, usize) -> usize + use<> {
         let strides = [1, self.dimensions[0], self.dimensions[0] * self.dimensions[1]];
         let [across, down] = in_plane(self.slice_axis);
         let index = if self.head_first { self.slices() - 1 - index } else { index };
         let first = index * strides[self.slice_axis];
-        move |x, y| self.value(first + x * strides[across] + y * strides[down])
+        move |x, y| first + x * strides[across] + y * strides[down]
     }
 
     /// The picture of a stored slice.

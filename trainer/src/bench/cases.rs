@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer as _;
 
 use crate::{
+    losses::LossConfig,
     nets::{
         Backbone,
         segmentation::{NetConfig, Pass, attention_unet::AttentionUnetConfig},

@@ -148,7 +148,7 @@ impl Augmentation {
     }
 
     /// The changed picture and its masks.
-    pub fn apply(&self, sample: &SegmentationSample) -> Values {
+    pub(super) fn apply(&self, sample: &SegmentationSample) -> Values {
         let (side, area) = (sample.side, sample.side * sample.side);
         let mut values = Values::of(sample);
         let mut grey = vec![0f32; area];
@@ -260,7 +260,8 @@ mod tests {
         }
         assert!((5..=15).contains(&mirrored), "{mirrored} of 20 are mirrored");
         let one = Augmentation { mirrored: true, ..Augmentation::draw(&AugmentationConfig::none(), &mut random) };
-        let only_left = SegmentationSample { masks: vec![None, Some(half(true)), None], ..sample };
+        let only_left = vec![None, Some(half(true)), None];
+        let only_left = SegmentationSample::new("made".into(), SIDE, sample.picture, only_left, &[0.0], &[1.0]);
         assert_eq!(one.apply(&only_left).known, [0.0, 0.0, 1.0]);
     }
 }

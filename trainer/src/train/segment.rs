@@ -39,7 +39,7 @@ pub const LEFT_LUNG: usize = 1;
 pub const RIGHT_LUNG: usize = 2;
 
 /// How a run goes.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SegmentConfig {
     /// Whose pictures.
     pub modality: Modality,

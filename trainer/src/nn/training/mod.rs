@@ -183,6 +183,8 @@ pub trait Task: Sync {
 /// What a net may want to know of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
+    /// The epoch, counted from 0.
+    pub epoch: usize,
     /// The type in which the net computes.
     pub precision: Precision,
     /// A seed for what is random in the net, such as dropout; no other step and rank has it.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use rand::Rng;
@@ -28,7 +31,8 @@ pub(super) struct Regression {
     steep: bool,
     /// Calls of the loss after which it fails, as a run does that is killed.
     fails_after: usize,
-    calls: AtomicUsize,
+    /// The epoch of each call.
+    calls: Mutex<Vec<usize>>,
     /// What the validation says, instead of the error, one an epoch.
     said: Vec<f64>,
     validations: AtomicUsize,
@@ -41,7 +45,7 @@ impl Default for Regression {
             noise: 0.0,
             steep: false,
             fails_after: usize::MAX,
-            calls: AtomicUsize::new(0),
+            calls: Mutex::default(),
             said: vec![],
             validations: AtomicUsize::new(0),
         }
@@ -99,9 +103,12 @@ impl Task for Regression {
     }
 
     fn loss(&self, net: &Self::Net, batch: &[Tensor], step: &Step) -> Result<Tensor, TaskError> {
-        if self.calls.fetch_add(1, Ordering::Relaxed) >= self.fails_after {
+        let mut calls = self.calls.lock().unwrap();
+        if calls.len() >= self.fails_after {
             return Err("killed".into());
         }
+        calls.push(step.epoch);
+        drop(calls);
         let noise = (seeded::normal(batch[0].shape(), 1.0, step.seed, batch[0].device())? * self.noise)?;
         let x = (&batch[0] + noise)?;
         let hidden = x.matmul(&net[0].1)?.broadcast_add(&net[1].1)?.relu()?;
@@ -186,7 +193,10 @@ fn a_run_that_was_stopped_and_goes_on_gives_the_same_bytes() {
         let error = train(&killed, stopped.path(), &config, devices, 2).unwrap_err().to_string();
         assert!(error.contains("killed"), "{error}");
         assert_eq!(rows(stopped.path()).len(), 1 + 2);
-        assert_eq!(train(&task(), stopped.path(), &config, devices, 3).unwrap(), outcome);
+        let resumed = task();
+        assert_eq!(train(&resumed, stopped.path(), &config, devices, 3).unwrap(), outcome);
+        let epochs: Vec<usize> = [2, 3, 4].into_iter().flat_map(|epoch| vec![epoch; 5 * devices]).collect();
+        assert_eq!(resumed.calls.into_inner().unwrap(), epochs);
         same_run(whole.path(), stopped.path());
         // A finished run is left as it is.
         let before = std::fs::read(whole.path().join(LATEST)).unwrap();

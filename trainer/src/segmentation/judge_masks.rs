@@ -1,0 +1,394 @@
+//! `thorax-train masks judge`: from runs and a split to figures.
+//!
+//! Every picture of the split with masks is drawn on by each run and compared at its own size; so is every picture of class
+//! `normal`, where anything that is found is false. Runs of one net that differ in their seed alone are told each by itself, and
+//! their spread beside them: a difference between two nets that is smaller than the spread of one of them is none.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use thorax_shared::{label::Modality, plane::Plane};
+
+use super::{
+    Segmenter,
+    score::{
+        FalsePositives, Figures, MaskJudgement, MaskScore, PictureScore, Settings, false_positives, involvement_error,
+        involvement_percent, judge_mask, mean,
+    },
+    tables,
+};
+use crate::{
+    data::{Label, Manifest, Record, Split, Task},
+    files::write_atomically,
+    judge::Estimate,
+    train::{fingerprint, picture, progress, segment},
+};
+
+/// The version of `judgement.json`.
+pub const FORMAT: u32 = 1;
+/// The mask whose pictures without truth are told apart.
+const INFECTION: &str = "infection";
+/// What both lungs together are called, where a net draws each by itself.
+const LUNGS: &str = "lungs";
+
+/// Options of `masks judge`.
+#[derive(Debug, clap::Args)]
+pub struct JudgeArgs {
+    /// Manifest written by `thorax-train data import`
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Folder of a finished `thorax-train train segment`; several (of several seeds) are judged each by itself, and their
+    /// spread
+    #[arg(long = "run", value_name = "DIR", required = true)]
+    runs: Vec<PathBuf>,
+    /// Split to judge on: train, val or test
+    #[arg(long, default_value = "test", value_parser = parse_split)]
+    split: Split,
+    /// Folder for judgement.md, judgement.json, pictures.csv and patients.csv
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Resamples of the bootstrap over patients
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    resamples: u32,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn parse_split(text: &str) -> Result<Split, String> {
+    Split::ALL.into_iter().find(|split| split.as_str() == text).ok_or_else(|| "expected train, val or test".into())
+}
+
+/// How a run went, epoch by epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Training loss.
+    pub loss: Vec<f64>,
+    /// Validation Dice of the infection, pooled.
+    pub dice: Vec<f64>,
+}
+
+impl Curve {
+    /// Of the `epochs.csv` in a run's folder.
+    ///
+    /// # Errors
+    /// A file that is missing or is none.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Epoch {
+            loss: f64,
+            dice_infection: f64,
+        }
+        let path = folder.join("epochs.csv");
+        let mut table = csv::Reader::from_path(&path).with_context(|| path.display().to_string())?;
+        let epochs = table.deserialize().collect::<Result<Vec<Epoch>, _>>();
+        let epochs = epochs.with_context(|| format!("{}: not the log of a run of train segment", path.display()))?;
+        Ok(Self {
+            loss: epochs.iter().map(|epoch| epoch.loss).collect(),
+            dice: epochs.iter().map(|epoch| epoch.dice_infection).collect(),
+        })
+    }
+}
+
+/// All that is known of some runs on a split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// The version of this form.
+    pub format: u32,
+    /// What it may be used for.
+    pub notice: String,
+    /// Whose pictures.
+    pub modality: Modality,
+    /// Which of them.
+    pub split: Split,
+    /// How the intervals were made.
+    pub settings: Settings,
+    /// Each run by itself.
+    pub runs: Vec<RunJudgement>,
+    /// The runs together, for each mask; empty for one run, and for runs that differ in more than their seed.
+    pub spread: Vec<MaskSpread>,
+}
+
+/// All that is known of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunJudgement {
+    /// Its folder, as it was given.
+    pub run: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Whether it learnt from the very manifest it is judged with. Where not, it may have seen pictures it is judged on.
+    pub same_data: bool,
+    /// The masks that are judged, in the order of a picture's.
+    pub mask_names: Vec<String>,
+    /// Each mask whose truth is known of some picture.
+    pub masks: Vec<MaskJudgement>,
+    /// Mean distance between the found and the true infected share of the lungs, in percentage points.
+    pub involvement_error: Option<Estimate>,
+    /// The infection found on pictures of class `normal`; `None` where the split has none.
+    pub negatives: Option<FalsePositives>,
+    /// Each picture.
+    pub pictures: Vec<PictureScore>,
+    /// How it was trained, and how that went; `None` for a net that is no run.
+    pub training: Option<(segment::SegmentConfig, Curve)>,
+}
+
+/// A figure of several runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpread {
+    /// Runs that have it.
+    pub runs: usize,
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation (of the sample: divided by their number less one); `None` for one run.
+    pub standard_deviation: Option<f64>,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// A mask of several runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MaskSpread {
+    /// Its name.
+    pub mask: String,
+    /// Of the means over pictures.
+    pub per_picture: Figures<Option<RunSpread>>,
+    /// Of all pixels together.
+    pub pooled: Figures<Option<RunSpread>>,
+    /// Of the means over patients.
+    pub per_patient: Figures<Option<RunSpread>>,
+}
+
+impl RunSpread {
+    /// `None` for no values.
+    pub fn new(values: &[f64]) -> Option<Self> {
+        let mean = mean(values.iter().copied())?;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let standard_deviation = (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt());
+        let [min, max] = [f64::min, f64::max].map(|of| values.iter().copied().reduce(of).unwrap_or(mean));
+        Some(Self { runs: values.len(), mean, standard_deviation, min, max })
+    }
+}
+
+/// The masks that are judged: those the net draws, and both lungs together where it draws each by itself.
+pub(super) struct Judged<'a> {
+    names: Vec<&'a str>,
+    /// Positions of the masks that are lung.
+    lungs: Vec<usize>,
+    infection: Option<usize>,
+}
+
+impl<'a> Judged<'a> {
+    pub(super) fn new(drawn: &'a [String]) -> Self {
+        let mut names: Vec<&str> = drawn.iter().map(String::as_str).collect();
+        let lungs: Vec<usize> = (0..names.len()).filter(|&i| names[i].contains("lung")).collect();
+        let infection = names.iter().position(|&name| name == INFECTION);
+        if lungs.len() > 1 {
+            names.push(LUNGS);
+        }
+        Self { names, lungs, infection }
+    }
+
+    /// Both lungs together; `None` where one of them is not known.
+    fn both_lungs(&self, masks: &[Option<Plane<u8>>]) -> Option<Plane<u8>> {
+        let mut lungs = self.lungs.iter().map(|&position| masks[position].as_ref());
+        let mut union = lungs.next()??.clone();
+        for lung in lungs {
+            union.data_mut().iter_mut().zip(lung?.data()).for_each(|(union, lung)| *union |= lung);
+        }
+        Some(union)
+    }
+
+    /// Compares masks in the order of the net's; `truth` may lack some.
+    pub(super) fn score(
+        &self,
+        record: &Record,
+        negative: bool,
+        found: Vec<Plane<u8>>,
+        mut truth: Vec<Option<Plane<u8>>>,
+        spacing_mm: Option<[f32; 2]>,
+    ) -> anyhow::Result<PictureScore> {
+        let mut found: Vec<Option<Plane<u8>>> = found.into_iter().map(Some).collect();
+        ensure!(found.len() == truth.len(), "the net draws {} masks, the truth has {}", found.len(), truth.len());
+        let involvement = |masks: &[Option<Plane<u8>>]| {
+            involvement_percent(masks[self.infection?].as_ref()?, &self.both_lungs(masks)?)
+        };
+        let involvement_percent = [involvement(&found), involvement(&truth)];
+        if self.lungs.len() > 1 {
+            found.push(self.both_lungs(&found));
+            truth.push(self.both_lungs(&truth));
+        }
+        let masks = found
+            .iter()
+            .zip(&truth)
+            .map(|pair| match pair {
+                (Some(found), Some(truth)) => Ok(Some(MaskScore::new(found, truth, spacing_mm)?)),
+                _ => Ok(None),
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(PictureScore {
+            path: record.path.clone(),
+            group: record.group.clone(),
+            source: record.source.clone(),
+            negative,
+            masks,
+            involvement_percent,
+        })
+    }
+}
+
+/// Draws on every picture of the split and compares.
+///
+/// # Errors
+/// Pictures and masks that cannot be read, a net that cannot be run, a split without pictures that have masks.
+pub fn judge_run(
+    manifest: &Manifest,
+    split: Split,
+    segmenter: &Segmenter,
+    title: (&str, u64, bool),
+    settings: &Settings,
+) -> anyhow::Result<RunJudgement> {
+    let modality = segmenter.modality();
+    let judged = Judged::new(segmenter.names());
+    let masked = manifest.select(modality, Task::Segment, Some(split)).filter(|r| !r.mask.is_empty());
+    let normal = |record: &&Record| record.label == Label::Negative && record.class == "normal";
+    let negatives = manifest.select(modality, Task::Classify, Some(split)).filter(normal);
+    let records: Vec<(&Record, bool)> =
+        masked.map(|record| (record, false)).chain(negatives.map(|record| (record, true))).collect();
+    ensure!(
+        records.iter().any(|(_, negative)| !negative),
+        "the manifest has no {modality} pictures with masks in its {} split; choose another --split, or deal the patients out \
+         with thorax-train data split",
+        split.as_str()
+    );
+    let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
+    let score = |&(record, negative): &(&Record, bool)| {
+        let frame = picture::read(&manifest.locate(&record.path))?;
+        let drawn = segmenter.draw(&frame)?;
+        let truth = if negative {
+            let nothing = Plane::filled(drawn.picture.width(), drawn.picture.height(), 0);
+            (0..drawn.masks.len()).map(|mask| (judged.infection == Some(mask)).then(|| nothing.clone())).collect()
+        } else {
+            picture::truth_masks(manifest, record, &drawn.picture)?
+        };
+        let score = judged.score(record, negative, drawn.masks, truth, frame.spacing_mm);
+        bar.inc(1);
+        score
+    };
+    let pictures: Vec<PictureScore> = records
+        .par_iter()
+        .map(|picture| score(picture).with_context(|| picture.0.path.clone()))
+        .collect::<anyhow::Result<_>>()?;
+    bar.finish_and_clear();
+    let (negatives, masked): (Vec<&PictureScore>, Vec<&PictureScore>) = pictures.iter().partition(|p| p.negative);
+    let masks = judged.names.iter().enumerate();
+    let (run, seed, same_data) = title;
+    Ok(RunJudgement {
+        run: run.to_owned(),
+        seed,
+        same_data,
+        mask_names: judged.names.iter().map(|&name| name.to_owned()).collect(),
+        masks: masks.filter_map(|(position, name)| judge_mask(name, position, &masked, settings)).collect(),
+        involvement_error: involvement_error(&masked, settings),
+        negatives: judged.infection.and_then(|position| false_positives(position, &negatives, settings)),
+        pictures,
+        training: None,
+    })
+}
+
+/// The spread of runs of one net.
+pub fn spread(runs: &[RunJudgement]) -> Vec<MaskSpread> {
+    let Some(first) = runs.first() else { return vec![] };
+    let of = |name: &str, figures: fn(&MaskJudgement) -> Figures<Option<Estimate>>| {
+        let all: Vec<[Option<Estimate>; 7]> = runs
+            .iter()
+            .flat_map(|run| run.masks.iter().filter(|mask| mask.mask == name))
+            .map(|mask| figures(mask).into_array())
+            .collect();
+        Figures::from_fn(|figure| {
+            let values: Vec<f64> = all.iter().filter_map(|run| Some(run[figure]?.value)).collect();
+            RunSpread::new(&values)
+        })
+    };
+    first
+        .masks
+        .iter()
+        .map(|MaskJudgement { mask, .. }| MaskSpread {
+            mask: mask.clone(),
+            per_picture: of(mask, |mask| mask.per_picture),
+            pooled: of(mask, |mask| mask.pooled),
+            per_patient: of(mask, |mask| mask.per_patient),
+        })
+        .collect()
+}
+
+/// Carries out `masks judge`.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
+    let manifest = Manifest::load(&args.manifest)?;
+    let settings = Settings { resamples: args.resamples as usize, level: 0.95, seed: args.seed };
+    let mut runs: Vec<RunJudgement> = vec![];
+    let mut configurations = vec![];
+    let mut modality = None;
+    for folder in &args.runs {
+        let run = segment::load(folder, &candle_core::Device::Cpu)?;
+        let segmenter = Segmenter::of_run(&run).with_context(|| folder.display().to_string())?;
+        let before = *modality.get_or_insert(segmenter.modality());
+        ensure!(
+            segmenter.modality() == before,
+            "{}: a run on {} pictures, the runs before it are on {before} pictures; judge them one by one",
+            folder.display(),
+            segmenter.modality()
+        );
+        let same_data = run.config.manifest_sha256 == fingerprint(&manifest, before, Task::Segment);
+        let title = folder.display().to_string();
+        let judged = judge_run(&manifest, args.split, &segmenter, (&title, run.config.seed, same_data), &settings)?;
+        runs.push(RunJudgement { training: Some((run.config.clone(), Curve::read(folder)?)), ..judged });
+        configurations.push(but_for_the_seed(&run.config)?);
+    }
+    let comparable = configurations.len() > 1 && configurations.iter().all(|other| *other == configurations[0]);
+    let judgement = Judgement {
+        format: FORMAT,
+        notice: "Research use only, not a medical device.".into(),
+        modality: modality.context("give at least one --run")?,
+        split: args.split,
+        settings,
+        spread: if comparable { spread(&runs) } else { vec![] },
+        runs,
+    };
+    write(&judgement, &args.out)?;
+    println!("{}", tables::summary(&judgement));
+    println!("{}: judgement.md, judgement.json, pictures.csv, patients.csv; research use only", args.out.display());
+    Ok(())
+}
+
+fn but_for_the_seed(config: &impl Serialize) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(config)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("seed");
+    }
+    Ok(value)
+}
+
+/// Writes the four files of a judgement.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(judgement: &Judgement, folder: &Path) -> anyhow::Result<()> {
+    let mut json = serde_json::to_vec_pretty(judgement)?;
+    json.push(b'\n');
+    for (name, bytes) in [
+        ("pictures.csv", tables::pictures(judgement)?),
+        ("patients.csv", tables::patients(judgement)?),
+        ("judgement.json", json),
+        ("judgement.md", tables::markdown(judgement).into_bytes()),
+    ] {
+        write_atomically(&folder.join(name), |out| out.write_all(&bytes))?;
+    }
+    Ok(())
+}

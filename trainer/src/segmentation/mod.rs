@@ -1,0 +1,38 @@
+//! What a trained segmentation net is worth, and the masks it draws.
+//!
+//! A [`Segmenter`] is a run of `thorax-train train segment` that takes whole pictures: it prepares them as the device does and
+//! brings what the net drew back to the picture's own size. Two commands stand on it. `masks judge` ([`judge_masks`]) compares such
+//! masks with true ones, at the picture's size and patient by patient. `masks predict` ([`predict`]) writes them: for a picture
+//! as PNG files of its rows and columns, for a volume as NIfTI files that lie over the scan ([`nifti`]).
+
+pub mod judge_masks;
+pub mod nifti;
+pub mod predict;
+pub mod score;
+mod segmenter;
+pub mod surface_distance;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use segmenter::{Drawn, Segmenter};
+
+/// `thorax-train masks ...`
+#[derive(Debug, clap::Subcommand)]
+pub enum MasksCommand {
+    /// Compare the masks that trained nets draw with the true ones of a split
+    Judge(judge_masks::JudgeArgs),
+    /// Draw the masks of pictures (PNG files) and volumes (NIfTI files that lie over the scan)
+    Predict(predict::PredictArgs),
+}
+
+/// Carries out a command.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(command: &MasksCommand) -> anyhow::Result<()> {
+    match command {
+        MasksCommand::Judge(args) => judge_masks::run(args),
+        MasksCommand::Predict(args) => predict::run(args),
+    }
+}

@@ -1,0 +1,121 @@
+//! A trained net on whole pictures: prepared as the device prepares them, masks brought back to the picture's size.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use candle_core::{Device, Tensor};
+use thorax_edge::decode::Frame;
+use thorax_shared::{
+    label::Modality,
+    plane::Plane,
+    preprocess::{self, PreprocessSpec},
+};
+
+use crate::{
+    nn::graph::Graph,
+    train::segment::{self, MASKS},
+};
+
+/// The output of a graph that has the masks' probabilities.
+const OUTPUT: &str = "masks";
+
+/// A pixel of at least this probability belongs to the mask, as on the device.
+const THRESHOLD: f32 = 0.5;
+
+/// A net that draws masks on pictures of any size.
+pub struct Segmenter {
+    graph: Graph,
+    /// Which of the graph's outputs has the masks.
+    output: usize,
+    preprocess: PreprocessSpec,
+    modality: Modality,
+    names: Vec<String>,
+}
+
+/// A picture and the masks on it, all of one size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// The picture as a reader expects it, windowed.
+    pub picture: Plane<u8>,
+    /// 0 or 255, in the order of [`Segmenter::names`].
+    pub masks: Vec<Plane<u8>>,
+}
+
+impl Segmenter {
+    /// Reads the best weights of a finished run of `thorax-train train segment`.
+    ///
+    /// # Errors
+    /// A folder without a run, with an unfinished one, or with one whose masks are others.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        Self::of_run(&segment::load(folder, &Device::Cpu)?).with_context(|| folder.display().to_string())
+    }
+
+    /// Takes the net of a run that was read.
+    ///
+    /// # Errors
+    /// A net whose masks are others.
+    pub fn of_run(run: &segment::SegmentRun) -> anyhow::Result<Self> {
+        let graph = run.net.to_graph(run.config.preprocess.input_side as usize)?;
+        Self::new(graph, run.config.preprocess.clone(), run.config.modality, &MASKS)
+    }
+
+    /// A graph from pictures `[N, 1, S, S]`, prepared as `preprocess` says, to its output `masks` `[N, C, S, S]`: the
+    /// probabilities of the masks that `names` names.
+    ///
+    /// # Errors
+    /// A graph without such an output; found on the first picture: one with another number of masks.
+    pub fn new(graph: Graph, preprocess: PreprocessSpec, modality: Modality, names: &[&str]) -> anyhow::Result<Self> {
+        let output = graph.outputs.iter().position(|(name, _)| name == OUTPUT);
+        let output = output.with_context(|| format!("the net has no output {OUTPUT}; train it anew"))?;
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        Ok(Self { graph, output, preprocess, modality, names })
+    }
+
+    /// What the net was trained on.
+    pub fn modality(&self) -> Modality {
+        self.modality
+    }
+
+    /// How it prepares a picture.
+    pub fn preprocess(&self) -> &PreprocessSpec {
+        &self.preprocess
+    }
+
+    /// The masks it draws, such as `infection`.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Draws the masks of a picture.
+    ///
+    /// # Errors
+    /// A picture without pixels or of another modality; a net that fails or gives what is no probability.
+    pub fn draw(&self, frame: &Frame) -> anyhow::Result<Drawn> {
+        if let Some(modality) = frame.modality {
+            ensure!(
+                modality == self.modality,
+                "the picture is {modality}, and the run draws masks on {} pictures; give a run of {modality}",
+                self.modality
+            );
+        }
+        let prepared = preprocess::prepare(&frame.pixels, &self.preprocess)?;
+        let side = self.preprocess.input_side as usize;
+        let channels = self.preprocess.normalise.mean.len();
+        let x = Tensor::from_vec(prepared.tensor, (1, channels, side, side), &Device::Cpu)?;
+        let maps = self.graph.run(&x)?.swap_remove(self.output).squeeze(0)?.flatten_from(1)?.to_vec2::<f32>()?;
+        ensure!(
+            maps.len() == self.names.len(),
+            "the net draws {} masks, not {} ({}); train it anew",
+            maps.len(),
+            self.names.len(),
+            self.names.join(", ")
+        );
+        let size = (prepared.windowed.width(), prepared.windowed.height());
+        let mask = |map: Vec<f32>| {
+            ensure!(map.iter().all(|p| !p.is_nan()), "the net gives what is no number; train it anew");
+            let placed = preprocess::map_to_source(&Plane::new(side, side, map)?, prepared.core, size);
+            Ok(placed.map(|p| if p >= THRESHOLD { 255 } else { 0 }))
+        };
+        Ok(Drawn { masks: maps.into_iter().map(mask).collect::<anyhow::Result<_>>()?, picture: prepared.windowed })
+    }
+}

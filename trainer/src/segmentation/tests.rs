@@ -1,0 +1,525 @@
+//! No step turns left into right: exact nets on lopsided phantoms, from every format and every way of storing it.
+//!
+//! The nets are real graphs of one 3x3 convolution and a sigmoid. Their first mask is what is bright. Their second is the same
+//! moved one pixel to the patient's left and one to the back, so that a net which saw the picture mirrored, and a mask which was
+//! mirrored back, would not cancel out. What every mask must be, voxel by voxel, is said here from the phantom, and not by the
+//! code that is tested.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{io::Read, path::Path};
+
+use candle_core::{Device, Tensor};
+use dicom_core::{DataElement, PrimitiveValue, VR};
+use dicom_dictionary_std::tags;
+use thorax_edge::decode::{Limits, Study, Volume, decode_bytes};
+use thorax_shared::{
+    label::Modality,
+    plane::Plane,
+    preprocess::{
+        PreprocessSpec,
+        spec::{Core, Normalise, Window},
+    },
+};
+
+use super::{
+    Segmenter,
+    judge_masks::{self, Judgement, RunSpread},
+    nifti,
+    predict::{draw_volume, predict},
+    score::Settings,
+};
+use crate::{
+    data::{Label, Manifest, Record, Split, Task},
+    nn::{convolution::ConvolutionConfig, graph::Graph, graph::Operation},
+    phantom::{Format, ModalityChoice, Phantom, PhantomArgs, generate_files},
+    train::segment::MASKS,
+};
+
+const SIDE: usize = 64;
+/// What is brighter than this, of 255, is in the masks.
+const BRIGHT: f32 = 200.5;
+/// Hounsfield units of lesions and the most of anything else: far from the threshold, which is -170 HU in the lung window.
+const LESION: i16 = 200;
+const HIGHEST: i16 = -400;
+
+/// A net whose mask `c` is what lies `shifts[c]` (right, down) of what is brighter than `thresholds[c]`.
+fn net(names: &[&str], masks: &[(f32, [i32; 2])], modality: Modality) -> Segmenter {
+    let steepness = 500.0;
+    let mut weight = vec![0f32; masks.len() * 9];
+    for (mask, (_, [right, down])) in masks.iter().enumerate() {
+        weight[mask * 9 + (3 * (1 - down) + 1 - right) as usize] = steepness;
+    }
+    let bias: Vec<f32> = masks.iter().map(|(threshold, _)| -steepness * threshold / 255.0).collect();
+    let weight = Tensor::from_vec(weight, (masks.len(), 1, 3, 3), &Device::Cpu).unwrap();
+    let bias = Tensor::from_vec(bias, masks.len(), &Device::Cpu).unwrap();
+    let mut graph = Graph::new([1, SIDE, SIDE]);
+    let logits = graph.convolution(0, weight, bias, ConvolutionConfig::dense(3));
+    let probabilities = graph.push(Operation::Sigmoid, &[logits]);
+    graph.output("logits", logits);
+    graph.output("masks", probabilities);
+    let spec = PreprocessSpec {
+        window: Window::Hounsfield { center: -600.0, width: 1500.0 },
+        working_side: SIDE as u32,
+        clahe: None,
+        core: Core::Whole,
+        input_side: SIDE as u32,
+        normalise: Normalise { mean: vec![0.0], std: vec![1.0] },
+    };
+    Segmenter::new(graph, spec, modality, names).unwrap()
+}
+
+/// What is bright, and what is bright moved to the patient's left and to the back.
+fn sided_net(modality: Modality) -> Segmenter {
+    net(&["infection", "moved"], &[(BRIGHT, [0, 0]), (BRIGHT, [1, 1])], modality)
+}
+
+/// Both masks that [`sided_net`] must give of an upright slice whose lesions are `bright`.
+fn expected(bright: &Plane<bool>) -> [Plane<bool>; 2] {
+    let moved = Plane::from_fn(SIDE, SIDE, |x, y| x > 0 && y > 0 && bright.get(x - 1, y - 1));
+    [bright.clone(), moved]
+}
+
+/// A phantom's slices with bright lesions and nothing else that is bright, and where the lesions are.
+fn slices() -> Vec<(Plane<i16>, Plane<bool>)> {
+    let slices = Phantom::generate_volume(11, SIDE, true).into_iter().skip(3).take(3);
+    let slices: Vec<_> = slices
+        .map(|phantom| {
+            let hounsfield = phantom.hounsfield.unwrap();
+            let value = |x, y| {
+                let plain = (hounsfield.get(x, y).round() as i16).min(HIGHEST);
+                if phantom.infection.get(x, y) { LESION } else { plain }
+            };
+            (Plane::from_fn(SIDE, SIDE, value), phantom.infection)
+        })
+        .collect();
+    // Mirrored, upside down or in another order they would be others.
+    let bright = &slices[1].1;
+    let other = |f: fn(usize, usize) -> (usize, usize)| {
+        Plane::from_fn(SIDE, SIDE, |x, y| {
+            let (x, y) = f(x, y);
+            bright.get(x, y)
+        })
+    };
+    assert!(bright.data().iter().filter(|&&lesion| lesion).count() > 20);
+    for turned in [other(|x, y| (SIDE - 1 - x, y)), other(|x, y| (x, SIDE - 1 - y)), other(|x, y| (y, x))] {
+        let both = bright.data().iter().zip(turned.data()).filter(|(a, b)| **a && **b).count();
+        let one = bright.data().iter().filter(|&&lesion| lesion).count();
+        assert!(2 * both < one, "{both} of {one}");
+    }
+    assert_ne!(slices[0].1, slices[2].1);
+    slices
+}
+
+/// A way to store a volume: which of the patient's axes (left, back, head) each stored one runs along, and which of the
+/// patient's axes it runs against.
+#[derive(Clone, Copy, Debug)]
+struct Storage {
+    axes: [usize; 3],
+    against: [bool; 3],
+}
+
+impl Storage {
+    fn all() -> impl Iterator<Item = Self> {
+        [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].into_iter().flat_map(|axes| {
+            (0..8).map(move |bits| Self { axes, against: [0, 1, 2].map(|axis| bits >> axis & 1 == 1) })
+        })
+    }
+
+    fn dimensions(self, slices: usize) -> [usize; 3] {
+        self.axes.map(|axis| [SIDE, SIDE, slices][axis])
+    }
+
+    /// `value(left, back, head)` in the stored order.
+    fn stored<T>(self, slices: usize, value: impl Fn(usize, usize, usize) -> T) -> Vec<T> {
+        let size = [SIDE, SIDE, slices];
+        let dimensions = self.dimensions(slices);
+        let mut stored = vec![];
+        for k in 0..dimensions[2] {
+            for j in 0..dimensions[1] {
+                for i in 0..dimensions[0] {
+                    let mut at = [0; 3];
+                    for (axis, index) in self.axes.into_iter().zip([i, j, k]) {
+                        at[axis] = if self.against[axis] { size[axis] - 1 - index } else { index };
+                    }
+                    stored.push(value(at[0], at[1], at[2]));
+                }
+            }
+        }
+        stored
+    }
+
+    /// A NIfTI-1 file of Hounsfield units stored so, of voxels of 0.7 x 0.8 x 5 mm (left, back, head).
+    fn file(self, slices: &[(Plane<i16>, Plane<bool>)]) -> Vec<u8> {
+        let mut bytes = vec![0u8; 352];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0, &348i32.to_le_bytes());
+        let [i, j, k] = self.dimensions(slices.len()).map(|n| n as i16);
+        for (at, n) in [3, i, j, k, 1, 1, 1, 1].into_iter().enumerate() {
+            put(40 + 2 * at, &n.to_le_bytes());
+        }
+        put(70, &4i16.to_le_bytes());
+        put(72, &16i16.to_le_bytes());
+        let mm = [0.7f32, 0.8, 5.0];
+        for (at, size) in [1.0].into_iter().chain(self.axes.map(|axis| mm[axis])).enumerate() {
+            put(76 + 4 * at, &size.to_le_bytes());
+        }
+        put(108, &352f32.to_le_bytes());
+        put(112, &1f32.to_le_bytes());
+        put(123, &[2]);
+        put(254, &1i16.to_le_bytes());
+        for (stored, axis) in self.axes.into_iter().enumerate() {
+            // NIfTI counts to the right, to the front and to the head.
+            let sign = if (axis < 2) != self.against[axis] { -1.0 } else { 1.0 };
+            put(280 + 16 * axis + 4 * stored, &(sign * mm[axis]).to_le_bytes());
+        }
+        (0..3).for_each(|row| put(280 + 16 * row + 12, &(10.0 * row as f32 - 7.5).to_le_bytes()));
+        put(148, b"a scan");
+        put(344, b"n+1\0");
+        let voxels = self.stored(slices.len(), |x, y, z| slices[z].0.get(x, y));
+        bytes.extend(voxels.into_iter().flat_map(i16::to_le_bytes));
+        bytes
+    }
+}
+
+fn volume(bytes: &[u8]) -> Volume {
+    match decode_bytes(bytes, &Limits::default()).unwrap() {
+        Study::Volume(volume) => volume,
+        Study::Image(_) => panic!("an image"),
+    }
+}
+
+/// A file's bytes without gzip.
+fn unpacked(path: &Path) -> Vec<u8> {
+    let mut bytes = vec![];
+    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn anywhere(_: &Path) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// All 48 ways to store a volume (LPS, RAS, LAS, head first, sagittal, ...) through the files that the command writes.
+#[test]
+fn masks_of_a_volume_lie_on_its_voxels_however_it_is_stored() {
+    let segmenter = sided_net(Modality::Ct);
+    let slices = slices();
+    let folder = tempfile::tempdir().unwrap();
+    let truth: Vec<[Plane<bool>; 2]> = slices.iter().map(|(_, bright)| expected(bright)).collect();
+    for (number, storage) in Storage::all().enumerate() {
+        let scan = storage.file(&slices);
+        let path = folder.path().join(format!("scan{number}.nii"));
+        std::fs::write(&path, &scan).unwrap();
+        let said = predict(&segmenter, &path, folder.path(), anywhere).unwrap();
+        let lesion = slices.iter().flat_map(|(_, bright)| bright.data()).filter(|&&bright| bright).count();
+        let millilitres = lesion as f64 * 0.7 * 0.8 * 5.0 / 1000.0;
+        assert!(said.contains(&format!("infection {millilitres:.1} ml")), "{said}, {millilitres}");
+        for (position, name) in segmenter.names().iter().enumerate() {
+            let mask = unpacked(&folder.path().join(format!("scan{number}_{name}.nii.gz")));
+            let voxels = storage.stored(3, |x, y, z| u8::from(truth[z][position].get(x, y)));
+            assert!(mask[352..] == voxels, "{name} {storage:?}");
+            // dim; pixdim; units; qform_code to srow_z.
+            for same in [0..4, 40..56, 76..108, 123..124, 252..328] {
+                assert_eq!(mask[same.clone()], scan[same.clone()], "{same:?}");
+            }
+            assert_eq!(mask[70..74], [2, 0, 8, 0]);
+        }
+        let shown = image::open(folder.path().join(format!("scan{number}_overlay.png"))).unwrap().into_rgb8();
+        assert_eq!(shown.dimensions(), (SIDE as u32, SIDE as u32));
+        // The slice with most lesion, with the colour of the infection where it is.
+        let most = (0..3).max_by_key(|&z| truth[z][0].data().iter().filter(|&&lesion| lesion).count()).unwrap();
+        for (pixel, (x, y)) in shown.pixels().zip((0..SIDE * SIDE).map(|i| (i % SIDE, i / SIDE))) {
+            let coloured = pixel.0[0] != pixel.0[1] && pixel.0[0] > pixel.0[2];
+            let moved = truth[most][1].get(x, y);
+            assert!(moved || coloured == truth[most][0].get(x, y), "{storage:?} {x} {y} {pixel:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mask_s_header_is_the_scan_s_in_its_byte_order() {
+    let storage = Storage { axes: [1, 0, 2], against: [true, false, true] };
+    let little = storage.file(&slices());
+    let header = nifti::mask_header(&volume(&little), "infection");
+    let changed: Vec<usize> = (0..348).filter(|&at| header[at] != little[at]).collect();
+    let may_change = [56..74, 108..120, 124..132, 140..252, 328..344];
+    assert!(changed.iter().all(|at| may_change.iter().any(|range| range.contains(at))), "{changed:?}");
+    assert_eq!(header[348..], [0; 4]);
+    assert!(header[148..228].starts_with(b"Thorax, predicted mask; research use only") && header[227] == 0);
+    assert_eq!(&header[328..344], b"infection\0\0\0\0\0\0\0");
+
+    let mut big = little.clone();
+    for (range, size) in
+        [(0..4, 4), (40..56, 2), (70..76, 2), (76..120, 4), (252..256, 2), (256..328, 4), (352..little.len(), 2)]
+    {
+        big[range].chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    }
+    let scan = volume(&big);
+    let header = nifti::mask_header(&scan, "a name that is too long");
+    assert_eq!((&header[40..56], &header[252..328]), (&big[40..56], &big[252..328]));
+    assert_eq!((&header[70..74], &header[108..112]), (&[0, 2, 0, 8][..], &352f32.to_be_bytes()[..]));
+    assert_eq!(&header[328..344], b"a name that is \0");
+    // The reader, which is not ours in this, reads the mask as eight-bit numbers of the same size and direction.
+    let voxels: Vec<u8> = (0..SIDE * SIDE * 3).map(|i| (i % 2) as u8).collect();
+    let mask = volume(&[&header[..], &voxels].concat());
+    assert_eq!((mask.dimensions(), mask.voxel_mm()), (scan.dimensions(), scan.voxel_mm()));
+    assert_eq!(mask.slice(0).unwrap().orientation, scan.slice(0).unwrap().orientation);
+}
+
+/// How the rows and columns of a square picture may be stored.
+fn turned<T: Copy>(upright: &Plane<T>, [transpose, mirror, upside_down]: [bool; 3]) -> Plane<T> {
+    Plane::from_fn(SIDE, SIDE, |x, y| {
+        let x = if mirror { SIDE - 1 - x } else { x };
+        let y = if upside_down { SIDE - 1 - y } else { y };
+        if transpose { upright.get(y, x) } else { upright.get(x, y) }
+    })
+}
+
+fn turns() -> impl Iterator<Item = [bool; 3]> {
+    (0..8).map(|n| [n & 1 > 0, n & 2 > 0, n & 4 > 0])
+}
+
+/// The phantom slice `dicom` with other values, stored turned, and Image Orientation (Patient) saying so.
+fn turned_dicom(dicom: &Path, slice: &Plane<i16>, turn: [bool; 3], out: &Path) {
+    let mut object = dicom_object::open_file(dicom).unwrap();
+    let [transpose, mirror, upside_down] = turn;
+    let (columns, rows) = if transpose { ([0, 1], [1, 0]) } else { ([1, 0], [0, 1]) };
+    let sign = |direction: [i32; 2], back: bool| direction.map(|part| if back { -part } else { part });
+    let ([a, b], [c, d]) = (sign(columns, mirror), sign(rows, upside_down));
+    object.put(DataElement::new(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, format!("{a}\\{b}\\0\\{c}\\{d}\\0")));
+    let values: Vec<u16> = turned(slice, turn).data().iter().map(|hu| (hu.max(&-1024) + 1024) as u16).collect();
+    object.put(DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(values.into())));
+    object.write_to_file(out).unwrap();
+}
+
+/// The masks that the command writes for `path`, whose rows and columns are `turn`ed.
+fn assert_masks(segmenter: &Segmenter, path: &Path, bright: &Plane<bool>, turn: [bool; 3]) {
+    let folder = tempfile::tempdir().unwrap();
+    predict(segmenter, path, folder.path(), anywhere).unwrap();
+    let stem = path.file_stem().unwrap().to_str().unwrap();
+    for (name, truth) in segmenter.names().iter().zip(expected(bright)) {
+        let mask = image::open(folder.path().join(format!("{stem}_{name}.png"))).unwrap();
+        assert_eq!(mask.color(), image::ColorType::L8);
+        let truth = turned(&truth, turn).map(|lesion| if lesion { 255 } else { 0 });
+        assert!(mask.into_luma8().as_raw() == truth.data(), "{} {name} {turn:?}", path.display());
+    }
+    let overlay = image::open(folder.path().join(format!("{stem}_overlay.png"))).unwrap();
+    assert_eq!((overlay.width(), overlay.height()), (SIDE as u32, SIDE as u32));
+}
+
+#[test]
+fn masks_of_dicom_and_png_lie_on_the_stored_rows_and_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let (slice, bright) = slices().swap_remove(1);
+    let made = generate_files(&PhantomArgs {
+        out: folder.path().to_owned(),
+        count: 1,
+        seed: 1,
+        modality: ModalityChoice::Ct,
+        size: Some(SIDE as u16),
+        formats: vec![Format::Dicom],
+    })
+    .unwrap();
+    let plain = folder.path().join(&made[0].file);
+    let ct = sided_net(Modality::Ct);
+    for (number, turn) in turns().enumerate() {
+        let path = folder.path().join(format!("turn{number}.dcm"));
+        turned_dicom(&plain, &slice, turn, &path);
+        assert_masks(&ct, &path, &bright, turn);
+    }
+    let upright = [false; 3];
+    let path = folder.path().join("slice.png");
+    grey_png(&path, &bright.map(|lesion| if lesion { 230 } else { 90 }));
+    assert_masks(&ct, &path, &bright, upright);
+    assert_masks(&sided_net(Modality::Xray), &path, &bright, upright);
+    let error = predict(&sided_net(Modality::Xray), &plain, folder.path(), anywhere).unwrap_err().to_string();
+    assert!(error.contains("the picture is ct") && error.contains("xray"), "{error}");
+}
+
+fn grey_png(path: &Path, plane: &Plane<u8>) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    image::GrayImage::from_raw(plane.width() as u32, plane.height() as u32, plane.data().to_vec())
+        .unwrap()
+        .save(path)
+        .unwrap();
+}
+
+#[test]
+fn a_taken_name_keeps_anything_from_being_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slice.png");
+    grey_png(&path, &Plane::filled(SIDE, SIDE, 90));
+    let taken = |path: &Path| {
+        anyhow::ensure!(!path.ends_with("slice_moved.png"), "{} is there", path.display());
+        Ok(())
+    };
+    assert!(predict(&sided_net(Modality::Ct), &path, folder.path(), taken).is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_net_that_draws_other_masks_is_refused() {
+    let segmenter = net(&["infection", "lung"], &[(BRIGHT, [0, 0])], Modality::Ct);
+    let scan = Storage { axes: [0, 1, 2], against: [false; 3] }.file(&slices());
+    let error = format!("{:#}", draw_volume(&segmenter, &volume(&scan)).unwrap_err());
+    assert!(error.contains("draws 1 masks, not 2 (infection, lung)"), "{error}");
+    let mut graph = Graph::new([1, SIDE, SIDE]);
+    graph.output("logits", 0);
+    let recipe = segmenter.preprocess().clone();
+    let error = Segmenter::new(graph, recipe, Modality::Ct, &["infection"]).err().unwrap().to_string();
+    assert!(error.contains("no output masks"), "{error}");
+}
+
+/// Pictures of 64 x 64 with a bright square, whose true mask is another square, and pictures without any.
+fn manifest(root: &Path) -> Manifest {
+    let square = |from: usize, side: usize, value: u8, ground: u8| {
+        Plane::from_fn(SIDE, SIDE, |x, y| {
+            if (from..from + side).contains(&x) && (from..from + side).contains(&y) { value } else { ground }
+        })
+    };
+    let record = |path: &str, patient: &str, task, label, class: &str, mask: &str| Record {
+        path: path.into(),
+        modality: Modality::Ct,
+        task,
+        label,
+        class: class.into(),
+        patient_id: patient.into(),
+        group: patient.into(),
+        source: "made".into(),
+        licence: "none".into(),
+        split: Split::Test,
+        mask: mask.into(),
+        lung_mask: String::new(),
+        sha256: String::new(),
+    };
+    let mut records = vec![];
+    // Patient, the square that is found, and the true one: from and side.
+    for (name, patient, found, truth) in [
+        ("exact", "a", (10, 16), (10, 16)),
+        ("half", "a", (10, 16), (10, 0)),
+        ("larger", "b", (8, 16), (8, 8)),
+        ("missed", "c", (8, 0), (20, 10)),
+    ] {
+        let (path, mask) = (format!("{name}.png"), format!("masks/{name}.png"));
+        grey_png(&root.join(&path), &square(found.0, found.1, 230, 60));
+        grey_png(&root.join(&mask), &square(truth.0, truth.1, 255, 0));
+        records.push(record(&path, patient, Task::Segment, Label::Unlabelled, "seg", &mask));
+    }
+    // 0 % and 4 x 4 of 64 x 64.
+    for (name, side) in [("clean", 0), ("speck", 4), ("other", 30)] {
+        grey_png(&root.join(format!("{name}.png")), &square(5, side, 230, 60));
+        let class = if name == "other" { "other" } else { "normal" };
+        records.push(record(&format!("{name}.png"), name, Task::Classify, Label::Negative, class, ""));
+    }
+    Manifest::new(root.to_owned(), records)
+}
+
+fn judged(folder: &Path, run: &str) -> judge_masks::RunJudgement {
+    let masks: Vec<_> = MASKS.iter().map(|name| (if *name == "infection" { BRIGHT } else { 30.5 }, [0, 0])).collect();
+    let segmenter = net(&MASKS, &masks, Modality::Ct);
+    let settings = Settings { resamples: 100, level: 0.95, seed: 1 };
+    judge_masks::judge_run(&manifest(folder), Split::Test, &segmenter, (run, 7, true), &settings).unwrap()
+}
+
+#[test]
+fn a_run_is_judged_by_what_is_in_its_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = judged(folder.path(), "run");
+    assert_eq!(run.pictures.len(), 6, "the picture of class other is not asked about");
+    let infection = run.masks.iter().find(|mask| mask.mask == "infection").unwrap();
+    assert_eq!(run.masks.len(), 1, "no lungs are known");
+    assert_eq!((infection.pictures, infection.pictures_with_truth, infection.missed), (4, 3, 1));
+    let close = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-12, "{value} {expected}");
+    // Exact: 1. Larger: 2 * 64 / (256 + 64). Missed: 0. Patient a has 256 right and 256 false.
+    close(infection.per_picture.dice.unwrap().value, (1.0 + 0.4 + 0.0) / 3.0);
+    close(infection.per_patient.dice.unwrap().value, (2.0 / 3.0 + 0.4 + 0.0) / 3.0);
+    close(infection.pooled.dice.unwrap().value, 640.0 / (640.0 + 256.0 + 192.0 + 100.0));
+    close(
+        infection.per_picture.hd95_pixels.unwrap().value,
+        run.pictures.iter().find(|p| p.path == "larger.png").unwrap().masks[0].unwrap().hd95[0].unwrap() / 2.0,
+    );
+    let nothing = infection.false_positives.unwrap();
+    close(nothing.mean_percent.unwrap().value, 100.0 * 256.0 / 4096.0);
+    let negatives = run.negatives.unwrap();
+    assert_eq!((negatives.pictures, negatives.patients, negatives.without_lungs), (2, 2, 0));
+    close(negatives.mean_percent.unwrap().value, 100.0 * 16.0 / 4096.0 / 2.0);
+    // The net takes the whole picture for lung.
+    close(negatives.mean_percent_of_lungs.unwrap().value, 100.0 * 16.0 / 4096.0 / 2.0);
+    close(negatives.clearly_false.unwrap().value, 0.0);
+}
+
+#[test]
+fn a_judgement_is_four_files_that_say_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = vec![judged(&folder.path().join("data"), "one"), judged(&folder.path().join("data"), "two")];
+    let judgement = Judgement {
+        format: 1,
+        notice: "Research use only, not a medical device.".into(),
+        modality: Modality::Ct,
+        split: Split::Test,
+        settings: Settings { resamples: 100, level: 0.95, seed: 1 },
+        spread: judge_masks::spread(&runs),
+        runs,
+    };
+    let out = folder.path().join("out");
+    judge_masks::write(&judgement, &out).unwrap();
+    let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    let pictures = read("pictures.csv");
+    assert_eq!(pictures.lines().count(), 1 + 2 * 6);
+    assert!(pictures.contains("one,larger.png,b,made,false,infection,64,192,3840,0,0.4,"), "{pictures}");
+    assert!(pictures.contains("one,speck.png,speck,made,true,infection,0,16,4080,0,,,"), "{pictures}");
+    let patients = read("patients.csv");
+    assert_eq!(patients.lines().count(), 1 + 2 * 3);
+    assert!(patients.contains("two,infection,b,1,0.4,0.25,"), "{patients}");
+    let json: serde_json::Value = serde_json::from_str(&read("judgement.json")).unwrap();
+    assert_eq!(json["runs"][1]["masks"][0]["patients"][1]["figures"]["dice"], 0.4);
+    assert_eq!(json["spread"][0]["per_patient"]["dice"]["standard_deviation"], 0.0);
+    let markdown = read("judgement.md");
+    for words in [
+        "Research use only",
+        "| infection | 4 (3) | 0.356 [",
+        "| infection, pictures of class normal | 2 (2) | 0.195",
+        "infection on 1 of 3 pictures that have some",
+        "Two empty masks do not count as 1",
+        "Spread of 2 runs",
+        "0.356 ± 0.000 (0.356 to 0.356)",
+    ] {
+        assert!(markdown.contains(words), "`{words}` is not said:\n{markdown}");
+    }
+    // Again, byte by byte.
+    let again = folder.path().join("again");
+    judge_masks::write(&judgement, &again).unwrap();
+    for name in ["pictures.csv", "patients.csv", "judgement.json", "judgement.md"] {
+        assert_eq!(read(name), std::fs::read_to_string(again.join(name)).unwrap());
+    }
+}
+
+#[test]
+fn the_spread_of_runs() {
+    let spread = RunSpread::new(&[0.5, 0.7, 0.6]).unwrap();
+    assert!((spread.mean - 0.6).abs() < 1e-12 && (spread.standard_deviation.unwrap() - 0.1).abs() < 1e-12);
+    assert_eq!((spread.runs, spread.min, spread.max), (3, 0.5, 0.7));
+    assert_eq!(RunSpread::new(&[0.5]).unwrap().standard_deviation, None);
+    assert_eq!(RunSpread::new(&[]), None);
+}
+
+/// Both lungs are judged together where the net draws each by itself, and only where the truth of both is known.
+#[test]
+fn lungs_drawn_one_by_one_are_judged_together_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["infection", "left_lung", "right_lung"].map(str::to_owned);
+    let judged = judge_masks::Judged::new(&names);
+    let mask =
+        |columns: std::ops::Range<usize>| Plane::from_fn(10, 1, |x, _| if columns.contains(&x) { 255u8 } else { 0 });
+    let record = &manifest(folder.path()).records[0];
+    let found = || vec![mask(2..3), mask(5..8), mask(1..4)];
+    let truth = |left| vec![Some(mask(1..3)), left, Some(mask(1..5))];
+    let score = judged.score(record, false, found(), truth(Some(mask(5..9))), None).unwrap();
+    let lungs = score.masks[3].unwrap().pixels;
+    assert_eq!((lungs.true_positives, lungs.false_positives, lungs.false_negatives), (6, 0, 2));
+    assert_eq!(score.involvement_percent, [Some(100.0 / 6.0), Some(25.0)]);
+    let score = judged.score(record, false, found(), truth(None), None).unwrap();
+    assert!(score.masks[1].is_none() && score.masks[3].is_none() && score.masks[2].is_some());
+    assert_eq!(score.involvement_percent, [Some(100.0 / 6.0), None]);
+    assert!(judged.score(record, false, vec![mask(0..1)], truth(None), None).is_err());
+}
