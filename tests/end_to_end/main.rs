@@ -11,4 +11,5 @@ mod masks;
 mod refusals;
 mod screen;
 mod shared_material;
+mod sides;
 mod trainer;

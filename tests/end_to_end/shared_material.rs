@@ -80,7 +80,9 @@ fn lungs_of_real_volumes_are_found_where_radiologists_drew_them() {
         let out = folder();
         let run = screen(&["--masks", out.path().to_str().unwrap(), "--modality", "ct"], &[images.join(&name)]);
         assert_eq!(run.code, 0, "{}", run.stdout);
-        let found = grey(&out.path().join(name.replace(".png", "_lung.png")));
+        let [left, right] =
+            ["left", "right"].map(|side| grey(&out.path().join(name.replace(".png", &format!("_{side}_lung.png")))));
+        let found = thorax_tests::both(&left, &right);
         let truth = grey(&truths.join(&name));
         let upright = thorax_tests::dice(&found, &truth);
         assert!(upright > 0.8, "{name}: Dice {upright}");
