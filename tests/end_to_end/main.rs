@@ -13,4 +13,5 @@ mod refusals;
 mod screen;
 mod shared_material;
 mod sweep;
+mod sides;
 mod trainer;

@@ -157,7 +157,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
             NetConfig, efficientnet_unet::EfficientNetUnetConfig, modified_attention_unet::ModifiedAttentionUnetConfig,
         },
         segmentation::{
-            judge_masks::{Curve, FORMAT, Judgement, RunJudgement, spread, write},
+            judge_masks::{Curve, FORMAT, Identity, Judgement, RunJudgement, spread, write},
             score::{MaskScore, PictureScore, Settings, judge_mask},
         },
         train::{augmentation::AugmentationConfig, preprocess_spec, segment::SegmentConfig},
@@ -194,9 +194,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
             training: crate::nn::training::TrainingConfig::default(),
         };
         RunJudgement {
-            run: format!("seed-{seed}"),
-            seed,
-            same_data: true,
+            identity: Identity { run: format!("seed-{seed}"), seed, same_data: true },
             mask_names: vec!["infection".into()],
             masks: judged.into_iter().collect(),
             involvement_error: None,

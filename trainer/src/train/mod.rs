@@ -2,7 +2,6 @@
 
 pub mod augmentation;
 pub mod classify;
-mod lungs;
 pub mod picture;
 pub mod segment;
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use thorax_edge::decode::{self, Frame, Limits, Study};
 use thorax_shared::{
     label::Modality,
+    lungs,
     plane::{Plane, Rect},
     preprocess::{
         self, Prepared, resize,
@@ -15,7 +16,7 @@ use thorax_shared::{
 };
 
 use super::{
-    lungs, progress,
+    progress,
     segment::{INFECTION, MASKS},
 };
 use crate::data::{Label, Manifest, Record, Split, Task};
