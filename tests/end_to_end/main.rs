@@ -12,6 +12,6 @@ mod masks_predict;
 mod refusals;
 mod screen;
 mod shared_material;
-mod sweep;
 mod sides;
+mod sweep;
 mod trainer;
