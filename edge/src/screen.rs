@@ -464,31 +464,30 @@ mod tests {
         place_masks(infection, lungs, 0.5, Rect::full(100, 100), (100, 100))
     }
 
-    /// The columns of a mask that are marked, as runs.
-    fn columns(mask: &Plane<u8>) -> Vec<std::ops::Range<usize>> {
-        let row = mask.row(50);
-        let mut runs: Vec<std::ops::Range<usize>> = vec![];
-        for x in (0..100).filter(|&x| row[x] != 0) {
+    /// The columns of a mask that are marked: the first of each run, and the one behind its last.
+    fn columns(mask: &Plane<u8>) -> Vec<(usize, usize)> {
+        let mut runs: Vec<(usize, usize)> = vec![];
+        for x in (0..100).filter(|&x| mask.get(x, 50) != 0) {
             match runs.last_mut() {
-                Some(run) if run.end == x => run.end = x + 1,
-                _ => runs.push(x..x + 1),
+                Some((_, end)) if *end == x => *end = x + 1,
+                _ => runs.push((x, x + 1)),
             }
         }
         runs
     }
 
-    fn marked(columns: &[std::ops::Range<usize>]) -> impl Fn(usize) -> f32 {
-        move |x| if columns.iter().any(|run| run.contains(&x)) { 0.9 } else { 0.1 }
+    fn marked(columns: &[(usize, usize)]) -> impl Fn(usize) -> f32 {
+        move |x| if columns.iter().any(|(first, end)| (*first..*end).contains(&x)) { 0.9 } else { 0.1 }
     }
 
     #[test]
     fn one_map_of_both_lungs_is_cut_and_what_is_infected_is_lung() {
-        let masks = placed(&map(marked(&[0..10, 70..75])), &[&map(marked(&[5..40, 60..100]))]);
-        assert_eq!(columns(&masks.right_lung), [0..40], "the patient's right is on the left of the picture");
-        assert_eq!(columns(&masks.left_lung), [60..100]);
+        let masks = placed(&map(marked(&[(0, 10), (70, 75)])), &[&map(marked(&[(5, 40), (60, 100)]))]);
+        assert_eq!(columns(&masks.right_lung), [(0, 40)], "the patient's right is on the left of the picture");
+        assert_eq!(columns(&masks.left_lung), [(60, 100)]);
         let told = masks.area.involvement().map(|i| (i.percent, i.left_percent, i.right_percent));
         assert_eq!(told, Some((18.75, Some(12.5), Some(25.0))));
-        assert_eq!(columns(&masks.lungs()), [0..40, 60..100]);
+        assert_eq!(columns(&masks.lungs()), [(0, 40), (60, 100)]);
     }
 
     #[test]
@@ -507,10 +506,10 @@ mod tests {
             48..90 => 0.9,
             _ => 0.0,
         });
-        let infection = map(marked(&[0..4, 20..29, 96..100]));
+        let infection = map(marked(&[(0, 4), (20, 29), (96, 100)]));
         let masks = placed(&infection, &[&left, &right]);
-        assert_eq!(columns(&masks.right_lung), [0..4, 10..48]);
-        assert_eq!(columns(&masks.left_lung), [48..90, 96..100]);
+        assert_eq!(columns(&masks.right_lung), [(0, 4), (10, 48)]);
+        assert_eq!(columns(&masks.left_lung), [(48, 90), (96, 100)]);
         let expected = LungArea { left: 4600, right: 4200, infected_left: 400, infected_right: 1300, seen: 10_000 };
         assert_eq!(masks.area, expected);
     }
@@ -519,8 +518,9 @@ mod tests {
     fn a_mirrored_picture_has_its_sides_exchanged() {
         let mirrored = |plane: &Plane<f32>| Plane::from_fn(100, 100, |x, y| plane.get(99 - x, y));
         let back = |mask: &Plane<u8>| Plane::from_fn(100, 100, |x, y| mask.get(99 - x, y));
-        let (infection, right, left) = (map(marked(&[0..3, 30..50])), map(marked(&[10..45])), map(marked(&[55..90])));
-        let both = map(marked(&[10..45, 55..90]));
+        let (infection, right, left) =
+            (map(marked(&[(0, 3), (30, 50)])), map(marked(&[(10, 45)])), map(marked(&[(55, 90)])));
+        let both = map(marked(&[(10, 45), (55, 90)]));
         for (maps, mirrored_maps) in
             [(vec![&left, &right], vec![mirrored(&right), mirrored(&left)]), (vec![&both], vec![mirrored(&both)])]
         {
@@ -535,8 +535,8 @@ mod tests {
     fn little_lung_gives_no_share() {
         let none = map(|_| 0.0);
         assert_eq!(placed(&none, &[&none]).area.involvement(), None);
-        let right = map(marked(&[10..40]));
-        let told = placed(&map(marked(&[10..13])), &[&none, &right]).area.involvement();
+        let right = map(marked(&[(10, 40)]));
+        let told = placed(&map(marked(&[(10, 13)])), &[&none, &right]).area.involvement();
         assert_eq!(told, Some(Involvement { percent: 10.0, left_percent: None, right_percent: Some(10.0) }));
     }
 }
