@@ -25,6 +25,11 @@ stop() {
         tail -n 20 "$folder"/*.log "$folder"/slurm/*/slurm/*.txt >&2 || true
         echo "=== FAILED" >&2
     fi
+    # What an early end has left in the queue.
+    if sinfo >/dev/null 2>&1; then
+        scancel --user="$(id -un)"
+        for _ in $(seq 20); do [ -z "$(squeue -h)" ] && break; sleep 1; done
+    fi
     for daemon in ${daemons[@]+"${daemons[@]}"}; do
         kill "$daemon" 2>/dev/null || true
         wait "$daemon" 2>/dev/null || true
@@ -120,6 +125,16 @@ sweep slurm --slurm --wait --slurm-options "--partition=sweep --cpus-per-task=1 
 tail -n 3 "$folder"/slurm/slurm/*_0.txt
 grep -h -o 'sweep.sbatch\|--array=.*' "$folder/slurm/slurm/sweep.sbatch"
 [ "$(ls "$folder"/slurm/slurm/*_*.txt | wc -l)" -eq "$runs" ]
+
+echo "=== what Slurm refuses, and a run that fails there"
+! sweep refused --slurm --slurm-options "--partition=none" 2>"$folder/refused.log"
+grep -q 'sbatch refused.*partition.*--slurm-options' "$folder/refused.log"
+printf '[fixed]\nside = 64\nbase-channels = 4\nepochs = 1\n[grid]\nlearning-rate = [1e-3, -1.0]\n' >"$folder/failing.toml"
+! "$program" sweep "$folder/failing.toml" --manifest "$folder/films/manifest.csv" --modality xray --out "$folder/failing" \
+    --slurm --wait --jobs 1 2>"$folder/failing.log"
+grep -q '1 of 2 runs failed: learning-rate=-1.0;' "$folder/failing.log"
+grep -q 'must be above 0' "$folder/failing/slurm/"*_1.txt
+[ "$(state failing finished)" -eq 1 ]
 
 for kind in csv md; do
     cmp "$folder/whole/leaderboard.$kind" "$folder/killed/leaderboard.$kind"
