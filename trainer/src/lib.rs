@@ -25,4 +25,5 @@ pub mod pack;
 pub mod phantom;
 pub mod report;
 pub mod segmentation;
+pub mod sweep;
 pub mod train;

@@ -111,15 +111,23 @@ pub struct Judgement {
     pub spread: Vec<MaskSpread>,
 }
 
-/// All that is known of one run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunJudgement {
+/// Which run it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
     /// Its folder, as it was given.
     pub run: String,
     /// Its seed.
     pub seed: u64,
     /// Whether it learnt from the very manifest it is judged with. Where not, it may have seen pictures it is judged on.
     pub same_data: bool,
+}
+
+/// All that is known of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunJudgement {
+    /// Which it is.
+    #[serde(flatten)]
+    pub identity: Identity,
     /// The masks that are judged, in the order of a picture's.
     pub mask_names: Vec<String>,
     /// Each mask whose truth is known of some picture.
@@ -248,7 +256,7 @@ pub fn judge_run(
     manifest: &Manifest,
     split: Split,
     segmenter: &Segmenter,
-    title: (&str, u64, bool),
+    identity: Identity,
     settings: &Settings,
 ) -> anyhow::Result<RunJudgement> {
     let modality = segmenter.modality();
@@ -285,11 +293,8 @@ pub fn judge_run(
     bar.finish_and_clear();
     let (negatives, masked): (Vec<&PictureScore>, Vec<&PictureScore>) = pictures.iter().partition(|p| p.negative);
     let masks = judged.names.iter().enumerate();
-    let (run, seed, same_data) = title;
     Ok(RunJudgement {
-        run: run.to_owned(),
-        seed,
-        same_data,
+        identity,
         mask_names: judged.names.iter().map(|&name| name.to_owned()).collect(),
         masks: masks.filter_map(|(position, name)| judge_mask(name, position, &masked, settings)).collect(),
         involvement_error: involvement_error(&masked, settings),
@@ -346,8 +351,8 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
             segmenter.modality()
         );
         let same_data = run.config.manifest_sha256 == fingerprint(&manifest, before, Task::Segment);
-        let title = folder.display().to_string();
-        let judged = judge_run(&manifest, args.split, &segmenter, (&title, run.config.seed, same_data), &settings)?;
+        let identity = Identity { run: folder.display().to_string(), seed: run.config.seed, same_data };
+        let judged = judge_run(&manifest, args.split, &segmenter, identity, &settings)?;
         runs.push(RunJudgement { training: Some((run.config.clone(), Curve::read(folder)?)), ..judged });
         configurations.push(but_for_the_seed(&run.config)?);
     }

@@ -61,7 +61,6 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<()> {
     }
     let inputs: BTreeSet<PathBuf> = args.files.iter().filter_map(|file| file.canonicalize().ok()).collect();
     let mut failed = 0;
-    let bar = progress(args.files.len(), "files");
     for file in &args.files {
         let free = |path: &Path| {
             ensure!(
@@ -77,15 +76,13 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<()> {
             Ok(())
         };
         match predict(&segmenter, file, &args.out, free) {
-            Ok(said) => bar.suspend(|| println!("{}: {said}", file.display())),
+            Ok(said) => println!("{}: {said}", file.display()),
             Err(error) => {
                 failed += 1;
-                bar.suspend(|| eprintln!("{}: {error:#}", file.display()));
+                eprintln!("{}: {error:#}", file.display());
             }
         }
-        bar.inc(1);
     }
-    bar.finish_and_clear();
     println!("Research use only, not a medical device.");
     if failed > 0 {
         bail!("{failed} of {} files have no masks, for the reasons above", args.files.len());

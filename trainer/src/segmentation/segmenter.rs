@@ -37,7 +37,7 @@ pub struct Segmenter {
 pub struct Drawn {
     /// The picture as a reader expects it, windowed.
     pub picture: Plane<u8>,
-    /// 0 or 255, in the order of [`Segmenter::names`].
+    /// 0 or 255, in the order of [`Segmenter::names`]: each as the net drew it. (The device counts what is infected as lung.)
     pub masks: Vec<Plane<u8>>,
 }
 

@@ -69,8 +69,8 @@ pub(super) fn markdown(judgement: &Judgement) -> String {
 }
 
 fn of_run(run: &RunJudgement) -> String {
-    let mut out = format!("\n## {} (seed {})\n", run.run, run.seed);
-    if !run.same_data {
+    let mut out = format!("\n## {} (seed {})\n", run.identity.run, run.identity.seed);
+    if !run.identity.same_data {
         out += "\n**The run did not learn from this manifest: it may have seen pictures that it is judged on here.**\n";
     }
     type Level = fn(&MaskJudgement) -> Figures<Option<Estimate>>;
@@ -183,7 +183,7 @@ pub(super) fn summary(judgement: &Judgement) -> String {
             let _ = writeln!(
                 out,
                 "{}: {}, Dice per patient {dice}, {} pictures of {patients} patients",
-                run.run, mask.mask, mask.pictures
+                run.identity.run, mask.mask, mask.pictures
             );
         }
     }
@@ -211,8 +211,14 @@ pub(super) fn pictures(judgement: &Judgement) -> anyhow::Result<Vec<u8>> {
             for (name, score) in run.mask_names.iter().zip(&picture.masks) {
                 let Some(score) = score else { continue };
                 let pixels = score.pixels;
-                let words =
-                    [&run.run, &picture.path, &picture.group, &picture.source, &picture.negative.to_string(), name];
+                let words = [
+                    &run.identity.run,
+                    &picture.path,
+                    &picture.group,
+                    &picture.source,
+                    &picture.negative.to_string(),
+                    name,
+                ];
                 let counts =
                     [pixels.true_positives, pixels.false_positives, pixels.true_negatives, pixels.false_negatives];
                 let false_percent = score.is_truth_empty().then(|| score.false_positive_percent());
@@ -234,7 +240,8 @@ pub(super) fn patients(judgement: &Judgement) -> anyhow::Result<Vec<u8>> {
     for run in &judgement.runs {
         for mask in &run.masks {
             for patient in &mask.patients {
-                let words = [run.run.clone(), mask.mask.clone(), patient.group.clone(), patient.pictures.to_string()];
+                let words =
+                    [run.identity.run.clone(), mask.mask.clone(), patient.group.clone(), patient.pictures.to_string()];
                 table.write_record(words.into_iter().chain(numbers(patient.figures)))?;
             }
         }

@@ -120,6 +120,9 @@ pub struct SegmentArgs {
     /// Passes over the training pictures
     #[arg(long, default_value_t = 12)]
     epochs: usize,
+    /// Stop after so many epochs for now; without this the same command goes on to the end
+    #[arg(long, value_name = "EPOCHS")]
+    stop_after: Option<usize>,
     /// Pictures a step
     #[arg(long, default_value_t = 8)]
     batch: usize,
@@ -195,7 +198,10 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
     let devices = args.device.open()?;
     let training = args.training.config()?;
     training.precision.check(&devices)?;
-    anyhow::ensure!(args.batch > 0 && args.epochs > 0, "--batch and --epochs must be above 0");
+    anyhow::ensure!(
+        args.batch > 0 && args.epochs > 0 && args.stop_after != Some(0),
+        "--batch, --epochs and --stop-after must be above 0"
+    );
     let encoder = args.encoder()?;
     let (net, normalise) = args.net(encoder.as_ref())?;
     anyhow::ensure!(
@@ -232,7 +238,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
     };
     start(&common.out, &config)?;
     let beginning = segment::Beginning { start: args.start.as_deref(), encoder: encoder.as_ref() };
-    segment::train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders())
+    segment::train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
 }
 
 /// A segmentation net's name on the command line.

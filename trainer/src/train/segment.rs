@@ -93,7 +93,8 @@ pub struct Beginning<'a> {
     pub encoder: Option<&'a Source>,
 }
 
-/// Trains to the end, or goes on with what `folder`, which holds this very configuration, has.
+/// Trains to the end, or goes on with what `folder`, which holds this very configuration, has; stops for now after
+/// `stop_after` epochs, if a number is given.
 ///
 /// # Errors
 /// Unreadable pictures, losses that are not finite, files that cannot be written.
@@ -104,6 +105,7 @@ pub fn train(
     folder: &Path,
     devices: &[Device],
     loaders: usize,
+    stop_after: Option<usize>,
 ) -> anyhow::Result<()> {
     let load = |split| {
         let samples = SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess)?;
@@ -134,6 +136,7 @@ pub fn train(
         devices,
         loaders,
         epochs: config.epochs,
+        stop_after,
         batch: config.batch,
         learning_rate: config.peak_learning_rate,
         seed: config.seed,

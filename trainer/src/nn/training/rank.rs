@@ -131,7 +131,7 @@ impl<'a, T: Task> Rank<'a, T> {
             false => None,
         };
         let (data, plan, loaders) = (self.task.data(), self.plan, self.run.loaders);
-        let epochs = self.epochs..self.run.epochs;
+        let epochs = self.epochs..self.run.stop_after.map_or(self.run.epochs, |stop| stop.min(self.run.epochs));
         if !self.finished {
             std::thread::scope(|scope| {
                 let mut loader = Loader::start(scope, data, plan, epochs.clone(), loaders);
@@ -363,6 +363,7 @@ mod tests {
             devices: &devices,
             loaders: 1,
             epochs: 2,
+            stop_after: None,
             batch: 4,
             learning_rate: 0.02,
             seed: 4,

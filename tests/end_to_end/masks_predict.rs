@@ -1,0 +1,194 @@
+//! `thorax-train masks`: a segmenter trained on phantoms draws masks that lie where the lungs are, in every format, and the
+//! judgement says of its masks what the files say.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use image::{GrayImage, imageops};
+use thorax_tests::{dice, folder, grey, names, refused, succeed, train};
+
+const SIDE: u32 = 96;
+
+fn at(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name)
+}
+
+fn phantoms(out: &Path, count: &str, seed: &str, formats: &str) {
+    let side = SIDE.to_string();
+    let options = ["--count", count, "--modality", "ct", "--size", &side, "--seed", seed, "--formats", formats];
+    succeed(train().arg("phantom").arg(out).args(options));
+}
+
+/// Phantom slices and their manifest, and a net that learnt from them.
+fn trained(folder: &Path, seeds: &[&str]) -> (PathBuf, Vec<PathBuf>) {
+    let slices = at(folder, "slices");
+    phantoms(&slices, "20", "3", "png");
+    let manifest = at(&slices, "manifest.csv");
+    succeed(train().args(["data", "import"]).arg(&slices).arg("--out").arg(&manifest));
+    let runs = seeds.iter().map(|seed| {
+        let run = at(folder, &format!("run{seed}"));
+        let mut command = train();
+        command.args(["train", "segment", "--modality", "ct", "--side", "48", "--base-channels", "4", "--batch", "4"]);
+        command.args(["--epochs", "16", "--threads", "1", "--seed", seed]);
+        succeed(command.arg("--manifest").arg(&manifest).arg("--out").arg(&run));
+        run
+    });
+    let runs = runs.collect();
+    (manifest, runs)
+}
+
+/// A NIfTI file's header and voxels.
+fn nifti(path: &Path) -> (Vec<u8>, Vec<u8>) {
+    let mut bytes = vec![];
+    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_end(&mut bytes).unwrap();
+    let voxels = bytes.split_off(352);
+    (bytes, voxels)
+}
+
+/// All lungs of a prediction: one mask, or one for each side.
+fn lungs<T>(names: &[String], stem: &str, ending: &str, read: impl Fn(&str) -> T, join: impl Fn(T, T) -> T) -> T {
+    let found = names
+        .iter()
+        .filter(|name| name.strip_prefix(stem).is_some_and(|rest| rest.contains("lung") && rest.ends_with(ending)));
+    found.map(|name| read(name)).reduce(join).unwrap()
+}
+
+fn union(mut a: GrayImage, b: GrayImage) -> GrayImage {
+    a.pixels_mut().zip(b.pixels()).for_each(|(a, b)| a.0[0] |= b.0[0]);
+    a
+}
+
+#[test]
+fn masks_of_a_trained_net_lie_on_the_lungs_and_are_judged_as_they_are() {
+    let folder = folder();
+    let (manifest, runs) = trained(folder.path(), &["1", "2"]);
+
+    // The same slice as PNG and DICOM, and the volume around it.
+    let scans = at(folder.path(), "scans");
+    phantoms(&scans, "1", "8", "png,dicom,nifti");
+    let files: Vec<PathBuf> = [".png", ".dcm", ".nii.gz"]
+        .iter()
+        .map(|ending| at(&scans, &format!("phantom_ct_0000_positive{ending}")))
+        .collect();
+    let predicted = |file: &Path, out: &str| {
+        let out = at(folder.path(), out);
+        let said = succeed(train().args(["masks", "predict", "--run"]).arg(&runs[0]).arg("--out").arg(&out).arg(file));
+        assert!(said.stdout.contains("Research use only"), "{}", said.stdout);
+        out
+    };
+    let outs = ["png", "dicom", "nifti"].map(|out| at(folder.path(), out));
+    files.iter().zip(["png", "dicom", "nifti"]).for_each(|(file, out)| drop(predicted(file, out)));
+    let stem = "phantom_ct_0000_positive";
+    let true_mask = |name: &str| grey(&at(&scans, &format!("masks/{stem}_{name}.png")));
+    let truth = union(true_mask("left_lung"), true_mask("right_lung"));
+    for out in &outs[..2] {
+        let found = lungs(&names(out), stem, ".png", |name| grey(&at(out, name)), union);
+        assert_eq!(found.dimensions(), (SIDE, SIDE));
+        assert!(found.pixels().all(|pixel| [0, 255].contains(&pixel.0[0])));
+        let upright = dice(&found, &truth);
+        assert!(upright > 0.75, "{}: Dice {upright}", out.display());
+        for other in [imageops::flip_horizontal(&truth), imageops::flip_vertical(&truth), imageops::rotate180(&truth)] {
+            assert!(upright > dice(&found, &other) + 0.02, "{}: Dice {upright}", out.display());
+        }
+        let overlay = image::open(at(out, &format!("{stem}_overlay.png"))).unwrap();
+        assert_eq!((overlay.width(), overlay.height()), (SIDE, SIDE));
+    }
+
+    // The volume's masks have its header but for what tells of values, and lie on the true voxels.
+    let (scan, voxels) = nifti(&files[2]);
+    let join = |a: (Vec<u8>, Vec<u8>), b: (Vec<u8>, Vec<u8>)| (a.0, a.1.iter().zip(&b.1).map(|(a, b)| a | b).collect());
+    let (header, found) = lungs(&names(&outs[2]), stem, ".nii.gz", |name| nifti(&at(&outs[2], name)), join);
+    for same in [40..56, 76..108, 123..124, 252..328] {
+        assert_eq!(header[same.clone()], scan[same.clone()], "{same:?}");
+    }
+    assert_eq!(found.len(), voxels.len() / 2, "the scan has 16 bits a voxel, the mask 8");
+    let sides = ["left", "right"].map(|side| nifti(&at(&scans, &format!("masks/{stem}_{side}_lung.nii.gz"))));
+    let [left, right] = sides;
+    let (_, truth) = join(left, right);
+    let slice = (SIDE * SIDE) as usize;
+    let picture = |voxels: &[u8], at: usize| {
+        let pixels = voxels[at * slice..(at + 1) * slice].iter().map(|voxel| 255 * voxel).collect();
+        GrayImage::from_raw(SIDE, SIDE, pixels).unwrap()
+    };
+    let slices = voxels.len() / 2 / slice;
+    let (found, truth) = (picture(&found, slices / 2), picture(&truth, slices / 2));
+    assert!(dice(&found, &truth) > dice(&found, &imageops::flip_horizontal(&truth)) + 0.02);
+    assert!(dice(&found, &truth) > 0.75, "Dice {}", dice(&found, &truth));
+
+    // Nothing is written over, and never an input.
+    let mut again = train();
+    again.args(["masks", "predict", "--run"]).arg(&runs[0]).arg("--out").arg(&outs[0]).arg(&files[0]);
+    refused(&mut again, &["is there already", "--force"]);
+    succeed(again.arg("--force"));
+    let mut twice = train();
+    twice.args(["masks", "predict", "--run"]).arg(&runs[0]).arg("--out").arg(at(folder.path(), "twice"));
+    refused(twice.args(&files[..2]), &["phantom_ct_0000_positive", "another --out"]);
+
+    assert_judged_as_predicted(folder.path(), &manifest, &runs);
+}
+
+/// Every Dice in `pictures.csv` is that of the mask which `masks predict` writes.
+fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) {
+    let out = at(folder, "judged");
+    let mut judge = train();
+    judge.args(["masks", "judge", "--resamples", "200", "--manifest"]).arg(manifest).arg("--out").arg(&out);
+    runs.iter().for_each(|run| drop(judge.arg("--run").arg(run)));
+    let said = succeed(&mut judge);
+    assert!(said.stdout.contains("infection, Dice per patient"), "{}", said.stdout);
+    assert_eq!(names(&out), ["judgement.json", "judgement.md", "patients.csv", "pictures.csv"]);
+
+    let table = std::fs::read_to_string(at(&out, "pictures.csv")).unwrap();
+    let head: Vec<&str> = table.lines().next().unwrap().split(',').collect();
+    let column = |row: &str, name: &str| {
+        row.split(',').nth(head.iter().position(|column| *column == name).unwrap()).unwrap().to_owned()
+    };
+    let masks = at(folder, "masks");
+    let root = manifest.parent().unwrap();
+    let mut compared = 0;
+    for row in table.lines().skip(1) {
+        let path = column(row, "path");
+        let stem = path.trim_end_matches(".png");
+        if column(row, "run") != runs[0].display().to_string() || column(row, "mask") != "infection" {
+            continue;
+        }
+        let mut predict = train();
+        succeed(
+            predict
+                .args(["masks", "predict", "--force", "--run"])
+                .arg(&runs[0])
+                .arg("--out")
+                .arg(&masks)
+                .arg(root.join(&path)),
+        );
+        let found = grey(&at(&masks, &format!("{stem}_infection.png")));
+        let truth = match column(row, "negative").as_str() {
+            "true" => GrayImage::new(SIDE, SIDE),
+            _ => grey(&root.join(format!("masks/{stem}_infection.png"))),
+        };
+        let count = |mask: &GrayImage| mask.pixels().filter(|pixel| pixel.0[0] > 127).count();
+        if count(&truth) > 0 {
+            let told: f64 = column(row, "dice").parse().unwrap();
+            assert!((told - dice(&found, &truth)).abs() < 1e-12, "{row}");
+        } else {
+            assert_eq!(column(row, "dice"), "");
+            assert_eq!(column(row, "false_positives"), count(&found).to_string());
+        }
+        compared += 1;
+    }
+    assert!(compared > 3, "{table}");
+
+    let markdown = std::fs::read_to_string(at(&out, "judgement.md")).unwrap();
+    for words in ["Research use only", "Per patient", "Spread of 2 runs", "HD95"] {
+        assert!(markdown.contains(words), "{markdown}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(at(&out, "judgement.json")).unwrap()).unwrap();
+    assert_eq!(json["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(json["runs"][0]["same_data"], true);
+    refused(
+        train().args(["masks", "judge", "--manifest"]).arg(manifest).arg("--run").arg(folder).arg("--out").arg(&out),
+        &["no segmentation run"],
+    );
+}
