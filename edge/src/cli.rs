@@ -73,7 +73,8 @@ pub struct ScreenArgs {
     /// One JSON object a line instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Write the masks here as 8-bit PNG of the input's own size: NAME.png (infection) and NAME_lung.png
+    /// Write the masks here as 8-bit PNG of the input's own size: NAME.png (infection), NAME_left_lung.png and
+    /// NAME_right_lung.png (the patient's left and right)
     #[arg(long, value_name = "DIR")]
     pub masks: Option<PathBuf>,
     /// Write what the 320x240 panel shows: a PNG, or a folder when there are several files

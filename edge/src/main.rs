@@ -108,8 +108,8 @@ fn screen_file(
     }
 }
 
-/// What the files of the infection mask and of the lung mask have behind the name.
-const MASK_SUFFIXES: [&str; 2] = ["", "_lung"];
+/// What the files of the masks have behind the name: infection, the patient's left and right lung.
+const MASK_SUFFIXES: [&str; 3] = ["", "_left_lung", "_right_lung"];
 
 fn mask_path(folder: &Path, name: &str, suffix: &str) -> PathBuf {
     folder.join(format!("{name}{suffix}.png"))
@@ -223,7 +223,7 @@ impl<'a> Output<'a> {
     ) -> anyhow::Result<()> {
         let (Some(folder), Some(masks)) = (&self.args.masks, &reading.masks) else { return Ok(()) };
         let name = slice.map_or_else(|| name.to_owned(), |slice| format!("{name}_slice{slice:04}"));
-        for (suffix, mask) in MASK_SUFFIXES.into_iter().zip([&masks.infection, &masks.lung]) {
+        for (suffix, mask) in MASK_SUFFIXES.into_iter().zip([&masks.infection, &masks.left_lung, &masks.right_lung]) {
             write_mask(&mask_path(folder, &name, suffix), &mask.oriented(orientation.inverse()))?;
         }
         Ok(())

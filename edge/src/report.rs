@@ -18,12 +18,12 @@ pub fn panel<'a>(screening: &'a Screening<'_>, name: &'a str, bundle: &'a str) -
         picture: &shown.picture,
         heat: shown.heat.as_ref(),
         infection: masks.map(|masks| &masks.infection),
-        lung: masks.map(|masks| &masks.lung),
+        lungs: masks.map(|masks| [&masks.left_lung, &masks.right_lung]),
         verdict: screening.verdict,
         modality: Some(screening.model.manifest.modality),
         probability: screening.evidence.map(|evidence| evidence.probability),
         entropy_bits: screening.evidence.map(|evidence| evidence.entropy_bits),
-        involvement_percent: screening.involvement_percent,
+        involvement: screening.involvement,
         name,
         bundle,
     }
@@ -44,6 +44,10 @@ pub struct Row {
     pub entropy_bits: Option<f32>,
     /// Infected share of the lungs in percent; null when rejected or when no lung was found.
     pub involvement_percent: Option<f32>,
+    /// Infected share of the patient's left lung; null when rejected or when hardly any of it was found.
+    pub involvement_left_percent: Option<f32>,
+    /// Infected share of the patient's right lung; null when rejected or when hardly any of it was found.
+    pub involvement_right_percent: Option<f32>,
     /// Why it is referred or rejected; null otherwise.
     pub reason: Option<String>,
     /// Name and version of the bundle; null when the file could not be read.
@@ -83,6 +87,7 @@ impl Row {
     /// The row of a file that was read.
     pub fn screened(file: &Path, screening: &Screening<'_>, decode: Duration) -> Self {
         let told = screening.evidence.filter(|_| !matches!(screening.verdict, Verdict::Rejected(_)));
+        let involvement = told.and(screening.involvement);
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
         let timings = screening.shown.timings;
         Self {
@@ -91,7 +96,9 @@ impl Row {
             verdict: screening.verdict.as_str(),
             probability: told.map(|e| e.probability),
             entropy_bits: told.map(|e| e.entropy_bits),
-            involvement_percent: told.and(screening.involvement_percent),
+            involvement_percent: involvement.map(|i| i.percent),
+            involvement_left_percent: involvement.and_then(|i| i.left_percent),
+            involvement_right_percent: involvement.and_then(|i| i.right_percent),
             reason: screen::reason(screening.verdict),
             bundle: Some(screening.model.title()),
             novelty: screening.evidence.map(|e| e.novelty),
@@ -119,6 +126,8 @@ impl Row {
             probability: None,
             entropy_bits: None,
             involvement_percent: None,
+            involvement_left_percent: None,
+            involvement_right_percent: None,
             reason: Some(reason),
             bundle: None,
             novelty: None,
@@ -136,19 +145,22 @@ impl Row {
         self.verdict == "rejected"
     }
 
-    /// Head of the table.
-    pub const HEADER: &'static str = "verdict   modality  COVID-19  entropy  involved  file";
+    /// Head of the table. Right before left, as the lungs stand in the picture.
+    pub const HEADER: &'static str = "verdict   modality  COVID-19  entropy  involved    right     left  file";
 
     /// A line of the table; a second one tells the reason.
     pub fn table_line(&self) -> String {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        let share = |percent: Option<f32>| or_dash(percent.map(|p| format!("{p:.1} %")));
         let line = format!(
-            "{:<9} {:<8} {:>9} {:>8} {:>9}  {}",
+            "{:<9} {:<8} {:>9} {:>8} {:>9} {:>8} {:>8}  {}",
             self.verdict,
             or_dash(self.modality.map(|m| m.title().into())),
             or_dash(self.probability.map(percent)),
             or_dash(self.entropy_bits.map(|h| format!("{h:.2} bit"))),
-            or_dash(self.involvement_percent.map(|p| format!("{p:.1} %"))),
+            share(self.involvement_percent),
+            share(self.involvement_right_percent),
+            share(self.involvement_left_percent),
             self.file,
         );
         match &self.reason {

@@ -8,6 +8,7 @@ use thorax_shared::{
     bundle::TrustedKeys,
     decision::Evidence,
     label::{Modality, Verdict},
+    lungs::{self, Involvement, LungArea},
     plane::{Plane, Rect},
     preprocess::{self, Equalised, PreprocessError, quality::Quality},
     uncertainty::{Ensemble, UncertaintyError},
@@ -17,9 +18,6 @@ use crate::{
     decode::{Frame, Study, Volume},
     infer::{InferError, Model},
 };
-
-/// Share of the core that has to be lung before an involved share is given.
-const LEAST_LUNG: f64 = 0.01;
 
 /// Why nothing can be said of an image.
 #[derive(Debug, thiserror::Error)]
@@ -67,34 +65,36 @@ pub struct Reading {
     pub picture: Plane<u8>,
     /// Where the classifier looked, 0 to 1, in the picture's size; `None` when rejected.
     pub heat: Option<Plane<f32>>,
-    /// What is affected and what is lung; `None` when rejected or without segmenter.
+    /// What is infected and which lung is where; `None` when rejected or without segmenter.
     pub masks: Option<Masks>,
     /// Time spent.
     pub timings: Timings,
 }
 
 /// Masks in the picture's size, 0 or 255.
+///
+/// What a segmenter marks as lung or as infected is lung: consolidated lung is easily missed as lung. Each pixel of it belongs to
+/// the lung whose probability is higher there; where the bundle has one probability for both lungs, [`lungs::split`] cuts
+/// what it found in two. So the two lungs never overlap, and every infected pixel is in one of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Masks {
     /// The infected part of the lungs.
     pub infection: Plane<u8>,
-    /// Both lungs.
-    pub lung: Plane<u8>,
-    /// Infected and lung pixels.
-    area: [u64; 2],
-    /// Pixels of the part that the network saw.
-    seen: u64,
+    /// The patient's left lung, on the right of the picture.
+    pub left_lung: Plane<u8>,
+    /// The patient's right lung, on the left of the picture.
+    pub right_lung: Plane<u8>,
+    /// Their pixels.
+    pub area: LungArea,
 }
 
 impl Masks {
-    /// Infected share of the lungs in percent, `None` when hardly any lung was found.
-    pub fn involvement_percent(&self) -> Option<f32> {
-        involvement_percent(self.area, self.seen)
+    /// Both lungs.
+    pub fn lungs(&self) -> Plane<u8> {
+        Plane::from_fn(self.left_lung.width(), self.left_lung.height(), |x, y| {
+            self.left_lung.get(x, y) | self.right_lung.get(x, y)
+        })
     }
-}
-
-fn involvement_percent([infected, lung]: [u64; 2], seen: u64) -> Option<f32> {
-    (lung as f64 >= LEAST_LUNG * seen as f64 && lung > 0).then(|| (100.0 * infected as f64 / lung as f64) as f32)
 }
 
 /// What is said of an image or volume.
@@ -103,8 +103,8 @@ pub struct Screening<'a> {
     pub verdict: Verdict,
     /// The numbers behind it.
     pub evidence: Option<Evidence>,
-    /// Infected share of the lungs in percent, over all slices that were read.
-    pub involvement_percent: Option<f32>,
+    /// Infected share of the lungs over all slices that were read; `None` when hardly any lung was found.
+    pub involvement: Option<Involvement>,
     /// The picture to show: the image, or the slice with most infection (the middle one where all were rejected).
     pub shown: Reading,
     /// Slice number of `shown`, counted from 0, and slices read; `None` for a single image.
@@ -164,7 +164,7 @@ impl Screener {
                 Ok(Screening {
                     verdict: shown.verdict,
                     evidence: shown.evidence,
-                    involvement_percent: shown.masks.as_ref().and_then(Masks::involvement_percent),
+                    involvement: shown.masks.as_ref().and_then(|masks| masks.area.involvement()),
                     shown,
                     slices: None,
                     model,
@@ -218,7 +218,7 @@ impl Screener {
         };
         let mut probabilities = vec![];
         let mut novelties = vec![];
-        let (mut area, mut seen) = ([0; 2], 0);
+        let mut area = LungArea::default();
         let mut shown: Option<(usize, Reading)> = None;
         for &index in &chosen {
             let reading = read(model, &volume.slice(index).ok_or(ScreenError::EmptyVolume)?)?;
@@ -228,12 +228,11 @@ impl Screener {
                 novelties.push(evidence.novelty);
             }
             if let Some(masks) = &reading.masks {
-                area = [area[0] + masks.area[0], area[1] + masks.area[1]];
-                seen += masks.seen;
+                area += masks.area;
             }
             // The slice with most infection; where none was read, the middle one speaks for all.
             let rank = |index: usize, reading: &Reading| match &reading.masks {
-                Some(masks) => (true, masks.area[0]),
+                Some(masks) => (true, masks.area.infected()),
                 None => (false, u64::from(index == middle)),
             };
             if shown.as_ref().is_none_or(|(best, shown)| rank(index, &reading) > rank(*best, shown)) {
@@ -254,7 +253,7 @@ impl Screener {
         Ok(Screening {
             verdict,
             evidence,
-            involvement_percent: involvement_percent(area, seen),
+            involvement: area.involvement(),
             shown,
             slices: Some((index, chosen.len())),
             model,
@@ -361,10 +360,14 @@ fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option
         let channel = segmenter.channels.iter().position(|channel| channel == name)?;
         maps.as_ref()?.get(channel)
     };
+    let Some(infection) = mask("infection") else { return Ok(None) };
+    let lungs = match (mask("left_lung").zip(mask("right_lung")), mask("lung")) {
+        (Some((left, right)), _) => vec![left, right],
+        (None, Some(both)) => vec![both],
+        (None, None) => return Ok(None),
+    };
     let size = (equalised.windowed.width(), equalised.windowed.height());
-    Ok(mask("infection")
-        .zip(mask("lung"))
-        .map(|(infection, lung)| place_masks(infection, lung, segmenter.mask_threshold, equalised.core, size)))
+    Ok(Some(place_masks(infection, &lungs, segmenter.mask_threshold, equalised.core, size)))
 }
 
 /// The part of an activation map that speaks for the positive class, 0 to 1 of its largest value.
@@ -373,16 +376,55 @@ fn heat(activation: &Plane<f32>) -> Plane<f32> {
     activation.map(|value| if largest > 0.0 { (value / largest).max(0.0) } else { 0.0 })
 }
 
-/// Masks on the source picture.
-fn place_masks(infection: &Plane<f32>, lung: &Plane<f32>, threshold: f32, core: Rect, size: (usize, usize)) -> Masks {
-    let on_source = |map| preprocess::map_to_source(map, core, size);
-    // Consolidated lung is easily missed as lung: what is infected is lung.
+/// Masks on the source picture, of probabilities at the network's size; `lungs` is the left and the right lung, or one map of
+/// both. See [`Masks`].
+fn place_masks(
+    infection: &Plane<f32>,
+    lungs: &[&Plane<f32>],
+    threshold: f32,
+    core: Rect,
+    size: (usize, usize),
+) -> Masks {
+    let on_source = |map: &Plane<f32>| preprocess::map_to_source(map, core, size);
     let infection = on_source(infection).map(|p| if p >= threshold { 255u8 } else { 0 });
-    let mut lung = on_source(lung).map(|p| if p >= threshold { 255u8 } else { 0 });
-    lung.data_mut().iter_mut().zip(infection.data()).for_each(|(lung, infected)| *lung |= infected);
-    let count = |mask: &Plane<u8>| mask.data().iter().filter(|&&v| v != 0).count() as u64;
-    let area = [count(&infection), count(&lung)];
-    Masks { infection, lung, area, seen: core.area() as u64 }
+    let lungs: Vec<Plane<f32>> = lungs.iter().map(|map| on_source(map)).collect();
+    let mut found = infection.clone();
+    for lung in &lungs {
+        let marked = lung.data().iter().map(|&p| p >= threshold);
+        found.data_mut().iter_mut().zip(marked).filter(|(_, marked)| *marked).for_each(|(found, _)| *found = 255);
+    }
+    let [left_lung, right_lung] = match &lungs[..] {
+        [left, right] => more_probable(&found, left, right),
+        _ => lungs::split(&found),
+    };
+    let count = |wanted: &Plane<u8>, within: &Plane<u8>| {
+        wanted.data().iter().zip(within.data()).filter(|(a, b)| **a & **b != 0).count() as u64
+    };
+    let area = LungArea {
+        left: count(&left_lung, &left_lung),
+        right: count(&right_lung, &right_lung),
+        infected_left: count(&infection, &left_lung),
+        infected_right: count(&infection, &right_lung),
+        seen: core.area() as u64,
+    };
+    Masks { infection, left_lung, right_lung, area }
+}
+
+/// What was `found`, each pixel with the lung whose probability is higher; where both are the same (none at all), with the lung
+/// of the picture's half that it lies in.
+fn more_probable(found: &Plane<u8>, left: &Plane<f32>, right: &Plane<f32>) -> [Plane<u8>; 2] {
+    let is_left = Plane::from_fn(found.width(), found.height(), |x, y| {
+        let (left, right) = (left.get(x, y), right.get(x, y));
+        left > right || (left == right && 2 * x >= found.width())
+    });
+    let side = |wanted: bool| {
+        Plane::from_fn(
+            found.width(),
+            found.height(),
+            |x, y| if is_left.get(x, y) == wanted { found.get(x, y) } else { 0 },
+        )
+    };
+    [side(true), side(false)]
 }
 
 /// The reason behind a verdict, for people; `None` for *positive* and *negative*.
@@ -413,13 +455,88 @@ mod tests {
         assert_eq!(heat(&Plane::filled(2, 2, -1.0)).data(), [0.0; 4]);
     }
 
+    /// 100 x 100 probabilities, the same in every row.
+    fn map(f: impl Fn(usize) -> f32) -> Plane<f32> {
+        Plane::from_fn(100, 100, |x, _| f(x))
+    }
+
+    fn placed(infection: &Plane<f32>, lungs: &[&Plane<f32>]) -> Masks {
+        place_masks(infection, lungs, 0.5, Rect::full(100, 100), (100, 100))
+    }
+
+    /// The columns of a mask that are marked: the first of each run, and the one behind its last.
+    fn columns(mask: &Plane<u8>) -> Vec<(usize, usize)> {
+        let mut runs: Vec<(usize, usize)> = vec![];
+        for x in (0..100).filter(|&x| mask.get(x, 50) != 0) {
+            match runs.last_mut() {
+                Some((_, end)) if *end == x => *end = x + 1,
+                _ => runs.push((x, x + 1)),
+            }
+        }
+        runs
+    }
+
+    fn marked(columns: &[(usize, usize)]) -> impl Fn(usize) -> f32 {
+        move |x| if columns.iter().any(|(first, end)| (*first..*end).contains(&x)) { 0.9 } else { 0.1 }
+    }
+
     #[test]
-    fn infected_pixels_count_as_lung_and_little_lung_gives_no_share() {
-        let size = (100, 100);
-        let map = |f: &dyn Fn(usize) -> bool| Plane::from_fn(100, 100, |x, _| f32::from(u8::from(f(x))));
-        let masks = place_masks(&map(&|x| x < 10), &map(&|x| (5..40).contains(&x)), 0.5, Rect::full(100, 100), size);
-        assert_eq!(masks.involvement_percent(), Some(25.0));
-        let none = place_masks(&map(&|_| false), &map(&|_| false), 0.5, Rect::full(100, 100), size);
-        assert_eq!(none.involvement_percent(), None);
+    fn one_map_of_both_lungs_is_cut_and_what_is_infected_is_lung() {
+        let masks = placed(&map(marked(&[(0, 10), (70, 75)])), &[&map(marked(&[(5, 40), (60, 100)]))]);
+        assert_eq!(columns(&masks.right_lung), [(0, 40)], "the patient's right is on the left of the picture");
+        assert_eq!(columns(&masks.left_lung), [(60, 100)]);
+        let told = masks.area.involvement().map(|i| (i.percent, i.left_percent, i.right_percent));
+        assert_eq!(told, Some((18.75, Some(12.5), Some(25.0))));
+        assert_eq!(columns(&masks.lungs()), [(0, 40), (60, 100)]);
+    }
+
+    #[test]
+    fn with_a_map_for_each_lung_every_pixel_goes_to_the_more_probable_one() {
+        // Both claim 45..55, the left lung more surely from 48 on; infection at 0..4 and 96..100 is outside of both, at 0..4 nearer
+        // to a right lung by probability, at 96..100 by nothing but its place.
+        let right = map(|x| match x {
+            0..4 => 0.2,
+            10..48 => 0.9,
+            48..55 => 0.6,
+            _ => 0.0,
+        });
+        let left = map(|x| match x {
+            0..4 => 0.1,
+            45..48 => 0.6,
+            48..90 => 0.9,
+            _ => 0.0,
+        });
+        let infection = map(marked(&[(0, 4), (20, 29), (96, 100)]));
+        let masks = placed(&infection, &[&left, &right]);
+        assert_eq!(columns(&masks.right_lung), [(0, 4), (10, 48)]);
+        assert_eq!(columns(&masks.left_lung), [(48, 90), (96, 100)]);
+        let expected = LungArea { left: 4600, right: 4200, infected_left: 400, infected_right: 1300, seen: 10_000 };
+        assert_eq!(masks.area, expected);
+    }
+
+    #[test]
+    fn a_mirrored_picture_has_its_sides_exchanged() {
+        let mirrored = |plane: &Plane<f32>| Plane::from_fn(100, 100, |x, y| plane.get(99 - x, y));
+        let back = |mask: &Plane<u8>| Plane::from_fn(100, 100, |x, y| mask.get(99 - x, y));
+        let (infection, right, left) =
+            (map(marked(&[(0, 3), (30, 50)])), map(marked(&[(10, 45)])), map(marked(&[(55, 90)])));
+        let both = map(marked(&[(10, 45), (55, 90)]));
+        for (maps, mirrored_maps) in
+            [(vec![&left, &right], vec![mirrored(&right), mirrored(&left)]), (vec![&both], vec![mirrored(&both)])]
+        {
+            let plain = placed(&infection, &maps);
+            let other = placed(&mirrored(&infection), &mirrored_maps.iter().collect::<Vec<_>>());
+            assert_eq!((&plain.left_lung, &plain.right_lung), (&back(&other.right_lung), &back(&other.left_lung)));
+            assert_ne!(plain.area.infected_left, plain.area.infected_right, "an asymmetric picture");
+        }
+    }
+
+    #[test]
+    fn little_lung_gives_no_share() {
+        let none = map(|_| 0.0);
+        assert_eq!(placed(&none, &[&none]).area.involvement(), None);
+        let right = map(marked(&[(10, 40)]));
+        let told = placed(&map(marked(&[(10, 13)])), &[&none, &right]).area.involvement();
+        assert_eq!(told, Some(Involvement { percent: 10.0, left_percent: None, right_percent: Some(10.0) }));
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use embedded_graphics::{
     mono_font::{
         MonoFont, MonoTextStyle,
-        iso_8859_1::{FONT_5X8, FONT_7X13_BOLD, FONT_8X13_BOLD},
+        iso_8859_1::{FONT_5X8, FONT_6X10, FONT_7X13, FONT_7X13_BOLD, FONT_8X13_BOLD, FONT_9X15},
     },
     pixelcolor::{Rgb565, Rgb888},
     prelude::*,
@@ -20,6 +20,7 @@ use proptest::prelude::*;
 use thorax_edge::draw::{DISCLAIMER, Framebuffer, MessageScreen, ResultScreen, Tone, render_png};
 use thorax_shared::{
     label::{Modality, ReferReason, RejectReason, Verdict},
+    lungs::Involvement,
     plane::Plane,
 };
 
@@ -47,7 +48,8 @@ struct Phantom {
     picture: Plane<u8>,
     heat: Plane<f32>,
     infection: Plane<u8>,
-    lung: Plane<u8>,
+    /// The patient's left and right lung.
+    lungs: [Plane<u8>; 2],
 }
 
 impl Phantom {
@@ -59,7 +61,10 @@ impl Phantom {
             picture: Plane::from_fn(width, height, |x, y| (255.0 * at(x, y)[0] + 4.0 * grain(x, y)) as u8),
             heat: Plane::from_fn(width, height, |x, y| at(x, y)[1]),
             infection: mask(2),
-            lung: mask(3),
+            lungs: [true, false].map(|left| {
+                let both = mask(3);
+                Plane::from_fn(width, height, |x, y| if (2 * x >= width) == left { both.get(x, y) } else { 0 })
+            }),
         }
     }
 
@@ -124,16 +129,21 @@ impl Phantom {
             picture: &self.picture,
             heat: Some(&self.heat),
             infection: Some(&self.infection),
-            lung: Some(&self.lung),
+            lungs: Some(self.lungs.each_ref()),
             verdict,
             modality: Some(modality),
             probability: Some(0.93),
             entropy_bits: Some(0.08),
-            involvement_percent: Some(14.6),
+            involvement: involvement(14.6, 8.9, 19.7),
             name,
             bundle: "student-1.0",
         }
     }
+}
+
+/// Of both lungs, the patient's left and right one, in percent.
+fn involvement(percent: f32, left: f32, right: f32) -> Option<Involvement> {
+    Some(Involvement { percent, left_percent: Some(left), right_percent: Some(right) })
 }
 
 /// Compares a screen with its picture in `docs/screens`, or draws the picture anew where that is asked for.
@@ -189,13 +199,13 @@ fn the_pictures_in_the_docs_are_what_is_drawn() {
         heat: None,
         probability: Some(0.04),
         entropy_bits: Some(0.11),
-        involvement_percent: Some(0.0),
+        involvement: involvement(0.0, 0.0, 0.0),
         ..clear.result(Verdict::Negative, Modality::Xray, "phantom-0012.png")
     };
     let refer = ResultScreen {
         probability: Some(0.58),
         entropy_bits: Some(0.71),
-        involvement_percent: Some(6.3),
+        involvement: involvement(6.3, 3.1, 9.2),
         ..xray.result(Verdict::Refer(ReferReason::Unfamiliar), Modality::Xray, "phantom-0031.dcm")
     };
     let slice = ResultScreen {
@@ -257,19 +267,19 @@ fn plain(picture: &Plane<u8>, verdict: Verdict) -> ResultScreen<'_> {
         picture,
         heat: None,
         infection: None,
-        lung: None,
+        lungs: None,
         verdict,
         modality: Some(Modality::Xray),
         probability: Some(0.5),
         entropy_bits: Some(0.5),
-        involvement_percent: Some(50.0),
+        involvement: involvement(50.0, 75.0, 25.0),
         name: "phantom.dcm",
         bundle: "student-1.0",
     }
 }
 
-/// Finds text drawn in one colour on one other; the two colours, foreground first.
-fn find_text(screen: &Framebuffer, text: &str, font: &MonoFont<'_>) -> Option<[Rgb565; 2]> {
+/// Finds text drawn in one colour on one other; its first column, and the two colours, foreground first.
+fn find_text(screen: &Framebuffer, text: &str, font: &MonoFont<'_>) -> Option<(u32, [Rgb565; 2])> {
     let width = font.character_size.width * text.len() as u32;
     let mut stencil = Framebuffer::new(Size::new(width, font.character_size.height));
     let style = MonoTextStyle::new(font, Rgb565::WHITE);
@@ -285,7 +295,7 @@ fn find_text(screen: &Framebuffer, text: &str, font: &MonoFont<'_>) -> Option<[R
         let colours = [at(left, top, inked), at(left, top, 0)];
         let expected = |&stencilled: &Rgb565| colours[usize::from(stencilled != Rgb565::WHITE)];
         let same = || stencil.pixels().iter().enumerate().all(|(index, pixel)| at(left, top, index) == expected(pixel));
-        (colours[0] != colours[1] && same()).then_some(colours)
+        (colours[0] != colours[1] && same()).then_some((left, colours))
     })
 }
 
@@ -306,7 +316,7 @@ fn contrast([a, b]: [Rgb565; 2]) -> f64 {
 fn assert_disclaimed(screen: &Framebuffer) {
     let fonts = [&FONT_5X8, &FONT_7X13_BOLD, &FONT_8X13_BOLD];
     let colours = fonts.iter().find_map(|font| find_text(screen, "RESEARCH USE ONLY - NOT A MEDICAL DEVICE", font));
-    let colours = colours.unwrap_or_else(|| panic!("no disclaimer at {:?}", screen.size()));
+    let (_, colours) = colours.unwrap_or_else(|| panic!("no disclaimer at {:?}", screen.size()));
     assert!(contrast(colours) >= 4.5, "{colours:?} at {:?}", screen.size());
 }
 
@@ -322,6 +332,33 @@ fn every_screen_says_that_it_is_for_research_only() {
             assert_disclaimed(&drawn(&message, size));
         }
     }
+}
+
+#[test]
+fn each_lung_s_share_is_whole_on_every_panel_the_patient_s_right_on_the_left() {
+    let picture = Plane::filled(1, 1, 128);
+    for size in supported_sizes() {
+        for verdict in [Verdict::Positive].into_iter().chain(REFER_REASONS.map(Verdict::Refer)) {
+            for (percent, shown) in [(0.04, "<0.1 %"), (7.25, "7.2 %"), (100.0, "100 %")] {
+                let result =
+                    ResultScreen { involvement: involvement(50.0, percent, percent), ..plain(&picture, verdict) };
+                let screen = drawn(&result, size);
+                let column = |side: &str| {
+                    let text = format!("{side} {shown}");
+                    let found = [&FONT_6X10, &FONT_7X13, &FONT_9X15].iter().find_map(|f| find_text(&screen, &text, f));
+                    let (column, colours) = found.unwrap_or_else(|| panic!("no {text} at {size}, {verdict:?}"));
+                    assert!(contrast(colours) >= 4.5, "{colours:?} at {size}");
+                    column
+                };
+                assert!(column("R") < column("L"), "{size}");
+            }
+        }
+    }
+    let unknown = Involvement { percent: 50.0, left_percent: Some(75.0), right_percent: None };
+    let result = ResultScreen { involvement: Some(unknown), ..plain(&picture, Verdict::Positive) };
+    let screen = drawn(&result, Size::new(320, 240));
+    assert!(find_text(&screen, "L 75 %", &FONT_7X13).is_some());
+    assert!(find_text(&screen, "R ", &FONT_7X13).is_none(), "nothing is said of a lung that was not found");
 }
 
 #[test]
@@ -355,10 +392,10 @@ fn a_rejected_image_has_no_numbers_and_no_overlay() {
     let without = ResultScreen {
         heat: None,
         infection: None,
-        lung: None,
+        lungs: None,
         probability: None,
         entropy_bits: None,
-        involvement_percent: None,
+        involvement: None,
         ..with
     };
     let size = Size::new(320, 240);
@@ -469,7 +506,7 @@ proptest! {
         modality in proptest::sample::select(vec![None, Some(Modality::Xray), Some(Modality::Ct)]),
         probability in numbers(),
         entropy_bits in numbers(),
-        involvement_percent in numbers(),
+        involvement in (any::<bool>(), any::<f32>(), numbers(), numbers()),
         name: String,
         bundle: String,
         panel in prop_oneof![(0u32..500, 0u32..500), (240u32..=480, 240u32..=320)],
@@ -478,16 +515,18 @@ proptest! {
         let picture = Plane::from_fn(width, height, |x, y| (x ^ y) as u8);
         let heat = Plane::filled(overlay.0, overlay.1, heat);
         let mask = Plane::filled(overlay.1, overlay.0, mask);
+        let (known, percent, left_percent, right_percent) = involvement;
+        let involvement = known.then_some(Involvement { percent, left_percent, right_percent });
         let result = ResultScreen {
             picture: &picture,
             heat: Some(&heat),
             infection: Some(&mask),
-            lung: Some(&mask),
+            lungs: Some([&mask, &mask]),
             verdict,
             modality,
             probability,
             entropy_bits,
-            involvement_percent,
+            involvement,
             name: &name,
             bundle: &bundle,
         };

@@ -2,10 +2,10 @@
 //!
 //! A model is only as good as the picture it is shown. The trainer and the device therefore share one
 //! crate for everything between a decoded image and a verdict: the pixels' way into a tensor
-//! ([`preprocess`]), the words for what was found ([`label`]), the ensemble's entropy
-//! ([`uncertainty`]), the rule that turns numbers into *positive*, *negative* or *refer*
-//! ([`decision`]), the figures by which all of it is judged ([`metrics`]), and the signed file in
-//! which a model travels ([`bundle`]).
+//! ([`preprocess`]), the words for what was found ([`label`]), the two lungs and how much of each is
+//! infected ([`lungs`]), the ensemble's entropy ([`uncertainty`]), the rule that turns numbers into
+//! *positive*, *negative* or *refer* ([`decision`]), the figures by which all of it is judged
+//! ([`metrics`]), and the signed file in which a model travels ([`bundle`]).
 //!
 //! The crate is `no_std` (with `alloc`) unless the default feature `std` is on; it knows no file
 //! system, no tensor library and no display.
@@ -16,6 +16,7 @@ extern crate alloc;
 pub mod bundle;
 pub mod decision;
 pub mod label;
+pub mod lungs;
 pub mod metrics;
 pub mod plane;
 pub mod preprocess;

@@ -4,11 +4,14 @@ use image::ImageFormat;
 use serde_json::Value;
 use thorax_tests::{film, folder, grey, number, of_the_image, screen, shipped, slice, text};
 
-/// Both probability and involved share are no farther apart than this.
+/// Both probability and involved shares are no farther apart than this.
 fn assert_agree(rows: &[Value], probability: f64, percent: f64) {
     for row in &rows[1..] {
         let apart = |field| (number(row, field) - number(&rows[0], field)).abs();
-        assert!(apart("probability") <= probability && apart("involvement_percent") <= percent, "{}\n{row}", rows[0]);
+        assert!(apart("probability") <= probability, "{}\n{row}", rows[0]);
+        for field in ["involvement_percent", "involvement_left_percent", "involvement_right_percent"] {
+            assert!(apart(field) <= percent, "{field}: {}\n{row}", rows[0]);
+        }
         assert_eq!(row["modality"], rows[0]["modality"]);
     }
 }

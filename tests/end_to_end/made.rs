@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use image::GrayImage;
+
 /// CRC-32 as PNG has it (ISO 3309, polynomial 0xEDB88320).
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
@@ -55,6 +57,36 @@ pub(crate) fn without_pixels(dicom: &Path) -> Vec<u8> {
 pub(crate) fn stored(dicom: &Path) -> Vec<u16> {
     let bytes = std::fs::read(dicom).unwrap();
     bytes[pixel_data(&bytes) + 12..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
+}
+
+/// `dicom` with other stored values.
+fn with_values(dicom: &Path, values: &[u16], out: &Path) {
+    let mut bytes = std::fs::read(dicom).unwrap();
+    bytes.truncate(pixel_data(&bytes) + 12);
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    std::fs::write(out, bytes).unwrap();
+}
+
+/// `dicom`, a phantom CT slice, without the `infection` of one `lung`: values of its healthy part, one after the other, stand
+/// there.
+pub(crate) fn healed_slice(dicom: &Path, infection: &GrayImage, lung: &GrayImage, out: &Path) {
+    let mut values = stored(dicom);
+    let (infection, lung) = (infection.as_raw(), lung.as_raw());
+    let [ill, healthy] =
+        [true, false].map(|ill| (0..values.len()).filter(move |&i| lung[i] > 0 && (infection[i] > 0) == ill));
+    let healthy: Vec<u16> = healthy.map(|i| values[i]).collect();
+    let ill: Vec<usize> = ill.collect();
+    assert!(!ill.is_empty() && !healthy.is_empty(), "nothing to heal");
+    ill.into_iter().zip(healthy.iter().cycle()).for_each(|(i, value)| values[i] = *value);
+    with_values(dicom, &values, out);
+}
+
+/// A phantom CT slice in the lung window (-600 HU in the middle, 1500 HU wide) as 8-bit PNG.
+pub(crate) fn png_of_slice(dicom: &Path, out: &Path) {
+    let values = stored(dicom);
+    let side = values.len().isqrt() as u32;
+    let grey = |value: u16| ((f32::from(value) - 1024.0 + 1350.0) / 1500.0 * 255.0).round() as u8;
+    GrayImage::from_raw(side, side, values.into_iter().map(grey).collect()).unwrap().save(out).unwrap();
 }
 
 /// How the rows and columns of a square picture may be stored.

@@ -12,4 +12,6 @@ mod masks_predict;
 mod refusals;
 mod screen;
 mod shared_material;
+mod sides;
+mod sweep;
 mod trainer;

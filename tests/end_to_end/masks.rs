@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use image::{GrayImage, RgbImage, imageops};
-use thorax_tests::{dice, film, folder, grey, names, run, screen, slice, true_lungs, true_mask};
+use thorax_tests::{both, dice, film, folder, grey, names, run, screen, slice, true_lungs, true_mask};
 
 use crate::made::{Turn, turned_film, turned_slice, turned_volume};
 
@@ -16,8 +16,17 @@ fn masks_of(files: &[PathBuf], options: &[&str]) -> tempfile::TempDir {
     folder
 }
 
+/// What the files of the masks have behind the name.
+const SUFFIXES: [&str; 3] = ["", "_left_lung", "_right_lung"];
+
+/// The patient's left and right lung.
+fn each_lung(folder: &Path, name: &str) -> [GrayImage; 2] {
+    ["left", "right"].map(|side| grey(&folder.join(format!("{name}_{side}_lung.png"))))
+}
+
 fn lungs(folder: &Path, name: &str) -> GrayImage {
-    grey(&folder.join(format!("{name}_lung.png")))
+    let [left, right] = &each_lung(folder, name);
+    both(left, right)
 }
 
 fn stem(path: &Path) -> String {
@@ -32,12 +41,14 @@ fn masks_have_the_input_s_name_and_size_and_two_values() {
     imageops::crop_imm(&picture, 20, 0, 460, 512).to_image().save(&oblong).unwrap();
     let masks = masks_of(&[film(".png"), oblong, slice(".dcm")], &[]);
     let (film, slice) = (stem(&film(".png")), stem(&slice(".dcm")));
-    let mut expected: Vec<String> =
-        [&film, "oblong", &slice].iter().flat_map(|name| [format!("{name}.png"), format!("{name}_lung.png")]).collect();
+    let mut expected: Vec<String> = [&film, "oblong", &slice]
+        .iter()
+        .flat_map(|name| SUFFIXES.map(|suffix| format!("{name}{suffix}.png")))
+        .collect();
     expected.sort();
     assert_eq!(names(masks.path()), expected);
     for (name, size) in [(film.as_str(), (512, 512)), ("oblong", (460, 512)), (&slice, (384, 384))] {
-        for suffix in ["", "_lung"] {
+        for suffix in SUFFIXES {
             let path = masks.path().join(format!("{name}{suffix}.png"));
             assert_eq!(image::open(&path).unwrap().color(), image::ColorType::L8, "{name}{suffix}");
             let mask = grey(&path);
@@ -47,18 +58,30 @@ fn masks_have_the_input_s_name_and_size_and_two_values() {
         let (infection, lung) = (grey(&masks.path().join(format!("{name}.png"))), lungs(masks.path(), name));
         let outside = infection.pixels().zip(lung.pixels()).filter(|(i, l)| i.0[0] > l.0[0]).count();
         assert_eq!(outside, 0, "{name}: infection outside of the lungs");
+        let [left, right] = each_lung(masks.path(), name);
+        let shared = left.pixels().zip(right.pixels()).filter(|(l, r)| l.0[0] > 0 && r.0[0] > 0).count();
+        assert_eq!(shared, 0, "{name}: a pixel of both lungs");
     }
 }
 
 #[test]
-fn the_involved_share_is_that_of_the_masks() {
+fn the_involved_shares_are_those_of_the_masks() {
     let out = folder();
     for file in [film(".png"), slice(".png")] {
         let row = screen(&["--masks", &out.path().to_string_lossy()], std::slice::from_ref(&file)).rows().remove(0);
-        let count = |mask: GrayImage| mask.pixels().filter(|p| p.0[0] > 0).count() as f64;
-        let infected = count(grey(&out.path().join(format!("{}.png", stem(&file)))));
-        let share = 100.0 * infected / count(lungs(out.path(), &stem(&file)));
-        assert!((thorax_tests::number(&row, "involvement_percent") - share).abs() < 0.01, "{row}: masks say {share}");
+        let infection = grey(&out.path().join(format!("{}.png", stem(&file))));
+        let [left, right] = each_lung(out.path(), &stem(&file));
+        for (field, lung) in [
+            ("involvement_percent", both(&left, &right)),
+            ("involvement_left_percent", left),
+            ("involvement_right_percent", right),
+        ] {
+            let count = |mask: &GrayImage| {
+                mask.pixels().zip(lung.pixels()).filter(|(m, l)| m.0[0] > 0 && l.0[0] > 0).count() as f64
+            };
+            let share = 100.0 * count(&infection) / count(&lung);
+            assert!((thorax_tests::number(&row, field) - share).abs() < 0.01, "{row}: {field}: masks say {share}");
+        }
     }
 }
 
@@ -77,6 +100,11 @@ fn lungs_are_found_where_they_are() {
         ] {
             let other = dice(&found, &other);
             assert!(upright > other + 0.02, "{}: Dice {upright}, but {other} {what}", picture.display());
+        }
+        let truths = ["left_lung", "right_lung"].map(|side| true_mask(&picture, side));
+        for (side, found) in each_lung(masks.path(), &stem(&picture)).iter().enumerate() {
+            let [own, other] = [side, 1 - side].map(|side| dice(found, &truths[side]));
+            assert!(own > least && other < 0.01, "{}: Dice {own}, with the other lung {other}", picture.display());
         }
     }
     // Lesions differ far more between the sides than lungs do.
@@ -152,7 +180,7 @@ fn assert_turns(
     );
 
     let side = grey(&masks.path().join(format!("turn0{found}.png"))).width();
-    for suffix in ["", "_lung"] {
+    for suffix in SUFFIXES {
         let mask = |i: usize| grey(&masks.path().join(format!("turn{i}{found}{suffix}.png")));
         let expected = mask(0);
         // The X-ray model finds no lesions on the phantom film, so there the lungs carry the comparison.
@@ -189,13 +217,17 @@ fn png_dicom_and_nifti_of_a_slice_have_one_mask() {
     std::fs::copy(slice(".png"), &png).unwrap();
     let masks = masks_of(&[slice(".dcm"), nifti, png, slice(".nii.gz")], &["--slices", "1"]);
     let name = stem(&slice(".dcm"));
-    let dicom = lungs(masks.path(), &name);
-    assert!(dicom == lungs(masks.path(), "volume_slice0001"), "a volume of the very same values");
+    let dicom = each_lung(masks.path(), &name);
+    assert!(dicom == each_lung(masks.path(), "volume_slice0001"), "a volume of the very same values");
     // The phantom's own volume keeps all values of air, DICOM's stored values end at -1024.
-    let own = names(masks.path()).into_iter().find(|file| file.ends_with("_slice0004_lung.png")).unwrap();
-    for other in ["picture_lung.png", &own] {
-        let agreement = dice(&dicom, &grey(&masks.path().join(other)));
-        assert!(agreement > 0.97, "{other}: Dice {agreement}");
+    let own = names(masks.path()).into_iter().find_map(|file| {
+        file.strip_suffix("_left_lung.png").filter(|name| name.ends_with("_slice0004")).map(str::to_owned)
+    });
+    for other in ["picture", &own.unwrap()] {
+        for (lung, other_lung) in dicom.iter().zip(&each_lung(masks.path(), other)) {
+            let agreement = dice(lung, other_lung);
+            assert!(agreement > 0.97, "{other}: Dice {agreement}");
+        }
     }
 }
 
@@ -205,17 +237,17 @@ fn files_of_one_name_do_not_overwrite_each_other_s_masks() {
     let other = folder.path().join(film(".png").file_name().unwrap());
     imageops::flip_horizontal(&grey(&film(".png"))).save(&other).unwrap();
     let masks = masks_of(&[film(".png"), film(".dcm"), other], &[]);
-    assert_eq!(names(masks.path()).len(), 6, "{:?}", names(masks.path()));
+    assert_eq!(names(masks.path()).len(), 9, "{:?}", names(masks.path()));
 }
 
 #[test]
 fn a_name_that_ends_like_a_lung_mask_does_not_overwrite_one() {
     let folder = folder();
-    let files = ["a.png", "a_lung.png"].map(|name| folder.path().join(name));
+    let files = ["a.png", "a_left_lung.png"].map(|name| folder.path().join(name));
     for file in &files {
         std::fs::copy(film(".png"), file).unwrap();
     }
-    assert_eq!(names(masks_of(&files, &[]).path()).len(), 4);
+    assert_eq!(names(masks_of(&files, &[]).path()).len(), 6);
 }
 
 #[test]

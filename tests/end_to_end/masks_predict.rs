@@ -134,7 +134,9 @@ fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) 
     let out = at(folder, "judged");
     let mut judge = train();
     judge.args(["masks", "judge", "--resamples", "200", "--manifest"]).arg(manifest).arg("--out").arg(&out);
-    runs.iter().for_each(|run| drop(judge.arg("--run").arg(run)));
+    for run in runs {
+        judge.arg("--run").arg(run);
+    }
     let said = succeed(&mut judge);
     assert!(said.stdout.contains("infection, Dice per patient"), "{}", said.stdout);
     assert_eq!(names(&out), ["judgement.json", "judgement.md", "patients.csv", "pictures.csv"]);

@@ -46,7 +46,13 @@ fn each_bad_file_gets_its_own_reason_and_the_good_ones_their_results() {
     for (path, reason, remedy) in &bad {
         let row = rows.iter().find(|row| text(row, "file") == path.to_str().unwrap()).unwrap();
         assert_eq!(text(row, "verdict"), "rejected", "{row}");
-        for field in ["probability", "entropy_bits", "involvement_percent"] {
+        for field in [
+            "probability",
+            "entropy_bits",
+            "involvement_percent",
+            "involvement_left_percent",
+            "involvement_right_percent",
+        ] {
             assert!(row[field].is_null(), "{field}: {row}");
         }
         assert!(text(row, "reason").contains(reason), "{reason}: {row}");

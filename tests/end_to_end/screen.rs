@@ -10,10 +10,9 @@ fn assert_is_complete(row: &Value) {
     assert!(["xray", "ct"].contains(&text(row, "modality")), "{row}");
     assert!((0.0..=1.0).contains(&number(row, "probability")), "{row}");
     assert!((0.0..=1.0).contains(&number(row, "entropy_bits")), "{row}");
-    assert!(
-        row["involvement_percent"].is_null() || (0.0..=100.0).contains(&number(row, "involvement_percent")),
-        "{row}"
-    );
+    for field in ["involvement_percent", "involvement_left_percent", "involvement_right_percent"] {
+        assert!(row[field].is_null() || (0.0..=100.0).contains(&number(row, field)), "{field}: {row}");
+    }
     assert_eq!(row["reason"].is_null(), verdict != "refer", "{row}");
     assert!(text(row, "bundle").starts_with(&format!("thorax-{} ", text(row, "modality"))), "{row}");
     assert!(number(row, "novelty") > 0.0, "{row}");
@@ -24,7 +23,7 @@ fn assert_is_complete(row: &Value) {
     }
     assert!(number(row, "peak_memory_mib") > 10.0, "{row}");
     assert_eq!(row["research_use_only"], Value::Bool(true), "{row}");
-    assert_eq!(row.as_object().unwrap().len(), 15, "documented fields and no others: {row}");
+    assert_eq!(row.as_object().unwrap().len(), 17, "documented fields and no others: {row}");
 }
 
 #[test]

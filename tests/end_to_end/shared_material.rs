@@ -80,13 +80,31 @@ fn lungs_of_real_volumes_are_found_where_radiologists_drew_them() {
         let out = folder();
         let run = screen(&["--masks", out.path().to_str().unwrap(), "--modality", "ct"], &[images.join(&name)]);
         assert_eq!(run.code, 0, "{}", run.stdout);
-        let found = grey(&out.path().join(name.replace(".png", "_lung.png")));
+        let [left, right] =
+            ["left", "right"].map(|side| grey(&out.path().join(name.replace(".png", &format!("_{side}_lung.png")))));
+        let found = thorax_tests::both(&left, &right);
         let truth = grey(&truths.join(&name));
         let upright = thorax_tests::dice(&found, &truth);
         assert!(upright > 0.8, "{name}: Dice {upright}");
         for other in [image::imageops::flip_horizontal(&truth), image::imageops::flip_vertical(&truth)] {
             let other = thorax_tests::dice(&found, &other);
             assert!(upright > other, "{name}: Dice {upright}, but {other} flipped");
+        }
+    }
+}
+
+#[test]
+fn each_lung_of_real_films_is_found_where_radiologists_drew_it() {
+    let Some(images) = shared_material("data/seg_xray/images") else { return };
+    for name in names(&images).into_iter().step_by(25) {
+        let out = folder();
+        let run = screen(&["--masks", out.path().to_str().unwrap(), "--modality", "xray"], &[images.join(&name)]);
+        assert_eq!(run.code, 0, "{}", run.stdout);
+        let [left, right] = ["left_lung", "right_lung"].map(|side| grey(&images.with_file_name(side).join(&name)));
+        for (side, own, other) in [("left", &left, &right), ("right", &right, &left)] {
+            let found = grey(&out.path().join(name.replace(".png", &format!("_{side}_lung.png"))));
+            let [own, other] = [own, other].map(|truth| thorax_tests::dice(&found, truth));
+            assert!(own > 0.8 && other < 0.05, "{name}: {side} lung: Dice {own}, with the other lung {other}");
         }
     }
 }

@@ -212,9 +212,14 @@ pub fn true_mask(picture: &Path, what: &str) -> GrayImage {
 
 /// Both true lungs.
 pub fn true_lungs(picture: &Path) -> GrayImage {
-    let (mut lungs, other) = (true_mask(picture, "left_lung"), true_mask(picture, "right_lung"));
-    lungs.pixels_mut().zip(other.pixels()).for_each(|(a, b)| a.0[0] |= b.0[0]);
-    lungs
+    both(&true_mask(picture, "left_lung"), &true_mask(picture, "right_lung"))
+}
+
+/// What is marked in the one or the other mask of one size.
+pub fn both(a: &GrayImage, b: &GrayImage) -> GrayImage {
+    let mut union = a.clone();
+    union.pixels_mut().zip(b.pixels()).for_each(|(a, b)| a.0[0] |= b.0[0]);
+    union
 }
 
 /// A picture as 8-bit grey.

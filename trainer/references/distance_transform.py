@@ -4,8 +4,8 @@
     python trainer/references/distance_transform.py
 
 Written with SciPy 1.17.1, NumPy 2.4.6. A case is a mask, in rows of `#` (true) and `.`, with `squared`, the square of each
-true pixel's distance to the nearest false one for a `spacing` of rows and columns, and `signed`, Kervadec et al.'s map. The
-map's definition is written out from `one_hot2dist` of their published code (github.com/LIVIAETS/boundary-loss, utils.py).
+true pixel's distance to the nearest false one for a `spacing` of rows and columns, and `signed`, the map that Kervadec et al.'s
+published code (github.com/LIVIAETS/boundary-loss) calls `one_hot2dist`.
 """
 import json
 import pathlib
@@ -16,12 +16,11 @@ from scipy.ndimage import distance_transform_edt
 rng = np.random.default_rng(20261125)
 
 
-def one_hot2dist(posmask):
-    """The signed distance map of one class."""
-    if not posmask.any():
-        return np.zeros(posmask.shape)
-    negmask = ~posmask
-    return distance_transform_edt(negmask) * negmask - (distance_transform_edt(posmask) - 1) * posmask
+def signed_distance(mask):
+    """0 for an empty mask; else the distance to the mask outside, and 1 less the distance to the outside within."""
+    if not mask.any():
+        return np.zeros(mask.shape)
+    return np.where(mask, 1 - distance_transform_edt(mask), distance_transform_edt(~mask))
 
 
 def ellipses(height, width, count):
@@ -56,7 +55,7 @@ def case(mask, spacing):
         return [int(value) if value.is_integer() else round(value, 8) for value in map(float, array.ravel())]
 
     return {"rows": ["".join(".#"[int(pixel)] for pixel in row) for row in mask], "spacing": spacing,
-            "squared": numbers(distance_transform_edt(mask, sampling=spacing) ** 2), "signed": numbers(one_hot2dist(mask))}
+            "squared": numbers(distance_transform_edt(mask, sampling=spacing) ** 2), "signed": numbers(signed_distance(mask))}
 
 
 path = pathlib.Path(__file__).parents[1] / "tests" / "references" / "distance_transform.json"

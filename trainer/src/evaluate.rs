@@ -21,8 +21,14 @@ use thorax_shared::{
 use crate::{
     data::{Label, Manifest, Record, Split, Task},
     files::write_atomically,
-    train::{picture, progress, segment::MASKS},
+    train::{
+        picture, progress,
+        segment::{INFECTION, LEFT_LUNG, RIGHT_LUNG},
+    },
 };
+
+/// What the device tells of a picture: infection, and both lungs.
+pub const MASKS: [&str; 2] = ["infection", "lung"];
 
 /// Bootstrap resamples of patients.
 const RESAMPLES: usize = 1000;
@@ -138,7 +144,10 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
                 positive: record.label == Label::Positive,
                 verdict: reading.verdict,
                 evidence: reading.evidence.map(|e| [e.probability, e.entropy_bits, e.novelty]),
-                involvement_percent: reading.masks.as_ref().and_then(screen::Masks::involvement_percent),
+                involvement_percent: reading
+                    .masks
+                    .and_then(|masks| masks.area.involvement())
+                    .map(|involvement| involvement.percent),
             })
         })
         .collect::<anyhow::Result<_>>()?;
@@ -152,12 +161,17 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
             let frame = picture::read(&manifest.locate(&record.path))?;
             let reading = screen::segment_only(model, &frame).with_context(|| record.path.clone())?;
             let truth = picture::truth_masks(manifest, record, &reading.1)?;
-            let found = reading.0.as_ref().map(|masks| [&masks.infection, &masks.lung]);
+            let lungs = picture::union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]]);
+            let truth = [truth[INFECTION].clone(), lungs];
+            let found = reading.0.map(|masks| {
+                let lungs = masks.lungs();
+                [masks.infection, lungs]
+            });
             let masks = truth
                 .iter()
                 .enumerate()
                 .map(|(channel, truth)| {
-                    let (found, truth) = found.map(|found| found[channel]).zip(truth.as_ref())?;
+                    let (found, truth) = found.as_ref().map(|found| &found[channel]).zip(truth.as_ref())?;
                     let mut confusion = Confusion::default();
                     found.data().iter().zip(truth.data()).for_each(|(&f, &t)| confusion.count(f != 0, t != 0));
                     Some(confusion)

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::{Parser, Subcommand};
 use thorax_trainer::{
     bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, segmentation,
-    train,
+    sweep, train,
 };
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
@@ -53,6 +53,8 @@ enum Command {
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(train::TrainCommand),
+    /// Train a segmenter with every combination of a grid's hyper-parameters, here or on Slurm
+    Sweep(Box<sweep::SweepArgs>),
     /// Draw masks of a trained segmenter, and judge them
     #[command(subcommand)]
     Masks(segmentation::MasksCommand),
@@ -100,6 +102,7 @@ fn main() -> anyhow::Result<()> {
         Command::Classify(arguments) => classifiers::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Train(command) => train::run(&command),
+        Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Masks(command) => segmentation::run(&command),
         Command::Export(arguments) => pack::export(&arguments),
         Command::Bundle(command) => pack::run(&command),

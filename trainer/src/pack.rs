@@ -357,7 +357,7 @@ fn card(
          - Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
          novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a specificity of \
          {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n\
-         - Segmenter: attention U-Net, {} blocks, {} base channels, input {} x {}, BCE + Dice, {} epochs; the epoch of the best pooled validation Dice \
+         - Segmenter: {}, input {} x {}, {}, {} epochs; the epoch of the best pooled validation Dice \
          of the infection was taken ({:.3}, epoch {}). {}\n\n",
         contents.name,
         contents.version,
@@ -381,18 +381,20 @@ fn card(
         classify::WANTED_SPECIFICITY * 100.0,
         classify::WANTED_RISK * 100.0,
         classify::LEAST_ANSWERED * 100.0,
-        segmenter.config.net.blocks,
-        segmenter.config.net.base_channels,
+        segmenter.config.net.describe(),
         segmenter.config.preprocess.input_side,
         segmenter.config.preprocess.input_side,
+        segmenter.config.loss.describe(),
         segmenter.config.epochs,
         segmenter.best_dice,
         segmenter.best_epoch + 1,
         match (segmenter.config.healthy, &segmenter.config.start_sha256) {
             (0, _) => "It has seen no picture without infection.".to_owned(),
-            (healthy, None) => format!("{healthy} pictures of class normal were added as pictures without infection."),
+            (healthy, None) => {
+                format!("{healthy} pictures of class normal were drawn for each epoch as pictures without infection.")
+            }
             (healthy, Some(_)) => format!(
-                "{healthy} pictures of class normal were added as pictures without infection, in a second training that began with the weights of a first."
+                "{healthy} pictures of class normal were drawn for each epoch as pictures without infection, in a second training that began with the weights of a first."
             ),
         },
     );

@@ -8,9 +8,9 @@ use candle_core::{Device, Tensor};
 use references::{drawn, drawn_parameter, load, worst_relative};
 use serde::Deserialize;
 use thorax_trainer::{
-    nets::attention_unet::AttentionUnetConfig,
+    losses::LossConfig,
+    nets::segmentation::{NetConfig, Pass, attention_unet::AttentionUnetConfig},
     nn::optimizer::{AdamWConfig, Optimizer},
-    train::segment::bce_dice,
 };
 
 /// Of the largest value of each tensor.
@@ -54,7 +54,7 @@ fn ten_training_steps_equal_pytorchs() {
     let (expected, metadata) = load("unet_ten_steps.safetensors");
     let settings: Settings = serde_json::from_str(&metadata["settings"]).unwrap();
     assert_eq!(settings.steps, 10);
-    let net = settings.net.init(0, &Device::Cpu).unwrap();
+    let net = NetConfig::AttentionUnet(settings.net).init(0, &Device::Cpu).unwrap();
     for (name, var) in net.trainable() {
         var.set(&drawn_parameter(&format!("{}.{name}", settings.draw), var.dims())).unwrap();
     }
@@ -71,8 +71,8 @@ fn ten_training_steps_equal_pytorchs() {
     };
     let mut wrong = vec![];
     for step in 0..settings.steps {
-        let logits = net.forward(&x, true).unwrap();
-        let loss = bce_dice(&logits, &truth, &known).unwrap();
+        let logits = net.forward(&x, Pass::Train { seed: 0 }).unwrap().remove(0);
+        let loss = LossConfig::default().loss(&logits, &truth, None, &known, 0).unwrap();
         losses.push(loss.to_scalar::<f32>().unwrap());
         optimizer.step(&loss.backward().unwrap(), settings.learning_rate).unwrap();
         if step == 0 {

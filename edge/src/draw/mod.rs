@@ -32,6 +32,7 @@ use core::fmt::Write as _;
 use embedded_graphics::{pixelcolor::Rgb565, prelude::*, primitives::Rectangle, text::Alignment};
 use thorax_shared::{
     label::{Modality, Verdict},
+    lungs::Involvement,
     plane::Plane,
 };
 
@@ -56,8 +57,8 @@ pub struct ResultScreen<'a> {
     pub heat: Option<&'a Plane<f32>>,
     /// Where infection was marked (anything but 0), over the same field of view.
     pub infection: Option<&'a Plane<u8>>,
-    /// Where lung was marked (anything but 0), over the same field of view.
-    pub lung: Option<&'a Plane<u8>>,
+    /// Where the one and the other lung was marked (anything but 0), over the same field of view.
+    pub lungs: Option<[&'a Plane<u8>; 2]>,
     /// What Thorax says of the image.
     pub verdict: Verdict,
     /// The kind of image, where it is known.
@@ -66,8 +67,8 @@ pub struct ResultScreen<'a> {
     pub probability: Option<f32>,
     /// The ensemble's entropy, 0 to 1 bit.
     pub entropy_bits: Option<f32>,
-    /// Share of the lung that is infected, 0 to 100 percent.
-    pub involvement_percent: Option<f32>,
+    /// Infected share of the lungs, 0 to 100 percent; the right lung's stands left of the left one's, as in the picture.
+    pub involvement: Option<Involvement>,
     /// File or patient label; shortened in the middle where it is too long.
     pub name: &'a str,
     /// The model bundle's name and version.
@@ -107,6 +108,7 @@ impl ResultScreen<'_> {
             meter: Meter::Bar,
             colour: self.banner().ground,
             large: true,
+            ends: Default::default(),
         });
         let entropy = self.entropy_bits.map(|value| Metric {
             label: "Entropy",
@@ -115,14 +117,16 @@ impl ResultScreen<'_> {
             meter: Meter::Gauge,
             colour: palette::ENTROPY,
             large: false,
+            ends: Default::default(),
         });
-        let involvement = self.involvement_percent.map(|value| Metric {
+        let involvement = self.involvement.map(|Involvement { percent, left_percent, right_percent }| Metric {
             label: "Involvement",
-            value: text::area_percent(value),
-            share: share(value, 100.0),
+            value: text::area_percent(percent),
+            share: share(percent, 100.0),
             meter: Meter::Bar,
             colour: panel(palette::INFECTION),
             large: false,
+            ends: [text::side_percent('R', right_percent), text::side_percent('L', left_percent)],
         });
         [probability, entropy, involvement].into_iter().flatten().collect()
     }
@@ -138,7 +142,7 @@ impl Drawable for ResultScreen<'_> {
         let (frame, scale) = draw_frame(target, tag, self.name, &banner)?;
         let body = ResultBody::of(frame.body, scale);
         let reason = self.reason();
-        let overlaid = picture::Overlaid { picture: self.picture, heat: None, infection: None, lung: None };
+        let overlaid = picture::Overlaid { picture: self.picture, heat: None, infection: None, lungs: None };
 
         if matches!(self.verdict, Verdict::Rejected(_)) {
             overlaid.draw(target, body.picture)?;
@@ -147,12 +151,12 @@ impl Drawable for ResultScreen<'_> {
             capitalise(&mut remedy);
             parts::draw_column(target, body.column, &cause_and_remedy(cause, &remedy, scale), &[], scale)?;
         } else {
-            let Self { heat, infection, lung, .. } = *self;
-            picture::Overlaid { heat, infection, lung, ..overlaid }.draw(target, body.picture)?;
+            let Self { heat, infection, lungs, .. } = *self;
+            picture::Overlaid { heat, infection, lungs, ..overlaid }.draw(target, body.picture)?;
             let keys = [
                 heat.map(|_| Key { text: "heat", swatch: Swatch::Heat }),
                 infection.map(|_| Key { text: "infected", swatch: Swatch::Filled(panel(palette::INFECTION)) }),
-                lung.map(|_| Key { text: "lung", swatch: Swatch::Outlined(panel(palette::LUNG)) }),
+                lungs.map(|_| Key { text: "lung", swatch: Swatch::Outlined(panel(palette::LUNG)) }),
             ];
             let keys: heapless::Vec<Key, 3> = keys.into_iter().flatten().collect();
             parts::draw_legend(target, body.legend, &keys, scale.small)?;
@@ -275,12 +279,12 @@ mod tests {
             picture,
             heat: None,
             infection: None,
-            lung: None,
+            lungs: None,
             verdict,
             modality: None,
             probability: Some(0.999),
             entropy_bits: Some(0.888),
-            involvement_percent: Some(0.01),
+            involvement: Some(Involvement { percent: 0.01, left_percent: Some(0.01), right_percent: Some(0.01) }),
             name: "",
             bundle: "",
         }

@@ -214,6 +214,8 @@ pub(super) struct Metric<'a> {
     pub(super) colour: Rgb565,
     /// The number in large digits.
     pub(super) large: bool,
+    /// Below the meter, at its left and right end; empty where there is nothing to say.
+    pub(super) ends: [super::text::Number; 2],
 }
 
 impl Metric<'_> {
@@ -221,20 +223,27 @@ impl Metric<'_> {
         if self.large { scale.large_value } else { scale.value }
     }
 
-    /// Pixels that label, number and unit need side by side.
+    /// Pixels that label, number and unit need side by side, or the ends with a space between.
     #[cfg(test)]
     pub(super) fn width(&self, scale: &Scale) -> u32 {
         let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
-        scale.label.width(self.label.len())
+        let line = scale.label.width(self.label.len())
             + 2
             + self.face(scale).width(number.len())
             + UNIT_GAP
-            + scale.value.width(unit.len())
+            + scale.value.width(unit.len());
+        let [left, right] = &self.ends;
+        line.max(scale.label.width(left.len() + 1 + right.len()))
     }
 
-    /// Pixels from the number's top to the meter's bottom.
+    /// Pixels from the number's top to the bottom of the meter, or of what is below it.
     pub(super) fn height(&self, scale: &Scale) -> u32 {
-        self.face(scale).height() + 2 + scale.meter_height
+        let ends = if self.has_ends() { 1 + scale.label.height() } else { 0 };
+        self.face(scale).height() + 2 + scale.meter_height + ends
+    }
+
+    fn has_ends(&self) -> bool {
+        self.ends.iter().any(|end| !end.is_empty())
     }
 
     pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
@@ -271,7 +280,17 @@ impl Metric<'_> {
         )?;
         cut_top(&mut rest, 2);
         let meter = cut_top(&mut rest, scale.meter_height);
-        self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)
+        self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)?;
+        if self.has_ends() {
+            cut_top(&mut rest, 1);
+            let line = cut_top(&mut rest, scale.label.height());
+            let [left, right] = &self.ends;
+            let area = cut_left(&mut { line }, scale.label.width(left.len()));
+            draw_line(target, area, left, scale.label, palette::SOFT_TEXT, Alignment::Left)?;
+            let area = cut_right(&mut { line }, scale.label.width(right.len()));
+            draw_line(target, area, right, scale.label, palette::SOFT_TEXT, Alignment::Right)?;
+        }
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Overlaid<'a> {
     pub(super) picture: &'a Plane<u8>,
     pub(super) heat: Option<&'a Plane<f32>>,
     pub(super) infection: Option<&'a Plane<u8>>,
-    pub(super) lung: Option<&'a Plane<u8>>,
+    pub(super) lungs: Option<[&'a Plane<u8>; 2]>,
 }
 
 impl Overlaid<'_> {
@@ -34,16 +34,16 @@ impl Overlaid<'_> {
         let grey = resample(self.picture, size, f32::from);
         let heat = self.heat.map(|heat| resample(heat, size, |h| if h.is_finite() { h.clamp(0.0, 1.0) } else { 0.0 }));
         // The smallest infection is kept, so that the screen never shows less than was found;
-        // the lung's border is where its share is half.
+        // a lung's border is where its share is half.
         let infection = self.infection.map(|mask| resample(mask, size, is_set).map(|share| share > 0.0));
-        let lung = self.lung.map(|mask| resample(mask, size, is_set).map(|share| share >= 0.5));
+        let lungs = self.lungs.map(|masks| masks.map(|mask| resample(mask, size, is_set).map(|share| share >= 0.5)));
         let colours = (0..grey.height()).flat_map(|y| (0..grey.width()).map(move |x| (x, y))).map(|(x, y)| {
             let mut colour = [grey.get(x, y); 3];
             if let Some(heat) = &heat {
                 let strength = ((heat.get(x, y) - HEAT_FLOOR) / (1.0 - HEAT_FLOOR)).max(0.0);
                 colour = blend(colour, heat_colour(strength), HEAT_OPACITY * strength.min(0.5) * 2.0);
             }
-            if lung.as_ref().is_some_and(|lung| is_border(lung, x, y)) {
+            if lungs.iter().flatten().any(|lung| is_border(lung, x, y)) {
                 colour = palette::LUNG.map(f32::from);
             }
             if let Some(infection) = infection.as_ref().filter(|mask| mask.get(x, y)) {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn bare(picture: &Plane<u8>) -> Overlaid<'_> {
-        Overlaid { picture, heat: None, infection: None, lung: None }
+        Overlaid { picture, heat: None, infection: None, lungs: None }
     }
 
     fn drawn(overlaid: &Overlaid<'_>, width: u32, height: u32) -> Plane<Rgb565> {
@@ -194,15 +194,21 @@ mod tests {
 
     #[test]
     fn left_stays_left_and_top_stays_top() {
-        // Bright upper left quarter; heat upper right, infection lower left, lung lower right.
+        // Bright upper left quarter; heat upper right, infection lower left, two lungs that touch lower right.
         let quarter =
             |right: bool, bottom: bool| move |x: usize, y: usize| ((x >= 20) == right) && ((y >= 20) == bottom);
         let picture = Plane::from_fn(40, 40, |x, y| if quarter(false, false)(x, y) { 200 } else { 0 });
         let heat = Plane::from_fn(40, 40, |x, y| if quarter(true, false)(x, y) { 1.0 } else { 0.0 });
         let infection = Plane::from_fn(40, 40, |x, y| if quarter(false, true)(x, y) { 255 } else { 0 });
-        let lung = Plane::from_fn(40, 40, |x, y| if quarter(true, true)(x, y) { 255 } else { 0 });
-        let overlaid =
-            Overlaid { picture: &picture, heat: Some(&heat), infection: Some(&infection), lung: Some(&lung) };
+        let lungs = [20..32, 32..40].map(|columns| {
+            Plane::from_fn(40, 40, |x, y| if quarter(true, true)(x, y) && columns.contains(&x) { 255 } else { 0 })
+        });
+        let overlaid = Overlaid {
+            picture: &picture,
+            heat: Some(&heat),
+            infection: Some(&infection),
+            lungs: Some(lungs.each_ref()),
+        };
         let screen = drawn(&overlaid, 20, 20);
         assert_eq!(screen.get(4, 4), rgb(200, 200, 200));
         let hot = screen.get(15, 4);
@@ -211,7 +217,8 @@ mod tests {
         assert!(infected.r() > 5 && infected.b() > 5 && infected.g() < infected.r(), "{infected:?}");
         assert_eq!(screen.get(0, 15), rgb(255, 72, 224), "the infection's outline");
         assert_eq!(screen.get(19, 15), rgb(96, 224, 255), "the lung's outline");
-        assert_eq!(screen.get(15, 15), rgb(0, 0, 0), "the lung's inside is left as it is");
+        assert_eq!([15, 16].map(|x| screen.get(x, 15)), [rgb(96, 224, 255); 2], "both outlines where lungs touch");
+        assert_eq!([13, 18].map(|x| screen.get(x, 15)), [rgb(0, 0, 0); 2], "a lung's inside is left as it is");
     }
 
     #[test]

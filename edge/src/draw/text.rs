@@ -228,6 +228,15 @@ pub(super) fn area_percent(value: f32) -> Number {
     text
 }
 
+/// [`area_percent`] of one of the patient's sides, `R` or `L` as radiologists mark them: `L 23 %`; nothing where it is not known.
+pub(super) fn side_percent(side: char, value: Option<f32>) -> Number {
+    let mut text = Number::new();
+    if let Some(value) = value {
+        write!(text, "{side} {}", area_percent(value)).ok();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +281,9 @@ mod tests {
         assert_eq!(area_percent(2.34), "2.3 %");
         assert_eq!(area_percent(9.96), "10 %");
         assert_eq!(area_percent(23.4), "23 %");
+        assert_eq!(side_percent('R', Some(0.02)), "R <0.1 %");
+        assert_eq!(side_percent('L', Some(f32::NAN)), "L --");
+        assert_eq!(side_percent('L', None), "");
     }
 
     #[test]

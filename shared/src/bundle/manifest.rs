@@ -84,7 +84,8 @@ pub struct Classifier {
 pub struct Segmenter {
     /// The network.
     pub graph: Graph,
-    /// What each channel of the first output marks: `infection`, `lung`.
+    /// What each channel of the first output marks: `infection`, and either `left_lung` and `right_lung` (the patient's) or
+    /// `lung` for both, which [`crate::lungs::split`] cuts in two.
     pub channels: Vec<Name>,
     /// A pixel is marked if its probability is at least this.
     pub mask_threshold: f32,

@@ -4,7 +4,11 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer as _;
 
 use crate::{
-    nets::{Backbone, attention_unet::AttentionUnetConfig},
+    losses::LossConfig,
+    nets::{
+        Backbone,
+        segmentation::{NetConfig, Pass, attention_unet::AttentionUnetConfig},
+    },
     nn::{
         batch_norm::BatchNorm,
         convolution::{
@@ -17,7 +21,6 @@ use crate::{
         seeded,
         upsample::{bilinear, nearest},
     },
-    train::segment::bce_dice,
 };
 
 /// Does the work once.
@@ -108,13 +111,14 @@ fn convolution_case(kernel: usize, channels: usize, side: usize, groups: usize, 
 
 /// Forward, loss, backward and AdamW of the attention U-Net (4 blocks, 16 base channels) on 4 pictures of 256 x 256.
 pub(super) fn training_step() -> Result<Work> {
-    let net = AttentionUnetConfig::default().init(1, &DEVICE)?;
+    let net = NetConfig::AttentionUnet(AttentionUnetConfig::default()).init(1, &DEVICE)?;
     let mut optimizer = Optimizer::new(net.trainable(), AdamWConfig::default())?;
     let x = normal([4, 1, 256, 256], 1)?;
     let truth = normal([4, 2, 256, 256], 2)?.gt(0.5)?.to_dtype(DType::F32)?;
     let known = Tensor::ones((4, 2, 1, 1), DType::F32, &DEVICE)?;
     Ok(Box::new(move || {
-        let loss = bce_dice(&net.forward(&x, true)?, &truth, &known)?;
+        let logits = net.forward(&x, Pass::Train { seed: 0 })?;
+        let loss = LossConfig::default().loss(&logits[0], &truth, None, &known, 0)?;
         optimizer.step(&loss.backward()?, 1e-3)
     }))
 }

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 pub use check::{Problem, check};
 pub use import::{ImportArgs, Layout, import};
 pub use manifest::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
-pub use split::{Fractions, assign_splits};
+pub use split::{Fold, Fractions, assign_fold, assign_splits};
 pub use summary::summary;
 
 use crate::files::WriteError;
@@ -63,6 +63,11 @@ pub enum DataError {
     /// Split fractions that are no fractions.
     #[error("fractions `{0}`: give three percentages that add up to 100, e.g. 70,10,20 (train,val,test)")]
     Fractions(String),
+    /// A fold that is none.
+    #[error(
+        "fold `{0}`: give which of how many, e.g. 2/5; at least 3, for one is tested, one validated, the others trained on"
+    )]
+    Fold(String),
 }
 
 /// Import, check, split and count training data
@@ -88,6 +93,9 @@ pub enum DataCommand {
         /// Percent of the patients for train,val,test
         #[arg(long, default_value_t = Fractions::default())]
         fractions: Fractions,
+        /// A round of a cross-validation instead, such as 2/5: that fold of the patients is test, the next one val
+        #[arg(long, conflicts_with = "fractions", requires = "out", value_name = "I/K")]
+        fold: Option<Fold>,
     },
     /// Count pictures and patients per modality, task, class, source and split
     Summary {
@@ -116,9 +124,12 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
             }
             println!("{}: {} pictures, no problem found", path.display(), manifest.records.len());
         }
-        DataCommand::Split { manifest: path, out, seed, fractions } => {
+        DataCommand::Split { manifest: path, out, seed, fractions, fold } => {
             let mut manifest = Manifest::load(&path)?;
-            assign_splits(&mut manifest.records, seed, fractions);
+            match fold {
+                Some(fold) => assign_fold(&mut manifest.records, seed, fold),
+                None => assign_splits(&mut manifest.records, seed, fractions),
+            }
             let out = out.unwrap_or(path);
             manifest.save(&out)?;
             report(&manifest, &out);

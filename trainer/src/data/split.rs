@@ -61,8 +61,51 @@ impl Fractions {
 /// The units of one stratum, each under its place in the order and its name.
 type Stratum = BTreeMap<(Vec<u8>, String), Vec<usize>>;
 
+/// One of the rounds of a cross-validation, `2/5`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// Which, counted from 1.
+    pub index: usize,
+    /// Of how many, at least 3: one for test, one for validation, the others for training.
+    pub of: usize,
+}
+
+impl FromStr for Fold {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((index, of)) if of >= 3 && (1..=of).contains(&index) => Ok(Self { index, of }),
+            _ => Err(DataError::Fold(text.to_owned())),
+        }
+    }
+}
+
 /// Gives every record a split; units with an unknown patient go to training.
 pub fn assign_splits(records: &mut [Record], seed: u64, fractions: Fractions) {
+    deal(records, seed, |position, units| {
+        let (val, test) = fractions.counts(units);
+        match position {
+            p if p < test => Split::Test,
+            p if p < test + val => Split::Val,
+            _ => Split::Train,
+        }
+    });
+}
+
+/// Gives every record its split in one round of a cross-validation: over all rounds each patient is tested once and validated
+/// once. Units with an unknown patient go to training in every round.
+pub fn assign_fold(records: &mut [Record], seed: u64, fold: Fold) {
+    deal(records, seed, |position, _| match (position + fold.of - (fold.index - 1)) % fold.of {
+        0 => Split::Test,
+        1 => Split::Val,
+        _ => Split::Train,
+    });
+}
+
+/// Puts the units of each stratum in the seed's order; `split_of` tells the split of a position among so many.
+fn deal(records: &mut [Record], seed: u64, split_of: impl Fn(usize, usize) -> Split) {
     let units = units(records);
     let mut strata: BTreeMap<String, Stratum> = BTreeMap::new();
     for members in units {
@@ -87,13 +130,9 @@ pub fn assign_splits(records: &mut [Record], seed: u64, fractions: Fractions) {
         strata.entry(stratum).or_default().entry((order, name)).or_default().extend(members);
     }
     for units in strata.into_values() {
-        let (val, test) = fractions.counts(units.len());
+        let count = units.len();
         for (position, members) in units.into_values().enumerate() {
-            let split = match position {
-                p if p < test => Split::Test,
-                p if p < test + val => Split::Val,
-                _ => Split::Train,
-            };
+            let split = split_of(position, count);
             members.iter().for_each(|&i| records[i].split = split);
         }
     }
@@ -211,6 +250,27 @@ mod tests {
         let before = records.clone();
         assign_splits(&mut records, 2, Fractions::default());
         assert_ne!(before, records, "another seed deals otherwise");
+    }
+
+    #[test]
+    fn over_all_folds_each_patient_is_tested_and_validated_once() {
+        let records: Vec<Record> =
+            (0..60).map(|i| record(i, i / 2, if i < 4 { 0 } else { 1 + i / 2 }, 0, "covid", i)).collect();
+        let mut counts = vec![[0; 3]; records.len()];
+        for index in 1..=5 {
+            let mut fold = records.clone();
+            assign_fold(&mut fold, 3, Fold { index, of: 5 });
+            assert!(one_split_each(&fold, |r| Some(r.group.clone())));
+            let place = |split| Split::ALL.iter().position(|s| *s == split).unwrap();
+            counts.iter_mut().zip(&fold).for_each(|(count, record)| count[place(record.split)] += 1);
+        }
+        for (record, count) in records.iter().zip(counts) {
+            assert_eq!(count, if record.patient_id == UNKNOWN_PATIENT { [5, 0, 0] } else { [3, 1, 1] }, "{record:?}");
+        }
+        assert_eq!("2/5".parse::<Fold>().unwrap(), Fold { index: 2, of: 5 });
+        for bad in ["0/5", "6/5", "1/2", "2", "a/b", ""] {
+            assert!(bad.parse::<Fold>().unwrap_err().to_string().contains("2/5"), "{bad}");
+        }
     }
 
     #[test]

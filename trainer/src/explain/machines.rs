@@ -17,10 +17,12 @@ const BAND: usize = 1024;
 /// otherwise, and the solver then stops elsewhere within its tolerance.
 const DRIFT: f32 = 0.01;
 
+/// Support vectors that together weigh less say nothing of a picture.
+const LEAST_WEIGHT: f64 = 1e-3;
+
 /// Machines with one kernel, on the features of one store.
 pub(super) struct Machines<'a> {
     kernel: Kernel,
-    tolerance: f64,
     /// One a run.
     machines: Vec<Svm>,
     /// Pictures that are a support vector of some run, and the mean over the runs of their coefficients. A picture's
@@ -38,7 +40,7 @@ pub(super) struct Answer {
     pub(super) decision: f64,
     /// `[runs]`: probabilities of COVID-19.
     pub(super) probabilities: Vec<f32>,
-    /// Whether all support vectors together weigh less than the solver's tolerance: then the picture is unlike all that were
+    /// Whether all support vectors together weigh next to nothing: then the picture is unlike all that were
     /// learnt from, and the answer is the mean bias, as it is to any such picture.
     pub(super) unfamiliar: bool,
     /// `[C * H * W]`: the derivative of `decision` by each of the picture's features, as they are before standardising.
@@ -60,8 +62,8 @@ impl<'a> Machines<'a> {
         let support = (0..problem.len()).map(|index| (index, mean(index))).filter(|(_, mean)| *mean != 0.0).collect();
         let (squares, standard) = (gram.diagonal(), &gram.standard);
         let features = Standardised::open(problem, standard)?;
-        let (kernel, tolerance) = (config.kernel, config.tolerance);
-        Ok(Self { kernel, tolerance, machines, support, squares, standard, features })
+        let kernel = config.kernel;
+        Ok(Self { kernel, machines, support, squares, standard, features })
     }
 
     /// Fits the first `count` runs of `kind` in the run folder `folder` again, which takes seconds, and sees that they say what
@@ -170,7 +172,7 @@ impl<'a> Machines<'a> {
         Answer {
             decision: decisions.iter().sum::<f64>() / decisions.len() as f64,
             probabilities: self.machines.iter().zip(&decisions).map(probability).collect(),
-            unfamiliar: weight < self.tolerance,
+            unfamiliar: weight < LEAST_WEIGHT,
             gradient,
         }
     }

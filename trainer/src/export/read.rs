@@ -169,13 +169,15 @@ fn operation(node: &NodeProto, constants: &BTreeMap<String, Tensor>) -> Result<O
 mod tests {
     use super::super::{HALF_PRECISION_FROM, to_onnx};
     use super::*;
-    use crate::{nets::attention_unet::AttentionUnetConfig, nn::seeded};
+    use crate::{
+        nets::segmentation::{NetConfig, attention_unet::AttentionUnetConfig, unet::UnetConfig},
+        nn::seeded,
+    };
 
     #[test]
     fn what_is_written_computes_the_same_when_read() {
-        let net = AttentionUnetConfig { channels_in: 1, channels_out: 2, base_channels: 8, blocks: 2 }
-            .init(3, &Device::Cpu)
-            .unwrap();
+        let unet = UnetConfig { channels_in: 1, channels_out: 2, base_channels: 8, blocks: 2 };
+        let net = NetConfig::AttentionUnet(AttentionUnetConfig { unet }).init(3, &Device::Cpu).unwrap();
         let mut graph = net.to_graph(16).unwrap();
         assert!(to_onnx(&graph, "unet").is_err(), "weights that are not rounded are refused");
         graph.round_to_half(HALF_PRECISION_FROM).unwrap();

@@ -306,6 +306,21 @@ pub struct BackboneWeights {
 }
 
 impl BackboneWeights {
+    /// Whose they are.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The parameters, by name.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Mean and standard deviation that the net's pictures are normalised with, of RGB in 0..1.
+    pub fn normalisation(&self) -> ([f32; 3], [f32; 3]) {
+        self.normalisation
+    }
+
     /// The net for inference on pictures of `side` x `side`.
     ///
     /// # Errors

@@ -4,7 +4,6 @@
 //! weights ([`weights`]) it becomes a graph for inference or a net that trains ([`network`]).
 
 pub mod architecture;
-pub mod attention_unet;
 pub mod backbone;
 pub mod efficientnet;
 pub mod hub;
@@ -13,6 +12,7 @@ pub mod layout;
 pub mod list;
 pub mod network;
 pub mod resnet50;
+pub mod segmentation;
 pub mod source;
 #[cfg(test)]
 mod tests;

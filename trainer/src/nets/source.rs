@@ -12,9 +12,9 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Backbone, Pretrained,
+    Backbone, BackboneWeights, Pretrained,
     hub::{Hub, HubError},
-    weights::WeightsError,
+    weights::{self, WeightsError},
 };
 use crate::data::{DataError, file_sha256, hexadecimal};
 
@@ -163,15 +163,25 @@ impl Source {
         Self { origin: format!("random:{seed} (random weights)"), sha256, kind: SourceKind::Drawn(seed) }
     }
 
+    /// The weights.
+    ///
+    /// # Errors
+    /// [`WeightsError`] when they are another net's.
+    pub fn weights(&self, backbone: Backbone, device: &Device) -> Result<BackboneWeights, WeightsError> {
+        match &self.kind {
+            SourceKind::File(path) => {
+                backbone.weights(&weights::read(path, backbone, device)?).map_err(|error| error.in_file(path))
+            }
+            SourceKind::Drawn(seed) => backbone.drawn_weights(*seed, device),
+        }
+    }
+
     /// The net with these weights, for inference.
     ///
     /// # Errors
     /// [`WeightsError`] when they are another net's.
     pub fn open(&self, backbone: Backbone, device: &Device) -> Result<Pretrained, WeightsError> {
-        match &self.kind {
-            SourceKind::File(path) => backbone.open(path, device),
-            SourceKind::Drawn(seed) => backbone.draw(*seed, device),
-        }
+        self.weights(backbone, device)?.pretrained(backbone.input_side())
     }
 }
 

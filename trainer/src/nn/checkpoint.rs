@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -98,6 +99,31 @@ impl Checkpoint {
         Ok(Self { tensors: tensors.into_iter().collect(), metadata, path: path.to_owned() })
     }
 
+    /// Reads the words of a file that [`Self::save`] wrote, and none of its tensors, which may be gigabytes.
+    ///
+    /// # Errors
+    /// When it is missing or is no such file.
+    pub fn load_words(path: &Path) -> Result<Self, CheckpointError> {
+        #[derive(serde::Deserialize)]
+        struct Header {
+            #[serde(rename = "__metadata__")]
+            words: BTreeMap<String, String>,
+        }
+        let words = || -> std::io::Result<BTreeMap<String, String>> {
+            let mut file = std::fs::File::open(path)?;
+            let mut length = [0; 8];
+            file.read_exact(&mut length)?;
+            // Bounded by the file: a length that is not true allocates nothing.
+            let mut header = vec![];
+            file.take(u64::from_le_bytes(length)).read_to_end(&mut header)?;
+            let header: Header = serde_json::from_slice(&header)?;
+            Ok(serde_json::from_str(header.words.get(METADATA).map_or("{}", String::as_str))?)
+        };
+        let metadata =
+            words().map_err(|e| CheckpointError::Read { path: path.display().to_string(), reason: e.to_string() })?;
+        Ok(Self { tensors: BTreeMap::new(), metadata, path: path.to_owned() })
+    }
+
     /// The tensor called `name`.
     ///
     /// # Errors
@@ -185,6 +211,8 @@ mod tests {
         let read = Checkpoint::load(&path, &Device::Cpu).unwrap();
         assert_eq!(read.tensor("w").unwrap().to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
         assert_eq!(read.value::<usize>("epoch").unwrap(), 3);
+        let words = Checkpoint::load_words(&path).unwrap();
+        assert!(words.metadata == read.metadata && words.tensors.is_empty());
         let lacking = read.value::<usize>("absent").unwrap_err().to_string();
         assert!(lacking.contains("a.safetensors") && lacking.contains("absent"), "{lacking}");
 
@@ -201,7 +229,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("broken.safetensors");
         std::fs::write(&path, b"\x10\0\0\0\0\0\0\0{\"w\"").unwrap();
-        let error = Checkpoint::load(&path, &Device::Cpu).err().unwrap().to_string();
-        assert!(error.contains("broken.safetensors"), "{error}");
+        for read in [Checkpoint::load(&path, &Device::Cpu), Checkpoint::load_words(&path)] {
+            let error = read.err().unwrap().to_string();
+            assert!(error.contains("broken.safetensors"), "{error}");
+        }
+        // A length beyond the end of the file.
+        std::fs::write(&path, [&u64::MAX.to_le_bytes()[..], b"{}"].concat()).unwrap();
+        assert!(Checkpoint::load_words(&path).is_err());
     }
 }

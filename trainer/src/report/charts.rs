@@ -7,7 +7,10 @@ use plotters::{
 };
 
 use super::document::Charts;
-use crate::judge::{Estimate, Forecast, Judged, Judgement, Spread, Uncertainty};
+use crate::{
+    judge::{Estimate, Forecast, Judged, Judgement, Spread, Uncertainty},
+    segmentation::judge_masks::{Curve, Judgement as MaskJudgement},
+};
 
 /// Why a chart could not be drawn.
 pub(super) type DrawError = DrawingAreaErrorKind<std::io::Error>;
@@ -215,6 +218,37 @@ pub(super) fn curves(judgement: &Judgement, caption: String) -> Result<Charts, D
     let legend = judgement.classifiers.iter().map(|j| (hex(colour(j)), j.title().to_owned())).collect();
     let charts = vec![("ROC".to_owned(), roc), ("Risk against coverage, most certain first".to_owned(), risk_coverage)];
     Ok(Charts { caption, legend, charts, columns: 2 })
+}
+
+/// Validation Dice and training loss against the epoch, a line a run, a colour a net.
+pub(super) fn training(judgements: &[&MaskJudgement], caption: String) -> Result<Charts, DrawError> {
+    let curves = |of: fn(&Curve) -> &Vec<f64>| {
+        judgements.iter().enumerate().flat_map(move |(index, judgement)| {
+            let colour = CLASSIFIERS[index % CLASSIFIERS.len()];
+            judgement.runs.iter().filter_map(move |run| Some((colour, of(&run.training.as_ref()?.1))))
+        })
+    };
+    let epochs = curves(|curve| &curve.loss).map(|(_, values)| values.len()).max().unwrap_or(0).max(2) as f64;
+    let chart = |name: &'static str, of: fn(&Curve) -> &Vec<f64>, top: f64| {
+        let frame = Frame { size: (560, 380), x: (1.0..epochs, "epoch"), y: (0.0..top, name), percent: false };
+        framed(frame, |chart| {
+            for (colour, values) in curves(of) {
+                let points = values.iter().enumerate().map(|(epoch, &value)| ((epoch + 1) as f64, value));
+                chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+            }
+            Ok(())
+        })
+    };
+    let highest = curves(|curve| &curve.loss).flat_map(|(_, values)| values).copied().fold(0.1, f64::max);
+    let charts = vec![
+        ("Dice".to_owned(), chart("validation Dice of the infection", |curve| &curve.dice, 1.0)?),
+        ("Loss".to_owned(), chart("training loss", |curve| &curve.loss, highest * 1.05)?),
+    ];
+    let legend = judgements.iter().enumerate().map(|(index, judgement)| {
+        let net = judgement.runs.first().and_then(|run| run.training.as_ref());
+        (hex(CLASSIFIERS[index % CLASSIFIERS.len()]), net.map_or_else(String::new, |(config, _)| config.net.describe()))
+    });
+    Ok(Charts { caption, legend: legend.collect(), charts, columns: 2 })
 }
 
 /// Entropy of right and of wrong answers, a chart a classifier.

@@ -1,14 +1,17 @@
 //! `thorax-train report`: run folders judged, as a page to read and show, and as numbers to work with.
 //!
 //! Every run folder becomes a section in the layout of the paper's tables V to VIII, its own numbers beside the paper's;
+//! folders of `masks judge` become sections in the layout of its tables IX to XII;
 //! folders with a source left out become one table beside the run that learnt from it. `document` is the page as data, which is
 //! rendered twice, as HTML and as Markdown; `tables` and `charts` fill it. The same folders and options give the same bytes.
 
 mod charts;
 mod document;
 mod figures;
+mod masks;
 mod numbers;
 mod paper;
+mod paper_masks;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -32,9 +35,12 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
     /// Folder of thorax-train classify; what it holds under sources/ (a source left out) is reported too. May be repeated
-    #[arg(long = "run", value_name = "DIR", required = true)]
+    #[arg(long = "run", value_name = "DIR", required_unless_present = "masks")]
     pub runs: Vec<PathBuf>,
-    /// Folder that `thorax-train explain` wrote, or another with PNG pictures and their list, figures.json: [{"title",
+    /// Folder that `thorax-train masks judge` wrote: a net, with its seeds. May be repeated
+    #[arg(long = "masks", value_name = "DIR")]
+    pub masks: Vec<PathBuf>,
+    /// Folder that `thorax-train explain` or `masks predict` wrote, or another with PNG pictures and their list, figures.json: [{"title",
     /// "caption", "files": ["a.png", ...]}, ...]. May be repeated
     #[arg(long, value_name = "FOLDER")]
     pub figures: Vec<PathBuf>,
@@ -104,7 +110,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let pictures =
         args.figures.iter().map(|folder| figures::read(folder)).collect::<anyhow::Result<Vec<_>>>()?.concat();
-    let page = page(&runs, pictures, &settings)?;
+    let masks = args.masks.iter().map(|folder| masks::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
+    let page = page(&runs, &masks, pictures, &settings)?;
     let judgements: Vec<&Judgement> = runs.iter().map(|run| &run.judgement).collect();
     let files = [
         ("report.html", page.to_html().into_bytes()),
@@ -140,7 +147,12 @@ fn with_sources(runs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-fn page(runs: &[Run], pictures: Vec<document::Pictures>, settings: &Settings) -> anyhow::Result<Document> {
+fn page(
+    runs: &[Run],
+    masks: &[crate::segmentation::judge_masks::Judgement],
+    pictures: Vec<document::Pictures>,
+    settings: &Settings,
+) -> anyhow::Result<Document> {
     let mut blocks = vec![
         Block::Caution(
             "Research use only, not a medical device.".into(),
@@ -185,11 +197,17 @@ fn page(runs: &[Run], pictures: Vec<document::Pictures>, settings: &Settings) ->
         blocks.push(Block::Table(tables::left_out(&found)));
         blocks.push(Block::Table(tables::left_out_by_classifier(&found)));
     }
+    masks::sections(masks, &mut blocks)?;
     if !pictures.is_empty() {
         blocks.push(Block::Section("Pictures".into()));
         blocks.extend(pictures.into_iter().map(Block::Pictures));
     }
-    Ok(Document { title: "COVID-19 on chest X-rays and CT: classifiers and their uncertainty".into(), blocks })
+    let title = match (runs.is_empty(), masks.is_empty()) {
+        (false, false) => "COVID-19 on chest X-rays and CT: classifiers, their uncertainty, and segmentation",
+        (true, _) => "COVID-19 on chest X-rays and CT: segmentation",
+        (_, true) => "COVID-19 on chest X-rays and CT: classifiers and their uncertainty",
+    };
+    Ok(Document { title: title.into(), blocks })
 }
 
 /// A run without a source beside the run that learnt from it.

@@ -14,7 +14,7 @@ pub(super) const NONE: &str = "–";
 /// Below this, two classifiers are said to differ.
 const SIGNIFICANT: f64 = 0.05;
 
-fn or_none<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
+pub(super) fn or_none<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
     value.map_or_else(|| NONE.into(), text)
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thorax_shared::{label::Modality, plane::Plane};
 
 use super::{
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The version of `judgement.json`.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 /// The mask whose pictures without truth are told apart.
 const INFECTION: &str = "infection";
 /// What both lungs together are called, where a net draws each by itself.
@@ -61,8 +61,39 @@ fn parse_split(text: &str) -> Result<Split, String> {
     Split::ALL.into_iter().find(|split| split.as_str() == text).ok_or_else(|| "expected train, val or test".into())
 }
 
+/// How a run went, epoch by epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Training loss.
+    pub loss: Vec<f64>,
+    /// Validation Dice of the infection, pooled.
+    pub dice: Vec<f64>,
+}
+
+impl Curve {
+    /// Of the `epochs.csv` in a run's folder.
+    ///
+    /// # Errors
+    /// A file that is missing or is none.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Epoch {
+            loss: f64,
+            dice_infection: f64,
+        }
+        let path = folder.join("epochs.csv");
+        let mut table = csv::Reader::from_path(&path).with_context(|| path.display().to_string())?;
+        let epochs = table.deserialize().collect::<Result<Vec<Epoch>, _>>();
+        let epochs = epochs.with_context(|| format!("{}: not the log of a run of train segment", path.display()))?;
+        Ok(Self {
+            loss: epochs.iter().map(|epoch| epoch.loss).collect(),
+            dice: epochs.iter().map(|epoch| epoch.dice_infection).collect(),
+        })
+    }
+}
+
 /// All that is known of some runs on a split.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     /// The version of this form.
     pub format: u32,
@@ -81,7 +112,7 @@ pub struct Judgement {
 }
 
 /// Which run it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its folder, as it was given.
     pub run: String,
@@ -92,7 +123,7 @@ pub struct Identity {
 }
 
 /// All that is known of one run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunJudgement {
     /// Which it is.
     #[serde(flatten)]
@@ -107,10 +138,12 @@ pub struct RunJudgement {
     pub negatives: Option<FalsePositives>,
     /// Each picture.
     pub pictures: Vec<PictureScore>,
+    /// How it was trained, and how that went; `None` for a net that is no run.
+    pub training: Option<(segment::SegmentConfig, Curve)>,
 }
 
 /// A figure of several runs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSpread {
     /// Runs that have it.
     pub runs: usize,
@@ -125,7 +158,7 @@ pub struct RunSpread {
 }
 
 /// A mask of several runs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MaskSpread {
     /// Its name.
     pub mask: String,
@@ -267,6 +300,7 @@ pub fn judge_run(
         involvement_error: involvement_error(&masked, settings),
         negatives: judged.infection.and_then(|position| false_positives(position, &negatives, settings)),
         pictures,
+        training: None,
     })
 }
 
@@ -318,7 +352,8 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
         );
         let same_data = run.config.manifest_sha256 == fingerprint(&manifest, before, Task::Segment);
         let identity = Identity { run: folder.display().to_string(), seed: run.config.seed, same_data };
-        runs.push(judge_run(&manifest, args.split, &segmenter, identity, &settings)?);
+        let judged = judge_run(&manifest, args.split, &segmenter, identity, &settings)?;
+        runs.push(RunJudgement { training: Some((run.config.clone(), Curve::read(folder)?)), ..judged });
         configurations.push(but_for_the_seed(&run.config)?);
     }
     let comparable = configurations.len() > 1 && configurations.iter().all(|other| *other == configurations[0]);

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thorax_shared::{
     metrics::{Confusion, bootstrap_interval},
     plane::Plane,
@@ -29,7 +29,7 @@ pub const CLEARLY_FALSE_PERCENT: f64 = 1.0;
 const LEAST_LUNG_PERCENT: f64 = 1.0;
 
 /// How intervals are made.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Bootstrap resamples of patients.
     pub resamples: usize,
@@ -40,7 +40,7 @@ pub struct Settings {
 }
 
 /// One number, or what is known of it, for each figure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures<T> {
     /// Twice the shared area over the sum of both (the paper's equation 7).
     pub dice: T,
@@ -98,7 +98,7 @@ impl Figures<Option<f64>> {
 }
 
 /// One mask of one picture beside the true one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MaskScore {
     /// Pixels by what they are and what was found.
     pub pixels: Confusion,
@@ -143,7 +143,7 @@ impl MaskScore {
 }
 
 /// A picture of the split.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PictureScore {
     /// Path in the manifest.
     pub path: String,
@@ -172,7 +172,7 @@ pub fn involvement_percent(infection: &Plane<u8>, lungs: &Plane<u8>) -> Option<f
 }
 
 /// One mask of one patient.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PatientScore {
     /// The patient, or patients that belong together.
     pub group: String,
@@ -185,7 +185,7 @@ pub struct PatientScore {
 }
 
 /// Area found where there is nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FalsePositives {
     /// Pictures without a true pixel.
     pub pictures: usize,
@@ -204,7 +204,7 @@ pub struct FalsePositives {
 }
 
 /// All figures of a mask.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MaskJudgement {
     /// Its name.
     pub mask: String,

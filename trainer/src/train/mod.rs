@@ -1,5 +1,6 @@
 //! From a manifest to trained weights: each run is a folder, each run resumes where it stopped.
 
+pub mod augmentation;
 pub mod classify;
 pub mod picture;
 pub mod segment;
@@ -10,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
+use augmentation::{AugmentationConfig, AugmentationName, Flips};
 use sha2::{Digest, Sha256};
 use thorax_shared::{
     label::Modality,
@@ -20,7 +22,15 @@ use crate::{
     data::{Manifest, Task, file_sha256, hexadecimal},
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::write_atomically,
-    nets::{Backbone, attention_unet::AttentionUnetConfig, source::WeightsArgs},
+    losses::LossArgs,
+    nets::{
+        Backbone,
+        segmentation::{
+            NetConfig, attention_unet::AttentionUnetConfig, efficientnet_unet::EfficientNetUnetConfig,
+            modified_attention_unet::ModifiedAttentionUnetConfig, unet::UnetConfig, unet_plus_plus::UnetPlusPlusConfig,
+        },
+        source::{Source, WeightsArgs},
+    },
     nn::{device::DeviceArgs, training::TrainingArgs},
 };
 
@@ -29,7 +39,7 @@ use crate::{
 pub enum TrainCommand {
     /// An ensemble of bootstrapped linear heads on a frozen backbone's features, its calibration and thresholds
     Classify(Box<ClassifyArgs>),
-    /// An attention U-Net for infection and lungs
+    /// A net for infection, left and right lung
     Segment(Box<SegmentArgs>),
 }
 
@@ -87,22 +97,47 @@ pub struct ClassifyArgs {
 pub struct SegmentArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// Width and height of the net's input, a multiple of 16
+    /// Which net
+    #[arg(long, value_enum, default_value_t = NetName::AttentionUnet)]
+    net: NetName,
+    /// Encoder blocks, each of which halves the picture; not with efficientnet [default: 4]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
+    blocks: Option<u8>,
+    /// Channels of the first block
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
+    base_channels: u16,
+    /// Probability with which the modified attention U-Net drops a value in its encoder [default: 0.1]
+    #[arg(long, value_name = "PROBABILITY")]
+    dropout: Option<f64>,
+    /// The frozen encoder of --net efficientnet [default: efficientnet-lite0]
+    #[arg(long, value_name = "NAME")]
+    backbone: Option<Backbone>,
+    #[command(flatten)]
+    weights: Option<WeightsArgs>,
+    /// Width and height of the net's input, a multiple of 2 to the power of the blocks
     #[arg(long, default_value_t = 192, value_parser = clap::value_parser!(u32).range(16..=1024))]
     side: u32,
     /// Passes over the training pictures
     #[arg(long, default_value_t = 12)]
     epochs: usize,
+    /// Stop after so many epochs for now; without this the same command goes on to the end
+    #[arg(long, value_name = "EPOCHS")]
+    stop_after: Option<usize>,
     /// Pictures a step
     #[arg(long, default_value_t = 8)]
     batch: usize,
-    /// Channels of the first block
-    #[arg(long, default_value_t = 16)]
-    base_channels: usize,
     /// Highest learning rate of the schedule
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
-    /// Pictures of class `normal` to add as pictures without infection, so that healthy lungs are learnt too
+    #[command(flatten)]
+    loss: LossArgs,
+    /// How pictures are varied
+    #[arg(long, value_enum, default_value_t = AugmentationName::Standard)]
+    augmentation: AugmentationName,
+    /// Mirror images [default: both with ct, horizontal with xray, none with --augmentation none]
+    #[arg(long, value_enum)]
+    flips: Option<Flips>,
+    /// Pictures of class `normal` that each epoch draws as pictures without infection, so that healthy lungs are learnt too
     #[arg(long, default_value_t = 0)]
     healthy: usize,
     /// Weights to start from, such as another run's best.safetensors (of the same net)
@@ -153,42 +188,145 @@ pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> Strin
 pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
     match command {
         TrainCommand::Classify(args) => classify(args),
-        TrainCommand::Segment(args) => {
-            let common = &args.common;
-            let devices = args.device.open()?;
-            let training = args.training.config()?;
-            training.precision.check(&devices)?;
-            anyhow::ensure!(
-                args.side.is_multiple_of(16),
-                "--side {}: the net halves its input four times, so give a multiple of 16",
-                args.side
-            );
-            anyhow::ensure!(
-                args.batch > 0 && args.epochs > 0 && args.base_channels > 0,
-                "--batch, --epochs and --base-channels must be above 0"
-            );
-            let manifest = Manifest::load(&common.manifest)?;
-            let config = segment::SegmentConfig {
-                modality: common.modality,
-                net: AttentionUnetConfig { base_channels: args.base_channels, ..Default::default() },
-                epochs: args.epochs,
-                batch: args.batch,
-                peak_learning_rate: args.learning_rate,
-                seed: common.seed,
-                preprocess: preprocess_spec(common.modality, args.side, Normalise { mean: vec![0.5], std: vec![0.25] }),
-                manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment),
-                healthy: args.healthy,
-                start_sha256: args
-                    .start
-                    .as_deref()
-                    .map(|path| Ok::<_, anyhow::Error>(hexadecimal(&file_sha256(path)?)))
-                    .transpose()?,
-                training,
-            };
-            start(&common.out, &config)?;
-            let loaders = args.training.loaders();
-            segment::train(&manifest, &config, args.start.as_deref(), &common.out, &devices, loaders)
+        TrainCommand::Segment(args) => segment(args),
+    }
+}
+
+/// `train segment`.
+fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
+    let common = &args.common;
+    let devices = args.device.open()?;
+    let training = args.training.config()?;
+    training.precision.check(&devices)?;
+    anyhow::ensure!(
+        args.batch > 0 && args.epochs > 0 && args.stop_after != Some(0),
+        "--batch, --epochs and --stop-after must be above 0"
+    );
+    let encoder = args.encoder()?;
+    let (net, normalise) = args.net(encoder.as_ref())?;
+    anyhow::ensure!(
+        (args.side as usize).is_multiple_of(net.side_multiple()),
+        "--side {}: the net halves its input, so give a multiple of {}",
+        args.side,
+        net.side_multiple()
+    );
+    let mut augmentation = match args.augmentation {
+        AugmentationName::Standard => AugmentationConfig::of(common.modality),
+        AugmentationName::None => AugmentationConfig::none(),
+    };
+    augmentation.flips = args.flips.unwrap_or(augmentation.flips);
+    let manifest = Manifest::load(&common.manifest)?;
+    let config = segment::SegmentConfig {
+        modality: common.modality,
+        net,
+        encoder: encoder.as_ref().map(|source| [source.origin.clone(), source.sha256.clone()]),
+        epochs: args.epochs,
+        batch: args.batch,
+        peak_learning_rate: args.learning_rate,
+        seed: common.seed,
+        preprocess: preprocess_spec(common.modality, args.side, normalise),
+        manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment),
+        healthy: args.healthy,
+        start_sha256: args
+            .start
+            .as_deref()
+            .map(|path| Ok::<_, anyhow::Error>(hexadecimal(&file_sha256(path)?)))
+            .transpose()?,
+        loss: args.loss.config()?,
+        augmentation,
+        training,
+    };
+    start(&common.out, &config)?;
+    let beginning = segment::Beginning { start: args.start.as_deref(), encoder: encoder.as_ref() };
+    segment::train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
+}
+
+/// A segmentation net's name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum NetName {
+    /// Ronneberger et al. 2015
+    Unet,
+    /// Oktay et al. 2018
+    AttentionUnet,
+    /// The paper's own
+    ModifiedAttentionUnet,
+    /// Zhou et al. 2018, with deep supervision
+    UnetPlusPlus,
+    /// A frozen EfficientNet (--backbone, --weights) with a trained decoder
+    Efficientnet,
+}
+
+impl SegmentArgs {
+    /// The backbone of the frozen encoder.
+    fn backbone(&self) -> Backbone {
+        self.backbone.unwrap_or(Backbone::EfficientNetLite(0))
+    }
+
+    /// The weights of the frozen encoder, if the net has one.
+    fn encoder(&self) -> anyhow::Result<Option<Source>> {
+        let frozen = self.net == NetName::Efficientnet;
+        let foreign = [
+            (self.backbone.is_some(), "--backbone", frozen, "--net efficientnet"),
+            (self.weights.is_some(), "--weights", frozen, "--net efficientnet"),
+            (self.blocks.is_some(), "--blocks", !frozen, "another net than efficientnet"),
+            (
+                self.dropout.is_some(),
+                "--dropout",
+                self.net == NetName::ModifiedAttentionUnet,
+                "--net modified-attention-unet",
+            ),
+        ];
+        if let Some((_, option, _, needed)) = foreign.iter().find(|(given, _, applies, _)| *given && !applies) {
+            anyhow::bail!("{option} needs {needed}");
         }
+        if !frozen {
+            return Ok(None);
+        }
+        anyhow::ensure!(
+            matches!(self.backbone(), Backbone::EfficientNetB(_) | Backbone::EfficientNetLite(_)),
+            "--backbone {}: the encoder is an EfficientNet; thorax-train backbones lists them",
+            self.backbone()
+        );
+        let weights =
+            self.weights.as_ref().context("--net efficientnet needs --weights SOURCE, the encoder's weights")?;
+        Ok(Some(weights.resolve(self.backbone())?))
+    }
+
+    /// The net, and how its input is normalised.
+    fn net(&self, encoder: Option<&Source>) -> anyhow::Result<(NetConfig, Normalise)> {
+        let unet = UnetConfig {
+            channels_in: 1,
+            channels_out: segment::MASKS.len(),
+            base_channels: usize::from(self.base_channels),
+            blocks: usize::from(self.blocks.unwrap_or(4)),
+        };
+        let dropout = self.dropout.unwrap_or(ModifiedAttentionUnetConfig::default().dropout);
+        anyhow::ensure!(
+            (0.0..1.0).contains(&dropout),
+            "--dropout {dropout}: give a probability, at least 0 and below 1"
+        );
+        let net = match (self.net, encoder) {
+            (NetName::Unet, _) => NetConfig::Unet(unet),
+            (NetName::AttentionUnet, _) => NetConfig::AttentionUnet(AttentionUnetConfig { unet }),
+            (NetName::ModifiedAttentionUnet, _) => {
+                NetConfig::ModifiedAttentionUnet(ModifiedAttentionUnetConfig { unet, dropout })
+            }
+            (NetName::UnetPlusPlus, _) => NetConfig::UnetPlusPlus(UnetPlusPlusConfig { unet }),
+            (NetName::Efficientnet, None) => anyhow::bail!("--net efficientnet needs --weights SOURCE"),
+            (NetName::Efficientnet, Some(source)) => {
+                let weights = source.weights(self.backbone(), &candle_core::Device::Cpu)?;
+                let config = EfficientNetUnetConfig {
+                    backbone: self.backbone(),
+                    layout: weights.layout(),
+                    channels_out: unet.channels_out,
+                    base_channels: unet.base_channels,
+                };
+                let (mean, std) = weights.normalisation();
+                let normalise = Normalise { mean: mean.to_vec(), std: std.to_vec() };
+                return Ok((NetConfig::EfficientNet(config), normalise));
+            }
+        };
+        Ok((net, Normalise { mean: vec![0.5], std: vec![0.25] }))
     }
 }
 

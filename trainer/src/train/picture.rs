@@ -3,20 +3,23 @@
 use std::path::Path;
 
 use anyhow::Context;
-use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use thorax_edge::decode::{self, Frame, Limits, Study};
 use thorax_shared::{
     label::Modality,
+    lungs,
     plane::{Plane, Rect},
-    preprocess::{self, Prepared, resize, spec::PreprocessSpec},
+    preprocess::{
+        self, Prepared, resize,
+        spec::{Normalise, PreprocessSpec},
+    },
 };
 
-use super::{progress, segment::MASKS};
-use crate::{
-    data::{Label, Manifest, Record, Split, Task},
-    nn::seeded,
+use super::{
+    progress,
+    segment::{INFECTION, MASKS},
 };
+use crate::data::{Label, Manifest, Record, Split, Task};
 
 /// Reads one picture.
 ///
@@ -39,19 +42,28 @@ pub struct SegmentationSample {
     pub picture: Vec<u8>,
     /// 0 or 255 for each of [`MASKS`]; `None` where the picture lacks it.
     pub masks: Vec<Option<Vec<u8>>>,
-    mean: f32,
-    std: f32,
+    /// Mean and standard deviation of each of the net's input channels, of values 0 to 1.
+    normalise: Vec<(f32, f32)>,
 }
 
 impl SegmentationSample {
-    /// A sample of `side` x `side` values; `mean` and `std` are those of the net's normalisation.
-    pub fn new(name: String, side: usize, picture: Vec<u8>, masks: Vec<Option<Vec<u8>>>, mean: f32, std: f32) -> Self {
-        Self { name, side, picture, masks, mean, std }
+    /// A sample of `side` x `side` values; `mean` and `std` are those of the net's normalisation, one a channel.
+    pub fn new(
+        name: String,
+        side: usize,
+        picture: Vec<u8>,
+        masks: Vec<Option<Vec<u8>>>,
+        mean: &[f32],
+        std: &[f32],
+    ) -> Self {
+        let normalise = mean.iter().copied().zip(std.iter().copied()).collect();
+        Self { name, side, picture, masks, normalise }
     }
 
-    /// The net's number for a grey value.
-    pub fn normalised(&self, grey: f32) -> f32 {
-        (grey / 255.0 - self.mean) / self.std
+    /// The net's numbers `[C, S, S]` for grey values 0 to 255 `[S, S]`.
+    pub fn normalised(&self, grey: &[f32]) -> Vec<f32> {
+        let channel = |&(mean, std): &(f32, f32)| grey.iter().map(move |grey| (grey / 255.0 - mean) / std);
+        self.normalise.iter().flat_map(channel).collect()
     }
 
     /// All pictures of one split that have an infection mask.
@@ -79,7 +91,7 @@ impl SegmentationSample {
         samples
     }
 
-    /// At most `most` pictures of class `normal` of one split, drawn by `seed`: no infection, lungs not marked.
+    /// All pictures of class `normal` of one split: no infection, lungs not marked.
     ///
     /// # Errors
     /// The first file that cannot be read; no such pictures.
@@ -88,10 +100,8 @@ impl SegmentationSample {
         modality: Modality,
         split: Split,
         spec: &PreprocessSpec,
-        most: usize,
-        seed: u64,
     ) -> anyhow::Result<Vec<Self>> {
-        let mut records: Vec<&Record> = manifest
+        let records: Vec<&Record> = manifest
             .select(modality, Task::Classify, Some(split))
             .filter(|r| r.label == Label::Negative && r.class == "normal")
             .collect();
@@ -100,19 +110,21 @@ impl SegmentationSample {
             "the manifest has no {modality} pictures of class normal in its {} split; leave out --healthy",
             split.as_str()
         );
-        records.shuffle(&mut seeded::generator(seed, u64::from(u32::MAX)));
-        records.truncate(most);
-        records
+        let bar = progress(records.len(), &format!("{modality} normal {}", split.as_str()));
+        let samples = records
             .par_iter()
             .map(|record| {
                 let frame = read(&manifest.locate(&record.path))?;
                 let prepared = preprocess::prepare(&frame.pixels, spec).with_context(|| record.path.clone())?;
+                bar.inc(1);
                 let side = spec.input_side as usize;
-                let masks = MASKS.iter().map(|&mask| (mask == "infection").then(|| vec![0; side * side])).collect();
-                let (mean, std) = (spec.normalise.mean[0], spec.normalise.std[0]);
+                let masks = (0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| vec![0; side * side])).collect();
+                let Normalise { mean, std } = &spec.normalise;
                 Ok(Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std))
             })
-            .collect()
+            .collect();
+        bar.finish_and_clear();
+        samples
     }
 
     fn load(manifest: &Manifest, record: &Record, spec: &PreprocessSpec) -> anyhow::Result<Self> {
@@ -121,12 +133,12 @@ impl SegmentationSample {
         let masks = truth_masks(manifest, record, &prepared.windowed)?;
         let side = spec.input_side as usize;
         let masks = masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, &prepared, side))).collect();
-        let (mean, std) = (spec.normalise.mean[0], spec.normalise.std[0]);
+        let Normalise { mean, std } = &spec.normalise;
         Ok(Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std))
     }
 }
 
-/// The masks of a record at the picture's own size, in the order of [`MASKS`], 0 or 255.
+/// The masks of a record at the picture's own size, in the order of [`MASKS`], 0 or 255. A mask of both lungs is cut in two.
 ///
 /// # Errors
 /// A mask that cannot be read or has another size than its picture.
@@ -135,33 +147,36 @@ pub fn truth_masks(
     record: &Record,
     picture: &Plane<u8>,
 ) -> anyhow::Result<Vec<Option<Plane<u8>>>> {
-    let infection: Vec<&str> = Some(record.mask.as_str()).filter(|path| !path.is_empty()).into_iter().collect();
-    let lungs: Vec<&str> = record.lung_masks().collect();
-    [infection, lungs]
-        .into_iter()
-        .map(|paths| {
-            let mut union: Option<Plane<u8>> = None;
-            for path in paths {
-                let path = manifest.locate(path);
-                let image = image::open(&path).with_context(|| path.display().to_string())?.into_luma8();
-                let (width, height) = (image.width() as usize, image.height() as usize);
-                anyhow::ensure!(
-                    (width, height) == (picture.width(), picture.height()),
-                    "{}: the mask is {width} x {height}, its picture {} x {}",
-                    path.display(),
-                    picture.width(),
-                    picture.height()
-                );
-                let mut mask = Plane::new(width, height, image.into_raw())?.map(|v| if v > 127 { 255 } else { 0 });
-                if let Some(before) = union.take() {
-                    mask.data_mut().iter_mut().zip(before.data()).for_each(|(mask, before)| *mask |= before);
-                }
-                union = Some(mask);
-            }
-            Ok(union)
-        })
-        .collect::<anyhow::Result<Vec<_>>>()
-        .inspect(|masks| debug_assert_eq!(masks.len(), MASKS.len()))
+    let read = |path: &str| -> anyhow::Result<Plane<u8>> {
+        let path = manifest.locate(path);
+        let image = image::open(&path).with_context(|| path.display().to_string())?.into_luma8();
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        anyhow::ensure!(
+            (width, height) == (picture.width(), picture.height()),
+            "{}: the mask is {width} x {height}, its picture {} x {}",
+            path.display(),
+            picture.width(),
+            picture.height()
+        );
+        Ok(Plane::new(width, height, image.into_raw())?.map(|v| if v > 127 { 255 } else { 0 }))
+    };
+    let infection = (!record.mask.is_empty()).then(|| read(&record.mask)).transpose()?;
+    let paths: Vec<&str> = record.lung_masks().collect();
+    let [left, right] = match paths[..] {
+        [] => [None, None],
+        [both] => lungs::split(&read(both)?).map(Some),
+        [left, right] => [Some(read(left)?), Some(read(right)?)],
+        _ => anyhow::bail!("{}: {} lung masks; give one, or the left and the right", record.path, paths.len()),
+    };
+    Ok(vec![infection, left, right])
+}
+
+/// Both masks together; `None` if one is not known.
+pub fn union(masks: [&Option<Plane<u8>>; 2]) -> Option<Plane<u8>> {
+    let [Some(first), Some(second)] = masks else { return None };
+    let mut both = first.clone();
+    both.data_mut().iter_mut().zip(second.data()).for_each(|(both, second)| *both |= second);
+    Some(both)
 }
 
 /// Cuts a mask of the picture's size as the picture was cut, and brings it to the net's size.

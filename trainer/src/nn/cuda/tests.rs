@@ -307,17 +307,17 @@ fn the_same_gradients_come_twice() {
 /// The whole of a net, its weights f32 and its activations in each precision.
 #[test]
 fn a_net_learns_as_on_the_cpu() {
-    use crate::nets::attention_unet::AttentionUnetConfig;
+    use crate::nets::segmentation::{NetConfig, Pass, attention_unet::AttentionUnetConfig, unet::UnetConfig};
 
     let Some(gpu) = gpu("attention U-Net") else { return };
     let run = |device: &Device, kind: DType| {
-        let config = AttentionUnetConfig { base_channels: 8, blocks: 2, ..AttentionUnetConfig::default() };
-        let net = config.init(5, device).unwrap();
+        let unet = UnetConfig { base_channels: 8, blocks: 2, ..UnetConfig::default() };
+        let net = NetConfig::AttentionUnet(AttentionUnetConfig { unet }).init(5, device).unwrap();
         let x = drawn(&[4, 1, 32, 32], 11).to_device(device).unwrap().to_dtype(kind).unwrap();
-        let y = net.forward(&x, true).unwrap().to_dtype(DType::F32).unwrap();
+        let y = net.forward(&x, Pass::Train { seed: 1 }).unwrap()[0].to_dtype(DType::F32).unwrap();
         let pull = drawn(y.dims(), 12).to_device(device).unwrap();
         let gradients = (&y * pull).unwrap().sum_all().unwrap().backward().unwrap();
-        let inference = net.forward(&x, false).unwrap().to_dtype(DType::F32).unwrap();
+        let inference = net.infer(&x).unwrap().to_dtype(DType::F32).unwrap();
         let mut found = vec![("output".to_owned(), y), ("output in inference".to_owned(), inference)];
         found.extend(net.trainable().into_iter().map(|(name, var)| {
             let gradient = gradients.get(&var).unwrap().clone();

@@ -183,6 +183,8 @@ pub trait Task: Sync {
 /// What a net may want to know of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
+    /// The epoch, counted from 0.
+    pub epoch: usize,
     /// The type in which the net computes.
     pub precision: Precision,
     /// A seed for what is random in the net, such as dropout; no other step and rank has it.
@@ -237,6 +239,8 @@ pub struct Run<'a> {
     pub loaders: usize,
     /// Passes over the samples.
     pub epochs: usize,
+    /// Epochs after which it stops for now; the same run without this goes on as if it had not stopped.
+    pub stop_after: Option<usize>,
     /// Samples a step, over all ranks; at most all of them.
     pub batch: usize,
     /// The highest learning rate.
@@ -261,7 +265,7 @@ pub struct Best {
 pub struct Outcome {
     /// The best epoch.
     pub best: Best,
-    /// Epochs done, fewer than asked for when the run ended early.
+    /// Epochs done, fewer than asked for when the run ended early or was to stop.
     pub epochs: usize,
 }
 
@@ -310,8 +314,8 @@ impl Run<'_> {
     fn plan(&self, samples: usize) -> Result<Plan, TrainingError> {
         let ranks = self.devices.len();
         let batch = self.batch.min(samples);
-        let problem = if ranks == 0 || self.loaders == 0 || self.epochs == 0 {
-            Some("devices, loading threads and epochs must be at least 1".to_owned())
+        let problem = if ranks == 0 || self.loaders == 0 || self.epochs == 0 || self.stop_after == Some(0) {
+            Some("devices, loading threads, epochs and those to stop after must be at least 1".to_owned())
         } else if batch == 0 {
             Some("there are no samples to train on, or none in a batch".to_owned())
         } else if !batch.is_multiple_of(ranks) {

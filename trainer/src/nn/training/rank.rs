@@ -131,7 +131,7 @@ impl<'a, T: Task> Rank<'a, T> {
             false => None,
         };
         let (data, plan, loaders) = (self.task.data(), self.plan, self.run.loaders);
-        let epochs = self.epochs..self.run.epochs;
+        let epochs = self.epochs..self.run.stop_after.map_or(self.run.epochs, |stop| stop.min(self.run.epochs));
         if !self.finished {
             std::thread::scope(|scope| {
                 let mut loader = Loader::start(scope, data, plan, epochs.clone(), loaders);
@@ -173,7 +173,7 @@ impl<'a, T: Task> Rank<'a, T> {
         totals: &mut Totals,
     ) -> Result<(), TrainingError> {
         let number = epoch * self.plan.steps() + step;
-        let attempt = self.gradients(number, loader);
+        let attempt = self.gradients(epoch, number, loader);
         let (loss, gradients) = self.mean(attempt)?;
         let loss = f64::from(loss.to_scalar::<f32>()?);
         // The loss is not scaled, so no scale can make it finite.
@@ -208,11 +208,16 @@ impl<'a, T: Task> Rank<'a, T> {
     }
 
     /// This rank's loss, and the gradients of the loss times its scale.
-    fn gradients(&self, number: usize, loader: &mut Loader) -> Result<(Tensor, Vec<Tensor>), TrainingError> {
+    fn gradients(
+        &self,
+        epoch: usize,
+        number: usize,
+        loader: &mut Loader,
+    ) -> Result<(Tensor, Vec<Tensor>), TrainingError> {
         let batch: Vec<Tensor> =
             loader.next()?.iter().map(|tensor| tensor.to_device(self.device)).collect::<Result<_, _>>()?;
         let seed = seeded::derive(self.run.seed, &[purpose::STEP, number as u64, self.plan.rank as u64]);
-        let step = Step { precision: self.run.config.precision, seed };
+        let step = Step { epoch, precision: self.run.config.precision, seed };
         let loss = self.task.loss(&self.net, &batch, &step).map_err(TrainingError::Task)?;
         let store = match self.loss_scale {
             Some(scale) => (&loss * scale.scale)?.backward()?,
@@ -358,6 +363,7 @@ mod tests {
             devices: &devices,
             loaders: 1,
             epochs: 2,
+            stop_after: None,
             batch: 4,
             learning_rate: 0.02,
             seed: 4,

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use rand::Rng;
@@ -28,7 +31,8 @@ pub(super) struct Regression {
     steep: bool,
     /// Calls of the loss after which it fails, as a run does that is killed.
     fails_after: usize,
-    calls: AtomicUsize,
+    /// The epoch of each call.
+    calls: Mutex<Vec<usize>>,
     /// What the validation says, instead of the error, one an epoch.
     said: Vec<f64>,
     validations: AtomicUsize,
@@ -41,7 +45,7 @@ impl Default for Regression {
             noise: 0.0,
             steep: false,
             fails_after: usize::MAX,
-            calls: AtomicUsize::new(0),
+            calls: Mutex::default(),
             said: vec![],
             validations: AtomicUsize::new(0),
         }
@@ -99,9 +103,12 @@ impl Task for Regression {
     }
 
     fn loss(&self, net: &Self::Net, batch: &[Tensor], step: &Step) -> Result<Tensor, TaskError> {
-        if self.calls.fetch_add(1, Ordering::Relaxed) >= self.fails_after {
+        let mut calls = self.calls.lock().unwrap();
+        if calls.len() >= self.fails_after {
             return Err("killed".into());
         }
+        calls.push(step.epoch);
+        drop(calls);
         let noise = (seeded::normal(batch[0].shape(), 1.0, step.seed, batch[0].device())? * self.noise)?;
         let x = (&batch[0] + noise)?;
         let hidden = x.matmul(&net[0].1)?.broadcast_add(&net[1].1)?.relu()?;
@@ -150,8 +157,21 @@ fn train(
     devices: usize,
     loaders: usize,
 ) -> Result<Outcome, TrainingError> {
+    train_until(task, folder, config, devices, loaders, None)
+}
+
+/// The same, stopping after so many epochs.
+fn train_until(
+    task: &Regression,
+    folder: &Path,
+    config: &TrainingConfig,
+    devices: usize,
+    loaders: usize,
+    stop_after: Option<usize>,
+) -> Result<Outcome, TrainingError> {
     let devices = vec![Device::Cpu; devices];
-    fit(task, &Run { folder, devices: &devices, loaders, epochs: 5, batch: 4, learning_rate: 0.02, seed: 4, config })
+    let (epochs, batch, learning_rate, seed) = (5, 4, 0.02, 4);
+    fit(task, &Run { folder, devices: &devices, loaders, epochs, stop_after, batch, learning_rate, seed, config })
 }
 
 fn weights(folder: &Path) -> BTreeMap<String, Vec<f32>> {
@@ -186,12 +206,33 @@ fn a_run_that_was_stopped_and_goes_on_gives_the_same_bytes() {
         let error = train(&killed, stopped.path(), &config, devices, 2).unwrap_err().to_string();
         assert!(error.contains("killed"), "{error}");
         assert_eq!(rows(stopped.path()).len(), 1 + 2);
-        assert_eq!(train(&task(), stopped.path(), &config, devices, 3).unwrap(), outcome);
+        let resumed = task();
+        assert_eq!(train(&resumed, stopped.path(), &config, devices, 3).unwrap(), outcome);
+        let epochs: Vec<usize> = [2, 3, 4].into_iter().flat_map(|epoch| vec![epoch; 5 * devices]).collect();
+        assert_eq!(resumed.calls.into_inner().unwrap(), epochs);
         same_run(whole.path(), stopped.path());
         // A finished run is left as it is.
         let before = std::fs::read(whole.path().join(LATEST)).unwrap();
         assert_eq!(train(&killed, whole.path(), &config, devices, 1).unwrap(), outcome);
         assert!(before == std::fs::read(whole.path().join(LATEST)).unwrap());
+    }
+}
+
+#[test]
+fn a_run_that_was_to_stop_goes_on_as_if_it_had_not() {
+    for (config, devices) in [(CONFIG, 1), (plain(), 2)] {
+        let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let task = || Regression { noise: 0.1, ..Default::default() };
+        let outcome = train(&task(), whole.path(), &config, devices, 1).unwrap();
+        // Stopping where it is already does nothing.
+        for (stop, done) in [(1, 1), (3, 3), (3, 3), (2, 3)] {
+            let stopped = train_until(&task(), stopped.path(), &config, devices, 2, Some(stop)).unwrap();
+            assert_eq!(stopped.epochs, done);
+        }
+        let latest = Checkpoint::load(&stopped.path().join(LATEST), &Device::Cpu).unwrap();
+        assert!(!latest.value::<bool>("finished").unwrap());
+        assert_eq!(train_until(&task(), stopped.path(), &config, devices, 1, Some(9)).unwrap(), outcome);
+        same_run(whole.path(), stopped.path());
     }
 }
 
@@ -294,6 +335,7 @@ fn senseless_runs_are_refused() {
             devices: &devices,
             loaders: 1,
             epochs: 2,
+            stop_after: None,
             batch: 4,
             learning_rate: 0.1,
             seed: 1,
@@ -305,6 +347,7 @@ fn senseless_runs_are_refused() {
     };
     refused(&|run| run.batch = 5, "shared by 2 devices");
     refused(&|run| run.batch = 0, "no samples");
+    refused(&|run| run.stop_after = Some(0), "at least 1");
     refused(&|run| run.learning_rate = f64::NAN, "learning rate");
     refused(&|run| run.config = &TrainingConfig { precision: Precision::F16, ..CONFIG }, "--precision f16");
     refused(&|run| run.config = &TrainingConfig { ema: Some(1.0), ..CONFIG }, "moving average");

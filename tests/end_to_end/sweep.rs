@@ -1,0 +1,202 @@
+//! `thorax-train sweep` on phantoms: however a grid comes to its end, its leaderboard is the same bytes.
+#![cfg(unix)] // a whole group of processes is killed
+
+use std::{
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use thorax_tests::{folder, names, refused, run, succeed, train};
+
+const GRID: &str = r#"
+[fixed]
+side = 32
+base-channels = 4
+epochs = 4
+threads = 1
+
+[grid]
+batch = [2, 4]
+learning-rate = [
+    { name = "constant", learning-rate = 1e-3, schedule = "constant" },
+    { name = "cosine", learning-rate = 5e-3, schedule = "cosine" },
+]
+"#;
+const RUNS: [&str; 4] = [
+    "batch=2_learning-rate=constant",
+    "batch=2_learning-rate=cosine",
+    "batch=4_learning-rate=constant",
+    "batch=4_learning-rate=cosine",
+];
+
+/// Films, their manifest, and a grid.
+struct Material {
+    folder: tempfile::TempDir,
+}
+
+impl Material {
+    fn new() -> Self {
+        let folder = folder();
+        let films = folder.path().join("films");
+        let options = ["--count", "9", "--modality", "xray", "--size", "128", "--seed", "3"];
+        succeed(train().arg("phantom").arg(&films).args(options));
+        let material = Self { folder };
+        succeed(train().args(["data", "import"]).arg(&films).arg("--out").arg(material.manifest()));
+        std::fs::write(material.at("grid.toml"), GRID).unwrap();
+        material
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn manifest(&self) -> PathBuf {
+        self.at("films/manifest.csv")
+    }
+
+    fn sweep(&self, out: &str, options: &[&str]) -> Command {
+        let mut command = train();
+        command.arg("sweep").arg(self.at("grid.toml")).args(["--modality", "xray", "--manifest"]).arg(self.manifest());
+        command.arg("--out").arg(self.at(out)).args(options);
+        command
+    }
+
+    fn leaderboard(&self, out: &str) -> [String; 2] {
+        ["csv", "md"]
+            .map(|kind| std::fs::read_to_string(self.at(out).join(format!("leaderboard.{kind}"))).unwrap_or_default())
+    }
+
+    /// Starts a sweep and kills it, and its child if told to, as soon as a run is finished and another has done an epoch.
+    fn kill(&self, out: &str, child_too: bool) {
+        let mut sweep = self.sweep(out, &[]);
+        let mut sweep = sweep.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = || RUNS.iter().filter(|run| epochs(&self.at(out).join(run)) > 0).count();
+        let started = Instant::now();
+        while begun() < 2 {
+            assert!(sweep.try_wait().unwrap().is_none(), "ended before its second run");
+            assert!(started.elapsed() < Duration::from_secs(120), "no two runs in two minutes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let kill = format!("kill -9 {}{}", if child_too { "-" } else { "" }, sweep.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        assert_eq!(sweep.wait().unwrap().code(), None, "ended before it could be killed");
+        let done = RUNS.iter().map(|run| epochs(&self.at(out).join(run))).sum::<usize>();
+        assert!((5..16).contains(&done), "killed after {done} epochs");
+    }
+}
+
+fn epochs(run: &Path) -> usize {
+    std::fs::read_to_string(run.join("epochs.csv")).unwrap_or_default().lines().count().saturating_sub(1)
+}
+
+#[test]
+fn at_once_or_killed_and_resumed_or_in_shares_a_sweep_ends_the_same() {
+    let material = Material::new();
+    let dry = succeed(&mut material.sweep("whole", &["--dry-run"])).stdout;
+    assert_eq!(dry.lines().filter(|line| line.contains("train segment --manifest ")).count(), 4, "{dry}");
+    assert!(!material.at("whole").exists(), "nothing is written by --dry-run");
+
+    let told = succeed(&mut material.sweep("whole", &[])).stderr;
+    assert!(RUNS.iter().all(|run| told.contains(&format!("{run}: 4 epochs, best validation Dice"))), "{told}");
+    let whole = material.leaderboard("whole");
+    assert_eq!(whole[0].lines().count(), 5, "{}", whole[0]);
+    assert!(whole[0].lines().skip(1).all(|row| row.ends_with(",finished")), "{}", whole[0]);
+    // The rows are the runs' own best scores, in falling order.
+    let scores: Vec<f64> =
+        whole[0].lines().skip(1).map(|row| row.split(',').nth(5).unwrap().parse().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b) && scores[0] > scores[3], "{scores:?}");
+    let best = whole[0].lines().nth(1).unwrap().split(',').next().unwrap();
+    let table = std::fs::read_to_string(material.at("whole").join(best).join("epochs.csv")).unwrap();
+    let dice = table.lines().skip(1).map(|row| row.split(',').nth(2).unwrap().parse::<f64>().unwrap());
+    assert_eq!(dice.fold(0.0, f64::max), scores[0]);
+    assert!(whole[1].contains("not a medical device") && whole[1].contains("4 of 4 runs"), "{}", whole[1]);
+
+    // What a sweep leaves running when it alone is killed is waited for.
+    for (out, child_too) in [("killed", true), ("orphaned", false)] {
+        material.kill(out, child_too);
+        let resumed = succeed(&mut material.sweep(out, &[])).stderr;
+        assert!(resumed.contains("done already"), "{resumed}");
+        assert!(material.leaderboard(out) == whole);
+        for run in RUNS {
+            for file in ["best.safetensors", "latest.safetensors"] {
+                let bytes = |out: &str| std::fs::read(material.at(out).join(run).join(file)).unwrap();
+                assert!(bytes("whole") == bytes(out), "{run}: {file} differs");
+            }
+        }
+    }
+
+    succeed(&mut material.sweep("shares", &["--shard", "2/2", "--jobs", "2"]));
+    assert_eq!(material.leaderboard("shares")[0].matches(",finished").count(), 2);
+    succeed(&mut material.sweep("shares", &["--shard", "1/2"]));
+    assert!(material.leaderboard("shares") == whole);
+    std::fs::remove_file(material.at("shares/leaderboard.csv")).unwrap();
+    succeed(&mut material.sweep("shares", &["--leaderboard-only"]));
+    assert!(material.leaderboard("shares") == whole);
+
+    // Another grid, seed or manifest in the same folder.
+    refused(&mut material.sweep("whole", &["--seed", "2"]), &["sweep.json", "another grid, seed or manifest", "--out"]);
+}
+
+#[test]
+fn successive_halving_trains_the_best_as_if_there_had_been_no_others() {
+    let material = Material::new();
+    let halved = succeed(&mut material.sweep("halved", &["--halving", "2"])).stderr;
+    assert!(halved.contains("rung 1 of 3: 4 runs") && halved.contains("rung 3 of 3: 1 runs"), "{halved}");
+    let mut done: Vec<usize> = RUNS.iter().map(|run| epochs(&material.at("halved").join(run))).collect();
+    done.sort_unstable();
+    assert_eq!(done, [1, 1, 2, 4]);
+    let last = RUNS.iter().find(|run| epochs(&material.at("halved").join(run)) == 4).unwrap();
+    succeed(&mut material.sweep("alone", &["--only", last]));
+    let bytes = |out: &str| std::fs::read(material.at(out).join(last).join("latest.safetensors")).unwrap();
+    assert!(bytes("halved") == bytes("alone"), "{last}: a stopped run went on otherwise");
+    // What was decided stays.
+    let decided = std::fs::read(material.at("halved/halving.json")).unwrap();
+    succeed(&mut material.sweep("halved", &["--halving", "2"]));
+    assert!(std::fs::read(material.at("halved/halving.json")).unwrap() == decided);
+    refused(&mut material.sweep("halved", &["--halving", "3"]), &["halving.json", "delete it"]);
+}
+
+#[test]
+fn a_run_that_fails_is_told_and_the_others_go_on() {
+    let material = Material::new();
+    let grid = "[fixed]\nside = 32\nbase-channels = 4\nepochs = 1\n[grid]\nlearning-rate = [1e-3, -1.0]\n";
+    std::fs::write(material.at("grid.toml"), grid).unwrap();
+    let failed = run(&mut material.sweep("out", &[]));
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    for words in ["1 of 2 runs failed: learning-rate=-1.0", "log.txt", "must be above 0"] {
+        assert!(failed.stderr.contains(words), "`{words}` not said: {}", failed.stderr);
+    }
+    let rows = &material.leaderboard("out")[0];
+    assert!(
+        rows.contains("learning-rate=0.001,0.001,1,1,") && rows.contains("learning-rate=-1.0,-1.0,0,,,not begun"),
+        "{rows}"
+    );
+}
+
+#[test]
+fn what_a_sweep_cannot_have_is_refused_with_a_remedy() {
+    let material = Material::new();
+    refused(&mut material.sweep("out", &["--only", "batch=3*"]), &["batch=3*", "--dry-run"]);
+    refused(&mut material.sweep("out", &["--shard", "3/2"]), &["3/2", "I/N"]);
+    // A machine without Slurm.
+    refused(
+        material.sweep("out", &["--slurm"]).env("PATH", material.at("nothing")),
+        &["sbatch", "slurm-client", "--slurm"],
+    );
+    for (grid, words) in [
+        ("[grid]\nbath = [1]\n", &["grid.toml", "[grid] bath", "no such option", "batch"][..]),
+        ("[grid]\nbatch = []\n", &["grid.toml", "[grid] batch", "empty"]),
+        ("[grid]\nbatch = [\"many\"]\n", &["grid.toml", "--batch", "many"]),
+    ] {
+        std::fs::write(material.at("grid.toml"), grid).unwrap();
+        refused(&mut material.sweep("none", &[]), words);
+    }
+    std::fs::remove_file(material.at("grid.toml")).unwrap();
+    refused(&mut material.sweep("none", &[]), &["grid.toml", "check the path"]);
+    assert!(
+        !names(material.folder.path()).contains(&"none".to_owned()),
+        "nothing is written for a grid that is refused"
+    );
+}

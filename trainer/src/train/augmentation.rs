@@ -1,0 +1,267 @@
+//! One random change of a picture and its masks: where pixels come from, and what their grey becomes.
+
+use rand::{Rng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+use thorax_shared::label::Modality;
+
+use super::{
+    picture::SegmentationSample,
+    segment::{LEFT_LUNG, RIGHT_LUNG, Values},
+};
+
+/// Which mirror images there are, each for every second picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flips {
+    /// None.
+    None,
+    /// Left and right exchanged. The lung on the right of the picture is then called the patient's left, as in every picture:
+    /// the picture's view, not the heart, tells the sides.
+    Horizontal,
+    /// Top and bottom exchanged: slices of some collections have the spine above.
+    Vertical,
+    /// Either, both, or neither.
+    Both,
+}
+
+/// How much pictures are changed. All at 0 and no flips: not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AugmentationConfig {
+    /// Largest rotation, in degrees.
+    pub rotation_degrees: f32,
+    /// Largest enlargement, as a share: 0.2 is between 1 / 1.2 and 1.2 times.
+    pub scale: f32,
+    /// Largest shift, in sides.
+    pub shift: f32,
+    /// Standard deviation of the elastic displacement at the points of a 4 x 4 grid, in sides (after Ronneberger et al. 2015:
+    /// 10 of 512 pixels at 3 x 3 points).
+    pub elastic: f32,
+    /// Largest change of contrast (share), brightness (of the whole scale) and, as a logarithm, of the grey values' exponent.
+    pub intensity: [f32; 3],
+    /// Mirror images.
+    pub flips: Flips,
+}
+
+impl AugmentationConfig {
+    /// What suits films or slices.
+    pub fn of(modality: Modality) -> Self {
+        Self {
+            rotation_degrees: 15.0,
+            scale: 0.2,
+            shift: 0.06,
+            elastic: 0.02,
+            intensity: [0.2, 0.1, 0.35],
+            flips: if modality == Modality::Ct { Flips::Both } else { Flips::Horizontal },
+        }
+    }
+
+    /// Pictures as they are.
+    pub fn none() -> Self {
+        Self { rotation_degrees: 0.0, scale: 0.0, shift: 0.0, elastic: 0.0, intensity: [0.0; 3], flips: Flips::None }
+    }
+}
+
+/// On the command line: `standard` or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AugmentationName {
+    /// Rotation, scale, shift, elastic, grey values and flips, as suits the modality
+    Standard,
+    /// Pictures as they are
+    None,
+}
+
+/// Points of the elastic grid along a side.
+const GRID: usize = 4;
+
+/// One random change.
+#[derive(Clone, Copy, Debug)]
+pub struct Augmentation {
+    /// Columns of the matrix from a target to a source offset, both measured from the centre in sides.
+    matrix: [f32; 4],
+    /// Shift of the source, in sides.
+    shift: [f32; 2],
+    /// Displacement of the source at the points of the grid, across and down, in sides.
+    elastic: [[f32; 2]; GRID * GRID],
+    /// Whether left and right are exchanged.
+    mirrored: bool,
+    /// Exponent of the grey values.
+    gamma: f32,
+    /// Factor on the contrast around the mean grey, and what is added.
+    contrast: f32,
+    brightness: f32,
+}
+
+impl Augmentation {
+    /// Draws a change.
+    pub fn draw(config: &AugmentationConfig, random: &mut StdRng) -> Self {
+        // Every number is drawn, whatever its range: a change of one does not move the others.
+        let mut within = |most: f32| most * random.random_range(-1f32..=1.0);
+        let angle = within(config.rotation_degrees).to_radians();
+        let scale = within((1.0 + config.scale).ln()).exp();
+        let shift = [within(config.shift), within(config.shift)];
+        let [contrast, brightness, gamma] = config.intensity.map(&mut within);
+        // The sum of three uniform numbers is normal enough, and bounded.
+        let mut normal = |std: f32| within(std) + within(std) + within(std);
+        let elastic = std::array::from_fn(|_| [normal(config.elastic), normal(config.elastic)]);
+        let [horizontal, vertical] = [random.random_bool(0.5), random.random_bool(0.5)];
+        let mirrored = horizontal && matches!(config.flips, Flips::Horizontal | Flips::Both);
+        let flip_x = if mirrored { -1.0 } else { 1.0 };
+        let flip_y = if vertical && matches!(config.flips, Flips::Vertical | Flips::Both) { -1.0 } else { 1.0 };
+        let (sin, cos) = angle.sin_cos();
+        Self {
+            matrix: [cos * flip_x / scale, -sin * flip_y / scale, sin * flip_x / scale, cos * flip_y / scale],
+            shift,
+            elastic,
+            mirrored,
+            gamma: gamma.exp(),
+            contrast: 1.0 + contrast,
+            brightness,
+        }
+    }
+
+    /// The source position, in pixels, of target pixel `(x, y)`.
+    fn source(&self, x: usize, y: usize, side: usize) -> (f32, f32) {
+        let half = side as f32 / 2.0;
+        let (u, v) = ((x as f32 + 0.5 - half) / side as f32, (y as f32 + 0.5 - half) / side as f32);
+        let [dx, dy] = self.displacement(u + 0.5, v + 0.5);
+        let [a, b, c, d] = self.matrix;
+        let (u, v) = (a * u + b * v + self.shift[0] + dx, c * u + d * v + self.shift[1] + dy);
+        (u * side as f32 + half - 0.5, v * side as f32 + half - 0.5)
+    }
+
+    /// The elastic displacement at a place, 0 to 1 across and down: between the points of the grid it goes along a smooth step, so
+    /// that it has no edges.
+    fn displacement(&self, u: f32, v: f32) -> [f32; 2] {
+        let place = |t: f32| {
+            let t = t.clamp(0.0, 1.0) * (GRID - 1) as f32;
+            let cell = (t as usize).min(GRID - 2);
+            let t = t - cell as f32;
+            (cell, t * t * (3.0 - 2.0 * t))
+        };
+        let ((column, across), (row, down)) = (place(u), place(v));
+        let at = |row: usize, column: usize, axis: usize| self.elastic[row * GRID + column][axis];
+        std::array::from_fn(|axis| {
+            let above = at(row, column, axis) * (1.0 - across) + at(row, column + 1, axis) * across;
+            let below = at(row + 1, column, axis) * (1.0 - across) + at(row + 1, column + 1, axis) * across;
+            above * (1.0 - down) + below * down
+        })
+    }
+
+    /// The changed picture and its masks.
+    pub(super) fn apply(&self, sample: &SegmentationSample) -> Values {
+        let (side, area) = (sample.side, sample.side * sample.side);
+        let mut values = Values::of(sample);
+        let mut grey = vec![0f32; area];
+        let mut masks = vec![0f32; values.masks.len()];
+        for (pixel, grey) in grey.iter_mut().enumerate() {
+            let (u, v) = self.source(pixel % side, pixel / side, side);
+            let value = (bilinear(&sample.picture, side, u, v) / 255.0).powf(self.gamma);
+            *grey = ((value - 0.5) * self.contrast + 0.5 + self.brightness).clamp(0.0, 1.0) * 255.0;
+            for (channel, mask) in sample.masks.iter().enumerate() {
+                if let Some(mask) = mask {
+                    masks[self.target(channel) * area + pixel] =
+                        f32::from(u8::from(bilinear(mask, side, u, v) > 127.0));
+                }
+            }
+        }
+        let mut known = vec![0.0; values.known.len()];
+        values.known.iter().enumerate().for_each(|(channel, is_known)| known[self.target(channel)] = *is_known);
+        values.picture = sample.normalised(&grey);
+        (values.masks, values.known) = (masks, known);
+        values
+    }
+
+    /// The mask that mask `channel` becomes: in a mirror image the left lung is where the right one is in every picture.
+    fn target(&self, channel: usize) -> usize {
+        match channel {
+            LEFT_LUNG if self.mirrored => RIGHT_LUNG,
+            RIGHT_LUNG if self.mirrored => LEFT_LUNG,
+            _ => channel,
+        }
+    }
+}
+
+/// Bilinear value at `(x, y)`; 0 outside.
+fn bilinear(plane: &[u8], side: usize, x: f32, y: f32) -> f32 {
+    let (x0, y0) = (x.floor(), y.floor());
+    let (fx, fy) = (x - x0, y - y0);
+    let at = |x: f32, y: f32| {
+        if x >= 0.0 && y >= 0.0 && x < side as f32 && y < side as f32 {
+            f32::from(plane[y as usize * side + x as usize])
+        } else {
+            0.0
+        }
+    };
+    (at(x0, y0) * (1.0 - fx) + at(x0 + 1.0, y0) * fx) * (1.0 - fy)
+        + (at(x0, y0 + 1.0) * (1.0 - fx) + at(x0 + 1.0, y0 + 1.0) * fx) * fy
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::nn::seeded;
+
+    const SIDE: usize = 32;
+
+    /// A picture that is its own mask.
+    fn sample(inside: impl Fn(usize, usize) -> bool) -> SegmentationSample {
+        let picture: Vec<u8> = (0..SIDE * SIDE).map(|i| if inside(i % SIDE, i / SIDE) { 255 } else { 0 }).collect();
+        SegmentationSample::new("made".into(), SIDE, picture.clone(), vec![Some(picture), None, None], &[0.0], &[1.0])
+    }
+
+    #[test]
+    fn no_augmentation_moves_picture_and_mask_apart() {
+        let sample = sample(|x, y| (10..20).contains(&x) && (6..14).contains(&y));
+        let mut random = seeded::generator(1, 0);
+        let config = AugmentationConfig { intensity: [0.0; 3], ..AugmentationConfig::of(Modality::Ct) };
+        for _ in 0..20 {
+            let Values { picture, masks, known, .. } = Augmentation::draw(&config, &mut random).apply(&sample);
+            assert_eq!(known, [1.0, 0.0, 0.0]);
+            assert!(masks[..SIDE * SIDE].iter().sum::<f32>() > 30.0, "the mask is still in the picture");
+            for (x, y) in picture.iter().zip(&masks[..SIDE * SIDE]) {
+                assert!((*x > 0.5) == (*y > 0.5) || (x - 0.5).abs() < 0.01, "{x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_change_is_none_and_the_elastic_displacement_is_one() {
+        let sample = sample(|x, y| x > 20 && y < 9);
+        let mut random = seeded::generator(1, 0);
+        let plain = Augmentation::draw(&AugmentationConfig::none(), &mut random).apply(&sample);
+        let as_it_is = Values::of(&sample);
+        assert_eq!(plain.masks, as_it_is.masks);
+        let pairs = plain.picture.iter().zip(&as_it_is.picture);
+        assert!(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
+        let elastic = AugmentationConfig { elastic: 0.05, ..AugmentationConfig::none() };
+        assert_ne!(Augmentation::draw(&elastic, &mut random).apply(&sample).masks, as_it_is.masks);
+    }
+
+    /// In a mirror image as in any other, the patient's left lung is on the right of the picture.
+    #[test]
+    fn a_mirror_image_keeps_left_and_right_true() {
+        let half = |is_left: bool| {
+            (0..SIDE * SIDE).map(|i| if (i % SIDE >= SIDE / 2) == is_left { 255 } else { 0 }).collect::<Vec<u8>>()
+        };
+        let marked = (0..SIDE * SIDE).map(|i| if i % SIDE < 4 { 255 } else { 0 }).collect::<Vec<u8>>();
+        let masks = vec![Some(marked.clone()), Some(half(true)), Some(half(false))];
+        let sample = SegmentationSample::new("made".into(), SIDE, marked, masks, &[0.0], &[1.0]);
+        let config = AugmentationConfig { flips: Flips::Both, ..AugmentationConfig::none() };
+        let mut random = seeded::generator(3, 0);
+        let mut mirrored = 0;
+        for _ in 0..20 {
+            let values = Augmentation::draw(&config, &mut random).apply(&sample);
+            let as_it_is = Values::of(&sample);
+            let area = SIDE * SIDE;
+            assert_eq!(values.masks[area..], as_it_is.masks[area..], "lungs stay on their sides");
+            assert_eq!(values.picture, values.masks[..area], "the infection moves with the picture");
+            mirrored += usize::from(values.masks[..area] != as_it_is.masks[..area]);
+        }
+        assert!((5..=15).contains(&mirrored), "{mirrored} of 20 are mirrored");
+        let one = Augmentation { mirrored: true, ..Augmentation::draw(&AugmentationConfig::none(), &mut random) };
+        let only_left = vec![None, Some(half(true)), None];
+        let only_left = SegmentationSample::new("made".into(), SIDE, sample.picture, only_left, &[0.0], &[1.0]);
+        assert_eq!(one.apply(&only_left).known, [0.0, 0.0, 1.0]);
+    }
+}
