@@ -22,7 +22,7 @@ daemons=()
 stop() {
     code=$?
     if [ $code -ne 0 ]; then
-        tail -n 20 "$folder"/*.log "$folder"/slurm/*/slurm/*.txt >&2 || true
+        tail -n 20 "$folder"/*.log "$folder"/*/slurm/*.txt >&2 || true
         echo "=== FAILED" >&2
     fi
     # What an early end has left in the queue.
@@ -127,11 +127,12 @@ grep -h -o 'sweep.sbatch\|--array=.*' "$folder/slurm/slurm/sweep.sbatch"
 [ "$(ls "$folder"/slurm/slurm/*_*.txt | wc -l)" -eq "$runs" ]
 
 echo "=== what Slurm refuses, and a run that fails there"
-! sweep refused --slurm --slurm-options "--partition=none" 2>"$folder/refused.log"
-grep -q 'sbatch refused.*partition.*--slurm-options' "$folder/refused.log"
+if sweep refused --slurm --slurm-options "--partition=none" 2>"$folder/refused.log"; then exit 1; fi
+grep -q 'sbatch refused' "$folder/refused.log"
+grep -q 'partition.*--slurm-options' "$folder/refused.log"
 printf '[fixed]\nside = 64\nbase-channels = 4\nepochs = 1\n[grid]\nlearning-rate = [1e-3, -1.0]\n' >"$folder/failing.toml"
-! "$program" sweep "$folder/failing.toml" --manifest "$folder/films/manifest.csv" --modality xray --out "$folder/failing" \
-    --slurm --wait --jobs 1 2>"$folder/failing.log"
+if "$program" sweep "$folder/failing.toml" --manifest "$folder/films/manifest.csv" --modality xray \
+    --out "$folder/failing" --slurm --wait --jobs 1 2>"$folder/failing.log"; then exit 1; fi
 grep -q '1 of 2 runs failed: learning-rate=-1.0;' "$folder/failing.log"
 grep -q 'must be above 0' "$folder/failing/slurm/"*_1.txt
 [ "$(state failing finished)" -eq 1 ]

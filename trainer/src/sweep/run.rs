@@ -243,6 +243,8 @@ impl Sweep<'_> {
         let before = log.metadata().with_context(named)?.len();
         let mut command = Command::new(&self.program);
         command.args(self.arguments(job)).stdin(Stdio::null()).stdout(log.try_clone().with_context(named)?).stderr(log);
+        // The last lines of the log are to be the reason, and not where in the program it arose.
+        command.env("RUST_LIB_BACKTRACE", "0");
         if at_once.get() > 1 && std::env::var_os("RAYON_NUM_THREADS").is_none() {
             let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
             command.env("RAYON_NUM_THREADS", (cores / at_once).max(1).to_string());
