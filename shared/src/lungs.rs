@@ -120,7 +120,7 @@ fn middle(lungs: &Plane<u8>) -> Option<usize> {
 fn component(mask: &Plane<u8>, start: usize, seen: &mut [bool]) -> Vec<usize> {
     let (width, height) = (mask.width(), mask.height());
     seen[start] = true;
-    let mut found = vec![start];
+    let mut found = alloc::vec![start];
     let mut next = 0;
     while let Some(&pixel) = found.get(next) {
         next += 1;
