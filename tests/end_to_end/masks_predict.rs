@@ -30,8 +30,19 @@ fn trained(folder: &Path, seeds: &[&str]) -> (PathBuf, Vec<PathBuf>) {
     let runs = seeds.iter().map(|seed| {
         let run = at(folder, &format!("run{seed}"));
         let mut command = train();
-        command.args(["train", "segment", "--modality", "ct", "--side", "48", "--base-channels", "4", "--batch", "4"]);
-        command.args(["--epochs", "30", "--augmentation", "none", "--threads", "1", "--seed", seed]);
+        command.args(["train", "segment", "--modality", "ct", "--side", "48", "--base-channels", "4", "--batch", "2"]);
+        command.args([
+            "--epochs",
+            "40",
+            "--learning-rate",
+            "0.01",
+            "--augmentation",
+            "none",
+            "--threads",
+            "1",
+            "--seed",
+            seed,
+        ]);
         succeed(command.arg("--manifest").arg(&manifest).arg("--out").arg(&run));
         run
     });
