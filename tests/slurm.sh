@@ -18,6 +18,8 @@ if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! comm
 fi
 
 folder=$(mktemp -d)
+# From here on every Slurm command is for ours, never for one that runs on the machine already.
+export SLURM_CONF=$folder/slurm.conf
 daemons=()
 stop() {
     code=$?
@@ -72,7 +74,6 @@ ReturnToService=2
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
 PartitionName=sweep Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
-export SLURM_CONF=$folder/slurm.conf
 
 munged --foreground --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/munge/pid" \
     --seed-file="$folder/munge/seed" --log-file="$folder/munge/munged.log" >"$folder/munged.log" 2>&1 &

@@ -219,7 +219,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         ("segmenter", &segmenter.config.manifest_sha256, Task::Segment),
     ] {
         anyhow::ensure!(
-            *used == train::fingerprint(&manifest, modality, task),
+            *used == train::fingerprint(&manifest, modality, task)?,
             "{}: not the data the {what} was trained on; give the manifest of the training, or train again",
             args.manifest.display()
         );
@@ -389,7 +389,9 @@ fn card(
         segmenter.best_dice,
         segmenter.best_epoch + 1,
         match (segmenter.config.healthy, &segmenter.config.start_sha256) {
-            (0, _) => "It has seen no picture without infection.".to_owned(),
+            (0, None) => "No picture of class normal was added.".to_owned(),
+            (0, Some(_)) =>
+                "No picture of class normal was added; it began with the weights of another training.".to_owned(),
             (healthy, None) => {
                 format!("{healthy} pictures of class normal were drawn for each epoch as pictures without infection.")
             }

@@ -203,6 +203,8 @@ impl Manifest {
         if let Some(segmenter) = &self.segmenter {
             segmenter.graph.validate("segmenter")?;
             names("segmenter.channels", &segmenter.channels)?;
+            let has = |channel: &str| segmenter.channels.iter().any(|name| name == channel);
+            ensure(has("left_lung") == has("right_lung"), "segmenter.channels", "has one lung without the other")?;
             share("segmenter.mask_threshold", segmenter.mask_threshold)?;
         }
         self.quality.validate().map_err(|error| BundleError::Preprocess { role: "quality", error })?;

@@ -76,7 +76,7 @@ impl FromStr for Fold {
     fn from_str(text: &str) -> Result<Self, DataError> {
         let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         match parts {
-            Some((index, of)) if of >= 3 && (1..=of).contains(&index) => Ok(Self { index, of }),
+            Some((index, of)) if (3..=1000).contains(&of) && (1..=of).contains(&index) => Ok(Self { index, of }),
             _ => Err(DataError::Fold(text.to_owned())),
         }
     }
@@ -268,7 +268,7 @@ mod tests {
             assert_eq!(count, if record.patient_id == UNKNOWN_PATIENT { [5, 0, 0] } else { [3, 1, 1] }, "{record:?}");
         }
         assert_eq!("2/5".parse::<Fold>().unwrap(), Fold { index: 2, of: 5 });
-        for bad in ["0/5", "6/5", "1/2", "2", "a/b", ""] {
+        for bad in ["0/5", "6/5", "1/2", "2", "a/b", "", "2/18446744073709551615"] {
             assert!(bad.parse::<Fold>().unwrap_err().to_string().contains("2/5"), "{bad}");
         }
     }

@@ -39,6 +39,7 @@ use crate::{
     files::write_atomically,
     nets::{Pretrained, source::WeightsArgs},
     nn::device::DeviceArgs,
+    report::figures::{Figure, write as write_figures},
     train::{picture, progress},
 };
 
@@ -118,14 +119,6 @@ struct Line {
     familiar: bool,
     /// `passed`, or why the picture failed the check.
     quality: String,
-}
-
-/// An entry of figures.json.
-#[derive(Serialize)]
-struct Figure {
-    title: String,
-    caption: String,
-    files: Vec<String>,
 }
 
 /// Carries out `explain`.
@@ -213,8 +206,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let lines = lines.into_inner()?;
     write_atomically(&args.out.join("explained.csv"), |out| out.write_all(&lines))?;
-    let list = serde_json::to_vec_pretty(&figures)?;
-    write_atomically(&args.out.join("figures.json"), |out| out.write_all(&list))?;
+    write_figures(&args.out, &figures)?;
     println!("{}: {} pictures explained; research use only", args.out.display(), figures.len());
     Ok(())
 }

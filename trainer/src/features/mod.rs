@@ -176,7 +176,7 @@ impl Request<'_> {
             preprocess_sha256: preprocess_sha256(&preprocess),
             preprocess,
             quality: QualityLimits::default(),
-            manifest_sha256: train::fingerprint(manifest, modality, Task::Classify),
+            manifest_sha256: train::fingerprint(manifest, modality, Task::Classify)?,
             rows,
         })
     }

@@ -95,9 +95,7 @@ impl LossConfig {
         }
         loss.mean_all()
     }
-}
 
-impl LossConfig {
     /// In words, for a model card.
     pub fn describe(&self) -> String {
         let mut terms = vec![];

@@ -229,8 +229,8 @@ pub(super) fn training(judgements: &[&MaskJudgement], caption: String) -> Result
         })
     };
     let epochs = curves(|curve| &curve.loss).map(|(_, values)| values.len()).max().unwrap_or(0).max(2) as f64;
-    let chart = |name: &'static str, of: fn(&Curve) -> &Vec<f64>, top: f64| {
-        let frame = Frame { size: (560, 380), x: (1.0..epochs, "epoch"), y: (0.0..top, name), percent: false };
+    let chart = |name: &'static str, of: fn(&Curve) -> &Vec<f64>, y: std::ops::Range<f64>| {
+        let frame = Frame { size: (560, 380), x: (1.0..epochs, "epoch"), y: (y, name), percent: false };
         framed(frame, |chart| {
             for (colour, values) in curves(of) {
                 let points = values.iter().enumerate().map(|(epoch, &value)| ((epoch + 1) as f64, value));
@@ -239,10 +239,12 @@ pub(super) fn training(judgements: &[&MaskJudgement], caption: String) -> Result
             Ok(())
         })
     };
-    let highest = curves(|curve| &curve.loss).flat_map(|(_, values)| values).copied().fold(0.1, f64::max);
+    // The boundary loss of a mask that is found is below 0.
+    let losses = || curves(|curve| &curve.loss).flat_map(|(_, values)| values).copied();
+    let (lowest, highest) = (losses().fold(0.0, f64::min), losses().fold(0.1, f64::max));
     let charts = vec![
-        ("Dice".to_owned(), chart("validation Dice of the infection", |curve| &curve.dice, 1.0)?),
-        ("Loss".to_owned(), chart("training loss", |curve| &curve.loss, highest * 1.05)?),
+        ("Dice".to_owned(), chart("validation Dice of the infection", |curve| &curve.dice, 0.0..1.0)?),
+        ("Loss".to_owned(), chart("training loss", |curve| &curve.loss, lowest * 1.05..highest * 1.05)?),
     ];
     let legend = judgements.iter().enumerate().map(|(index, judgement)| {
         let net = judgement.runs.first().and_then(|run| run.training.as_ref());

@@ -4,20 +4,36 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::document::Pictures;
+use crate::files::{WriteError, write_atomically};
+
+/// The list of a folder's figures.
+const LIST: &str = "figures.json";
 
 /// How a PNG file begins.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// An entry of `figures.json`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Figure {
-    title: String,
-    caption: String,
-    files: Vec<String>,
+pub(crate) struct Figure {
+    /// What stands above the pictures.
+    pub(crate) title: String,
+    /// What stands below.
+    pub(crate) caption: String,
+    /// Names of PNG files beside the list, from left to right.
+    pub(crate) files: Vec<String>,
+}
+
+/// Writes the list that [`read`] reads.
+///
+/// # Errors
+/// A file that cannot be written.
+pub(crate) fn write(folder: &Path, figures: &[Figure]) -> anyhow::Result<()> {
+    let list = serde_json::to_vec_pretty(figures)?;
+    Ok::<_, WriteError>(write_atomically(&folder.join(LIST), |out| out.write_all(&list))?).map_err(Into::into)
 }
 
 /// Reads `figures.json` of a folder and the PNG files that it names.
@@ -25,7 +41,7 @@ struct Figure {
 /// # Errors
 /// A list that is missing or malformed, a file outside the folder, and a file that is no PNG.
 pub(super) fn read(folder: &Path) -> anyhow::Result<Vec<Pictures>> {
-    let list = folder.join("figures.json");
+    let list = folder.join(LIST);
     let text = std::fs::read(&list).with_context(|| format!("{}: the list of the figures", list.display()))?;
     let figures: Vec<Figure> = serde_json::from_slice(&text).with_context(|| {
         format!("{}: expected [{{\"title\": ..., \"caption\": ..., \"files\": [\"a.png\", ...]}}, ...]", list.display())

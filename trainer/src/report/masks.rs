@@ -15,6 +15,7 @@ use super::{
     tables::{NONE, or_none},
 };
 use crate::{
+    data::Split,
     nets::{Backbone, segmentation::NetConfig},
     nn::schedule::Schedule,
     segmentation::judge_masks::{FORMAT, Judgement, MaskSpread, RunJudgement, RunSpread},
@@ -43,6 +44,11 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Judgement> {
     );
     ensure!(!judgement.runs.is_empty(), "{}: no run was judged", path.display());
     ensure!(
+        judgement.runs.len() == 1 || !judgement.spread.is_empty(),
+        "{}: runs that differ in more than their seed; judge each net into a folder of its own",
+        path.display()
+    );
+    ensure!(
         judgement.runs.iter().all(|run| run.training.is_some()),
         "{}: it does not say how the nets were trained; judge folders of thorax-train train segment",
         path.display()
@@ -57,11 +63,13 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Judgement> {
 pub(super) fn sections(judgements: &[Judgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
     for modality in [Modality::Ct, Modality::Xray] {
         let of_modality: Vec<&Judgement> = judgements.iter().filter(|j| j.modality == modality).collect();
-        if of_modality.is_empty() {
-            continue;
-        }
+        let Some(first) = of_modality.first() else { continue };
+        ensure!(
+            of_modality.iter().all(|other| other.split == first.split),
+            "--masks: folders judged on different splits; make a report of each"
+        );
         blocks.push(Block::Section(format!("{}, segmentation", modality.title())));
-        blocks.push(Block::Paragraph(introduction(&of_modality)));
+        blocks.push(Block::Paragraph(introduction(first)));
         blocks.push(Block::Heading("Infection, as in the paper's tables XI and XII".into()));
         blocks.push(Block::Table(comparison(&of_modality)));
         blocks.push(Block::Heading("Every mask, per patient".into()));
@@ -80,11 +88,18 @@ pub(super) fn sections(judgements: &[Judgement], blocks: &mut Vec<Block>) -> any
     Ok(())
 }
 
-fn introduction(judgements: &[&Judgement]) -> String {
-    let first = judgements[0];
-    let pictures = first.runs[0].masks.iter().find(|mask| mask.mask == INFECTION);
+fn introduction(first: &Judgement) -> String {
+    let pictures = first.runs.first().and_then(infection);
+    let seen = match (first.split, first.runs.iter().all(|run| run.identity.same_data)) {
+        (_, false) => {
+            "The nets learnt from other data than those they are judged with, and may have seen these pictures."
+        }
+        (Split::Train, _) => "The nets were trained on these pictures: the figures say nothing of others.",
+        (Split::Val, _) => "The best epoch of each net was chosen on these pictures, which flatters.",
+        (Split::Test, _) => "No net has seen these patients.",
+    };
     format!(
-        "{} of {} patients of the {} split, none of them seen in training. Intervals are of {} bootstrap resamples of patients; with so few \
+        "{} of {} patients of the {} split. {seen} Intervals are of {} bootstrap resamples of patients; with few \
          patients they are wide. Where a net was trained with several seeds, the mean over the runs stands, with their standard \
          deviation. The paper's figures are of other pictures, split by picture.",
         or_none(pictures.map(|mask| mask.pictures), |count| format!("{count} pictures")),
@@ -126,8 +141,8 @@ fn title(judgement: &Judgement) -> String {
 }
 
 fn comparison(judgements: &[&Judgement]) -> Table {
-    let caption = "In percent. IoU, Dice and pixel accuracy are means over pictures with infection; the two last columns are ours alone: all \
-         pixels together, and the mean over patients. Faint: the paper's tables XI and XII, as printed.";
+    let caption = "In percent. IoU and Dice are means over pictures with infection, pixel accuracy over all; the two last columns are ours alone: all \
+         pixels together, and the mean over patients. Faint: the paper's tables XI and XII.";
     let head = ["Method", "IoU", "Dice", "Pixel accuracy", "Dice, pooled", "Dice, per patient"];
     let mut table = Table::new(caption, &head);
     for judgement in judgements {
@@ -167,7 +182,11 @@ fn masks(judgements: &[&Judgement]) -> Table {
         for (row, mask) in judgement.runs[0].masks.iter().enumerate() {
             let figures = &mask.per_patient;
             let spread = judgement.spread.iter().find(|spread: &&MaskSpread| spread.mask == mask.mask);
-            let interval = |estimate: Option<crate::judge::Estimate>| super::tables::percent_interval(estimate);
+            // A single patient has no interval.
+            let interval = |estimate: Option<crate::judge::Estimate>| match mask.patients.len() {
+                1 => super::tables::percent(estimate.map(|e| e.value)),
+                _ => super::tables::percent_interval(estimate),
+            };
             let distance = or_none(figures.hd95_pixels, |e| format!("{:.1} ({:.1}–{:.1})", e.value, e.low, e.high));
             table.push(
                 if row == 0 { Look::First } else { Look::Plain },
@@ -275,16 +294,20 @@ fn transfer(judgements: &[&Judgement]) -> Table {
     };
     for row in &TRANSFER {
         let backbone = Backbone::EfficientNetB(row.variant);
-        let trained = judgements.iter().find(|judgement| frozen(judgement) == Some(backbone));
-        let ours = trained.map_or(["not trained here".into(), NONE.into(), NONE.into()], |judgement| ours(judgement));
-        let mut cells = vec![
-            format!("EfficientNet-B{}", row.variant),
-            row.epochs.to_string(),
-            format!("{:.2}", row.dice),
-            format!("{:.3}", row.iou),
-        ];
-        cells.extend(ours);
-        table.push(if trained.is_some() { Look::Strong } else { Look::Plain }, cells);
+        let trained: Vec<[String; 3]> =
+            judgements.iter().filter(|judgement| frozen(judgement) == Some(backbone)).map(|&j| ours(j)).collect();
+        let look = if trained.is_empty() { Look::Plain } else { Look::Strong };
+        let none = ["not trained here".into(), NONE.into(), NONE.into()];
+        for ours in if trained.is_empty() { vec![none] } else { trained } {
+            let mut cells = vec![
+                format!("EfficientNet-B{}", row.variant),
+                row.epochs.to_string(),
+                format!("{:.2}", row.dice),
+                format!("{:.3}", row.iou),
+            ];
+            cells.extend(ours);
+            table.push(look, cells);
+        }
     }
     for judgement in judgements {
         let Some(backbone) = frozen(judgement) else { continue };

@@ -7,7 +7,7 @@
 
 mod charts;
 mod document;
-mod figures;
+pub(crate) mod figures;
 mod masks;
 mod numbers;
 mod paper;
@@ -40,7 +40,7 @@ pub struct ReportArgs {
     /// Folder that `thorax-train masks judge` wrote: a net, with its seeds. May be repeated
     #[arg(long = "masks", value_name = "DIR")]
     pub masks: Vec<PathBuf>,
-    /// Folder that `thorax-train explain` or `masks predict` wrote, or another with PNG pictures and their list, figures.json: [{"title",
+    /// Folder that `thorax-train explain` or `masks judge --figures` wrote, or another with PNG pictures and their list, figures.json: [{"title",
     /// "caption", "files": ["a.png", ...]}, ...]. May be repeated
     #[arg(long, value_name = "FOLDER")]
     pub figures: Vec<PathBuf>,
@@ -110,6 +110,12 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let pictures =
         args.figures.iter().map(|folder| figures::read(folder)).collect::<anyhow::Result<Vec<_>>>()?.concat();
+    let same = |folder: &PathBuf| {
+        folder.canonicalize().is_ok_and(|folder| args.out.canonicalize().is_ok_and(|out| out == folder))
+    };
+    if let Some(folder) = args.masks.iter().find(|folder| same(folder)) {
+        anyhow::bail!("--out {}: has the judgement that is to be read; choose another folder", folder.display());
+    }
     let masks = args.masks.iter().map(|folder| masks::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
     let page = page(&runs, &masks, pictures, &settings)?;
     let judgements: Vec<&Judgement> = runs.iter().map(|run| &run.judgement).collect();

@@ -1,4 +1,4 @@
-//! The paper's tables IX to XII, as printed.
+//! The paper's tables IX to XII, with the digits it prints.
 
 /// A row of table IX: frozen EfficientNets.
 pub(super) struct Transfer {

@@ -188,6 +188,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
             preprocess: preprocess_spec(Modality::Ct, 64, Normalise { mean: vec![0.5], std: vec![0.25] }),
             manifest_sha256: "00".into(),
             healthy: 0,
+            healthy_sha256: None,
             start_sha256: None,
             loss: crate::losses::LossConfig::default(),
             augmentation: AugmentationConfig::of(Modality::Ct),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thorax_shared::{label::Modality, plane::Plane};
 
 use super::{
-    Segmenter,
+    Segmenter, figures,
     score::{
         FalsePositives, Figures, MaskJudgement, MaskScore, PictureScore, Settings, false_positives, involvement_error,
         involvement_percent, judge_mask, mean,
@@ -29,7 +29,7 @@ use crate::{
 /// The version of `judgement.json`.
 pub const FORMAT: u32 = 1;
 /// The mask whose pictures without truth are told apart.
-const INFECTION: &str = "infection";
+pub(super) const INFECTION: &str = "infection";
 /// What both lungs together are called, where a net draws each by itself.
 const LUNGS: &str = "lungs";
 
@@ -49,6 +49,10 @@ pub struct JudgeArgs {
     /// Folder for judgement.md, judgement.json, pictures.csv and patients.csv
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Also write the pictures of so many figures of the first run, and their list for `thorax-train report --figures`: picture,
+    /// true masks, masks found, from the lowest Dice to the highest
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    figures: usize,
     /// Resamples of the bootstrap over patients
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     resamples: u32,
@@ -350,9 +354,15 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
             folder.display(),
             segmenter.modality()
         );
-        let same_data = run.config.manifest_sha256 == fingerprint(&manifest, before, Task::Segment);
+        let healthy = run.config.healthy_sha256.as_ref();
+        let same_data = run.config.manifest_sha256 == fingerprint(&manifest, before, Task::Segment)?
+            && healthy
+                .map_or(Ok(true), |healthy| fingerprint(&manifest, before, Task::Classify).map(|f| f == *healthy))?;
         let identity = Identity { run: folder.display().to_string(), seed: run.config.seed, same_data };
         let judged = judge_run(&manifest, args.split, &segmenter, identity, &settings)?;
+        if runs.is_empty() && args.figures > 0 {
+            figures::write(&manifest, &segmenter, &judged, args.figures, &args.out)?;
+        }
         runs.push(RunJudgement { training: Some((run.config.clone(), Curve::read(folder)?)), ..judged });
         configurations.push(but_for_the_seed(&run.config)?);
     }

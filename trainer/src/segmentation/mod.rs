@@ -5,6 +5,7 @@
 //! masks with true ones, at the picture's size and patient by patient. `masks predict` ([`predict`]) writes them: for a picture
 //! as PNG files of its rows and columns, for a volume as NIfTI files that lie over the scan ([`nifti`]).
 
+mod figures;
 pub mod judge_masks;
 pub mod nifti;
 pub mod predict;

@@ -196,7 +196,7 @@ fn told(names: &[String], masks: &[Plane<u8>], voxel_mm: Option<[f32; 3]>) -> St
 }
 
 /// The picture with infection tinted and outlined, lungs outlined.
-fn overlay(names: &[String], drawn: &Drawn) -> RgbImage {
+pub(super) fn overlay(names: &[String], drawn: &Drawn) -> RgbImage {
     let picture = &drawn.picture;
     let outlines: Vec<Plane<bool>> = drawn.masks.iter().map(surface).collect();
     RgbImage::from_fn(picture.width() as u32, picture.height() as u32, |x, y| {
@@ -229,7 +229,7 @@ fn grey(mask: &Plane<u8>) -> anyhow::Result<DynamicImage> {
     Ok(DynamicImage::ImageLuma8(image))
 }
 
-fn write_png(path: &Path, picture: DynamicImage) -> anyhow::Result<()> {
+pub(super) fn write_png(path: &Path, picture: DynamicImage) -> anyhow::Result<()> {
     let mut png = Cursor::new(vec![]);
     picture.write_to(&mut png, ImageFormat::Png)?;
     Ok(write_atomically(path, |out| out.write_all(png.get_ref()))?)

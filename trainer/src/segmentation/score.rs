@@ -25,7 +25,7 @@ use crate::{
 /// A picture with more false-positive area than this, in percent, is counted.
 pub const CLEARLY_FALSE_PERCENT: f64 = 1.0;
 
-/// Share of the picture that has to be lung before an infected share of the lungs is told, in percent.
+/// Share of the picture (on the device: of the part that the net saw) that has to be lung before an infected share of the lungs is told, in percent.
 const LEAST_LUNG_PERCENT: f64 = 1.0;
 
 /// How intervals are made.

@@ -59,7 +59,7 @@ impl Segmenter {
         Self::new(graph, run.config.preprocess.clone(), run.config.modality, &MASKS)
     }
 
-    /// A graph from pictures `[N, 1, S, S]`, prepared as `preprocess` says, to its output `masks` `[N, C, S, S]`: the
+    /// A graph from pictures `[N, C, S, S]`, prepared as `preprocess` says, to its output `masks` `[N, C, S, S]`: the
     /// probabilities of the masks that `names` names.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ fn rules(judgement: &Judgement) -> String {
          mean over patients; distances are means over a patient's pictures. Per patient is the figure to compare by.\n\
          - A picture without a true pixel has no Dice, IoU or sensitivity: it is left out of their means over pictures, and what \
          is found on it counts as false-positive area. (Two empty masks do not count as 1.) Pooled and per patient its false \
-         pixels count.\n\
+         pixels count, but for a patient without any true pixel, who has no Dice.\n\
          - Where there is something and nothing is found (*missed*), Dice is 0 and HD95 undefined; such pictures are counted.\n\
          - HD95: 95th percentile of the distances between both outlines, both directions together (MedPy's hd95). In \
          millimetres only where the file says how large a pixel is.\n\

@@ -25,7 +25,7 @@ use clap::{Args, FromArgMatches};
 use serde::Deserialize;
 use toml::Value;
 
-use crate::{losses::LossArgs, nn::training::TrainingArgs, train::SegmentArgs};
+use crate::train::SegmentArgs;
 
 /// More runs than this are taken for a mistake.
 const MOST_RUNS: usize = 10_000;
@@ -266,13 +266,12 @@ impl Parser {
             let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
             words.join(" ").trim_start_matches("error: ").to_owned()
         };
-        let matches = self.0.clone().try_get_matches_from(arguments).map_err(told)?;
-        TrainingArgs::from_arg_matches(&matches).map_err(told)?.config().map_err(|error| error.to_string())?;
-        LossArgs::from_arg_matches(&matches).map_err(told)?.config().map_err(|error| error.to_string())?;
-        match matches.try_get_one::<usize>("epochs") {
-            Ok(Some(&epochs)) if epochs > 0 => Ok(epochs),
-            _ => Err("epochs must be above 0".into()),
-        }
+        // What the sweep gives by itself, so that the whole can be read.
+        let given = ["--manifest=m", "--modality=ct", "--out=o"].map(str::to_owned);
+        let matches = self.0.clone().try_get_matches_from(given.iter().chain(arguments)).map_err(told)?;
+        let arguments = SegmentArgs::from_arg_matches(&matches).map_err(told)?;
+        arguments.check().map_err(|error| error.to_string())?;
+        Ok(arguments.epochs())
     }
 }
 

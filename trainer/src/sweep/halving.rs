@@ -4,7 +4,7 @@
 //!
 //! With `k` cuts, rung `r` trains what is left for `epochs / eta^(k - r)` epochs, each run by its own number of epochs, and keeps
 //! the best `1 / eta`. A run that goes on goes on where it stopped, on the schedule of the full run. What was decided stands in
-//! `halving.json`, and is not decided again.
+//! `halving.json`, and is not decided again: a run that failed is out, until that file is deleted.
 
 use std::path::Path;
 
@@ -88,14 +88,25 @@ pub fn run(
             let jobs = jobs(&left, rung, cuts, eta);
             eprintln!("rung {} of {}: {} runs", rung + 1, cuts + 1, jobs.len());
             let failures = train(&jobs)?;
+            if failures.len() == jobs.len() {
+                // What fails altogether fails for a reason that is not theirs: nothing is decided, so that the same command goes on
+                // when it is mended.
+                failed.extend(failures);
+                return Ok(failed);
+            }
             if rung < cuts {
                 decisions.rungs.push(decide(sweep, &jobs, &failures, eta)?);
                 let text = serde_json::to_string_pretty(&decisions)?;
                 write_atomically(&path, |out| out.write_all(text.as_bytes()))?;
             }
-            failed.extend(failures);
+            // Those of a rung that is decided are told below, now and whenever the command is given again.
+            if rung == cuts {
+                failed.extend(failures);
+            }
         }
         if let Some(Rung { standing }) = decisions.rungs.get(rung as usize) {
+            let out = standing.iter().filter(|standing| standing.best_validation_dice.is_none());
+            failed.extend(out.map(|standing| standing.name.clone()));
             left.retain(|run| standing.iter().any(|standing| standing.kept && standing.name == run.name));
         }
     }
@@ -235,8 +246,9 @@ mod tests {
 
         // Once more: only the last rung is asked for, which skips what is finished.
         asked.clear();
-        run(&sweep, &runs, 2, |jobs| Ok(train(&sweep, jobs, "", &mut asked))).unwrap();
+        let again = run(&sweep, &runs, 2, |jobs| Ok(train(&sweep, jobs, "", &mut asked))).unwrap();
         assert_eq!(asked, [(name(7), None)]);
+        assert_eq!(again, ["batch=6"], "who is out is told again");
         // Interrupted after the first decision.
         let half = Decisions { rungs: decisions.rungs.into_iter().take(1).collect(), ..decisions };
         std::fs::write(out.path().join(FILE), serde_json::to_string(&half).unwrap()).unwrap();
@@ -256,7 +268,10 @@ mod tests {
         let grid = grid(&out.path().join("grid.toml"), "[grid]\nbatch = [1, 2]");
         let runs: Vec<&Combination> = grid.combinations.iter().collect();
         let all = |jobs: &[Job<'_>]| Ok(jobs.iter().map(|job| job.combination.name.clone()).collect());
-        assert_eq!(run(&sweep(&grid, out.path()), &runs, 2, all).unwrap(), ["batch=1", "batch=2"]);
+        for _ in 0..2 {
+            assert_eq!(run(&sweep(&grid, out.path()), &runs, 2, all).unwrap(), ["batch=1", "batch=2"]);
+            assert!(!out.path().join(FILE).exists(), "nothing is decided");
+        }
     }
 
     proptest! {

@@ -95,7 +95,8 @@ impl Sweep<'_> {
             words.extend(["--seed".into(), self.seed.to_string().into()]);
         }
         words.extend(own.iter().map(OsString::from));
-        words.extend(self.device.iter().flat_map(|device| ["--device".into(), device.into()]));
+        let placed = own.iter().any(|argument| argument.starts_with("--device="));
+        words.extend(self.device.iter().filter(|_| !placed).flat_map(|device| ["--device".into(), device.into()]));
         words.extend(job.stop_after.iter().flat_map(|epochs| ["--stop-after".into(), epochs.to_string().into()]));
         words
     }

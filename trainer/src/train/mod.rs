@@ -19,7 +19,7 @@ use thorax_shared::{
 };
 
 use crate::{
-    data::{Manifest, Task, file_sha256, hexadecimal},
+    data::{Manifest, Record, Task, file_sha256, hexadecimal},
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::write_atomically,
     losses::LossArgs,
@@ -138,8 +138,8 @@ pub struct SegmentArgs {
     #[arg(long, value_enum)]
     flips: Option<Flips>,
     /// Pictures of class `normal` that each epoch draws as pictures without infection, so that healthy lungs are learnt too
-    #[arg(long, default_value_t = 0)]
-    healthy: usize,
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    healthy: u32,
     /// Weights to start from, such as another run's best.safetensors (of the same net)
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
@@ -167,18 +167,23 @@ pub fn preprocess_spec(modality: Modality, side: u32, normalise: Normalise) -> P
     PreprocessSpec { window, working_side: 512, clahe, core, input_side: side, normalise }
 }
 
-/// Hash of everything a run takes from a manifest: path, patient, split and content of its pictures, and their labels where
-/// labels are learnt.
-pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> String {
-    let mut lines: Vec<String> = manifest
-        .select(modality, task, None)
-        .map(|r| {
-            let label = if task == Task::Classify { format!("{:?}", r.label) } else { String::new() };
-            format!("{}\t{}\t{label}\t{}\t{}\n", r.path, r.group, r.split.as_str(), r.sha256)
-        })
-        .collect();
+/// Hash of everything a run takes from a manifest: path, patient, split and content of its pictures, their labels where labels are
+/// learnt, and the content of their masks where masks are.
+///
+/// # Errors
+/// A mask that cannot be read.
+pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> anyhow::Result<String> {
+    let line = |r: &Record| -> anyhow::Result<String> {
+        let label = if task == Task::Classify { format!("{:?}", r.label) } else { String::new() };
+        let mut line = format!("{}\t{}\t{label}\t{}\t{}", r.path, r.group, r.split.as_str(), r.sha256);
+        for mask in r.masks().filter(|_| task == Task::Segment) {
+            line += &format!("\t{mask}\t{}", hexadecimal(&file_sha256(&manifest.locate(mask))?));
+        }
+        Ok(line + "\n")
+    };
+    let mut lines = manifest.select(modality, task, None).map(line).collect::<anyhow::Result<Vec<String>>>()?;
     lines.sort();
-    hexadecimal(&Sha256::digest(lines.concat()))
+    Ok(hexadecimal(&Sha256::digest(lines.concat())))
 }
 
 /// Carries out a command.
@@ -196,20 +201,11 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
 fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
     let common = &args.common;
     let devices = args.device.open()?;
+    args.check()?;
     let training = args.training.config()?;
     training.precision.check(&devices)?;
-    anyhow::ensure!(
-        args.batch > 0 && args.epochs > 0 && args.stop_after != Some(0),
-        "--batch, --epochs and --stop-after must be above 0"
-    );
     let encoder = args.encoder()?;
     let (net, normalise) = args.net(encoder.as_ref())?;
-    anyhow::ensure!(
-        (args.side as usize).is_multiple_of(net.side_multiple()),
-        "--side {}: the net halves its input, so give a multiple of {}",
-        args.side,
-        net.side_multiple()
-    );
     let mut augmentation = match args.augmentation {
         AugmentationName::Standard => AugmentationConfig::of(common.modality),
         AugmentationName::None => AugmentationConfig::none(),
@@ -225,8 +221,11 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         peak_learning_rate: args.learning_rate,
         seed: common.seed,
         preprocess: preprocess_spec(common.modality, args.side, normalise),
-        manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment),
-        healthy: args.healthy,
+        manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment)?,
+        healthy_sha256: (args.healthy > 0)
+            .then(|| fingerprint(&manifest, common.modality, Task::Classify))
+            .transpose()?,
+        healthy: args.healthy as usize,
         start_sha256: args
             .start
             .as_deref()
@@ -262,8 +261,33 @@ impl SegmentArgs {
         self.backbone.unwrap_or(Backbone::EfficientNetLite(0))
     }
 
-    /// The weights of the frozen encoder, if the net has one.
-    fn encoder(&self) -> anyhow::Result<Option<Source>> {
+    /// Passes over the training pictures.
+    pub(crate) fn epochs(&self) -> usize {
+        self.epochs
+    }
+
+    /// Sees that the options make sense together, without a look at data, weights or devices.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.training.config()?;
+        self.loss.config()?;
+        anyhow::ensure!(
+            self.batch > 0 && self.epochs > 0 && self.stop_after != Some(0),
+            "--batch, --epochs and --stop-after must be above 0"
+        );
+        anyhow::ensure!(
+            self.learning_rate.is_finite() && self.learning_rate > 0.0,
+            "--learning-rate {} must be a number above 0",
+            self.learning_rate
+        );
+        if let Some(dropout) = self.dropout {
+            anyhow::ensure!(
+                (0.0..1.0).contains(&dropout),
+                "--dropout {dropout}: give a probability, at least 0 and below 1"
+            );
+        }
         let frozen = self.net == NetName::Efficientnet;
         let foreign = [
             (self.backbone.is_some(), "--backbone", frozen, "--net efficientnet"),
@@ -279,32 +303,45 @@ impl SegmentArgs {
         if let Some((_, option, _, needed)) = foreign.iter().find(|(given, _, applies, _)| *given && !applies) {
             anyhow::bail!("{option} needs {needed}");
         }
-        if !frozen {
-            return Ok(None);
+        if frozen {
+            anyhow::ensure!(
+                self.weights.is_some(),
+                "--net efficientnet needs --weights SOURCE, the weights of its encoder"
+            );
         }
+        let multiple = if frozen { 32 } else { NetConfig::Unet(self.unet()).side_multiple() };
+        anyhow::ensure!(
+            (self.side as usize).is_multiple_of(multiple),
+            "--side {}: the net halves its input, so give a multiple of {multiple}",
+            self.side
+        );
         anyhow::ensure!(
             matches!(self.backbone(), Backbone::EfficientNetB(_) | Backbone::EfficientNetLite(_)),
             "--backbone {}: the encoder is an EfficientNet; thorax-train backbones lists them",
             self.backbone()
         );
-        let weights =
-            self.weights.as_ref().context("--net efficientnet needs --weights SOURCE, the encoder's weights")?;
-        Ok(Some(weights.resolve(self.backbone())?))
+        Ok(())
     }
 
-    /// The net, and how its input is normalised.
-    fn net(&self, encoder: Option<&Source>) -> anyhow::Result<(NetConfig, Normalise)> {
-        let unet = UnetConfig {
+    /// The weights of the frozen encoder, if the net has one.
+    fn encoder(&self) -> anyhow::Result<Option<Source>> {
+        Ok(self.weights.as_ref().map(|weights| weights.resolve(self.backbone())).transpose()?)
+    }
+
+    /// The shape of the nets of U-Net's family.
+    fn unet(&self) -> UnetConfig {
+        UnetConfig {
             channels_in: 1,
             channels_out: segment::MASKS.len(),
             base_channels: usize::from(self.base_channels),
             blocks: usize::from(self.blocks.unwrap_or(4)),
-        };
+        }
+    }
+
+    /// The net, and how its input is normalised.
+    fn net(&self, encoder: Option<&Source>) -> anyhow::Result<(NetConfig, Normalise)> {
+        let unet = self.unet();
         let dropout = self.dropout.unwrap_or(ModifiedAttentionUnetConfig::default().dropout);
-        anyhow::ensure!(
-            (0.0..1.0).contains(&dropout),
-            "--dropout {dropout}: give a probability, at least 0 and below 1"
-        );
         let net = match (self.net, encoder) {
             (NetName::Unet, _) => NetConfig::Unet(unet),
             (NetName::AttentionUnet, _) => NetConfig::AttentionUnet(AttentionUnetConfig { unet }),
@@ -362,7 +399,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                 contents.modality
             );
             anyhow::ensure!(
-                contents.manifest_sha256 == fingerprint(&manifest, common.modality, Task::Classify),
+                contents.manifest_sha256 == fingerprint(&manifest, common.modality, Task::Classify)?,
                 "{}: features of other pictures, labels or splits than those of {}; give the manifest they were extracted \
                  with, or extract anew with thorax-train features",
                 path.display(),

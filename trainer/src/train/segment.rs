@@ -62,6 +62,8 @@ pub struct SegmentConfig {
     /// Pictures of class `normal` that are drawn for each epoch from those of the training split, as pictures without infection
     /// whose lungs are not marked; those of the validation split are all added there. 0 for none.
     pub healthy: usize,
+    /// Hash of the manifest's pictures with labels, of which those are; `None` without them.
+    pub healthy_sha256: Option<String>,
     /// Hash of the weights the run starts from; `None` for drawn ones.
     pub start_sha256: Option<String>,
     /// What is made small.
