@@ -137,13 +137,36 @@ fn masks_of_a_trained_net_lie_on_the_lungs_and_are_judged_as_they_are() {
 fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) {
     let out = at(folder, "judged");
     let mut judge = train();
-    judge.args(["masks", "judge", "--resamples", "200", "--manifest"]).arg(manifest).arg("--out").arg(&out);
+    judge
+        .args(["masks", "judge", "--resamples", "200", "--figures", "2", "--manifest"])
+        .arg(manifest)
+        .arg("--out")
+        .arg(&out);
     for run in runs {
         judge.arg("--run").arg(run);
     }
     let said = succeed(&mut judge);
     assert!(said.stdout.contains("infection, Dice per patient"), "{}", said.stdout);
-    assert_eq!(names(&out), ["judgement.json", "judgement.md", "patients.csv", "pictures.csv"]);
+    let (figures, files): (Vec<String>, Vec<String>) =
+        names(&out).into_iter().partition(|name| name.starts_with("figure_"));
+    assert_eq!(files, ["figures.json", "judgement.json", "judgement.md", "patients.csv", "pictures.csv"]);
+    assert!(!figures.is_empty() && figures.len() % 3 == 0, "{figures:?}");
+    for figure in figures.chunks(3) {
+        // By name: found, picture, truth.
+        let sizes: Vec<(u32, u32)> =
+            figure.iter().map(|name| image::image_dimensions(at(&out, name)).unwrap()).collect();
+        assert_eq!(sizes, [(SIDE, SIDE); 3]);
+    }
+    let page = at(folder, "page");
+    let report = |to: &Path| {
+        let mut report = train();
+        report.args(["report", "--masks"]).arg(&out).arg("--figures").arg(&out).arg("--out").arg(to);
+        report
+    };
+    succeed(&mut report(&page));
+    let html = std::fs::read_to_string(at(&page, "report.html")).unwrap();
+    assert!(html.contains("CT, segmentation") && html.contains("rank 1 of") && html.contains("attention U-Net"));
+    refused(&mut report(&out), &["another folder"]);
 
     let table = std::fs::read_to_string(at(&out, "pictures.csv")).unwrap();
     let head: Vec<&str> = table.lines().next().unwrap().split(',').collect();

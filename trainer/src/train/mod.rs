@@ -466,3 +466,88 @@ pub(crate) fn progress(length: usize, name: &str) -> indicatif::ProgressBar {
         .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
     indicatif::ProgressBar::new(length as u64).with_style(style).with_prefix(name.to_owned())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::data::{Label, Split};
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        segment: SegmentArgs,
+    }
+
+    #[test]
+    fn options_that_make_no_sense_together_are_refused() {
+        let check = |words: &str| {
+            let all = format!("command --manifest m --modality ct --out o {words}");
+            let command = Command::try_parse_from(all.split_whitespace()).map_err(|error| error.to_string())?;
+            command.segment.check().map_err(|error| format!("{error:#}"))
+        };
+        for words in [
+            "",
+            "--net modified-attention-unet --blocks 6 --dropout 0.2",
+            "--net efficientnet --weights random:1 --side 224",
+        ] {
+            assert_eq!(check(words), Ok(()), "{words}");
+        }
+        for (words, told) in [
+            ("--net unet --dropout 0.1", "--dropout needs --net modified-attention-unet"),
+            ("--net modified-attention-unet --dropout 1", "below 1"),
+            ("--net unet --weights random:1", "--weights needs --net efficientnet"),
+            ("--net efficientnet", "--weights SOURCE"),
+            ("--net efficientnet --weights random:1 --blocks 4", "--blocks needs another net"),
+            ("--net efficientnet --weights random:1 --side 200", "multiple of 32"),
+            ("--net efficientnet --weights random:1 --backbone resnet50 --side 224", "is an EfficientNet"),
+            ("--blocks 6 --side 96", "multiple of 64"),
+            ("--batch 0", "above 0"),
+            ("--learning-rate nan", "above 0"),
+            ("--dice-weight 0 --cross-entropy-weight 0", "nothing to learn"),
+            ("--momentum 0.5", "--optimizer sgd"),
+        ] {
+            let error = check(words).unwrap_err();
+            assert!(error.contains(told), "{words}: {error}");
+        }
+    }
+
+    /// A run goes on, and a bundle is built, with the data it began with only: masks belong to it.
+    #[test]
+    fn the_fingerprint_knows_the_masks() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("mask.png", "one");
+        write("lung.png", "two");
+        let record = |lung_mask: &str| Record {
+            path: "a.png".into(),
+            modality: Modality::Ct,
+            task: Task::Segment,
+            label: Label::Unlabelled,
+            class: "seg".into(),
+            patient_id: "p".into(),
+            group: "p".into(),
+            source: "made".into(),
+            licence: String::new(),
+            split: Split::Train,
+            mask: "mask.png".into(),
+            lung_mask: lung_mask.into(),
+            sha256: "00".into(),
+        };
+        let of = |lung_mask: &str| {
+            let manifest = Manifest::new(folder.path().to_owned(), vec![record(lung_mask)]);
+            fingerprint(&manifest, Modality::Ct, Task::Segment)
+        };
+        let before = of("lung.png").unwrap();
+        assert_eq!(of("lung.png").unwrap(), before);
+        let pair = of("lung.png;mask.png").unwrap();
+        assert_ne!(pair, before);
+        assert_ne!(of("mask.png;lung.png").unwrap(), pair, "left and right exchanged");
+        write("mask.png", "drawn anew");
+        assert_ne!(of("lung.png").unwrap(), before);
+        let error = format!("{:#}", of("gone.png").unwrap_err());
+        assert!(error.contains("gone.png"), "{error}");
+    }
+}
