@@ -131,11 +131,17 @@ echo "=== what Slurm refuses, and a run that fails there"
 if sweep refused --slurm --slurm-options "--partition=none" 2>"$folder/refused.log"; then exit 1; fi
 grep -q 'sbatch refused' "$folder/refused.log"
 grep -q 'partition.*--slurm-options' "$folder/refused.log"
-printf '[fixed]\nside = 64\nbase-channels = 4\nepochs = 1\n[grid]\nlearning-rate = [1e-3, -1.0]\n' >"$folder/failing.toml"
+cat >"$folder/failing.toml" <<GRID
+[fixed]
+side = 64
+base-channels = 4
+[grid]
+begin = [{ name = "drawn", epochs = 1 }, { name = "lost", epochs = 1, start = "lost.safetensors" }]
+GRID
 if "$program" sweep "$folder/failing.toml" --manifest "$folder/films/manifest.csv" --modality xray \
     --out "$folder/failing" --slurm --wait --jobs 1 2>"$folder/failing.log"; then exit 1; fi
-grep -q '1 of 2 runs failed: learning-rate=-1.0;' "$folder/failing.log"
-grep -q 'must be above 0' "$folder/failing/slurm/"*_1.txt
+grep -q '1 of 2 runs failed: begin=lost;' "$folder/failing.log"
+grep -q 'lost.safetensors' "$folder/failing/slurm/"*_1.txt
 [ "$(state failing finished)" -eq 1 ]
 
 for kind in csv md; do

@@ -161,18 +161,16 @@ fn successive_halving_trains_the_best_as_if_there_had_been_no_others() {
 #[test]
 fn a_run_that_fails_is_told_and_the_others_go_on() {
     let material = Material::new();
-    let grid = "[fixed]\nside = 32\nbase-channels = 4\nepochs = 1\n[grid]\nlearning-rate = [1e-3, -1.0]\n";
+    let grid = "[fixed]\nside = 32\nbase-channels = 4\n[grid]\nbegin = [\n{ name = \"drawn\", epochs = 1 },\n\
+                { name = \"lost\", epochs = 1, start = \"lost.safetensors\" },\n]\n";
     std::fs::write(material.at("grid.toml"), grid).unwrap();
     let failed = run(&mut material.sweep("out", &[]));
     assert_eq!(failed.code, 1, "{}", failed.stderr);
-    for words in ["1 of 2 runs failed: learning-rate=-1.0", "log.txt", "must be above 0"] {
+    for words in ["1 of 2 runs failed: begin=lost", "log.txt", "lost.safetensors"] {
         assert!(failed.stderr.contains(words), "`{words}` not said: {}", failed.stderr);
     }
     let rows = &material.leaderboard("out")[0];
-    assert!(
-        rows.contains("learning-rate=0.001,0.001,1,1,") && rows.contains("learning-rate=-1.0,-1.0,0,,,not begun"),
-        "{rows}"
-    );
+    assert!(rows.contains("begin=drawn,drawn,1,1,") && rows.contains("begin=lost,lost,0,,,not begun"), "{rows}");
 }
 
 #[test]
@@ -189,6 +187,8 @@ fn what_a_sweep_cannot_have_is_refused_with_a_remedy() {
         ("[grid]\nbath = [1]\n", &["grid.toml", "[grid] bath", "no such option", "batch"][..]),
         ("[grid]\nbatch = []\n", &["grid.toml", "[grid] batch", "empty"]),
         ("[grid]\nbatch = [\"many\"]\n", &["grid.toml", "--batch", "many"]),
+        ("[grid]\nlearning-rate = [1e-3, -1.0]\n", &["grid.toml", "learning-rate=-1.0", "above 0"]),
+        ("[grid]\nblocks = [4, 6]\n[fixed]\nside = 96\n", &["grid.toml", "blocks=6", "multiple of 64"]),
     ] {
         std::fs::write(material.at("grid.toml"), grid).unwrap();
         refused(&mut material.sweep("none", &[]), words);
