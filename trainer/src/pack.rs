@@ -357,7 +357,7 @@ fn card(
          - Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
          novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a specificity of \
          {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n\
-         - Segmenter: {}, input {} x {}, {}, {} epochs; the epoch of the best pooled validation Dice \
+         - Segmenter: {}{}, input {} x {}, {}, {}, {} epochs; the epoch of the best pooled validation Dice \
          of the infection was taken ({:.3}, epoch {}). {}\n\n",
         contents.name,
         contents.version,
@@ -382,9 +382,15 @@ fn card(
         classify::WANTED_RISK * 100.0,
         classify::LEAST_ANSWERED * 100.0,
         segmenter.config.net.describe(),
+        segmenter
+            .config
+            .encoder
+            .as_ref()
+            .map_or_else(String::new, |[origin, sha256]| { format!(" (its weights: {origin}, SHA-256 `{sha256}`)") }),
         segmenter.config.preprocess.input_side,
         segmenter.config.preprocess.input_side,
         segmenter.config.loss.describe(),
+        segmenter.config.augmentation.describe(),
         segmenter.config.epochs,
         segmenter.best_dice,
         segmenter.best_epoch + 1,

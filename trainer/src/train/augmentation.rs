@@ -55,6 +55,24 @@ impl AugmentationConfig {
         }
     }
 
+    /// In words, for a model card.
+    pub fn describe(&self) -> String {
+        if *self == Self::none() {
+            return "no augmentation".into();
+        }
+        let Self { rotation_degrees, scale, shift, elastic, intensity: [contrast, brightness, gamma], flips } = *self;
+        let flips = match flips {
+            Flips::None => "none",
+            Flips::Horizontal => "left-right",
+            Flips::Vertical => "top-bottom",
+            Flips::Both => "left-right and top-bottom",
+        };
+        format!(
+            "augmentation (rotation {rotation_degrees} degrees, scale {scale}, shift {shift}, elastic {elastic}, contrast {contrast}, \
+             brightness {brightness}, gamma {gamma}, mirror images: {flips})"
+        )
+    }
+
     /// Pictures as they are.
     pub fn none() -> Self {
         Self { rotation_degrees: 0.0, scale: 0.0, shift: 0.0, elastic: 0.0, intensity: [0.0; 3], flips: Flips::None }
@@ -234,6 +252,9 @@ mod tests {
         assert_eq!(plain.masks, as_it_is.masks);
         let pairs = plain.picture.iter().zip(&as_it_is.picture);
         assert!(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
+        assert_eq!(AugmentationConfig::none().describe(), "no augmentation");
+        let standard = AugmentationConfig::of(Modality::Ct).describe();
+        assert!(standard.contains("rotation 15 degrees") && standard.contains("top-bottom"), "{standard}");
         let elastic = AugmentationConfig { elastic: 0.05, ..AugmentationConfig::none() };
         assert_ne!(Augmentation::draw(&elastic, &mut random).apply(&sample).masks, as_it_is.masks);
     }
