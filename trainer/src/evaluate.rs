@@ -152,8 +152,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
         })
         .collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
-    let masked: Vec<&Record> =
-        manifest.select(modality, Task::Segment, Some(split)).filter(|r| !r.mask.is_empty()).collect();
+    let masked: Vec<&Record> = manifest.masked(modality, split).collect();
     let bar = progress(masked.len(), &format!("{modality} {} masks", split.as_str()));
     let masks = masked
         .par_iter()
@@ -161,7 +160,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
             let frame = picture::read(&manifest.locate(&record.path))?;
             let reading = screen::segment_only(model, &frame).with_context(|| record.path.clone())?;
             let truth = picture::truth_masks(manifest, record, &reading.1)?;
-            let lungs = picture::union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]]);
+            let lungs = picture::union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]].map(Option::as_ref));
             let truth = [truth[INFECTION].clone(), lungs];
             let found = reading.0.map(|masks| {
                 let lungs = masks.lungs();

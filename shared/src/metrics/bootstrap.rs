@@ -73,7 +73,7 @@ pub fn bootstrap_interval<G: Ord>(
 }
 
 /// The `q` quantile of sorted values, interpolated linearly (NumPy's default); `None` for no values.
-fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
+pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let position = q * sorted.len().checked_sub(1)? as f64;
     let below = sorted[position as usize];
     let above = sorted[(position as usize + 1).min(sorted.len() - 1)];

@@ -12,7 +12,7 @@ pub mod calibration;
 pub mod confusion;
 pub mod roc;
 
-pub use bootstrap::{Interval, SplitMix64, bootstrap_interval};
+pub use bootstrap::{Interval, SplitMix64, bootstrap_interval, quantile};
 pub use calibration::{
     DEFAULT_BINS, ReliabilityBin, brier_score, expected_calibration_error, negative_log_likelihood, reliability,
 };

@@ -226,6 +226,17 @@ impl Manifest {
         })
     }
 
+    /// The pictures of one modality and split that have an infection mask.
+    pub fn masked(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
+        self.select(modality, Task::Segment, Some(split)).filter(|record| !record.mask.is_empty())
+    }
+
+    /// The pictures of class `normal` of one modality and split: without infection.
+    pub fn healthy(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
+        let normal = |record: &&Record| record.label == Label::Negative && record.class == "normal";
+        self.select(modality, Task::Classify, Some(split)).filter(normal)
+    }
+
     /// Where a file that a record names lies.
     pub fn locate(&self, relative: &str) -> PathBuf {
         self.root.join(relative)

@@ -36,7 +36,7 @@ use self::machines::Machines;
 use crate::{
     classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity},
     features::{Contents, Dtype},
-    files::write_atomically,
+    files::{write_atomically, write_png},
     nets::{Pretrained, source::WeightsArgs},
     nn::device::DeviceArgs,
     report::figures::{Figure, write as write_figures},
@@ -179,7 +179,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
             ("gradcam", pictures::overlaid(&seen.input, &heat)),
         ];
         let files = files.map(|(what, picture)| (format!("{name}_{what}.png"), picture));
-        files.iter().try_for_each(|(file, picture)| pictures::write(picture, &args.out.join(file)))?;
+        files.iter().try_for_each(|(file, picture)| write_png(&args.out.join(file), picture))?;
         if args.maps {
             write_maps(&args.out.join(format!("{name}_maps.safetensors")), &map, &heat)?;
         }

@@ -1,12 +1,8 @@
 //! The three pictures of an explanation: what the net saw, the heat map, and both.
 
-use std::{io::Cursor, path::Path};
-
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 use plotters::prelude::{ColorMap, ViridisRGB};
 use thorax_shared::plane::Plane;
-
-use crate::files::write_atomically;
 
 /// How much of the picture the highest heat covers; no heat covers nothing.
 const OPACITY: f32 = 0.6;
@@ -28,16 +24,6 @@ pub(super) fn overlaid(input: &Plane<u8>, heat: &Plane<f32>) -> RgbImage {
         let opacity = OPACITY * (2.0 * heat).min(1.0);
         viridis(heat).map(|channel| grey + opacity * (channel - grey))
     })
-}
-
-/// Writes a PNG file.
-///
-/// # Errors
-/// When it cannot be encoded or written.
-pub(super) fn write(picture: &RgbImage, path: &Path) -> anyhow::Result<()> {
-    let mut png = Cursor::new(vec![]);
-    picture.write_to(&mut png, ImageFormat::Png)?;
-    Ok(write_atomically(path, |out| out.write_all(png.get_ref()))?)
 }
 
 fn viridis(heat: f32) -> [f32; 3] {

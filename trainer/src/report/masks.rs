@@ -16,9 +16,16 @@ use super::{
 };
 use crate::{
     data::Split,
-    nets::{Backbone, segmentation::NetConfig},
+    judge::Estimate,
+    nets::{
+        Backbone,
+        segmentation::{NetConfig, unet::UnetConfig},
+    },
     nn::schedule::Schedule,
-    segmentation::judge_masks::{FORMAT, Judgement, MaskSpread, RunJudgement, RunSpread},
+    segmentation::{
+        judge_masks::{FORMAT, Judgement, MaskSpread, RunJudgement, RunSpread},
+        score::MaskJudgement,
+    },
     train::segment::SegmentConfig,
 };
 
@@ -123,7 +130,7 @@ fn percent(spread: Option<RunSpread>) -> String {
     })
 }
 
-fn infection(run: &RunJudgement) -> Option<&crate::segmentation::score::MaskJudgement> {
+fn infection(run: &RunJudgement) -> Option<&MaskJudgement> {
     run.masks.iter().find(|mask| mask.mask == INFECTION)
 }
 
@@ -146,7 +153,7 @@ fn comparison(judgements: &[&Judgement]) -> Table {
     let head = ["Method", "IoU", "Dice", "Pixel accuracy", "Dice, pooled", "Dice, per patient"];
     let mut table = Table::new(caption, &head);
     for judgement in judgements {
-        let of = |figure: fn(&crate::segmentation::score::MaskJudgement) -> Option<crate::judge::Estimate>| {
+        let of = |figure: fn(&MaskJudgement) -> Option<Estimate>| {
             percent(over_runs(judgement, |run| Some(figure(infection(run)?)?.value)))
         };
         table.push(
@@ -183,7 +190,7 @@ fn masks(judgements: &[&Judgement]) -> Table {
             let figures = &mask.per_patient;
             let spread = judgement.spread.iter().find(|spread: &&MaskSpread| spread.mask == mask.mask);
             // A single patient has no interval.
-            let interval = |estimate: Option<crate::judge::Estimate>| match mask.patients.len() {
+            let interval = |estimate: Option<Estimate>| match mask.patients.len() {
                 1 => super::tables::percent(estimate.map(|e| e.value)),
                 _ => super::tables::percent_interval(estimate),
             };
@@ -250,9 +257,8 @@ fn shares(judgements: &[&Judgement]) -> Table {
         "Pictures with more than 1 %",
     ];
     let mut table = Table::new(caption, &head);
-    let points = |estimate: Option<crate::judge::Estimate>| {
-        or_none(estimate, |e| format!("{:.2} ({:.2}–{:.2})", e.value, e.low, e.high))
-    };
+    let points =
+        |estimate: Option<Estimate>| or_none(estimate, |e| format!("{:.2} ({:.2}–{:.2})", e.value, e.low, e.high));
     for judgement in judgements {
         let run = &judgement.runs[0];
         let negatives = run.negatives.as_ref();
@@ -327,10 +333,7 @@ fn grid(judgements: &[&Judgement]) -> Table {
     let mut table = Table::new(caption, &["Model", "Blocks", "Epochs", "Learning rate", "Dice", "IoU"]);
     for judgement in judgements {
         let Some(config) = config(judgement) else { continue };
-        let blocks = match config.net {
-            NetConfig::EfficientNet(_) => continue,
-            other => other.side_multiple().ilog2(),
-        };
+        let Some(UnetConfig { blocks, .. }) = config.net.unet() else { continue };
         let schedule = match config.training.schedule {
             Schedule::OneCycle => "one cycle",
             Schedule::Constant => "constant",

@@ -6,15 +6,14 @@
 use std::path::Path;
 
 use anyhow::Context;
-use image::DynamicImage;
 use thorax_shared::plane::Plane;
 
 use super::{
     Drawn, Segmenter,
     judge_masks::{INFECTION, RunJudgement},
-    predict::{overlay, write_png},
+    predict::overlay,
 };
-use crate::{data::Manifest, report::figures, train::picture};
+use crate::{data::Manifest, files::write_png, report::figures, train::picture};
 
 /// Writes at most `count` figures of a run that was judged, their pictures and their list, into `folder`.
 ///
@@ -47,7 +46,7 @@ pub(super) fn write(
             [("picture", &[][..], &nothing), ("truth", segmenter.names(), &truth), ("found", segmenter.names(), &found)]
         {
             let file = format!("figure_{:02}_{what}.png", number + 1);
-            write_png(&folder.join(&file), DynamicImage::ImageRgb8(overlay(names, drawn)))?;
+            write_png(&folder.join(&file), &overlay(names, drawn))?;
             files.push(file);
         }
         Ok(figures::Figure {

@@ -20,7 +20,7 @@ use super::{
     tables,
 };
 use crate::{
-    data::{Label, Manifest, Record, Split, Task},
+    data::{Manifest, Record, Split, Task},
     files::write_atomically,
     judge::Estimate,
     train::{fingerprint, picture, progress, segment},
@@ -206,12 +206,7 @@ impl<'a> Judged<'a> {
 
     /// Both lungs together; `None` where one of them is not known.
     fn both_lungs(&self, masks: &[Option<Plane<u8>>]) -> Option<Plane<u8>> {
-        let mut lungs = self.lungs.iter().map(|&position| masks[position].as_ref());
-        let mut union = lungs.next()??.clone();
-        for lung in lungs {
-            union.data_mut().iter_mut().zip(lung?.data()).for_each(|(union, lung)| *union |= lung);
-        }
-        Some(union)
+        picture::union(self.lungs.iter().map(|&position| masks[position].as_ref()))
     }
 
     /// Compares masks in the order of the net's; `truth` may lack some.
@@ -265,11 +260,9 @@ pub fn judge_run(
 ) -> anyhow::Result<RunJudgement> {
     let modality = segmenter.modality();
     let judged = Judged::new(segmenter.names());
-    let masked = manifest.select(modality, Task::Segment, Some(split)).filter(|r| !r.mask.is_empty());
-    let normal = |record: &&Record| record.label == Label::Negative && record.class == "normal";
-    let negatives = manifest.select(modality, Task::Classify, Some(split)).filter(normal);
+    let masked = manifest.masked(modality, split).map(|record| (record, false));
     let records: Vec<(&Record, bool)> =
-        masked.map(|record| (record, false)).chain(negatives.map(|record| (record, true))).collect();
+        masked.chain(manifest.healthy(modality, split).map(|record| (record, true))).collect();
     ensure!(
         records.iter().any(|(_, negative)| !negative),
         "the manifest has no {modality} pictures with masks in its {} split; choose another --split, or deal the patients out \

@@ -7,17 +7,19 @@
 
 use std::{
     collections::BTreeSet,
-    io::Cursor,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail, ensure};
-use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use image::{GrayImage, Rgb, RgbImage};
 use thorax_edge::decode::{self, Limits, Study, Volume};
 use thorax_shared::plane::Plane;
 
 use super::{Drawn, Segmenter, nifti, score::involvement_percent, surface_distance::surface};
-use crate::{files::write_atomically, train::progress};
+use crate::{
+    files::write_png,
+    train::{picture, progress},
+};
 
 /// Colours of the masks, told apart by people who do not see red and green (Okabe and Ito 2008): infection, lungs, and a left
 /// lung beside a right one.
@@ -117,7 +119,7 @@ pub(super) fn predict(
         Study::Image(frame) => {
             let drawn = segmenter.draw(&frame)?;
             for (mask, path) in drawn.masks.iter().zip(&paths) {
-                write_png(path, grey(&mask.oriented(frame.orientation.inverse()))?)?;
+                write_png(path, &grey(&mask.oriented(frame.orientation.inverse()))?)?;
             }
             let said = told(segmenter.names(), &drawn.masks, None);
             (drawn, said)
@@ -133,7 +135,7 @@ pub(super) fn predict(
             (shown, format!("{} slices, {said}", volume.slices()))
         }
     };
-    write_png(&overlay_path, DynamicImage::ImageRgb8(overlay(segmenter.names(), &shown)))?;
+    write_png(&overlay_path, &overlay(segmenter.names(), &shown))?;
     Ok(said)
 }
 
@@ -183,10 +185,7 @@ fn told(names: &[String], masks: &[Plane<u8>], voxel_mm: Option<[f32; 3]>) -> St
         .collect();
     let of =
         |wanted: fn(&str) -> bool| names.iter().zip(masks).filter(move |(name, _)| wanted(name)).map(|(_, mask)| mask);
-    let lungs = of(|name| name.contains("lung")).cloned().reduce(|mut union, lung| {
-        union.data_mut().iter_mut().zip(lung.data()).for_each(|(union, lung)| *union |= lung);
-        union
-    });
+    let lungs = picture::union(of(|name| name.contains("lung")).map(Some));
     if let Some((infection, lungs)) = of(|name| name == "infection").next().zip(lungs)
         && let Some(percent) = involvement_percent(infection, &lungs)
     {
@@ -223,14 +222,7 @@ pub(super) fn overlay(names: &[String], drawn: &Drawn) -> RgbImage {
     })
 }
 
-fn grey(mask: &Plane<u8>) -> anyhow::Result<DynamicImage> {
+fn grey(mask: &Plane<u8>) -> anyhow::Result<GrayImage> {
     let (width, height) = (u32::try_from(mask.width())?, u32::try_from(mask.height())?);
-    let image = GrayImage::from_raw(width, height, mask.data().to_vec()).context("a mask of another size")?;
-    Ok(DynamicImage::ImageLuma8(image))
-}
-
-pub(super) fn write_png(path: &Path, picture: DynamicImage) -> anyhow::Result<()> {
-    let mut png = Cursor::new(vec![]);
-    picture.write_to(&mut png, ImageFormat::Png)?;
-    Ok(write_atomically(path, |out| out.write_all(png.get_ref()))?)
+    GrayImage::from_raw(width, height, mask.data().to_vec()).context("a mask of another size")
 }

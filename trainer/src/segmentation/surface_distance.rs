@@ -4,7 +4,7 @@
 //! (Hausdorff's) hangs on a single pixel, so its 95th percentile is reported, as in most of the field. The definition is that of
 //! MedPy's `hd95` (`medpy.metric.binary`).
 
-use thorax_shared::plane::Plane;
+use thorax_shared::{metrics::quantile, plane::Plane};
 
 use crate::distance_transform::{DistanceError, squared_distance};
 
@@ -43,10 +43,7 @@ pub fn hd95(found: &Plane<u8>, truth: &Plane<u8>, spacing: [f64; 2]) -> Result<O
 /// The `q` quantile, interpolated linearly as NumPy does; `None` for no values.
 pub(super) fn percentile(values: &mut [f64], q: f64) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
-    let position = q * values.len().checked_sub(1)? as f64;
-    let below = values[position as usize];
-    let above = values[(position as usize + 1).min(values.len() - 1)];
-    Some(below + (above - below) * position.fract())
+    quantile(values, q)
 }
 
 /// Reading `trainer/tests/references/masks.json`, which `trainer/references/masks.py` wrote.

@@ -168,9 +168,9 @@ impl Augmentation {
     /// The changed picture and its masks.
     pub(super) fn apply(&self, sample: &SegmentationSample) -> Values {
         let (side, area) = (sample.side, sample.side * sample.side);
-        let mut values = Values::of(sample);
         let mut grey = vec![0f32; area];
-        let mut masks = vec![0f32; values.masks.len()];
+        let mut masks = vec![0f32; sample.masks.len() * area];
+        let mut known = vec![0f32; sample.masks.len()];
         for (pixel, grey) in grey.iter_mut().enumerate() {
             let (u, v) = self.source(pixel % side, pixel / side, side);
             let value = (bilinear(&sample.picture, side, u, v) / 255.0).powf(self.gamma);
@@ -182,11 +182,10 @@ impl Augmentation {
                 }
             }
         }
-        let mut known = vec![0.0; values.known.len()];
-        values.known.iter().enumerate().for_each(|(channel, is_known)| known[self.target(channel)] = *is_known);
-        values.picture = sample.normalised(&grey);
-        (values.masks, values.known) = (masks, known);
-        values
+        for (channel, _) in sample.masks.iter().enumerate().filter(|(_, mask)| mask.is_some()) {
+            known[self.target(channel)] = 1.0;
+        }
+        Values { side, picture: sample.normalised(&grey), masks, known, distance: None }
     }
 
     /// The mask that mask `channel` becomes: in a mirror image the left lung is where the right one is in every picture.

@@ -26,8 +26,12 @@ use crate::{
     nets::{
         Backbone,
         segmentation::{
-            NetConfig, attention_unet::AttentionUnetConfig, efficientnet_unet::EfficientNetUnetConfig,
-            modified_attention_unet::ModifiedAttentionUnetConfig, unet::UnetConfig, unet_plus_plus::UnetPlusPlusConfig,
+            NetConfig,
+            attention_unet::AttentionUnetConfig,
+            efficientnet_unet::{EfficientNetUnetConfig, SIDE_MULTIPLE},
+            modified_attention_unet::ModifiedAttentionUnetConfig,
+            unet::UnetConfig,
+            unet_plus_plus::UnetPlusPlusConfig,
         },
         source::{Source, WeightsArgs},
     },
@@ -309,7 +313,7 @@ impl SegmentArgs {
                 "--net efficientnet needs --weights SOURCE, the weights of its encoder"
             );
         }
-        let multiple = if frozen { 32 } else { NetConfig::Unet(self.unet()).side_multiple() };
+        let multiple = if frozen { SIDE_MULTIPLE } else { NetConfig::Unet(self.unet()).side_multiple() };
         anyhow::ensure!(
             (self.side as usize).is_multiple_of(multiple),
             "--side {}: the net halves its input, so give a multiple of {multiple}",

@@ -19,7 +19,7 @@ use super::{
     progress,
     segment::{INFECTION, MASKS},
 };
-use crate::data::{Label, Manifest, Record, Split, Task};
+use crate::data::{Manifest, Record, Split};
 
 /// Reads one picture.
 ///
@@ -76,19 +76,12 @@ impl SegmentationSample {
         split: Split,
         spec: &PreprocessSpec,
     ) -> anyhow::Result<Vec<Self>> {
-        let records: Vec<&Record> =
-            manifest.select(modality, Task::Segment, Some(split)).filter(|r| !r.mask.is_empty()).collect();
-        let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
-        let samples = records
-            .par_iter()
-            .map(|record| {
-                let sample = Self::load(manifest, record, spec).with_context(|| record.path.clone());
-                bar.inc(1);
-                sample
-            })
-            .collect();
-        bar.finish_and_clear();
-        samples
+        let records: Vec<&Record> = manifest.masked(modality, split).collect();
+        Self::load(manifest, &records, spec, &format!("{modality} {}", split.as_str()), |record, prepared| {
+            let masks = truth_masks(manifest, record, &prepared.windowed)?;
+            let side = spec.input_side as usize;
+            Ok(masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, prepared, side))).collect())
+        })
     }
 
     /// All pictures of class `normal` of one split: no infection, lungs not marked.
@@ -101,40 +94,41 @@ impl SegmentationSample {
         split: Split,
         spec: &PreprocessSpec,
     ) -> anyhow::Result<Vec<Self>> {
-        let records: Vec<&Record> = manifest
-            .select(modality, Task::Classify, Some(split))
-            .filter(|r| r.label == Label::Negative && r.class == "normal")
-            .collect();
+        let records: Vec<&Record> = manifest.healthy(modality, split).collect();
         anyhow::ensure!(
             !records.is_empty(),
             "the manifest has no {modality} pictures of class normal in its {} split; leave out --healthy",
             split.as_str()
         );
-        let bar = progress(records.len(), &format!("{modality} normal {}", split.as_str()));
+        let area = (spec.input_side * spec.input_side) as usize;
+        Self::load(manifest, &records, spec, &format!("{modality} normal {}", split.as_str()), |_, _| {
+            Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| vec![0; area])).collect())
+        })
+    }
+
+    /// Reads and prepares `records`, behind a progress bar called `title`; `masks` gives each its masks at the net's size.
+    fn load(
+        manifest: &Manifest,
+        records: &[&Record],
+        spec: &PreprocessSpec,
+        title: &str,
+        masks: impl Fn(&Record, &Prepared) -> anyhow::Result<Vec<Option<Vec<u8>>>> + Sync,
+    ) -> anyhow::Result<Vec<Self>> {
+        let bar = progress(records.len(), title);
+        let load = |record: &Record| -> anyhow::Result<Self> {
+            let frame = read(&manifest.locate(&record.path))?;
+            let prepared = preprocess::prepare(&frame.pixels, spec)?;
+            let masks = masks(record, &prepared)?;
+            let Normalise { mean, std } = &spec.normalise;
+            let (side, picture) = (spec.input_side as usize, prepared.input.into_data());
+            Ok(Self::new(record.path.clone(), side, picture, masks, mean, std))
+        };
         let samples = records
             .par_iter()
-            .map(|record| {
-                let frame = read(&manifest.locate(&record.path))?;
-                let prepared = preprocess::prepare(&frame.pixels, spec).with_context(|| record.path.clone())?;
-                bar.inc(1);
-                let side = spec.input_side as usize;
-                let masks = (0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| vec![0; side * side])).collect();
-                let Normalise { mean, std } = &spec.normalise;
-                Ok(Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std))
-            })
+            .map(|record| load(record).with_context(|| record.path.clone()).inspect(|_| bar.inc(1)))
             .collect();
         bar.finish_and_clear();
         samples
-    }
-
-    fn load(manifest: &Manifest, record: &Record, spec: &PreprocessSpec) -> anyhow::Result<Self> {
-        let frame = read(&manifest.locate(&record.path))?;
-        let prepared = preprocess::prepare(&frame.pixels, spec)?;
-        let masks = truth_masks(manifest, record, &prepared.windowed)?;
-        let side = spec.input_side as usize;
-        let masks = masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, &prepared, side))).collect();
-        let Normalise { mean, std } = &spec.normalise;
-        Ok(Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std))
     }
 }
 
@@ -171,12 +165,14 @@ pub fn truth_masks(
     Ok(vec![infection, left, right])
 }
 
-/// Both masks together; `None` if one is not known.
-pub fn union(masks: [&Option<Plane<u8>>; 2]) -> Option<Plane<u8>> {
-    let [Some(first), Some(second)] = masks else { return None };
-    let mut both = first.clone();
-    both.data_mut().iter_mut().zip(second.data()).for_each(|(both, second)| *both |= second);
-    Some(both)
+/// All masks together; `None` if one is not known, or there is none.
+pub fn union<'a>(masks: impl IntoIterator<Item = Option<&'a Plane<u8>>>) -> Option<Plane<u8>> {
+    let mut masks = masks.into_iter();
+    let mut union = masks.next()??.clone();
+    for mask in masks {
+        union.data_mut().iter_mut().zip(mask?.data()).for_each(|(union, mask)| *union |= mask);
+    }
+    Some(union)
 }
 
 /// Cuts a mask of the picture's size as the picture was cut, and brings it to the net's size.

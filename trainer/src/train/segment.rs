@@ -305,7 +305,7 @@ pub fn evaluate(
 
 /// A picture as the net's numbers, and its masks.
 pub(super) struct Values {
-    side: usize,
+    pub(super) side: usize,
     /// `[C, S, S]`.
     pub(super) picture: Vec<f32>,
     /// `[M, S, S]` for the M [`MASKS`], 0 or 1; 0 where a mask is not known.
@@ -313,7 +313,7 @@ pub(super) struct Values {
     /// `[M]`, 1 for a known mask.
     pub(super) known: Vec<f32>,
     /// `[M, S, S]`, the signed distance to each mask's border, for the boundary loss.
-    distance: Option<Vec<f32>>,
+    pub(super) distance: Option<Vec<f32>>,
 }
 
 impl Values {

@@ -25,6 +25,9 @@ use crate::{
 /// The encoder's maps that the decoder passes on its way up, deepest first.
 const SKIPS: [&str; 4] = ["stride16", "stride8", "stride4", "stride2"];
 
+/// The encoder halves a picture five times.
+pub const SIDE_MULTIPLE: usize = 32;
+
 /// The name of the deepest map.
 const FEATURES: &str = "features";
 

@@ -109,26 +109,20 @@ impl NetConfig {
         Ok(Net { config: self, net })
     }
 
-    /// What the sides of the pictures must be multiples of.
-    pub fn side_multiple(self) -> usize {
-        match self {
-            Self::Unet(config) => 1 << config.blocks,
-            Self::AttentionUnet(AttentionUnetConfig { unet })
-            | Self::ModifiedAttentionUnet(ModifiedAttentionUnetConfig { unet, .. })
-            | Self::UnetPlusPlus(UnetPlusPlusConfig { unet }) => 1 << unet.blocks,
-            Self::EfficientNet(_) => 32,
-        }
-    }
-
-    /// Channels of the pictures, and masks that come out.
-    pub fn channels(self) -> (usize, usize) {
+    /// The shape of a net of U-Net's family.
+    pub fn unet(self) -> Option<UnetConfig> {
         match self {
             Self::Unet(unet)
             | Self::AttentionUnet(AttentionUnetConfig { unet })
             | Self::ModifiedAttentionUnet(ModifiedAttentionUnetConfig { unet, .. })
-            | Self::UnetPlusPlus(UnetPlusPlusConfig { unet }) => (unet.channels_in, unet.channels_out),
-            Self::EfficientNet(config) => (3, config.channels_out),
+            | Self::UnetPlusPlus(UnetPlusPlusConfig { unet }) => Some(unet),
+            Self::EfficientNet(_) => None,
         }
+    }
+
+    /// What the sides of the pictures must be multiples of.
+    pub fn side_multiple(self) -> usize {
+        self.unet().map_or(efficientnet_unet::SIDE_MULTIPLE, |unet| 1 << unet.blocks)
     }
 
     /// In words, for a model card.

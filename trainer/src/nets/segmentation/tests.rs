@@ -17,7 +17,8 @@ fn all() -> Vec<NetConfig> {
 }
 
 fn picture(config: NetConfig, side: usize) -> Tensor {
-    seeded::normal((2, config.channels().0, side, side), 1.0, 8, &Device::Cpu).unwrap()
+    let channels = config.unet().map_or(3, |unet| unet.channels_in);
+    seeded::normal((2, channels, side, side), 1.0, 8, &Device::Cpu).unwrap()
 }
 
 fn flat(x: &Tensor) -> Vec<f32> {
