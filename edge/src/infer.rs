@@ -43,8 +43,8 @@ pub enum InferError {
     },
 }
 
-/// A bundle ready to run. Its graphs are prepared when they are first needed, so that a rejected picture never waits for
-/// the segmentation graph.
+/// A bundle ready to run. Its graphs are prepared when they are first needed, so that a picture that fails the quality check
+/// never waits for them.
 pub struct Model {
     /// Where it was read from.
     pub path: PathBuf,

@@ -1,22 +1,24 @@
-//! The way of an image on the device: check, preprocess, infer, decide.
+//! The way of an image on the device: check, preprocess, find the lungs, infer, decide.
+//!
+//! The segmenter goes first, since the classifier may look at the lungs that it finds and at nothing else.
 //!
 //! [`Screener::screen`] takes what was decoded and gives a [`Screening`]; nothing here knows a file, a display or a network.
 
 use std::time::{Duration, Instant};
 
 use thorax_shared::{
-    bundle::TrustedKeys,
+    bundle::{Manifest, TrustedKeys},
     decision::Evidence,
     label::{Modality, Verdict},
     lungs::{self, Involvement, LungArea},
     plane::{Plane, Rect},
-    preprocess::{self, Equalised, PreprocessError, quality::Quality},
+    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, quality::Quality},
     uncertainty::{Ensemble, UncertaintyError},
 };
 
 use crate::{
     decode::{Frame, Study, Volume},
-    infer::{InferError, Model},
+    infer::{Classification, InferError, Model},
 };
 
 /// Why nothing can be said of an image.
@@ -42,12 +44,12 @@ pub enum ScreenError {
 /// Time spent in each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// Quality check, window, CLAHE, crop, resize.
+    /// Quality check, window, CLAHE.
     pub preprocess: Duration,
-    /// Backbone, heads, novelty.
-    pub classify: Duration,
     /// Segmentation, masks back on the source.
     pub segment: Duration,
+    /// Crop, backbone, heads, novelty.
+    pub classify: Duration,
     /// Entropy, decision, heat back on the source.
     pub decide: Duration,
 }
@@ -185,9 +187,10 @@ impl Screener {
         }
         let mut nearest: Option<(f32, &Model)> = None;
         for model in &self.models {
-            let spec = &model.manifest.classifier.graph.preprocess;
-            let tensor = preprocess::prepare(&frame.pixels, spec)?.tensor;
-            let distance = model.classify(&tensor)?.novelty / model.manifest.decision.novelty_reject;
+            let equalised = Equalised::new(&frame.pixels, &model.manifest.classifier.graph.preprocess)?;
+            let masks = segment(model, frame, &equalised)?;
+            let (_, classification) = classify(model, &equalised, masks.as_ref())?;
+            let distance = classification.novelty / model.manifest.decision.novelty_reject;
             if nearest.is_none_or(|(least, _)| distance < least) {
                 nearest = Some((distance, model));
             }
@@ -294,9 +297,10 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
             timings,
         });
     }
-    let (_, tensor) = equalised.input(spec);
     timings.preprocess = lap();
-    let classification = model.classify(&tensor)?;
+    let masks = segment(model, frame, &equalised)?;
+    timings.segment = lap();
+    let (crop, classification) = classify(model, &equalised, masks.as_ref())?;
     timings.classify = lap();
     let ensemble = Ensemble::from_logits(&classification.logits, manifest.calibration.temperature)?;
     let evidence = Evidence {
@@ -318,10 +322,8 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
         });
     }
 
-    let masks = segment(model, frame, &equalised)?;
-    timings.segment = lap();
     let size = (equalised.windowed.width(), equalised.windowed.height());
-    let heat = preprocess::map_to_source(&heat(&classification.activation), equalised.core, size);
+    let heat = preprocess::map_to_source(&heat(&classification.activation), crop.rect, size);
     timings.decide += lap();
     Ok(Reading {
         verdict,
@@ -344,6 +346,37 @@ pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plan
     Ok((segment(model, frame, &equalised)?, equalised.windowed))
 }
 
+/// What the classifier sees of a picture, as numbers `[C, S, S]`; for comparing what runs it.
+///
+/// # Errors
+/// [`ScreenError`].
+pub fn classifier_input(model: &Model, frame: &Frame) -> Result<Vec<f32>, ScreenError> {
+    let equalised = Equalised::new(&frame.pixels, &model.manifest.classifier.graph.preprocess)?;
+    let masks = segment(model, frame, &equalised)?;
+    Ok(see(model, &equalised, masks.as_ref()).1)
+}
+
+/// Runs the classifier on its part of the picture.
+fn classify(
+    model: &Model,
+    equalised: &Equalised,
+    masks: Option<&Masks>,
+) -> Result<(Crop, Classification), ScreenError> {
+    let (crop, tensor) = see(model, equalised, masks);
+    Ok((crop, model.classify(&tensor)?))
+}
+
+/// The classifier's part of the picture, which may be the lungs that `masks` tell, and its numbers `[C, S, S]`.
+fn see(model: &Model, equalised: &Equalised, masks: Option<&Masks>) -> (Crop, Vec<f32>) {
+    let Manifest { classifier, segmenter, .. } = &model.manifest;
+    let spec = &classifier.graph.preprocess;
+    let lungs = masks.map(Masks::lungs);
+    let found = lungs.as_ref().zip(segmenter.as_ref());
+    let found = found.map(|(mask, segmenter)| FoundLungs { mask, seen: segmenter.graph.preprocess.core });
+    let crop = equalised.crop(spec.core, found);
+    (crop, equalised.input(crop, spec).1)
+}
+
 /// Runs the segmenter, on `equalised` where its recipe allows it.
 fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option<Masks>, ScreenError> {
     let Some(segmenter) = &model.manifest.segmenter else { return Ok(None) };
@@ -354,7 +387,8 @@ fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option
         Some(Equalised::new(&frame.pixels, spec)?)
     };
     let equalised = own.as_ref().unwrap_or(equalised);
-    let (_, tensor) = equalised.input(spec);
+    let crop = equalised.crop(spec.core, None);
+    let (_, tensor) = equalised.input(crop, spec);
     let maps = model.segment(&tensor)?;
     let mask = |name: &str| {
         let channel = segmenter.channels.iter().position(|channel| channel == name)?;
@@ -367,7 +401,7 @@ fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option
         (None, None) => return Ok(None),
     };
     let size = (equalised.windowed.width(), equalised.windowed.height());
-    Ok(Some(place_masks(infection, &lungs, segmenter.mask_threshold, equalised.core, size)))
+    Ok(Some(place_masks(infection, &lungs, segmenter.mask_threshold, crop.rect, size)))
 }
 
 /// The part of an activation map that speaks for the positive class, 0 to 1 of its largest value.

@@ -142,6 +142,18 @@ impl Rect {
         Self { x, y, width: self.width.min(width - x), height: self.height.min(height - y) }
     }
 
+    /// The part that lies inside of both (empty when none does).
+    #[must_use]
+    pub fn common(self, other: Self) -> Self {
+        let span = |first: usize, length: usize, other: usize, other_length: usize| {
+            let start = first.max(other);
+            (start, (first + length).min(other + other_length).saturating_sub(start))
+        };
+        let (x, width) = span(self.x, self.width, other.x, other.width);
+        let (y, height) = span(self.y, self.height, other.y, other.height);
+        Self { x, y, width, height }
+    }
+
     /// Number of pixels.
     pub const fn area(self) -> usize {
         self.width * self.height

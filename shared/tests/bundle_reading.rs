@@ -11,7 +11,9 @@ use thorax_shared::bundle::{
 };
 use thorax_shared::decision::RuleError;
 use thorax_shared::preprocess::PreprocessError;
-use thorax_shared::preprocess::spec::{Clahe, Window};
+use thorax_shared::preprocess::spec::{Clahe, Core, Window};
+
+const LUNGS: Core = Core::Lungs { margin: 0.05 };
 
 fn read(bytes: &[u8]) -> Result<Bundle<'_>, BundleError> {
     Bundle::read(bytes, &trusted(), &Limits::default())
@@ -243,6 +245,15 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         ("classifier", |m| m.classifier.graph.preprocess.normalise.std = vec![0.0]),
         ("segmenter", |m| m.segmenter.as_mut().unwrap().graph.preprocess.normalise.mean = vec![f32::INFINITY]),
         ("segmenter.channels", |m| m.segmenter.as_mut().unwrap().channels.clear()),
+        ("segmenter.preprocess.core", |m| m.segmenter.as_mut().unwrap().graph.preprocess.core = LUNGS),
+        ("classifier.preprocess.core", |m| {
+            m.segmenter = None;
+            m.classifier.graph.preprocess.core = LUNGS;
+        }),
+        ("classifier.preprocess.core", |m| {
+            m.segmenter.as_mut().unwrap().channels.remove(1);
+            m.classifier.graph.preprocess.core = LUNGS;
+        }),
         ("segmenter.mask_threshold", |m| m.segmenter.as_mut().unwrap().mask_threshold = f32::NAN),
         ("quality", |m| m.quality.min_sharpness = f32::NAN),
         ("quality", |m| m.quality.max_aspect = -1.0),

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use thorax_shared::{
     plane::{Plane, Rect},
     preprocess::{
-        Pixels, PreprocessError, PreprocessSpec, Quality, QualityLimits, assess, clahe_u8, clahe_u16, find_core,
-        map_to_source, prepare, resize_f32, resize_u8,
+        Equalised, FoundLungs, Pixels, PreprocessError, PreprocessSpec, Quality, QualityLimits, around_lungs, assess,
+        clahe_u8, clahe_u16, find_core, map_to_source, prepare, resize_f32, resize_u8,
         spec::{Clahe, Core, Normalise, Window},
         window, working,
     },
@@ -56,7 +56,8 @@ fn cores() -> impl Strategy<Value = Core> {
     prop_oneof![
         Just(Core::Whole),
         (0.0f32..=1.0).prop_map(|margin| Core::Body { margin }),
-        (0.0f32..=1.0).prop_map(|margin| Core::Film { margin })
+        (0.0f32..=1.0).prop_map(|margin| Core::Film { margin }),
+        (0.0f32..=1.0).prop_map(|margin| Core::Lungs { margin })
     ]
 }
 
@@ -126,6 +127,27 @@ proptest! {
         let found = find_core(&picture, core);
         prop_assert_eq!(found.within(width, height), found);
         prop_assert!(4 * found.area() >= width * height, "{:?} of {} x {}", found, width, height);
+    }
+
+    #[test]
+    fn the_core_around_lungs_is_inside_of_what_was_seen(
+        (picture, lungs) in (1usize..60, 1usize..60).prop_flat_map(|(width, height)| {
+            let of = move |values: Vec<u8>| Plane::new(width, height, values).unwrap();
+            let values = prop::collection::vec(any::<u8>(), width * height);
+            (values.clone().prop_map(of), values.prop_map(move |v| of(v).map(|v| if v > 200 { 255 } else { 0 })))
+        }),
+        seen in cores(),
+        margin in -1.0f32..2.0,
+    ) {
+        let spec = PreprocessSpec { working_side: 30, ..recipe() };
+        let equalised = Equalised::new(&Pixels::Eight(picture.clone()), &spec).unwrap();
+        let crop = equalised.crop(Core::Lungs { margin }, Some(FoundLungs { mask: &lungs, seen }));
+        let seen = equalised.crop(seen, None).rect;
+        prop_assert_eq!(crop.rect.within(picture.width(), picture.height()), crop.rect);
+        prop_assert!(8 * crop.rect.area() >= seen.area(), "{:?} in {:?}", crop.rect, seen);
+        prop_assert_eq!(equalised.input(crop, &spec).0.data().len(), 50 * 50);
+        let around = around_lungs(&lungs, seen, margin);
+        prop_assert_eq!(around.common(seen), around);
     }
 
     #[test]

@@ -164,6 +164,7 @@ fn what_does_not_belong_together_is_refused_and_what_was_done_is_kept() {
     refused(&mut replaced("efficientnet-lite0", "alexnet"), &["alexnet"]);
     refused(&mut replaced("random:1", "nowhere.safetensors"), &["nowhere.safetensors"]);
     refused(features(&manifest, &store).args(["--device", "cpu,cpu"]), &["--device", "name one"]);
+    refused(features(&manifest, &store).args(["--lungs", "nowhere"]), &["nowhere", "thorax-train train segment"]);
 
     // The classifier takes it, if it is sound and of the same pictures.
     let run_folder = folder.path().join("run");

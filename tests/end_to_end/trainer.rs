@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use thorax_tests::{edge, film, folder, names, number, run, shared_material, succeed, text, train};
+use thorax_tests::{edge, film, folder, names, number, refused, run, shared_material, succeed, text, train};
 
 /// Small phantom films, positive and negative in every split, and their manifest; for this test alone, so that it may break
 /// them.
@@ -247,10 +247,23 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     let at = |name: &str| folder.path().join(name);
     let manifest = data(folder.path());
     let (classifier, segmenter, bundle) = (at("classifier"), at("segmenter"), at("own/own.thorax"));
-    let mut classify = train();
-    classify.args(["train", "classify", "--modality", "xray", "--members", "20", "--weights"]).arg(&backbone);
-    classify.arg("--manifest").arg(&manifest).arg("--out").arg(&classifier);
-    succeed(&mut classify);
+    let classify = |lungs: Option<&Path>, out: &Path| {
+        let mut classify = train();
+        classify.args(["train", "classify", "--modality", "xray", "--members", "20", "--weights"]).arg(&backbone);
+        classify.arg("--manifest").arg(&manifest).arg("--out").arg(out);
+        lungs.into_iter().for_each(|run| drop(classify.arg("--lungs").arg(run)));
+        classify
+    };
+    let early = run(&mut classify(Some(&segmenter), &classifier));
+    assert!(early.code != 0 && early.stderr.contains("train segment"), "{early:?}");
+    // Long enough to find lungs, if not lesions.
+    succeed(&mut segment(&manifest, &segmenter, 30));
+    succeed(&mut classify(Some(&segmenter), &classifier));
+    let of_films = at("classifier of films");
+    succeed(&mut classify(None, &of_films));
+    // A line a validation picture: path, class, probability, entropy, novelty.
+    let validation = |run: &Path| std::fs::read_to_string(run.join("validation.csv")).unwrap();
+    assert_ne!(validation(&classifier), validation(&of_films), "the crop to the lungs is none");
 
     let mut build = train();
     build.args(["bundle", "build"]).arg("--classifier").arg(&classifier).arg("--segmenter").arg(&segmenter);
@@ -263,12 +276,24 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
         .arg(at("key"))
         .arg("--out")
         .arg(&bundle);
-    let early = run(&mut build);
-    assert!(early.code != 0 && early.stderr.contains("train segment"), "{early:?}");
-    succeed(&mut segment(&manifest, &segmenter, 2));
+    let other = at("another segmenter");
+    succeed(&mut segment(&manifest, &other, 1));
     let key = succeed(train().args(["bundle", "keygen"]).arg(at("key"))).stdout;
     std::fs::write(at("trusted"), &key).unwrap();
+    let mut mixed = train();
+    mixed.args(
+        build.get_args().map(|argument| if argument == segmenter.as_os_str() { other.as_os_str() } else { argument }),
+    );
+    refused(
+        &mut mixed,
+        &["another segmenter", "not the segmenter whose lungs the classifier was trained on", "--lungs"],
+    );
     succeed(&mut build);
+    let shown = succeed(train().args(["bundle", "show"]).arg(&bundle)).stdout;
+    assert!(
+        shown.contains("sees the lungs that the segmenter finds") && shown.contains("sees the exposed film"),
+        "{shown}"
+    );
     assert!(
         std::fs::read_to_string(at("own/CARD.md")).unwrap().contains("thorax-train phantom"),
         "the card names the data"
@@ -306,6 +331,19 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     let table = std::fs::read_to_string(&manifest).unwrap();
     let judged = table.lines().filter(|line| line.contains(",classify,") && line.contains(",val,")).count();
     assert_eq!(told.lines().count() - 1, judged, "one line a picture: {told}");
+
+    // The device crops to the same lungs as the trainer did.
+    for line in validation(&classifier).lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let by_device = told.lines().find(|line| line.split(',').nth(1) == Some(fields[0])).unwrap();
+        let [by_device, by_trainer] =
+            [by_device.split(',').nth(6).unwrap(), fields[2]].map(|p| p.parse::<f64>().unwrap());
+        assert!(
+            (by_device - by_trainer).abs() < 0.01,
+            "{}: {by_device} on the device, {by_trainer} in training",
+            fields[0]
+        );
+    }
 
     // The device: not without the key, then with it, and with the very numbers that were evaluated.
     let picture = told.lines().nth(1).unwrap().split(',').nth(1).unwrap();

@@ -11,13 +11,13 @@ use candle_core::{Device, Tensor};
 use rand::TryRngCore;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use thorax_edge::infer::Model;
+use thorax_edge::{infer::Model, screen};
 use thorax_shared::{
     bundle::{
         self, Bundle, Calibration, Classifier, Hashed, Limits, Name, PartKind, PartSource, Provenance, SecretKey,
         Segmenter, TrustedKeys,
     },
-    preprocess::Equalised,
+    preprocess::{self, spec::Core},
     uncertainty::Ensemble,
 };
 
@@ -27,7 +27,7 @@ use crate::{
     export::{HALF_PRECISION_FROM, from_onnx, to_onnx},
     files::write_atomically,
     nets::source::WeightsArgs,
-    nn::graph::Graph,
+    nn::{graph::Graph, training::BEST},
     train::{self, classify, picture, progress, segment},
 };
 
@@ -164,13 +164,6 @@ fn classifier_graph(run: &classify::ClassifyRun, weights: &WeightsArgs) -> anyho
     Ok(graph)
 }
 
-/// The segmenter's graph, weights rounded as they are stored.
-fn segmenter_graph(run: &segment::SegmentRun) -> anyhow::Result<Graph> {
-    let mut graph = run.net.to_graph(run.config.preprocess.input_side as usize)?;
-    graph.round_to_half(HALF_PRECISION_FROM)?;
-    Ok(graph)
-}
-
 /// Carries out `export`.
 ///
 /// # Errors
@@ -180,7 +173,7 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
         let weights = args.weights.as_ref().context("a classifier needs --weights, those it was trained on")?;
         to_onnx(&classifier_graph(&classify::load(&args.run)?, weights)?, "classifier")?
     } else {
-        to_onnx(&segmenter_graph(&segment::load(&args.run, &Device::Cpu)?)?, "segmenter")?
+        to_onnx(&segment::load(&args.run, &Device::Cpu)?.shipped_graph()?, "segmenter")?
     };
     write_atomically(&args.out, |out| out.write_all(&bytes))?;
     println!("{}: {} bytes", args.out.display(), bytes.len());
@@ -224,11 +217,20 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
             args.manifest.display()
         );
     }
+    if let Some(expected) = &classifier.config.lungs_sha256 {
+        let given = hexadecimal(&file_sha256(&args.segmenter.join(BEST))?);
+        anyhow::ensure!(
+            given == *expected,
+            "{}: not the segmenter whose lungs the classifier was trained on (SHA-256 of its weights {given}, expected {expected}); \
+             give that one, or train the classifier with --lungs {0}",
+            args.segmenter.display()
+        );
+    }
     let secret = std::fs::read_to_string(&args.key).with_context(|| args.key.display().to_string())?;
     let key: SecretKey = secret.trim().parse().with_context(|| args.key.display().to_string())?;
 
     let classifier_net = classifier_graph(&classifier, &args.weights)?;
-    let segmenter_net = segmenter_graph(&segmenter)?;
+    let segmenter_net = segmenter.shipped_graph()?;
     let outcome = &classifier.outcome;
     let title = format!("thorax-{modality}");
     let contents = bundle::Manifest {
@@ -297,7 +299,7 @@ fn provenance(args: &BuildArgs, manifest: &Manifest, config: &classify::Classify
     let inputs = [
         ("classifier/classifier.safetensors", args.classifier.join("classifier.safetensors")),
         ("classifier/config.json", args.classifier.join("config.json")),
-        ("segmenter/best.safetensors", args.segmenter.join("best.safetensors")),
+        ("segmenter/best.safetensors", args.segmenter.join(BEST)),
         ("segmenter/config.json", args.segmenter.join("config.json")),
     ];
     Ok(Provenance {
@@ -352,7 +354,7 @@ fn card(
          **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train bundle build`; do not edit.\n\n\
          ## What it is\n\n\
          Reads {}: COVID-19 positive, negative or refer, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n\
-         - Classifier: EfficientNet-Lite0 pretrained on ImageNet and frozen, pooled features, {} logistic heads, each on a bootstrap resample of the \
+         - Classifier: EfficientNet-Lite0 pretrained on ImageNet and frozen, pooled features of {}, {} logistic heads, each on a bootstrap resample of the \
          training patients; L2 penalty {}, temperature {:.3} (validation ECE {:.3} before, {:.3} after, on {} pictures), validation AUC {:.3}.\n\
          - Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
          novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a specificity of \
@@ -365,6 +367,7 @@ fn card(
             thorax_shared::label::Modality::Xray => "frontal chest X-rays",
             thorax_shared::label::Modality::Ct => "axial chest CT slices",
         },
+        seen_part(contents.classifier.graph.preprocess.core),
         contents.classifier.members,
         classifier.outcome.l2,
         contents.calibration.temperature,
@@ -457,14 +460,34 @@ fn card(
     out
 }
 
+/// The part of a picture that a network sees, in words.
+fn seen_part(core: Core) -> &'static str {
+    match core {
+        Core::Whole => "the whole picture",
+        Core::Body { .. } => "the body",
+        Core::Film { .. } => "the exposed film",
+        Core::Lungs { .. } => "the lungs that the segmenter finds",
+    }
+}
+
 fn show(path: &Path, card: bool) -> anyhow::Result<()> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let seen = bundle::inspect_untrusted(&bytes, &Limits::default()).with_context(|| path.display().to_string())?;
     let m = &seen.manifest;
     println!("{} {} ({}), signed by {}", m.name, m.version, m.modality, seen.signer);
-    println!("classifier: {} members, input {}", m.classifier.members, m.classifier.graph.preprocess.input_side);
+    println!(
+        "classifier: {} members, input {}, sees {}",
+        m.classifier.members,
+        m.classifier.graph.preprocess.input_side,
+        seen_part(m.classifier.graph.preprocess.core)
+    );
     if let Some(s) = &m.segmenter {
-        println!("segmenter: {}, input {}", s.channels.join(", "), s.graph.preprocess.input_side);
+        println!(
+            "segmenter: {}, input {}, sees {}",
+            s.channels.join(", "),
+            s.graph.preprocess.input_side,
+            seen_part(s.graph.preprocess.core)
+        );
     }
     println!(
         "positive from {}, negative below {}, temperature {}",
@@ -556,8 +579,7 @@ fn compare(
         outputs.iter().map(|o| Ok(o.flatten_all()?.to_vec1()?)).collect()
     };
     let contents = &model.manifest;
-    let spec = &contents.classifier.graph.preprocess;
-    let (_, tensor) = Equalised::new(&frame.pixels, spec)?.input(spec);
+    let tensor = screen::classifier_input(model, &frame)?;
     let by_candle = run(classifier, &tensor)?;
     let logits = contents.classifier.graph.outputs.iter().position(|o| o == "logits").context("no output logits")?;
     let probability = |logits: &[f32]| {
@@ -567,7 +589,7 @@ fn compare(
     let mut mask_pixels = 0.0;
     if let (Some(graph), Some(segmenter)) = (segmenter, &contents.segmenter) {
         let spec = &segmenter.graph.preprocess;
-        let (_, tensor) = Equalised::new(&frame.pixels, spec)?.input(spec);
+        let tensor = preprocess::prepare(&frame.pixels, spec)?.tensor;
         let by_candle = run(graph, &tensor)?.swap_remove(0);
         let by_tract: Vec<f32> =
             model.segment(&tensor)?.unwrap_or_default().into_iter().flat_map(|map| map.into_data()).collect();

@@ -4,7 +4,7 @@ use super::BundleError;
 use crate::decision::DecisionRule;
 use crate::label::Modality;
 use crate::preprocess::quality::QualityLimits;
-use crate::preprocess::spec::PreprocessSpec;
+use crate::preprocess::spec::{Core, PreprocessSpec};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
@@ -200,13 +200,28 @@ impl Manifest {
         names("class_names", &self.class_names)?;
         self.classifier.graph.validate("classifier")?;
         ensure(self.classifier.members > 0, "classifier.members", "is 0")?;
+        let crops_to_lungs = |graph: &Graph| matches!(graph.preprocess.core, Core::Lungs { .. });
         if let Some(segmenter) = &self.segmenter {
             segmenter.graph.validate("segmenter")?;
             names("segmenter.channels", &segmenter.channels)?;
             let has = |channel: &str| segmenter.channels.iter().any(|name| name == channel);
             ensure(has("left_lung") == has("right_lung"), "segmenter.channels", "has one lung without the other")?;
             share("segmenter.mask_threshold", segmenter.mask_threshold)?;
+            ensure(
+                !crops_to_lungs(&segmenter.graph),
+                "segmenter.preprocess.core",
+                "is the lungs, which the segmenter has yet to find",
+            )?;
         }
+        let finds_lungs = |segmenter: &Segmenter| {
+            let has = |channel: &str| segmenter.channels.iter().any(|name| name == channel);
+            has("infection") && (has("left_lung") || has("lung"))
+        };
+        ensure(
+            !crops_to_lungs(&self.classifier.graph) || self.segmenter.as_ref().is_some_and(finds_lungs),
+            "classifier.preprocess.core",
+            "is the lungs, which no segmenter of the bundle finds",
+        )?;
         self.quality.validate().map_err(|error| BundleError::Preprocess { role: "quality", error })?;
         self.decision.validate()?;
         let Calibration { temperature, ece_before, ece_after, images: _ } = self.calibration;

@@ -1,8 +1,9 @@
 //! The part of the picture that shows the patient.
 //!
 //! The paper crops every picture "to the core", which keeps a network from learning scanner tables, frames and
-//! burned-in names, and spends the input's few pixels on the chest. For a CT slice the core is the body, for a
-//! radiograph the exposed film.
+//! burned-in names, and spends the input's few pixels on the chest. Greys alone tell where the body of a CT slice is
+//! ([`Core::Body`]), and the exposed part of a film ([`Core::Film`]); a segmenter, which looks there, tells where the lungs are,
+//! and they are the core that a classifier sees ([`Core::Lungs`]).
 
 use super::spec::Core;
 use crate::plane::{Plane, Rect};
@@ -14,6 +15,13 @@ const SMALLEST_CORE: usize = 4;
 /// The smallest region that belongs to the body beside the largest, as a divisor of the largest one's area. In slices
 /// cut close to the lungs the heart and the walls of the chest do not touch.
 const SMALLEST_REGION: usize = 10;
+
+/// Pixels of the lungs that may lie beyond a side of their box, as a divisor of all: a speck far off does not make it larger.
+const STRAY_PIXELS: u64 = 200;
+
+/// The smallest box around lungs that is believed, as a divisor of the area in which they were looked for. Below it there is
+/// too little lung to tell anything of it, or something else was found.
+const SMALLEST_LUNGS: usize = 8;
 
 /// How much brighter than the darkest pixel the padding around a scanner's round field of view may be.
 const PADDING_TOLERANCE: u8 = 8;
@@ -30,7 +38,7 @@ const BORDER_GAP: usize = 24;
 
 /// The rectangle that holds the core of `picture` (windowed, before equalisation).
 ///
-/// - For [`Core::Whole`] everything.
+/// - For [`Core::Whole`] everything, and for [`Core::Lungs`], which greys do not tell: see [`around_lungs`].
 /// - For [`Core::Body`] the largest 8-connected region brighter than Otsu's threshold (Otsu, 1979), and any other of at
 ///   least a tenth of its area, boxed. The padding around a scanner's round field of view does not count for the
 ///   threshold, or that would lie between padding and air.
@@ -43,18 +51,49 @@ const BORDER_GAP: usize = 24;
 pub fn find_core(picture: &Plane<u8>, core: Core) -> Rect {
     let whole = Rect::full(picture.width(), picture.height());
     let (found, margin) = match core {
-        Core::Whole => return whole,
+        Core::Whole | Core::Lungs { .. } => return whole,
         Core::Body { margin } => (body(picture), margin),
         Core::Film { margin } => (film(picture), margin),
     };
-    // The cast holds a margin that is not a number, or less than nothing, to 0.
-    let margin = (found.width.max(found.height) as f32 * margin + 0.5) as usize;
     let grown = grown(found, margin).within(picture.width(), picture.height());
     if grown.area() < whole.area().div_ceil(SMALLEST_CORE) { whole } else { grown }
 }
 
-/// `rect` with `margin` around it, cut at column and row 0 only.
-fn grown(rect: Rect, margin: usize) -> Rect {
+/// The rectangle that holds the lungs of a mask, with a margin (a share of its longer side) around it that does not leave
+/// `seen`, the part of the picture in which they were looked for; `seen` where hardly any were found.
+pub fn around_lungs(lungs: &Plane<u8>, seen: Rect, margin: f32) -> Rect {
+    let (mut columns, mut rows) = (alloc::vec![0u64; lungs.width()], alloc::vec![0u64; lungs.height()]);
+    for (y, row) in rows.iter_mut().enumerate() {
+        for (column, _) in columns.iter_mut().zip(lungs.row(y)).filter(|(_, value)| **value > 0) {
+            *column += 1;
+            *row += 1;
+        }
+    }
+    let ((x, width), (y, height)) = (without_strays(&columns), without_strays(&rows));
+    let grown = grown(Rect { x, y, width, height }, margin).common(seen);
+    if width == 0 || height == 0 || grown.area() < seen.area().div_ceil(SMALLEST_LUNGS) { seen } else { grown }
+}
+
+/// Start and length of the lines that hold all but the first and the last few of the pixels counted in each.
+fn without_strays(counts: &[u64]) -> (usize, usize) {
+    let strays = counts.iter().sum::<u64>() / STRAY_PIXELS;
+    let beyond = |counts: &mut dyn Iterator<Item = &u64>| {
+        let mut seen = 0;
+        counts
+            .take_while(|count| {
+                seen += **count;
+                seen <= strays
+            })
+            .count()
+    };
+    let (before, behind) = (beyond(&mut counts.iter()), beyond(&mut counts.iter().rev()));
+    (before, counts.len().saturating_sub(before + behind))
+}
+
+/// `rect` with a margin around it, a share of its longer side, cut at column and row 0 only.
+fn grown(rect: Rect, margin: f32) -> Rect {
+    // The cast holds a margin that is not a number, or less than nothing, to 0.
+    let margin = (rect.width.max(rect.height) as f32 * margin + 0.5) as usize;
     let (x, y) = (rect.x.saturating_sub(margin), rect.y.saturating_sub(margin));
     let right = (rect.x + rect.width).saturating_add(margin);
     let bottom = (rect.y + rect.height).saturating_add(margin);
@@ -256,9 +295,38 @@ mod tests {
         let speck = Plane::from_fn(64, 48, |x, y| if (x, y) == (30, 20) { 255 } else { 0 });
         let constant = Plane::filled(64, 48, 17);
         for picture in [speck, constant] {
-            for core in [Core::Whole, Core::Body { margin: 0.02 }, Core::Film { margin: 0.02 }] {
+            let cores = [Core::Body { margin: 0.02 }, Core::Film { margin: 0.02 }, Core::Lungs { margin: 0.02 }];
+            for core in [Core::Whole].into_iter().chain(cores) {
                 assert_eq!(find_core(&picture, core), Rect::full(64, 48), "{core:?}");
             }
+        }
+    }
+
+    /// A mask of 200 x 100 with two lungs, and a speck far away.
+    fn lungs() -> Plane<u8> {
+        Plane::from_fn(200, 100, |x, y| {
+            let lung = ((50..80).contains(&x) || (100..140).contains(&x)) && (20..70).contains(&y);
+            if lung || (x, y) == (3, 95) { 255 } else { 0 }
+        })
+    }
+
+    #[test]
+    fn the_box_around_the_lungs_leaves_specks_out_and_keeps_inside_of_what_was_seen() {
+        let whole = Rect::full(200, 100);
+        assert_eq!(around_lungs(&lungs(), whole, 0.0), Rect { x: 50, y: 20, width: 90, height: 50 });
+        assert_eq!(around_lungs(&lungs(), whole, 0.1), Rect { x: 41, y: 11, width: 108, height: 68 });
+        let seen = Rect { x: 45, y: 0, width: 100, height: 75 };
+        assert_eq!(around_lungs(&lungs(), seen, 0.1), Rect { x: 45, y: 11, width: 100, height: 64 });
+    }
+
+    #[test]
+    fn hardly_any_lung_is_no_core() {
+        let seen = Rect { x: 10, y: 0, width: 150, height: 90 };
+        let nothing = lungs().map(|_| 0);
+        let little =
+            Plane::from_fn(200, 100, |x, y| if (60..90).contains(&x) && (30..50).contains(&y) { 255 } else { 0 });
+        for lungs in [nothing, little] {
+            assert_eq!(around_lungs(&lungs, seen, 0.05), seen);
         }
     }
 

@@ -5,8 +5,10 @@
 //! ```
 //!
 //! Each step is a function in a file of its own; [`prepare`] is the whole way, as the recipe ([`PreprocessSpec`]) in a
-//! bundle says, and [`Equalised`] the part of it that two networks can share. Trainer and device call the same function, and every step is exact integer arithmetic or a fixed order
-//! of `f32` operations, so both see the same numbers. [`map_to_source`] is the way back, for what the network drew.
+//! bundle says, and [`Equalised`] the part of it that two networks can share: a segmenter, which sees the core that the greys
+//! tell, and a classifier, whose core may be the lungs that the segmenter found there ([`Equalised::crop`]). Trainer and device
+//! call the same functions, and every step is exact integer arithmetic or a fixed order of `f32` operations, so both see the
+//! same numbers. [`map_to_source`] is the way back, for what the network drew.
 
 pub mod clahe;
 pub mod core_crop;
@@ -17,7 +19,7 @@ pub mod spec;
 pub mod window;
 
 pub use clahe::{clahe_u8, clahe_u16};
-pub use core_crop::find_core;
+pub use core_crop::{around_lungs, find_core};
 pub use normalise::normalise;
 pub use quality::{Quality, QualityLimits, assess};
 pub use resize::{resize_f32, resize_u8};
@@ -29,6 +31,7 @@ use crate::{
     plane::{Plane, Rect},
 };
 use alloc::vec::Vec;
+use spec::Core;
 
 /// Grey values and what they mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,18 +107,34 @@ pub fn working(windowed: &Plane<u8>, spec: &PreprocessSpec) -> Plane<u8> {
     resize_u8(windowed, width, height)
 }
 
-/// A picture that is windowed and equalised, and whose core is found: everything that does not depend on the size of a
-/// network's input, so that two networks can share it.
+/// A picture that is windowed and equalised: everything that does not depend on what part of it a network sees, and how large,
+/// so that two networks can share it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Equalised {
     /// The picture in its own size, windowed, not equalised: for the screen.
     pub windowed: Plane<u8>,
-    /// The part of it that a network sees, in pixels of `windowed`.
-    pub core: Rect,
     /// `windowed` at the working size.
     working: Plane<u8>,
-    /// `working` after CLAHE, cropped to the core.
-    cropped: Plane<u8>,
+    /// `working` after CLAHE; `None` where the recipe leaves it out.
+    equalised: Option<Plane<u8>>,
+}
+
+/// The part of a picture that a network sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crop {
+    /// All that it touches, in pixels of [`Equalised::windowed`].
+    pub rect: Rect,
+    /// What is cut out, in pixels of the picture at the working size.
+    working: Rect,
+}
+
+/// Where a segmenter found the lungs of a picture.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundLungs<'a> {
+    /// Both lungs, not 0, in the size of [`Equalised::windowed`].
+    pub mask: &'a Plane<u8>,
+    /// The part of the picture that the segmenter saw.
+    pub seen: Core,
 }
 
 impl Equalised {
@@ -131,14 +150,24 @@ impl Equalised {
             return Err(PreprocessError::Empty);
         }
         let working = working(&windowed, spec);
-        let found = find_core(&working, spec.core);
-        let cropped = match spec.clahe {
-            Some(clahe) => clahe_u8(&working, clahe)?.cropped(found),
-            None => working.cropped(found),
-        };
-        let sizes = ((working.width(), working.height()), (windowed.width(), windowed.height()));
-        let core = scaled_out(found, sizes.0, sizes.1);
-        Ok(Self { windowed, core, working, cropped })
+        let equalised = spec.clahe.map(|clahe| clahe_u8(&working, clahe)).transpose()?;
+        Ok(Self { windowed, working, equalised })
+    }
+
+    /// The part that `core` names. [`Core::Lungs`] is the box around the lungs, if they are `found`, and otherwise the part in
+    /// which they were looked for; the whole picture if nobody looked.
+    pub fn crop(&self, core: Core, found: Option<FoundLungs<'_>>) -> Crop {
+        let (source, small) =
+            ((self.windowed.width(), self.windowed.height()), (self.working.width(), self.working.height()));
+        let whole = |working| Crop { rect: scaled_out(working, small, source), working };
+        match (core, found) {
+            (Core::Lungs { margin }, Some(FoundLungs { mask, seen })) => {
+                let seen = whole(find_core(&self.working, seen));
+                let lungs = around_lungs(mask, seen.rect, margin);
+                if lungs == seen.rect { seen } else { whole(scaled_out(lungs, source, small)) }
+            }
+            _ => whole(find_core(&self.working, core)),
+        }
     }
 
     /// How good the picture is, and why it is refused, if it is; see [`quality::assess`].
@@ -146,23 +175,25 @@ impl Equalised {
         quality::assess(&self.working, (self.windowed.width(), self.windowed.height()), colour_share, limits)
     }
 
-    /// What a network sees, `input_side` x `input_side`, and the same as numbers, `[C, input_side, input_side]`.
-    pub fn input(&self, spec: &PreprocessSpec) -> (Plane<u8>, Vec<f32>) {
+    /// What a network sees of `crop`, `input_side` x `input_side`, and the same as numbers, `[C, input_side, input_side]`.
+    pub fn input(&self, crop: Crop, spec: &PreprocessSpec) -> (Plane<u8>, Vec<f32>) {
         let side = spec.input_side as usize;
-        let input = resize_u8(&self.cropped, side, side);
+        let cropped = self.equalised.as_ref().unwrap_or(&self.working).cropped(crop.working);
+        let input = resize_u8(&cropped, side, side);
         let tensor = normalise(&input, &spec.normalise);
         (input, tensor)
     }
 }
 
-/// Carries `spec` out on `pixels`.
+/// Carries `spec` out on `pixels`, for a network whose core the greys tell (see [`find_core`]).
 ///
 /// # Errors
 /// Those of [`Equalised::new`].
 pub fn prepare(pixels: &Pixels, spec: &PreprocessSpec) -> Result<Prepared, PreprocessError> {
     let equalised = Equalised::new(pixels, spec)?;
-    let (input, tensor) = equalised.input(spec);
-    Ok(Prepared { windowed: equalised.windowed, core: equalised.core, input, tensor })
+    let crop = equalised.crop(spec.core, None);
+    let (input, tensor) = equalised.input(crop, spec);
+    Ok(Prepared { windowed: equalised.windowed, core: crop.rect, input, tensor })
 }
 
 /// `rect` of a picture of the size `from` in pixels of the same picture in the size `to`: all that it touches.
@@ -195,7 +226,7 @@ pub fn map_to_source(map: &Plane<f32>, core: Rect, source: (usize, usize)) -> Pl
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use spec::{Clahe, Core, Normalise, Window};
+    use spec::{Clahe, Normalise, Window};
 
     /// A bright, textured body left of the middle of a black slice, larger than the working side.
     fn slice() -> Pixels {
@@ -229,19 +260,46 @@ mod tests {
     }
 
     #[test]
-    fn one_equalised_picture_serves_two_input_sides() {
+    fn one_equalised_picture_serves_two_input_sides_and_two_cores() {
         let pixels = slice();
-        let specs = [recipe(64), recipe(48)];
+        let specs = [recipe(64), recipe(48), PreprocessSpec { core: Core::Whole, ..recipe(64) }];
         let equalised = Equalised::new(&pixels, &specs[0]).unwrap();
         for spec in &specs {
-            let (input, tensor) = equalised.input(spec);
+            let crop = equalised.crop(spec.core, None);
+            let (input, tensor) = equalised.input(crop, spec);
             assert_eq!((input.width(), tensor.len()), (spec.input_side as usize, 3 * input.data().len()));
-            let shared = Prepared { windowed: equalised.windowed.clone(), core: equalised.core, input, tensor };
+            let shared = Prepared { windowed: equalised.windowed.clone(), core: crop.rect, input, tensor };
             assert_eq!(shared, prepare(&pixels, spec).unwrap());
             assert_eq!(shared, by_hand(&pixels, spec));
         }
         // The crop is one, or the test would say little about it.
-        assert!(equalised.core.width < 200 && equalised.core.height < 200, "{:?}", equalised.core);
+        let body = equalised.crop(specs[0].core, None).rect;
+        assert!(body.width < 200 && body.height < 200, "{body:?}");
+    }
+
+    #[test]
+    fn the_lungs_are_cut_out_where_they_were_found() {
+        let pixels = slice();
+        let spec = PreprocessSpec { core: Core::Lungs { margin: 0.0 }, ..recipe(64) };
+        let equalised = Equalised::new(&pixels, &spec).unwrap();
+        let seen = recipe(64).core;
+        // The working picture is half as large.
+        let mask =
+            Plane::from_fn(310, 230, |x, y| if (60..150).contains(&x) && (50..130).contains(&y) { 255 } else { 0 });
+        let crop = equalised.crop(spec.core, Some(FoundLungs { mask: &mask, seen }));
+        assert_eq!(crop.rect, Rect { x: 60, y: 50, width: 90, height: 80 });
+        let by_hand = clahe_u8(&working(&equalised.windowed, &spec), spec.clahe.unwrap()).unwrap();
+        let by_hand = resize_u8(&by_hand.cropped(Rect { x: 30, y: 25, width: 45, height: 40 }), 64, 64);
+        assert_eq!(equalised.input(crop, &spec).0, by_hand);
+
+        let nothing = mask.map(|_| 0);
+        let body = equalised.crop(seen, None);
+        assert_eq!(
+            equalised.crop(spec.core, Some(FoundLungs { mask: &nothing, seen })),
+            body,
+            "no lungs: what was seen"
+        );
+        assert_eq!(equalised.crop(spec.core, None).rect, Rect::full(310, 230), "nobody looked");
     }
 
     #[test]
@@ -250,7 +308,7 @@ mod tests {
         let normalise = Normalise { mean: [0.5].into(), std: [0.5].into() };
         assert!(spec.same_picture(&PreprocessSpec { normalise, ..recipe(48) }));
         assert!(!spec.same_picture(&PreprocessSpec { clahe: None, ..recipe(64) }));
-        assert!(!spec.same_picture(&PreprocessSpec { core: Core::Whole, ..recipe(64) }));
+        assert!(spec.same_picture(&PreprocessSpec { core: Core::Whole, ..recipe(64) }));
         assert!(!spec.same_picture(&PreprocessSpec { working_side: 156, ..recipe(64) }));
         assert!(
             !spec.same_picture(&PreprocessSpec { window: Window::Quantiles { low: 0.0, high: 1.0 }, ..recipe(64) })

@@ -21,7 +21,7 @@ pub struct PreprocessSpec {
     pub working_side: u32,
     /// Contrast limited adaptive histogram equalisation (paper, section III), `None` to leave it out.
     pub clahe: Option<Clahe>,
-    /// How the core (body or film) is found, and cropped to (paper, section III).
+    /// How the core (body, film or lungs) is found, and cropped to (paper, section III).
     pub core: Core,
     /// Width and height of the network's input.
     pub input_side: u32,
@@ -77,6 +77,12 @@ pub enum Core {
         /// Margin around it, as a share of its longer side.
         margin: f32,
     },
+    /// The lungs that a segmenter found, boxed, or the core in which it looked where it found hardly any. For a classifier
+    /// that has a segmenter beside it.
+    Lungs {
+        /// Margin around them, as a share of their box's longer side.
+        margin: f32,
+    },
 }
 
 /// From 8 bits to the network's numbers: `(value / 255 - mean[c]) / std[c]` for each channel `c`; the grey picture is
@@ -92,8 +98,7 @@ pub struct Normalise {
 impl PreprocessSpec {
     /// Both recipes agree up to the crop, so that one [`Equalised`](super::Equalised) serves both.
     pub fn same_picture(&self, other: &Self) -> bool {
-        (&self.window, self.working_side, self.clahe, self.core)
-            == (&other.window, other.working_side, other.clahe, other.core)
+        (&self.window, self.working_side, self.clahe) == (&other.window, other.working_side, other.clahe)
     }
 
     /// Whether the recipe can be followed; a recipe that came in a file is to be asked first ([`super::prepare`] does).
@@ -129,7 +134,7 @@ impl PreprocessSpec {
                 return Err(PreprocessError::Tiles { x: tiles_x, y: tiles_y });
             }
         }
-        if let Core::Body { margin } | Core::Film { margin } = self.core {
+        if let Core::Body { margin } | Core::Film { margin } | Core::Lungs { margin } = self.core {
             number("core.margin", margin.into(), (0.0..=1.0).contains(&margin), "a share from 0 to 1")?;
         }
         side("input_side", self.input_side)?;

@@ -211,11 +211,16 @@ impl Fields {
             self.add(&format!("{at}.clahe.tiles_x"), clahe.tiles_x);
             self.add(&format!("{at}.clahe.tiles_y"), clahe.tiles_y);
         }
-        let core = format!("{at}.core: 0 Whole, 1 Body, 2 Film");
+        let core = format!("{at}.core: 0 Whole, 1 Body, 2 Film, 3 Lungs");
         match spec.core {
             Core::Whole => self.add(&core, 0u8),
-            Core::Body { margin } | Core::Film { margin } => {
-                self.add(&core, if matches!(spec.core, Core::Body { .. }) { 1u8 } else { 2 });
+            Core::Body { margin } | Core::Film { margin } | Core::Lungs { margin } => {
+                let kind = match spec.core {
+                    Core::Body { .. } => 1u8,
+                    Core::Film { .. } => 2,
+                    _ => 3,
+                };
+                self.add(&core, kind);
                 self.add(&format!("{at}.core.margin"), margin);
             }
         }

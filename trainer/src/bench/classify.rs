@@ -198,6 +198,7 @@ fn draw(path: &Path, pictures: usize, backbone: Backbone) -> anyhow::Result<()> 
         preprocess_sha256: preprocess_sha256(&preprocess),
         preprocess,
         quality: QualityLimits::default(),
+        lungs_sha256: None,
         manifest_sha256: "00".repeat(32),
         rows,
     };

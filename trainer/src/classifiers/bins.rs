@@ -303,6 +303,7 @@ mod tests {
             preprocess_sha256: preprocess_sha256(&preprocess),
             preprocess,
             quality: QualityLimits::default(),
+            lungs_sha256: None,
             manifest_sha256: "cd".repeat(32),
             rows: (0..rows).map(row).collect(),
         }

@@ -60,6 +60,7 @@ fn store(path: &Path, rows: Vec<Row>, values: &[f32]) {
         preprocess_sha256: preprocess_sha256(&preprocess),
         preprocess,
         quality: QualityLimits::default(),
+        lungs_sha256: None,
         manifest_sha256: "cd".repeat(32),
         rows,
     };

@@ -40,6 +40,7 @@ use crate::{
     nets::{Pretrained, source::WeightsArgs},
     nn::device::DeviceArgs,
     report::figures::{Figure, write as write_figures},
+    segmentation::lung_finder::{self, LungFinder, LungsArgs},
     train::{picture, progress},
 };
 
@@ -54,6 +55,8 @@ pub struct ExplainArgs {
     features: PathBuf,
     #[command(flatten)]
     weights: WeightsArgs,
+    #[command(flatten)]
+    lungs: LungsArgs,
     /// Whose answer is explained: svm-rbf or svm-polynomial
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Kind::SvmRbf)]
     classifier: Kind,
@@ -149,10 +152,19 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         contents.weights_sha256
     );
     let pretrained = source.open(contents.backbone, &device)?;
+    let lungs = args.lungs.open(contents.modality)?;
+    let found = lungs.as_ref().map(|lungs| lungs.sha256().to_owned());
+    ensure!(
+        found == contents.lungs_sha256,
+        "--lungs: {} is not what the pictures of {} were cropped with: {}; give that, or leave --lungs out where it is nothing",
+        found.as_deref().unwrap_or("nothing"),
+        args.features.display(),
+        contents.lungs_sha256.as_deref().unwrap_or("nothing")
+    );
     let bar = progress(args.pictures.len(), "pictures");
     let seen = args.pictures.iter().map(|path| {
         bar.inc(1);
-        see(path, contents, &pretrained, &device).with_context(|| path.display().to_string())
+        see(path, contents, &pretrained, lungs.as_ref(), &device).with_context(|| path.display().to_string())
     });
     let seen: Vec<Seen> = seen.collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
@@ -239,11 +251,18 @@ fn open(path: &Path, folder: &Path, configuration: &RunConfiguration) -> anyhow:
 }
 
 /// Reads and prepares a picture as those of the store were, and shows it to the net.
-fn see(path: &Path, contents: &Contents, pretrained: &Pretrained, device: &Device) -> anyhow::Result<Seen> {
+fn see(
+    path: &Path,
+    contents: &Contents,
+    pretrained: &Pretrained,
+    lungs: Option<&LungFinder>,
+    device: &Device,
+) -> anyhow::Result<Seen> {
     let frame = picture::read(path)?;
     let equalised = Equalised::new(&frame.pixels, &contents.preprocess)?;
     let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
-    let (input, numbers) = equalised.input(&contents.preprocess);
+    let crop = lung_finder::crop(&frame, &equalised, &contents.preprocess, lungs)?;
+    let (input, numbers) = equalised.input(crop, &contents.preprocess);
     let [channels, height, width] = pretrained.graph.input_shape;
     let x = Tensor::from_vec(numbers, (1, channels, height, width), device)?;
     let mut features = pretrained.graph.run(&x)?.swap_remove(0).flatten_all()?.to_vec1::<f32>()?;

@@ -42,6 +42,7 @@ fn problem(folder: &Path, features: &[f32], shape: [usize; 3]) -> Problem {
         preprocess_sha256: preprocess_sha256(&preprocess),
         preprocess,
         quality: QualityLimits::default(),
+        lungs_sha256: None,
         manifest_sha256: "cd".repeat(32),
         rows: (0..count).map(row).collect(),
     };

@@ -27,11 +27,21 @@ use super::{
 use crate::{
     data::{Manifest, file_sha256, hexadecimal},
     nn::graph::Graph,
+    segmentation::{LungFinder, lung_finder},
     train::picture,
 };
 
 /// Threads that write, so that one waits for the disk while another fills its unit in.
 const WRITERS: usize = 2;
+
+/// Where pictures are from, and what part of them the net sees.
+#[derive(Clone, Copy)]
+pub(super) struct Pictures<'a> {
+    /// Their paths and hashes.
+    pub(super) manifest: &'a Manifest,
+    /// What finds the lungs that they are cropped to.
+    pub(super) lungs: Option<&'a LungFinder>,
+}
 
 /// A picture, ready for the net.
 struct Prepared {
@@ -48,13 +58,13 @@ struct Computed {
     features: Vec<f32>,
 }
 
-/// Computes and writes every unit that `writer` lacks, with `loaders` threads that prepare pictures of `manifest`.
+/// Computes and writes every unit that `writer` lacks, with `loaders` threads that prepare `pictures`.
 ///
 /// # Errors
 /// A picture that cannot be read or is another one than in the manifest; a net or a disk that fails. Units that are done
 /// stay done.
 pub(super) fn extract(
-    manifest: &Manifest,
+    pictures: Pictures<'_>,
     backbone: &Graph,
     writer: &StoreWriter,
     device: &Device,
@@ -72,7 +82,7 @@ pub(super) fn extract(
             .map(|loader| {
                 let (queue, out) = sync_channel(ahead);
                 let rows = &rows;
-                scope.spawn(move || load(&queue, manifest, writer, rows.iter().copied().skip(loader).step_by(loaders)));
+                scope.spawn(move || load(&queue, pictures, writer, rows.iter().copied().skip(loader).step_by(loaders)));
                 out
             })
             .collect();
@@ -103,12 +113,12 @@ pub(super) fn extract(
 /// The work of a loader.
 fn load(
     queue: &SyncSender<anyhow::Result<Prepared>>,
-    manifest: &Manifest,
+    pictures: Pictures<'_>,
     writer: &StoreWriter,
     rows: impl Iterator<Item = usize>,
 ) {
     for row in rows {
-        let prepared = prepare(manifest, writer, &writer.contents().rows[row]);
+        let prepared = prepare(pictures, writer, &writer.contents().rows[row]);
         let stop = prepared.is_err();
         if queue.send(prepared).is_err() || stop {
             return;
@@ -116,9 +126,9 @@ fn load(
     }
 }
 
-fn prepare(manifest: &Manifest, writer: &StoreWriter, row: &Row) -> anyhow::Result<Prepared> {
+fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &Row) -> anyhow::Result<Prepared> {
     let contents = writer.contents();
-    let path = manifest.locate(&row.path);
+    let path = pictures.manifest.locate(&row.path);
     let sha256 = hexadecimal(&file_sha256(&path)?);
     anyhow::ensure!(
         sha256 == row.sha256,
@@ -129,8 +139,10 @@ fn prepare(manifest: &Manifest, writer: &StoreWriter, row: &Row) -> anyhow::Resu
     let frame = picture::read(&path)?;
     let equalised = Equalised::new(&frame.pixels, &contents.preprocess).with_context(|| row.path.clone())?;
     let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
+    let crop = lung_finder::crop(&frame, &equalised, &contents.preprocess, pictures.lungs);
+    let crop = crop.with_context(|| row.path.clone())?;
     Ok(Prepared {
-        input: equalised.input(&contents.preprocess).1,
+        input: equalised.input(crop, &contents.preprocess).1,
         state: refused.map_or(State::Extracted, State::Refused),
     })
 }

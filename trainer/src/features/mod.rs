@@ -26,10 +26,11 @@ use thorax_shared::{
     label::Modality,
     preprocess::{
         QualityLimits,
-        spec::{Normalise, PreprocessSpec},
+        spec::{Core, Normalise, PreprocessSpec},
     },
 };
 
+use extract::Pictures;
 pub use format::{Contents, Dtype, FORMAT, FeatureError, Row, State, preprocess_sha256};
 pub use store::{FeatureStore, Values};
 pub use table::FeatureTable;
@@ -42,6 +43,7 @@ use crate::{
         source::{Source, WeightsArgs},
     },
     nn::device::DeviceArgs,
+    segmentation::lung_finder::{self, LungFinder, LungsArgs},
     train::{self, parse_modality},
 };
 
@@ -59,6 +61,8 @@ pub struct FeaturesArgs {
     backbone: Backbone,
     #[command(flatten)]
     weights: WeightsArgs,
+    #[command(flatten)]
+    lungs: LungsArgs,
     /// The store; a run that was stopped goes on
     #[arg(long, value_name = "STORE")]
     out: PathBuf,
@@ -99,6 +103,8 @@ pub struct Request<'a> {
     pub pretrained: &'a Pretrained,
     /// Where its weights are from.
     pub source: &'a Source,
+    /// What finds the lungs that pictures are cropped to; without it they are cropped to the film or the body.
+    pub lungs: Option<&'a LungFinder>,
     /// Type of the stored numbers.
     pub dtype: Dtype,
     /// Pictures a unit.
@@ -127,11 +133,13 @@ pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
     let manifest = Manifest::load(&args.manifest)?;
     let source = args.weights.resolve(args.backbone)?;
     let pretrained = source.open(args.backbone, &device)?;
+    let lungs = args.lungs.open(args.modality)?;
     let request = Request {
         manifest: &manifest,
         modality: args.modality,
         pretrained: &pretrained,
         source: &source,
+        lungs: lungs.as_ref(),
         dtype: args.dtype,
         unit: args.batch.get(),
         loading: args.loading,
@@ -157,11 +165,14 @@ impl Request<'_> {
     /// # Errors
     /// When the manifest has no such pictures.
     pub fn contents(&self) -> anyhow::Result<Contents> {
-        let Self { manifest, modality, pretrained, source, .. } = *self;
+        let Self { manifest, modality, pretrained, source, lungs, .. } = *self;
         let labelled = manifest.select(modality, Task::Classify, None).filter(|r| r.label != Label::Unlabelled);
         let rows: Vec<Row> = labelled.map(Row::of).collect();
         anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
-        let preprocess = preprocess(modality, pretrained);
+        let mut preprocess = preprocess(modality, pretrained);
+        if lungs.is_some() {
+            preprocess.core = Core::Lungs { margin: lung_finder::MARGIN };
+        }
         Ok(Contents {
             format: FORMAT,
             program: concat!("thorax-train ", env!("CARGO_PKG_VERSION")).into(),
@@ -176,6 +187,7 @@ impl Request<'_> {
             preprocess_sha256: preprocess_sha256(&preprocess),
             preprocess,
             quality: QualityLimits::default(),
+            lungs_sha256: lungs.map(|lungs| lungs.sha256().to_owned()),
             manifest_sha256: train::fingerprint(manifest, modality, Task::Classify)?,
             rows,
         })
@@ -206,7 +218,8 @@ impl Request<'_> {
         }
         let started = std::time::Instant::now();
         let graph = &self.pretrained.graph;
-        extract::extract(self.manifest, graph, &writer, self.device, self.loading.loaders.get(), &bar).with_context(
+        let pictures = Pictures { manifest: self.manifest, lungs: self.lungs };
+        extract::extract(pictures, graph, &writer, self.device, self.loading.loaders.get(), &bar).with_context(
             || format!("what was extracted is kept in {}; the same command goes on", writer.partial().display()),
         )?;
         bar.finish_and_clear();

@@ -42,6 +42,7 @@ fn contents(rows: usize, unit: usize, dtype: Dtype) -> Contents {
         preprocess_sha256: preprocess_sha256(&preprocess),
         preprocess,
         quality: QualityLimits::default(),
+        lungs_sha256: None,
         manifest_sha256: "cd".repeat(32),
         rows,
     }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use thorax_shared::label::Modality;
 
 use super::{
@@ -23,7 +23,7 @@ use crate::{
     },
     nn::schedule::Schedule,
     segmentation::{
-        judge_masks::{FORMAT, Judgement, MaskSpread, RunJudgement, RunSpread},
+        judge_masks::{self, Judgement, MaskSpread, RunJudgement, RunSpread},
         score::MaskJudgement,
     },
     train::segment::SegmentConfig,
@@ -32,33 +32,21 @@ use crate::{
 /// The mask that the paper's tables are about.
 const INFECTION: &str = "infection";
 
-/// Reads `judgement.json` of a folder of `masks judge`.
+/// Reads what `masks judge` wrote of one net.
 ///
 /// # Errors
-/// A folder that has none, or one of another version.
+/// A folder that has no judgement, or one of several nets.
 pub(super) fn read(folder: &Path) -> anyhow::Result<Judgement> {
-    let path = folder.join("judgement.json");
-    let text = std::fs::read(&path)
-        .with_context(|| format!("{}: expected what thorax-train masks judge writes", path.display()))?;
-    let judgement: Judgement = serde_json::from_slice(&text).with_context(|| {
-        format!("{}: not what this version of thorax-train masks judge writes; judge again", path.display())
-    })?;
-    ensure!(
-        judgement.format == FORMAT,
-        "{}: format {}, this program reads {FORMAT}; judge again",
-        path.display(),
-        judgement.format
-    );
-    ensure!(!judgement.runs.is_empty(), "{}: no run was judged", path.display());
+    let judgement = judge_masks::read(folder)?;
     ensure!(
         judgement.runs.len() == 1 || !judgement.spread.is_empty(),
         "{}: runs that differ in more than their seed; judge each net into a folder of its own",
-        path.display()
+        folder.display()
     );
     ensure!(
         judgement.runs.iter().all(|run| run.training.is_some()),
         "{}: it does not say how the nets were trained; judge folders of thorax-train train segment",
-        path.display()
+        folder.display()
     );
     Ok(judgement)
 }

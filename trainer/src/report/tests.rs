@@ -149,8 +149,6 @@ fn shares_are_shares() {
 
 /// Two seeds of a frozen EfficientNet, and the paper's net, as `masks judge` writes them.
 fn judged_masks(folder: &Path) -> Vec<PathBuf> {
-    use thorax_shared::preprocess::spec::Normalise;
-
     use crate::{
         data::Split,
         nets::segmentation::{
@@ -160,7 +158,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
             judge_masks::{Curve, FORMAT, Identity, Judgement, RunJudgement, spread, write},
             score::{MaskScore, PictureScore, Settings, judge_mask},
         },
-        train::{augmentation::AugmentationConfig, preprocess_spec, segment::SegmentConfig},
+        train::segment::SegmentConfig,
     };
     use thorax_shared::plane::Plane;
 
@@ -177,23 +175,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
         };
         let pictures: Vec<PictureScore> = (0..3).map(picture).collect();
         let judged = judge_mask("infection", 0, &pictures.iter().collect::<Vec<_>>(), &settings);
-        let config = SegmentConfig {
-            modality: Modality::Ct,
-            net,
-            encoder: None,
-            epochs: 3,
-            batch: 4,
-            peak_learning_rate: 2e-3,
-            seed,
-            preprocess: preprocess_spec(Modality::Ct, 64, Normalise { mean: vec![0.5], std: vec![0.25] }),
-            manifest_sha256: "00".into(),
-            healthy: 0,
-            healthy_sha256: None,
-            start_sha256: None,
-            loss: crate::losses::LossConfig::default(),
-            augmentation: AugmentationConfig::of(Modality::Ct),
-            training: crate::nn::training::TrainingConfig::default(),
-        };
+        let config = SegmentConfig::example(net, seed);
         RunJudgement {
             identity: Identity { run: format!("seed-{seed}"), seed, same_data: true },
             mask_names: vec!["infection".into()],

@@ -28,6 +28,8 @@ use crate::{
 
 /// The version of `judgement.json`.
 pub const FORMAT: u32 = 1;
+/// What a judgement may be used for.
+pub(super) const NOTICE: &str = "Research use only, not a medical device.";
 /// The mask whose pictures without truth are told apart.
 pub(super) const INFECTION: &str = "infection";
 /// What both lungs together are called, where a net draws each by itself.
@@ -288,17 +290,53 @@ pub fn judge_run(
         .map(|picture| score(picture).with_context(|| picture.0.path.clone()))
         .collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
-    let (negatives, masked): (Vec<&PictureScore>, Vec<&PictureScore>) = pictures.iter().partition(|p| p.negative);
-    let masks = judged.names.iter().enumerate();
-    Ok(RunJudgement {
-        identity,
-        mask_names: judged.names.iter().map(|&name| name.to_owned()).collect(),
-        masks: masks.filter_map(|(position, name)| judge_mask(name, position, &masked, settings)).collect(),
-        involvement_error: involvement_error(&masked, settings),
-        negatives: judged.infection.and_then(|position| false_positives(position, &negatives, settings)),
-        pictures,
-        training: None,
-    })
+    let names = judged.names.iter().map(|&name| name.to_owned()).collect();
+    Ok(RunJudgement::new(identity, names, pictures, settings))
+}
+
+impl RunJudgement {
+    /// What the scores of `pictures` come to; `mask_names` are in the order of each picture's scores.
+    pub(super) fn new(
+        identity: Identity,
+        mask_names: Vec<String>,
+        pictures: Vec<PictureScore>,
+        settings: &Settings,
+    ) -> Self {
+        let (negatives, masked): (Vec<&PictureScore>, Vec<&PictureScore>) = pictures.iter().partition(|p| p.negative);
+        let masks = mask_names.iter().enumerate();
+        let masks = masks.filter_map(|(position, name)| judge_mask(name, position, &masked, settings)).collect();
+        let infection = mask_names.iter().position(|name| name == INFECTION);
+        Self {
+            masks,
+            involvement_error: involvement_error(&masked, settings),
+            negatives: infection.and_then(|position| false_positives(position, &negatives, settings)),
+            identity,
+            mask_names,
+            pictures,
+            training: None,
+        }
+    }
+}
+
+/// Reads `judgement.json` of a folder of `masks judge`.
+///
+/// # Errors
+/// A folder that has none, or one of another version.
+pub fn read(folder: &Path) -> anyhow::Result<Judgement> {
+    let path = folder.join("judgement.json");
+    let text = std::fs::read(&path)
+        .with_context(|| format!("{}: expected what thorax-train masks judge writes", path.display()))?;
+    let judgement: Judgement = serde_json::from_slice(&text).with_context(|| {
+        format!("{}: not what this version of thorax-train masks judge writes; judge again", path.display())
+    })?;
+    ensure!(
+        judgement.format == FORMAT,
+        "{}: format {}, this program reads {FORMAT}; judge again",
+        path.display(),
+        judgement.format
+    );
+    ensure!(!judgement.runs.is_empty(), "{}: no run was judged", path.display());
+    Ok(judgement)
 }
 
 /// The spread of runs of one net.
@@ -362,7 +400,7 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
     let comparable = configurations.len() > 1 && configurations.iter().all(|other| *other == configurations[0]);
     let judgement = Judgement {
         format: FORMAT,
-        notice: "Research use only, not a medical device.".into(),
+        notice: NOTICE.into(),
         modality: modality.context("give at least one --run")?,
         split: args.split,
         settings,

@@ -2,12 +2,16 @@
 //!
 //! A [`Segmenter`] is a run of `thorax-train train segment` that takes whole pictures: it prepares them as the device does and
 //! brings what the net drew back to the picture's own size. Two commands stand on it. `masks judge` ([`judge_masks`]) compares such
-//! masks with true ones, at the picture's size and patient by patient. `masks predict` ([`predict`]) writes them: for a picture
-//! as PNG files of its rows and columns, for a volume as NIfTI files that lie over the scan ([`nifti`]).
+//! masks with true ones, at the picture's size and patient by patient, and `masks pool` ([`pool`]) puts such judgements of a cross-validation
+//! together. `masks predict` ([`predict`]) writes them: for a picture
+//! as PNG files of its rows and columns, for a volume as NIfTI files that lie over the scan ([`nifti`]). And a classifier can be
+//! shown the lungs that it finds, and nothing else ([`lung_finder`]).
 
 mod figures;
 pub mod judge_masks;
+pub mod lung_finder;
 pub mod nifti;
+pub mod pool;
 pub mod predict;
 pub mod score;
 mod segmenter;
@@ -16,6 +20,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use lung_finder::LungFinder;
 pub use segmenter::{Drawn, Segmenter};
 
 /// `thorax-train masks ...`
@@ -23,6 +28,8 @@ pub use segmenter::{Drawn, Segmenter};
 pub enum MasksCommand {
     /// Compare the masks that trained nets draw with the true ones of a split
     Judge(judge_masks::JudgeArgs),
+    /// Put the rounds of a cross-validation together, as one judgement over all patients
+    Pool(pool::PoolArgs),
     /// Draw the masks of pictures (PNG files) and volumes (NIfTI files that lie over the scan)
     Predict(predict::PredictArgs),
 }
@@ -34,6 +41,7 @@ pub enum MasksCommand {
 pub fn run(command: &MasksCommand) -> anyhow::Result<()> {
     match command {
         MasksCommand::Judge(args) => judge_masks::run(args),
+        MasksCommand::Pool(args) => pool::run(args),
         MasksCommand::Predict(args) => predict::run(args),
     }
 }

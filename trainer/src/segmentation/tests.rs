@@ -25,14 +25,16 @@ use super::{
     Segmenter,
     judge_masks::{self, Judgement, RunSpread},
     nifti,
+    pool::pool,
     predict::{draw_volume, predict},
     score::Settings,
 };
 use crate::{
     data::{Label, Manifest, Record, Split, Task},
+    nets::segmentation::{NetConfig, attention_unet::AttentionUnetConfig, unet::UnetConfig},
     nn::{convolution::ConvolutionConfig, graph::Graph, graph::Operation},
     phantom::{Format, ModalityChoice, Phantom, PhantomArgs, generate_files},
-    train::segment::MASKS,
+    train::segment::{MASKS, SegmentConfig},
 };
 
 const SIDE: usize = 64;
@@ -493,6 +495,58 @@ fn a_judgement_is_four_files_that_say_the_same() {
     for name in ["pictures.csv", "patients.csv", "judgement.json", "judgement.md"] {
         assert_eq!(read(name), std::fs::read_to_string(again.join(name)).unwrap());
     }
+}
+
+/// The rounds of a cross-validation are one judgement, and nothing else is.
+#[test]
+fn rounds_are_pooled() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = judged(folder.path(), "all");
+    let settings = Settings { resamples: 100, level: 0.95, seed: 1 };
+    let round = |patients: &[&str], net: NetConfig, manifest: &str| {
+        let pictures = whole.pictures.iter().filter(|picture| patients.contains(&picture.group.as_str()));
+        let identity = judge_masks::Identity { run: "round".into(), seed: 7, same_data: true };
+        let mut run =
+            judge_masks::RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), &settings);
+        let config = SegmentConfig { manifest_sha256: manifest.into(), ..SegmentConfig::example(net, 1) };
+        run.training = Some((config, judge_masks::Curve::default()));
+        Judgement {
+            format: judge_masks::FORMAT,
+            notice: "Research use only, not a medical device.".into(),
+            modality: Modality::Ct,
+            split: Split::Test,
+            settings,
+            runs: vec![run],
+            spread: vec![],
+        }
+    };
+    let unet = NetConfig::Unet(UnetConfig::default());
+    let first = round(&["a", "clean"], unet, "01");
+    let second = round(&["b", "c", "speck"], unet, "02");
+    let [one, two] = ["one", "two"].map(Path::new);
+    let pooled = pool(&[(one, first.clone()), (two, second.clone())], settings).unwrap();
+    let sorted = |run: &judge_masks::RunJudgement| {
+        let mut pictures = run.pictures.clone();
+        pictures.sort_by(|a, b| a.path.cmp(&b.path));
+        pictures
+    };
+    assert_eq!(sorted(&pooled.runs[0]), sorted(&whole));
+    assert_eq!(pooled.runs[0].masks[0].per_patient, whole.masks[0].per_patient);
+    assert_eq!(pooled.runs[0].masks[0].pooled, whole.masks[0].pooled);
+    assert_eq!(pooled.runs[0].identity.run, "2 rounds");
+
+    let refused = |other: Judgement, words: &[&str]| {
+        let error = format!("{:#}", pool(&[(one, first.clone()), (two, other)], settings).unwrap_err());
+        words.iter().for_each(|word| assert!(error.contains(word), "`{word}` not said: {error}"));
+    };
+    refused(round(&["a", "b"], unet, "02"), &["two", "patient a is in one as well", "data split --fold"]);
+    refused(round(&["b"], NetConfig::AttentionUnet(AttentionUnetConfig::default()), "02"), &["two", "another net"]);
+    refused(Judgement { split: Split::Val, ..second.clone() }, &["two", "not judged on the test split"]);
+    let mut foreign = second.clone();
+    foreign.runs[0].identity.same_data = false;
+    refused(foreign, &["two", "not judged on the test split of the manifest"]);
+    let twice = Judgement { runs: vec![second.runs[0].clone(), second.runs[0].clone()], ..second };
+    refused(twice, &["two", "2 runs"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{
     picture::SegmentationSample,
     segment::{LEFT_LUNG, RIGHT_LUNG, Values},
 };
+use crate::nn::seeded;
 
 /// Which mirror images there are, each for every second picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -38,6 +39,11 @@ pub struct AugmentationConfig {
     pub elastic: f32,
     /// Largest change of contrast (share), brightness (of the whole scale) and, as a logarithm, of the grey values' exponent.
     pub intensity: [f32; 3],
+    /// Largest change of sharpness: at 1 each pixel becomes the mean of its 3 x 3 neighbours, at -1 it is moved as far from it.
+    /// Scanners reconstruct with soft and with sharp kernels.
+    pub sharpness: f32,
+    /// Largest standard deviation of the noise on each pixel, of the whole scale.
+    pub noise: f32,
     /// Mirror images.
     pub flips: Flips,
 }
@@ -47,10 +53,12 @@ impl AugmentationConfig {
     pub fn of(modality: Modality) -> Self {
         Self {
             rotation_degrees: 15.0,
-            scale: 0.2,
+            scale: 0.25,
             shift: 0.06,
             elastic: 0.02,
-            intensity: [0.2, 0.1, 0.35],
+            intensity: [0.3, 0.12, 0.5],
+            sharpness: 0.8,
+            noise: 0.05,
             flips: if modality == Modality::Ct { Flips::Both } else { Flips::Horizontal },
         }
     }
@@ -60,7 +68,16 @@ impl AugmentationConfig {
         if *self == Self::none() {
             return "no augmentation".into();
         }
-        let Self { rotation_degrees, scale, shift, elastic, intensity: [contrast, brightness, gamma], flips } = *self;
+        let Self {
+            rotation_degrees,
+            scale,
+            shift,
+            elastic,
+            intensity: [contrast, brightness, gamma],
+            sharpness,
+            noise,
+            flips,
+        } = *self;
         let flips = match flips {
             Flips::None => "none",
             Flips::Horizontal => "left-right",
@@ -69,13 +86,22 @@ impl AugmentationConfig {
         };
         format!(
             "augmentation (rotation {rotation_degrees} degrees, scale {scale}, shift {shift}, elastic {elastic}, contrast {contrast}, \
-             brightness {brightness}, gamma {gamma}, mirror images: {flips})"
+             brightness {brightness}, gamma {gamma}, sharpness {sharpness}, noise {noise}, mirror images: {flips})"
         )
     }
 
     /// Pictures as they are.
     pub fn none() -> Self {
-        Self { rotation_degrees: 0.0, scale: 0.0, shift: 0.0, elastic: 0.0, intensity: [0.0; 3], flips: Flips::None }
+        Self {
+            rotation_degrees: 0.0,
+            scale: 0.0,
+            shift: 0.0,
+            elastic: 0.0,
+            intensity: [0.0; 3],
+            sharpness: 0.0,
+            noise: 0.0,
+            flips: Flips::None,
+        }
     }
 }
 
@@ -107,6 +133,11 @@ pub struct Augmentation {
     /// Factor on the contrast around the mean grey, and what is added.
     contrast: f32,
     brightness: f32,
+    /// Share by which a pixel becomes the mean of its neighbours; negative: by which it moves away from it.
+    blur: f32,
+    /// Standard deviation of the noise, of the whole scale, and its seed.
+    noise: f32,
+    noise_seed: u64,
 }
 
 impl Augmentation {
@@ -118,9 +149,10 @@ impl Augmentation {
         let scale = within((1.0 + config.scale).ln()).exp();
         let shift = [within(config.shift), within(config.shift)];
         let [contrast, brightness, gamma] = config.intensity.map(&mut within);
-        // The sum of three uniform numbers is normal enough, and bounded.
-        let mut normal = |std: f32| within(std) + within(std) + within(std);
-        let elastic = std::array::from_fn(|_| [normal(config.elastic), normal(config.elastic)]);
+        let blur = within(config.sharpness);
+        let noise = within(config.noise).abs();
+        let elastic = std::array::from_fn(|_| [normal(config.elastic, random), normal(config.elastic, random)]);
+        let noise_seed = random.random();
         let [horizontal, vertical] = [random.random_bool(0.5), random.random_bool(0.5)];
         let mirrored = horizontal && matches!(config.flips, Flips::Horizontal | Flips::Both);
         let flip_x = if mirrored { -1.0 } else { 1.0 };
@@ -134,6 +166,9 @@ impl Augmentation {
             gamma: gamma.exp(),
             contrast: 1.0 + contrast,
             brightness,
+            blur,
+            noise,
+            noise_seed,
         }
     }
 
@@ -173,8 +208,7 @@ impl Augmentation {
         let mut known = vec![0f32; sample.masks.len()];
         for (pixel, grey) in grey.iter_mut().enumerate() {
             let (u, v) = self.source(pixel % side, pixel / side, side);
-            let value = (bilinear(&sample.picture, side, u, v) / 255.0).powf(self.gamma);
-            *grey = ((value - 0.5) * self.contrast + 0.5 + self.brightness).clamp(0.0, 1.0) * 255.0;
+            *grey = bilinear(&sample.picture, side, u, v) / 255.0;
             for (channel, mask) in sample.masks.iter().enumerate() {
                 if let Some(mask) = mask {
                     masks[self.target(channel) * area + pixel] =
@@ -182,10 +216,31 @@ impl Augmentation {
                 }
             }
         }
+        self.change_greys(&mut grey, side);
         for (channel, _) in sample.masks.iter().enumerate().filter(|(_, mask)| mask.is_some()) {
             known[self.target(channel)] = 1.0;
         }
         Values { side, picture: sample.normalised(&grey), masks, known, distance: None }
+    }
+
+    /// Changes sharpness, gamma, contrast and brightness of values 0 to 1, adds noise, and makes them 0 to 255.
+    fn change_greys(&self, grey: &mut [f32], side: usize) {
+        if self.blur != 0.0 {
+            let sharp = grey.to_vec();
+            for (pixel, grey) in grey.iter_mut().enumerate() {
+                let (x, y) = (pixel % side, pixel / side);
+                let (rows, columns) = (y.saturating_sub(1)..(y + 2).min(side), x.saturating_sub(1)..(x + 2).min(side));
+                let count = (rows.len() * columns.len()) as f32;
+                let sum: f32 = rows.flat_map(|row| &sharp[row * side..][columns.clone()]).sum();
+                *grey += self.blur * (sum / count - *grey);
+            }
+        }
+        let mut random = seeded::generator(self.noise_seed, 0);
+        for grey in grey {
+            let value = grey.clamp(0.0, 1.0).powf(self.gamma);
+            let noise = if self.noise > 0.0 { normal(self.noise, &mut random) } else { 0.0 };
+            *grey = ((value - 0.5) * self.contrast + 0.5 + self.brightness + noise).clamp(0.0, 1.0) * 255.0;
+        }
     }
 
     /// The mask that mask `channel` becomes: in a mirror image the left lung is where the right one is in every picture.
@@ -196,6 +251,11 @@ impl Augmentation {
             _ => channel,
         }
     }
+}
+
+/// A number of the standard deviation `std`: the sum of three uniform ones is normal enough, and bounded.
+fn normal(std: f32, random: &mut StdRng) -> f32 {
+    (0..3).map(|_| std * random.random_range(-1f32..=1.0)).sum()
 }
 
 /// Bilinear value at `(x, y)`; 0 outside.
@@ -217,7 +277,6 @@ fn bilinear(plane: &[u8], side: usize, x: f32, y: f32) -> f32 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::nn::seeded;
 
     const SIDE: usize = 32;
 
@@ -231,7 +290,12 @@ mod tests {
     fn no_augmentation_moves_picture_and_mask_apart() {
         let sample = sample(|x, y| (10..20).contains(&x) && (6..14).contains(&y));
         let mut random = seeded::generator(1, 0);
-        let config = AugmentationConfig { intensity: [0.0; 3], ..AugmentationConfig::of(Modality::Ct) };
+        let config = AugmentationConfig {
+            intensity: [0.0; 3],
+            sharpness: 0.0,
+            noise: 0.0,
+            ..AugmentationConfig::of(Modality::Ct)
+        };
         for _ in 0..20 {
             let Values { picture, masks, known, .. } = Augmentation::draw(&config, &mut random).apply(&sample);
             assert_eq!(known, [1.0, 0.0, 0.0]);
@@ -256,6 +320,31 @@ mod tests {
         assert!(standard.contains("rotation 15 degrees") && standard.contains("top-bottom"), "{standard}");
         let elastic = AugmentationConfig { elastic: 0.05, ..AugmentationConfig::none() };
         assert_ne!(Augmentation::draw(&elastic, &mut random).apply(&sample).masks, as_it_is.masks);
+    }
+
+    #[test]
+    fn sharpness_and_noise_change_greys_and_no_masks() {
+        let sample = sample(|x, _| x % 8 < 4);
+        let change = |blur: f32, noise: f32| {
+            let plain = Augmentation::draw(&AugmentationConfig::none(), &mut seeded::generator(1, 0));
+            Augmentation { blur, noise, ..plain }.apply(&sample)
+        };
+        let plain = change(0.0, 0.0);
+        let spread = |values: &Values| {
+            let mean = values.picture.iter().sum::<f32>() / values.picture.len() as f32;
+            values.picture.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / values.picture.len() as f32
+        };
+        let [soft, noisy, again] = [(1.0, 0.0), (0.0, 0.1), (0.0, 0.1)].map(|(blur, noise)| change(blur, noise));
+        assert!(spread(&soft) < 0.9 * spread(&plain), "{} {}", spread(&soft), spread(&plain));
+        // A third of the columns beside an edge of stripes is of the other grey.
+        assert!((soft.picture[5 * SIDE + 3] - 2.0 / 3.0).abs() < 1e-5, "{}", soft.picture[5 * SIDE + 3]);
+        assert_ne!(noisy.picture, plain.picture);
+        assert_eq!(noisy.picture, again.picture, "the noise has a seed");
+        for values in [&soft, &noisy] {
+            assert_eq!(values.masks, plain.masks);
+        }
+        // Sharpening goes the other way: black and white stay what they are.
+        assert_eq!(change(-1.0, 0.0).picture, plain.picture);
     }
 
     /// In a mirror image as in any other, the patient's left lung is on the right of the picture.

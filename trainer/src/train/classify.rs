@@ -52,6 +52,9 @@ pub struct ClassifyConfig {
     pub preprocess: PreprocessSpec,
     /// What is refused before it is read.
     pub quality: QualityLimits,
+    /// Hash of the segmenter's weights whose lungs pictures were cropped to; `None` where they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lungs_sha256: Option<String>,
     /// Hash of the manifest.
     pub manifest_sha256: String,
     /// Whose features were learnt from.
@@ -539,6 +542,7 @@ mod tests {
             directions: 4,
             preprocess: preprocess_spec(Modality::Ct, 16, Normalise { mean: vec![0.5], std: vec![0.5] }),
             quality: QualityLimits::default(),
+            lungs_sha256: None,
             manifest_sha256: String::new(),
             backbone: Backbone::EfficientNetLite(0),
             backbone_sha256: String::new(),

@@ -36,6 +36,7 @@ use crate::{
         source::{Source, WeightsArgs},
     },
     nn::{device::DeviceArgs, training::TrainingArgs},
+    segmentation::lung_finder::LungsArgs,
 };
 
 /// `thorax-train train ...`
@@ -84,8 +85,10 @@ pub struct ClassifyArgs {
     backbone: Backbone,
     #[command(flatten)]
     weights: Option<WeightsArgs>,
+    #[command(flatten)]
+    lungs: LungsArgs,
     /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder
-    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "weights"])]
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "weights", "lungs"])]
     features: Option<PathBuf>,
     #[command(flatten)]
     loading: LoadingArgs,
@@ -385,6 +388,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             directions: 64,
             preprocess: contents.preprocess.clone(),
             quality: contents.quality,
+            lungs_sha256: contents.lungs_sha256.clone(),
             manifest_sha256: contents.manifest_sha256.clone(),
             backbone: contents.backbone,
             backbone_sha256: contents.weights_sha256.clone(),
@@ -417,11 +421,13 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             )?;
             let source = weights.resolve(args.backbone)?;
             let pretrained = source.open(args.backbone, &device)?;
+            let lungs = args.lungs.open(common.modality)?;
             let request = Request {
                 manifest: &manifest,
                 modality: common.modality,
                 pretrained: &pretrained,
                 source: &source,
+                lungs: lungs.as_ref(),
                 dtype: Dtype::F16,
                 unit: features::UNIT,
                 loading: args.loading,

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     data::{Manifest, Split},
     distance_transform::{DistanceError, signed_distance},
+    export::HALF_PRECISION_FROM,
     losses::LossConfig,
     nets::{
         segmentation::{Net, NetConfig, Pass},
@@ -25,6 +26,7 @@ use crate::{
     nn::{
         checkpoint::Checkpoint,
         device::Precision,
+        graph::Graph,
         training::{BEST, Dataset, LATEST, Outcome, Run, Step, Task, TaskError, TrainingConfig, fit},
     },
 };
@@ -72,6 +74,31 @@ pub struct SegmentConfig {
     pub augmentation: AugmentationConfig,
     /// Optimizer, schedule and the like.
     pub training: TrainingConfig,
+}
+
+#[cfg(test)]
+impl SegmentConfig {
+    /// A short run on small slices.
+    pub(crate) fn example(net: NetConfig, seed: u64) -> Self {
+        use thorax_shared::preprocess::spec::Normalise;
+        Self {
+            modality: Modality::Ct,
+            net,
+            encoder: None,
+            epochs: 3,
+            batch: 4,
+            peak_learning_rate: 2e-3,
+            seed,
+            preprocess: super::preprocess_spec(Modality::Ct, 64, Normalise { mean: vec![0.5], std: vec![0.25] }),
+            manifest_sha256: "00".into(),
+            healthy: 0,
+            healthy_sha256: None,
+            start_sha256: None,
+            loss: LossConfig::default(),
+            augmentation: AugmentationConfig::of(Modality::Ct),
+            training: TrainingConfig::default(),
+        }
+    }
 }
 
 /// What a finished run is known by.
@@ -243,6 +270,18 @@ impl<'a> Task for Segmentation<'a> {
     fn validate(&self, net: &Net, precision: Precision) -> Result<Vec<f64>, TaskError> {
         let totals = evaluate(net, &self.validation, precision)?;
         Ok(totals.iter().map(|total| total.f1().unwrap_or(0.0)).collect())
+    }
+}
+
+impl SegmentRun {
+    /// The net as bundles have it: its large weights rounded to half precision.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn shipped_graph(&self) -> candle_core::Result<Graph> {
+        let mut graph = self.net.to_graph(self.config.preprocess.input_side as usize)?;
+        graph.round_to_half(HALF_PRECISION_FROM)?;
+        Ok(graph)
     }
 }
 

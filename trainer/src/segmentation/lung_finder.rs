@@ -1,0 +1,98 @@
+//! The crop to the lungs, as the device makes it: the segmenter looks at the film or the body, and what it marks is what a
+//! classifier sees.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use candle_core::Device;
+use thorax_edge::decode::Frame;
+use thorax_shared::{
+    label::Modality,
+    plane::Plane,
+    preprocess::{
+        Crop, Equalised, FoundLungs,
+        spec::{Core, PreprocessSpec},
+    },
+};
+
+use super::Segmenter;
+use crate::{
+    data::{file_sha256, hexadecimal},
+    nn::training::BEST,
+    train::{
+        picture,
+        segment::{self, MASKS},
+    },
+};
+
+/// Margin around the lungs, as a share of their box's longer side.
+pub const MARGIN: f32 = 0.05;
+
+/// What finds the lungs that pictures are cropped to.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LungsArgs {
+    /// Crop to the lungs that this finished run of `thorax-train train segment` finds: a bundle of both then does so too
+    /// [default: crop to the film or the body]
+    #[arg(long, value_name = "RUN")]
+    lungs: Option<PathBuf>,
+}
+
+impl LungsArgs {
+    /// The run, if one was given.
+    ///
+    /// # Errors
+    /// A folder without a finished run; a run on pictures of another modality.
+    pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
+        self.lungs.as_deref().map(|folder| LungFinder::open(folder, modality)).transpose()
+    }
+}
+
+/// A segmenter as a bundle has it, its weights rounded, that finds both lungs.
+pub struct LungFinder {
+    segmenter: Segmenter,
+    sha256: String,
+}
+
+impl LungFinder {
+    fn open(folder: &Path, modality: Modality) -> anyhow::Result<Self> {
+        let run = segment::load(folder, &Device::Cpu)?;
+        ensure!(
+            run.config.modality == modality,
+            "{}: finds the lungs of {} pictures; give --lungs a run of {modality}",
+            folder.display(),
+            run.config.modality
+        );
+        let segmenter = Segmenter::new(run.shipped_graph()?, run.config.preprocess.clone(), modality, &MASKS)?;
+        Ok(Self { segmenter, sha256: hexadecimal(&file_sha256(&folder.join(BEST))?) })
+    }
+
+    /// SHA-256 of the weights.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Both lungs with what is infected in them, at the picture's size, 0 or 255.
+    fn find(&self, frame: &Frame) -> anyhow::Result<Plane<u8>> {
+        let drawn = self.segmenter.draw(frame)?;
+        picture::union(drawn.masks.iter().map(Some)).context("the segmenter draws no masks")
+    }
+}
+
+/// The part of a picture that a classifier with the recipe `spec` sees.
+///
+/// # Errors
+/// A recipe that crops to the lungs without anything that finds them; a segmenter that fails.
+pub fn crop(
+    frame: &Frame,
+    equalised: &Equalised,
+    spec: &PreprocessSpec,
+    finder: Option<&LungFinder>,
+) -> anyhow::Result<Crop> {
+    if !matches!(spec.core, Core::Lungs { .. }) {
+        return Ok(equalised.crop(spec.core, None));
+    }
+    let finder = finder.context("these features are of the lungs that a segmenter found; give its run with --lungs")?;
+    let mask = finder.find(frame)?;
+    let seen = finder.segmenter.preprocess().core;
+    Ok(equalised.crop(spec.core, Some(FoundLungs { mask: &mask, seen })))
+}
