@@ -219,7 +219,7 @@ fn parts_have_to_be_there_once_and_be_plain_files() {
 #[test]
 fn manifests_out_of_range_are_neither_written_nor_read() {
     type Change = fn(&mut Manifest);
-    let cases: [(&str, Change); 28] = [
+    let cases: [(&str, Change); 31] = [
         ("name", |m| m.name.clear()),
         ("name", |m| m.name = "\u{1b}[31mred".into()),
         ("version", |m| m.version = "1".repeat(257)),

@@ -251,7 +251,9 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
         let mut classify = train();
         classify.args(["train", "classify", "--modality", "xray", "--members", "20", "--weights"]).arg(&backbone);
         classify.arg("--manifest").arg(&manifest).arg("--out").arg(out);
-        lungs.into_iter().for_each(|run| drop(classify.arg("--lungs").arg(run)));
+        if let Some(run) = lungs {
+            classify.arg("--lungs").arg(run);
+        }
         classify
     };
     let early = run(&mut classify(Some(&segmenter), &classifier));

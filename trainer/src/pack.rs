@@ -360,7 +360,8 @@ fn card(
          novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a specificity of \
          {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n\
          - Segmenter: {}{}, input {} x {}, {}, {}, {} epochs; the epoch of the best pooled validation Dice \
-         of the infection was taken ({:.3}, epoch {}). {}\n\n",
+         of the infection was taken ({:.3}, epoch {}), and a pixel is infected from a probability of {} on (validation Dice {:.3} there, {:.3} at \
+         0.5). {}\n\n",
         contents.name,
         contents.version,
         match modality {
@@ -397,6 +398,9 @@ fn card(
         segmenter.config.epochs,
         segmenter.best_dice,
         segmenter.best_epoch + 1,
+        segmenter.threshold.probability,
+        segmenter.threshold.dice,
+        segmenter.threshold.dice_at_half,
         match (segmenter.config.healthy, &segmenter.config.start_sha256) {
             (0, None) => "No picture of class normal was added.".to_owned(),
             (0, Some(_)) =>

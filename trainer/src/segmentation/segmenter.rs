@@ -19,7 +19,7 @@ use crate::{
 /// The output of a graph that has the masks' probabilities.
 const OUTPUT: &str = "masks";
 
-/// A pixel of at least this probability belongs to the mask, as on the device.
+/// A pixel of at least this probability belongs to the mask, as on the device. (The graph of a run has its chosen threshold there.)
 const THRESHOLD: f32 = 0.5;
 
 /// A net that draws masks on pictures of any size.
@@ -55,8 +55,7 @@ impl Segmenter {
     /// # Errors
     /// A net whose masks are others.
     pub fn of_run(run: &segment::SegmentRun) -> anyhow::Result<Self> {
-        let graph = run.net.to_graph(run.config.preprocess.input_side as usize)?;
-        Self::new(graph, run.config.preprocess.clone(), run.config.modality, &MASKS)
+        Self::new(run.graph()?, run.config.preprocess.clone(), run.config.modality, &MASKS)
     }
 
     /// A graph from pictures `[N, C, S, S]`, prepared as `preprocess` says, to its output `masks` `[N, C, S, S]`: the

@@ -15,7 +15,8 @@ const HEADS: &str = "Dice | IoU | pixel accuracy | sensitivity | specificity | H
 fn rules(judgement: &Judgement) -> String {
     let settings = &judgement.settings;
     format!(
-        "- Masks are compared at the size of the picture. A pixel belongs to a mask from a probability of 0.5 on.\n\
+        "- Masks are compared at the size of the picture. A pixel is lung from a probability of 0.5 on, and infected from the one that \
+         was chosen on the validation split.\n\
          - *Per picture*: mean over pictures. *Pooled*: all pixels together. *Per patient*: pixels of a patient together, then the \
          mean over patients; distances are means over a patient's pictures. Per patient is the figure to compare by.\n\
          - A picture without a true pixel has no Dice, IoU or sensitivity: it is left out of their means over pictures, and what \

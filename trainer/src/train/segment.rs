@@ -18,6 +18,7 @@ use crate::{
     data::{Manifest, Split},
     distance_transform::{DistanceError, signed_distance},
     export::HALF_PRECISION_FROM,
+    files::write_atomically,
     losses::LossConfig,
     nets::{
         segmentation::{Net, NetConfig, Pass},
@@ -111,7 +112,27 @@ pub struct SegmentRun {
     pub best_dice: f64,
     /// The epoch, counted from 0.
     pub best_epoch: usize,
+    /// What was chosen with its weights.
+    pub threshold: Threshold,
 }
+
+/// From which probability on a pixel is infected. A net is sure of the patients it learnt from, and less so of others, whose
+/// infection it would leave out at 0.5; so, like the epoch, the threshold is chosen on the validation split.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Threshold {
+    /// The probability.
+    pub probability: f32,
+    /// Validation Dice of the infection (pooled) there.
+    pub dice: f64,
+    /// The same at 0.5.
+    pub dice_at_half: f64,
+}
+
+/// The file in a finished run's folder that has its [`Threshold`].
+const THRESHOLD: &str = "threshold.json";
+
+/// Thresholds are chosen in steps of a twentieth: less would follow the noise of a few patients.
+const THRESHOLD_STEPS: usize = 20;
 
 /// Weights to begin with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -173,7 +194,34 @@ pub fn train(
     };
     let Outcome { best, .. } = fit(&task, &run)?;
     eprintln!("best validation Dice of the infection: {:.4}, epoch {}", best.score, best.epoch + 1);
+    let path = folder.join(THRESHOLD);
+    if path.exists() || !is_finished(folder, config)? {
+        return Ok(());
+    }
+    let device = devices.first().unwrap_or(&Device::Cpu);
+    let (net, _) = best_net(folder, config, device)?;
+    let chosen = choose_threshold(&infection_counts(&net, &task.validation)?);
+    let text = serde_json::to_string_pretty(&chosen)?;
+    write_atomically(&path, |out| out.write_all(text.as_bytes()))?;
+    let Threshold { probability, dice, dice_at_half } = chosen;
+    eprintln!(
+        "a pixel is infected from a probability of {probability} on: validation Dice {dice:.4} ({dice_at_half:.4} at 0.5)"
+    );
     Ok(())
+}
+
+/// Whether all epochs of a run are done, or it ended early.
+fn is_finished(folder: &Path, config: &SegmentConfig) -> anyhow::Result<bool> {
+    let latest = Checkpoint::load(&folder.join(LATEST), &Device::Cpu)?;
+    Ok(latest.value::<usize>("epoch")? + 1 >= config.epochs || latest.value("finished").unwrap_or(false))
+}
+
+/// The net with its best weights, and the checkpoint they are from.
+fn best_net(folder: &Path, config: &SegmentConfig, device: &Device) -> anyhow::Result<(Net, Checkpoint)> {
+    let best = Checkpoint::load(&folder.join(BEST), device)?;
+    let net = config.net.init(config.seed, device)?;
+    best.restore(&net.variables())?;
+    Ok((net, best))
 }
 
 /// The training pictures.
@@ -274,12 +322,22 @@ impl<'a> Task for Segmentation<'a> {
 }
 
 impl SegmentRun {
-    /// The net as bundles have it: its large weights rounded to half precision.
+    /// The net, with the chosen threshold moved to 0.5.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn graph(&self) -> candle_core::Result<Graph> {
+        let mut thresholds = [0.5; MASKS.len()];
+        thresholds[INFECTION] = self.threshold.probability;
+        self.net.to_graph_at(self.config.preprocess.input_side as usize, &thresholds)
+    }
+
+    /// The same as bundles have it: its large weights rounded to half precision.
     ///
     /// # Errors
     /// When the device fails.
     pub fn shipped_graph(&self) -> candle_core::Result<Graph> {
-        let mut graph = self.net.to_graph(self.config.preprocess.input_side as usize)?;
+        let mut graph = self.graph()?;
         graph.round_to_half(HALF_PRECISION_FROM)?;
         Ok(graph)
     }
@@ -297,30 +355,75 @@ pub fn load(folder: &Path, device: &Device) -> anyhow::Result<SegmentRun> {
     let config: SegmentConfig = serde_json::from_str(&text).with_context(|| {
         format!("{}: not the configuration of a segmentation run of this version; train it anew", path.display())
     })?;
-    let latest = Checkpoint::load(&folder.join(LATEST), device)?;
-    let done = latest.value::<usize>("epoch")? + 1;
     anyhow::ensure!(
-        done >= config.epochs || latest.value("finished").unwrap_or(false),
-        "{}: only {done} of {} epochs are done; run the same train command again",
+        is_finished(folder, &config)?,
+        "{}: not all of its {} epochs are done; run the same train command again",
         folder.display(),
         config.epochs
     );
-    let best = Checkpoint::load(&folder.join(BEST), device)?;
-    let net = config.net.init(config.seed, device)?;
-    best.restore(&net.variables())?;
-    Ok(SegmentRun { net, best_dice: best.value("best_score")?, best_epoch: best.value("best_epoch")?, config })
+    let path = folder.join(THRESHOLD);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{}: not chosen yet; run the same train command again", path.display()))?;
+    let threshold: Threshold = serde_json::from_str(&text)
+        .with_context(|| format!("{}: damaged; delete it, and run the same train command again", path.display()))?;
+    anyhow::ensure!(
+        threshold.probability > 0.0 && threshold.probability < 1.0,
+        "{}: {} is no threshold; delete it, and run the same train command again",
+        path.display(),
+        threshold.probability
+    );
+    let (net, best) = best_net(folder, &config, device)?;
+    let (best_dice, best_epoch) = (best.value("best_score")?, best.value("best_epoch")?);
+    Ok(SegmentRun { net, best_dice, best_epoch, config, threshold })
 }
 
 /// Pooled confusion of each mask over all `samples`.
-///
-/// # Errors
-/// When the device fails.
-pub fn evaluate(
+fn evaluate(net: &Net, samples: &[SegmentationSample], precision: Precision) -> candle_core::Result<Vec<Confusion>> {
+    let mut totals = vec![Confusion::default(); MASKS.len()];
+    for_each_mask(net, samples, precision, |mask, logits, truth| {
+        logits.iter().zip(truth).for_each(|(z, t)| totals[mask].count(*z > 0.0, *t > 0.5));
+    })?;
+    Ok(totals)
+}
+
+/// How many pixels of `samples` that are not infected, and that are, have an infection's probability in each of
+/// [`THRESHOLD_STEPS`].
+fn infection_counts(net: &Net, samples: &[SegmentationSample]) -> candle_core::Result<[[u64; 2]; THRESHOLD_STEPS]> {
+    let mut counts = [[0; 2]; THRESHOLD_STEPS];
+    for_each_mask(net, samples, Precision::F32, |mask, logits, truth| {
+        for (z, t) in logits.iter().zip(truth).filter(|_| mask == INFECTION) {
+            let probability = 1.0 / (1.0 + (-z).exp());
+            let step = ((probability * THRESHOLD_STEPS as f32) as usize).min(THRESHOLD_STEPS - 1);
+            counts[step][usize::from(*t > 0.5)] += 1;
+        }
+    })?;
+    Ok(counts)
+}
+
+/// The threshold of the best pooled Dice; of several, the one nearest to 0.5.
+fn choose_threshold(counts: &[[u64; 2]; THRESHOLD_STEPS]) -> Threshold {
+    let truth: u64 = counts.iter().map(|[_, infected]| infected).sum();
+    let dice = |step: usize| {
+        let [false_positives, true_positives] =
+            counts[step..].iter().fold([0, 0], |sum, count| [sum[0] + count[0], sum[1] + count[1]]);
+        let both = false_positives + true_positives + truth;
+        if both == 0 { 0.0 } else { 2.0 * true_positives as f64 / both as f64 }
+    };
+    let half = THRESHOLD_STEPS / 2;
+    let mut steps: Vec<usize> = (1..THRESHOLD_STEPS).collect();
+    steps.sort_by_key(|step| step.abs_diff(half));
+    let best = steps.into_iter().fold(half, |best, step| if dice(step) > dice(best) { step } else { best });
+    let probability = best as f32 / THRESHOLD_STEPS as f32;
+    Threshold { probability, dice: dice(best), dice_at_half: dice(half) }
+}
+
+/// Shows `each` the number of a mask, its logits and its truth, for every mask that is known of every sample.
+fn for_each_mask(
     net: &Net,
     samples: &[SegmentationSample],
     precision: Precision,
-) -> candle_core::Result<Vec<Confusion>> {
-    let mut totals = vec![Confusion::default(); MASKS.len()];
+    mut each: impl FnMut(usize, &[f32], &[f32]),
+) -> candle_core::Result<()> {
     for chosen in samples.chunks(8) {
         let batch = collate(chosen.iter().map(Values::of).collect())?;
         let [x, y, known] = batch.as_slice() else { candle_core::bail!("a batch is pictures, masks, known masks") };
@@ -332,14 +435,12 @@ pub fn evaluate(
         let truth = y.flatten_from(2)?.to_vec3::<f32>()?;
         let known = known.flatten_from(1)?.to_vec2::<f32>()?;
         for ((logits, truth), known) in logits.iter().zip(&truth).zip(&known) {
-            for (channel, total) in totals.iter_mut().enumerate().filter(|(c, _)| known[*c] > 0.0) {
-                for (z, t) in logits[channel].iter().zip(&truth[channel]) {
-                    total.count(*z > 0.0, *t > 0.5);
-                }
+            for channel in (0..MASKS.len()).filter(|&channel| known[channel] > 0.0) {
+                each(channel, &logits[channel], &truth[channel]);
             }
         }
     }
-    Ok(totals)
+    Ok(())
 }
 
 /// A picture as the net's numbers, and its masks.
@@ -436,6 +537,24 @@ mod tests {
         // The mask is three columns wide: -2, -1, 0 inside, then the distance to it.
         assert_eq!(distance[0][..side], [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert!(distance[3].iter().all(|&d| d == 0.0), "an unknown mask has no distance");
+    }
+
+    #[test]
+    fn the_threshold_is_that_of_the_best_dice() {
+        let mut counts = [[0; 2]; THRESHOLD_STEPS];
+        // Not infected, infected: at 0.5 half of the infection is found, at 0.2 all, with little beside it.
+        counts[0] = [1000, 0];
+        counts[4] = [10, 50];
+        counts[15] = [5, 50];
+        let Threshold { probability, dice, dice_at_half } = choose_threshold(&counts);
+        assert!((probability - 0.2).abs() < 1e-6, "{probability}");
+        assert!((dice - 200.0 / 215.0).abs() < 1e-12 && (dice_at_half - 100.0 / 155.0).abs() < 1e-12);
+        // Where all are alike it stays at the half.
+        let same = choose_threshold(&[[0; 2]; THRESHOLD_STEPS]);
+        assert_eq!(same, Threshold { probability: 0.5, dice: 0.0, dice_at_half: 0.0 });
+        let mut sure = [[0; 2]; THRESHOLD_STEPS];
+        (sure[0], sure[19]) = ([100, 0], [0, 10]);
+        assert_eq!(choose_threshold(&sure), Threshold { probability: 0.5, dice: 1.0, dice_at_half: 1.0 });
     }
 
     trait Planes {

@@ -40,6 +40,13 @@ fn the_graph_computes_what_the_net_computes() {
         let pairs = flat(&from_net).into_iter().zip(flat(&from_graph));
         let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-5, "{config:?}: {worst}");
+        // A threshold of the first mask becomes 0.5, and the others stay what they are.
+        let moved = flat(&net.to_graph_at(side, &[0.2, 0.5, 0.5]).unwrap().run(&x).unwrap()[0]);
+        for (pixel, (plain, moved)) in flat(&from_graph).into_iter().zip(moved).enumerate() {
+            let infection = (pixel / (side * side)).is_multiple_of(3);
+            let expected = if infection { plain / (plain + 0.25 * (1.0 - plain)) } else { plain };
+            assert!((moved - expected).abs() < 1e-5, "{config:?}, pixel {pixel}: {plain} became {moved}");
+        }
     }
 }
 
