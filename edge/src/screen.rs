@@ -1,6 +1,6 @@
 //! The way of an image on the device: check, preprocess, find the lungs, infer, decide.
 //!
-//! The segmenter goes first, since the classifier may look at the lungs that it finds and at nothing else.
+//! The segmenter goes first where the classifier looks at the lungs that it finds and at nothing else.
 //!
 //! [`Screener::screen`] takes what was decoded and gives a [`Screening`]; nothing here knows a file, a display or a network.
 
@@ -12,7 +12,7 @@ use thorax_shared::{
     label::{Modality, Verdict},
     lungs::{self, Involvement, LungArea},
     plane::{Plane, Rect},
-    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, quality::Quality},
+    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, quality::Quality, spec::Core},
     uncertainty::{Ensemble, UncertaintyError},
 };
 
@@ -188,7 +188,7 @@ impl Screener {
         let mut nearest: Option<(f32, &Model)> = None;
         for model in &self.models {
             let equalised = Equalised::new(&frame.pixels, &model.manifest.classifier.graph.preprocess)?;
-            let masks = segment(model, frame, &equalised)?;
+            let masks = if follows_lungs(model) { segment(model, frame, &equalised)? } else { None };
             let (_, classification) = classify(model, &equalised, masks.as_ref())?;
             let distance = classification.novelty / model.manifest.decision.novelty_reject;
             if nearest.is_none_or(|(least, _)| distance < least) {
@@ -298,8 +298,12 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
         });
     }
     timings.preprocess = lap();
-    let masks = segment(model, frame, &equalised)?;
-    timings.segment = lap();
+    let follows_lungs = follows_lungs(model);
+    let mut masks = None;
+    if follows_lungs {
+        masks = segment(model, frame, &equalised)?;
+        timings.segment = lap();
+    }
     let (crop, classification) = classify(model, &equalised, masks.as_ref())?;
     timings.classify = lap();
     let ensemble = Ensemble::from_logits(&classification.logits, manifest.calibration.temperature)?;
@@ -322,6 +326,10 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
         });
     }
 
+    if !follows_lungs {
+        masks = segment(model, frame, &equalised)?;
+        timings.segment = lap();
+    }
     let size = (equalised.windowed.width(), equalised.windowed.height());
     let heat = preprocess::map_to_source(&heat(&classification.activation), crop.rect, size);
     timings.decide += lap();
@@ -352,8 +360,14 @@ pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plan
 /// [`ScreenError`].
 pub fn classifier_input(model: &Model, frame: &Frame) -> Result<Vec<f32>, ScreenError> {
     let equalised = Equalised::new(&frame.pixels, &model.manifest.classifier.graph.preprocess)?;
-    let masks = segment(model, frame, &equalised)?;
+    let masks = if follows_lungs(model) { segment(model, frame, &equalised)? } else { None };
     Ok(see(model, &equalised, masks.as_ref()).1)
+}
+
+/// Whether the classifier sees the lungs, which are then to be found first; where it does not, a picture that it rejects is not
+/// segmented.
+fn follows_lungs(model: &Model) -> bool {
+    matches!(model.manifest.classifier.graph.preprocess.core, Core::Lungs { .. })
 }
 
 /// Runs the classifier on its part of the picture.

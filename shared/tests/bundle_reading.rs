@@ -219,7 +219,7 @@ fn parts_have_to_be_there_once_and_be_plain_files() {
 #[test]
 fn manifests_out_of_range_are_neither_written_nor_read() {
     type Change = fn(&mut Manifest);
-    let cases: [(&str, Change); 31] = [
+    let cases: [(&str, Change); 32] = [
         ("name", |m| m.name.clear()),
         ("name", |m| m.name = "\u{1b}[31mred".into()),
         ("version", |m| m.version = "1".repeat(257)),
@@ -251,6 +251,10 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
             m.classifier.graph.preprocess.core = LUNGS;
         }),
         ("classifier.preprocess.core", |m| {
+            m.segmenter.as_mut().unwrap().channels[0] = name("heart");
+            m.classifier.graph.preprocess.core = LUNGS;
+        }),
+        ("classifier.preprocess.core", |m| {
             m.segmenter.as_mut().unwrap().channels.remove(1);
             m.classifier.graph.preprocess.core = LUNGS;
         }),
@@ -272,6 +276,10 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         encoding.extend(fields().into_iter().skip_while(|(field, _)| field != "parts: count").flat_map(|(_, b)| b));
         assert_eq!(invalid(refusal(&frame(&encoding, b"graph 1graph 2# Card\n"))), field);
     }
+    let mut of_lungs = manifest();
+    of_lungs.classifier.graph.preprocess.core = LUNGS;
+    let bytes = write(of_lungs.clone(), &PARTS, &key()).unwrap();
+    assert_eq!(read(&bytes).unwrap().manifest(), &of_lungs);
     let mut tiled = manifest();
     tiled.segmenter.as_mut().unwrap().graph.preprocess.clahe = Some(Clahe { clip_limit: 2.0, tiles_x: 65, tiles_y: 8 });
     let error = write(tiled, &PARTS, &key()).unwrap_err();

@@ -120,7 +120,7 @@ fn at_once_or_killed_and_resumed_or_in_shares_a_sweep_ends_the_same() {
         assert!(resumed.contains("done already"), "{resumed}");
         assert!(material.leaderboard(out) == whole);
         for run in RUNS {
-            for file in ["best.safetensors", "latest.safetensors"] {
+            for file in ["best.safetensors", "latest.safetensors", "threshold.json"] {
                 let bytes = |out: &str| std::fs::read(material.at(out).join(run).join(file)).unwrap();
                 assert!(bytes("whole") == bytes(out), "{run}: {file} differs");
             }

@@ -218,10 +218,10 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         );
     }
     if let Some(expected) = &classifier.config.lungs_sha256 {
-        let given = hexadecimal(&file_sha256(&args.segmenter.join(BEST))?);
+        let given = segment::sha256(&args.segmenter)?;
         anyhow::ensure!(
             given == *expected,
-            "{}: not the segmenter whose lungs the classifier was trained on (SHA-256 of its weights {given}, expected {expected}); \
+            "{}: not the segmenter whose lungs the classifier was trained on (SHA-256 {given}, expected {expected}); \
              give that one, or train the classifier with --lungs {0}",
             args.segmenter.display()
         );
@@ -300,6 +300,7 @@ fn provenance(args: &BuildArgs, manifest: &Manifest, config: &classify::Classify
         ("classifier/classifier.safetensors", args.classifier.join("classifier.safetensors")),
         ("classifier/config.json", args.classifier.join("config.json")),
         ("segmenter/best.safetensors", args.segmenter.join(BEST)),
+        ("segmenter/threshold.json", args.segmenter.join(segment::THRESHOLD)),
         ("segmenter/config.json", args.segmenter.join("config.json")),
     ];
     Ok(Provenance {

@@ -133,7 +133,7 @@ pub struct Crop {
 pub struct FoundLungs<'a> {
     /// Both lungs, not 0, in the size of [`Equalised::windowed`].
     pub mask: &'a Plane<u8>,
-    /// The part of the picture that the segmenter saw.
+    /// How the part of the picture in which the segmenter looks is found.
     pub seen: Core,
 }
 

@@ -170,7 +170,12 @@ impl Request<'_> {
         let rows: Vec<Row> = labelled.map(Row::of).collect();
         anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
         let mut preprocess = preprocess(modality, pretrained);
-        if lungs.is_some() {
+        if let Some(lungs) = lungs {
+            anyhow::ensure!(
+                lungs.manifest_sha256() == train::fingerprint(manifest, modality, Task::Segment)?,
+                "--lungs: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test \
+                 split; give a run that was trained with this manifest"
+            );
             preprocess.core = Core::Lungs { margin: lung_finder::MARGIN };
         }
         Ok(Contents {

@@ -45,7 +45,8 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Judgement> {
     );
     ensure!(
         judgement.runs.iter().all(|run| run.training.is_some()),
-        "{}: it does not say how the nets were trained; judge folders of thorax-train train segment",
+        "{}: it does not say how the nets were trained (a pooled judgement never does); give folders in which masks judge judged \
+         runs of train segment",
         folder.display()
     );
     Ok(judgement)

@@ -16,13 +16,9 @@ use thorax_shared::{
 };
 
 use super::Segmenter;
-use crate::{
-    data::{file_sha256, hexadecimal},
-    nn::training::BEST,
-    train::{
-        picture,
-        segment::{self, MASKS},
-    },
+use crate::train::{
+    picture,
+    segment::{self, MASKS},
 };
 
 /// Margin around the lungs, as a share of their box's longer side.
@@ -51,6 +47,7 @@ impl LungsArgs {
 pub struct LungFinder {
     segmenter: Segmenter,
     sha256: String,
+    manifest_sha256: String,
 }
 
 impl LungFinder {
@@ -63,12 +60,18 @@ impl LungFinder {
             run.config.modality
         );
         let segmenter = Segmenter::new(run.shipped_graph()?, run.config.preprocess.clone(), modality, &MASKS)?;
-        Ok(Self { segmenter, sha256: hexadecimal(&file_sha256(&folder.join(BEST))?) })
+        let manifest_sha256 = run.config.manifest_sha256.clone();
+        Ok(Self { segmenter, sha256: segment::sha256(folder)?, manifest_sha256 })
     }
 
-    /// SHA-256 of the weights.
+    /// [`segment::sha256`] of the run.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// [`crate::train::fingerprint`] of what the segmenter learnt from.
+    pub fn manifest_sha256(&self) -> &str {
+        &self.manifest_sha256
     }
 
     /// Both lungs with what is infected in them, at the picture's size, 0 or 255.

@@ -15,7 +15,7 @@ use super::{
     score::{PictureScore, Settings},
     tables,
 };
-use crate::data::Split;
+use crate::{data::Split, train::segment::SegmentConfig};
 
 /// Options of `masks pool`.
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,6 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
     let (_, first) = rounds.first().context("give the folders of the rounds")?;
     let mut tested: BTreeMap<(String, String), &Path> = BTreeMap::new();
     let mut pictures: Vec<PictureScore> = vec![];
-    let mut seed = None;
     for (folder, round) in rounds {
         let folder = *folder;
         let [run] = &round.runs[..] else {
@@ -68,10 +67,16 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
             "{}: not judged on the test split of the manifest that the run was trained with; judge it there",
             folder.display()
         );
-        let other = (round.modality, &run.mask_names, recipe(run)?);
-        let expected = (first.modality, &first.runs[0].mask_names, recipe(&first.runs[0])?);
+        let known = |(folder, round): (&Path, &Judgement)| {
+            let names = round.runs[0].mask_names.clone();
+            Ok::<_, anyhow::Error>((
+                round.modality,
+                names,
+                recipe(&round.runs[0]).with_context(|| folder.display().to_string())?,
+            ))
+        };
         ensure!(
-            other == expected,
+            known((folder, round))? == known((rounds[0].0, first))?,
             "{}: another net, or trained in another way, than {}; pool rounds that differ in their data alone",
             folder.display(),
             rounds[0].0.display()
@@ -92,10 +97,9 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
             tested.insert(group, folder);
         }
         pictures.extend(run.pictures.iter().cloned());
-        seed = seed.or(Some(run.identity.seed));
     }
-    let identity =
-        Identity { run: format!("{} rounds", rounds.len()), seed: seed.unwrap_or_default(), same_data: true };
+    let seed = first.runs[0].identity.seed;
+    let identity = Identity { run: format!("{} rounds", rounds.len()), seed, same_data: true };
     let names = first.runs[0].mask_names.clone();
     Ok(Judgement {
         format: FORMAT,
@@ -108,10 +112,14 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
     })
 }
 
-/// How a run was trained, but for its data and seed.
+/// How a run was trained, but for its data and seed, and for the weights it started from, which are a round's own as well. (Nothing
+/// here knows which patients those had seen.)
 fn recipe(run: &RunJudgement) -> anyhow::Result<serde_json::Value> {
-    let (config, _) = run.training.as_ref().context("a round does not say how its net was trained; judge it again")?;
-    let mut value = serde_json::to_value(config)?;
+    let (config, _) = run.training.as_ref().context(
+        "it does not say how its net was trained; give folders in which masks judge judged runs of train segment",
+    )?;
+    let start_sha256 = config.start_sha256.as_ref().map(|_| "some".to_owned());
+    let mut value = serde_json::to_value(SegmentConfig { start_sha256, ..config.clone() })?;
     if let Some(fields) = value.as_object_mut() {
         for data in ["seed", "manifest_sha256", "healthy_sha256"] {
             fields.remove(data);

@@ -131,6 +131,7 @@ fn markdown(grid: &Grid, rows: &[Row<'_>]) -> String {
 #[allow(clippy::unwrap_used)]
 pub(super) mod tests {
     use super::*;
+    use crate::train::segment::THRESHOLD;
 
     /// Has the run in `folder` say that it has come so far.
     pub(in super::super) fn pretend(folder: &Path, epochs: usize, finished: bool, score: f64, best_epoch: usize) {
@@ -142,6 +143,9 @@ pub(super) mod tests {
         ];
         let words = words.map(|(name, word)| (name.to_owned(), word));
         Checkpoint::new([].into(), words.into()).save(&folder.join(LATEST)).unwrap();
+        if finished {
+            std::fs::write(folder.join(THRESHOLD), "{}").unwrap();
+        }
     }
 
     pub(in super::super) fn grid(file: &Path, text: &str) -> Grid {

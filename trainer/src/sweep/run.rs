@@ -26,7 +26,10 @@ use super::{
     grid::{Combination, Grid},
     leaderboard::{self, Progress},
 };
-use crate::{files::write_atomically, train::progress};
+use crate::{
+    files::write_atomically,
+    train::{progress, segment::THRESHOLD},
+};
 
 /// What a run was asked for.
 const REQUEST: &str = "sweep.json";
@@ -112,8 +115,11 @@ impl Sweep<'_> {
     /// # Errors
     /// A checkpoint that cannot be read.
     pub fn done(&self, job: &Job<'_>) -> anyhow::Result<Option<Progress>> {
+        let folder = self.folder(job.combination);
         let far = |progress: &Progress| job.stop_after.is_some_and(|stop| progress.epochs >= stop);
-        Ok(Progress::read(&self.folder(job.combination))?.filter(|progress| progress.finished || far(progress)))
+        // The threshold is the last that a run writes.
+        let whole = |progress: &Progress| progress.finished && folder.join(THRESHOLD).exists();
+        Ok(Progress::read(&folder)?.filter(|progress| whole(progress) || far(progress)))
     }
 
     /// Sees that whatever lies under `out` by the name of a run is that run.

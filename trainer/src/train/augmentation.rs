@@ -40,9 +40,11 @@ pub struct AugmentationConfig {
     /// Largest change of contrast (share), brightness (of the whole scale) and, as a logarithm, of the grey values' exponent.
     pub intensity: [f32; 3],
     /// Largest change of sharpness: at 1 each pixel becomes the mean of its 3 x 3 neighbours, at -1 it is moved as far from it.
-    /// Scanners reconstruct with soft and with sharp kernels.
+    /// Scanners reconstruct with soft and with sharp kernels. Earlier runs had none.
+    #[serde(default)]
     pub sharpness: f32,
-    /// Largest standard deviation of the noise on each pixel, of the whole scale.
+    /// Largest standard deviation of the noise on each pixel, of the whole scale. Earlier runs had none.
+    #[serde(default)]
     pub noise: f32,
     /// Mirror images.
     pub flips: Flips,
@@ -343,8 +345,18 @@ mod tests {
         for values in [&soft, &noisy] {
             assert_eq!(values.masks, plain.masks);
         }
-        // Sharpening goes the other way: black and white stay what they are.
-        assert_eq!(change(-1.0, 0.0).picture, plain.picture);
+        // Sharpening goes the other way: greys beside an edge move apart.
+        let stripes = |blur: f32| {
+            let mut grey: Vec<f32> = (0..SIDE * SIDE).map(|i| if i % 8 < 4 { 0.6 } else { 0.4 }).collect();
+            let plain = Augmentation::draw(&AugmentationConfig::none(), &mut seeded::generator(1, 0));
+            Augmentation { blur, ..plain }.change_greys(&mut grey, SIDE);
+            [grey[5 * SIDE + 3], grey[5 * SIDE + 4], grey[5 * SIDE + 1]].map(|grey| grey / 255.0)
+        };
+        let [bright, dark, inside] = stripes(-0.9);
+        assert!(
+            (bright - 0.66).abs() < 1e-4 && (dark - 0.34).abs() < 1e-4 && (inside - 0.6).abs() < 1e-4,
+            "{bright} {dark} {inside}"
+        );
     }
 
     /// In a mirror image as in any other, the patient's left lung is on the right of the picture.

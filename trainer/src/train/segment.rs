@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, rngs::StdRng};
+use sha2::{Digest, Sha256};
 use thorax_shared::{label::Modality, metrics::Confusion, preprocess::spec::PreprocessSpec};
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     picture::SegmentationSample,
 };
 use crate::{
-    data::{Manifest, Split},
+    data::{Manifest, Split, file_sha256, hexadecimal},
     distance_transform::{DistanceError, signed_distance},
     export::HALF_PRECISION_FROM,
     files::write_atomically,
@@ -128,8 +129,8 @@ pub struct Threshold {
     pub dice_at_half: f64,
 }
 
-/// The file in a finished run's folder that has its [`Threshold`].
-const THRESHOLD: &str = "threshold.json";
+/// The file in a run's folder that has its [`Threshold`]; it is written last, and a run without it is not done.
+pub(crate) const THRESHOLD: &str = "threshold.json";
 
 /// Thresholds are chosen in steps of a twentieth: less would follow the noise of a few patients.
 const THRESHOLD_STEPS: usize = 20;
@@ -195,7 +196,7 @@ pub fn train(
     let Outcome { best, .. } = fit(&task, &run)?;
     eprintln!("best validation Dice of the infection: {:.4}, epoch {}", best.score, best.epoch + 1);
     let path = folder.join(THRESHOLD);
-    if path.exists() || !is_finished(folder, config)? {
+    if path.exists() || !is_finished(folder)? {
         return Ok(());
     }
     let device = devices.first().unwrap_or(&Device::Cpu);
@@ -211,9 +212,18 @@ pub fn train(
 }
 
 /// Whether all epochs of a run are done, or it ended early.
-fn is_finished(folder: &Path, config: &SegmentConfig) -> anyhow::Result<bool> {
-    let latest = Checkpoint::load(&folder.join(LATEST), &Device::Cpu)?;
-    Ok(latest.value::<usize>("epoch")? + 1 >= config.epochs || latest.value("finished").unwrap_or(false))
+fn is_finished(folder: &Path) -> anyhow::Result<bool> {
+    Ok(Checkpoint::load_words(&folder.join(LATEST))?.value("finished")?)
+}
+
+/// SHA-256 of all that a finished run's masks depend on: its best weights and the threshold.
+///
+/// # Errors
+/// A folder without them.
+pub fn sha256(folder: &Path) -> anyhow::Result<String> {
+    let files = [BEST, THRESHOLD].map(|name| file_sha256(&folder.join(name)));
+    let hashes: Vec<[u8; 32]> = files.into_iter().collect::<Result<_, _>>()?;
+    Ok(hexadecimal(&Sha256::digest(hashes.concat())))
 }
 
 /// The net with its best weights, and the checkpoint they are from.
@@ -346,7 +356,7 @@ impl SegmentRun {
 /// Reads the best weights of a run.
 ///
 /// # Errors
-/// A folder without a run, or with an unfinished one.
+/// A folder without a run, with an unfinished one, or with one whose threshold is missing or damaged.
 pub fn load(folder: &Path, device: &Device) -> anyhow::Result<SegmentRun> {
     let path = folder.join("config.json");
     let text = std::fs::read_to_string(&path).with_context(|| {
@@ -356,14 +366,18 @@ pub fn load(folder: &Path, device: &Device) -> anyhow::Result<SegmentRun> {
         format!("{}: not the configuration of a segmentation run of this version; train it anew", path.display())
     })?;
     anyhow::ensure!(
-        is_finished(folder, &config)?,
+        is_finished(folder)?,
         "{}: not all of its {} epochs are done; run the same train command again",
         folder.display(),
         config.epochs
     );
     let path = folder.join(THRESHOLD);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("{}: not chosen yet; run the same train command again", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{}: not chosen yet; run the same train command again (a run of an earlier version: train it anew)",
+            path.display()
+        )
+    })?;
     let threshold: Threshold = serde_json::from_str(&text)
         .with_context(|| format!("{}: damaged; delete it, and run the same train command again", path.display()))?;
     anyhow::ensure!(
