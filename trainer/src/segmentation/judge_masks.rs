@@ -395,7 +395,7 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
             figures::write(&manifest, &segmenter, &judged, args.figures, &args.out)?;
         }
         runs.push(RunJudgement { training: Some((run.config.clone(), Curve::read(folder)?)), ..judged });
-        configurations.push(but_for_the_seed(&run.config)?);
+        configurations.push(run.config.without_seed());
     }
     let comparable = configurations.len() > 1 && configurations.iter().all(|other| *other == configurations[0]);
     let judgement = Judgement {
@@ -411,14 +411,6 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
     println!("{}", tables::summary(&judgement));
     println!("{}: judgement.md, judgement.json, pictures.csv, patients.csv; research use only", args.out.display());
     Ok(())
-}
-
-fn but_for_the_seed(config: &impl Serialize) -> anyhow::Result<serde_json::Value> {
-    let mut value = serde_json::to_value(config)?;
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("seed");
-    }
-    Ok(value)
 }
 
 /// Writes the four files of a judgement.

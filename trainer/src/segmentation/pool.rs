@@ -112,18 +112,11 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
     })
 }
 
-/// How a run was trained, but for its data and seed, and for the weights it started from, which are a round's own as well. (Nothing
-/// here knows which patients those had seen.)
-fn recipe(run: &RunJudgement) -> anyhow::Result<serde_json::Value> {
+/// How a run was trained, but for its data and seed. (Nothing here knows which patients the weights it may have started from had
+/// seen.)
+fn recipe(run: &RunJudgement) -> anyhow::Result<SegmentConfig> {
     let (config, _) = run.training.as_ref().context(
         "it does not say how its net was trained; give folders in which masks judge judged runs of train segment",
     )?;
-    let start_sha256 = config.start_sha256.as_ref().map(|_| "some".to_owned());
-    let mut value = serde_json::to_value(SegmentConfig { start_sha256, ..config.clone() })?;
-    if let Some(fields) = value.as_object_mut() {
-        for data in ["seed", "manifest_sha256", "healthy_sha256"] {
-            fields.remove(data);
-        }
-    }
-    Ok(value)
+    Ok(SegmentConfig { manifest_sha256: String::new(), healthy_sha256: None, ..config.without_seed() })
 }

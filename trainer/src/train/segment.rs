@@ -78,6 +78,13 @@ pub struct SegmentConfig {
     pub training: TrainingConfig,
 }
 
+impl SegmentConfig {
+    /// What runs share that differ in their seed alone. The weights a run started from are its own, so only whether it had some counts.
+    pub fn without_seed(&self) -> Self {
+        Self { seed: 0, start_sha256: self.start_sha256.as_ref().map(|_| String::new()), ..self.clone() }
+    }
+}
+
 #[cfg(test)]
 impl SegmentConfig {
     /// A short run on small slices.
