@@ -168,7 +168,41 @@ fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) 
     assert!(html.contains("CT, segmentation") && html.contains("rank 1 of") && html.contains("attention U-Net"));
     refused(&mut report(&out), &["another folder"]);
 
-    let table = std::fs::read_to_string(at(&out, "pictures.csv")).unwrap();
+    assert_predicted(folder, manifest, &out, &runs[0].display().to_string(), &runs[..1]);
+    let markdown = std::fs::read_to_string(at(&out, "judgement.md")).unwrap();
+    for words in ["Research use only", "Per patient", "Spread of 2 runs", "HD95"] {
+        assert!(markdown.contains(words), "{markdown}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(at(&out, "judgement.json")).unwrap()).unwrap();
+    assert_eq!(json["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(json["runs"][0]["same_data"], true);
+
+    // The mean of both is one net, and is predicted as it is judged.
+    let mean = at(folder, "mean");
+    let mut judge = train();
+    judge.args(["masks", "judge", "--mean", "--manifest"]).arg(manifest).arg("--out").arg(&mean);
+    for run in runs {
+        judge.arg("--run").arg(run);
+    }
+    succeed(&mut judge);
+    let name = format!("mean of {} + {}", runs[0].display(), runs[1].display());
+    assert_predicted(folder, manifest, &mean, &name, runs);
+    let tables = [&out, &mean].map(|judged| std::fs::read_to_string(at(judged, "patients.csv")).unwrap());
+    let dice = |table: &str| -> Vec<String> {
+        table.lines().skip(1).map(|row| row.split(',').skip(1).collect::<Vec<_>>().join(",")).collect()
+    };
+    let [each, both] = tables.each_ref().map(|table| dice(table));
+    assert!(both.len() * 2 == each.len() && both[..] != each[..both.len()] && both[..] != each[both.len()..]);
+    refused(
+        train().args(["masks", "judge", "--manifest"]).arg(manifest).arg("--run").arg(folder).arg("--out").arg(&out),
+        &["no segmentation run"],
+    );
+}
+
+/// Every Dice that `judged` tells of the run `name` is that of the mask which `masks predict` of `runs` writes.
+fn assert_predicted(folder: &Path, manifest: &Path, judged: &Path, name: &str, runs: &[PathBuf]) {
+    let table = std::fs::read_to_string(at(judged, "pictures.csv")).unwrap();
     let head: Vec<&str> = table.lines().next().unwrap().split(',').collect();
     let column = |row: &str, name: &str| {
         row.split(',').nth(head.iter().position(|column| *column == name).unwrap()).unwrap().to_owned()
@@ -179,18 +213,15 @@ fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) 
     for row in table.lines().skip(1) {
         let path = column(row, "path");
         let stem = path.trim_end_matches(".png");
-        if column(row, "run") != runs[0].display().to_string() || column(row, "mask") != "infection" {
+        if column(row, "run") != name || column(row, "mask") != "infection" {
             continue;
         }
         let mut predict = train();
-        succeed(
-            predict
-                .args(["masks", "predict", "--force", "--run"])
-                .arg(&runs[0])
-                .arg("--out")
-                .arg(&masks)
-                .arg(root.join(&path)),
-        );
+        predict.args(["masks", "predict", "--force", "--out"]).arg(&masks).arg(root.join(&path));
+        runs.iter().for_each(|run| {
+            predict.arg("--run").arg(run);
+        });
+        succeed(&mut predict);
         let found = grey(&at(&masks, &format!("{stem}_infection.png")));
         let truth = match column(row, "negative").as_str() {
             "true" => GrayImage::new(SIDE, SIDE),
@@ -207,17 +238,4 @@ fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) 
         compared += 1;
     }
     assert!(compared > 3, "{table}");
-
-    let markdown = std::fs::read_to_string(at(&out, "judgement.md")).unwrap();
-    for words in ["Research use only", "Per patient", "Spread of 2 runs", "HD95"] {
-        assert!(markdown.contains(words), "{markdown}");
-    }
-    let json: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(at(&out, "judgement.json")).unwrap()).unwrap();
-    assert_eq!(json["runs"].as_array().unwrap().len(), 2);
-    assert_eq!(json["runs"][0]["same_data"], true);
-    refused(
-        train().args(["masks", "judge", "--manifest"]).arg(manifest).arg("--run").arg(folder).arg("--out").arg(&out),
-        &["no segmentation run"],
-    );
 }

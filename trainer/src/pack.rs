@@ -28,6 +28,7 @@ use crate::{
     files::write_atomically,
     nets::source::WeightsArgs,
     nn::{graph::Graph, training::BEST},
+    segmentation::Members,
     train::{self, classify, picture, progress, segment},
 };
 
@@ -59,9 +60,9 @@ pub struct BuildArgs {
     /// Folder of a finished `train classify`
     #[arg(long)]
     classifier: PathBuf,
-    /// Folder of a finished `train segment`
-    #[arg(long)]
-    segmenter: PathBuf,
+    /// Folder of a finished `train segment`; of several, the mean of their probabilities goes into the bundle
+    #[arg(long = "segmenter", value_name = "DIR", required = true)]
+    segmenters: Vec<PathBuf>,
     // The same as in training.
     #[command(flatten)]
     weights: WeightsArgs,
@@ -173,7 +174,7 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
         let weights = args.weights.as_ref().context("a classifier needs --weights, those it was trained on")?;
         to_onnx(&classifier_graph(&classify::load(&args.run)?, weights)?, "classifier")?
     } else {
-        to_onnx(&segment::load(&args.run, &Device::Cpu)?.shipped_graph()?, "segmenter")?
+        to_onnx(&Members::load(std::slice::from_ref(&args.run))?.shipped_graph()?, "segmenter")?
     };
     write_atomically(&args.out, |out| out.write_all(&bytes))?;
     println!("{}: {} bytes", args.out.display(), bytes.len());
@@ -199,7 +200,8 @@ fn bundle_graph(
 
 fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let classifier = classify::load(&args.classifier)?;
-    let segmenter = segment::load(&args.segmenter, &Device::Cpu)?;
+    let segmenters = Members::load(&args.segmenters)?;
+    let segmenter = segmenters.first();
     let manifest = Manifest::load(&args.manifest)?;
     let modality = classifier.config.modality;
     anyhow::ensure!(
@@ -218,19 +220,19 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         );
     }
     if let Some(expected) = &classifier.config.lungs_sha256 {
-        let given = segment::sha256(&args.segmenter)?;
+        let given = segmenters.sha256()?;
         anyhow::ensure!(
             given == *expected,
             "{}: not the segmenter whose lungs the classifier was trained on (SHA-256 {given}, expected {expected}); \
-             give that one, or train the classifier with --lungs {0}",
-            args.segmenter.display()
+             give that one, or train the classifier with --lungs (once for each --segmenter, in the same order)",
+            segmenters.name()
         );
     }
     let secret = std::fs::read_to_string(&args.key).with_context(|| args.key.display().to_string())?;
     let key: SecretKey = secret.trim().parse().with_context(|| args.key.display().to_string())?;
 
     let classifier_net = classifier_graph(&classifier, &args.weights)?;
-    let segmenter_net = segmenter.shipped_graph()?;
+    let segmenter_net = segmenters.shipped_graph()?;
     let outcome = &classifier.outcome;
     let title = format!("thorax-{modality}");
     let contents = bundle::Manifest {
@@ -276,7 +278,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
     std::fs::write(draft.path(), parts("")?)?;
     let model = Model::open(draft.path(), &TrustedKeys::only(key.public_key()))?;
     let evaluation = evaluate::evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
-    let card = card(&contents, &classifier, &segmenter, &manifest, &evaluation);
+    let card = card(&contents, &classifier, &segmenters, &manifest, &evaluation);
     let bytes = parts(&card)?;
     write_atomically(&args.out, |out| out.write_all(&bytes))?;
     let card_path = args.out.with_file_name("CARD.md");
@@ -296,13 +298,15 @@ fn provenance(args: &BuildArgs, manifest: &Manifest, config: &classify::Classify
         manifest.records.iter().map(|r| format!("{}\t{}\t{}\n", r.source, r.group, r.split.as_str())).collect();
     splits.sort();
     splits.dedup();
-    let inputs = [
-        ("classifier/classifier.safetensors", args.classifier.join("classifier.safetensors")),
-        ("classifier/config.json", args.classifier.join("config.json")),
-        ("segmenter/best.safetensors", args.segmenter.join(BEST)),
-        ("segmenter/threshold.json", args.segmenter.join(segment::THRESHOLD)),
-        ("segmenter/config.json", args.segmenter.join("config.json")),
-    ];
+    let mut inputs = vec![];
+    let mut add = |role: &str, folder: &Path, names: &[&str]| {
+        inputs.extend(names.iter().map(|name| (format!("{role}/{name}"), folder.join(name))));
+    };
+    add("classifier", &args.classifier, &["classifier.safetensors", "config.json"]);
+    for (number, folder) in args.segmenters.iter().enumerate() {
+        let role = if args.segmenters.len() > 1 { format!("segmenter-{}", number + 1) } else { "segmenter".into() };
+        add(&role, folder, &[BEST, segment::THRESHOLD, "config.json"]);
+    }
     Ok(Provenance {
         data_sha256: unhex(&manifest.sha256()).context("the manifest's hash")?,
         split_sha256: Sha256::digest(splits.concat()).into(),
@@ -312,7 +316,7 @@ fn provenance(args: &BuildArgs, manifest: &Manifest, config: &classify::Classify
         backbone_sha256: unhex(&config.backbone_sha256),
         inputs: inputs
             .into_iter()
-            .map(|(name, path)| Ok(Hashed { name: name.into(), sha256: file_sha256(&path)? }))
+            .map(|(name, path)| Ok(Hashed { name, sha256: file_sha256(&path)? }))
             .collect::<anyhow::Result<_>>()?,
     })
 }
@@ -341,11 +345,14 @@ fn revision() -> String {
 fn card(
     contents: &bundle::Manifest,
     classifier: &classify::ClassifyRun,
-    segmenter: &segment::SegmentRun,
+    segmenters: &Members,
     manifest: &Manifest,
     evaluation: &Evaluation,
 ) -> String {
     let mut out = String::new();
+    let segmenter = segmenters.first();
+    let each =
+        |of: &dyn Fn(&segment::SegmentRun) -> String| segmenters.runs().iter().map(of).collect::<Vec<_>>().join(" / ");
     let modality = contents.modality;
     let rule = &contents.decision;
     let p = &contents.provenance;
@@ -360,8 +367,8 @@ fn card(
          - Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
          novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a specificity of \
          {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n\
-         - Segmenter: {}{}, input {} x {}, {}, {}, {} epochs; the epoch of the best pooled validation Dice \
-         of the infection was taken ({:.3}, epoch {}), and a pixel is infected from a probability of {} on (validation Dice {:.3} there, {:.3} at \
+         - Segmenter: {}{}{}, input {} x {}, {}, {}, {} epochs; the epoch of the best pooled validation Dice \
+         of the infection was taken ({}, epoch {}), and a pixel is infected from a probability of {} on (validation Dice {} there, {} at \
          0.5). {}\n\n",
         contents.name,
         contents.version,
@@ -386,6 +393,11 @@ fn card(
         classify::WANTED_SPECIFICITY * 100.0,
         classify::WANTED_RISK * 100.0,
         classify::LEAST_ANSWERED * 100.0,
+        match segmenters.runs().len() {
+            1 => String::new(),
+            members =>
+                format!("the mean of {members} nets that differ in their seed (figures of each, divided by /): "),
+        },
         segmenter.config.net.describe(),
         segmenter
             .config
@@ -397,11 +409,11 @@ fn card(
         segmenter.config.loss.describe(),
         segmenter.config.augmentation.describe(),
         segmenter.config.epochs,
-        segmenter.best_dice,
-        segmenter.best_epoch + 1,
-        segmenter.threshold.probability,
-        segmenter.threshold.dice,
-        segmenter.threshold.dice_at_half,
+        each(&|run| format!("{:.3}", run.best_dice)),
+        each(&|run| (run.best_epoch + 1).to_string()),
+        each(&|run| run.threshold.probability.to_string()),
+        each(&|run| format!("{:.3}", run.threshold.dice)),
+        each(&|run| format!("{:.3}", run.threshold.dice_at_half)),
         match (segmenter.config.healthy, &segmenter.config.start_sha256) {
             (0, None) => "No picture of class normal was added.".to_owned(),
             (0, Some(_)) =>
@@ -460,7 +472,7 @@ fn card(
         p.code_revision,
         p.trainer_version,
         p.seed,
-        segmenter.config.seed,
+        each(&|run| run.config.seed.to_string()),
     );
     out
 }

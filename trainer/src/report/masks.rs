@@ -131,7 +131,10 @@ fn config(judgement: &Judgement) -> Option<&SegmentConfig> {
 fn title(judgement: &Judgement) -> String {
     let net = config(judgement).map_or_else(String::new, |config| config.net.describe());
     match judgement.runs.len() {
-        1 => net,
+        1 => match judgement.runs[0].identity.members {
+            1 => net,
+            members => format!("{net}, mean of {members} nets"),
+        },
         runs => format!("{net}, {runs} seeds"),
     }
 }

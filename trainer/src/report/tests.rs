@@ -177,7 +177,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
         let judged = judge_mask("infection", 0, &pictures.iter().collect::<Vec<_>>(), &settings);
         let config = SegmentConfig::example(net, seed);
         RunJudgement {
-            identity: Identity { run: format!("seed-{seed}"), seed, same_data: true },
+            identity: Identity { run: format!("seed-{seed}"), seed, members: 1, same_data: true },
             mask_names: vec!["infection".into()],
             masks: judged.into_iter().collect(),
             involvement_error: None,

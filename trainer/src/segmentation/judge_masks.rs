@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thorax_shared::{label::Modality, plane::Plane};
 
 use super::{
-    Segmenter, figures,
+    Members, Segmenter, figures,
     score::{
         FalsePositives, Figures, MaskJudgement, MaskScore, PictureScore, Settings, false_positives, involvement_error,
         involvement_percent, judge_mask, mean,
@@ -45,6 +45,9 @@ pub struct JudgeArgs {
     /// spread
     #[arg(long = "run", value_name = "DIR", required = true)]
     runs: Vec<PathBuf>,
+    /// Judge the mean of the runs' probabilities, as one net
+    #[arg(long)]
+    mean: bool,
     /// Split to judge on: train, val or test
     #[arg(long, default_value = "test", value_parser = parse_split)]
     split: Split,
@@ -120,12 +123,19 @@ pub struct Judgement {
 /// Which run it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Its folder, as it was given.
+    /// Its folder, as it was given, or what it is the mean of.
     pub run: String,
-    /// Its seed.
+    /// Its seed, or that of the first of several.
     pub seed: u64,
+    /// Runs whose mean it is.
+    #[serde(default = "one")]
+    pub members: usize,
     /// Whether it learnt from the very manifest it is judged with. Where not, it may have seen pictures it is judged on.
     pub same_data: bool,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// All that is known of one run.
@@ -375,9 +385,10 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
     let mut runs: Vec<RunJudgement> = vec![];
     let mut configurations = vec![];
     let mut modality = None;
-    for folder in &args.runs {
-        let run = segment::load(folder, &candle_core::Device::Cpu)?;
-        let segmenter = Segmenter::of_run(&run).with_context(|| folder.display().to_string())?;
+    for folders in args.runs.chunks(if args.mean { args.runs.len() } else { 1 }) {
+        let members = Members::load(folders)?;
+        let (run, folder) = (members.first(), &folders[0]);
+        let segmenter = members.segmenter().with_context(|| members.name())?;
         let before = *modality.get_or_insert(segmenter.modality());
         ensure!(
             segmenter.modality() == before,
@@ -389,7 +400,8 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
         let same_data = run.config.manifest_sha256 == fingerprint(&manifest, before, Task::Segment)?
             && healthy
                 .map_or(Ok(true), |healthy| fingerprint(&manifest, before, Task::Classify).map(|f| f == *healthy))?;
-        let identity = Identity { run: folder.display().to_string(), seed: run.config.seed, same_data };
+        let identity =
+            Identity { run: members.name(), seed: run.config.seed, members: members.runs().len(), same_data };
         let judged = judge_run(&manifest, args.split, &segmenter, identity, &settings)?;
         if runs.is_empty() && args.figures > 0 {
             figures::write(&manifest, &segmenter, &judged, args.figures, &args.out)?;

@@ -1,10 +1,9 @@
 //! The crop to the lungs, as the device makes it: the segmenter looks at the film or the body, and what it marks is what a
 //! classifier sees.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use candle_core::Device;
 use thorax_edge::decode::Frame;
 use thorax_shared::{
     label::Modality,
@@ -15,11 +14,8 @@ use thorax_shared::{
     },
 };
 
-use super::Segmenter;
-use crate::train::{
-    picture,
-    segment::{self, MASKS},
-};
+use super::{Members, Segmenter};
+use crate::train::picture;
 
 /// Margin around the lungs, as a share of their box's longer side.
 pub const MARGIN: f32 = 0.05;
@@ -27,19 +23,19 @@ pub const MARGIN: f32 = 0.05;
 /// What finds the lungs that pictures are cropped to.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct LungsArgs {
-    /// Crop to the lungs that this finished run of `thorax-train train segment` finds: a bundle of both then does so too
-    /// [default: crop to the film or the body]
+    /// Crop to the lungs that this finished run of `thorax-train train segment` finds, or the mean of several: a bundle of all
+    /// then does so too [default: crop to the film or the body]
     #[arg(long, value_name = "RUN")]
-    lungs: Option<PathBuf>,
+    lungs: Vec<PathBuf>,
 }
 
 impl LungsArgs {
-    /// The run, if one was given.
+    /// The runs, if any were given.
     ///
     /// # Errors
-    /// A folder without a finished run; a run on pictures of another modality.
+    /// A folder without a finished run; a run on pictures of another modality; runs that do not agree.
     pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
-        self.lungs.as_deref().map(|folder| LungFinder::open(folder, modality)).transpose()
+        (!self.lungs.is_empty()).then(|| LungFinder::open(&self.lungs, modality)).transpose()
     }
 }
 
@@ -51,20 +47,23 @@ pub struct LungFinder {
 }
 
 impl LungFinder {
-    fn open(folder: &Path, modality: Modality) -> anyhow::Result<Self> {
-        let run = segment::load(folder, &Device::Cpu)?;
+    fn open(folders: &[PathBuf], modality: Modality) -> anyhow::Result<Self> {
+        let members = Members::load(folders)?;
+        let config = &members.first().config;
         ensure!(
-            run.config.modality == modality,
+            config.modality == modality,
             "{}: finds the lungs of {} pictures; give --lungs a run of {modality}",
-            folder.display(),
-            run.config.modality
+            folders[0].display(),
+            config.modality
         );
-        let segmenter = Segmenter::new(run.shipped_graph()?, run.config.preprocess.clone(), modality, &MASKS)?;
-        let manifest_sha256 = run.config.manifest_sha256.clone();
-        Ok(Self { segmenter, sha256: segment::sha256(folder)?, manifest_sha256 })
+        Ok(Self {
+            segmenter: members.shipped_segmenter()?,
+            sha256: members.sha256()?,
+            manifest_sha256: config.manifest_sha256.clone(),
+        })
     }
 
-    /// [`segment::sha256`] of the run.
+    /// [`Members::sha256`] of the runs.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }

@@ -1,6 +1,6 @@
 //! What a trained segmentation net is worth, and the masks it draws.
 //!
-//! A [`Segmenter`] is a run of `thorax-train train segment` that takes whole pictures: it prepares them as the device does and
+//! A [`Segmenter`] is a run of `thorax-train train segment`, or the mean of several ([`Members`]), that takes whole pictures: it prepares them as the device does and
 //! brings what the net drew back to the picture's own size. Two commands stand on it. `masks judge` ([`judge_masks`]) compares such
 //! masks with true ones, at the picture's size and patient by patient, and `masks pool` ([`pool`]) puts such judgements of a cross-validation
 //! together. `masks predict` ([`predict`]) writes them: for a picture
@@ -10,6 +10,7 @@
 mod figures;
 pub mod judge_masks;
 pub mod lung_finder;
+mod members;
 pub mod nifti;
 pub mod pool;
 pub mod predict;
@@ -21,6 +22,7 @@ mod tables;
 mod tests;
 
 pub use lung_finder::LungFinder;
+pub use members::Members;
 pub use segmenter::{Drawn, Segmenter};
 
 /// `thorax-train masks ...`

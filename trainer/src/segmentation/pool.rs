@@ -68,8 +68,10 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
             folder.display()
         );
         let known = |(folder, round): (&Path, &Judgement)| {
+            let members = round.runs[0].identity.members;
             let names = round.runs[0].mask_names.clone();
             Ok::<_, anyhow::Error>((
+                members,
                 round.modality,
                 names,
                 recipe(&round.runs[0]).with_context(|| folder.display().to_string())?,
@@ -99,7 +101,8 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
         pictures.extend(run.pictures.iter().cloned());
     }
     let seed = first.runs[0].identity.seed;
-    let identity = Identity { run: format!("{} rounds", rounds.len()), seed, same_data: true };
+    let members = first.runs[0].identity.members;
+    let identity = Identity { run: format!("{} rounds", rounds.len()), seed, members, same_data: true };
     let names = first.runs[0].mask_names.clone();
     Ok(Judgement {
         format: FORMAT,

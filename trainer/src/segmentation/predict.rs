@@ -15,7 +15,7 @@ use image::{GrayImage, Rgb, RgbImage};
 use thorax_edge::decode::{self, Limits, Study, Volume};
 use thorax_shared::plane::Plane;
 
-use super::{Drawn, Segmenter, nifti, score::involvement_percent, surface_distance::surface};
+use super::{Drawn, Members, Segmenter, nifti, score::involvement_percent, surface_distance::surface};
 use crate::{
     files::write_png,
     train::{picture, progress},
@@ -32,9 +32,9 @@ const OPACITY: f32 = 0.45;
 /// Options of `masks predict`.
 #[derive(Debug, clap::Args)]
 pub struct PredictArgs {
-    /// Folder of a finished `thorax-train train segment`
-    #[arg(long, value_name = "DIR")]
-    run: PathBuf,
+    /// Folder of a finished `thorax-train train segment`; of several, the mean of their probabilities is drawn
+    #[arg(long = "run", value_name = "DIR", required = true)]
+    runs: Vec<PathBuf>,
     /// Folder for the masks: NAME_MASK.png of a picture, NAME_MASK.nii.gz of a volume, NAME_overlay.png of both
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -51,7 +51,7 @@ pub struct PredictArgs {
 /// # Errors
 /// A run that cannot be read; files of one name; at the end, how many files had no masks drawn (each said on standard error).
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<()> {
-    let segmenter = Segmenter::open(&args.run)?;
+    let segmenter = Members::load(&args.runs)?.segmenter()?;
     let mut names = BTreeSet::new();
     for file in &args.files {
         let name = name(file);

@@ -1,7 +1,5 @@
 //! A trained net on whole pictures: prepared as the device prepares them, masks brought back to the picture's size.
 
-use std::path::Path;
-
 use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
 use thorax_edge::decode::Frame;
@@ -11,13 +9,8 @@ use thorax_shared::{
     preprocess::{self, PreprocessSpec},
 };
 
-use crate::{
-    nn::graph::Graph,
-    train::segment::{self, MASKS},
-};
-
-/// The output of a graph that has the masks' probabilities.
-const OUTPUT: &str = "masks";
+use super::members::OUTPUT;
+use crate::nn::graph::Graph;
 
 /// A pixel of at least this probability belongs to the mask, as on the device. (The graph of a run has its chosen threshold there.)
 const THRESHOLD: f32 = 0.5;
@@ -42,22 +35,6 @@ pub struct Drawn {
 }
 
 impl Segmenter {
-    /// Reads the best weights of a finished run of `thorax-train train segment`.
-    ///
-    /// # Errors
-    /// A folder without a run, with an unfinished one, or with one whose masks are others.
-    pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        Self::of_run(&segment::load(folder, &Device::Cpu)?).with_context(|| folder.display().to_string())
-    }
-
-    /// Takes the net of a run that was read.
-    ///
-    /// # Errors
-    /// A net whose masks are others.
-    pub fn of_run(run: &segment::SegmentRun) -> anyhow::Result<Self> {
-        Self::new(run.graph()?, run.config.preprocess.clone(), run.config.modality, &MASKS)
-    }
-
     /// A graph from pictures `[N, C, S, S]`, prepared as `preprocess` says, to its output `masks` `[N, C, S, S]`: the
     /// probabilities of the masks that `names` names.
     ///

@@ -420,7 +420,7 @@ fn judged(folder: &Path, run: &str) -> judge_masks::RunJudgement {
     let masks: Vec<_> = MASKS.iter().map(|name| (if *name == "infection" { BRIGHT } else { 30.5 }, [0, 0])).collect();
     let segmenter = net(&MASKS, &masks, Modality::Ct);
     let settings = Settings { resamples: 100, level: 0.95, seed: 1 };
-    let identity = judge_masks::Identity { run: run.into(), seed: 7, same_data: true };
+    let identity = judge_masks::Identity { run: run.into(), seed: 7, members: 1, same_data: true };
     judge_masks::judge_run(&manifest(folder), Split::Test, &segmenter, identity, &settings).unwrap()
 }
 
@@ -505,7 +505,7 @@ fn rounds_are_pooled() {
     let settings = Settings { resamples: 100, level: 0.95, seed: 1 };
     let round = |patients: &[&str], net: NetConfig, manifest: &str| {
         let pictures = whole.pictures.iter().filter(|picture| patients.contains(&picture.group.as_str()));
-        let identity = judge_masks::Identity { run: "round".into(), seed: 7, same_data: true };
+        let identity = judge_masks::Identity { run: "round".into(), seed: 7, members: 1, same_data: true };
         let mut run =
             judge_masks::RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), &settings);
         let config = SegmentConfig { manifest_sha256: manifest.into(), ..SegmentConfig::example(net, 1) };

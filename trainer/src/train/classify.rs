@@ -52,7 +52,7 @@ pub struct ClassifyConfig {
     pub preprocess: PreprocessSpec,
     /// What is refused before it is read.
     pub quality: QualityLimits,
-    /// [`super::segment::sha256`] of the segmenter whose lungs pictures were cropped to; `None` where they were not.
+    /// [`crate::segmentation::Members::sha256`] of the segmenter whose lungs pictures were cropped to; `None` where they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lungs_sha256: Option<String>,
     /// Hash of the manifest.

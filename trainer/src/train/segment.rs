@@ -18,7 +18,6 @@ use super::{
 use crate::{
     data::{Manifest, Split, file_sha256, hexadecimal},
     distance_transform::{DistanceError, signed_distance},
-    export::HALF_PRECISION_FROM,
     files::write_atomically,
     losses::LossConfig,
     nets::{
@@ -339,7 +338,7 @@ impl<'a> Task for Segmentation<'a> {
 }
 
 impl SegmentRun {
-    /// The net, with the chosen threshold moved to 0.5.
+    /// The net's graph, with the chosen threshold moved to 0.5.
     ///
     /// # Errors
     /// When the device fails.
@@ -347,16 +346,6 @@ impl SegmentRun {
         let mut thresholds = [0.5; MASKS.len()];
         thresholds[INFECTION] = self.threshold.probability;
         self.net.to_graph_at(self.config.preprocess.input_side as usize, &thresholds)
-    }
-
-    /// The same as bundles have it: its large weights rounded to half precision.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn shipped_graph(&self) -> candle_core::Result<Graph> {
-        let mut graph = self.graph()?;
-        graph.round_to_half(HALF_PRECISION_FROM)?;
-        Ok(graph)
     }
 }
 

@@ -8,7 +8,7 @@ mod cpu;
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use thorax_kernels::convolution::Activation;
 
 use super::{
@@ -116,6 +116,43 @@ impl Graph {
     /// Appends a convolution.
     pub fn convolution(&mut self, input: NodeId, weight: Tensor, bias: Tensor, config: ConvolutionConfig) -> NodeId {
         self.push(Operation::Convolution { weight, bias, config }, &[input])
+    }
+
+    /// One graph that gives the mean of the output `name`, of `channels` channels, of all `members`, which take the same input. Of one
+    /// member it is that member.
+    ///
+    /// # Errors
+    /// Members with other inputs than the first, or without that output; when the device fails.
+    pub fn mean(members: Vec<Self>, name: &str, channels: usize) -> Result<Self> {
+        let count = members.len();
+        let mut members = members.into_iter();
+        let Some(first) = members.next() else { candle_core::bail!("the mean of no graph") };
+        if count == 1 {
+            return Ok(first);
+        }
+        let mut mean = Self::new(first.input_shape);
+        let mut sum: Option<NodeId> = None;
+        for member in std::iter::once(first).chain(members) {
+            let found = member.outputs.iter().find(|(output, _)| output == name).map(|&(_, node)| node);
+            let (Some(output), true) = (found, member.input_shape == mean.input_shape) else {
+                candle_core::bail!("a graph of another input, or without output {name}, has no part in the mean");
+            };
+            // The input is node 0 of each, and the others follow.
+            let offset = mean.nodes.len() - 1;
+            let moved = |node: NodeId| if node == 0 { 0 } else { node + offset };
+            for Node { operation, inputs } in member.nodes.into_iter().skip(1) {
+                let inputs: Vec<NodeId> = inputs.into_iter().map(moved).collect();
+                mean.push(operation, &inputs);
+            }
+            let output = moved(output);
+            sum = Some(sum.map_or(output, |sum| mean.push(Operation::Add, &[sum, output])));
+        }
+        let weight = Tensor::full(1.0 / count as f32, (channels, 1, 1, 1), &Device::Cpu)?;
+        let bias = Tensor::zeros(channels, DType::F32, &Device::Cpu)?;
+        let config = ConvolutionConfig { groups: channels, ..ConvolutionConfig::dense(1) };
+        let node = mean.convolution(sum.unwrap_or_default(), weight, bias, config);
+        mean.output(name, node);
+        Ok(mean)
     }
 
     /// Names a node as an output.
@@ -277,7 +314,6 @@ impl Operation {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     /// What the graph gives is what its operations give one by one, and a picture's part of it has no bit of its neighbours.
     fn assert_equal(graph: &Graph, x: &Tensor) {
@@ -301,6 +337,40 @@ mod tests {
                 assert_eq!(flat(alone), flat(&got.narrow(0, picture, 1).unwrap()));
             }
         }
+    }
+
+    #[test]
+    fn the_mean_of_graphs_is_the_mean_of_what_they_give() {
+        let device = Device::Cpu;
+        let member = |value: f32, side: usize| {
+            let mut graph = Graph::new([2, side, side]);
+            let weight = Tensor::full(value, (3, 2, 1, 1), &device).unwrap();
+            let bias = Tensor::zeros(3, DType::F32, &device).unwrap();
+            let logits = graph.convolution(0, weight, bias, ConvolutionConfig::dense(1));
+            graph.output("logits", logits);
+            let masks = graph.push(Operation::Sigmoid, &[logits]);
+            graph.output("masks", masks);
+            graph
+        };
+        let x = Tensor::arange(0f32, 32.0, &device).unwrap().reshape((1, 2, 4, 4)).unwrap();
+        let values = |graph: &Graph| {
+            let output = graph.outputs.iter().position(|(name, _)| name == "masks").unwrap();
+            graph.run(&x).unwrap()[output].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let scales = [0.02, -0.01, 0.05];
+        let mean = Graph::mean(scales.map(|scale| member(scale, 4)).into(), "masks", 3).unwrap();
+        assert_equal(&mean, &x);
+        let each = scales.map(|scale| values(&member(scale, 4)));
+        for (pixel, mean) in values(&mean).into_iter().enumerate() {
+            let expected = each.iter().map(|values| values[pixel]).sum::<f32>() / 3.0;
+            assert!((mean - expected).abs() < 1e-6, "{mean} {expected}");
+        }
+        let alone = Graph::mean(vec![member(0.02, 4)], "masks", 3).unwrap();
+        assert_eq!(values(&alone), each[0]);
+        for members in [vec![], vec![member(0.1, 4), member(0.1, 8)]] {
+            assert!(Graph::mean(members, "masks", 3).is_err());
+        }
+        assert!(Graph::mean(vec![member(0.1, 4), member(0.2, 4)], "other", 3).is_err());
     }
 
     /// Early values large enough that a stage takes a single picture, late ones small enough that it takes all.

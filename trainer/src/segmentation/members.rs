@@ -1,0 +1,117 @@
+//! Several runs as one segmenter: the mean of their probabilities. Nets that differ in their seed err in different places, and
+//! their mean errs less.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use candle_core::Device;
+use sha2::{Digest, Sha256};
+
+use super::Segmenter;
+use crate::{
+    data::hexadecimal,
+    export::HALF_PRECISION_FROM,
+    nn::graph::Graph,
+    train::segment::{self, MASKS, SegmentRun},
+};
+
+/// The output of a graph that has the masks' probabilities.
+pub(super) const OUTPUT: &str = "masks";
+
+/// Finished runs of `thorax-train train segment` that differ in their seed alone.
+pub struct Members {
+    folders: Vec<PathBuf>,
+    runs: Vec<SegmentRun>,
+}
+
+impl Members {
+    /// Reads the runs in `folders`.
+    ///
+    /// # Errors
+    /// No folder; one without a finished run; runs that differ in more than their seed.
+    pub fn load(folders: &[PathBuf]) -> anyhow::Result<Self> {
+        let runs = folders.iter().map(|folder| segment::load(folder, &Device::Cpu));
+        let runs: Vec<SegmentRun> = runs.collect::<anyhow::Result<_>>()?;
+        let first = &runs.first().context("give the folder of a run of thorax-train train segment")?.config;
+        for (run, folder) in runs.iter().zip(folders) {
+            ensure!(
+                run.config.without_seed() == first.without_seed(),
+                "{}: another net, other data, or trained in another way than {}; the mean is of runs that differ in their seed alone",
+                folder.display(),
+                folders[0].display()
+            );
+        }
+        Ok(Self { folders: folders.to_vec(), runs })
+    }
+
+    /// The runs, at least one.
+    pub fn runs(&self) -> &[SegmentRun] {
+        &self.runs
+    }
+
+    /// Their folders, in the same order.
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
+    /// The run whose modality, preparation and data are those of all.
+    pub fn first(&self) -> &SegmentRun {
+        &self.runs[0]
+    }
+
+    /// One graph: the mean of the runs' probabilities, each with its threshold moved to 0.5.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn graph(&self) -> candle_core::Result<Graph> {
+        let graphs = self.runs.iter().map(SegmentRun::graph).collect::<candle_core::Result<Vec<Graph>>>()?;
+        Graph::mean(graphs, OUTPUT, MASKS.len())
+    }
+
+    /// The same as bundles have it: large weights rounded to half precision.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn shipped_graph(&self) -> candle_core::Result<Graph> {
+        let mut graph = self.graph()?;
+        graph.round_to_half(HALF_PRECISION_FROM)?;
+        Ok(graph)
+    }
+
+    /// What draws their masks.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn segmenter(&self) -> anyhow::Result<Segmenter> {
+        self.draw_with(self.graph()?)
+    }
+
+    /// The same with the graph as bundles have it.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn shipped_segmenter(&self) -> anyhow::Result<Segmenter> {
+        self.draw_with(self.shipped_graph()?)
+    }
+
+    fn draw_with(&self, graph: Graph) -> anyhow::Result<Segmenter> {
+        let config = &self.first().config;
+        Segmenter::new(graph, config.preprocess.clone(), config.modality, &MASKS)
+    }
+
+    /// SHA-256 of all that the masks depend on: of one run [`segment::sha256`], of several that over theirs.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn sha256(&self) -> anyhow::Result<String> {
+        let all = self.folders.iter().map(|folder| segment::sha256(folder));
+        let all: Vec<String> = all.collect::<anyhow::Result<_>>()?;
+        Ok(if let [one] = &all[..] { one.clone() } else { hexadecimal(&Sha256::digest(all.concat())) })
+    }
+
+    /// `runs/a`, or `mean of runs/a + runs/b`.
+    pub fn name(&self) -> String {
+        let names: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        if names.len() > 1 { format!("mean of {}", names.join(" + ")) } else { names.concat() }
+    }
+}
