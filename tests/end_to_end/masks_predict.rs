@@ -133,7 +133,7 @@ fn masks_of_a_trained_net_lie_on_the_lungs_and_are_judged_as_they_are() {
     assert_judged_as_predicted(folder.path(), &manifest, &runs);
 }
 
-/// Every Dice in `pictures.csv` is that of the mask which `masks predict` writes.
+/// A judgement is whole, goes into a report, and tells of each run and of their mean what `masks predict` draws.
 fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) {
     let out = at(folder, "judged");
     let mut judge = train();
@@ -189,10 +189,10 @@ fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) 
     let name = format!("mean of {} + {}", runs[0].display(), runs[1].display());
     assert_predicted(folder, manifest, &mean, &name, runs);
     let tables = [&out, &mean].map(|judged| std::fs::read_to_string(at(judged, "patients.csv")).unwrap());
-    let dice = |table: &str| -> Vec<String> {
+    let rows = |table: &str| -> Vec<String> {
         table.lines().skip(1).map(|row| row.split(',').skip(1).collect::<Vec<_>>().join(",")).collect()
     };
-    let [each, both] = tables.each_ref().map(|table| dice(table));
+    let [each, both] = tables.each_ref().map(|table| rows(table));
     assert!(both.len() * 2 == each.len() && both[..] != each[..both.len()] && both[..] != each[both.len()..]);
     refused(
         train().args(["masks", "judge", "--manifest"]).arg(manifest).arg("--run").arg(folder).arg("--out").arg(&out),
