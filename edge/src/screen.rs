@@ -12,7 +12,7 @@ use thorax_shared::{
     label::{Modality, Verdict},
     lungs::{self, Involvement, LungArea},
     plane::{Plane, Rect},
-    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, quality::Quality, spec::Core},
+    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, quality::Quality},
     uncertainty::{Ensemble, UncertaintyError},
 };
 
@@ -188,7 +188,7 @@ impl Screener {
         let mut nearest: Option<(f32, &Model)> = None;
         for model in &self.models {
             let equalised = Equalised::new(&frame.pixels, &model.manifest.classifier.graph.preprocess)?;
-            let masks = if follows_lungs(model) { segment(model, frame, &equalised)? } else { None };
+            let masks = find_lungs(model, frame, &equalised)?;
             let (_, classification) = classify(model, &equalised, masks.as_ref())?;
             let distance = classification.novelty / model.manifest.decision.novelty_reject;
             if nearest.is_none_or(|(least, _)| distance < least) {
@@ -298,12 +298,8 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
         });
     }
     timings.preprocess = lap();
-    let follows_lungs = follows_lungs(model);
-    let mut masks = None;
-    if follows_lungs {
-        masks = segment(model, frame, &equalised)?;
-        timings.segment = lap();
-    }
+    let mut masks = find_lungs(model, frame, &equalised)?;
+    timings.segment = lap();
     let (crop, classification) = classify(model, &equalised, masks.as_ref())?;
     timings.classify = lap();
     let ensemble = Ensemble::from_logits(&classification.logits, manifest.calibration.temperature)?;
@@ -326,7 +322,7 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
         });
     }
 
-    if !follows_lungs {
+    if !spec.core.follows_lungs() {
         masks = segment(model, frame, &equalised)?;
         timings.segment = lap();
     }
@@ -360,14 +356,17 @@ pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plan
 /// [`ScreenError`].
 pub fn classifier_input(model: &Model, frame: &Frame) -> Result<Vec<f32>, ScreenError> {
     let equalised = Equalised::new(&frame.pixels, &model.manifest.classifier.graph.preprocess)?;
-    let masks = if follows_lungs(model) { segment(model, frame, &equalised)? } else { None };
+    let masks = find_lungs(model, frame, &equalised)?;
     Ok(see(model, &equalised, masks.as_ref()).1)
 }
 
-/// Whether the classifier sees the lungs, which are then to be found first; where it does not, a picture that it rejects is not
-/// segmented.
-fn follows_lungs(model: &Model) -> bool {
-    matches!(model.manifest.classifier.graph.preprocess.core, Core::Lungs { .. })
+/// The masks, if the classifier sees the lungs, which are then to be found first; where it does not, a picture that it rejects is
+/// not segmented.
+fn find_lungs(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option<Masks>, ScreenError> {
+    match model.manifest.classifier.graph.preprocess.core.follows_lungs() {
+        true => segment(model, frame, equalised),
+        false => Ok(None),
+    }
 }
 
 /// Runs the classifier on its part of the picture.

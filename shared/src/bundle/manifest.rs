@@ -4,7 +4,7 @@ use super::BundleError;
 use crate::decision::DecisionRule;
 use crate::label::Modality;
 use crate::preprocess::quality::QualityLimits;
-use crate::preprocess::spec::{Core, PreprocessSpec};
+use crate::preprocess::spec::PreprocessSpec;
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
@@ -200,25 +200,23 @@ impl Manifest {
         names("class_names", &self.class_names)?;
         self.classifier.graph.validate("classifier")?;
         ensure(self.classifier.members > 0, "classifier.members", "is 0")?;
-        let crops_to_lungs = |graph: &Graph| matches!(graph.preprocess.core, Core::Lungs { .. });
         if let Some(segmenter) = &self.segmenter {
             segmenter.graph.validate("segmenter")?;
             names("segmenter.channels", &segmenter.channels)?;
-            let has = |channel: &str| segmenter.channels.iter().any(|name| name == channel);
-            ensure(has("left_lung") == has("right_lung"), "segmenter.channels", "has one lung without the other")?;
+            let [left, right] = ["left_lung", "right_lung"].map(|channel| segmenter.marks(channel));
+            ensure(left == right, "segmenter.channels", "has one lung without the other")?;
             share("segmenter.mask_threshold", segmenter.mask_threshold)?;
             ensure(
-                !crops_to_lungs(&segmenter.graph),
+                !segmenter.graph.preprocess.core.follows_lungs(),
                 "segmenter.preprocess.core",
                 "is the lungs, which the segmenter has yet to find",
             )?;
         }
         let finds_lungs = |segmenter: &Segmenter| {
-            let has = |channel: &str| segmenter.channels.iter().any(|name| name == channel);
-            has("infection") && (has("left_lung") || has("lung"))
+            segmenter.marks("infection") && (segmenter.marks("left_lung") || segmenter.marks("lung"))
         };
         ensure(
-            !crops_to_lungs(&self.classifier.graph) || self.segmenter.as_ref().is_some_and(finds_lungs),
+            !self.classifier.graph.preprocess.core.follows_lungs() || self.segmenter.as_ref().is_some_and(finds_lungs),
             "classifier.preprocess.core",
             "is the lungs, which no segmenter of the bundle finds",
         )?;
@@ -236,6 +234,13 @@ impl Manifest {
         text("provenance.trainer_version", &self.provenance.trainer_version)?;
         ensure(self.provenance.inputs.len() <= MAX_ENTRIES, "provenance.inputs", "has more than 256 entries")?;
         self.provenance.inputs.iter().try_for_each(|input| text("provenance.inputs", &input.name))
+    }
+}
+
+impl Segmenter {
+    /// Whether one of its channels is called so.
+    fn marks(&self, channel: &str) -> bool {
+        self.channels.iter().any(|name| name == channel)
     }
 }
 

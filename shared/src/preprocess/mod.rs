@@ -159,14 +159,14 @@ impl Equalised {
     pub fn crop(&self, core: Core, found: Option<FoundLungs<'_>>) -> Crop {
         let (source, small) =
             ((self.windowed.width(), self.windowed.height()), (self.working.width(), self.working.height()));
-        let whole = |working| Crop { rect: scaled_out(working, small, source), working };
+        let cut = |working| Crop { rect: scaled_out(working, small, source), working };
         match (core, found) {
             (Core::Lungs { margin }, Some(FoundLungs { mask, seen })) => {
-                let seen = whole(find_core(&self.working, seen));
+                let seen = cut(find_core(&self.working, seen));
                 let lungs = around_lungs(mask, seen.rect, margin);
-                if lungs == seen.rect { seen } else { whole(scaled_out(lungs, source, small)) }
+                if lungs == seen.rect { seen } else { cut(scaled_out(lungs, source, small)) }
             }
-            _ => whole(find_core(&self.working, core)),
+            _ => cut(find_core(&self.working, core)),
         }
     }
 

@@ -85,6 +85,13 @@ pub enum Core {
     },
 }
 
+impl Core {
+    /// Whether a segmenter has to find the lungs first.
+    pub const fn follows_lungs(self) -> bool {
+        matches!(self, Self::Lungs { .. })
+    }
+}
+
 /// From 8 bits to the network's numbers: `(value / 255 - mean[c]) / std[c]` for each channel `c`; the grey picture is
 /// repeated in every channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,10 +8,7 @@ use thorax_edge::decode::Frame;
 use thorax_shared::{
     label::Modality,
     plane::Plane,
-    preprocess::{
-        Crop, Equalised, FoundLungs,
-        spec::{Core, PreprocessSpec},
-    },
+    preprocess::{Crop, Equalised, FoundLungs, spec::PreprocessSpec},
 };
 
 use super::{Members, Segmenter};
@@ -90,7 +87,7 @@ pub fn crop(
     spec: &PreprocessSpec,
     finder: Option<&LungFinder>,
 ) -> anyhow::Result<Crop> {
-    if !matches!(spec.core, Core::Lungs { .. }) {
+    if !spec.core.follows_lungs() {
         return Ok(equalised.crop(spec.core, None));
     }
     let finder = finder.context("these features are of the lungs that a segmenter found; give its run with --lungs")?;

@@ -7,16 +7,13 @@ use anyhow::{Context, ensure};
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
-use super::Segmenter;
+use super::{Segmenter, segmenter::OUTPUT};
 use crate::{
     data::hexadecimal,
     export::HALF_PRECISION_FROM,
     nn::graph::Graph,
     train::segment::{self, MASKS, SegmentRun},
 };
-
-/// The output of a graph that has the masks' probabilities.
-pub(super) const OUTPUT: &str = "masks";
 
 /// Finished runs of `thorax-train train segment` that differ in their seed alone.
 pub struct Members {
@@ -47,11 +44,6 @@ impl Members {
     /// The runs, at least one.
     pub fn runs(&self) -> &[SegmentRun] {
         &self.runs
-    }
-
-    /// Their folders, in the same order.
-    pub fn folders(&self) -> &[PathBuf] {
-        &self.folders
     }
 
     /// The run whose modality, preparation and data are those of all.

@@ -1,11 +1,11 @@
 //! What a trained segmentation net is worth, and the masks it draws.
 //!
-//! A [`Segmenter`] is a run of `thorax-train train segment`, or the mean of several ([`Members`]), that takes whole pictures: it prepares them as the device does and
-//! brings what the net drew back to the picture's own size. Two commands stand on it. `masks judge` ([`judge_masks`]) compares such
-//! masks with true ones, at the picture's size and patient by patient, and `masks pool` ([`pool`]) puts such judgements of a cross-validation
-//! together. `masks predict` ([`predict`]) writes them: for a picture
-//! as PNG files of its rows and columns, for a volume as NIfTI files that lie over the scan ([`nifti`]). And a classifier can be
-//! shown the lungs that it finds, and nothing else ([`lung_finder`]).
+//! A [`Segmenter`] is a run of `thorax-train train segment`, or the mean of several ([`Members`]), that takes whole pictures: it
+//! prepares them as the device does and brings what the net drew back to the picture's own size. Two commands stand on it.
+//! `masks judge` ([`judge_masks`]) compares such masks with true ones, at the picture's size and patient by patient, and `masks
+//! pool` ([`pool`]) puts such judgements of a cross-validation together. `masks predict` ([`predict`]) writes them: for a picture as
+//! PNG files of its rows and columns, for a volume as NIfTI files that lie over the scan ([`nifti`]). And a classifier can be shown
+//! the lungs that it finds, and nothing else ([`lung_finder`]).
 
 mod figures;
 pub mod judge_masks;

@@ -4,7 +4,7 @@
 //! patient of the collection was judged once, by a net that had not seen him, and the intervals are over all of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -55,8 +55,9 @@ pub(super) fn run(args: &PoolArgs) -> anyhow::Result<()> {
 /// differ in net, masks, or how they were trained; a patient of two rounds.
 pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result<Judgement> {
     let (_, first) = rounds.first().context("give the folders of the rounds")?;
-    let mut tested: BTreeMap<(String, String), &Path> = BTreeMap::new();
+    let mut tested: BTreeMap<(&str, &str), &Path> = BTreeMap::new();
     let mut pictures: Vec<PictureScore> = vec![];
+    let mut expected = None;
     for (folder, round) in rounds {
         let folder = *folder;
         let [run] = &round.runs[..] else {
@@ -67,28 +68,18 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
             "{}: not judged on the test split of the manifest that the run was trained with; judge it there",
             folder.display()
         );
-        let known = |(folder, round): (&Path, &Judgement)| {
-            let members = round.runs[0].identity.members;
-            let names = round.runs[0].mask_names.clone();
-            Ok::<_, anyhow::Error>((
-                members,
-                round.modality,
-                names,
-                recipe(&round.runs[0]).with_context(|| folder.display().to_string())?,
-            ))
-        };
+        let recipe = recipe(run).with_context(|| folder.display().to_string())?;
+        let net = (run.identity.members, round.modality, &run.mask_names, recipe);
         ensure!(
-            known((folder, round))? == known((rounds[0].0, first))?,
+            net == *expected.get_or_insert_with(|| net.clone()),
             "{}: another net, or trained in another way, than {}; pool rounds that differ in their data alone",
             folder.display(),
             rounds[0].0.display()
         );
-        let mut groups: Vec<(String, String)> =
-            run.pictures.iter().map(|picture| (picture.source.clone(), picture.group.clone())).collect();
-        groups.sort();
-        groups.dedup();
+        let groups: BTreeSet<(&str, &str)> =
+            run.pictures.iter().map(|picture| (picture.source.as_str(), picture.group.as_str())).collect();
         for group in groups {
-            if let Some(before) = tested.get(&group) {
+            if let Some(before) = tested.insert(group, folder) {
                 anyhow::bail!(
                     "{}: patient {} is in {} as well; pool rounds of one cross-validation (data split --fold)",
                     folder.display(),
@@ -96,21 +87,19 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
                     before.display()
                 );
             }
-            tested.insert(group, folder);
         }
         pictures.extend(run.pictures.iter().cloned());
     }
-    let seed = first.runs[0].identity.seed;
-    let members = first.runs[0].identity.members;
-    let identity = Identity { run: format!("{} rounds", rounds.len()), seed, members, same_data: true };
-    let names = first.runs[0].mask_names.clone();
+    let RunJudgement { identity: Identity { seed, members, .. }, mask_names, .. } = &first.runs[0];
+    let identity =
+        Identity { run: format!("{} rounds", rounds.len()), seed: *seed, members: *members, same_data: true };
     Ok(Judgement {
         format: FORMAT,
         notice: NOTICE.into(),
         modality: first.modality,
         split: Split::Test,
         settings,
-        runs: vec![RunJudgement::new(identity, names, pictures, &settings)],
+        runs: vec![RunJudgement::new(identity, mask_names.clone(), pictures, &settings)],
         spread: vec![],
     })
 }

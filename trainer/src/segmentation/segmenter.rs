@@ -9,8 +9,10 @@ use thorax_shared::{
     preprocess::{self, PreprocessSpec},
 };
 
-use super::members::OUTPUT;
 use crate::nn::graph::Graph;
+
+/// The output of a graph that has the masks' probabilities.
+pub(super) const OUTPUT: &str = "masks";
 
 /// A pixel of at least this probability belongs to the mask, as on the device. (The graph of a run has its chosen threshold there.)
 const THRESHOLD: f32 = 0.5;

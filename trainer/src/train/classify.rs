@@ -473,9 +473,8 @@ impl ClassifyRun {
         let logits = backbone.push(Operation::GlobalAveragePool, &[activation]);
 
         let pooled = backbone.push(Operation::GlobalAveragePool, &[features]);
-        let depthwise = ConvolutionConfig { groups: columns, ..pointwise };
         let shift = (mean * inverse_std)?.neg()?;
-        let standard = backbone.convolution(pooled, inverse_std.reshape((columns, 1, 1, 1))?, shift, depthwise);
+        let standard = backbone.scale_and_shift(pooled, inverse_std, shift)?;
         let directions = get("directions")?;
         let count = directions.dims2()?.0;
         let zeros = |n: usize| Tensor::zeros(n, candle_core::DType::F32, &Device::Cpu);

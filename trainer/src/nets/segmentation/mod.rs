@@ -21,13 +21,10 @@ mod tests;
 pub mod unet;
 pub mod unet_plus_plus;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 
 use super::weights::Weights;
-use crate::nn::{
-    convolution::ConvolutionConfig,
-    graph::{Graph, NodeId, Operation},
-};
+use crate::nn::graph::{Graph, NodeId, Operation};
 use attention_unet::AttentionUnetConfig;
 use efficientnet_unet::EfficientNetUnetConfig;
 use modified_attention_unet::ModifiedAttentionUnetConfig;
@@ -199,12 +196,9 @@ impl Net {
     pub fn to_graph_at(&self, side: usize, thresholds: &[f32]) -> Result<Graph> {
         let (mut graph, mut logits) = self.net.graph(side)?;
         if thresholds.iter().any(|&threshold| threshold != 0.5) {
-            let channels = thresholds.len();
-            let device = self.net.device();
             let shift: Vec<f32> = thresholds.iter().map(|p| -(p / (1.0 - p)).ln()).collect();
-            let config = ConvolutionConfig { groups: channels, ..ConvolutionConfig::dense(1) };
-            let weight = Tensor::ones((channels, 1, 1, 1), DType::F32, device)?;
-            logits = graph.convolution(logits, weight, Tensor::from_vec(shift, channels, device)?, config);
+            let shift = Tensor::from_vec(shift, thresholds.len(), self.net.device())?;
+            logits = graph.scale_and_shift(logits, &shift.ones_like()?, shift)?;
         }
         let masks = graph.push(Operation::Sigmoid, &[logits]);
         graph.output("masks", masks);

@@ -147,12 +147,20 @@ impl Graph {
             let output = moved(output);
             sum = Some(sum.map_or(output, |sum| mean.push(Operation::Add, &[sum, output])));
         }
-        let weight = Tensor::full(1.0 / count as f32, (channels, 1, 1, 1), &Device::Cpu)?;
-        let bias = Tensor::zeros(channels, DType::F32, &Device::Cpu)?;
-        let config = ConvolutionConfig { groups: channels, ..ConvolutionConfig::dense(1) };
-        let node = mean.convolution(sum.unwrap_or_default(), weight, bias, config);
+        let share = Tensor::full(1.0 / count as f32, channels, &Device::Cpu)?;
+        let node = mean.scale_and_shift(sum.unwrap_or_default(), &share, share.zeros_like()?)?;
         mean.output(name, node);
         Ok(mean)
+    }
+
+    /// Appends `factor x + shift` for each channel, both `[C]`: a convolution of one pixel, channel by channel.
+    ///
+    /// # Errors
+    /// A factor of another rank.
+    pub fn scale_and_shift(&mut self, input: NodeId, factor: &Tensor, shift: Tensor) -> Result<NodeId> {
+        let channels = factor.dims1()?;
+        let config = ConvolutionConfig { groups: channels, ..ConvolutionConfig::dense(1) };
+        Ok(self.convolution(input, factor.reshape((channels, 1, 1, 1))?, shift, config))
     }
 
     /// Names a node as an output.
