@@ -134,7 +134,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
     let predictions = labelled
         .par_iter()
         .map(|record| {
-            let frame = picture::read(&manifest.locate(&record.path))?;
+            let frame = picture::read_record(manifest, record)?;
             let reading = screen::read(model, &frame).with_context(|| record.path.clone())?;
             bar.inc(1);
             Ok(Prediction {
@@ -157,7 +157,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
     let masks = masked
         .par_iter()
         .map(|record| {
-            let frame = picture::read(&manifest.locate(&record.path))?;
+            let frame = picture::read_record(manifest, record)?;
             let reading = screen::segment_only(model, &frame).with_context(|| record.path.clone())?;
             let truth = picture::truth_masks(manifest, record, &reading.1)?;
             let lungs = picture::union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]].map(Option::as_ref));

@@ -588,7 +588,7 @@ fn compare(
     classifier: &Graph,
     segmenter: Option<&Graph>,
 ) -> anyhow::Result<Difference> {
-    let frame = picture::read(&manifest.locate(&record.path))?;
+    let frame = picture::read_record(manifest, record)?;
     let device = Device::Cpu;
     let run = |graph: &Graph, tensor: &[f32]| -> anyhow::Result<Vec<Vec<f32>>> {
         let [c, h, w] = graph.input_shape;
@@ -606,7 +606,7 @@ fn compare(
     let mut mask_pixels = 0.0;
     if let (Some(graph), Some(segmenter)) = (segmenter, &contents.segmenter) {
         let spec = &segmenter.graph.preprocess;
-        let tensor = preprocess::prepare(&frame.pixels, spec)?.tensor;
+        let tensor = preprocess::prepare(&frame.pixels, &frame.recipe(spec))?.tensor;
         let by_candle = run(graph, &tensor)?.swap_remove(0);
         let by_tract: Vec<f32> =
             model.segment(&tensor)?.unwrap_or_default().into_iter().flat_map(|map| map.into_data()).collect();

@@ -18,12 +18,12 @@ mod picture;
 pub use error::DecodeError;
 pub use nifti::{StoreError, Volume};
 
-use std::{fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
+use std::{borrow::Cow, fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
 
 use thorax_shared::{
     label::Modality,
     plane::{Orientation, Plane},
-    preprocess::Pixels,
+    preprocess::{Pixels, PreprocessSpec},
 };
 
 /// One picture, upright and with dark meaning air, ready for preprocessing.
@@ -40,6 +40,19 @@ pub struct Frame {
     pub spacing_mm: Option<[f32; 2]>,
     /// Share of pixels (0 to 1) that are clearly coloured; radiographs have (nearly) none.
     pub colour_share: f32,
+    /// Somebody equalised the picture (CLAHE) before it was published, so a recipe's own step is left out. No file says so: the
+    /// decoders leave it `false`, and a manifest may know it.
+    pub equalised: bool,
+}
+
+impl Frame {
+    /// `recipe` for this picture: without CLAHE when it is equalised already.
+    pub fn recipe<'a>(&self, recipe: &'a PreprocessSpec) -> Cow<'a, PreprocessSpec> {
+        match self.equalised {
+            true => Cow::Owned(PreprocessSpec { clahe: None, ..recipe.clone() }),
+            false => Cow::Borrowed(recipe),
+        }
+    }
 }
 
 /// What a file held.

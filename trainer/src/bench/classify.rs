@@ -181,6 +181,7 @@ fn draw(path: &Path, pictures: usize, backbone: Backbone) -> anyhow::Result<()> 
                 source: "drawn".into(),
                 label: if patient % 2 == 0 { Label::Positive } else { Label::Negative },
                 split: [Split::Train, Split::Val, Split::Test][[0, 0, 0, 0, 0, 0, 0, 1, 2, 2][patient / 2 % 10]],
+                equalised: false,
             }
         })
         .collect();

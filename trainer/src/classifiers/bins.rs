@@ -288,6 +288,7 @@ mod tests {
             source: "an example".into(),
             label: Label::Positive,
             split: Split::Train,
+            equalised: false,
         };
         Contents {
             format: FORMAT,

@@ -281,5 +281,6 @@ fn record(row: &Row, modality: Modality) -> Record {
         mask: String::new(),
         lung_mask: String::new(),
         sha256: row.sha256.clone(),
+        equalised: row.equalised,
     }
 }

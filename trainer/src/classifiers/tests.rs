@@ -40,6 +40,7 @@ fn rows() -> Vec<Row> {
         source: ["one", "two", "three"][index / 2 % 3].into(),
         label: if label == 1 { Label::Positive } else { Label::Negative },
         split: [Split::Train, Split::Train, Split::Train, Split::Train, Split::Val, Split::Test][index / 10],
+        equalised: false,
     };
     whole_numbers("labels").iter().enumerate().map(row).collect()
 }

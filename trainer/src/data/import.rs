@@ -60,6 +60,10 @@ pub struct ImportArgs {
     /// The collection's licence
     #[arg(long, default_value = "not stated")]
     pub licence: String,
+    /// Pictures whose path begins so were equalised (CLAHE) before they were published, and are not equalised again; may be
+    /// repeated
+    #[arg(long, value_name = "PATH")]
+    pub equalised: Vec<String>,
 }
 
 fn modality(word: &str) -> Result<Modality, String> {
@@ -118,6 +122,13 @@ pub fn import(args: &ImportArgs) -> Result<Manifest, DataError> {
     };
     if records.is_empty() {
         return Err(problem(&args.dir, "no pictures found; check the folder, --layout and --modality"));
+    }
+    for beginning in &args.equalised {
+        let mut begin_so = records.iter_mut().filter(|record| record.path.starts_with(beginning)).peekable();
+        if begin_so.peek().is_none() {
+            return Err(problem(&args.dir, format!("no picture's path begins with {beginning}; check --equalised")));
+        }
+        begin_so.for_each(|record| record.equalised = true);
     }
     let hashes = in_parallel("reading", &records, |record| {
         file_sha256(&args.dir.join(&record.path)).map(|sha256| hexadecimal(&sha256))
@@ -209,6 +220,7 @@ fn from_manifest(args: &ImportArgs) -> Result<Vec<Record>, DataError> {
                 mask: row.mask,
                 lung_mask: row.lung_mask,
                 sha256: String::new(),
+                equalised: false,
             }
         })
         .collect())
@@ -236,6 +248,7 @@ fn from_phantoms(args: &ImportArgs) -> Result<Vec<Record>, DataError> {
                 mask: truth.infection_mask,
                 lung_mask: format!("{};{}", truth.left_lung_mask, truth.right_lung_mask),
                 sha256: String::new(),
+                equalised: false,
             };
             let tasks: &[Task] = if truth.format == "png" { &[Task::Classify, Task::Segment] } else { &[Task::None] };
             tasks.iter().map(move |task| Record { task: *task, ..record.clone() })
@@ -360,6 +373,7 @@ fn record(
         mask: String::new(),
         lung_mask: String::new(),
         sha256: String::new(),
+        equalised: false,
     }
 }
 

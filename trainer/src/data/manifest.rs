@@ -107,6 +107,10 @@ pub struct Record {
     pub lung_mask: String,
     /// SHA-256 of the picture's file, hexadecimal.
     pub sha256: String,
+    /// The picture was equalised (CLAHE) before it was published, and is not equalised again. Manifests without this column
+    /// have no such pictures.
+    #[serde(default)]
+    pub equalised: bool,
 }
 
 impl Record {

@@ -193,6 +193,7 @@ mod tests {
             mask: String::new(),
             lung_mask: String::new(),
             sha256: format!("{picture:064x}"),
+            equalised: false,
         }
     }
 

@@ -40,6 +40,7 @@ fn import_args(dir: &Path, layout: Layout) -> ImportArgs {
         negative: Vec::new(),
         source: Some("phantoms".into()),
         licence: "none".into(),
+        equalised: Vec::new(),
     }
 }
 
@@ -106,6 +107,25 @@ fn pairs_find_their_masks() {
     assert_eq!((record.path.as_str(), record.mask.as_str()), ("images/p0__0.png", "masks/p0__0.png"));
     assert_eq!(record.lung_masks().collect::<Vec<_>>(), ["left_lung/p0__0.png", "right_lung/p0__0.png"]);
     assert_eq!((record.task, record.patient_id.as_str()), (Task::Segment, "p0"));
+}
+
+#[test]
+fn pictures_that_were_equalised_are_told_by_how_their_path_begins() {
+    let folder = pairs(3);
+    let told =
+        |beginning: &str| ImportArgs { equalised: vec![beginning.into()], ..import_args(folder.path(), Layout::Auto) };
+    let manifest = import(&told("images/p1")).unwrap();
+    let equalised = |manifest: &Manifest| manifest.records.iter().map(|record| record.equalised).collect::<Vec<_>>();
+    assert_eq!(equalised(&manifest), [false, true, false]);
+    let path = folder.path().join("thorax.csv");
+    manifest.save(&path).unwrap();
+    assert_eq!(equalised(&Manifest::load(&path).unwrap()), [false, true, false]);
+    let text = fs::read_to_string(&path).unwrap();
+    let older: Vec<&str> = text.lines().map(|line| line.rsplit_once(',').unwrap().0).collect();
+    fs::write(&path, older.join("\n")).unwrap();
+    assert_eq!(equalised(&Manifest::load(&path).unwrap()), [false; 3], "a manifest from before the column");
+    let error = import(&told("films/")).unwrap_err().to_string();
+    assert!(error.contains("films/") && error.contains("--equalised"), "{error}");
 }
 
 #[test]

@@ -228,13 +228,16 @@ pub struct Row {
     pub label: Label,
     /// Who may see it.
     pub split: Split,
+    /// It was equalised before it was published; see [`Record::equalised`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub equalised: bool,
 }
 
 impl Row {
     /// The row of a picture.
     pub fn of(record: &Record) -> Self {
-        let Record { path, sha256, patient_id, group, source, .. } = record.clone();
-        Self { path, sha256, patient_id, group, source, label: record.label, split: record.split }
+        let Record { path, sha256, patient_id, group, source, label, split, equalised, .. } = record.clone();
+        Self { path, sha256, patient_id, group, source, label, split, equalised }
     }
 }
 

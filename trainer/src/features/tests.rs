@@ -26,6 +26,7 @@ fn contents(rows: usize, unit: usize, dtype: Dtype) -> Contents {
             source: "an example".into(),
             label: [Label::Positive, Label::Negative][row % 2],
             split: Split::ALL[row / 2 % 3],
+            equalised: false,
         })
         .collect();
     Contents {

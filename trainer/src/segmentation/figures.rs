@@ -37,7 +37,7 @@ pub(super) fn write(
         let (dice, path) = ranked[rank];
         let record = manifest.records.iter().find(|record| record.path == path && !record.mask.is_empty());
         let record = record.with_context(|| format!("{path}: not in the manifest any more"))?;
-        let found = segmenter.draw(&picture::read(&manifest.locate(path))?)?;
+        let found = segmenter.draw(&picture::read_record(manifest, record)?)?;
         let truth =
             Drawn { masks: truth(picture::truth_masks(manifest, record, &found.picture)?, &found), ..found.clone() };
         let nothing = Drawn { masks: vec![], ..found.clone() };

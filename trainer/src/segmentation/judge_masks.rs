@@ -283,7 +283,7 @@ pub fn judge_run(
     );
     let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
     let score = |&(record, negative): &(&Record, bool)| {
-        let frame = picture::read(&manifest.locate(&record.path))?;
+        let frame = picture::read_record(manifest, record)?;
         let drawn = segmenter.draw(&frame)?;
         let truth = if negative {
             let nothing = Plane::filled(drawn.picture.width(), drawn.picture.height(), 0);

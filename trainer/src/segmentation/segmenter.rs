@@ -76,7 +76,7 @@ impl Segmenter {
                 self.modality
             );
         }
-        let prepared = preprocess::prepare(&frame.pixels, &self.preprocess)?;
+        let prepared = preprocess::prepare(&frame.pixels, &frame.recipe(&self.preprocess))?;
         let side = self.preprocess.input_side as usize;
         let channels = self.preprocess.normalise.mean.len();
         let x = Tensor::from_vec(prepared.tensor, (1, channels, side, side), &Device::Cpu)?;

@@ -393,6 +393,7 @@ fn manifest(root: &Path) -> Manifest {
         mask: mask.into(),
         lung_mask: String::new(),
         sha256: String::new(),
+        equalised: false,
     };
     let mut records = vec![];
     // Patient, the square that is found, and the true one: from and side.

@@ -174,8 +174,8 @@ pub fn preprocess_spec(modality: Modality, side: u32, normalise: Normalise) -> P
     PreprocessSpec { window, working_side: 512, clahe, core, input_side: side, normalise }
 }
 
-/// Hash of everything a run takes from a manifest: path, patient, split and content of its pictures, their labels where labels are
-/// learnt, and the content of their masks where masks are.
+/// Hash of everything a run takes from a manifest: path, patient, split and content of its pictures, whether they are equalised
+/// already, their labels where labels are learnt, and the content of their masks where masks are.
 ///
 /// # Errors
 /// A mask that cannot be read.
@@ -183,6 +183,9 @@ pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> anyho
     let line = |r: &Record| -> anyhow::Result<String> {
         let label = if task == Task::Classify { format!("{:?}", r.label) } else { String::new() };
         let mut line = format!("{}\t{}\t{label}\t{}\t{}", r.path, r.group, r.split.as_str(), r.sha256);
+        if r.equalised {
+            line += "\tequalised";
+        }
         for mask in r.masks().filter(|_| task == Task::Segment) {
             line += &format!("\t{mask}\t{}", hexadecimal(&file_sha256(&manifest.locate(mask))?));
         }
@@ -545,6 +548,7 @@ mod tests {
             mask: "mask.png".into(),
             lung_mask: lung_mask.into(),
             sha256: "00".into(),
+            equalised: false,
         };
         let of = |lung_mask: &str| {
             let manifest = Manifest::new(folder.path().to_owned(), vec![record(lung_mask)]);
@@ -552,6 +556,9 @@ mod tests {
         };
         let before = of("lung.png").unwrap();
         assert_eq!(of("lung.png").unwrap(), before);
+        let equalised = Record { equalised: true, ..record("lung.png") };
+        let equalised = Manifest::new(folder.path().to_owned(), vec![equalised]);
+        assert_ne!(fingerprint(&equalised, Modality::Ct, Task::Segment).unwrap(), before);
         let pair = of("lung.png;mask.png").unwrap();
         assert_ne!(pair, before);
         assert_ne!(of("mask.png;lung.png").unwrap(), pair, "left and right exchanged");

@@ -32,6 +32,14 @@ pub fn read(path: &Path) -> anyhow::Result<Frame> {
     }
 }
 
+/// Reads the picture of a manifest's line.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_record(manifest: &Manifest, record: &Record) -> anyhow::Result<Frame> {
+    Ok(Frame { equalised: record.equalised, ..read(&manifest.locate(&record.path))? })
+}
+
 /// A picture and its masks at the size of the net's input.
 pub struct SegmentationSample {
     /// The file's path in the manifest.
@@ -116,8 +124,8 @@ impl SegmentationSample {
     ) -> anyhow::Result<Vec<Self>> {
         let bar = progress(records.len(), title);
         let load = |record: &Record| -> anyhow::Result<Self> {
-            let frame = read(&manifest.locate(&record.path))?;
-            let prepared = preprocess::prepare(&frame.pixels, spec)?;
+            let frame = read_record(manifest, record)?;
+            let prepared = preprocess::prepare(&frame.pixels, &frame.recipe(spec))?;
             let masks = masks(record, &prepared)?;
             let Normalise { mean, std } = &spec.normalise;
             let (side, picture) = (spec.input_side as usize, prepared.input.into_data());
@@ -180,4 +188,49 @@ fn to_input(mask: &Plane<u8>, prepared: &Prepared, side: usize) -> Vec<u8> {
     let Rect { x, y, width, height } = prepared.core;
     let cut = mask.cropped(Rect { x, y, width, height });
     resize::resize_u8(&cut, side, side).map(|v| if v > 127 { 255 } else { 0 }).into_data()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use thorax_shared::label::Modality;
+
+    use super::*;
+    use crate::data::{Label, Task};
+    use crate::train::preprocess_spec;
+
+    #[test]
+    fn a_picture_that_is_equalised_already_is_not_equalised_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let grey = |x: u32, y: u32| image::Luma([(40 + (x * 7 + y * 13) % 61 + x / 2) as u8]);
+        image::GrayImage::from_fn(96, 96, grey).save(folder.path().join("slice.png")).unwrap();
+        image::GrayImage::from_pixel(96, 96, image::Luma([0])).save(folder.path().join("mask.png")).unwrap();
+        let record = Record {
+            path: "slice.png".into(),
+            modality: Modality::Ct,
+            task: Task::Segment,
+            label: Label::Positive,
+            class: "covid".into(),
+            patient_id: "p".into(),
+            group: "p".into(),
+            source: "made".into(),
+            licence: String::new(),
+            split: Split::Train,
+            mask: "mask.png".into(),
+            lung_mask: String::new(),
+            sha256: String::new(),
+            equalised: false,
+        };
+        let spec = preprocess_spec(Modality::Ct, 64, Normalise { mean: vec![0.5], std: vec![0.25] });
+        let seen = |equalised| {
+            let records = vec![Record { equalised, ..record.clone() }];
+            let manifest = Manifest::new(folder.path().to_owned(), records);
+            SegmentationSample::load_split(&manifest, Modality::Ct, Split::Train, &spec).unwrap().swap_remove(0).picture
+        };
+        let pixels = read(&folder.path().join("slice.png")).unwrap().pixels;
+        let prepared = |spec: &PreprocessSpec| preprocess::prepare(&pixels, spec).unwrap().input.into_data();
+        assert_eq!(seen(false), prepared(&spec));
+        assert_eq!(seen(true), prepared(&PreprocessSpec { clahe: None, ..spec.clone() }));
+        assert_ne!(seen(false), seen(true));
+    }
 }
