@@ -38,6 +38,9 @@ pub struct PredictArgs {
     /// Folder for the masks: NAME_MASK.png of a picture, NAME_MASK.nii.gz of a volume, NAME_overlay.png of both
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// The files were equalised (CLAHE) before they were published, and are not equalised again
+    #[arg(long)]
+    equalised: bool,
     /// Write over files that are there
     #[arg(long)]
     force: bool,
@@ -52,6 +55,7 @@ pub struct PredictArgs {
 /// A run that cannot be read; files of one name; at the end, how many files had no masks drawn (each said on standard error).
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let segmenter = Members::load(&args.runs)?.segmenter()?;
+    let segmenter = if args.equalised { segmenter.without_clahe() } else { segmenter };
     let mut names = BTreeSet::new();
     for file in &args.files {
         let name = name(file);

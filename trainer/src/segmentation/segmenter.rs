@@ -49,6 +49,13 @@ impl Segmenter {
         Ok(Self { graph, output, preprocess, modality, names })
     }
 
+    /// The same net for pictures that were equalised before they were published: its recipe's own CLAHE is left out.
+    #[must_use]
+    pub fn without_clahe(mut self) -> Self {
+        self.preprocess.clahe = None;
+        self
+    }
+
     /// What the net was trained on.
     pub fn modality(&self) -> Modality {
         self.modality
