@@ -27,6 +27,7 @@ fn problem(folder: &Path, features: &[f32], shape: [usize; 3]) -> Problem {
         source: "an example".into(),
         label: [Label::Positive, Label::Negative][row % 2],
         split: [Split::Train, Split::Train, Split::Val, Split::Test][(row * 6 / count).saturating_sub(2)],
+        equalised: false,
     };
     let contents = Contents {
         format: FORMAT,

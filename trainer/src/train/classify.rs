@@ -527,6 +527,7 @@ mod tests {
                 source: "made".into(),
                 label: if positive { Label::Positive } else { Label::Negative },
                 split,
+                equalised: false,
             });
         }
         table
