@@ -196,7 +196,6 @@ mod tests {
     use thorax_shared::label::Modality;
 
     use super::*;
-    use crate::data::{Label, Task};
     use crate::train::preprocess_spec;
 
     #[test]
@@ -205,26 +204,17 @@ mod tests {
         let grey = |x: u32, y: u32| image::Luma([(40 + (x * 7 + y * 13) % 61 + x / 2) as u8]);
         image::GrayImage::from_fn(96, 96, grey).save(folder.path().join("slice.png")).unwrap();
         image::GrayImage::from_pixel(96, 96, image::Luma([0])).save(folder.path().join("mask.png")).unwrap();
-        let record = Record {
-            path: "slice.png".into(),
-            modality: Modality::Ct,
-            task: Task::Segment,
-            label: Label::Positive,
-            class: "covid".into(),
-            patient_id: "p".into(),
-            group: "p".into(),
-            source: "made".into(),
-            licence: String::new(),
-            split: Split::Train,
-            mask: "mask.png".into(),
-            lung_mask: String::new(),
-            sha256: String::new(),
-            equalised: false,
+        let lines = |equalised: bool| {
+            "path,modality,task,label,class,patient_id,group,source,licence,split,mask,lung_mask,sha256,equalised\n\
+             slice.png,ct,segment,positive,covid,p,p,made,,train,mask.png,,,"
+                .to_owned()
+                + &equalised.to_string()
         };
         let spec = preprocess_spec(Modality::Ct, 64, Normalise { mean: vec![0.5], std: vec![0.25] });
         let seen = |equalised| {
-            let records = vec![Record { equalised, ..record.clone() }];
-            let manifest = Manifest::new(folder.path().to_owned(), records);
+            let path = folder.path().join("manifest.csv");
+            std::fs::write(&path, lines(equalised)).unwrap();
+            let manifest = Manifest::load(&path).unwrap();
             SegmentationSample::load_split(&manifest, Modality::Ct, Split::Train, &spec).unwrap().swap_remove(0).picture
         };
         let pixels = read(&folder.path().join("slice.png")).unwrap().pixels;
