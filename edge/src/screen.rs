@@ -187,7 +187,7 @@ impl Screener {
         }
         let mut nearest: Option<(f32, &Model)> = None;
         for model in &self.models {
-            let equalised = Equalised::new(&frame.pixels, &frame.recipe(&model.manifest.classifier.graph.preprocess))?;
+            let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
             let masks = find_lungs(model, frame, &equalised)?;
             let (_, classification) = classify(model, &equalised, masks.as_ref())?;
             let distance = classification.novelty / model.manifest.decision.novelty_reject;
@@ -282,7 +282,7 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
     let manifest = &model.manifest;
     let spec = &manifest.classifier.graph.preprocess;
-    let equalised = Equalised::new(&frame.pixels, &frame.recipe(spec))?;
+    let equalised = frame.equalise(spec)?;
     let (quality, refused) = equalised.assess(frame.colour_share, &manifest.quality);
     if let Some(reason) = refused {
         timings.preprocess = lap();
@@ -346,7 +346,7 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
 /// # Errors
 /// [`ScreenError`].
 pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plane<u8>), ScreenError> {
-    let equalised = Equalised::new(&frame.pixels, &frame.recipe(&model.manifest.classifier.graph.preprocess))?;
+    let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
     Ok((segment(model, frame, &equalised)?, equalised.windowed))
 }
 
@@ -355,7 +355,7 @@ pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plan
 /// # Errors
 /// [`ScreenError`].
 pub fn classifier_input(model: &Model, frame: &Frame) -> Result<Vec<f32>, ScreenError> {
-    let equalised = Equalised::new(&frame.pixels, &frame.recipe(&model.manifest.classifier.graph.preprocess))?;
+    let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
     let masks = find_lungs(model, frame, &equalised)?;
     Ok(see(model, &equalised, masks.as_ref()).1)
 }
@@ -394,11 +394,8 @@ fn see(model: &Model, equalised: &Equalised, masks: Option<&Masks>) -> (Crop, Ve
 fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option<Masks>, ScreenError> {
     let Some(segmenter) = &model.manifest.segmenter else { return Ok(None) };
     let spec = &segmenter.graph.preprocess;
-    let own = if spec.same_picture(&model.manifest.classifier.graph.preprocess) {
-        None
-    } else {
-        Some(Equalised::new(&frame.pixels, &frame.recipe(spec))?)
-    };
+    let own =
+        if spec.same_picture(&model.manifest.classifier.graph.preprocess) { None } else { Some(frame.equalise(spec)?) };
     let equalised = own.as_ref().unwrap_or(equalised);
     let crop = equalised.crop(spec.core, None);
     let (_, tensor) = equalised.input(crop, spec);

@@ -153,18 +153,26 @@ fn assert_turns(
     let turns: Vec<Turn> = Turn::all().collect();
     let mut files: Vec<PathBuf> = (0..turns.len()).map(|i| at(format!("turn{i}{ending}"))).collect();
     turns.iter().zip(&files).for_each(|(turn, file)| make(upright, *turn, file));
-    files.push(at("png.png".into()));
-    grey(png).save(at("png.png".into())).unwrap();
+    let picture = grey(png);
+    let others = ["png", "mirrored", "upside_down"];
+    let [same, mirrored, upside_down] = others.map(|name| at(format!("{name}.png")));
+    picture.save(&same).unwrap();
+    imageops::flip_horizontal(&picture).save(&mirrored).unwrap();
+    imageops::flip_vertical(&picture).save(&upside_down).unwrap();
+    files.push(same);
     let panels = at("panels".into());
     let masks = masks_of(&files, &["--slices", "1", "--display", panels.to_str().unwrap()]);
+
+    // A film that stands on its head may be rejected as unlike the training films (exit code 1), and is shown all the same.
+    let run = screen(&["--display", panels.to_str().unwrap()], &[mirrored, upside_down]);
+    assert!([0, 1].contains(&run.code), "{}\n{}", run.stdout, run.stderr);
 
     let first = shown(&panels, "turn0");
     for (i, turn) in turns.iter().enumerate() {
         assert!(shown(&panels, &format!("turn{i}")) == first, "{turn:?} is shown otherwise");
     }
-    let other = shown(&panels, "png");
-    let (mirrored, upside_down) = (imageops::flip_horizontal(&other), imageops::flip_vertical(&other));
-    let [same, mirrored, upside_down] = [other, mirrored, upside_down].map(|other| {
+    let [same, mirrored, upside_down] = others.map(|name| {
+        let other = shown(&panels, name);
         let apart = first.as_raw().iter().zip(other.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)));
         apart.sum::<f64>() / first.as_raw().len() as f64
     });

@@ -17,7 +17,7 @@ use thorax_shared::{
         self, Bundle, Calibration, Classifier, Hashed, Limits, Name, PartKind, PartSource, Provenance, SecretKey,
         Segmenter, TrustedKeys,
     },
-    preprocess::{self, spec::Core},
+    preprocess::spec::Core,
     uncertainty::Ensemble,
 };
 
@@ -606,7 +606,7 @@ fn compare(
     let mut mask_pixels = 0.0;
     if let (Some(graph), Some(segmenter)) = (segmenter, &contents.segmenter) {
         let spec = &segmenter.graph.preprocess;
-        let tensor = preprocess::prepare(&frame.pixels, &frame.recipe(spec))?.tensor;
+        let tensor = frame.prepare(spec)?.tensor;
         let by_candle = run(graph, &tensor)?.swap_remove(0);
         let by_tract: Vec<f32> =
             model.segment(&tensor)?.unwrap_or_default().into_iter().flat_map(|map| map.into_data()).collect();

@@ -23,7 +23,7 @@ use std::{borrow::Cow, fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
 use thorax_shared::{
     label::Modality,
     plane::{Orientation, Plane},
-    preprocess::{Pixels, PreprocessSpec},
+    preprocess::{self, Equalised, Pixels, Prepared, PreprocessError, PreprocessSpec},
 };
 
 /// One picture, upright and with dark meaning air, ready for preprocessing.
@@ -46,8 +46,24 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// [`Equalised::new`] of this picture, which is not equalised twice.
+    ///
+    /// # Errors
+    /// Those of [`Equalised::new`].
+    pub fn equalise(&self, recipe: &PreprocessSpec) -> Result<Equalised, PreprocessError> {
+        Equalised::new(&self.pixels, &self.recipe(recipe))
+    }
+
+    /// [`preprocess::prepare`] of this picture, which is not equalised twice.
+    ///
+    /// # Errors
+    /// Those of [`Equalised::new`].
+    pub fn prepare(&self, recipe: &PreprocessSpec) -> Result<Prepared, PreprocessError> {
+        preprocess::prepare(&self.pixels, &self.recipe(recipe))
+    }
+
     /// `recipe` for this picture: without CLAHE when it is equalised already.
-    pub fn recipe<'a>(&self, recipe: &'a PreprocessSpec) -> Cow<'a, PreprocessSpec> {
+    fn recipe<'a>(&self, recipe: &'a PreprocessSpec) -> Cow<'a, PreprocessSpec> {
         match self.equalised {
             true => Cow::Owned(PreprocessSpec { clahe: None, ..recipe.clone() }),
             false => Cow::Borrowed(recipe),

@@ -28,7 +28,6 @@ use serde::Serialize;
 use thorax_shared::{
     label::{Modality, RejectReason},
     plane::Plane,
-    preprocess::Equalised,
     uncertainty::Ensemble,
 };
 
@@ -259,7 +258,7 @@ fn see(
     device: &Device,
 ) -> anyhow::Result<Seen> {
     let frame = picture::read(path)?;
-    let equalised = Equalised::new(&frame.pixels, &contents.preprocess)?;
+    let equalised = frame.equalise(&contents.preprocess)?;
     let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
     let crop = lung_finder::crop(&frame, &equalised, &contents.preprocess, lungs)?;
     let (input, numbers) = equalised.input(crop, &contents.preprocess);

@@ -19,7 +19,6 @@ use candle_core::{Device, Tensor};
 use half::{f16, slice::HalfFloatSliceExt};
 use indicatif::ProgressBar;
 use thorax_edge::decode::Frame;
-use thorax_shared::preprocess::Equalised;
 
 use super::{
     format::{Dtype, FeatureError, Row, State},
@@ -138,8 +137,7 @@ fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &Row) -> anyhow::R
         row.sha256
     );
     let frame = Frame { equalised: row.equalised, ..picture::read(&path)? };
-    let equalised =
-        Equalised::new(&frame.pixels, &frame.recipe(&contents.preprocess)).with_context(|| row.path.clone())?;
+    let equalised = frame.equalise(&contents.preprocess).with_context(|| row.path.clone())?;
     let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
     let crop = lung_finder::crop(&frame, &equalised, &contents.preprocess, pictures.lungs);
     let crop = crop.with_context(|| row.path.clone())?;

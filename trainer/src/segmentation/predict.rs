@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use image::{GrayImage, Rgb, RgbImage};
-use thorax_edge::decode::{self, Limits, Study, Volume};
+use thorax_edge::decode::{self, Frame, Limits, Study, Volume};
 use thorax_shared::plane::Plane;
 
 use super::{Drawn, Members, Segmenter, nifti, score::involvement_percent, surface_distance::surface};
@@ -55,7 +55,6 @@ pub struct PredictArgs {
 /// A run that cannot be read; files of one name; at the end, how many files had no masks drawn (each said on standard error).
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let segmenter = Members::load(&args.runs)?.segmenter()?;
-    let segmenter = if args.equalised { segmenter.without_clahe() } else { segmenter };
     let mut names = BTreeSet::new();
     for file in &args.files {
         let name = name(file);
@@ -81,7 +80,7 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<()> {
             );
             Ok(())
         };
-        match predict(&segmenter, file, &args.out, free) {
+        match predict(&segmenter, file, args.equalised, &args.out, free) {
             Ok(said) => println!("{}: {said}", file.display()),
             Err(error) => {
                 failed += 1;
@@ -105,10 +104,11 @@ fn name(file: &Path) -> String {
     whole[..whole.len() - ending.map_or(0, str::len)].to_owned()
 }
 
-/// Reads one file, writes its masks into `folder`, and tells what was found. `free` is asked of every file before any work.
+/// Reads one file (`equalised`: as [`Frame::equalised`] says), writes its masks into `folder`, and tells what was found. `free` is asked of every file before any work.
 pub(super) fn predict(
     segmenter: &Segmenter,
     file: &Path,
+    equalised: bool,
     folder: &Path,
     free: impl Fn(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<String> {
@@ -121,6 +121,7 @@ pub(super) fn predict(
     paths.iter().chain([&overlay_path]).try_for_each(|path| free(path))?;
     let (shown, said) = match study {
         Study::Image(frame) => {
+            let frame = Frame { equalised, ..frame };
             let drawn = segmenter.draw(&frame)?;
             for (mask, path) in drawn.masks.iter().zip(&paths) {
                 write_png(path, &grey(&mask.oriented(frame.orientation.inverse()))?)?;
@@ -129,7 +130,7 @@ pub(super) fn predict(
             (drawn, said)
         }
         Study::Volume(volume) => {
-            let (voxels, shown) = draw_volume(segmenter, &volume)?;
+            let (voxels, shown) = draw_volume(segmenter, &volume, equalised)?;
             for ((mask, voxels), path) in segmenter.names().iter().zip(&voxels).zip(&paths) {
                 nifti::write_mask(path, &volume, mask, voxels)?;
             }
@@ -143,18 +144,18 @@ pub(super) fn predict(
     Ok(said)
 }
 
-/// Draws on every slice. For each mask its voxels, 0 or 1, as `volume` stores its own; and the slice with most of the first mask,
+/// Draws on every slice (`equalised`: as [`Frame::equalised`] says). For each mask its voxels, 0 or 1, as `volume` stores its own; and the slice with most of the first mask,
 /// the middle one where none has any.
 ///
 /// # Errors
 /// A volume without slices; those of [`Segmenter::draw`].
-pub fn draw_volume(segmenter: &Segmenter, volume: &Volume) -> anyhow::Result<(Vec<Vec<u8>>, Drawn)> {
+pub fn draw_volume(segmenter: &Segmenter, volume: &Volume, equalised: bool) -> anyhow::Result<(Vec<Vec<u8>>, Drawn)> {
     let size = volume.dimensions().iter().product();
     let mut voxels = vec![vec![0u8; size]; segmenter.names().len()];
     let mut shown: Option<((usize, bool), Drawn)> = None;
     let bar = progress(volume.slices(), "slices");
     for index in 0..volume.slices() {
-        let frame = volume.slice(index).context("a slice is missing")?;
+        let frame = Frame { equalised, ..volume.slice(index).context("a slice is missing")? };
         let drawn = segmenter.draw(&frame).with_context(|| format!("slice {index}"))?;
         for (mask, voxels) in drawn.masks.iter().zip(&mut voxels) {
             volume.store(index, &mask.map(|value| value & 1), voxels)?;

@@ -49,13 +49,6 @@ impl Segmenter {
         Ok(Self { graph, output, preprocess, modality, names })
     }
 
-    /// The same net for pictures that were equalised before they were published: its recipe's own CLAHE is left out.
-    #[must_use]
-    pub fn without_clahe(mut self) -> Self {
-        self.preprocess.clahe = None;
-        self
-    }
-
     /// What the net was trained on.
     pub fn modality(&self) -> Modality {
         self.modality
@@ -83,7 +76,7 @@ impl Segmenter {
                 self.modality
             );
         }
-        let prepared = preprocess::prepare(&frame.pixels, &frame.recipe(&self.preprocess))?;
+        let prepared = frame.prepare(&self.preprocess)?;
         let side = self.preprocess.input_side as usize;
         let channels = self.preprocess.normalise.mean.len();
         let x = Tensor::from_vec(prepared.tensor, (1, channels, side, side), &Device::Cpu)?;

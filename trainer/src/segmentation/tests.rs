@@ -212,7 +212,7 @@ fn masks_of_a_volume_lie_on_its_voxels_however_it_is_stored() {
         let scan = storage.file(&slices);
         let path = folder.path().join(format!("scan{number}.nii"));
         std::fs::write(&path, &scan).unwrap();
-        let said = predict(&segmenter, &path, folder.path(), anywhere).unwrap();
+        let said = predict(&segmenter, &path, false, folder.path(), anywhere).unwrap();
         let lesion = slices.iter().flat_map(|(_, bright)| bright.data()).filter(|&&bright| bright).count();
         let millilitres = lesion as f64 * 0.7 * 0.8 * 5.0 / 1000.0;
         assert!(said.contains(&format!("infection {millilitres:.1} ml")), "{said}, {millilitres}");
@@ -297,7 +297,7 @@ fn turned_dicom(dicom: &Path, slice: &Plane<i16>, turn: [bool; 3], out: &Path) {
 /// The masks that the command writes for `path`, whose rows and columns are `turn`ed.
 fn assert_masks(segmenter: &Segmenter, path: &Path, bright: &Plane<bool>, turn: [bool; 3]) {
     let folder = tempfile::tempdir().unwrap();
-    predict(segmenter, path, folder.path(), anywhere).unwrap();
+    predict(segmenter, path, false, folder.path(), anywhere).unwrap();
     let stem = path.file_stem().unwrap().to_str().unwrap();
     for (name, truth) in segmenter.names().iter().zip(expected(bright)) {
         let mask = image::open(folder.path().join(format!("{stem}_{name}.png"))).unwrap();
@@ -334,7 +334,7 @@ fn masks_of_dicom_and_png_lie_on_the_stored_rows_and_columns() {
     grey_png(&path, &bright.map(|lesion| if lesion { 230 } else { 90 }));
     assert_masks(&ct, &path, &bright, upright);
     assert_masks(&sided_net(Modality::Xray), &path, &bright, upright);
-    let error = predict(&sided_net(Modality::Xray), &plain, folder.path(), anywhere).unwrap_err().to_string();
+    let error = predict(&sided_net(Modality::Xray), &plain, false, folder.path(), anywhere).unwrap_err().to_string();
     assert!(error.contains("the picture is ct") && error.contains("xray"), "{error}");
 }
 
@@ -355,7 +355,7 @@ fn a_taken_name_keeps_anything_from_being_written() {
         anyhow::ensure!(!path.ends_with("slice_moved.png"), "{} is there", path.display());
         Ok(())
     };
-    assert!(predict(&sided_net(Modality::Ct), &path, folder.path(), taken).is_err());
+    assert!(predict(&sided_net(Modality::Ct), &path, false, folder.path(), taken).is_err());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -363,7 +363,7 @@ fn a_taken_name_keeps_anything_from_being_written() {
 fn a_net_that_draws_other_masks_is_refused() {
     let segmenter = net(&["infection", "lung"], &[(BRIGHT, [0, 0])], Modality::Ct);
     let scan = Storage { axes: [0, 1, 2], against: [false; 3] }.file(&slices());
-    let error = format!("{:#}", draw_volume(&segmenter, &volume(&scan)).unwrap_err());
+    let error = format!("{:#}", draw_volume(&segmenter, &volume(&scan), false).unwrap_err());
     assert!(error.contains("draws 1 masks, not 2 (infection, lung)"), "{error}");
     let mut graph = Graph::new([1, SIDE, SIDE]);
     graph.output("logits", 0);

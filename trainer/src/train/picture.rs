@@ -10,7 +10,7 @@ use thorax_shared::{
     lungs,
     plane::{Plane, Rect},
     preprocess::{
-        self, Prepared, resize,
+        Prepared, resize,
         spec::{Normalise, PreprocessSpec},
     },
 };
@@ -125,7 +125,7 @@ impl SegmentationSample {
         let bar = progress(records.len(), title);
         let load = |record: &Record| -> anyhow::Result<Self> {
             let frame = read_record(manifest, record)?;
-            let prepared = preprocess::prepare(&frame.pixels, &frame.recipe(spec))?;
+            let prepared = frame.prepare(spec)?;
             let masks = masks(record, &prepared)?;
             let Normalise { mean, std } = &spec.normalise;
             let (side, picture) = (spec.input_side as usize, prepared.input.into_data());
@@ -193,7 +193,7 @@ fn to_input(mask: &Plane<u8>, prepared: &Prepared, side: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use thorax_shared::label::Modality;
+    use thorax_shared::{label::Modality, preprocess};
 
     use super::*;
     use crate::train::preprocess_spec;
