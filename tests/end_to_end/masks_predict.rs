@@ -198,6 +198,11 @@ fn assert_judged_as_predicted(folder: &Path, manifest: &Path, runs: &[PathBuf]) 
         train().args(["masks", "judge", "--manifest"]).arg(manifest).arg("--run").arg(folder).arg("--out").arg(&out),
         &["no segmentation run"],
     );
+    for how in [&["--mean"][..], &[]] {
+        let mut twice = train();
+        twice.args(["masks", "judge", "--manifest"]).arg(manifest).arg("--out").arg(at(folder, "twice")).args(how);
+        refused(twice.arg("--run").arg(&runs[0]).arg("--run").arg(&runs[0]), &["the same training as"]);
+    }
 }
 
 /// Every Dice that `judged` tells of the run `name` is that of the mask which `masks predict` of `runs` writes.

@@ -209,12 +209,13 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         "the classifier reads {modality} pictures, the segmenter {} pictures",
         segmenter.config.modality
     );
-    for (what, used, task) in [
-        ("classifier", &classifier.config.manifest_sha256, Task::Classify),
-        ("segmenter", &segmenter.config.manifest_sha256, Task::Segment),
-    ] {
+    let classifier_learnt_from =
+        classifier.config.manifest_sha256 == train::fingerprint(&manifest, modality, Task::Classify)?;
+    for (what, same) in
+        [("classifier", classifier_learnt_from), ("segmenter", segmenter.config.learnt_from(&manifest)?)]
+    {
         anyhow::ensure!(
-            *used == train::fingerprint(&manifest, modality, task)?,
+            same,
             "{}: not the data the {what} was trained on; give the manifest of the training, or train again",
             args.manifest.display()
         );

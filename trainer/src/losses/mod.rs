@@ -105,8 +105,14 @@ impl LossConfig {
         if self.dice > 0.0 {
             terms.push(format!("{} x Dice", self.dice));
         }
-        if let Some(BoundaryConfig { first, rise_per_epoch, highest, .. }) = self.boundary {
-            terms.push(format!("boundary loss (weight {first}, {rise_per_epoch} more each epoch, up to {highest})"));
+        if let Some(BoundaryConfig { first, rise_per_epoch, highest, balance }) = self.boundary {
+            let others = match balance {
+                Balance::Rebalance => ", by which the other terms weigh less",
+                Balance::Increase => "",
+            };
+            terms.push(format!(
+                "boundary loss (weight {first}, {rise_per_epoch} more each epoch, up to {highest}{others})"
+            ));
         }
         terms.join(" + ")
     }

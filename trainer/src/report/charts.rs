@@ -225,7 +225,7 @@ pub(super) fn training(judgements: &[&MaskJudgement], caption: String) -> Result
     let curves = |of: fn(&Curve) -> &Vec<f64>| {
         judgements.iter().enumerate().flat_map(move |(index, judgement)| {
             let colour = CLASSIFIERS[index % CLASSIFIERS.len()];
-            judgement.runs.iter().filter_map(move |run| Some((colour, of(&run.training.as_ref()?.1))))
+            judgement.runs.iter().flat_map(|run| &run.training).map(move |training| (colour, of(&training.curve)))
         })
     };
     let epochs = curves(|curve| &curve.loss).map(|(_, values)| values.len()).max().unwrap_or(0).max(2) as f64;
@@ -247,8 +247,9 @@ pub(super) fn training(judgements: &[&MaskJudgement], caption: String) -> Result
         ("Loss".to_owned(), chart("training loss", |curve| &curve.loss, lowest * 1.05..highest * 1.05)?),
     ];
     let legend = judgements.iter().enumerate().map(|(index, judgement)| {
-        let net = judgement.runs.first().and_then(|run| run.training.as_ref());
-        (hex(CLASSIFIERS[index % CLASSIFIERS.len()]), net.map_or_else(String::new, |(config, _)| config.net.describe()))
+        let net = judgement.runs.first().and_then(|run| run.training.first());
+        let net = net.map_or_else(String::new, |training| training.config.net.describe());
+        (hex(CLASSIFIERS[index % CLASSIFIERS.len()]), net)
     });
     Ok(Charts { caption, legend: legend.collect(), charts, columns: 2 })
 }

@@ -44,7 +44,7 @@ pub struct ReportArgs {
     /// "caption", "files": ["a.png", ...]}, ...]. May be repeated
     #[arg(long, value_name = "FOLDER")]
     pub figures: Vec<PathBuf>,
-    /// Where report.html, report.md, tables.csv and judgement.json go
+    /// Where report.html and report.md go, and of classifiers tables.csv and judgement.json
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
     /// Wanted sensitivity of the screening threshold
@@ -119,12 +119,11 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let masks = args.masks.iter().map(|folder| masks::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
     let page = page(&runs, &masks, pictures, &settings)?;
     let judgements: Vec<&Judgement> = runs.iter().map(|run| &run.judgement).collect();
-    let files = [
-        ("report.html", page.to_html().into_bytes()),
-        ("report.md", page.to_markdown().into_bytes()),
-        ("tables.csv", numbers::csv(&judgements)?),
-        ("judgement.json", numbers::json(&judgements)?),
-    ];
+    let mut files = vec![("report.html", page.to_html().into_bytes()), ("report.md", page.to_markdown().into_bytes())];
+    // `masks judge` has written the figures of the masks already.
+    if !judgements.is_empty() {
+        files.extend([("tables.csv", numbers::csv(&judgements)?), ("judgement.json", numbers::json(&judgements)?)]);
+    }
     for (name, bytes) in files {
         let path = args.out.join(name);
         write_atomically(&path, |out| out.write_all(&bytes))?;

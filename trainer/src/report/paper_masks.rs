@@ -1,4 +1,4 @@
-//! The paper's tables IX to XII, with the digits it prints.
+//! The paper's tables IX to XII, with the digits it prints; and what others published of the set that table XI is of.
 
 /// A row of table IX: frozen EfficientNets.
 pub(super) struct Transfer {
@@ -88,6 +88,34 @@ pub(super) static METHODS: [Method; 9] = [
     Method { name: "SOLO", built: false, scores: [[70.1, 83.0, 82.4], [61.8, 76.4, 75.3]] },
     Method { name: "SRGNet", built: false, scores: [[71.1, 83.0, 83.2], [66.8, 80.1, 78.5]] },
     Method { name: "Modified Attention U-Net", built: true, scores: [[81.1, 90.4, 88.6], [75.7, 86.2, 83.4]] },
+];
+
+/// The set of 20 cases of Ma et al. that table XI is of, as sources are called.
+pub(super) const PUBLISHED_SET: &str = "COVID-19-CT-Seg";
+
+/// What others published of it.
+pub(super) struct Published {
+    /// The method, and where its figure is told.
+    pub(super) name: &'static str,
+    /// Dice of the infection, mean over cases, in percent.
+    pub(super) dice: f64,
+    /// How it was cross-validated.
+    pub(super) folds: &'static str,
+}
+
+/// Cross-validations of the 20 cases.
+pub(super) static PUBLISHED: [Published; 3] = [
+    Published {
+        name: "nnU-Net 2D (COVID-19-CT-Seg-Benchmark)",
+        dice: 60.9,
+        folds: "5, of 4 training and 16 test cases",
+    },
+    Published {
+        name: "nnU-Net 3D (COVID-19-CT-Seg-Benchmark)",
+        dice: 67.3,
+        folds: "5, of 4 training and 16 test cases",
+    },
+    Published { name: "3D U-Net, MIScnn (covid19.MIScnn)", dice: 76.1, folds: "5, of 16 training and 4 test cases" },
 ];
 
 #[cfg(test)]

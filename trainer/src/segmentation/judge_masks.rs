@@ -20,14 +20,14 @@ use super::{
     tables,
 };
 use crate::{
-    data::{Manifest, Record, Split, Task},
+    data::{Manifest, Record, Split},
     files::write_atomically,
     judge::Estimate,
-    train::{fingerprint, picture, progress, segment},
+    train::{picture, progress, segment::SegmentConfig},
 };
 
 /// The version of `judgement.json`.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// What a judgement may be used for.
 pub(super) const NOTICE: &str = "Research use only, not a medical device.";
 /// The mask whose pictures without truth are told apart.
@@ -128,14 +128,11 @@ pub struct Identity {
     /// Its seed, or that of the first of several.
     pub seed: u64,
     /// Runs whose mean it is.
-    #[serde(default = "one")]
     pub members: usize,
+    /// Rounds of a cross-validation, each with a net of its own; 1 where it is one net.
+    pub rounds: usize,
     /// Whether it learnt from the very manifest it is judged with. Where not, it may have seen pictures it is judged on.
     pub same_data: bool,
-}
-
-fn one() -> usize {
-    1
 }
 
 /// All that is known of one run.
@@ -154,8 +151,18 @@ pub struct RunJudgement {
     pub negatives: Option<FalsePositives>,
     /// Each picture.
     pub pictures: Vec<PictureScore>,
-    /// How it was trained, and how that went; `None` for a net that is no run.
-    pub training: Option<(segment::SegmentConfig, Curve)>,
+    /// How it was trained: one training, or those of all that it is the mean of, or that of each round of a cross-validation; none for
+    /// a net that is no run.
+    pub training: Vec<Training>,
+}
+
+/// How a net was trained, and how that went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// How.
+    pub config: SegmentConfig,
+    /// What came of it, epoch by epoch. A net that started from earlier weights has only its own epochs here.
+    pub curve: Curve,
 }
 
 /// A figure of several runs.
@@ -323,7 +330,7 @@ impl RunJudgement {
             identity,
             mask_names,
             pictures,
-            training: None,
+            training: vec![],
         }
     }
 }
@@ -383,33 +390,47 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
     let manifest = Manifest::load(&args.manifest)?;
     let settings = Settings { resamples: args.resamples as usize, level: 0.95, seed: args.seed };
     let mut runs: Vec<RunJudgement> = vec![];
-    let mut configurations = vec![];
+    let mut trainings: Vec<(String, SegmentConfig)> = vec![];
     let mut modality = None;
     for folders in args.runs.chunks(if args.mean { args.runs.len() } else { 1 }) {
         let members = Members::load(folders)?;
-        let (run, folder) = (members.first(), &folders[0]);
+        let run = members.first();
         let segmenter = members.segmenter().with_context(|| members.name())?;
         let before = *modality.get_or_insert(segmenter.modality());
         ensure!(
             segmenter.modality() == before,
             "{}: a run on {} pictures, the runs before it are on {before} pictures; judge them one by one",
-            folder.display(),
+            members.name(),
             segmenter.modality()
         );
-        let healthy = run.config.healthy_sha256.as_ref();
-        let same_data = run.config.manifest_sha256 == fingerprint(&manifest, before, Task::Segment)?
-            && healthy
-                .map_or(Ok(true), |healthy| fingerprint(&manifest, before, Task::Classify).map(|f| f == *healthy))?;
-        let identity =
-            Identity { run: members.name(), seed: run.config.seed, members: members.runs().len(), same_data };
+        for (name, config) in &trainings {
+            ensure!(
+                *config != run.config,
+                "{}: the same training as {name}, so they have no spread; give runs of different seeds",
+                members.name()
+            );
+        }
+        trainings.push((members.name(), run.config.clone()));
+        let identity = Identity {
+            run: members.name(),
+            seed: run.config.seed,
+            members: members.runs().len(),
+            rounds: 1,
+            same_data: run.config.learnt_from(&manifest)?,
+        };
         let judged = judge_run(&manifest, args.split, &segmenter, identity, &settings)?;
         if runs.is_empty() && args.figures > 0 {
             figures::write(&manifest, &segmenter, &judged, args.figures, &args.out)?;
         }
-        runs.push(RunJudgement { training: Some((run.config.clone(), Curve::read(folder)?)), ..judged });
-        configurations.push(run.config.without_seed());
+        let training = members
+            .runs()
+            .iter()
+            .zip(folders)
+            .map(|(run, folder)| Ok(Training { config: run.config.clone(), curve: Curve::read(folder)? }));
+        runs.push(RunJudgement { training: training.collect::<anyhow::Result<_>>()?, ..judged });
     }
-    let comparable = configurations.len() > 1 && configurations.iter().all(|other| *other == configurations[0]);
+    let first = trainings.first().map(|(_, config)| config.without_seed());
+    let comparable = trainings.len() > 1 && trainings.iter().all(|(_, config)| Some(config.without_seed()) == first);
     let judgement = Judgement {
         format: FORMAT,
         notice: NOTICE.into(),

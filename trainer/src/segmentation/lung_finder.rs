@@ -12,7 +12,10 @@ use thorax_shared::{
 };
 
 use super::{Members, Segmenter};
-use crate::train::picture;
+use crate::{
+    data::Manifest,
+    train::{picture, segment::SegmentConfig},
+};
 
 /// Margin around the lungs, as a share of their box's longer side.
 pub const MARGIN: f32 = 0.05;
@@ -40,24 +43,20 @@ impl LungsArgs {
 pub struct LungFinder {
     segmenter: Segmenter,
     sha256: String,
-    manifest_sha256: String,
+    config: SegmentConfig,
 }
 
 impl LungFinder {
     fn open(folders: &[PathBuf], modality: Modality) -> anyhow::Result<Self> {
         let members = Members::load(folders)?;
-        let config = &members.first().config;
+        let config = members.first().config.clone();
         ensure!(
             config.modality == modality,
             "{}: finds the lungs of {} pictures; give --lungs a run of {modality}",
             folders[0].display(),
             config.modality
         );
-        Ok(Self {
-            segmenter: members.shipped_segmenter()?,
-            sha256: members.sha256()?,
-            manifest_sha256: config.manifest_sha256.clone(),
-        })
+        Ok(Self { segmenter: members.shipped_segmenter()?, sha256: members.sha256()?, config })
     }
 
     /// [`Members::sha256`] of the runs.
@@ -65,9 +64,12 @@ impl LungFinder {
         &self.sha256
     }
 
-    /// [`crate::train::fingerprint`] of what the segmenter learnt from.
-    pub fn manifest_sha256(&self) -> &str {
-        &self.manifest_sha256
+    /// [`SegmentConfig::learnt_from`] of the runs.
+    ///
+    /// # Errors
+    /// A mask that cannot be read.
+    pub fn learnt_from(&self, manifest: &Manifest) -> anyhow::Result<bool> {
+        self.config.learnt_from(manifest)
     }
 
     /// Both lungs with what is infected in them, at the picture's size, 0 or 255.

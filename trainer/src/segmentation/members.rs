@@ -25,12 +25,19 @@ impl Members {
     /// Reads the runs in `folders`.
     ///
     /// # Errors
-    /// No folder; one without a finished run; runs that differ in more than their seed.
+    /// No folder; one without a finished run; runs that differ in more than their seed, or not at all.
     pub fn load(folders: &[PathBuf]) -> anyhow::Result<Self> {
         let runs = folders.iter().map(|folder| segment::load(folder, &Device::Cpu));
         let runs: Vec<SegmentRun> = runs.collect::<anyhow::Result<_>>()?;
         let first = &runs.first().context("give the folder of a run of thorax-train train segment")?.config;
-        for (run, folder) in runs.iter().zip(folders) {
+        for (index, (run, folder)) in runs.iter().zip(folders).enumerate() {
+            if let Some(twin) = runs[..index].iter().position(|other| other.config == run.config) {
+                anyhow::bail!(
+                    "{}: the same training as {}, whose mean is itself; give runs of different seeds",
+                    folder.display(),
+                    folders[twin].display()
+                );
+            }
             ensure!(
                 run.config.without_seed() == first.without_seed(),
                 "{}: another net, other data, or trained in another way than {}; the mean is of runs that differ in their seed alone",

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, ensure};
 
 use super::{
-    judge_masks::{FORMAT, Identity, Judgement, NOTICE, RunJudgement, read, write},
+    judge_masks::{FORMAT, Identity, Judgement, NOTICE, RunJudgement, Training, read, write},
     score::{PictureScore, Settings},
     tables,
 };
@@ -57,6 +57,7 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
     let (_, first) = rounds.first().context("give the folders of the rounds")?;
     let mut tested: BTreeMap<(&str, &str), &Path> = BTreeMap::new();
     let mut pictures: Vec<PictureScore> = vec![];
+    let mut trainings: Vec<Training> = vec![];
     let mut expected = None;
     for (folder, round) in rounds {
         let folder = *folder;
@@ -89,17 +90,24 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
             }
         }
         pictures.extend(run.pictures.iter().cloned());
+        trainings.extend(run.training.iter().cloned());
     }
     let RunJudgement { identity: Identity { seed, members, .. }, mask_names, .. } = &first.runs[0];
-    let identity =
-        Identity { run: format!("{} rounds", rounds.len()), seed: *seed, members: *members, same_data: true };
+    let identity = Identity {
+        run: format!("{} rounds", rounds.len()),
+        seed: *seed,
+        members: *members,
+        rounds: rounds.len(),
+        same_data: true,
+    };
+    let pooled = RunJudgement::new(identity, mask_names.clone(), pictures, &settings);
     Ok(Judgement {
         format: FORMAT,
         notice: NOTICE.into(),
         modality: first.modality,
         split: Split::Test,
         settings,
-        runs: vec![RunJudgement::new(identity, mask_names.clone(), pictures, &settings)],
+        runs: vec![RunJudgement { training: trainings, ..pooled }],
         spread: vec![],
     })
 }
@@ -107,7 +115,7 @@ pub fn pool(rounds: &[(&Path, Judgement)], settings: Settings) -> anyhow::Result
 /// How a run was trained, but for its data and seed. (Nothing here knows which patients the weights it may have started from had
 /// seen.)
 fn recipe(run: &RunJudgement) -> anyhow::Result<SegmentConfig> {
-    let (config, _) = run.training.as_ref().context(
+    let Training { config, .. } = run.training.first().context(
         "it does not say how its net was trained; give folders in which masks judge judged runs of train segment",
     )?;
     Ok(SegmentConfig { manifest_sha256: String::new(), healthy_sha256: None, ..config.without_seed() })

@@ -421,7 +421,7 @@ fn judged(folder: &Path, run: &str) -> judge_masks::RunJudgement {
     let masks: Vec<_> = MASKS.iter().map(|name| (if *name == "infection" { BRIGHT } else { 30.5 }, [0, 0])).collect();
     let segmenter = net(&MASKS, &masks, Modality::Ct);
     let settings = Settings { resamples: 100, level: 0.95, seed: 1 };
-    let identity = judge_masks::Identity { run: run.into(), seed: 7, members: 1, same_data: true };
+    let identity = judge_masks::Identity { run: run.into(), seed: 7, members: 1, rounds: 1, same_data: true };
     judge_masks::judge_run(&manifest(folder), Split::Test, &segmenter, identity, &settings).unwrap()
 }
 
@@ -506,11 +506,11 @@ fn rounds_are_pooled() {
     let settings = Settings { resamples: 100, level: 0.95, seed: 1 };
     let round = |patients: &[&str], net: NetConfig, manifest: &str| {
         let pictures = whole.pictures.iter().filter(|picture| patients.contains(&picture.group.as_str()));
-        let identity = judge_masks::Identity { run: "round".into(), seed: 7, members: 1, same_data: true };
+        let identity = judge_masks::Identity { run: "round".into(), seed: 7, members: 1, rounds: 1, same_data: true };
         let mut run =
             judge_masks::RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), &settings);
         let config = SegmentConfig { manifest_sha256: manifest.into(), ..SegmentConfig::example(net, 1) };
-        run.training = Some((config, judge_masks::Curve::default()));
+        run.training = vec![judge_masks::Training { config, curve: judge_masks::Curve::default() }];
         Judgement {
             format: judge_masks::FORMAT,
             notice: "Research use only, not a medical device.".into(),
@@ -534,7 +534,11 @@ fn rounds_are_pooled() {
     assert_eq!(sorted(&pooled.runs[0]), sorted(&whole));
     assert_eq!(pooled.runs[0].masks[0].per_patient, whole.masks[0].per_patient);
     assert_eq!(pooled.runs[0].masks[0].pooled, whole.masks[0].pooled);
-    assert_eq!(pooled.runs[0].identity.run, "2 rounds");
+    assert_eq!((pooled.runs[0].identity.run.as_str(), pooled.runs[0].identity.rounds), ("2 rounds", 2));
+    assert_eq!(
+        pooled.runs[0].training.iter().map(|training| training.config.manifest_sha256.as_str()).collect::<Vec<_>>(),
+        ["01", "02"]
+    );
 
     let refused = |other: Judgement, words: &[&str]| {
         let error = format!("{:#}", pool(&[(one, first.clone()), (two, other)], settings).unwrap_err());

@@ -19,7 +19,7 @@ use thorax_shared::{
 };
 
 use crate::{
-    data::{Manifest, Record, Task, file_sha256, hexadecimal},
+    data::{Manifest, Record, Split, Task, file_sha256, hexadecimal},
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::write_atomically,
     losses::LossArgs,
@@ -180,6 +180,23 @@ pub fn preprocess_spec(modality: Modality, side: u32, normalise: Normalise) -> P
 /// # Errors
 /// A mask that cannot be read.
 pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> anyhow::Result<String> {
+    fingerprint_of(manifest, manifest.select(modality, task, None), task)
+}
+
+/// The same of the pictures of class `normal`, which `train segment --healthy` draws from.
+///
+/// # Errors
+/// None today.
+pub fn healthy_fingerprint(manifest: &Manifest, modality: Modality) -> anyhow::Result<String> {
+    let healthy = Split::ALL.into_iter().flat_map(|split| manifest.healthy(modality, split));
+    fingerprint_of(manifest, healthy, Task::Classify)
+}
+
+fn fingerprint_of<'a>(
+    manifest: &Manifest,
+    records: impl Iterator<Item = &'a Record>,
+    task: Task,
+) -> anyhow::Result<String> {
     let line = |r: &Record| -> anyhow::Result<String> {
         let label = if task == Task::Classify { format!("{:?}", r.label) } else { String::new() };
         let mut line = format!("{}\t{}\t{label}\t{}\t{}", r.path, r.group, r.split.as_str(), r.sha256);
@@ -191,7 +208,7 @@ pub fn fingerprint(manifest: &Manifest, modality: Modality, task: Task) -> anyho
         }
         Ok(line + "\n")
     };
-    let mut lines = manifest.select(modality, task, None).map(line).collect::<anyhow::Result<Vec<String>>>()?;
+    let mut lines = records.map(line).collect::<anyhow::Result<Vec<String>>>()?;
     lines.sort();
     Ok(hexadecimal(&Sha256::digest(lines.concat())))
 }
@@ -232,9 +249,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         seed: common.seed,
         preprocess: preprocess_spec(common.modality, args.side, normalise),
         manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment)?,
-        healthy_sha256: (args.healthy > 0)
-            .then(|| fingerprint(&manifest, common.modality, Task::Classify))
-            .transpose()?,
+        healthy_sha256: (args.healthy > 0).then(|| healthy_fingerprint(&manifest, common.modality)).transpose()?,
         healthy: args.healthy as usize,
         start_sha256: args
             .start
@@ -486,7 +501,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::data::{Label, Split};
+    use crate::data::Label;
 
     #[derive(Parser)]
     struct Command {
@@ -559,6 +574,15 @@ mod tests {
         let equalised = Record { equalised: true, ..record("lung.png") };
         let equalised = Manifest::new(folder.path().to_owned(), vec![equalised]);
         assert_ne!(fingerprint(&equalised, Modality::Ct, Task::Segment).unwrap(), before);
+        // Of which pictures are drawn as healthy ones, the class decides, too.
+        let of_class = |class: &str| {
+            let record = Record { task: Task::Classify, label: Label::Negative, class: class.into(), ..record("") };
+            let manifest = Manifest::new(folder.path().to_owned(), vec![record]);
+            [healthy_fingerprint(&manifest, Modality::Ct), fingerprint(&manifest, Modality::Ct, Task::Classify)]
+                .map(Result::unwrap)
+        };
+        let [normal, other] = ["normal", "pneumonia"].map(of_class);
+        assert!(normal[0] != other[0] && normal[1] == other[1]);
         let pair = of("lung.png;mask.png").unwrap();
         assert_ne!(pair, before);
         assert_ne!(of("mask.png;lung.png").unwrap(), pair, "left and right exchanged");

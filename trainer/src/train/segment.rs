@@ -65,7 +65,7 @@ pub struct SegmentConfig {
     /// Pictures of class `normal` that are drawn for each epoch from those of the training split, as pictures without infection
     /// whose lungs are not marked; those of the validation split are all added there. 0 for none.
     pub healthy: usize,
-    /// Hash of the manifest's pictures with labels, of which those are; `None` without them.
+    /// Hash of the manifest's pictures of class `normal`; `None` where none are drawn.
     pub healthy_sha256: Option<String>,
     /// Hash of the weights the run starts from; `None` for drawn ones.
     pub start_sha256: Option<String>,
@@ -81,6 +81,18 @@ impl SegmentConfig {
     /// What runs share that differ in their seed alone. The weights a run started from are its own, so only whether it had some counts.
     pub fn without_seed(&self) -> Self {
         Self { seed: 0, start_sha256: self.start_sha256.as_ref().map(|_| String::new()), ..self.clone() }
+    }
+
+    /// Whether the run learnt from this very manifest: its pictures with masks, and those of class `normal` where it drew some.
+    /// (The weights that it may have started from are not asked.)
+    ///
+    /// # Errors
+    /// A mask that cannot be read.
+    pub fn learnt_from(&self, manifest: &Manifest) -> anyhow::Result<bool> {
+        let healthy =
+            self.healthy_sha256.is_some().then(|| super::healthy_fingerprint(manifest, self.modality)).transpose()?;
+        Ok(healthy == self.healthy_sha256
+            && self.manifest_sha256 == super::fingerprint(manifest, self.modality, crate::data::Task::Segment)?)
     }
 }
 
