@@ -120,6 +120,7 @@ fn masks_of_a_trained_net_lie_on_the_lungs_and_are_judged_as_they_are() {
         let (same, other) = (overlap(&found, &truth[side]), overlap(&found, &truth[other]));
         assert!(same > 0.6 && same > other + 0.3, "Dice {same}, with the other lung {other}");
     }
+    assert_compared(folder.path(), &outs, &at(&scans, "masks"), stem);
 
     // Nothing is written over, and never an input.
     let mut again = train();
@@ -131,6 +132,56 @@ fn masks_of_a_trained_net_lie_on_the_lungs_and_are_judged_as_they_are() {
     refused(twice.args(&files[..2]), &["phantom_ct_0000_positive", "another --out"]);
 
     assert_judged_as_predicted(folder.path(), &manifest, &runs);
+}
+
+/// `masks compare` tells of files what their voxels and pixels say.
+fn assert_compared(folder: &Path, [pictures, _, volumes]: &[PathBuf; 3], truth: &Path, stem: &str) {
+    let compared = |found: &Path, truth: &Path, options: &[&str]| -> serde_json::Value {
+        let run = succeed(train().args(["masks", "compare", "--json"]).arg(found).arg(truth).args(options));
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let name = |mask: &str, ending: &str| format!("{stem}_{mask}.{ending}");
+    let figure = |json: &serde_json::Value, name: &str| json["figures"][name].as_f64().unwrap();
+    let lungs = ["left_lung", "right_lung"];
+    let [left, right] = lungs.map(|lung| at(volumes, &name(lung, "nii.gz")));
+    let masks = lungs.map(|lung| at(truth, &name(lung, "nii.gz")));
+    let count = |mask: &[u8], value: u8| mask.iter().filter(|&&voxel| voxel == value).count() as f64;
+
+    // Both true lungs in one file, 1 and 2.
+    let (mut header, mut both) = nifti(&masks[0]);
+    both.iter_mut().for_each(|voxel| *voxel = u8::from(*voxel > 0));
+    both.iter_mut().zip(nifti(&masks[1]).1).filter(|(_, right)| *right > 0).for_each(|(voxel, _)| *voxel = 2);
+    let labels = at(folder, "labels.nii");
+    header.extend(&both);
+    std::fs::write(&labels, header).unwrap();
+    for (found, truth, value) in [(&left, &masks[0], 1), (&right, &masks[1], 2)] {
+        let voxels = nifti(found).1;
+        let shared = voxels.iter().zip(&both).filter(|(found, truth)| **found > 0 && **truth == value).count() as f64;
+        let expected = 2.0 * shared / (count(&voxels, 1) + count(&both, value));
+        let json = compared(found, truth, &[]);
+        assert!((figure(&json, "dice") - expected).abs() < 1e-12, "{expected}: {json}");
+        assert_eq!(compared(found, &labels, &["--label", &value.to_string()]), json);
+        let header = nifti(truth).0;
+        let millimetres = f64::from(f32::from_le_bytes(header[80..84].try_into().unwrap()));
+        assert!((figure(&json, "hd95_mm") / figure(&json, "hd95_pixels") - millimetres).abs() < 1e-6, "{json}");
+        assert!(json["notice"].as_str().unwrap().contains("Research use only"));
+        let same = compared(found, found, &[]);
+        assert_eq!((figure(&same, "dice"), figure(&same, "hd95_mm")), (1.0, 0.0));
+    }
+
+    let (found, truth_png) = (at(pictures, &name("left_lung", "png")), at(truth, &name("left_lung", "png")));
+    let json = compared(&found, &truth_png, &[]);
+    assert!((figure(&json, "dice") - dice(&grey(&found), &grey(&truth_png))).abs() < 1e-12, "{json}");
+    assert_eq!((&json["slices"], &json["figures"]["hd95_mm"]), (&1.into(), &serde_json::Value::Null));
+    let said = succeed(train().args(["masks", "compare"]).arg(&found).arg(&truth_png)).stdout;
+    assert!(said.contains("Research use only") && said.contains("dice") && said.contains("1 slices, 1 with"), "{said}");
+
+    let refuse = |truth: &Path, words: &[&str]| {
+        refused(train().args(["masks", "compare"]).arg(&left).arg(truth), words);
+    };
+    refuse(&truth_png, &["left_lung.png", "1 slices of 96 x 96", "resample"]);
+    refuse(&at(truth.parent().unwrap(), &format!("{stem}.nii.gz")), &["Hounsfield", "give masks"]);
+    refuse(&at(truth, "none.nii.gz"), &["none.nii.gz", "no such file"]);
 }
 
 /// A judgement is whole, goes into a report, and tells of each run and of their mean what `masks predict` draws.

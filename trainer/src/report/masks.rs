@@ -106,6 +106,9 @@ fn curves_of(judgements: &[&Judgement], blocks: &mut Vec<Block>) -> anyhow::Resu
     Ok(())
 }
 
+/// Said where [`started`] holds of a net.
+const EARLIER: &str = "Some began with earlier weights, whose training this page knows nothing of.";
+
 /// Rounds of the cross-validation; 1 for a net that was judged by itself.
 fn rounds(judgement: &Judgement) -> usize {
     judgement.runs.first().map_or(1, |run| run.identity.rounds)
@@ -115,10 +118,12 @@ fn rounds(judgement: &Judgement) -> usize {
 fn cross_validations(modality: Modality, judgements: &[&Judgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
     let first = judgements.first().and_then(|judgement| infection(judgement.runs.first()?));
     blocks.push(Block::Section(format!("{}, segmentation: cross-validation by patient", modality.title())));
+    let earlier = judgements.iter().flat_map(|judgement| &judgement.runs).any(started);
     blocks.push(Block::Paragraph(format!(
-        "{} of {} patients. Each patient was judged by the net of the one round that did not learn from him, nor was chosen by him.",
+        "{} of {} patients. Each patient was judged by the net of the one round that did not learn from him, nor was chosen by him.{}",
         or_none(first, |mask| format!("{} pictures", mask.pictures)),
         or_none(first, |mask| mask.patients.len().to_string()),
+        if earlier { format!(" {EARLIER}") } else { String::new() },
     )));
     let mut sources = judgements.iter().flat_map(|judgement| &judgement.runs).flat_map(|run| &run.pictures);
     if modality == Modality::Ct && sources.any(|picture| picture.source.contains(PUBLISHED_SET)) {
@@ -132,8 +137,8 @@ fn cross_validations(modality: Modality, judgements: &[&Judgement], blocks: &mut
 fn published(judgements: &[&Judgement]) -> Table {
     let caption = format!(
         "Dice of the infection in percent, mean over patients, ours with its interval over them. The published figures are of whole volumes of \
-         the 20 cases of {PUBLISHED_SET}; ours are of the slices and patients that the collection has, and each round learnt from more \
-         patients than the benchmark's four: beside each other for orientation."
+         the 20 cases of {PUBLISHED_SET}; ours are of the slices and patients that the collection has, and a round learns from all patients but \
+         those of two folds: beside each other for orientation."
     );
     let mut table = Table::new(caption, &["Method", "Dice", "Folds"]);
     for judgement in judgements {
@@ -151,15 +156,14 @@ fn introduction(judgements: &[&Judgement]) -> String {
     let first = judgements[0];
     let pictures = first.runs.first().and_then(infection);
     let mut runs = judgements.iter().flat_map(|judgement| &judgement.runs);
+    let earlier = format!("No net learnt from these patients in the training told here. {EARLIER}");
     let seen = match (first.split, runs.clone().all(|run| run.identity.same_data)) {
         (_, false) => {
             "The nets learnt from other data than those they are judged with, and may have seen these pictures."
         }
         (Split::Train, _) => "The nets were trained on these pictures: the figures say nothing of others.",
         (Split::Val, _) => "The best epoch of each net was chosen on these pictures, which flatters.",
-        (Split::Test, _) if runs.any(started) => {
-            "No net learnt from these patients in the training told here; some began with earlier weights, whose training this page knows nothing of."
-        }
+        (Split::Test, _) if runs.any(started) => earlier.as_str(),
         (Split::Test, _) => "No net has seen these patients.",
     };
     format!(

@@ -229,9 +229,13 @@ fn rounds_stand_beside_published_ones() {
     };
     let page = report(&[&pooled]);
     // 49 of 64, 81 and 100 pixels: Dice 86.7, 75.4 and 65.8.
-    for words in
-        ["3 pictures of 3 patients", "dropout 0.1, 5 rounds | 76.0 (", "| 5 by patient |", "| 60.9 | 5, of 4 training"]
-    {
+    for words in [
+        "3 pictures of 3 patients",
+        "dropout 0.1, 5 rounds | 76.0 (",
+        "| 5 by patient |",
+        "| 60.9 | 5, of 4 training",
+        "Some began with earlier weights",
+    ] {
         assert!(page.contains(words), "`{words}` is not said:\n{page}");
     }
     assert!(!page.contains("Mask-RCNN"), "the paper's split is another");
@@ -269,7 +273,7 @@ fn judged_masks_become_the_papers_tables_of_segmentation() {
         "| EfficientNet-B3 | 400 | 0.69 | 0.527 | 3 | ",
         "modified attention U-Net, 4 blocks, 16 base channels, dropout 0.1 | 4 | 3, from earlier weights | one cycle(2e-3) |",
         "| U-Net, paper; not trained here | 6 | 500 | cosine(1e-5) | 0.90 | 0.818 |",
-        "some began with earlier weights",
+        "Some began with earlier weights",
         "| patient 2 | 71.9 ± 8.7 | 65.8 |",
     ] {
         assert!(page.contains(words), "`{words}` is not said:\n{page}");

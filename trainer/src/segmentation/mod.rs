@@ -4,9 +4,11 @@
 //! prepares them as the device does and brings what the net drew back to the picture's own size. Two commands stand on it.
 //! `masks judge` ([`judge_masks`]) compares such masks with true ones, at the picture's size and patient by patient, and `masks
 //! pool` ([`pool`]) puts such judgements of a cross-validation together. `masks predict` ([`predict`]) writes them: for a picture as
-//! PNG files of its rows and columns, for a volume as NIfTI files that lie over the scan ([`nifti`]). And a classifier can be shown
+//! PNG files of its rows and columns, for a volume as NIfTI files that lie over the scan ([`nifti`]); `masks compare` ([`compare`])
+//! says how such files agree with true ones. And a classifier can be shown
 //! the lungs that it finds, and nothing else ([`lung_finder`]).
 
+pub mod compare;
 mod figures;
 pub mod judge_masks;
 pub mod lung_finder;
@@ -34,6 +36,8 @@ pub enum MasksCommand {
     Pool(pool::PoolArgs),
     /// Draw the masks of pictures (PNG files) and volumes (NIfTI files that lie over the scan)
     Predict(predict::PredictArgs),
+    /// Compare a mask with the true one: NIfTI volumes that lie over one scan, or pictures
+    Compare(compare::CompareArgs),
 }
 
 /// Carries out a command.
@@ -45,5 +49,6 @@ pub fn run(command: &MasksCommand) -> anyhow::Result<()> {
         MasksCommand::Judge(args) => judge_masks::run(args),
         MasksCommand::Pool(args) => pool::run(args),
         MasksCommand::Predict(args) => predict::run(args),
+        MasksCommand::Compare(args) => compare::run(args),
     }
 }
