@@ -16,7 +16,7 @@ use thorax_shared::{
 
 use super::{
     judge_masks::NOTICE,
-    score::{Figures, MaskScore, PictureScore, Settings, judge_mask},
+    score::{Figures, MaskScore, mean, together},
 };
 
 /// Options of `masks compare`.
@@ -119,28 +119,19 @@ pub(super) fn run(args: &CompareArgs) -> anyhow::Result<()> {
 
 fn compare(found: &Stack, truth: &Stack) -> anyhow::Result<Comparison> {
     let spacing_mm = found.spacing_mm.or(truth.spacing_mm);
-    let slices = found.slices.iter().zip(&truth.slices).enumerate().map(|(index, (found, truth))| {
-        Ok(PictureScore {
-            path: format!("slice {index}"),
-            group: String::new(),
-            source: String::new(),
-            negative: false,
-            masks: vec![Some(MaskScore::new(found, truth, spacing_mm)?)],
-            involvement_percent: [None; 2],
-        })
-    });
-    let slices: Vec<PictureScore> = slices.collect::<anyhow::Result<_>>()?;
-    // A volume has no interval.
-    let settings = Settings { resamples: 1, level: 0.95, seed: 1 };
-    let judged = judge_mask("mask", 0, &slices.iter().collect::<Vec<_>>(), &settings).context("no slices")?;
-    let volume = judged.patients.first().context("no slices")?;
+    let slices = found.slices.iter().zip(&truth.slices);
+    let slices =
+        slices.map(|(found, truth)| MaskScore::new(found, truth, spacing_mm)).collect::<Result<Vec<_>, _>>()?;
+    let (nothing, something): (Vec<&MaskScore>, Vec<&MaskScore>) =
+        slices.iter().partition(|slice| slice.is_truth_empty());
+    let (_, figures) = together(&slices.iter().collect::<Vec<_>>());
     Ok(Comparison {
         notice: NOTICE,
-        slices: judged.pictures,
-        slices_with_truth: judged.pictures_with_truth,
-        missed: judged.missed,
-        figures: volume.figures,
-        false_positive_percent: judged.false_positives.and_then(|area| Some(area.mean_percent?.value)),
+        slices: slices.len(),
+        slices_with_truth: something.len(),
+        missed: something.iter().filter(|slice| slice.is_missed()).count(),
+        figures,
+        false_positive_percent: mean(nothing.iter().map(|slice| slice.false_positive_percent())),
     })
 }
 

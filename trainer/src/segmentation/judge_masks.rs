@@ -13,6 +13,7 @@ use thorax_shared::{label::Modality, plane::Plane};
 
 use super::{
     Members, Segmenter, figures,
+    members::refuse_twins,
     score::{
         FalsePositives, Figures, MaskJudgement, MaskScore, PictureScore, Settings, false_positives, involvement_error,
         involvement_percent, judge_mask, mean,
@@ -389,11 +390,12 @@ pub fn spread(runs: &[RunJudgement]) -> Vec<MaskSpread> {
 pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
     let manifest = Manifest::load(&args.manifest)?;
     let settings = Settings { resamples: args.resamples as usize, level: 0.95, seed: args.seed };
+    let groups: Vec<&[PathBuf]> = args.runs.chunks(if args.mean { args.runs.len() } else { 1 }).collect();
+    let nets = groups.iter().map(|folders| Members::load(folders)).collect::<anyhow::Result<Vec<Members>>>()?;
+    refuse_twins(&nets)?;
     let mut runs: Vec<RunJudgement> = vec![];
-    let mut trainings: Vec<(String, SegmentConfig)> = vec![];
     let mut modality = None;
-    for folders in args.runs.chunks(if args.mean { args.runs.len() } else { 1 }) {
-        let members = Members::load(folders)?;
+    for (folders, members) in groups.into_iter().zip(&nets) {
         let run = members.first();
         let segmenter = members.segmenter().with_context(|| members.name())?;
         let before = *modality.get_or_insert(segmenter.modality());
@@ -403,14 +405,6 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
             members.name(),
             segmenter.modality()
         );
-        for (name, config) in &trainings {
-            ensure!(
-                *config != run.config,
-                "{}: the same training as {name}, so they have no spread; give runs of different seeds",
-                members.name()
-            );
-        }
-        trainings.push((members.name(), run.config.clone()));
         let identity = Identity {
             run: members.name(),
             seed: run.config.seed,
@@ -429,8 +423,8 @@ pub(super) fn run(args: &JudgeArgs) -> anyhow::Result<()> {
             .map(|(run, folder)| Ok(Training { config: run.config.clone(), curve: Curve::read(folder)? }));
         runs.push(RunJudgement { training: training.collect::<anyhow::Result<_>>()?, ..judged });
     }
-    let first = trainings.first().map(|(_, config)| config.without_seed());
-    let comparable = trainings.len() > 1 && trainings.iter().all(|(_, config)| Some(config.without_seed()) == first);
+    let recipes: Vec<SegmentConfig> = nets.iter().map(|members| members.first().config.without_seed()).collect();
+    let comparable = recipes.len() > 1 && recipes.iter().all(|other| *other == recipes[0]);
     let judgement = Judgement {
         format: FORMAT,
         notice: NOTICE.into(),

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
@@ -14,6 +14,21 @@ use crate::{
     nn::graph::Graph,
     train::segment::{self, MASKS, SegmentRun},
 };
+
+/// Sees that no run is given twice: it has no spread, and its mean is itself.
+///
+/// # Errors
+/// Two runs of one training.
+pub(super) fn refuse_twins(groups: &[Members]) -> anyhow::Result<()> {
+    let runs = groups.iter().flat_map(|members| members.folders.iter().zip(&members.runs));
+    let runs: Vec<(&PathBuf, &SegmentRun)> = runs.collect();
+    for (index, (folder, run)) in runs.iter().enumerate() {
+        if let Some((twin, _)) = runs[..index].iter().find(|(_, other)| other.config == run.config) {
+            bail!("{}: the same training as {}; give runs of different seeds", folder.display(), twin.display());
+        }
+    }
+    Ok(())
+}
 
 /// Finished runs of `thorax-train train segment` that differ in their seed alone.
 pub struct Members {
@@ -30,14 +45,7 @@ impl Members {
         let runs = folders.iter().map(|folder| segment::load(folder, &Device::Cpu));
         let runs: Vec<SegmentRun> = runs.collect::<anyhow::Result<_>>()?;
         let first = &runs.first().context("give the folder of a run of thorax-train train segment")?.config;
-        for (index, (run, folder)) in runs.iter().zip(folders).enumerate() {
-            if let Some(twin) = runs[..index].iter().position(|other| other.config == run.config) {
-                anyhow::bail!(
-                    "{}: the same training as {}, whose mean is itself; give runs of different seeds",
-                    folder.display(),
-                    folders[twin].display()
-                );
-            }
+        for (run, folder) in runs.iter().zip(folders) {
             ensure!(
                 run.config.without_seed() == first.without_seed(),
                 "{}: another net, other data, or trained in another way than {}; the mean is of runs that differ in their seed alone",
@@ -45,7 +53,9 @@ impl Members {
                 folders[0].display()
             );
         }
-        Ok(Self { folders: folders.to_vec(), runs })
+        let members = Self { folders: folders.to_vec(), runs };
+        refuse_twins(std::slice::from_ref(&members))?;
+        Ok(members)
     }
 
     /// The runs, at least one.

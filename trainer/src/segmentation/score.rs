@@ -311,16 +311,17 @@ fn patients(judged: &[(&PictureScore, MaskScore)]) -> Vec<PatientScore> {
     groups
         .into_iter()
         .map(|(group, scores)| {
-            let pixels = scores.iter().map(|score| score.pixels).sum();
-            let hd95 = [0, 1].map(|unit| mean(scores.iter().filter_map(|score| score.hd95[unit])));
-            PatientScore {
-                group: group.to_owned(),
-                pictures: scores.len(),
-                pixels,
-                figures: Figures::of(&pixels, hd95),
-            }
+            let (pixels, figures) = together(&scores);
+            PatientScore { group: group.to_owned(), pictures: scores.len(), pixels, figures }
         })
         .collect()
+}
+
+/// Pixels of all masks together, and what they come to; distances are means over the masks that have one.
+pub(super) fn together(scores: &[&MaskScore]) -> (Confusion, Figures<Option<f64>>) {
+    let pixels = scores.iter().map(|score| score.pixels).sum();
+    let hd95 = [0, 1].map(|unit| mean(scores.iter().filter_map(|score| score.hd95[unit])));
+    (pixels, Figures::of(&pixels, hd95))
 }
 
 /// The statistic and its interval over groups; `None` where it has no value.
