@@ -18,13 +18,13 @@ fuzz TARGET SECONDS="240":
     mkdir -p fuzz/corpus/{{TARGET}}
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{ if TARGET == "features" { "--features trainer" } else { "" } }} {{TARGET}} \
         fuzz/corpus/{{TARGET}} \
-        {{ if TARGET =~ "^(bundle|features)$" { "" } else { "edge/tests/fixtures/encodings" } }} -- \
+        {{ if TARGET =~ "^(bundle|features)$" { "" } else { "edge/decode/tests/fixtures/encodings" } }} -- \
         -max_total_time={{SECONDS}} -rss_limit_mb=2048 -timeout=20
 
-# The one unsafe call (trainer/src/nn/matmul.rs) under valgrind's memory checker (needs valgrind).
+# The one unsafe call (trainer/nn/src/matmul.rs) under valgrind's memory checker (needs valgrind).
 memcheck:
-    cargo test --release -p thorax-trainer --lib --no-run
-    for t in target/release/deps/thorax_trainer-*; do [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q matmul || \
+    cargo test --release -p thorax-nn --lib --no-run
+    for t in target/release/deps/thorax_nn-*; do [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q matmul || \
         valgrind -q --error-exitcode=9 "$t" matmul || exit 1; done
 
 # The calls into XGBoost under the same (trainer/src/classifiers/xgboost/library.rs); LIBRARY is its libxgboost.so.

@@ -2,7 +2,7 @@
 # Builds the programs with CUDA, on a Debian machine that needs neither a GPU nor a driver nor NVIDIA's toolkit.
 #
 #     .ci/cuda.sh 90                          # H100 alone; 87 is Jetson Orin, 80 A100, 86 RTX 30, 89 RTX 40
-#     .ci/cuda.sh 90 test --release -p thorax-trainer --features cuda     # any other cargo command, in the same set-up
+#     .ci/cuda.sh 90 test --release -p thorax-nn --features cuda     # any other cargo command, in the same set-up
 #
 # The first form builds thorax-train with the features cuda and nccl and leaves it as target/cuda/sm_90/thorax-train.
 # It starts without a driver and computes on the CPU there; CUDA is loaded when `--device cuda:0` asks for it. To run

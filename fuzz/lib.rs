@@ -2,7 +2,7 @@
 
 use std::sync::Once;
 
-use thorax_edge::decode::{Limits, Study, decode_bytes};
+use thorax_decode::{Limits, Study, decode_bytes};
 
 /// Decodes `data` if it begins like the format of the target; every slice of a volume is cut.
 ///

@@ -3,16 +3,15 @@
 use std::{process::Command, time::Instant};
 
 use anyhow::Context;
+use embedded_graphics::{Drawable, geometry::Size};
+use thorax_decode::{self, Limits};
+use thorax_engine::{screening::Screener, trust};
 
 use crate::{
     cli::{BenchArgs, ModalityChoice},
-    decode::{self, Limits},
     draw::Framebuffer,
     report,
-    screen::Screener,
-    trust,
 };
-use embedded_graphics::{Drawable, geometry::Size};
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -33,7 +32,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         // One run more: the first prepares the graphs and is not counted.
         for run in 0..=runs {
             let start = Instant::now();
-            let study = decode::decode(file, &Limits::default()).with_context(|| file.display().to_string())?;
+            let study = thorax_decode::decode(file, &Limits::default()).with_context(|| file.display().to_string())?;
             let decode = ms(start);
             let screening = screener
                 .screen(&study, args.input.modality.map(Into::into), 1, |_, _| ())

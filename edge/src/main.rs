@@ -11,16 +11,18 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use embedded_graphics::geometry::Size;
+use thorax_decode::{self, Limits, Study};
 use thorax_edge::{
     bench,
     cli::{ALL_SCREENED, Arguments, BAD_USAGE, Command, DEVICE_FAILED, SOME_REFUSED, ScreenArgs},
-    decode::{self, Limits, Study},
     draw::{self, MessageScreen, Tone},
-    files::write_atomically,
     report::{self, Row},
-    screen::{Reading, Screener, Screening},
+};
+use thorax_engine::{
+    screening::{Reading, Screener, Screening},
     trust,
 };
+use thorax_files::write_atomically;
 use thorax_shared::plane::{Orientation, Plane};
 
 /// The panel.
@@ -83,7 +85,7 @@ fn screen_file(
     output: &Output<'_>,
 ) -> anyhow::Result<Row> {
     let start = Instant::now();
-    let study = match decode::decode(file, &Limits::default()) {
+    let study = match thorax_decode::decode(file, &Limits::default()) {
         Ok(study) => study,
         Err(error) => return output.refuse(file, name, error.to_string()),
     };

@@ -3,12 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use serde::Serialize;
+use thorax_engine::screening::{self, Screening};
 use thorax_shared::label::{Modality, Verdict};
 
-use crate::{
-    draw::ResultScreen,
-    screen::{self, Screening},
-};
+use crate::draw::ResultScreen;
 
 /// What the panel shows of a file that was read, under the name `name`; `bundle` is the bundle's title.
 pub fn panel<'a>(screening: &'a Screening<'_>, name: &'a str, bundle: &'a str) -> ResultScreen<'a> {
@@ -99,7 +97,7 @@ impl Row {
             involvement_percent: involvement.map(|i| i.percent),
             involvement_left_percent: involvement.and_then(|i| i.left_percent),
             involvement_right_percent: involvement.and_then(|i| i.right_percent),
-            reason: screen::reason(screening.verdict),
+            reason: screening::reason(screening.verdict),
             bundle: Some(screening.model.title()),
             novelty: screening.evidence.map(|e| e.novelty),
             quality: Some(screening.shown.quality.score),

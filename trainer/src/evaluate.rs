@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::Context;
 use rayon::prelude::*;
-use thorax_edge::{infer::Model, screen};
+use thorax_engine::{model::Model, screening};
+use thorax_files::write_atomically;
 use thorax_shared::{
     bundle::TrustedKeys,
     label::{Modality, Verdict},
@@ -20,7 +21,6 @@ use thorax_shared::{
 
 use crate::{
     data::{Label, Manifest, Record, Split, Task},
-    files::write_atomically,
     train::{
         picture, progress,
         segment::{INFECTION, LEFT_LUNG, RIGHT_LUNG},
@@ -135,7 +135,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
         .par_iter()
         .map(|record| {
             let frame = picture::read_record(manifest, record)?;
-            let reading = screen::read(model, &frame).with_context(|| record.path.clone())?;
+            let reading = screening::read(model, &frame).with_context(|| record.path.clone())?;
             bar.inc(1);
             Ok(Prediction {
                 path: record.path.clone(),
@@ -158,7 +158,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
         .par_iter()
         .map(|record| {
             let frame = picture::read_record(manifest, record)?;
-            let reading = screen::segment_only(model, &frame).with_context(|| record.path.clone())?;
+            let reading = screening::segment_only(model, &frame).with_context(|| record.path.clone())?;
             let truth = picture::truth_masks(manifest, record, &reading.1)?;
             let lungs = picture::union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]].map(Option::as_ref));
             let truth = [truth[INFECTION].clone(), lungs];
@@ -476,5 +476,5 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
 /// # Errors
 /// A file that cannot be read or holds no keys.
 pub fn trusted_keys(path: Option<&Path>) -> anyhow::Result<TrustedKeys> {
-    Ok(thorax_edge::trust::trusted_keys(path)?)
+    Ok(thorax_engine::trust::trusted_keys(path)?)
 }

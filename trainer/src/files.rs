@@ -3,8 +3,7 @@
 use std::{io::Cursor, path::Path};
 
 use image::{ImageBuffer, ImageFormat, PixelWithColorType};
-
-pub use thorax_edge::files::{WriteError, sync_folder, write_atomically};
+use thorax_files::write_atomically;
 
 /// Writes a PNG file.
 ///

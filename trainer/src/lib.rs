@@ -10,19 +10,14 @@
 
 pub mod bench;
 pub mod classifiers;
+pub mod commands;
 pub mod data;
-pub mod distance_transform;
 pub mod evaluate;
 pub mod explain;
-pub mod export;
 pub mod features;
 pub mod files;
 pub mod judge;
-pub mod losses;
-pub mod nets;
-pub mod nn;
 pub mod pack;
-pub mod phantom;
 pub mod report;
 pub mod segmentation;
 pub mod sweep;

@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
 use thorax_trainer::{
-    bench, classifiers, data, evaluate, explain, features, nets::list, nn::device, pack, phantom, report, segmentation,
-    sweep, train,
+    bench, classifiers, commands, data, evaluate, explain, features, pack, report, segmentation, sweep, train,
 };
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
@@ -38,12 +37,12 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Write synthetic chest films and CT slices with known lesions
-    Phantom(phantom::PhantomArgs),
+    Phantom(thorax_phantom::PhantomArgs),
     /// Import, check, split and count training data
     #[command(subcommand)]
     Data(data::DataCommand),
     /// List the backbones: input, features, parameters, where their weights are
-    Backbones(list::BackbonesArgs),
+    Backbones(commands::backbones::BackbonesArgs),
     /// Extract the features that a backbone sees in every labelled picture
     Features(Box<features::FeaturesArgs>),
     /// Fit the paper's eight classifiers to features, a hundred times each
@@ -92,12 +91,12 @@ fn main() -> anyhow::Result<()> {
     #[allow(unsafe_code)]
     // SAFETY: the only thread so far is this one: reading the arguments starts none, and nothing was called before.
     unsafe {
-        device::prepare_threads(command.threads());
+        thorax_nn::device::prepare_threads(command.threads());
     }
     match command {
-        Command::Phantom(arguments) => phantom::run(arguments),
+        Command::Phantom(arguments) => Ok(commands::phantom::run(&arguments)?),
         Command::Data(command) => data::run(command),
-        Command::Backbones(arguments) => list::run(&arguments),
+        Command::Backbones(arguments) => commands::backbones::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
         Command::Classify(arguments) => classifiers::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),

@@ -11,7 +11,14 @@ use candle_core::{Device, Tensor};
 use rand::TryRngCore;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use thorax_edge::{infer::Model, screen};
+use thorax_engine::{model::Model, screening};
+use thorax_files::{file_sha256, hexadecimal, write_atomically};
+use thorax_nets::source::WeightsArgs;
+use thorax_nn::{
+    graph::Graph,
+    onnx::{HALF_PRECISION_FROM, from_onnx, to_onnx},
+    training::BEST,
+};
 use thorax_shared::{
     bundle::{
         self, Bundle, Calibration, Classifier, Hashed, Limits, Name, PartKind, PartSource, Provenance, SecretKey,
@@ -22,12 +29,8 @@ use thorax_shared::{
 };
 
 use crate::{
-    data::{Manifest, Record, Split, Task, file_sha256, hexadecimal},
+    data::{Manifest, Record, Split, Task},
     evaluate::{self, Evaluation},
-    export::{HALF_PRECISION_FROM, from_onnx, to_onnx},
-    files::write_atomically,
-    nets::source::WeightsArgs,
-    nn::{graph::Graph, training::BEST},
     segmentation::Members,
     train::{self, classify, picture, progress, segment},
 };
@@ -597,7 +600,7 @@ fn compare(
         outputs.iter().map(|o| Ok(o.flatten_all()?.to_vec1()?)).collect()
     };
     let contents = &model.manifest;
-    let tensor = screen::classifier_input(model, &frame)?;
+    let tensor = screening::classifier_input(model, &frame)?;
     let by_candle = run(classifier, &tensor)?;
     let logits = contents.classifier.graph.outputs.iter().position(|o| o == "logits").context("no output logits")?;
     let probability = |logits: &[f32]| {

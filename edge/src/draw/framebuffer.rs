@@ -10,8 +10,7 @@ use embedded_graphics::{
     prelude::*,
 };
 use image::{ImageFormat, RgbImage};
-
-use crate::files::{WriteError, write_atomically};
+use thorax_files::{WriteError, write_atomically};
 
 /// A panel whose pixels can be read back; black at first.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,8 +102,9 @@ pub fn render_png(screen: &impl Drawable<Color = Rgb565>, size: Size, path: &Pat
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use embedded_graphics::primitives::Rectangle;
+
+    use super::*;
 
     fn asymmetric() -> Framebuffer {
         let mut framebuffer = Framebuffer::new(Size::new(3, 2));

@@ -4,21 +4,26 @@
 //! and once frozen and optimised for inference. ONNX Runtime runs the file that `export` writes of the very graph, and its
 //! first output is held against ours before anything is timed.
 
-use std::{io::Write, num::NonZeroUsize, path::Path, path::PathBuf};
+use std::{
+    io::Write,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
+use thorax_nets::Backbone;
+use thorax_nn::{
+    graph::Graph,
+    onnx::{HALF_PRECISION_FROM, to_onnx_of_batch},
+    seeded,
+};
 
 use super::{
     PairArgs, Row, compare,
     peer::{Library, Peer},
     timed,
-};
-use crate::{
-    export::{HALF_PRECISION_FROM, to_onnx_of_batch},
-    nets::Backbone,
-    nn::{graph::Graph, seeded},
 };
 
 /// Options of `bench backbones`.

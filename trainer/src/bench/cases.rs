@@ -2,25 +2,22 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer as _;
-
-use crate::{
+use thorax_nets::{
+    Backbone,
+    segmentation::{NetConfig, Pass, attention_unet::AttentionUnetConfig},
+};
+use thorax_nn::{
+    batch_norm::BatchNorm,
+    convolution::{
+        ConvolutionConfig, TransposedConfig, convolution, convolution_input_gradient, convolution_weight_gradient,
+        transposed_convolution,
+    },
+    dropout::dropout,
     losses::LossConfig,
-    nets::{
-        Backbone,
-        segmentation::{NetConfig, Pass, attention_unet::AttentionUnetConfig},
-    },
-    nn::{
-        batch_norm::BatchNorm,
-        convolution::{
-            ConvolutionConfig, TransposedConfig, convolution, convolution_input_gradient, convolution_weight_gradient,
-            transposed_convolution,
-        },
-        dropout::dropout,
-        optimizer::{AdamWConfig, Optimizer},
-        pool::{PoolConfig, average_pool, max_pool},
-        seeded,
-        upsample::{bilinear, nearest},
-    },
+    optimizer::{AdamWConfig, Optimizer},
+    pool::{PoolConfig, average_pool, max_pool},
+    seeded,
+    upsample::{bilinear, nearest},
 };
 
 /// Does the work once.

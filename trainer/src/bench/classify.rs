@@ -16,6 +16,8 @@ use std::{
 use anyhow::Context;
 use half::f16;
 use rand::Rng as _;
+use thorax_nets::{Backbone, Layout};
+use thorax_nn::seeded;
 use thorax_shared::{
     label::Modality,
     preprocess::{QualityLimits, spec::Normalise},
@@ -25,8 +27,6 @@ use crate::{
     classifiers::Kind,
     data::{Label, Split},
     features::{Contents, Dtype, FORMAT, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
-    nets::{Backbone, Layout},
-    nn::seeded,
     train::preprocess_spec,
 };
 

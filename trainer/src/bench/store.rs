@@ -9,9 +9,10 @@ use std::{fs::File, hint::black_box, io::Read, num::NonZeroUsize, path::PathBuf,
 use anyhow::Context;
 use rand::Rng;
 use rayon::prelude::*;
+use thorax_nn::seeded;
 
 use super::{median, peak_kib};
-use crate::{features::FeatureStore, nn::seeded};
+use crate::features::FeatureStore;
 
 /// Rows or columns that are picked at random.
 const PICKED: usize = 1000;

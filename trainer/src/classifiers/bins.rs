@@ -212,6 +212,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use half::f16;
     use proptest::prelude::*;
+    use thorax_nets::{Backbone, Layout};
     use thorax_shared::{
         label::Modality,
         preprocess::{QualityLimits, spec::Normalise},
@@ -221,7 +222,6 @@ mod tests {
     use crate::{
         data::{Label, Split},
         features::{Contents, Dtype, FORMAT, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
-        nets::{Backbone, Layout},
     };
 
     fn coded(values: &[f32], learn: &[bool]) -> (Vec<u8>, usize) {

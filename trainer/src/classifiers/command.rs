@@ -1,15 +1,19 @@
 //! `thorax-train classify`: the words of its command line, and what it does one after the other.
 
-use std::{num::NonZeroUsize, path::Path, path::PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
+use thorax_files::hexadecimal;
+use thorax_nets::Backbone;
 
 use super::{
     ClassifierError, Configuration, DEFAULTS, Fitter, Folder, Gram, Kind, Parameters, Problem, Protocol, Resample,
     RunConfiguration, StoreIdentity, tune,
 };
-use crate::{data::hexadecimal, nets::Backbone};
 
 /// Options of `classify`.
 #[derive(Debug, clap::Args)]

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use thorax_files::WriteError;
+use thorax_nets::Backbone;
 use thorax_shared::label::Modality;
 
 use super::xgboost::XgboostError;
-use crate::{data::Split, features::FeatureError, files::WriteError, nets::Backbone};
+use crate::{data::Split, features::FeatureError};
 
 /// Why classifiers could not be fitted, or what they gave not be read.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use thorax_files::{hexadecimal, write_atomically};
+use thorax_nets::Backbone;
 use thorax_shared::label::Modality;
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
     parameters::Parameters,
     problem::{Problem, Resample, Runs},
 };
-use crate::{data::hexadecimal, features, files::write_atomically, nets::Backbone};
+use crate::features;
 
 /// The version of the folder.
 pub(super) const FORMAT: u32 = 1;

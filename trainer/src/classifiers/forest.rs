@@ -9,13 +9,13 @@
 //! end in it are known and get its share.
 
 use rand::{Rng, rngs::StdRng};
+use thorax_nn::seeded::{derive, generator};
 
 use super::{
     bins::{Bins, MOST_BINS},
     parameters::{ForestParameters, MaxFeatures, MaxFeaturesRule},
     run::Run,
 };
-use crate::nn::seeded::{derive, generator};
 
 /// Rows of a node up to which its codes are sorted; above it counting in bins is quicker.
 const SORTED: usize = 48;

@@ -9,16 +9,13 @@ use std::path::Path;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
+use thorax_files::{hexadecimal, write_atomically};
+use thorax_nn::matmul::{View, multiply};
 
 use super::{
     ClassifierError,
     problem::Problem,
     standard::{BLOCK, Standard, Standardised, blocks},
-};
-use crate::{
-    data::hexadecimal,
-    files::write_atomically,
-    nn::matmul::{View, multiply},
 };
 
 /// Rows of a tile, at most: with two blocks of f32, a product and its f64 sums, 20 MiB a thread.

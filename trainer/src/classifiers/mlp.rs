@@ -9,6 +9,10 @@
 
 use rand::{Rng as _, seq::SliceRandom as _};
 use rayon::prelude::*;
+use thorax_nn::{
+    matmul::{View, multiply},
+    seeded,
+};
 
 use super::{
     ClassifierError, Done,
@@ -17,10 +21,6 @@ use super::{
     problem::Problem,
     run::Run,
     standard::{Standardised, blocks},
-};
-use crate::nn::{
-    matmul::{View, multiply},
-    seeded,
 };
 
 /// Tells `done` of each run, and of the probability of COVID-19 of every picture, `[N]`, as it ends.

@@ -5,6 +5,8 @@
 //! is read block of columns by block of columns, all in f64: the odds of a hundred thousand columns add up to thousands, and a
 //! probability is decided by their last digits.
 
+use thorax_nn::matmul::{View, multiply};
+
 use super::{
     ClassifierError,
     parameters::NaiveBayesParameters,
@@ -12,7 +14,6 @@ use super::{
     run::Run,
     standard::{Standard, Standardised, blocks},
 };
-use crate::nn::matmul::{View, multiply};
 
 /// Columns of a block of f64.
 const BLOCK: usize = 256;

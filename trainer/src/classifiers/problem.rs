@@ -7,14 +7,14 @@ use std::{
 };
 
 use rayon::prelude::*;
+use thorax_nets::Backbone;
+use thorax_nn::seeded;
 use thorax_shared::label::Modality;
 
 use super::{ClassifierError, run::Run};
 use crate::{
     data::{Fractions, Label, Record, Split, Task, UNKNOWN_PATIENT, assign_splits},
     features::{Contents, FeatureStore, Row, State},
-    nets::Backbone,
-    nn::seeded,
 };
 
 /// Draws of a resample before it is given up.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 use safetensors::SafeTensors;
+use thorax_nets::{Backbone, Layout};
 use thorax_shared::{
     label::Modality,
     preprocess::{QualityLimits, spec::Normalise},
@@ -14,7 +15,6 @@ use super::*;
 use crate::{
     data::{Label, Split},
     features::{self, Contents, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
-    nets::{Backbone, Layout},
     train::preprocess_spec,
 };
 

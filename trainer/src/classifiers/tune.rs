@@ -4,10 +4,12 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use thorax_files::write_atomically;
+use thorax_nn::seeded;
 use thorax_shared::metrics;
 
 use super::{ClassifierError, Configuration, Fitter, Kind, Parameters, Run};
-use crate::{data::Split, files::write_atomically, nn::seeded};
+use crate::data::Split;
 
 /// A candidate and how it did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,9 @@ use dicom_dictionary_std::tags;
 use dicom_object::OpenFileOptions;
 use flate2::read::GzDecoder;
 
-use super::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, file_sha256, hexadecimal, in_parallel};
+use thorax_files::{file_sha256, hexadecimal};
+
+use super::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, in_parallel};
 
 /// One thing that is wrong with a manifest or its files; printed, it names the files and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,20 +10,24 @@
 //! *Patients from names*: what comes before the first `__` in a file's name (`patient-7__0012.png` is `patient-7`'s),
 //! or the whole name without extension where there is none.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
+use thorax_phantom::Truth;
 use thorax_shared::label::Modality;
 
-use super::check::{Kind, kind};
-use super::manifest::table_error;
+use thorax_files::{file_sha256, hexadecimal};
+
 use super::{
-    DataError, Fractions, Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, assign_splits, file_sha256,
-    hexadecimal, in_parallel,
+    DataError, Fractions, Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, assign_splits,
+    check::{Kind, kind},
+    in_parallel,
+    manifest::table_error,
 };
-use crate::phantom::Truth;
 
 /// Read a folder of pictures into a manifest
 #[derive(Clone, Debug, clap::Args)]

@@ -1,14 +1,18 @@
 //! The manifest: one line per picture, saying what it shows, whose it is, and what it may be used for.
 
-use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Component, Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use thorax_files::write_atomically;
 use thorax_shared::label::Modality;
 
-use super::{DataError, hexadecimal};
-use crate::files::write_atomically;
+use thorax_files::hexadecimal;
+
+use super::DataError;
 
 /// The `patient_id` of a picture whose patient nobody knows: for training only.
 pub const UNKNOWN_PATIENT: &str = "unknown";

@@ -13,19 +13,17 @@ mod manifest;
 mod split;
 mod summary;
 
-use std::path::{Path, PathBuf};
-
-use indicatif::{ProgressBar, ProgressStyle};
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
-
 pub use check::{Problem, check};
 pub use import::{ImportArgs, Layout, import};
 pub use manifest::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
 pub use split::{Fold, Fractions, assign_fold, assign_splits};
 pub use summary::summary;
 
-use crate::files::WriteError;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use thorax_files::{ReadError, WriteError};
 
 /// Why data could not be imported, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +37,9 @@ pub enum DataError {
         /// The system's reason.
         reason: std::io::Error,
     },
+    /// A file could not be read.
+    #[error(transparent)]
+    Unreadable(#[from] ReadError),
     /// A manifest could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -162,22 +163,6 @@ fn in_parallel<T: Sync, U: Send>(title: &'static str, items: &[T], work: impl Fn
         .collect();
     bar.finish_and_clear();
     results
-}
-
-/// The SHA-256 of a file.
-///
-/// # Errors
-/// [`DataError::Read`] with the path.
-pub fn file_sha256(path: &Path) -> Result<[u8; 32], DataError> {
-    let failed = |reason| DataError::Read { path: path.to_owned(), reason };
-    let mut hash = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(path).map_err(failed)?, &mut hash).map_err(failed)?;
-    Ok(hash.finalize().into())
-}
-
-/// Lower-case hexadecimal.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

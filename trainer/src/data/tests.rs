@@ -1,14 +1,16 @@
 //! Import and check over folders of generated phantoms, whole and spoilt.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
+use thorax_phantom::{Format, ModalityChoice, PhantomArgs, generate_files};
 use thorax_shared::label::Modality;
 
 use super::*;
-use crate::phantom::{Format, ModalityChoice, PhantomArgs, generate_files};
 
 const SIZE: u16 = 64;
 

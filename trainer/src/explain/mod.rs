@@ -25,6 +25,9 @@ use candle_core::{Device, Tensor};
 use half::f16;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
+use thorax_files::write_atomically;
+use thorax_nets::{Pretrained, source::WeightsArgs};
+use thorax_nn::device::DeviceArgs;
 use thorax_shared::{
     label::{Modality, RejectReason},
     plane::Plane,
@@ -35,9 +38,7 @@ use self::machines::Machines;
 use crate::{
     classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity},
     features::{Contents, Dtype},
-    files::{write_atomically, write_png},
-    nets::{Pretrained, source::WeightsArgs},
-    nn::device::DeviceArgs,
+    files::write_png,
     report::figures::{Figure, write as write_figures},
     segmentation::lung_finder::{self, LungFinder, LungsArgs},
     train::{picture, progress},

@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 use safetensors::SafeTensors;
+use thorax_nets::{Backbone, Layout};
 use thorax_shared::preprocess::{QualityLimits, spec::Normalise};
 
 use super::*;
@@ -10,7 +11,6 @@ use crate::{
     classifiers::{Kernel, Sigmoid, Svm, SvmConfig},
     data::{Label, Split},
     features::{FORMAT, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
-    nets::{Backbone, Layout},
 };
 
 /// A store of pictures `[N, C, H, W]`: even ones are positive, the first two thirds are for training.

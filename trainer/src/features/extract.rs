@@ -18,15 +18,16 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use half::{f16, slice::HalfFloatSliceExt};
 use indicatif::ProgressBar;
-use thorax_edge::decode::Frame;
+use thorax_decode::Frame;
+use thorax_files::{file_sha256, hexadecimal};
+use thorax_nn::graph::Graph;
 
 use super::{
     format::{Dtype, FeatureError, Row, State},
     writer::{StoreWriter, WrittenRow},
 };
 use crate::{
-    data::{Manifest, file_sha256, hexadecimal},
-    nn::graph::Graph,
+    data::Manifest,
     segmentation::{LungFinder, lung_finder},
     train::picture,
 };

@@ -12,15 +12,14 @@ use std::{
 use safetensors::Dtype as TensorType;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use thorax_files::hexadecimal;
+use thorax_nets::{Backbone, Layout};
 use thorax_shared::{
     label::{Modality, RejectReason},
     preprocess::{QualityLimits, spec::PreprocessSpec},
 };
 
-use crate::{
-    data::{Label, Record, Split, hexadecimal},
-    nets::{Backbone, Layout},
-};
+use crate::data::{Label, Record, Split};
 
 // A row is lent out as it lies in the file.
 #[cfg(target_endian = "big")]

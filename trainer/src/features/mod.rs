@@ -15,6 +15,11 @@ mod table;
 mod tests;
 mod writer;
 
+pub use format::{Contents, Dtype, FORMAT, FeatureError, Row, State, preprocess_sha256};
+pub use store::{FeatureStore, Values};
+pub use table::FeatureTable;
+pub use writer::{Opened, StoreWriter, WrittenRow};
+
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -22,6 +27,12 @@ use std::{
 
 use anyhow::Context;
 use candle_core::Device;
+use extract::Pictures;
+use thorax_nets::{
+    Backbone, Pretrained,
+    source::{Source, WeightsArgs},
+};
+use thorax_nn::device::DeviceArgs;
 use thorax_shared::{
     label::Modality,
     preprocess::{
@@ -30,19 +41,8 @@ use thorax_shared::{
     },
 };
 
-use extract::Pictures;
-pub use format::{Contents, Dtype, FORMAT, FeatureError, Row, State, preprocess_sha256};
-pub use store::{FeatureStore, Values};
-pub use table::FeatureTable;
-pub use writer::{Opened, StoreWriter, WrittenRow};
-
 use crate::{
     data::{Label, Manifest, Task},
-    nets::{
-        Backbone, Pretrained,
-        source::{Source, WeightsArgs},
-    },
-    nn::device::DeviceArgs,
     segmentation::lung_finder::{self, LungFinder, LungsArgs},
     train::{self, parse_modality},
 };

@@ -12,11 +12,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use thorax_files::sync_folder;
+
 use super::{
     format::{Contents, FeatureError, Header, State},
     store::FeatureStore,
 };
-use crate::files::sync_folder;
 
 /// What there is under a store's name.
 pub enum Opened {

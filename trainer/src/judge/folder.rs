@@ -5,10 +5,14 @@ use std::{fs, path::Path};
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
+use thorax_nets::Backbone;
 use thorax_shared::label::Modality;
 
 use super::JudgeError;
-use crate::{classifiers::Kind, classifiers::Resample, data::Split, nets::Backbone};
+use crate::{
+    classifiers::{Kind, Resample},
+    data::Split,
+};
 
 /// The version of the run folder that is read.
 pub const FORMAT: u32 = 1;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use thorax_nets::Backbone;
 use thorax_shared::{
     decision::{ChoiceError, fit_temperature},
     label::Modality,
@@ -17,7 +18,7 @@ use thorax_shared::{
 use super::{
     Isotonic, JudgeError, Limit, Resample, RiskCoverage, RunFolder, choose_limit, holm, mcnemar, uncertainty_confusion,
 };
-use crate::{classifiers::Kind, data::Split, nets::Backbone};
+use crate::{classifiers::Kind, data::Split};
 
 /// A probability of at least this is the answer "COVID-19".
 const POSITIVE_AT: f32 = 0.5;

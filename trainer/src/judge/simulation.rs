@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use rand::{Rng, rngs::StdRng};
 use safetensors::{Dtype, tensor::TensorView};
+use thorax_nets::Backbone;
+use thorax_nn::seeded::generator;
 use thorax_shared::label::Modality;
 
 use super::{ClassifierRuns, PredictedRow, Resample, RunFolder};
-use crate::{classifiers::Kind, data::Split, nets::Backbone, nn::seeded::generator};
+use crate::{classifiers::Kind, data::Split};
 
 /// Sources, and the share of their patients that has COVID-19.
 const SOURCES: [(&str, f64); 4] = [

@@ -3,10 +3,11 @@
 
 use std::fs;
 
+use thorax_nets::Backbone;
 use thorax_shared::label::Modality;
 
 use super::{simulation::*, *};
-use crate::{classifiers::Kind, data::Split, nets::Backbone};
+use crate::{classifiers::Kind, data::Split};
 
 const QUICK: Settings = Settings { resamples: 50, level: 0.95, seed: 1, sensitivity: 0.9, risk: 0.1 };
 

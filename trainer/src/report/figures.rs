@@ -5,9 +5,9 @@ use std::path::{Component, Path};
 use anyhow::{Context, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
+use thorax_files::{WriteError, write_atomically};
 
 use super::document::Pictures;
-use crate::files::{WriteError, write_atomically};
 
 /// The list of a folder's figures.
 const LIST: &str = "figures.json";

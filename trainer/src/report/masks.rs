@@ -7,6 +7,11 @@
 use std::path::Path;
 
 use anyhow::ensure;
+use thorax_nets::{
+    Backbone,
+    segmentation::{NetConfig, unet::UnetConfig},
+};
+use thorax_nn::schedule::Schedule;
 use thorax_shared::label::Modality;
 
 use super::{
@@ -18,11 +23,6 @@ use super::{
 use crate::{
     data::Split,
     judge::Estimate,
-    nets::{
-        Backbone,
-        segmentation::{NetConfig, unet::UnetConfig},
-    },
-    nn::schedule::Schedule,
     segmentation::{
         judge_masks::{self, Judgement, MaskSpread, RunJudgement, RunSpread},
         score::MaskJudgement,

@@ -19,6 +19,7 @@ mod tests;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use thorax_files::write_atomically;
 
 use self::{
     document::{Block, Document, Look, Table},
@@ -26,7 +27,6 @@ use self::{
     tables::LeftOut,
 };
 use crate::{
-    files::write_atomically,
     judge::{JudgeError, Judged, Judgement, Resample, RunFolder, Settings, judge, read_run},
     train::progress,
 };

@@ -1,8 +1,9 @@
 //! The paper's tables V to VIII, as printed.
 
+use thorax_nets::Backbone;
 use thorax_shared::label::Modality;
 
-use crate::{classifiers::Kind, nets::Backbone};
+use crate::classifiers::Kind;
 
 /// One of the paper's tables of classifiers.
 pub(super) struct PaperTable {

@@ -4,13 +4,11 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::Parser;
+use thorax_nets::Backbone;
 use thorax_shared::label::Modality;
 
 use super::*;
-use crate::{
-    judge::simulation::{simulate, write},
-    nets::Backbone,
-};
+use crate::judge::simulation::{simulate, write};
 
 /// The folder that keeps the page of [`everything_is_written_and_the_same_again`], for whoever wants to look at it.
 const KEEP: &str = "THORAX_REPORT_FOLDER";
@@ -149,18 +147,19 @@ fn shares_are_shares() {
 
 /// Two seeds of a frozen EfficientNet, and the paper's net, as `masks judge` writes them.
 fn judged_masks(folder: &Path) -> Vec<PathBuf> {
+    use thorax_nets::segmentation::{
+        NetConfig, efficientnet_unet::EfficientNetUnetConfig, modified_attention_unet::ModifiedAttentionUnetConfig,
+    };
+    use thorax_shared::plane::Plane;
+
     use crate::{
         data::Split,
-        nets::segmentation::{
-            NetConfig, efficientnet_unet::EfficientNetUnetConfig, modified_attention_unet::ModifiedAttentionUnetConfig,
-        },
         segmentation::{
             judge_masks::{Curve, FORMAT, Identity, Judgement, RunJudgement, Training, spread, write},
             score::{MaskScore, PictureScore, Settings, judge_mask},
         },
         train::segment::SegmentConfig,
     };
-    use thorax_shared::plane::Plane;
 
     let settings = Settings { resamples: 50, level: 0.95, seed: 1 };
     let square = |side: usize| Plane::from_fn(20, 20, |x, y| if x < side && y < side { 255u8 } else { 0 });

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
-use thorax_edge::decode::{self, Frame, Limits, Study};
+use thorax_decode::{Frame, Limits, Study};
 use thorax_shared::{
     plane::{Orientation, Plane},
     preprocess::Pixels,
@@ -61,7 +61,7 @@ struct Stack {
 impl Stack {
     /// Of a file; `label`: what has this value, else all above 0.
     fn read(path: &Path, label: Option<u16>) -> anyhow::Result<Self> {
-        let frames: Vec<Frame> = match decode::decode(path, &Limits::default())? {
+        let frames: Vec<Frame> = match thorax_decode::decode(path, &Limits::default())? {
             Study::Image(frame) => vec![frame],
             Study::Volume(volume) => (0..volume.slices()).filter_map(|index| volume.slice(index)).collect(),
         };

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use thorax_files::write_atomically;
 use thorax_shared::{label::Modality, plane::Plane};
 
 use super::{
@@ -22,7 +23,6 @@ use super::{
 };
 use crate::{
     data::{Manifest, Record, Split},
-    files::write_atomically,
     judge::Estimate,
     train::{picture, progress, segment::SegmentConfig},
 };

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use thorax_edge::decode::Frame;
+use thorax_decode::Frame;
 use thorax_shared::{
     label::Modality,
     plane::Plane,

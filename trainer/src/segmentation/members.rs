@@ -6,14 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, bail, ensure};
 use candle_core::Device;
 use sha2::{Digest, Sha256};
+use thorax_files::hexadecimal;
+use thorax_nn::{graph::Graph, onnx::HALF_PRECISION_FROM};
 
 use super::{Segmenter, segmenter::OUTPUT};
-use crate::{
-    data::hexadecimal,
-    export::HALF_PRECISION_FROM,
-    nn::graph::Graph,
-    train::segment::{self, MASKS, SegmentRun},
-};
+use crate::train::segment::{self, MASKS, SegmentRun};
 
 /// Sees that no run is given twice: it has no spread, and its mean is itself.
 ///

@@ -10,9 +10,8 @@
 use std::{io::Write, path::Path};
 
 use flate2::{Compression, write::GzEncoder};
-use thorax_edge::decode::Volume;
-
-use crate::files::{WriteError, write_atomically};
+use thorax_decode::Volume;
+use thorax_files::{WriteError, write_atomically};
 
 /// Where voxels begin: after the header and the four zeros that say that no extension follows.
 const FIRST_VOXEL: usize = 352;

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use image::{GrayImage, Rgb, RgbImage};
-use thorax_edge::decode::{self, Frame, Limits, Study, Volume};
+use thorax_decode::{Frame, Limits, Study, Volume};
 use thorax_shared::plane::Plane;
 
 use super::{Drawn, Members, Segmenter, nifti, score::involvement_percent, surface_distance::surface};
@@ -112,7 +112,7 @@ pub(super) fn predict(
     folder: &Path,
     free: impl Fn(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<String> {
-    let study = decode::decode(file, &Limits::default())?;
+    let study = thorax_decode::decode(file, &Limits::default())?;
     let name = name(file);
     let ending = if matches!(study, Study::Volume(_)) { "nii.gz" } else { "png" };
     let paths: Vec<PathBuf> =

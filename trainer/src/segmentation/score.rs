@@ -11,16 +11,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use thorax_nn::distance_transform::{DistanceError, PIXELS};
 use thorax_shared::{
     metrics::{Confusion, bootstrap_interval},
     plane::Plane,
 };
 
 use super::surface_distance::{hd95, percentile};
-use crate::{
-    distance_transform::{DistanceError, PIXELS},
-    judge::Estimate,
-};
+use crate::judge::Estimate;
 
 /// A picture with more false-positive area than this, in percent, is counted.
 pub const CLEARLY_FALSE_PERCENT: f64 = 1.0;

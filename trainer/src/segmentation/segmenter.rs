@@ -2,14 +2,13 @@
 
 use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
-use thorax_edge::decode::Frame;
+use thorax_decode::Frame;
+use thorax_nn::graph::Graph;
 use thorax_shared::{
     label::Modality,
     plane::Plane,
     preprocess::{self, PreprocessSpec},
 };
-
-use crate::nn::graph::Graph;
 
 /// The output of a graph that has the masks' probabilities.
 pub(super) const OUTPUT: &str = "masks";

@@ -4,9 +4,8 @@
 //! (Hausdorff's) hangs on a single pixel, so its 95th percentile is reported, as in most of the field. The definition is that of
 //! MedPy's `hd95` (`medpy.metric.binary`).
 
+use thorax_nn::distance_transform::{DistanceError, squared_distance};
 use thorax_shared::{metrics::quantile, plane::Plane};
-
-use crate::distance_transform::{DistanceError, squared_distance};
 
 /// The pixels of `mask` (not 0) that have one of their four neighbours outside of it. Beyond the picture is outside.
 pub fn surface(mask: &Plane<u8>) -> Plane<bool> {
@@ -20,7 +19,7 @@ pub fn surface(mask: &Plane<u8>) -> Plane<bool> {
 
 /// The 95th percentile, interpolated linearly, of the distances from each pixel of one mask's surface to the nearest of the
 /// other's, both directions together. `spacing` is the height and width of a pixel, in millimetres, or
-/// [`PIXELS`](crate::distance_transform::PIXELS); the result has its unit. `None` where one of the masks is empty: there is no
+/// [`PIXELS`](thorax_nn::distance_transform::PIXELS); the result has its unit. `None` where one of the masks is empty: there is no
 /// distance to nothing.
 ///
 /// # Errors
@@ -86,9 +85,9 @@ pub(super) mod references {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
+    use thorax_nn::distance_transform::PIXELS;
 
     use super::*;
-    use crate::distance_transform::PIXELS;
 
     fn assert_close(got: Option<f64>, expected: Option<f64>) {
         assert_eq!(got.is_some(), expected.is_some(), "{got:?} {expected:?}");

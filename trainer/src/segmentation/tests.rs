@@ -11,7 +11,13 @@ use std::{io::Read, path::Path};
 use candle_core::{Device, Tensor};
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
-use thorax_edge::decode::{Limits, Study, Volume, decode_bytes};
+use thorax_decode::{Limits, Study, Volume, decode_bytes};
+use thorax_nets::segmentation::{NetConfig, attention_unet::AttentionUnetConfig, unet::UnetConfig};
+use thorax_nn::{
+    convolution::ConvolutionConfig,
+    graph::{Graph, Operation},
+};
+use thorax_phantom::{Format, ModalityChoice, Phantom, PhantomArgs, generate_files};
 use thorax_shared::{
     label::Modality,
     plane::Plane,
@@ -31,9 +37,6 @@ use super::{
 };
 use crate::{
     data::{Label, Manifest, Record, Split, Task},
-    nets::segmentation::{NetConfig, attention_unet::AttentionUnetConfig, unet::UnetConfig},
-    nn::{convolution::ConvolutionConfig, graph::Graph, graph::Operation},
-    phantom::{Format, ModalityChoice, Phantom, PhantomArgs, generate_files},
     train::segment::{MASKS, SegmentConfig},
 };
 

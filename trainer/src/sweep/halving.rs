@@ -10,12 +10,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use thorax_files::write_atomically;
 
 use super::{
     grid::Combination,
     run::{Job, Sweep},
 };
-use crate::files::write_atomically;
 
 /// What was decided.
 pub const FILE: &str = "halving.json";

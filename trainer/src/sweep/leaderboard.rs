@@ -6,15 +6,13 @@
 use std::path::Path;
 
 use anyhow::Context;
+use thorax_files::write_atomically;
+use thorax_nn::{
+    checkpoint::{Checkpoint, CheckpointError},
+    training::{Best, LATEST},
+};
 
 use super::grid::{Combination, Grid};
-use crate::{
-    files::write_atomically,
-    nn::{
-        checkpoint::{Checkpoint, CheckpointError},
-        training::{Best, LATEST},
-    },
-};
 
 /// The leaderboard for programs.
 pub const CSV: &str = "leaderboard.csv";

@@ -21,14 +21,12 @@ use std::{
 };
 
 use anyhow::Context;
-use thorax_shared::label::Modality;
-
-use crate::{
-    data::{file_sha256, hexadecimal},
-    train::parse_modality,
-};
 use grid::{Combination, Grid};
 use run::{Job, Sweep};
+use thorax_files::{file_sha256, hexadecimal};
+use thorax_shared::label::Modality;
+
+use crate::train::parse_modality;
 
 /// Options of `sweep`.
 #[derive(Debug, clap::Args)]

@@ -20,16 +20,14 @@ use std::{
 
 use anyhow::Context;
 use serde::Serialize;
+use thorax_files::write_atomically;
 use thorax_shared::label::Modality;
 
 use super::{
     grid::{Combination, Grid},
     leaderboard::{self, Progress},
 };
-use crate::{
-    files::write_atomically,
-    train::{progress, segment::THRESHOLD},
-};
+use crate::train::{progress, segment::THRESHOLD};
 
 /// What a run was asked for.
 const REQUEST: &str = "sweep.json";

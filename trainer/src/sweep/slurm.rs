@@ -12,9 +12,9 @@ use std::{
 };
 
 use anyhow::Context;
+use thorax_files::write_atomically;
 
 use super::run::quote;
-use crate::files::write_atomically;
 
 /// A job array.
 pub struct Array<'a> {

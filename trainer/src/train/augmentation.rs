@@ -2,13 +2,13 @@
 
 use rand::{Rng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
+use thorax_nn::seeded;
 use thorax_shared::label::Modality;
 
 use super::{
     picture::SegmentationSample,
     segment::{LEFT_LUNG, RIGHT_LUNG, Values},
 };
-use crate::nn::seeded;
 
 /// Which mirror images there are, each for every second picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -13,6 +13,15 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use rand::Rng as _;
 use rayon::prelude::*;
+use thorax_files::write_atomically;
+use thorax_nets::Backbone;
+use thorax_nn::{
+    checkpoint::Checkpoint,
+    convolution::ConvolutionConfig,
+    graph::{Graph, Operation},
+    matmul::{View, multiply},
+    seeded,
+};
 use thorax_shared::{
     decision::{self, DecisionRule},
     label::Modality,
@@ -21,19 +30,7 @@ use thorax_shared::{
     uncertainty::Ensemble,
 };
 
-use crate::{
-    data::Split,
-    features::FeatureTable,
-    files::write_atomically,
-    nets::Backbone,
-    nn::{
-        checkpoint::Checkpoint,
-        convolution::ConvolutionConfig,
-        graph::{Graph, Operation},
-        matmul::{View, multiply},
-        seeded,
-    },
-};
+use crate::{data::Split, features::FeatureTable};
 
 /// How a run goes.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -498,10 +495,10 @@ impl ClassifyRun {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::preprocess_spec;
-    use super::*;
-    use crate::{data::Label, features::Row};
     use thorax_shared::preprocess::spec::Normalise;
+
+    use super::{super::preprocess_spec, *};
+    use crate::{data::Label, features::Row};
 
     const COLUMNS: usize = 12;
 

@@ -13,29 +13,28 @@ use std::{
 use anyhow::Context;
 use augmentation::{AugmentationConfig, AugmentationName, Flips};
 use sha2::{Digest, Sha256};
+use thorax_files::{file_sha256, hexadecimal, write_atomically};
+use thorax_nets::{
+    Backbone,
+    segmentation::{
+        NetConfig,
+        attention_unet::AttentionUnetConfig,
+        efficientnet_unet::{EfficientNetUnetConfig, SIDE_MULTIPLE},
+        modified_attention_unet::ModifiedAttentionUnetConfig,
+        unet::UnetConfig,
+        unet_plus_plus::UnetPlusPlusConfig,
+    },
+    source::{Source, WeightsArgs},
+};
+use thorax_nn::{device::DeviceArgs, losses::LossArgs, training::TrainingArgs};
 use thorax_shared::{
     label::Modality,
     preprocess::spec::{Clahe, Core, Normalise, PreprocessSpec, Window},
 };
 
 use crate::{
-    data::{Manifest, Record, Split, Task, file_sha256, hexadecimal},
+    data::{Manifest, Record, Split, Task},
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
-    files::write_atomically,
-    losses::LossArgs,
-    nets::{
-        Backbone,
-        segmentation::{
-            NetConfig,
-            attention_unet::AttentionUnetConfig,
-            efficientnet_unet::{EfficientNetUnetConfig, SIDE_MULTIPLE},
-            modified_attention_unet::ModifiedAttentionUnetConfig,
-            unet::UnetConfig,
-            unet_plus_plus::UnetPlusPlusConfig,
-        },
-        source::{Source, WeightsArgs},
-    },
-    nn::{device::DeviceArgs, training::TrainingArgs},
     segmentation::lung_finder::LungsArgs,
 };
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use rayon::prelude::*;
-use thorax_edge::decode::{self, Frame, Limits, Study};
+use thorax_decode::{Frame, Limits, Study};
 use thorax_shared::{
     label::Modality,
     lungs,
@@ -26,7 +26,7 @@ use crate::data::{Manifest, Record, Split};
 /// # Errors
 /// When the file cannot be read, or is a volume.
 pub fn read(path: &Path) -> anyhow::Result<Frame> {
-    match decode::decode(path, &Limits::default()).with_context(|| path.display().to_string())? {
+    match thorax_decode::decode(path, &Limits::default()).with_context(|| path.display().to_string())? {
         Study::Image(frame) => Ok(frame),
         Study::Volume(_) => anyhow::bail!("{}: a volume; training takes single pictures", path.display()),
     }

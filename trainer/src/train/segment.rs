@@ -1,6 +1,6 @@
 //! Training a segmentation net: pictures and masks in, the checkpoint of the best validation Dice out.
 //!
-//! The loop, its checkpoints and its logs are [`training`](crate::nn::training)'s; here are the pictures, how they are
+//! The loop, its checkpoints and its logs are [`training`](thorax_nn::training)'s; here are the pictures, how they are
 //! varied, the loss and the score.
 
 use std::path::Path;
@@ -9,28 +9,26 @@ use anyhow::Context;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, rngs::StdRng};
 use sha2::{Digest, Sha256};
+use thorax_files::{file_sha256, hexadecimal, write_atomically};
+use thorax_nets::{
+    segmentation::{Net, NetConfig, Pass},
+    source::Source,
+};
+use thorax_nn::{
+    checkpoint::Checkpoint,
+    device::Precision,
+    distance_transform::{DistanceError, signed_distance},
+    graph::Graph,
+    losses::LossConfig,
+    training::{BEST, Dataset, LATEST, Outcome, Run, Step, Task, TaskError, TrainingConfig, fit},
+};
 use thorax_shared::{label::Modality, metrics::Confusion, preprocess::spec::PreprocessSpec};
 
 use super::{
     augmentation::{Augmentation, AugmentationConfig},
     picture::SegmentationSample,
 };
-use crate::{
-    data::{Manifest, Split, file_sha256, hexadecimal},
-    distance_transform::{DistanceError, signed_distance},
-    files::write_atomically,
-    losses::LossConfig,
-    nets::{
-        segmentation::{Net, NetConfig, Pass},
-        source::Source,
-    },
-    nn::{
-        checkpoint::Checkpoint,
-        device::Precision,
-        graph::Graph,
-        training::{BEST, Dataset, LATEST, Outcome, Run, Step, Task, TaskError, TrainingConfig, fit},
-    },
-};
+use crate::data::{Manifest, Split};
 
 /// The masks a net gives, in the order of its channels; left and right are the patient's.
 pub const MASKS: [&str; 3] = ["infection", "left_lung", "right_lung"];

@@ -74,7 +74,7 @@ pub(crate) fn drawn_parameter(name: &str, shape: &[usize]) -> Tensor {
 
 /// The tensors and the metadata of trainer/tests/references/`file`.
 pub(crate) fn load(file: &str) -> (HashMap<String, Tensor>, HashMap<String, String>) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/references").join(file);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/references").join(file);
     let bytes = std::fs::read(&path).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let metadata = header.metadata().clone().unwrap_or_default();

@@ -1,0 +1,692 @@
+//! DICOM files of every shape, written here byte by byte (PS3.5, section 7), and those in `fixtures/encodings`, written
+//! by pydicom and DCMTK (`references/decode_fixtures.py`).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
+
+use std::collections::BTreeMap;
+
+use thorax_decode::{DecodeError, Frame, Limits, Study, decode_bytes};
+use thorax_shared::{
+    label::Modality,
+    plane::{Orientation, Plane},
+    preprocess::Pixels,
+};
+
+const EXPLICIT: &str = "1.2.840.10008.1.2.1";
+const IMPLICIT: &str = "1.2.840.10008.1.2";
+const JPEG_BASELINE: &str = "1.2.840.10008.1.2.4.50";
+const RLE: &str = "1.2.840.10008.1.2.5";
+
+const MODALITY: u32 = 0x0008_0060;
+const VIEW_POSITION: u32 = 0x0018_5101;
+const PATIENT_ORIENTATION: u32 = 0x0020_0020;
+const IMAGE_ORIENTATION: u32 = 0x0020_0037;
+const SAMPLES_PER_PIXEL: u32 = 0x0028_0002;
+const PHOTOMETRIC: u32 = 0x0028_0004;
+const PLANAR: u32 = 0x0028_0006;
+const FRAMES: u32 = 0x0028_0008;
+const ROWS: u32 = 0x0028_0010;
+const COLUMNS: u32 = 0x0028_0011;
+const PIXEL_SPACING: u32 = 0x0028_0030;
+const IMAGER_SPACING: u32 = 0x0018_1164;
+const BITS_ALLOCATED: u32 = 0x0028_0100;
+const BITS_STORED: u32 = 0x0028_0101;
+const HIGH_BIT: u32 = 0x0028_0102;
+const REPRESENTATION: u32 = 0x0028_0103;
+const PADDING: u32 = 0x0028_0120;
+const PADDING_LIMIT: u32 = 0x0028_0121;
+const CENTER: u32 = 0x0028_1050;
+const WIDTH: u32 = 0x0028_1051;
+const INTERCEPT: u32 = 0x0028_1052;
+const SLOPE: u32 = 0x0028_1053;
+const VOI_FUNCTION: u32 = 0x0028_1056;
+const MODALITY_LUT: u32 = 0x0028_3000;
+const VOI_LUT: u32 = 0x0028_3010;
+const LUT_DESCRIPTOR: u32 = 0x0028_3002;
+const LUT_DATA: u32 = 0x0028_3006;
+const PIXELS: u32 = 0x7fe0_0010;
+
+type Elements = BTreeMap<u32, (&'static str, Vec<u8>)>;
+
+/// A DICOM file to be.
+#[derive(Clone)]
+struct File {
+    syntax: &'static str,
+    elements: Elements,
+}
+
+impl File {
+    /// A film of 3 columns and 2 rows, 8 bits, with the values 0, 50, 100, 150, 200, 250.
+    fn film() -> Self {
+        Self { syntax: EXPLICIT, elements: BTreeMap::new() }
+            .text(MODALITY, "CS", "DX")
+            .short(SAMPLES_PER_PIXEL, 1)
+            .text(PHOTOMETRIC, "CS", "MONOCHROME2")
+            .short(ROWS, 2)
+            .short(COLUMNS, 3)
+            .short(BITS_ALLOCATED, 8)
+            .short(BITS_STORED, 8)
+            .short(HIGH_BIT, 7)
+            .short(REPRESENTATION, 0)
+            .with(PIXELS, "OB", vec![0, 50, 100, 150, 200, 250])
+    }
+
+    /// A slice of that size with 12 bits in 16: stored values 0, 24, 1024, 1064, 2024, 4095, HU 1024 less.
+    fn slice() -> Self {
+        Self::film()
+            .text(MODALITY, "CS", "CT")
+            .text(IMAGE_ORIENTATION, "DS", r"1\0\0\0\1\0")
+            .short(BITS_ALLOCATED, 16)
+            .short(BITS_STORED, 12)
+            .short(HIGH_BIT, 11)
+            .text(INTERCEPT, "DS", "-1024")
+            .text(SLOPE, "DS", "1")
+            .words(&[0, 24, 1024, 1064, 2024, 4095])
+    }
+
+    fn with(mut self, tag: u32, vr: &'static str, mut value: Vec<u8>) -> Self {
+        if value.len() % 2 == 1 {
+            value.push(if matches!(vr, "OB" | "UI") { 0 } else { b' ' });
+        }
+        self.elements.insert(tag, (vr, value));
+        self
+    }
+
+    fn without(mut self, tag: u32) -> Self {
+        self.elements.remove(&tag);
+        self
+    }
+
+    fn text(self, tag: u32, vr: &'static str, value: &str) -> Self {
+        self.with(tag, vr, value.into())
+    }
+
+    fn short(self, tag: u32, value: u16) -> Self {
+        self.with(tag, "US", value.to_le_bytes().into())
+    }
+
+    fn words(self, values: &[u16]) -> Self {
+        self.with(PIXELS, "OW", values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    /// A sequence of one item with a look-up table.
+    fn table(self, sequence: u32, first: u16, bits: u16, entries: &[u16]) -> Self {
+        let words = |words: &[u16]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        let item = BTreeMap::from([
+            (LUT_DESCRIPTOR, ("US", words(&[entries.len() as u16, first, bits]))),
+            (LUT_DATA, ("OW", words(entries))),
+        ]);
+        let encoded = encode(&item, true);
+        let mut value = vec![0xfe, 0xff, 0x00, 0xe0];
+        value.extend((encoded.len() as u32).to_le_bytes());
+        value.extend(encoded);
+        self.with(sequence, "SQ", value)
+    }
+
+    /// Pixel data of that transfer syntax in these fragments.
+    fn encapsulated(mut self, syntax: &'static str, fragments: &[&[u8]]) -> Self {
+        self.syntax = syntax;
+        let mut value = item(0xe000, &[]);
+        for fragment in fragments {
+            value.extend(item(0xe000, fragment));
+        }
+        value.extend(item(0xe0dd, &[]));
+        self.with(PIXELS, "encapsulated", value)
+    }
+
+    fn data_set(&self) -> Vec<u8> {
+        encode(&self.elements, self.syntax != IMPLICIT)
+    }
+
+    fn meta(&self) -> Vec<u8> {
+        let uid = self.syntax.bytes().chain((self.syntax.len() % 2 == 1).then_some(0)).collect();
+        let rest = encode(&BTreeMap::from([(0x0002_0010, ("UI", uid))]), true);
+        let length = (rest.len() as u32).to_le_bytes().into();
+        [encode(&BTreeMap::from([(0x0002_0000, ("UL", length))]), true), rest].concat()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        [vec![0; 128], b"DICM".into(), self.meta(), self.data_set()].concat()
+    }
+
+    fn frame(&self) -> Frame {
+        self.decode().unwrap()
+    }
+
+    fn decode(&self) -> Result<Frame, DecodeError> {
+        frame_of(&self.bytes())
+    }
+}
+
+fn item(element: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0xfe, 0xff];
+    bytes.extend(element.to_le_bytes());
+    bytes.extend((value.len() as u32 + value.len() as u32 % 2).to_le_bytes());
+    bytes.extend(value);
+    bytes.extend(vec![0; value.len() % 2]);
+    bytes
+}
+
+fn encode(elements: &Elements, explicit: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (tag, (vr, value)) in elements {
+        bytes.extend(((tag >> 16) as u16).to_le_bytes());
+        bytes.extend((*tag as u16).to_le_bytes());
+        let (vr, length) = if *vr == "encapsulated" { ("OB", u32::MAX) } else { (*vr, value.len() as u32) };
+        if !explicit {
+            bytes.extend(length.to_le_bytes());
+        } else if matches!(vr, "OB" | "OW" | "OF" | "SQ" | "UN") {
+            bytes.extend(vr.bytes().chain([0, 0]));
+            bytes.extend(length.to_le_bytes());
+        } else {
+            bytes.extend(vr.bytes());
+            bytes.extend((length as u16).to_le_bytes());
+        }
+        bytes.extend(value);
+    }
+    bytes
+}
+
+fn frame_of(bytes: &[u8]) -> Result<Frame, DecodeError> {
+    match decode_bytes(bytes, &Limits::default())? {
+        Study::Image(frame) => Ok(frame),
+        Study::Volume(volume) => panic!("{volume:?}"),
+    }
+}
+
+fn eight(frame: &Frame) -> &[u8] {
+    match &frame.pixels {
+        Pixels::Eight(plane) => plane.data(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn sixteen(frame: &Frame) -> &[u16] {
+    match &frame.pixels {
+        Pixels::Sixteen(plane) => plane.data(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn hounsfield(frame: &Frame) -> &[i16] {
+    match &frame.pixels {
+        Pixels::Hounsfield(plane) => plane.data(),
+        other => panic!("{other:?}"),
+    }
+}
+
+const HU: [i16; 6] = [-1024, -1000, 0, 40, 1000, 3071];
+
+#[test]
+fn a_film_is_what_was_stored() {
+    let frame = File::film().frame();
+    assert_eq!(
+        frame,
+        Frame {
+            pixels: Pixels::Eight(Plane::new(3, 2, vec![0, 50, 100, 150, 200, 250]).unwrap()),
+            modality: Some(Modality::Xray),
+            orientation: Orientation::default(),
+            spacing_mm: None,
+            colour_share: 0.0,
+            equalised: false,
+        }
+    );
+}
+
+#[test]
+fn modalities() {
+    for (code, expected) in [("CR", Modality::Xray), ("DX", Modality::Xray), ("RG", Modality::Xray)] {
+        assert_eq!(File::film().text(MODALITY, "CS", code).frame().modality, Some(expected));
+    }
+    assert_eq!(File::slice().frame().modality, Some(Modality::Ct));
+    assert_eq!(File::film().without(MODALITY).frame().modality, None);
+    for code in ["MR", "US", "SR", "SEG", "OT", "PT"] {
+        let error = File::film().text(MODALITY, "CS", code).decode().unwrap_err();
+        assert!(matches!(&error, DecodeError::Modality { modality } if modality == code), "{error}");
+        assert!(error.to_string().contains(code));
+    }
+    // A structured report has no pixels, but its modality is the better reason.
+    assert!(matches!(
+        File::film().text(MODALITY, "CS", "SR").without(PIXELS).decode(),
+        Err(DecodeError::Modality { .. })
+    ));
+}
+
+#[test]
+fn with_and_without_preamble_and_meta_information() {
+    let file = File::slice();
+    let whole = frame_of(&file.bytes()).unwrap();
+    assert_eq!(frame_of(&[b"DICM".into(), file.meta(), file.data_set()].concat()).unwrap(), whole);
+    assert_eq!(frame_of(&[file.meta(), file.data_set()].concat()).unwrap(), whole);
+    assert_eq!(frame_of(&file.data_set()).unwrap(), whole);
+    let implicit = File { syntax: IMPLICIT, ..file.clone() };
+    assert_eq!(frame_of(&implicit.bytes()).unwrap(), whole);
+    assert_eq!(frame_of(&implicit.data_set()).unwrap(), whole);
+    // A TIFF header in the preamble does not make it TIFF.
+    let mut dual = file.bytes();
+    dual[..4].copy_from_slice(b"II*\0");
+    assert_eq!(frame_of(&dual).unwrap(), whole);
+    // A wrong group length is common.
+    let mut wrong = file.bytes();
+    wrong[140] = 0;
+    assert_eq!(frame_of(&wrong).unwrap(), whole);
+}
+
+#[test]
+fn hounsfield_units() {
+    assert_eq!(hounsfield(&File::slice().frame()), HU);
+    // Junk, such as an overlay, in the unused high bits.
+    let junk = File::slice().words(&[0xf000, 0x1018, 0x2400, 0xa428, 0x57e8, 0xffff]);
+    assert_eq!(hounsfield(&junk.frame()), HU);
+    // Left-aligned, with junk below.
+    let left = File::slice().short(HIGH_BIT, 15).words(&[0xf, 0x0183, 0x4000, 0x4280, 0x7e80, 0xffff]);
+    assert_eq!(hounsfield(&left.frame()), HU);
+    // Signed: sign extension from the stored bits on.
+    let signed =
+        File::slice().short(REPRESENTATION, 1).text(INTERCEPT, "DS", "0").words(&[0x0c00, 0x0c18, 0, 40, 1000, 0x07ff]);
+    assert_eq!(hounsfield(&signed.frame()), [-1024, -1000, 0, 40, 1000, 2047]);
+    // A factor, rounding, saturation.
+    let scaled = File::slice().short(BITS_STORED, 16).short(HIGH_BIT, 15).text(SLOPE, "DS", "2.4");
+    assert_eq!(
+        hounsfield(&scaled.words(&[0, 1, 2, 1000, 40000, 65535]).frame()),
+        [-1024, -1022, -1019, 1376, 32767, 32767]
+    );
+    // No unit without a rescale, or with another one.
+    for file in [File::slice().without(SLOPE), File::slice().text(0x0028_1054, "LO", "US")] {
+        assert_eq!(sixteen(&file.frame()), [0, 24, 1024, 1064, 2024, 4095]);
+    }
+    assert!(matches!(File::slice().text(SLOPE, "DS", "0").decode(), Err(DecodeError::Damaged { .. })));
+    assert!(matches!(File::slice().text(SLOPE, "DS", "steep").decode(), Err(DecodeError::Damaged { .. })));
+}
+
+#[test]
+fn padding_is_air() {
+    let ct = File::slice().short(PADDING, 4095);
+    assert_eq!(hounsfield(&ct.frame()), [-1024, -1000, 0, 40, 1000, -1024]);
+    let range = File::slice().short(PADDING, 4095).short(PADDING_LIMIT, 2000);
+    assert_eq!(hounsfield(&range.frame()), [-1024, -1000, 0, 40, -1024, -1024]);
+    let signed = File::slice().short(REPRESENTATION, 1).text(INTERCEPT, "DS", "0").short(PADDING, -2000i16 as u16);
+    assert_eq!(hounsfield(&signed.words(&[0x0830, 0x0831, 0, 1, 2, 3]).frame()), [-1024, -1999, 0, 1, 2, 3]);
+    // On a film it is dark whatever the polarity.
+    let film = File::film().text(PHOTOMETRIC, "CS", "MONOCHROME1").short(PADDING, 0);
+    assert_eq!(eight(&film.frame()), [0, 205, 155, 105, 55, 5]);
+}
+
+#[test]
+fn films_without_a_window_keep_all_that_was_stored() {
+    let film = || File::slice().text(MODALITY, "CS", "CR").without(SLOPE);
+    let stored = [0, 24, 1024, 1064, 2024, 4095];
+    assert_eq!(sixteen(&film().frame()), stored);
+    let inverted = stored.map(|value| 4095 - value);
+    assert_eq!(sixteen(&film().text(PHOTOMETRIC, "CS", "MONOCHROME1").frame()), inverted);
+    // A negative slope turns dark and bright round, a positive one changes nothing.
+    let slope = |slope: &str| film().text(SLOPE, "DS", slope).text(INTERCEPT, "DS", "17");
+    assert_eq!(sixteen(&slope("-0.5").frame()), inverted);
+    assert_eq!(sixteen(&slope("3").frame()), stored);
+    // Signed values are counted from the least.
+    let signed = film().short(REPRESENTATION, 1).words(&[0x800, 0xfff, 0, 1, 0x7fe, 0x7ff]);
+    assert_eq!(sixteen(&signed.frame()), [0, 2047, 2048, 2049, 4094, 4095]);
+}
+
+#[test]
+fn windows() {
+    let film = |center: &str, width: &str| {
+        File::slice().text(MODALITY, "CS", "DX").without(SLOPE).text(CENTER, "DS", center).text(WIDTH, "DS", width)
+    };
+    let values = [0u16, 24, 1024, 1064, 2024, 4095];
+    // The three formulas of PS3.3, C.11.2.1.2 and C.11.2.1.3, written down again.
+    let linear = values.map(|x| (((f64::from(x) - 999.5) / 1999.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8);
+    let exact = values.map(|x| (((f64::from(x) - 1000.0) / 2000.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8);
+    let sigmoid = values.map(|x| (255.0 / (1.0 + (-4.0 * (f64::from(x) - 1000.0) / 2000.0).exp())).round() as u8);
+    // Two windows: the first is taken.
+    let file = film(r"1000\50", r"2000\400");
+    assert_eq!(eight(&file.frame()), linear);
+    assert_eq!(eight(&file.clone().text(VOI_FUNCTION, "CS", "LINEAR").frame()), linear);
+    assert_eq!(eight(&file.clone().text(VOI_FUNCTION, "CS", "LINEAR_EXACT").frame()), exact);
+    assert_eq!(eight(&file.clone().text(VOI_FUNCTION, "CS", "SIGMOID").frame()), sigmoid);
+    // MONOCHROME1 is inverted after the window: were it before, this asymmetric window would cut the other end.
+    let inverted = file.clone().text(PHOTOMETRIC, "CS", "MONOCHROME1");
+    assert_eq!(eight(&inverted.frame()), linear.map(|value| 255 - value));
+    // The window is in rescaled values.
+    let rescaled = film("500", "1000").text(SLOPE, "DS", "0.5").text(INTERCEPT, "DS", "0");
+    let half = values.map(|x| (((f64::from(x) / 2.0 - 499.5) / 999.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8);
+    assert_eq!(eight(&rescaled.frame()), half);
+    // A width that is none says nothing.
+    assert_eq!(sixteen(&film("1000", "0").frame()), values);
+    // A CT's window is not applied: Hounsfield units are windowed by the model's own recipe.
+    assert_eq!(hounsfield(&File::slice().text(CENTER, "DS", "40").text(WIDTH, "DS", "400").frame()), HU);
+}
+
+#[test]
+fn look_up_tables() {
+    // The VOI table begins at 50, has five entries, and its ends go on.
+    let voi = File::film().table(VOI_LUT, 98, 10, &[0, 100, 341, 682, 1023]);
+    let film = voi.with(PIXELS, "OB", vec![0, 98, 99, 100, 101, 255]);
+    assert_eq!(eight(&film.frame()), [0, 0, 25, 85, 170, 255]);
+    // It outranks a window.
+    let both = film.clone().text(CENTER, "DS", "1").text(WIDTH, "DS", "1");
+    assert_eq!(eight(&both.frame()), [0, 0, 25, 85, 170, 255]);
+    // A modality table comes before the window.
+    let modality =
+        File::film().table(MODALITY_LUT, 0, 16, &[1000, 0]).text(CENTER, "DS", "500.5").text(WIDTH, "DS", "1001");
+    assert_eq!(eight(&modality.with(PIXELS, "OB", vec![0, 1, 2, 3, 0, 255]).frame()), [255, 0, 0, 0, 255, 0]);
+    // A descriptor that asks for more than there is.
+    let mut short = File::film().table(VOI_LUT, 0, 12, &[0; 9]);
+    let item = &mut short.elements.get_mut(&VOI_LUT).unwrap().1;
+    let descriptor = item.windows(6).position(|w| w == [9, 0, 0, 0, 12, 0]).unwrap();
+    item[descriptor] = 200;
+    assert!(matches!(short.decode(), Err(DecodeError::Damaged { .. })));
+}
+
+#[test]
+fn films_are_hung_upright() {
+    let upright = Plane::new(3, 2, vec![0u8, 50, 100, 150, 200, 250]).unwrap();
+    let mut seen = std::collections::HashSet::new();
+    for direction in [r"L\F", r"R\F", r"L\H", r"R\H", r"F\L", r"H\L", r"F\R", r"H\R"] {
+        // Turns the upright film away, as a reader that writes this direction would have stored it.
+        let (transpose, flip_horizontal, flip_vertical) = match direction.as_bytes() {
+            [row @ (b'L' | b'R'), _, column] => (false, *row == b'R', *column == b'H'),
+            [row, _, column] => (true, *column == b'R', *row == b'H'),
+            _ => unreachable!(),
+        };
+        let turn = Orientation { transpose, flip_horizontal, flip_vertical };
+        let stored = upright.oriented(turn.inverse());
+        let film = File::film()
+            .short(ROWS, stored.height() as u16)
+            .short(COLUMNS, stored.width() as u16)
+            .with(PIXELS, "OB", stored.data().to_vec())
+            .text(IMAGER_SPACING, "DS", r"0.2\0.1")
+            .text(PATIENT_ORIENTATION, "CS", direction);
+        let frame = film.frame();
+        assert_eq!(frame.pixels, Pixels::Eight(upright.clone()), "{direction}");
+        assert_eq!(frame.orientation, turn);
+        assert_eq!(frame.spacing_mm, Some(if transpose { [0.1, 0.2] } else { [0.2, 0.1] }));
+        seen.insert(format!("{turn:?}"));
+    }
+    assert_eq!(seen.len(), 8);
+    // The first letter counts; what says nothing changes nothing.
+    assert!(File::film().text(PATIENT_ORIENTATION, "CS", r"RF\FL").frame().orientation.flip_horizontal);
+    for nothing in ["", "L", r"\", r"X\Y"] {
+        let frame = File::film().text(PATIENT_ORIENTATION, "CS", nothing).frame();
+        assert_eq!(frame.orientation, Orientation::default(), "{nothing}");
+    }
+}
+
+#[test]
+fn lateral_films_are_refused() {
+    for file in [
+        File::film().text(PATIENT_ORIENTATION, "CS", r"A\F"),
+        File::film().text(PATIENT_ORIENTATION, "CS", r"P\F"),
+        File::film().text(VIEW_POSITION, "CS", "LL"),
+        File::film().text(VIEW_POSITION, "CS", "LATERAL"),
+    ] {
+        assert!(matches!(file.decode(), Err(DecodeError::NotFrontal { .. })));
+    }
+    for view in ["PA", "AP", "LLD"] {
+        assert!(File::film().text(VIEW_POSITION, "CS", view).decode().is_ok(), "{view}");
+    }
+}
+
+#[test]
+fn slices_are_turned_to_the_radiological_view() {
+    // From the head, as some planning systems store it: mirrored.
+    let frame = File::slice().text(IMAGE_ORIENTATION, "DS", r"-1\0\0\0\1\0").frame();
+    assert_eq!(hounsfield(&frame), [0, -1000, -1024, 3071, 1000, 40]);
+    // Prone, stored as it lay: turned round.
+    let frame = File::slice().text(IMAGE_ORIENTATION, "DS", r"-1\0\0\0\-1\0").frame();
+    assert_eq!(hounsfield(&frame), [3071, 1000, 40, 0, -1000, -1024]);
+    // Rows run to posterior.
+    let frame =
+        File::slice().text(IMAGE_ORIENTATION, "DS", r"0\1\0\1\0\0").text(PIXEL_SPACING, "DS", r"0.5\0.7").frame();
+    assert_eq!(hounsfield(&frame), [-1024, 40, -1000, 1000, 0, 3071]);
+    assert_eq!(frame.spacing_mm, Some([0.7, 0.5]));
+    for (orientation, plane) in [(r"1\0\0\0\0\-1", "coronal"), (r"0\1\0\0\0\-1", "sagittal")] {
+        let error = File::slice().text(IMAGE_ORIENTATION, "DS", orientation).decode().unwrap_err();
+        assert!(error.to_string().contains(plane), "{error}");
+    }
+    for broken in [r"1\0\0", r"1\0\0\1\0\0", r"nan\0\0\0\1\0", r"9\0\0\0\1\0"] {
+        let error = File::slice().text(IMAGE_ORIENTATION, "DS", broken).decode().unwrap_err();
+        assert!(matches!(error, DecodeError::Damaged { .. }), "{broken}: {error}");
+    }
+}
+
+#[test]
+fn spacing_of_the_patient_goes_before_the_detector() {
+    let film = File::film().text(IMAGER_SPACING, "DS", r"0.2\0.1");
+    assert_eq!(film.frame().spacing_mm, Some([0.2, 0.1]));
+    assert_eq!(film.clone().text(PIXEL_SPACING, "DS", r"0.4\0.3").frame().spacing_mm, Some([0.4, 0.3]));
+    assert_eq!(film.text(PIXEL_SPACING, "DS", r"0\0").frame().spacing_mm, Some([0.2, 0.1]));
+}
+
+#[test]
+fn colour() {
+    let colour = File::film().short(SAMPLES_PER_PIXEL, 3).text(PHOTOMETRIC, "CS", "RGB").short(PLANAR, 0);
+    let grey_then_red = vec![0, 0, 0, 9, 9, 9, 255, 255, 255, 255, 0, 0, 0, 255, 0, 0, 0, 255];
+    let frame = colour.clone().with(PIXELS, "OB", grey_then_red.clone()).frame();
+    assert_eq!(eight(&frame), [0, 9, 255, 54, 182, 18]);
+    assert_eq!(frame.colour_share, 0.5);
+    let planes: Vec<u8> = (0..3).flat_map(|c| grey_then_red.iter().skip(c).step_by(3).copied()).collect();
+    assert_eq!(colour.clone().short(PLANAR, 1).with(PIXELS, "OB", planes).frame(), frame);
+    let ybr = colour.clone().text(PHOTOMETRIC, "CS", "YBR_FULL");
+    let frame = ybr.with(PIXELS, "OB", [[7, 128, 128].repeat(5), vec![76, 85, 255]].concat()).frame();
+    assert_eq!(eight(&frame), [7, 7, 7, 7, 7, 54]);
+    for photometric in ["PALETTE COLOR", "YBR_FULL_422", "HSV"] {
+        let error =
+            colour.clone().text(PHOTOMETRIC, "CS", photometric).with(PIXELS, "OB", vec![0; 18]).decode().unwrap_err();
+        assert!(matches!(&error, DecodeError::Unsupported { feature, .. } if feature.contains(photometric)), "{error}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_absurd_is_refused() {
+    use DecodeError as E;
+    let decode = |file: File| file.decode().unwrap_err();
+    assert!(matches!(decode(File::film().without(PIXELS)), E::NoPixelData));
+    assert!(matches!(decode(File::film().with(PIXELS, "OB", vec![])), E::NoPixelData));
+    assert!(matches!(decode(File::film().with(PIXELS, "OB", vec![1, 2, 3, 4])), E::Truncated { .. }));
+    assert!(matches!(decode(File::film().without(ROWS)), E::Damaged { .. }));
+    assert!(matches!(decode(File::film().without(PHOTOMETRIC)), E::Damaged { .. }));
+    assert!(matches!(decode(File::film().short(ROWS, 0)), E::Dimensions { height: 0, .. }));
+    assert!(matches!(decode(File::film().short(ROWS, 20_000).short(COLUMNS, 20_000)), E::Dimensions { .. }));
+    assert!(matches!(decode(File::film().text(FRAMES, "IS", "12")), E::MultiFrame { frames: 12 }));
+    assert!(File::film().text(FRAMES, "IS", "1").decode().is_ok());
+    assert!(matches!(decode(File::film().short(BITS_ALLOCATED, 32)), E::Unsupported { .. }));
+    assert!(matches!(decode(File::film().short(BITS_ALLOCATED, 1)), E::Unsupported { .. }));
+    assert!(matches!(decode(File::film().short(SAMPLES_PER_PIXEL, 2)), E::Unsupported { .. }));
+    for (bits, high) in [(0, 7), (9, 8), (8, 3), (8, 8), (65535, 7)] {
+        assert!(matches!(decode(File::film().short(BITS_STORED, bits).short(HIGH_BIT, high)), E::Damaged { .. }));
+    }
+    let float = File::film().without(PIXELS).with(0x7fe0_0008, "OF", vec![0; 24]);
+    assert!(matches!(decode(float), E::Unsupported { .. }));
+    assert!(matches!(decode(File { syntax: JPEG_BASELINE, ..File::film() }), E::Damaged { .. }));
+    let unknown = File { syntax: "1.2.3.4", ..File::film() };
+    assert!(matches!(decode(unknown), E::TransferSyntax { uid, .. } if uid == "1.2.3.4"));
+    let video = File { syntax: "1.2.840.10008.1.2.4.102", ..File::film() };
+    assert!(decode(video).to_string().contains("MPEG-4"));
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error() {
+    let whole = File::slice().bytes();
+    for length in 0..whole.len() {
+        assert!(frame_of(&whole[..length]).is_err(), "cut to {length} of {}", whole.len());
+    }
+    for length in whole.len() - 12..whole.len() {
+        assert!(matches!(frame_of(&whole[..length]), Err(DecodeError::Truncated { .. })), "cut to {length}");
+    }
+}
+
+#[test]
+fn what_follows_the_pixels_is_not_read() {
+    let whole = File::slice().bytes();
+    let padded = [whole.clone(), b"\xfc\xff\xfc\xffOB\0\0\xff\xff\xff\x7f".to_vec()].concat();
+    assert_eq!(frame_of(&padded).unwrap(), frame_of(&whole).unwrap());
+}
+
+#[test]
+fn deep_nesting_needs_no_stack() {
+    // A million sequences in each other: 16 bytes each, never closed.
+    let opened = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff".repeat(1_000_000);
+    let file = File::film();
+    let bytes = [vec![0; 128], b"DICM".into(), file.meta(), opened].concat();
+    assert!(frame_of(&bytes).is_err());
+}
+
+#[test]
+fn claimed_lengths_are_not_allocated() {
+    // Four gigabytes of a text that is not there.
+    let file = File::film();
+    let claim = b"\x08\0\x05\0UT\0\0\xfe\xff\xff\xff".to_vec();
+    let bytes = [vec![0; 128], b"DICM".into(), file.meta(), claim].concat();
+    assert!(matches!(frame_of(&bytes), Err(DecodeError::Truncated { .. })));
+}
+
+#[test]
+fn an_icon_is_not_the_picture() {
+    // An icon image sequence with its own rows, columns and pixel data.
+    let icon = encode(
+        &BTreeMap::from([(ROWS, ("US", vec![1, 0])), (COLUMNS, ("US", vec![2, 0])), (PIXELS, ("OB", vec![7, 7]))]),
+        true,
+    );
+    let file = File::film().with(0x0008_1140, "SQ", item(0xe000, &icon)).with(0x0028_0200, "SQ", item(0xe000, &icon));
+    assert_eq!(file.frame(), File::film().frame());
+}
+
+/// The drawn picture of `references/decode_fixtures.py`.
+fn drawn(x: usize, y: usize) -> (i16, u8) {
+    (((37 * x + 101 * y) % 4096) as i16 - 1024, ((5 * x + 7 * y) % 256) as u8)
+}
+
+#[test]
+fn every_encoding_gives_the_drawn_picture() {
+    let slice = Pixels::Hounsfield(Plane::from_fn(48, 32, |x, y| drawn(x, y).0));
+    for (name, bytes) in [
+        ("explicit", &include_bytes!("fixtures/encodings/explicit.dcm")[..]),
+        ("implicit", include_bytes!("fixtures/encodings/implicit.dcm")),
+        ("big_endian", include_bytes!("fixtures/encodings/big_endian.dcm")),
+        ("deflated", include_bytes!("fixtures/encodings/deflated.dcm")),
+        ("rle", include_bytes!("fixtures/encodings/rle.dcm")),
+        ("jpeg_lossless", include_bytes!("fixtures/encodings/jpeg_lossless.dcm")),
+        ("jpeg_lossless_sv1", include_bytes!("fixtures/encodings/jpeg_lossless_sv1.dcm")),
+        ("jpeg2000", include_bytes!("fixtures/encodings/jpeg2000.dcm")),
+    ] {
+        let frame = frame_of(bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(frame.pixels, slice, "{name}");
+        assert_eq!(frame.spacing_mm, Some([0.75, 0.5]), "{name}");
+        // Cut in the middle of the pixels, or with half of them overwritten, it is an error or a picture, not a panic.
+        assert!(frame_of(&bytes[..bytes.len() - 200]).is_err(), "{name} cut");
+        let mut damaged = bytes.to_vec();
+        for byte in damaged.iter_mut().rev().take(300).step_by(3) {
+            *byte ^= 0x55;
+        }
+        let _ = frame_of(&damaged);
+    }
+    let film = frame_of(include_bytes!("fixtures/encodings/film.dcm")).unwrap();
+    assert_eq!(film.pixels, Pixels::Eight(Plane::from_fn(48, 32, |x, y| drawn(x, y).1)));
+    let lossy = frame_of(include_bytes!("fixtures/encodings/jpeg_baseline.dcm")).unwrap();
+    let far = eight(&film).iter().zip(eight(&lossy)).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(far <= Some(3), "JPEG at quality 100 is {far:?} off");
+}
+
+#[test]
+fn every_colour_encoding_gives_the_same_grey() {
+    let native = frame_of(include_bytes!("fixtures/encodings/rgb.dcm")).unwrap();
+    assert_eq!(frame_of(include_bytes!("fixtures/encodings/rle_rgb.dcm")).unwrap(), native);
+    let jpeg = frame_of(include_bytes!("fixtures/encodings/jpeg_ybr.dcm")).unwrap();
+    let far = eight(&native).iter().zip(eight(&jpeg)).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(far <= Some(4), "JPEG at quality 100 is {far:?} off");
+    assert!(native.colour_share > 0.9 && jpeg.colour_share > 0.9);
+}
+
+#[test]
+fn what_is_not_read_is_named() {
+    let error = frame_of(include_bytes!("fixtures/encodings/jpeg_ls.dcm")).unwrap_err();
+    assert!(matches!(error, DecodeError::TransferSyntax { .. }));
+    assert!(error.to_string().contains("JPEG-LS"), "{error}");
+    let error = frame_of(include_bytes!("fixtures/encodings/jpeg_extended.dcm")).unwrap_err();
+    assert!(error.to_string().contains("lossy JPEG of 12 bits"), "{error}");
+    let error = frame_of(include_bytes!("fixtures/encodings/two_frames.dcm")).unwrap_err();
+    assert!(matches!(error, DecodeError::MultiFrame { frames: 2 }));
+}
+
+/// A grey JPEG of that size.
+fn jpeg(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let picture = image::GrayImage::from_pixel(width, height, image::Luma([77]));
+    picture.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Jpeg).unwrap();
+    bytes
+}
+
+#[test]
+fn fragments_of_one_frame_are_put_together() {
+    let jpeg = jpeg(3, 2);
+    let (a, b) = jpeg.split_at(100);
+    assert_eq!(eight(&File::film().encapsulated(JPEG_BASELINE, &[a, b]).frame()), [77; 6]);
+    // 8-bit JPEG in 16 allocated bits: the decoder gives bytes all the same.
+    let wide = File::film().short(BITS_ALLOCATED, 16).encapsulated(JPEG_BASELINE, &[&jpeg]);
+    assert_eq!(eight(&wide.frame()), [77; 6]);
+}
+
+#[test]
+fn compressed_pixels_of_another_size_are_refused() {
+    for (width, height) in [(3, 3), (40, 40), (2, 2)] {
+        let error = File::film().encapsulated(JPEG_BASELINE, &[&jpeg(width, height)]).decode().unwrap_err();
+        assert!(matches!(error, DecodeError::Damaged { .. }), "{error}");
+    }
+    // A codestream that claims 65535 x 65535.
+    let mut bomb = jpeg(3, 2);
+    let frame = bomb.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    bomb[frame + 5..frame + 9].fill(0xff);
+    assert!(matches!(File::film().encapsulated(JPEG_BASELINE, &[&bomb]).decode(), Err(DecodeError::Damaged { .. })));
+    assert!(matches!(
+        File::film().encapsulated(JPEG_BASELINE, &[&jpeg(3, 2)[..200]]).decode(),
+        Err(DecodeError::Truncated { .. })
+    ));
+    assert!(matches!(File::film().encapsulated(JPEG_BASELINE, &[]).decode(), Err(DecodeError::NoPixelData)));
+}
+
+#[test]
+fn a_panic_in_a_decoder_is_contained() {
+    // One segment, which is shorter than the picture: dicom-rs 0.10 indexes past its end.
+    let mut frame = vec![0; 66];
+    frame[..8].copy_from_slice(&[1, 0, 0, 0, 64, 0, 0, 0]);
+    let error = File::film().encapsulated(RLE, &[&frame]).decode().unwrap_err();
+    assert!(matches!(error, DecodeError::DecoderFailed { format: "DICOM" }), "{error}");
+}
+
+#[test]
+fn rle_headers_are_not_believed() {
+    // Found by the fuzzer: dicom-rs 0.10 allocates what the header tells, here 7 GB.
+    let mut frame = vec![0; 128];
+    frame[..4].copy_from_slice(&[0x62, 0x68, 0x68, 0x68]);
+    assert!(matches!(File::film().encapsulated(RLE, &[&frame]).decode(), Err(DecodeError::Damaged { .. })));
+    assert!(matches!(File::film().encapsulated(RLE, &[&[1, 0]]).decode(), Err(DecodeError::Damaged { .. })));
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn damaged_files_are_errors_or_pictures(at in 0usize..3600, byte: u8, other in 0usize..3600, value: u8) {
+            let mut bytes = include_bytes!("fixtures/encodings/explicit.dcm").to_vec();
+            let length = bytes.len();
+            bytes[at % length] = byte;
+            bytes[other % length] = value;
+            let _ = frame_of(&bytes);
+        }
+
+        #[test]
+        fn hounsfield_units_are_the_formula(stored in proptest::array::uniform6(any::<u16>()), bits in 1u16..=16, signed: bool) {
+            let file = File::slice().short(BITS_STORED, bits).short(HIGH_BIT, bits - 1).short(REPRESENTATION, signed.into());
+            let expected = stored.map(|word| {
+                let code = i64::from(word) % (1 << bits);
+                let value = if signed && code >= 1 << (bits - 1) { code - (1 << bits) } else { code };
+                (value - 1024).clamp(i16::MIN.into(), i16::MAX.into()) as i16
+            });
+            let frame = file.words(&stored).frame();
+            prop_assert_eq!(hounsfield(&frame), expected);
+        }
+    }
+}

@@ -1,0 +1,584 @@
+//! The way of an image on the device: check, preprocess, find the lungs, infer, decide.
+//!
+//! The segmenter goes first where the classifier looks at the lungs that it finds and at nothing else.
+//!
+//! [`Screener::screen`] takes what was decoded and gives a [`Screening`]; nothing here knows a file, a display or a network.
+
+use std::time::{Duration, Instant};
+
+use thorax_decode::{Frame, Study, Volume};
+use thorax_shared::{
+    bundle::{Manifest, TrustedKeys},
+    decision::Evidence,
+    label::{Modality, Verdict},
+    lungs::{self, Involvement, LungArea},
+    plane::{Plane, Rect},
+    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, quality::Quality},
+    uncertainty::{Ensemble, UncertaintyError},
+};
+
+use crate::model::{Classification, InferError, Model};
+
+/// Why nothing can be said of an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ScreenError {
+    /// The model failed.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    /// The picture cannot be prepared.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The ensemble gave no probability.
+    #[error("the model's answer means nothing: {0}; report this with the file")]
+    Uncertainty(#[from] UncertaintyError),
+    /// No bundle reads this kind of image.
+    #[error("no bundle for {0} images is loaded: give one with --bundle")]
+    NoModel(Modality),
+    /// The volume has no slices.
+    #[error("the volume has no slices: export it again")]
+    EmptyVolume,
+}
+
+/// Time spent in each stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Quality check, window, CLAHE.
+    pub preprocess: Duration,
+    /// Segmentation, masks back on the source.
+    pub segment: Duration,
+    /// Crop, backbone, heads, novelty.
+    pub classify: Duration,
+    /// Entropy, decision, heat back on the source.
+    pub decide: Duration,
+}
+
+/// What is known of one picture.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What Thorax says.
+    pub verdict: Verdict,
+    /// The numbers behind it; `None` when the picture was rejected before it was read.
+    pub evidence: Option<Evidence>,
+    /// How good the picture is.
+    pub quality: Quality,
+    /// The picture, windowed, in its own size.
+    pub picture: Plane<u8>,
+    /// Where the classifier looked, 0 to 1, in the picture's size; `None` when rejected.
+    pub heat: Option<Plane<f32>>,
+    /// What is infected and which lung is where; `None` when rejected or without segmenter.
+    pub masks: Option<Masks>,
+    /// Time spent.
+    pub timings: Timings,
+}
+
+/// Masks in the picture's size, 0 or 255.
+///
+/// What a segmenter marks as lung or as infected is lung: consolidated lung is easily missed as lung. Each pixel of it belongs to
+/// the lung whose probability is higher there; where the bundle has one probability for both lungs, [`lungs::split`] cuts
+/// what it found in two. So the two lungs never overlap, and every infected pixel is in one of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Masks {
+    /// The infected part of the lungs.
+    pub infection: Plane<u8>,
+    /// The patient's left lung, on the right of the picture.
+    pub left_lung: Plane<u8>,
+    /// The patient's right lung, on the left of the picture.
+    pub right_lung: Plane<u8>,
+    /// Their pixels.
+    pub area: LungArea,
+}
+
+impl Masks {
+    /// Both lungs.
+    pub fn lungs(&self) -> Plane<u8> {
+        Plane::from_fn(self.left_lung.width(), self.left_lung.height(), |x, y| {
+            self.left_lung.get(x, y) | self.right_lung.get(x, y)
+        })
+    }
+}
+
+/// What is said of an image or volume.
+pub struct Screening<'a> {
+    /// The verdict of the whole.
+    pub verdict: Verdict,
+    /// The numbers behind it.
+    pub evidence: Option<Evidence>,
+    /// Infected share of the lungs over all slices that were read; `None` when hardly any lung was found.
+    pub involvement: Option<Involvement>,
+    /// The picture to show: the image, or the slice with most infection (the middle one where all were rejected).
+    pub shown: Reading,
+    /// Slice number of `shown`, counted from 0, and slices read; `None` for a single image.
+    pub slices: Option<(usize, usize)>,
+    /// What read it.
+    pub model: &'a Model,
+}
+
+/// The bundles of a device.
+pub struct Screener {
+    models: Vec<Model>,
+}
+
+impl Screener {
+    /// Opens every bundle of `paths`.
+    ///
+    /// # Errors
+    /// The first that cannot be read or is not signed by one of `trusted`.
+    pub fn open(paths: &[std::path::PathBuf], trusted: &TrustedKeys) -> Result<Self, InferError> {
+        Ok(Self { models: paths.iter().map(|path| Model::open(path, trusted)).collect::<Result<_, _>>()? })
+    }
+
+    /// The bundles.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// The bundle for `modality`.
+    ///
+    /// # Errors
+    /// [`ScreenError::NoModel`].
+    pub fn model(&self, modality: Modality) -> Result<&Model, ScreenError> {
+        self.models.iter().find(|model| model.manifest.modality == modality).ok_or(ScreenError::NoModel(modality))
+    }
+
+    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides (see
+    /// [`Self::recognise`]). Of a volume `slices` evenly spaced ones are read (0: all); `each` sees every reading with the
+    /// number of its slice.
+    ///
+    /// # Errors
+    /// [`ScreenError`].
+    pub fn screen(
+        &self,
+        study: &Study,
+        modality: Option<Modality>,
+        slices: usize,
+        mut each: impl FnMut(Option<usize>, &Reading),
+    ) -> Result<Screening<'_>, ScreenError> {
+        match study {
+            Study::Image(frame) => {
+                let model = match modality.or(frame.modality) {
+                    Some(modality) => self.model(modality)?,
+                    None => self.recognise(frame)?,
+                };
+                let shown = read(model, frame)?;
+                each(None, &shown);
+                Ok(Screening {
+                    verdict: shown.verdict,
+                    evidence: shown.evidence,
+                    involvement: shown.masks.as_ref().and_then(|masks| masks.area.involvement()),
+                    shown,
+                    slices: None,
+                    model,
+                })
+            }
+            Study::Volume(volume) => self.screen_volume(volume, modality, slices, each),
+        }
+    }
+
+    /// Finds out which bundle a picture is for: the one to whose training pictures it is nearest, each distance measured
+    /// by the bundle's own limit.
+    ///
+    /// # Errors
+    /// [`ScreenError`].
+    pub fn recognise(&self, frame: &Frame) -> Result<&Model, ScreenError> {
+        if let [only] = &self.models[..] {
+            return Ok(only);
+        }
+        let mut nearest: Option<(f32, &Model)> = None;
+        for model in &self.models {
+            let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
+            let masks = find_lungs(model, frame, &equalised)?;
+            let (_, classification) = classify(model, &equalised, masks.as_ref())?;
+            let distance = classification.novelty / model.manifest.decision.novelty_reject;
+            if nearest.is_none_or(|(least, _)| distance < least) {
+                nearest = Some((distance, model));
+            }
+        }
+        nearest.map(|(_, model)| model).ok_or(ScreenError::NoModel(Modality::Xray))
+    }
+
+    /// A volume's probability is the mean over the slices that were read (those rejected do not count), its entropy that of
+    /// the mean, its novelty their median, its involvement that of all their pixels.
+    fn screen_volume(
+        &self,
+        volume: &Volume,
+        modality: Option<Modality>,
+        slices: usize,
+        mut each: impl FnMut(Option<usize>, &Reading),
+    ) -> Result<Screening<'_>, ScreenError> {
+        let chosen = evenly(volume.slices(), slices);
+        let middle = *chosen.get(chosen.len() / 2).ok_or(ScreenError::EmptyVolume)?;
+        let model = match modality {
+            Some(modality) => self.model(modality)?,
+            None => {
+                let frame = volume.slice(middle).ok_or(ScreenError::EmptyVolume)?;
+                match frame.modality {
+                    Some(modality) => self.model(modality)?,
+                    None => self.recognise(&frame)?,
+                }
+            }
+        };
+        let mut probabilities = vec![];
+        let mut novelties = vec![];
+        let mut area = LungArea::default();
+        let mut shown: Option<(usize, Reading)> = None;
+        for &index in &chosen {
+            let reading = read(model, &volume.slice(index).ok_or(ScreenError::EmptyVolume)?)?;
+            each(Some(index), &reading);
+            if let Some(evidence) = reading.evidence.filter(|_| !matches!(reading.verdict, Verdict::Rejected(_))) {
+                probabilities.push(evidence.probability);
+                novelties.push(evidence.novelty);
+            }
+            if let Some(masks) = &reading.masks {
+                area += masks.area;
+            }
+            // The slice with most infection; where none was read, the middle one speaks for all.
+            let rank = |index: usize, reading: &Reading| match &reading.masks {
+                Some(masks) => (true, masks.area.infected()),
+                None => (false, u64::from(index == middle)),
+            };
+            if shown.as_ref().is_none_or(|(best, shown)| rank(index, &reading) > rank(*best, shown)) {
+                shown = Some((index, reading));
+            }
+        }
+        let (index, mut shown) = shown.ok_or(ScreenError::EmptyVolume)?;
+        let (verdict, evidence) = if probabilities.is_empty() {
+            (shown.verdict, None)
+        } else {
+            novelties.sort_by(f32::total_cmp);
+            let mean = Ensemble::from_probabilities(&probabilities)?;
+            let novelty = novelties[novelties.len() / 2];
+            let evidence = Evidence { probability: mean.probability, entropy_bits: mean.entropy_bits, novelty };
+            (model.manifest.decision.decide(&evidence), Some(evidence))
+        };
+        shown.verdict = verdict;
+        Ok(Screening {
+            verdict,
+            evidence,
+            involvement: area.involvement(),
+            shown,
+            slices: Some((index, chosen.len())),
+            model,
+        })
+    }
+}
+
+/// `count` evenly spaced numbers of `0..total`, all of them when `count` is 0 or too large.
+fn evenly(total: usize, count: usize) -> Vec<usize> {
+    if count == 0 || count >= total {
+        return (0..total).collect();
+    }
+    (0..count).map(|i| (2 * i + 1) * total / (2 * count)).collect()
+}
+
+/// Reads one picture.
+///
+/// # Errors
+/// [`ScreenError`].
+pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
+    let mut timings = Timings::default();
+    let mut clock = Instant::now();
+    let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
+    let manifest = &model.manifest;
+    let spec = &manifest.classifier.graph.preprocess;
+    let equalised = frame.equalise(spec)?;
+    let (quality, refused) = equalised.assess(frame.colour_share, &manifest.quality);
+    if let Some(reason) = refused {
+        timings.preprocess = lap();
+        let verdict = Verdict::Rejected(reason);
+        return Ok(Reading {
+            verdict,
+            evidence: None,
+            quality,
+            picture: equalised.windowed,
+            heat: None,
+            masks: None,
+            timings,
+        });
+    }
+    timings.preprocess = lap();
+    let mut masks = find_lungs(model, frame, &equalised)?;
+    timings.segment = lap();
+    let (crop, classification) = classify(model, &equalised, masks.as_ref())?;
+    timings.classify = lap();
+    let ensemble = Ensemble::from_logits(&classification.logits, manifest.calibration.temperature)?;
+    let evidence = Evidence {
+        probability: ensemble.probability,
+        entropy_bits: ensemble.entropy_bits,
+        novelty: classification.novelty,
+    };
+    let verdict = manifest.decision.decide(&evidence);
+    timings.decide = lap();
+    if let Verdict::Rejected(_) = verdict {
+        return Ok(Reading {
+            verdict,
+            evidence: Some(evidence),
+            quality,
+            picture: equalised.windowed,
+            heat: None,
+            masks: None,
+            timings,
+        });
+    }
+
+    if !spec.core.follows_lungs() {
+        masks = segment(model, frame, &equalised)?;
+        timings.segment = lap();
+    }
+    let size = (equalised.windowed.width(), equalised.windowed.height());
+    let heat = preprocess::map_to_source(&heat(&classification.activation), crop.rect, size);
+    timings.decide += lap();
+    Ok(Reading {
+        verdict,
+        evidence: Some(evidence),
+        quality,
+        picture: equalised.windowed,
+        heat: Some(heat),
+        masks,
+        timings,
+    })
+}
+
+/// The masks of a picture alone, without classifier or quality check, and the windowed picture they lie on; for judging
+/// the segmenter on pictures that are known to be good.
+///
+/// # Errors
+/// [`ScreenError`].
+pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plane<u8>), ScreenError> {
+    let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
+    Ok((segment(model, frame, &equalised)?, equalised.windowed))
+}
+
+/// What the classifier sees of a picture, as numbers `[C, S, S]`; for comparing what runs it.
+///
+/// # Errors
+/// [`ScreenError`].
+pub fn classifier_input(model: &Model, frame: &Frame) -> Result<Vec<f32>, ScreenError> {
+    let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
+    let masks = find_lungs(model, frame, &equalised)?;
+    Ok(see(model, &equalised, masks.as_ref()).1)
+}
+
+/// The masks, if the classifier sees the lungs, which are then to be found first; where it does not, a picture that it rejects is
+/// not segmented.
+fn find_lungs(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option<Masks>, ScreenError> {
+    match model.manifest.classifier.graph.preprocess.core.follows_lungs() {
+        true => segment(model, frame, equalised),
+        false => Ok(None),
+    }
+}
+
+/// Runs the classifier on its part of the picture.
+fn classify(
+    model: &Model,
+    equalised: &Equalised,
+    masks: Option<&Masks>,
+) -> Result<(Crop, Classification), ScreenError> {
+    let (crop, tensor) = see(model, equalised, masks);
+    Ok((crop, model.classify(&tensor)?))
+}
+
+/// The classifier's part of the picture, which may be the lungs that `masks` tell, and its numbers `[C, S, S]`.
+fn see(model: &Model, equalised: &Equalised, masks: Option<&Masks>) -> (Crop, Vec<f32>) {
+    let Manifest { classifier, segmenter, .. } = &model.manifest;
+    let spec = &classifier.graph.preprocess;
+    let lungs = masks.map(Masks::lungs);
+    let found = lungs.as_ref().zip(segmenter.as_ref());
+    let found = found.map(|(mask, segmenter)| FoundLungs { mask, seen: segmenter.graph.preprocess.core });
+    let crop = equalised.crop(spec.core, found);
+    (crop, equalised.input(crop, spec).1)
+}
+
+/// Runs the segmenter, on `equalised` where its recipe allows it.
+fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option<Masks>, ScreenError> {
+    let Some(segmenter) = &model.manifest.segmenter else { return Ok(None) };
+    let spec = &segmenter.graph.preprocess;
+    let own =
+        if spec.same_picture(&model.manifest.classifier.graph.preprocess) { None } else { Some(frame.equalise(spec)?) };
+    let equalised = own.as_ref().unwrap_or(equalised);
+    let crop = equalised.crop(spec.core, None);
+    let (_, tensor) = equalised.input(crop, spec);
+    let maps = model.segment(&tensor)?;
+    let mask = |name: &str| {
+        let channel = segmenter.channels.iter().position(|channel| channel == name)?;
+        maps.as_ref()?.get(channel)
+    };
+    let Some(infection) = mask("infection") else { return Ok(None) };
+    let lungs = match (mask("left_lung").zip(mask("right_lung")), mask("lung")) {
+        (Some((left, right)), _) => vec![left, right],
+        (None, Some(both)) => vec![both],
+        (None, None) => return Ok(None),
+    };
+    let size = (equalised.windowed.width(), equalised.windowed.height());
+    Ok(Some(place_masks(infection, &lungs, segmenter.mask_threshold, crop.rect, size)))
+}
+
+/// The part of an activation map that speaks for the positive class, 0 to 1 of its largest value.
+fn heat(activation: &Plane<f32>) -> Plane<f32> {
+    let largest = activation.data().iter().copied().fold(0f32, f32::max);
+    activation.map(|value| if largest > 0.0 { (value / largest).max(0.0) } else { 0.0 })
+}
+
+/// Masks on the source picture, of probabilities at the network's size; `lungs` is the left and the right lung, or one map of
+/// both. See [`Masks`].
+fn place_masks(
+    infection: &Plane<f32>,
+    lungs: &[&Plane<f32>],
+    threshold: f32,
+    core: Rect,
+    size: (usize, usize),
+) -> Masks {
+    let on_source = |map: &Plane<f32>| preprocess::map_to_source(map, core, size);
+    let infection = on_source(infection).map(|p| if p >= threshold { 255u8 } else { 0 });
+    let lungs: Vec<Plane<f32>> = lungs.iter().map(|map| on_source(map)).collect();
+    let mut found = infection.clone();
+    for lung in &lungs {
+        let marked = lung.data().iter().map(|&p| p >= threshold);
+        found.data_mut().iter_mut().zip(marked).filter(|(_, marked)| *marked).for_each(|(found, _)| *found = 255);
+    }
+    let [left_lung, right_lung] = match &lungs[..] {
+        [left, right] => more_probable(&found, left, right),
+        _ => lungs::split(&found),
+    };
+    let count = |wanted: &Plane<u8>, within: &Plane<u8>| {
+        wanted.data().iter().zip(within.data()).filter(|(a, b)| **a & **b != 0).count() as u64
+    };
+    let area = LungArea {
+        left: count(&left_lung, &left_lung),
+        right: count(&right_lung, &right_lung),
+        infected_left: count(&infection, &left_lung),
+        infected_right: count(&infection, &right_lung),
+        seen: core.area() as u64,
+    };
+    Masks { infection, left_lung, right_lung, area }
+}
+
+/// What was `found`, each pixel with the lung whose probability is higher; where both are the same (none at all), with the lung
+/// of the picture's half that it lies in.
+fn more_probable(found: &Plane<u8>, left: &Plane<f32>, right: &Plane<f32>) -> [Plane<u8>; 2] {
+    let is_left = Plane::from_fn(found.width(), found.height(), |x, y| {
+        let (left, right) = (left.get(x, y), right.get(x, y));
+        left > right || (left == right && 2 * x >= found.width())
+    });
+    let side = |wanted: bool| {
+        Plane::from_fn(
+            found.width(),
+            found.height(),
+            |x, y| if is_left.get(x, y) == wanted { found.get(x, y) } else { 0 },
+        )
+    };
+    [side(true), side(false)]
+}
+
+/// The reason behind a verdict, for people; `None` for *positive* and *negative*.
+pub fn reason(verdict: Verdict) -> Option<String> {
+    match verdict {
+        Verdict::Refer(reason) => Some(reason.to_string()),
+        Verdict::Rejected(reason) => Some(reason.to_string()),
+        Verdict::Positive | Verdict::Negative => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_slices_are_spread_and_inside() {
+        assert_eq!(evenly(10, 0), (0..10).collect::<Vec<_>>());
+        assert_eq!(evenly(3, 16), [0, 1, 2]);
+        assert_eq!(evenly(100, 4), [12, 37, 62, 87]);
+        assert_eq!(evenly(0, 4), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn heat_keeps_only_what_speaks_for_positive() {
+        let map = Plane::new(2, 2, vec![-1.0, 0.5, 2.0, 0.0]).unwrap_or_else(|_| Plane::filled(2, 2, 0.0));
+        assert_eq!(heat(&map).data(), [0.0, 0.25, 1.0, 0.0]);
+        assert_eq!(heat(&Plane::filled(2, 2, -1.0)).data(), [0.0; 4]);
+    }
+
+    /// 100 x 100 probabilities, the same in every row.
+    fn map(f: impl Fn(usize) -> f32) -> Plane<f32> {
+        Plane::from_fn(100, 100, |x, _| f(x))
+    }
+
+    fn placed(infection: &Plane<f32>, lungs: &[&Plane<f32>]) -> Masks {
+        place_masks(infection, lungs, 0.5, Rect::full(100, 100), (100, 100))
+    }
+
+    /// The columns of a mask that are marked: the first of each run, and the one behind its last.
+    fn columns(mask: &Plane<u8>) -> Vec<(usize, usize)> {
+        let mut runs: Vec<(usize, usize)> = vec![];
+        for x in (0..100).filter(|&x| mask.get(x, 50) != 0) {
+            match runs.last_mut() {
+                Some((_, end)) if *end == x => *end = x + 1,
+                _ => runs.push((x, x + 1)),
+            }
+        }
+        runs
+    }
+
+    fn marked(columns: &[(usize, usize)]) -> impl Fn(usize) -> f32 {
+        move |x| if columns.iter().any(|(first, end)| (*first..*end).contains(&x)) { 0.9 } else { 0.1 }
+    }
+
+    #[test]
+    fn one_map_of_both_lungs_is_cut_and_what_is_infected_is_lung() {
+        let masks = placed(&map(marked(&[(0, 10), (70, 75)])), &[&map(marked(&[(5, 40), (60, 100)]))]);
+        assert_eq!(columns(&masks.right_lung), [(0, 40)], "the patient's right is on the left of the picture");
+        assert_eq!(columns(&masks.left_lung), [(60, 100)]);
+        let told = masks.area.involvement().map(|i| (i.percent, i.left_percent, i.right_percent));
+        assert_eq!(told, Some((18.75, Some(12.5), Some(25.0))));
+        assert_eq!(columns(&masks.lungs()), [(0, 40), (60, 100)]);
+    }
+
+    #[test]
+    fn with_a_map_for_each_lung_every_pixel_goes_to_the_more_probable_one() {
+        // Both claim 45..55, the left lung more surely from 48 on; infection at 0..4 and 96..100 is outside of both, at 0..4 nearer
+        // to a right lung by probability, at 96..100 by nothing but its place.
+        let right = map(|x| match x {
+            0..4 => 0.2,
+            10..48 => 0.9,
+            48..55 => 0.6,
+            _ => 0.0,
+        });
+        let left = map(|x| match x {
+            0..4 => 0.1,
+            45..48 => 0.6,
+            48..90 => 0.9,
+            _ => 0.0,
+        });
+        let infection = map(marked(&[(0, 4), (20, 29), (96, 100)]));
+        let masks = placed(&infection, &[&left, &right]);
+        assert_eq!(columns(&masks.right_lung), [(0, 4), (10, 48)]);
+        assert_eq!(columns(&masks.left_lung), [(48, 90), (96, 100)]);
+        let expected = LungArea { left: 4600, right: 4200, infected_left: 400, infected_right: 1300, seen: 10_000 };
+        assert_eq!(masks.area, expected);
+    }
+
+    #[test]
+    fn a_mirrored_picture_has_its_sides_exchanged() {
+        let mirrored = |plane: &Plane<f32>| Plane::from_fn(100, 100, |x, y| plane.get(99 - x, y));
+        let back = |mask: &Plane<u8>| Plane::from_fn(100, 100, |x, y| mask.get(99 - x, y));
+        let (infection, right, left) =
+            (map(marked(&[(0, 3), (30, 50)])), map(marked(&[(10, 45)])), map(marked(&[(55, 90)])));
+        let both = map(marked(&[(10, 45), (55, 90)]));
+        for (maps, mirrored_maps) in
+            [(vec![&left, &right], vec![mirrored(&right), mirrored(&left)]), (vec![&both], vec![mirrored(&both)])]
+        {
+            let plain = placed(&infection, &maps);
+            let other = placed(&mirrored(&infection), &mirrored_maps.iter().collect::<Vec<_>>());
+            assert_eq!((&plain.left_lung, &plain.right_lung), (&back(&other.right_lung), &back(&other.left_lung)));
+            assert_ne!(plain.area.infected_left, plain.area.infected_right, "an asymmetric picture");
+        }
+    }
+
+    #[test]
+    fn little_lung_gives_no_share() {
+        let none = map(|_| 0.0);
+        assert_eq!(placed(&none, &[&none]).area.involvement(), None);
+        let right = map(marked(&[(10, 40)]));
+        let told = placed(&map(marked(&[(10, 13)])), &[&none, &right]).area.involvement();
+        assert_eq!(told, Some(Involvement { percent: 10.0, left_percent: None, right_percent: Some(10.0) }));
+    }
+}

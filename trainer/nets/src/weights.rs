@@ -1,0 +1,268 @@
+//! The tensors that a net is built of: out of a file by their names, or drawn from a seed.
+//!
+//! A file is compared with the net as a whole before anything is built, so that one error says all that is wrong with it.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+use thorax_nn::seeded;
+
+use super::{
+    architecture::{Architecture, Role},
+    backbone::Backbone,
+    layout::{Layout, Source},
+};
+
+/// A net's parameters in f32, by [`Parameter::name`](super::architecture::Parameter::name).
+pub type Weights = BTreeMap<String, Tensor>;
+
+/// Why the weights could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file could not be read.
+    #[error("{path}: {source}; give the path of a safetensors file with the weights of {backbone}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Whose weights were expected.
+        backbone: Backbone,
+        /// What candle said.
+        source: candle_core::Error,
+    },
+    /// The tensors are not the net's.
+    #[error("{0}")]
+    Mismatch(Box<Mismatch>),
+    /// The tensors of a file are not the net's.
+    #[error("{path}: {mismatch}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        mismatch: Box<Mismatch>,
+    },
+    /// Arithmetic failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl WeightsError {
+    /// The same error, with the name of the file.
+    pub fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Mismatch(mismatch) => Self::File { path: path.display().to_string(), mismatch },
+            other => other,
+        }
+    }
+}
+
+/// A tensor of another shape than the net's.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Misshapen {
+    /// The tensor.
+    pub name: String,
+    /// Its shape in the file.
+    pub got: Vec<usize>,
+    /// Its shape in the net.
+    pub expected: Vec<usize>,
+}
+
+impl fmt::Display for Misshapen {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} is {:?} in place of {:?}", self.name, self.got, self.expected)
+    }
+}
+
+/// How the tensors of a file differ from a net's.
+#[derive(Debug)]
+pub struct Mismatch {
+    /// Whose weights were expected.
+    pub backbone: Backbone,
+    /// Whose names the file seemed to have.
+    pub layout: Layout,
+    /// Tensors that are not there, by the file's names.
+    pub missing: Vec<String>,
+    /// Tensors that the net does not have.
+    pub unexpected: Vec<String>,
+    /// Tensors of another shape.
+    pub misshapen: Vec<Misshapen>,
+    /// The backbone that the tensors fit.
+    pub fits: Option<Backbone>,
+}
+
+/// How many tensors an error names.
+const NAMED: usize = 3;
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fn list(f: &mut fmt::Formatter, what: &str, names: &[impl fmt::Display]) -> fmt::Result {
+            if names.is_empty() {
+                return Ok(());
+            }
+            let first: Vec<_> = names.iter().take(NAMED).map(ToString::to_string).collect();
+            write!(f, "; {} {what}: {}", names.len(), first.join(", "))?;
+            match names.len().saturating_sub(NAMED) {
+                0 => Ok(()),
+                more => write!(f, " and {more} more"),
+            }
+        }
+        write!(f, "not the weights of {} (the names were taken for {}'s)", self.backbone, self.layout)?;
+        list(f, "missing", &self.missing)?;
+        list(f, "unexpected", &self.unexpected)?;
+        list(f, "misshapen", &self.misshapen)?;
+        match self.fits {
+            Some(other) => write!(f, "; these are the weights of {other}: name that backbone, or give another file"),
+            None => write!(
+                f,
+                "; give the safetensors file of timm, torchvision or Keras for this net, such as model.safetensors of {} \
+                 on the Hugging Face Hub",
+                self.backbone.hub_repository()
+            ),
+        }
+    }
+}
+
+/// Reads all tensors of a safetensors file; `backbone` is named in errors.
+///
+/// # Errors
+/// [`WeightsError::Read`].
+pub fn read(path: &Path, backbone: Backbone, device: &Device) -> Result<BTreeMap<String, Tensor>, WeightsError> {
+    let tensors = candle_core::safetensors::load(path, device).map_err(|source| WeightsError::Read {
+        path: path.display().to_string(),
+        backbone,
+        source,
+    })?;
+    Ok(tensors.into_iter().collect())
+}
+
+/// Names and shapes of the tensors that a file of that layout has, in the net's order, the classifier aside.
+pub fn file_tensors(backbone: Backbone, layout: Layout) -> Vec<(String, Vec<usize>)> {
+    expected(backbone, layout, &Source::new(layout, &BTreeMap::new())).collect()
+}
+
+fn expected(backbone: Backbone, layout: Layout, source: &Source) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let parameters = backbone.architecture(layout).parameters();
+    parameters.into_iter().map(move |parameter| (source.name(&parameter), source.shape(&parameter)))
+}
+
+/// What the tensors of a file differ in from the net `backbone` of that layout, if in anything.
+fn compare(backbone: Backbone, layout: Layout, tensors: &BTreeMap<String, Tensor>) -> Option<Mismatch> {
+    let source = Source::new(layout, tensors);
+    let mut mismatch =
+        Mismatch { backbone, layout, missing: vec![], unexpected: vec![], misshapen: vec![], fits: None };
+    let expected: BTreeMap<String, Vec<usize>> = expected(backbone, layout, &source).collect();
+    for (name, shape) in &expected {
+        match tensors.get(name) {
+            None => mismatch.missing.push(name.clone()),
+            Some(tensor) if tensor.dims() != shape.as_slice() => {
+                let (got, expected) = (tensor.dims().to_vec(), shape.clone());
+                mismatch.misshapen.push(Misshapen { name: name.clone(), got, expected });
+            }
+            Some(_) => {}
+        }
+    }
+    let foreign = |name: &&String| !expected.contains_key(*name) && !layout.ignores(name);
+    mismatch.unexpected = tensors.keys().filter(foreign).cloned().collect();
+    let Mismatch { missing, unexpected, misshapen, .. } = &mismatch;
+    (!(missing.is_empty() && unexpected.is_empty() && misshapen.is_empty())).then_some(mismatch)
+}
+
+/// The net that the tensors of a file belong to, and its parameters in the net's own order of dimensions.
+///
+/// # Errors
+/// [`WeightsError::Mismatch`].
+pub(super) fn named(
+    backbone: Backbone,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<(Layout, Architecture, Weights), WeightsError> {
+    let layout_for = |backbone: Backbone| backbone.layout_of(tensors);
+    let layout = layout_for(backbone);
+    if let Some(mut mismatch) = compare(backbone, layout, tensors) {
+        let others = Backbone::ALL.into_iter().filter(|other| *other != backbone);
+        mismatch.fits = others.into_iter().find(|other| compare(*other, layout_for(*other), tensors).is_none());
+        return Err(WeightsError::Mismatch(Box::new(mismatch)));
+    }
+    let architecture = backbone.architecture(layout);
+    let source = Source::new(layout, tensors);
+    let mut weights = Weights::new();
+    for parameter in architecture.parameters() {
+        if let Some(tensor) = tensors.get(&source.name(&parameter)) {
+            let tensor = source.convert(&parameter, tensor)?.to_dtype(DType::F32)?;
+            weights.insert(parameter.name(), tensor);
+        }
+    }
+    Ok((layout, architecture, weights))
+}
+
+/// Kernels drawn normally with variance 2 / fan-in (He et al. 2015), batch norms that change nothing, no biases. Each kernel
+/// has a stream of its own, by its name.
+///
+/// # Errors
+/// When the device refuses the memory.
+pub(super) fn drawn(architecture: &Architecture, seed: u64, device: &Device) -> candle_core::Result<Weights> {
+    let draw = |parameter: super::architecture::Parameter| {
+        let (name, shape) = (parameter.name(), parameter.shape.as_slice());
+        let tensor = match parameter.role {
+            Role::Kernel => {
+                // FNV-1a: the order in which the kernels are drawn does not matter.
+                let stream = name
+                    .bytes()
+                    .fold(0xCBF2_9CE4_8422_2325u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
+                let fan_in: usize = shape[1..].iter().product();
+                seeded::normal(shape, (2.0 / fan_in as f32).sqrt(), seed ^ stream, device)?
+            }
+            Role::Scale | Role::Variance => Tensor::ones(shape, DType::F32, device)?,
+            Role::Bias | Role::Shift | Role::Mean => Tensor::zeros(shape, DType::F32, device)?,
+        };
+        Ok((name, tensor))
+    };
+    architecture.parameters().into_iter().map(draw).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::architecture::{Convolution, Norm};
+
+    /// Two convolutions, the second with a batch norm.
+    fn architecture() -> Architecture {
+        let mut net = Architecture::new(32, 0.0);
+        let first = net.convolution(0, Convolution::new("a", 32, 64, [3, 3]));
+        let norm = Some(Norm { name: "n".into(), scaled: true });
+        let last = net.convolution(first, Convolution { norm, biased: true, ..Convolution::new("b", 64, 64, [3, 3]) });
+        net.name_map("features", last);
+        net
+    }
+
+    fn values(weights: &Weights, name: &str) -> Vec<f32> {
+        weights[name].flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn seed_and_name_decide_a_drawn_kernel_and_its_width() {
+        let draw = |seed| drawn(&architecture(), seed, &Device::Cpu).unwrap();
+        let (first, again, other) = (draw(1), draw(1), draw(2));
+        for (name, fan_in) in [("a.weight", 288.0), ("b.weight", 576.0)] {
+            let drawn = values(&first, name);
+            assert_eq!(drawn, values(&again, name));
+            assert_ne!(drawn, values(&other, name));
+            let variance = drawn.iter().map(|v| f64::from(v * v)).sum::<f64>() / drawn.len() as f64;
+            // At least 18432 values: the variance of a normal sample is known to about a per cent.
+            assert!((variance * fan_in / 2.0 - 1.0).abs() < 0.05, "{name}: {variance}");
+        }
+        assert_ne!(values(&first, "a.weight")[..100], values(&first, "b.weight")[..100]);
+    }
+
+    #[test]
+    fn a_drawn_batch_norm_changes_nothing() {
+        let weights = drawn(&architecture(), 1, &Device::Cpu).unwrap();
+        let (graph, _) = architecture().graph(weights.clone(), 8).unwrap();
+        let Some(thorax_nn::graph::Operation::Convolution { weight, bias, .. }) =
+            graph.nodes.last().map(|node| node.operation.clone())
+        else {
+            unreachable!()
+        };
+        assert_eq!(weight.flatten_all().unwrap().to_vec1::<f32>().unwrap(), values(&weights, "b.weight"));
+        assert_eq!(bias.to_vec1::<f32>().unwrap(), [0.0; 64]);
+    }
+}
