@@ -36,6 +36,20 @@ impl core::fmt::Display for Modality {
     }
 }
 
+/// A word that is no [`Modality`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected xray or ct")]
+pub struct UnknownModality;
+
+impl core::str::FromStr for Modality {
+    type Err = UnknownModality;
+
+    /// Reads [`Modality::as_str`].
+    fn from_str(text: &str) -> Result<Self, UnknownModality> {
+        [Self::Xray, Self::Ct].into_iter().find(|modality| modality.as_str() == text).ok_or(UnknownModality)
+    }
+}
+
 /// The four things Thorax can say of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {

@@ -17,6 +17,7 @@ pub mod bundle;
 pub mod decision;
 pub mod label;
 pub mod lungs;
+pub mod mask;
 pub mod metrics;
 pub mod plane;
 pub mod preprocess;

@@ -29,6 +29,24 @@ pub struct Involvement {
     pub right_percent: Option<f32>,
 }
 
+/// The infected share of a lung, or of both, in percent: the one definition of involvement. `lung` counts what is marked as lung or
+/// as infected, for consolidated lung is easily missed as lung; `seen` are the pixels that the network saw. `None` when hardly any
+/// lung was found (under 1 percent of what the network saw).
+fn infected_percent(infected: u64, lung: u64, seen: u64) -> Option<f64> {
+    (lung > 0 && lung as f64 >= LEAST_LUNG * seen as f64).then(|| 100.0 * infected as f64 / lung as f64)
+}
+
+/// Infected share of the lungs in percent, as [`LungArea::involvement`] tells it: what is infected is lung, also where the
+/// lung's mask leaves it out. `seen`: pixels of the part of the picture that the net saw.
+pub fn involvement_percent(infection: &Plane<u8>, lungs: &Plane<u8>, seen: u64) -> Option<f64> {
+    let (mut infected, mut lung) = (0u64, 0u64);
+    for (&infection, &of_lung) in infection.data().iter().zip(lungs.data()) {
+        infected += u64::from(infection != 0);
+        lung += u64::from(infection | of_lung != 0);
+    }
+    infected_percent(infected, lung, seen)
+}
+
 /// Pixels of a picture, or of all slices of a volume: counts add up, shares do not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LungArea {
@@ -50,12 +68,10 @@ impl LungArea {
         self.infected_left + self.infected_right
     }
 
-    /// The infected share of the lungs; `None` when hardly any lung was found (under 1 percent of what the network saw).
+    /// The infected share of the lungs: infected pixels over those of lung, in percent; `None` where hardly any lung was found.
     pub fn involvement(&self) -> Option<Involvement> {
-        let percent = |infected: u64, lung: u64| {
-            (lung > 0 && lung as f64 >= LEAST_LUNG * self.seen as f64)
-                .then(|| (100.0 * infected as f64 / lung as f64) as f32)
-        };
+        let percent =
+            |infected: u64, lung: u64| infected_percent(infected, lung, self.seen).map(|percent| percent as f32);
         Some(Involvement {
             percent: percent(self.infected(), self.left + self.right)?,
             left_percent: percent(self.infected_left, self.left),
@@ -186,6 +202,19 @@ mod tests {
         area.seen += 1_000_000;
         assert_eq!(told(area), None);
         assert_eq!(told(LungArea::default()), None);
+    }
+
+    #[test]
+    fn what_is_infected_is_lung() {
+        let row = |bits: &str| Plane::new(bits.len(), 1, bits.bytes().map(|bit| (bit - b'0') * 255).collect()).unwrap();
+        let (infection, lungs) = (row("1100000000"), row("0111111100"));
+        assert_eq!(involvement_percent(&infection, &lungs, 10), Some(25.0));
+        assert_eq!(involvement_percent(&row("0000000000"), &row("0000000000"), 10), None);
+        assert_eq!(involvement_percent(&row("0000000000"), &lungs, 10), Some(0.0));
+        let mut speck = Plane::filled(20, 10, 0u8);
+        speck.data_mut()[0] = 255;
+        assert_eq!(involvement_percent(&speck, &speck, 200), None, "half a percent of what was seen is no lung");
+        assert_eq!(involvement_percent(&speck, &speck, 100), Some(100.0));
     }
 
     proptest! {

@@ -1,24 +1,27 @@
 //! Thorax on the workstation: from a data set to signed bundles.
 //!
 //! ```text
-//! data (import, split, check) -> features -> train (classify, segment) -> export (ONNX) -> bundle (sign, verify) -> evaluate
+//! data (import, split, check) -> segmentation -> features -> heads, classifiers -> bundle (build, sign, verify) -> judge -> report
 //! ```
 //!
-//! [`nn`] and [`nets`] know tensors and no medicine; [`data`] knows pictures and patients and no tensors; [`features`] and
-//! [`train`] bring them together. [`phantom`] makes synthetic pictures for demonstrations and tests. Whatever is decoded or prepared is so
-//! by the device's own code (`thorax-edge`, `thorax-shared`).
+//! [`data`] knows pictures and patients and no tensors; `thorax-nn` and `thorax-nets` know tensors and no medicine; [`segmentation`],
+//! [`features`], [`heads`] and [`classifiers`] bring them together. [`judge`] makes figures, [`report`] pages of them. [`commands`] are
+//! the words of the command line, and nothing imports them. Whatever is decoded or prepared is so by the device's own code
+//! (`thorax-decode`, `thorax-engine`, `thorax-shared`).
 
 pub mod bench;
+pub mod bundle;
 pub mod classifiers;
 pub mod commands;
 pub mod data;
-pub mod evaluate;
 pub mod explain;
 pub mod features;
+pub mod figures;
 pub mod files;
+pub mod heads;
 pub mod judge;
-pub mod pack;
+pub mod memory;
+pub mod progress;
 pub mod report;
 pub mod segmentation;
 pub mod sweep;
-pub mod train;

@@ -3,9 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
-use thorax_trainer::{
-    bench, classifiers, commands, data, evaluate, explain, features, pack, report, segmentation, sweep, train,
-};
+use thorax_trainer::{bench, commands, explain, report, sweep};
 
 /// Training frees and takes blocks of many megabytes all the time. The system's allocator hands each back to the kernel,
 /// which clears it again page by page; this one keeps them, once [`keep_memory`] has told it to. A training step takes a
@@ -40,30 +38,30 @@ enum Command {
     Phantom(thorax_phantom::PhantomArgs),
     /// Import, check, split and count training data
     #[command(subcommand)]
-    Data(data::DataCommand),
+    Data(commands::data::DataCommand),
     /// List the backbones: input, features, parameters, where their weights are
     Backbones(commands::backbones::BackbonesArgs),
     /// Extract the features that a backbone sees in every labelled picture
-    Features(Box<features::FeaturesArgs>),
+    Features(Box<commands::features::FeaturesArgs>),
     /// Fit the paper's eight classifiers to features, a hundred times each
-    Classify(Box<classifiers::ClassifyArgs>),
+    Classify(Box<commands::classify::ClassifyArgs>),
     /// Show where in a picture the support vector machines of a run folder find what they say: Grad-CAM
     Explain(Box<explain::ExplainArgs>),
     /// Train a classifier or a segmenter
     #[command(subcommand)]
-    Train(train::TrainCommand),
+    Train(commands::train::TrainCommand),
     /// Train a segmenter with every combination of a grid's hyper-parameters, here or on Slurm
     Sweep(Box<sweep::SweepArgs>),
     /// Draw masks of a trained segmenter, and judge them
     #[command(subcommand)]
-    Masks(segmentation::MasksCommand),
+    Masks(commands::masks::MasksCommand),
     /// Write the ONNX graph of a run
-    Export(pack::ExportArgs),
+    Export(commands::bundle::ExportArgs),
     /// Make keys; build, verify and show bundles
     #[command(subcommand)]
-    Bundle(pack::BundleCommand),
+    Bundle(commands::bundle::BundleCommand),
     /// Judge bundles on a split of a manifest
-    Evaluate(evaluate::EvaluateArgs),
+    Evaluate(commands::bundle::EvaluateArgs),
     /// Judge classifiers' runs and write the page with the paper's tables, charts and pictures
     Report(report::ReportArgs),
     /// Time operators and backbones beside other libraries
@@ -95,17 +93,17 @@ fn main() -> anyhow::Result<()> {
     }
     match command {
         Command::Phantom(arguments) => Ok(commands::phantom::run(&arguments)?),
-        Command::Data(command) => data::run(command),
+        Command::Data(command) => commands::data::run(command),
         Command::Backbones(arguments) => commands::backbones::run(&arguments),
-        Command::Features(arguments) => features::run(&arguments),
-        Command::Classify(arguments) => classifiers::run(&arguments),
+        Command::Features(arguments) => commands::features::run(&arguments),
+        Command::Classify(arguments) => commands::classify::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::Train(command) => train::run(&command),
-        Command::Sweep(arguments) => sweep::run(&arguments),
-        Command::Masks(command) => segmentation::run(&command),
-        Command::Export(arguments) => pack::export(&arguments),
-        Command::Bundle(command) => pack::run(&command),
-        Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Train(command) => commands::train::run(&command),
+        Command::Sweep(arguments) => sweep::run(&arguments, &commands::train::segment_options()),
+        Command::Masks(command) => commands::masks::run(&command),
+        Command::Export(arguments) => commands::bundle::export(&arguments),
+        Command::Bundle(command) => commands::bundle::run(&command),
+        Command::Evaluate(arguments) => commands::bundle::evaluate_bundles(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(command) => bench::run(&command),
     }

@@ -25,9 +25,8 @@ use thorax_shared::{
 
 use crate::{
     classifiers::Kind,
-    data::{Label, Split},
+    data::{Label, Split, recipe::preprocess_spec},
     features::{Contents, Dtype, FORMAT, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
-    train::preprocess_spec,
 };
 
 /// The script that fits the peers.

@@ -11,8 +11,8 @@ use rand::Rng;
 use rayon::prelude::*;
 use thorax_nn::seeded;
 
-use super::{median, peak_kib};
-use crate::features::FeatureStore;
+use super::median;
+use crate::{features::FeatureStore, memory::peak_kib};
 
 /// Rows or columns that are picked at random.
 const PICKED: usize = 1000;

@@ -279,7 +279,7 @@ mod tests {
 
     fn contents(rows: usize) -> Contents {
         let normalise = Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] };
-        let preprocess = crate::train::preprocess_spec(Modality::Ct, 224, normalise);
+        let preprocess = crate::data::recipe::preprocess_spec(Modality::Ct, 224, normalise);
         let row = |row| Row {
             path: format!("{row}.png"),
             sha256: format!("{row:02x}").repeat(32),

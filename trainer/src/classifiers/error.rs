@@ -30,14 +30,6 @@ pub enum ClassifierError {
         /// The system's reason.
         reason: std::io::Error,
     },
-    /// A folder that is no run folder, or one of another version.
-    #[error("{path}: {reason}; give a folder that this version of thorax-train classify wrote", path = path.display())]
-    Unreadable {
-        /// Its configuration.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
     /// A file of the run's folder is not what was written there.
     #[error("{path}: {reason}; delete it, and run the same command again", path = path.display())]
     Malformed {

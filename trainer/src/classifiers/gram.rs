@@ -65,7 +65,7 @@ impl Gram {
                 .step_by(tile)
                 .flat_map(|row| (0..=row).step_by(tile).map(move |column| (row, column)))
                 .collect();
-            let bar = crate::train::progress(tiles.len(), "Gram matrix");
+            let bar = crate::progress::progress(tiles.len(), "Gram matrix");
             let products: Vec<((usize, usize), Vec<f32>)> = tiles
                 .into_par_iter()
                 .map(|(row, column)| {

@@ -3,14 +3,12 @@
 //! A run learns from its own draw of the training patients, so that the runs of a classifier are an ensemble, whose spread is
 //! the epistemic uncertainty. `problem` says which pictures there are and draws the runs, `standard` and `gram` look at the
 //! features once for all, `bins` cuts them for the trees; `knn`, `svm`, `naive_bayes`, `mlp`, `forest`, `adaboost` and
-//! `xgboost` fit; `folder` keeps what they say. Nothing is judged here.
+//! `xgboost` fit; `run_folder` keeps what they say, and reads it again. Nothing is judged here.
 
 mod adaboost;
 mod bins;
-mod command;
 mod error;
 mod fit;
-mod folder;
 mod forest;
 mod gram;
 mod knn;
@@ -20,18 +18,17 @@ mod parameters;
 mod platt;
 mod problem;
 mod run;
+pub mod run_folder;
 mod standard;
 mod svm;
 #[cfg(test)]
 mod tests;
-mod tune;
+pub mod tune;
 mod xgboost;
 
 pub use bins::Bins;
-pub use command::{ClassifyArgs, run};
 pub use error::ClassifierError;
 pub use fit::{Done, Fitter};
-pub use folder::{Folder, Protocol, RunConfiguration, StoreIdentity, predictions, read_probabilities};
 pub use gram::Gram;
 pub use parameters::{
     AdaBoostParameters, Configuration, DEFAULTS, ForestParameters, Gamma, GammaRule, Grid, KnnParameters, MaxFeatures,
@@ -41,6 +38,10 @@ pub use parameters::{
 pub use platt::Sigmoid;
 pub use problem::{Problem, Resample, Runs};
 pub use run::{Kind, Run};
+pub use run_folder::{
+    ClassifierRuns, FORMAT, Folder, PredictedRow, Protocol, RunConfiguration, RunFolder, RunFolderError, StoreIdentity,
+    predictions, probabilities, read_run,
+};
 pub use standard::{Standard, Standardised};
 pub use svm::{Kernel, KernelMatrix, Svm, SvmConfig};
 pub use xgboost::XgboostError;

@@ -13,9 +13,8 @@ use thorax_shared::{
 
 use super::*;
 use crate::{
-    data::{Label, Split},
+    data::{Label, Split, recipe::preprocess_spec},
     features::{self, Contents, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
-    train::preprocess_spec,
 };
 
 const COLUMNS: usize = 24;
@@ -225,7 +224,7 @@ fn what_would_make_a_figure_a_lie_is_refused() {
 
 fn configuration(problem: &Problem, runs: usize, seed: u64) -> RunConfiguration {
     RunConfiguration {
-        format: folder::FORMAT,
+        format: FORMAT,
         store: StoreIdentity::of(problem),
         protocol: Protocol { resample: Resample::Bootstrap, runs, seed, left_out: None },
         parameters: Configuration::load(None).unwrap().parameters,

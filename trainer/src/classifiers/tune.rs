@@ -37,7 +37,7 @@ struct Tuning {
 ///
 /// # Errors
 /// What a classifier returns; a file that cannot be written.
-pub(super) fn tune(
+pub fn tune(
     fitter: &Fitter<'_>,
     configuration: &Configuration,
     kinds: &[Kind],
@@ -56,7 +56,7 @@ pub(super) fn tune(
     for &kind in kinds {
         let Some(grid) = configuration.tune.get(&kind) else { continue };
         let combinations = combinations(grid);
-        let bar = crate::train::progress(combinations.len(), &format!("tune {kind}"));
+        let bar = crate::progress::progress(combinations.len(), &format!("tune {kind}"));
         let mut chosen: Option<(f64, Parameters, String)> = None;
         for values in combinations {
             let changes: Vec<(&str, &toml::Value)> =

@@ -1,4 +1,11 @@
-//! The command line's words: each file has the options of one command, and calls the rooms that do its work.
+//! The command line's words: each file has the options of one command, and calls the rooms that do its work. (`bench`, `explain`,
+//! `report` and `sweep` are one command each, and have their options themselves.)
 
 pub mod backbones;
+pub mod bundle;
+pub mod classify;
+pub mod data;
+pub mod features;
+pub mod masks;
 pub mod phantom;
+pub mod train;

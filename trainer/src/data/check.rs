@@ -1,18 +1,20 @@
 //! Everything that would make a figure measured with this data a lie, found before the measuring.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
 
 use dicom_dictionary_std::tags;
 use dicom_object::OpenFileOptions;
 use flate2::read::GzDecoder;
-
 use thorax_files::{file_sha256, hexadecimal};
 
-use super::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, in_parallel};
+use super::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
+use crate::progress::in_parallel;
 
 /// One thing that is wrong with a manifest or its files; printed, it names the files and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

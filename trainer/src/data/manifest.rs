@@ -7,10 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use thorax_files::write_atomically;
+use thorax_files::{hexadecimal, write_atomically};
 use thorax_shared::label::Modality;
-
-use thorax_files::hexadecimal;
 
 use super::DataError;
 
@@ -54,6 +52,15 @@ pub enum Split {
     Val,
     /// Looked at once, for the figures that are reported.
     Test,
+}
+
+impl std::str::FromStr for Split {
+    type Err = String;
+
+    /// Reads [`Split::as_str`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|split| split.as_str() == text).ok_or_else(|| "expected train, val or test".into())
+    }
 }
 
 impl Split {

@@ -1,9 +1,9 @@
 //! The runs of a support vector machine, fitted again, and what they say of a picture that is new to them.
 
+use std::path::Path;
+
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
-
-use std::path::Path;
 
 use crate::classifiers::{
     self, ClassifierError, Gram, Kernel, KernelMatrix, Kind, Problem, RunConfiguration, Standard, Standardised, Svm,
@@ -90,7 +90,7 @@ impl<'a> Machines<'a> {
             (0..count).map(|run| kept(folder, kind, run, problem.len())).collect::<anyhow::Result<_>>()?;
         let runs = problem.runs(protocol.resample, count, protocol.seed)?.runs;
         let matrix = KernelMatrix::of(config.kernel, gram);
-        let bar = crate::train::progress(count, kind.name());
+        let bar = crate::progress::progress(count, kind.name());
         let machines = runs
             .par_iter()
             .zip(&kept)
@@ -183,8 +183,8 @@ fn kept(folder: &Path, kind: Kind, run: usize, len: usize) -> anyhow::Result<Vec
     let path = classifiers::predictions(folder, kind, run);
     let fit = || format!("fit it: thorax-train classify --only {kind} with the same options");
     let bytes = std::fs::read(&path).with_context(|| format!("{}: {}", path.display(), fit()))?;
-    let probabilities = classifiers::read_probabilities(&bytes, len);
-    probabilities.with_context(|| format!("{}: not the predictions of {len} pictures; {}", path.display(), fit()))
+    let probabilities = classifiers::probabilities(&bytes, len);
+    probabilities.map_err(|reason| anyhow::anyhow!("{}: {reason}; {}", path.display(), fit()))
 }
 
 fn inner_product(a: &[f32], b: &[f32]) -> f64 {

@@ -37,11 +37,12 @@ use thorax_shared::{
 use self::machines::Machines;
 use crate::{
     classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity},
+    data::picture,
     features::{Contents, Dtype},
+    figures::{Figure, write as write_figures},
     files::write_png,
-    report::figures::{Figure, write as write_figures},
-    segmentation::lung_finder::{self, LungFinder, LungsArgs},
-    train::{picture, progress},
+    progress::progress,
+    segmentation::lungs::{LungFinder, LungsArgs},
 };
 
 /// Options of `explain`.
@@ -261,7 +262,7 @@ fn see(
     let frame = picture::read(path)?;
     let equalised = frame.equalise(&contents.preprocess)?;
     let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
-    let crop = lung_finder::crop(&frame, &equalised, &contents.preprocess, lungs)?;
+    let crop = crate::segmentation::lungs::crop(&frame, &equalised, &contents.preprocess, lungs)?;
     let (input, numbers) = equalised.input(crop, &contents.preprocess);
     let [channels, height, width] = pretrained.graph.input_shape;
     let x = Tensor::from_vec(numbers, (1, channels, height, width), device)?;

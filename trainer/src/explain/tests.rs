@@ -18,7 +18,7 @@ fn problem(folder: &Path, features: &[f32], shape: [usize; 3]) -> Problem {
     let columns: usize = shape.iter().product();
     let count = features.len() / columns;
     let preprocess =
-        crate::train::preprocess_spec(Modality::Ct, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] });
+        crate::data::recipe::preprocess_spec(Modality::Ct, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] });
     let row = |row: usize| Row {
         path: format!("{row:02}.png"),
         sha256: format!("{row:02x}").repeat(32),

@@ -27,9 +27,8 @@ use super::{
     writer::{StoreWriter, WrittenRow},
 };
 use crate::{
-    data::Manifest,
-    segmentation::{LungFinder, lung_finder},
-    train::picture,
+    data::{Manifest, picture},
+    segmentation::{LungFinder, lungs},
 };
 
 /// Threads that write, so that one waits for the disk while another fills its unit in.
@@ -140,7 +139,7 @@ fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &Row) -> anyhow::R
     let frame = Frame { equalised: row.equalised, ..picture::read(&path)? };
     let equalised = frame.equalise(&contents.preprocess).with_context(|| row.path.clone())?;
     let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
-    let crop = lung_finder::crop(&frame, &equalised, &contents.preprocess, pictures.lungs);
+    let crop = lungs::crop(&frame, &equalised, &contents.preprocess, pictures.lungs);
     let crop = crop.with_context(|| row.path.clone())?;
     Ok(Prepared {
         input: equalised.input(crop, &contents.preprocess).1,

@@ -274,7 +274,7 @@ pub struct Contents {
     /// where they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lungs_sha256: Option<String>,
-    /// [`crate::train::fingerprint`] of the manifest.
+    /// [`crate::data::fingerprint::fingerprint`] of the manifest.
     pub manifest_sha256: String,
     /// The pictures, in the order of the rows.
     pub rows: Vec<Row>,

@@ -15,24 +15,15 @@ mod table;
 mod tests;
 mod writer;
 
-pub use format::{Contents, Dtype, FORMAT, FeatureError, Row, State, preprocess_sha256};
-pub use store::{FeatureStore, Values};
-pub use table::FeatureTable;
-pub use writer::{Opened, StoreWriter, WrittenRow};
-
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+use std::{num::NonZeroUsize, path::Path};
 
 use anyhow::Context;
 use candle_core::Device;
 use extract::Pictures;
-use thorax_nets::{
-    Backbone, Pretrained,
-    source::{Source, WeightsArgs},
-};
-use thorax_nn::device::DeviceArgs;
+pub use format::{Contents, Dtype, FORMAT, FeatureError, Row, State, preprocess_sha256};
+pub use store::{FeatureStore, Values};
+pub use table::FeatureTable;
+use thorax_nets::{Pretrained, source::Source};
 use thorax_shared::{
     label::Modality,
     preprocess::{
@@ -40,43 +31,13 @@ use thorax_shared::{
         spec::{Core, Normalise, PreprocessSpec},
     },
 };
+pub use writer::{Opened, StoreWriter, WrittenRow};
 
 use crate::{
-    data::{Label, Manifest, Task},
-    segmentation::lung_finder::{self, LungFinder, LungsArgs},
-    train::{self, parse_modality},
+    data::{Label, Manifest, Task, fingerprint, recipe},
+    progress::progress,
+    segmentation::lungs::{self, LungFinder},
 };
-
-/// Options of `features`.
-#[derive(Debug, clap::Args)]
-pub struct FeaturesArgs {
-    /// Manifest written by `thorax-train data import`
-    #[arg(long)]
-    manifest: PathBuf,
-    /// Kind of picture
-    #[arg(long, value_parser = parse_modality)]
-    modality: Modality,
-    /// The net; `thorax-train backbones` lists them
-    #[arg(long, value_name = "NAME")]
-    backbone: Backbone,
-    #[command(flatten)]
-    weights: WeightsArgs,
-    #[command(flatten)]
-    lungs: LungsArgs,
-    /// The store; a run that was stopped goes on
-    #[arg(long, value_name = "STORE")]
-    out: PathBuf,
-    /// Type of the stored numbers
-    #[arg(long, value_enum, default_value_t = Dtype::F16)]
-    dtype: Dtype,
-    /// Pictures that are computed together, and written together
-    #[arg(long, value_name = "N", default_value = "16")]
-    batch: NonZeroUsize,
-    #[command(flatten)]
-    loading: LoadingArgs,
-    #[command(flatten)]
-    device: DeviceArgs,
-}
 
 /// How pictures are loaded.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -84,13 +45,6 @@ pub struct LoadingArgs {
     /// Threads that read and prepare pictures ahead; changes no result
     #[arg(long, value_name = "N", default_value = "2")]
     loaders: NonZeroUsize,
-}
-
-impl FeaturesArgs {
-    /// The number of threads that was asked for.
-    pub fn threads(&self) -> Option<NonZeroUsize> {
-        self.device.threads()
-    }
 }
 
 /// Features that are wanted.
@@ -121,42 +75,7 @@ pub const UNIT: usize = 16;
 /// How pictures are prepared for a backbone.
 pub fn preprocess(modality: Modality, pretrained: &Pretrained) -> PreprocessSpec {
     let normalise = Normalise { mean: pretrained.mean.to_vec(), std: pretrained.std.to_vec() };
-    train::preprocess_spec(modality, pretrained.graph.input_shape[1] as u32, normalise)
-}
-
-/// Carries out `features`.
-///
-/// # Errors
-/// Whatever went wrong, with the file it went wrong with.
-pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
-    let device = args.device.open_one()?;
-    let manifest = Manifest::load(&args.manifest)?;
-    let source = args.weights.resolve(args.backbone)?;
-    let pretrained = source.open(args.backbone, &device)?;
-    let lungs = args.lungs.open(args.modality)?;
-    let request = Request {
-        manifest: &manifest,
-        modality: args.modality,
-        pretrained: &pretrained,
-        source: &source,
-        lungs: lungs.as_ref(),
-        dtype: args.dtype,
-        unit: args.batch.get(),
-        loading: args.loading,
-        device: &device,
-    };
-    let store = request.store(&args.out)?;
-    let [c, h, w] = store.shape();
-    let rows = store.rows();
-    let refused = (0..rows).filter(|&row| store.state(row) != State::Extracted).count();
-    println!(
-        "{}: {rows} pictures, {refused} of which failed the quality check; {c} x {h} x {w} {} features each, {} weights of {}",
-        args.out.display(),
-        args.dtype,
-        store.contents().backbone,
-        store.contents().weights
-    );
-    Ok(())
+    recipe::preprocess_spec(modality, pretrained.graph.input_shape[1] as u32, normalise)
 }
 
 impl Request<'_> {
@@ -176,7 +95,7 @@ impl Request<'_> {
                 "--lungs: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test \
                  split; give a run that was trained with this manifest"
             );
-            preprocess.core = Core::Lungs { margin: lung_finder::MARGIN };
+            preprocess.core = Core::Lungs { margin: lungs::MARGIN };
         }
         Ok(Contents {
             format: FORMAT,
@@ -193,7 +112,7 @@ impl Request<'_> {
             preprocess,
             quality: QualityLimits::default(),
             lungs_sha256: lungs.map(|lungs| lungs.sha256().to_owned()),
-            manifest_sha256: train::fingerprint(manifest, modality, Task::Classify)?,
+            manifest_sha256: fingerprint::fingerprint(manifest, modality, Task::Classify)?,
             rows,
         })
     }
@@ -214,7 +133,7 @@ impl Request<'_> {
         };
         let missing: usize = writer.pending().iter().map(|&unit| writer.unit(unit).len()).sum();
         let rows = contents.rows.len();
-        let bar = train::progress(rows, &format!("{} features", self.modality));
+        let bar = progress(rows, &format!("{} features", self.modality));
         bar.set_style(style());
         if missing < rows {
             eprintln!("{}: resumed, {} of {rows} rows are there", path.display(), rows - missing);

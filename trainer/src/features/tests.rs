@@ -10,11 +10,11 @@ use std::{
 
 use half::f16;
 use proptest::prelude::*;
-use thorax_nets::Layout;
+use thorax_nets::{Backbone, Layout};
 use thorax_shared::label::RejectReason;
 
 use super::*;
-use crate::{data::Split, train::preprocess_spec};
+use crate::data::{Split, recipe::preprocess_spec};
 
 fn contents(rows: usize, unit: usize, dtype: Dtype) -> Contents {
     let preprocess = preprocess_spec(Modality::Ct, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] });

@@ -7,9 +7,10 @@ use plotters::{
 };
 
 use super::document::Charts;
-use crate::{
-    judge::{Estimate, Forecast, Judged, Judgement, Spread, Uncertainty},
-    segmentation::judge_masks::{Curve, Judgement as MaskJudgement},
+use crate::judge::{
+    Estimate,
+    classifiers::{Forecast, Judged, Judgement, Spread, Uncertainty},
+    masks::{Curve, SegmentationJudgement},
 };
 
 /// Why a chart could not be drawn.
@@ -221,7 +222,7 @@ pub(super) fn curves(judgement: &Judgement, caption: String) -> Result<Charts, D
 }
 
 /// Validation Dice and training loss against the epoch, a line a run, a colour a net.
-pub(super) fn training(judgements: &[&MaskJudgement], caption: String) -> Result<Charts, DrawError> {
+pub(super) fn training(judgements: &[&SegmentationJudgement], caption: String) -> Result<Charts, DrawError> {
     let curves = |of: fn(&Curve) -> &Vec<f64>| {
         judgements.iter().enumerate().flat_map(move |(index, judgement)| {
             let colour = CLASSIFIERS[index % CLASSIFIERS.len()];
@@ -326,7 +327,7 @@ pub(super) fn reliabilities(judgement: &Judgement, caption: String) -> Result<Ch
 /// A line through the bins; a dot's area is the share of pictures in it.
 fn reliability(chart: &mut Chart, forecast: &Forecast, colour: RGBColor) -> Result<(), DrawError> {
     let all = forecast.reliability.iter().map(|bin| bin.count).sum::<usize>().max(1) as f64;
-    let place = |bin: &crate::judge::Bin| (bin.mean_probability, bin.positive_share);
+    let place = |bin: &crate::judge::classifiers::Bin| (bin.mean_probability, bin.positive_share);
     chart.draw_series(LineSeries::new(forecast.reliability.iter().map(place), colour.stroke_width(2)))?;
     let dots = forecast.reliability.iter().map(|bin| {
         let radius = 2.0 + 12.0 * (bin.count as f64 / all).sqrt();

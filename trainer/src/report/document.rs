@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::figures::Pictures;
+
 /// A page.
 pub(super) struct Document {
     pub(super) title: String,
@@ -69,15 +71,6 @@ pub(super) struct Charts {
     pub(super) charts: Vec<(String, String)>,
     /// How many stand side by side where there is room.
     pub(super) columns: usize,
-}
-
-/// Pictures side by side.
-#[derive(Clone)]
-pub(super) struct Pictures {
-    pub(super) title: String,
-    pub(super) caption: String,
-    /// PNG files in base64.
-    pub(super) pngs: Vec<String>,
 }
 
 /// Letters of the pictures of a figure.

@@ -12,7 +12,10 @@ use thorax_nets::{
     segmentation::{NetConfig, unet::UnetConfig},
 };
 use thorax_nn::schedule::Schedule;
-use thorax_shared::label::Modality;
+use thorax_shared::{
+    label::Modality,
+    mask::{INFECTION, NAMES},
+};
 
 use super::{
     charts,
@@ -22,23 +25,19 @@ use super::{
 };
 use crate::{
     data::Split,
-    judge::Estimate,
-    segmentation::{
-        judge_masks::{self, Judgement, MaskSpread, RunJudgement, RunSpread},
-        score::MaskJudgement,
+    judge::{
+        Estimate,
+        masks::{self, MaskSpread, RunJudgement, RunSpread, SegmentationJudgement, score::MaskJudgement},
     },
-    train::segment::SegmentConfig,
+    segmentation::run::SegmentConfig,
 };
-
-/// The mask that the paper's tables are about.
-const INFECTION: &str = "infection";
 
 /// Reads what `masks judge` wrote of one net.
 ///
 /// # Errors
 /// A folder that has no judgement, or one of several nets.
-pub(super) fn read(folder: &Path) -> anyhow::Result<Judgement> {
-    let judgement = judge_masks::read(folder)?;
+pub(super) fn read(folder: &Path) -> anyhow::Result<SegmentationJudgement> {
+    let judgement = masks::read(folder)?;
     ensure!(
         judgement.runs.len() == 1 || !judgement.spread.is_empty(),
         "{}: runs that differ in more than their seed; judge each net into a folder of its own",
@@ -56,10 +55,11 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Judgement> {
 ///
 /// # Errors
 /// A chart that cannot be drawn.
-pub(super) fn sections(judgements: &[Judgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
+pub(super) fn sections(judgements: &[SegmentationJudgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
     for modality in [Modality::Ct, Modality::Xray] {
         let of_modality = judgements.iter().filter(|judgement| judgement.modality == modality);
-        let (rounds, of_modality): (Vec<&Judgement>, Vec<&Judgement>) = of_modality.partition(|j| rounds(j) > 1);
+        let (rounds, of_modality): (Vec<&SegmentationJudgement>, Vec<&SegmentationJudgement>) =
+            of_modality.partition(|j| rounds(j) > 1);
         if !of_modality.is_empty() {
             one_split(modality, &of_modality, blocks)?;
         }
@@ -71,7 +71,7 @@ pub(super) fn sections(judgements: &[Judgement], blocks: &mut Vec<Block>) -> any
 }
 
 /// The section of nets that were judged on one split, with the paper's tables.
-fn one_split(modality: Modality, judgements: &[&Judgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
+fn one_split(modality: Modality, judgements: &[&SegmentationJudgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
     let first = judgements[0];
     ensure!(
         judgements.iter().all(|other| other.split == first.split),
@@ -90,7 +90,7 @@ fn one_split(modality: Modality, judgements: &[&Judgement], blocks: &mut Vec<Blo
 }
 
 /// What both sections tell.
-fn figures_of(judgements: &[&Judgement], blocks: &mut Vec<Block>) {
+fn figures_of(judgements: &[&SegmentationJudgement], blocks: &mut Vec<Block>) {
     blocks.push(Block::Heading("Every mask, per patient".into()));
     blocks.push(Block::Table(masks(judgements)));
     blocks.push(Block::Table(patients(judgements)));
@@ -98,7 +98,7 @@ fn figures_of(judgements: &[&Judgement], blocks: &mut Vec<Block>) {
     blocks.push(Block::Table(shares(judgements)));
 }
 
-fn curves_of(judgements: &[&Judgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
+fn curves_of(judgements: &[&SegmentationJudgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
     let caption = "Validation Dice of the infection (pooled) and training loss after each epoch, a line a run. A run that began with earlier \
          weights shows its own epochs; where it drew pictures of class normal, what is marked on those of the validation split counts, too.";
     blocks.push(Block::Heading("While training, as in the paper's figure 6".into()));
@@ -110,12 +110,16 @@ fn curves_of(judgements: &[&Judgement], blocks: &mut Vec<Block>) -> anyhow::Resu
 const EARLIER: &str = "Some began with earlier weights, whose training this page knows nothing of.";
 
 /// Rounds of the cross-validation; 1 for a net that was judged by itself.
-fn rounds(judgement: &Judgement) -> usize {
+fn rounds(judgement: &SegmentationJudgement) -> usize {
     judgement.runs.first().map_or(1, |run| run.identity.rounds)
 }
 
 /// The section of nets of which each patient was judged by one that had not seen him.
-fn cross_validations(modality: Modality, judgements: &[&Judgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
+fn cross_validations(
+    modality: Modality,
+    judgements: &[&SegmentationJudgement],
+    blocks: &mut Vec<Block>,
+) -> anyhow::Result<()> {
     let first = judgements.first().and_then(|judgement| infection(judgement.runs.first()?));
     blocks.push(Block::Section(format!("{}, segmentation: cross-validation by patient", modality.title())));
     let earlier = judgements.iter().flat_map(|judgement| &judgement.runs).any(started);
@@ -134,7 +138,7 @@ fn cross_validations(modality: Modality, judgements: &[&Judgement], blocks: &mut
     curves_of(judgements, blocks)
 }
 
-fn published(judgements: &[&Judgement]) -> Table {
+fn published(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = format!(
         "Dice of the infection in percent, mean over patients, ours with its interval over them. The published figures are of whole volumes of \
          the 20 cases of {PUBLISHED_SET}; ours are of the slices and patients that the collection has, and a round learns from all patients but \
@@ -152,7 +156,7 @@ fn published(judgements: &[&Judgement]) -> Table {
     table
 }
 
-fn introduction(judgements: &[&Judgement]) -> String {
+fn introduction(judgements: &[&SegmentationJudgement]) -> String {
     let first = judgements[0];
     let pictures = first.runs.first().and_then(infection);
     let mut runs = judgements.iter().flat_map(|judgement| &judgement.runs);
@@ -178,7 +182,7 @@ fn introduction(judgements: &[&Judgement]) -> String {
 }
 
 /// The mean over the runs of a figure, and their standard deviation.
-fn over_runs(judgement: &Judgement, figure: impl Fn(&RunJudgement) -> Option<f64>) -> Option<RunSpread> {
+fn over_runs(judgement: &SegmentationJudgement, figure: impl Fn(&RunJudgement) -> Option<f64>) -> Option<RunSpread> {
     let values: Vec<f64> = judgement.runs.iter().filter_map(figure).collect();
     RunSpread::new(&values)
 }
@@ -192,7 +196,7 @@ fn percent(spread: Option<RunSpread>) -> String {
 }
 
 fn infection(run: &RunJudgement) -> Option<&MaskJudgement> {
-    run.masks.iter().find(|mask| mask.mask == INFECTION)
+    run.masks.iter().find(|mask| mask.mask == NAMES[INFECTION])
 }
 
 /// Whether it began with the weights of another training.
@@ -201,7 +205,7 @@ fn started(run: &RunJudgement) -> bool {
 }
 
 /// How the first run was trained.
-fn config(judgement: &Judgement) -> Option<&SegmentConfig> {
+fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig> {
     judgement.runs.first()?.training.first().map(|training| &training.config)
 }
 
@@ -213,7 +217,7 @@ fn epochs(config: &SegmentConfig) -> String {
     }
 }
 
-fn title(judgement: &Judgement) -> String {
+fn title(judgement: &SegmentationJudgement) -> String {
     let net = config(judgement).map_or_else(String::new, |config| config.net.describe());
     match &judgement.runs[..] {
         [run] => match (run.identity.members, run.identity.rounds) {
@@ -225,7 +229,7 @@ fn title(judgement: &Judgement) -> String {
     }
 }
 
-fn comparison(judgements: &[&Judgement]) -> Table {
+fn comparison(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "In percent. IoU and Dice are means over pictures with infection, pixel accuracy over all; the two last columns are ours alone: all \
          pixels together, and the mean over patients. Faint: the paper's tables XI and XII.";
     let head = ["Method", "IoU", "Dice", "Pixel accuracy", "Dice, pooled", "Dice, per patient"];
@@ -258,7 +262,7 @@ fn comparison(judgements: &[&Judgement]) -> Table {
     table
 }
 
-fn masks(judgements: &[&Judgement]) -> Table {
+fn masks(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "Mean over patients with its interval, of the first run; behind it the spread of the runs where there are several. HD95 in \
          pixels of the picture, a mean over the patients' pictures.";
     let head = ["Net", "Mask", "Dice", "runs", "IoU", "Sensitivity", "Specificity", "HD95", "missed"];
@@ -293,7 +297,7 @@ fn masks(judgements: &[&Judgement]) -> Table {
 }
 
 /// Dice of the infection of each patient.
-fn patients(judgements: &[&Judgement]) -> Table {
+fn patients(judgements: &[&SegmentationJudgement]) -> Table {
     let mut names: Vec<&str> = vec![];
     for mask in judgements.iter().filter_map(|judgement| infection(&judgement.runs[0])) {
         names.extend(mask.patients.iter().map(|patient| patient.group.as_str()));
@@ -322,7 +326,7 @@ fn patients(judgements: &[&Judgement]) -> Table {
     table
 }
 
-fn shares(judgements: &[&Judgement]) -> Table {
+fn shares(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "First run of each net, intervals over patients. The error is the mean distance between the found and the true infected \
          share of the lungs, in percentage points. On pictures of class normal everything found is false.";
     let head = [
@@ -355,7 +359,7 @@ fn shares(judgements: &[&Judgement]) -> Table {
 }
 
 /// Dice and IoU of the infection, means over pictures.
-fn dice_and_iou(judgement: &Judgement) -> [String; 2] {
+fn dice_and_iou(judgement: &SegmentationJudgement) -> [String; 2] {
     let share = |spread: Option<RunSpread>| or_none(spread, |spread| format!("{:.3}", spread.mean));
     [
         share(over_runs(judgement, |run| Some(infection(run)?.per_picture.dice?.value))),
@@ -363,15 +367,15 @@ fn dice_and_iou(judgement: &Judgement) -> [String; 2] {
     ]
 }
 
-fn transfer(judgements: &[&Judgement]) -> Table {
+fn transfer(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "Mean over pictures, beside the paper's. A variant that was not trained here says so.";
     let head = ["Type", "Epochs, paper", "Dice, paper", "IoU, paper", "Epochs", "Dice", "IoU"];
     let mut table = Table::new(caption, &head);
-    let frozen = |judgement: &Judgement| match config(judgement)?.net {
+    let frozen = |judgement: &SegmentationJudgement| match config(judgement)?.net {
         NetConfig::EfficientNet(net) => Some(net.backbone),
         _ => None,
     };
-    let ours = |judgement: &Judgement| {
+    let ours = |judgement: &SegmentationJudgement| {
         let [dice, iou] = dice_and_iou(judgement);
         [or_none(config(judgement), epochs), dice, iou]
     };
@@ -404,7 +408,7 @@ fn transfer(judgements: &[&Judgement]) -> Table {
     table
 }
 
-fn grid(judgements: &[&Judgement]) -> Table {
+fn grid(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "U-Nets of all kinds that were judged, then the paper's table X (faint): `thorax-train sweep` with \
          docs/segmentation/table_iv.toml trains its grid. Mean over pictures.";
     let mut table = Table::new(caption, &["Model", "Blocks", "Epochs", "Learning rate", "Dice", "IoU"]);

@@ -7,7 +7,6 @@
 
 mod charts;
 mod document;
-pub(crate) mod figures;
 mod masks;
 mod numbers;
 mod paper;
@@ -27,8 +26,10 @@ use self::{
     tables::LeftOut,
 };
 use crate::{
-    judge::{JudgeError, Judged, Judgement, Resample, RunFolder, Settings, judge, read_run},
-    train::progress,
+    classifiers::{Resample, RunFolder, read_run},
+    figures,
+    judge::classifiers::{JudgeError, Judged, Judgement, Settings, judge},
+    progress::progress,
 };
 
 /// Options of `report`.
@@ -154,8 +155,8 @@ fn with_sources(runs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 fn page(
     runs: &[Run],
-    masks: &[crate::segmentation::judge_masks::Judgement],
-    pictures: Vec<document::Pictures>,
+    masks: &[crate::judge::masks::SegmentationJudgement],
+    pictures: Vec<figures::Pictures>,
     settings: &Settings,
 ) -> anyhow::Result<Document> {
     let mut blocks = vec![
@@ -287,7 +288,7 @@ fn summary(runs: &[&Run]) -> Table {
 
 fn section(judgement: &Judgement, blocks: &mut Vec<Block>) -> anyhow::Result<()> {
     let paper = PaperTable::of(judgement.modality, judgement.backbone);
-    let count = |count: crate::judge::Count| {
+    let count = |count: crate::judge::classifiers::Count| {
         format!("{} pictures of {} patients, {} with COVID-19", count.pictures, count.patients, count.positive)
     };
     blocks.push(Block::Paragraph(match judgement.resample {

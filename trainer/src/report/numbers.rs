@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::paper::PaperTable;
-use crate::judge::{Figures, Judgement, Resample};
+use crate::judge::classifiers::{Figures, Judgement, Resample};
 
 /// The version of `judgement.json`.
 const FORMAT: u32 = 1;

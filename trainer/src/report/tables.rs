@@ -6,7 +6,10 @@ use super::{
     document::{Look, Table},
     paper::PaperTable,
 };
-use crate::judge::{Estimate, Figures, Judged, Judgement, LimitRule, Resample, Spread};
+use crate::judge::{
+    Estimate,
+    classifiers::{Figures, Judged, Judgement, LimitRule, Resample, Spread},
+};
 
 /// What stands where there is no figure.
 pub(super) const NONE: &str = "–";
@@ -312,7 +315,7 @@ pub(super) fn left_out(found: &[LeftOut]) -> Table {
         let last = entry.all.classifiers.len().saturating_sub(1);
         let in_main = entry.main.and_then(|main| main.classifiers.last());
         let in_main = in_main.and_then(|judged| judged.sources.iter().find(|found| found.source == entry.source));
-        let mut row = |look, name: &str, of: &str, count: crate::judge::Count, figures| {
+        let mut row = |look, name: &str, of: &str, count: crate::judge::classifiers::Count, figures| {
             let mut cells =
                 vec![name.to_owned(), of.to_owned(), count.pictures.to_string(), count.positive.to_string()];
             cells.extend(of_source(figures));
@@ -336,7 +339,10 @@ pub(super) fn left_out(found: &[LeftOut]) -> Table {
 }
 
 /// Without the figures that a single class does not have.
-fn single_class(count: crate::judge::Count, figures: Figures<Option<Estimate>>) -> Figures<Option<Estimate>> {
+fn single_class(
+    count: crate::judge::classifiers::Count,
+    figures: Figures<Option<Estimate>>,
+) -> Figures<Option<Estimate>> {
     let both = (1..count.pictures).contains(&count.positive);
     let of = |figure: Option<Estimate>| figure.filter(|_| both);
     Figures { f1: of(figures.f1), precision: of(figures.precision), auc: of(figures.auc), ..figures }

@@ -8,7 +8,7 @@ use thorax_nets::Backbone;
 use thorax_shared::label::Modality;
 
 use super::*;
-use crate::judge::simulation::{simulate, write};
+use crate::judge::classifiers::simulation::{simulate, write};
 
 /// The folder that keeps the page of [`everything_is_written_and_the_same_again`], for whoever wants to look at it.
 const KEEP: &str = "THORAX_REPORT_FOLDER";
@@ -154,14 +154,18 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
 
     use crate::{
         data::Split,
-        segmentation::{
-            judge_masks::{Curve, FORMAT, Identity, Judgement, RunJudgement, Training, spread, write},
-            score::{MaskScore, PictureScore, Settings, judge_mask},
+        judge::{
+            Resampling,
+            masks::{
+                Curve, FORMAT, Identity, RunJudgement, SegmentationJudgement, Training,
+                score::{MaskScore, PictureScore, judge_mask},
+                spread, write,
+            },
         },
-        train::segment::SegmentConfig,
+        segmentation::run::SegmentConfig,
     };
 
-    let settings = Settings { resamples: 50, level: 0.95, seed: 1 };
+    let settings = Resampling { resamples: 50, level: 0.95, seed: 1 };
     let square = |side: usize| Plane::from_fn(20, 20, |x, y| if x < side && y < side { 255u8 } else { 0 });
     let run = |net: NetConfig, seed: u64| {
         let picture = |patient: usize| PictureScore {
@@ -193,7 +197,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
         .into_iter()
         .map(|(net, seeds, name)| {
             let runs: Vec<RunJudgement> = seeds.into_iter().map(|seed| run(net, seed)).collect();
-            let judgement = Judgement {
+            let judgement = SegmentationJudgement {
                 format: FORMAT,
                 notice: "Research use only, not a medical device.".into(),
                 modality: Modality::Ct,
@@ -213,13 +217,13 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
 fn rounds_stand_beside_published_ones() {
     let folder = tempfile::tempdir().unwrap();
     let papers = judged_masks(folder.path()).pop().unwrap();
-    let mut judgement = crate::segmentation::judge_masks::read(&papers).unwrap();
+    let mut judgement = crate::judge::masks::read(&papers).unwrap();
     let run = &mut judgement.runs[0];
     run.identity.rounds = 5;
     let training = run.training[0].clone();
     run.training = vec![training; 5];
     let pooled = folder.path().join("pooled");
-    crate::segmentation::judge_masks::write(&judgement, &pooled).unwrap();
+    crate::judge::masks::write(&judgement, &pooled).unwrap();
     let out = folder.path().join("report");
     let report = |masks: &[&Path]| {
         let mut args = arguments(&["--masks", "x", "--out", out.to_str().unwrap()]).unwrap();

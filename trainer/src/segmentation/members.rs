@@ -8,15 +8,19 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 use thorax_files::hexadecimal;
 use thorax_nn::{graph::Graph, onnx::HALF_PRECISION_FROM};
+use thorax_shared::mask::NAMES as MASKS;
 
-use super::{Segmenter, segmenter::OUTPUT};
-use crate::train::segment::{self, MASKS, SegmentRun};
+use super::{
+    Segmenter,
+    run::{self, SegmentRun},
+    segmenter::OUTPUT,
+};
 
 /// Sees that no run is given twice: it has no spread, and its mean is itself.
 ///
 /// # Errors
 /// Two runs of one training.
-pub(super) fn refuse_twins(groups: &[Members]) -> anyhow::Result<()> {
+pub fn refuse_twins(groups: &[Members]) -> anyhow::Result<()> {
     let runs = groups.iter().flat_map(|members| members.folders.iter().zip(&members.runs));
     let runs: Vec<(&PathBuf, &SegmentRun)> = runs.collect();
     for (index, (folder, run)) in runs.iter().enumerate() {
@@ -39,7 +43,7 @@ impl Members {
     /// # Errors
     /// No folder; one without a finished run; runs that differ in more than their seed, or not at all.
     pub fn load(folders: &[PathBuf]) -> anyhow::Result<Self> {
-        let runs = folders.iter().map(|folder| segment::load(folder, &Device::Cpu));
+        let runs = folders.iter().map(|folder| run::load(folder, &Device::Cpu));
         let runs: Vec<SegmentRun> = runs.collect::<anyhow::Result<_>>()?;
         let first = &runs.first().context("give the folder of a run of thorax-train train segment")?.config;
         for (run, folder) in runs.iter().zip(folders) {
@@ -105,12 +109,12 @@ impl Members {
         Segmenter::new(graph, config.preprocess.clone(), config.modality, &MASKS)
     }
 
-    /// SHA-256 of all that the masks depend on: of one run [`segment::sha256`], of several that over theirs.
+    /// SHA-256 of all that the masks depend on: of one run [`run::sha256`], of several that over theirs.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub fn sha256(&self) -> anyhow::Result<String> {
-        let all = self.folders.iter().map(|folder| segment::sha256(folder));
+        let all = self.folders.iter().map(|folder| run::sha256(folder));
         let all: Vec<String> = all.collect::<anyhow::Result<_>>()?;
         Ok(if let [one] = &all[..] { one.clone() } else { hexadecimal(&Sha256::digest(all.concat())) })
     }

@@ -5,98 +5,25 @@
 //! picture with all masks drawn in, as a reader would hang it: of a volume the slice with most infection. The net is asked
 //! nothing else; whether a picture is good enough to be read is for `thorax-edge screen` to say.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use image::{GrayImage, Rgb, RgbImage};
 use thorax_decode::{Frame, Limits, Study, Volume};
-use thorax_shared::plane::Plane;
-
-use super::{Drawn, Members, Segmenter, nifti, score::involvement_percent, surface_distance::surface};
-use crate::{
-    files::write_png,
-    train::{picture, progress},
+use thorax_shared::{
+    lungs::involvement_percent,
+    mask::{self, outline},
+    plane::Plane,
 };
 
-/// Colours of the masks, told apart by people who do not see red and green (Okabe and Ito 2008): infection, lungs, and a left
-/// lung beside a right one.
-const INFECTION: [u8; 3] = [213, 94, 0];
-const LUNG: [u8; 3] = [86, 180, 233];
-const LEFT_LUNG: [u8; 3] = [240, 228, 66];
+use super::{Drawn, Segmenter, nifti};
+use crate::{files::write_png, progress::progress};
+
 /// How much of the picture an infected pixel covers; lungs are outlined only.
 const OPACITY: f32 = 0.45;
 
-/// Options of `masks predict`.
-#[derive(Debug, clap::Args)]
-pub struct PredictArgs {
-    /// Folder of a finished `thorax-train train segment`; of several, the mean of their probabilities is drawn
-    #[arg(long = "run", value_name = "DIR", required = true)]
-    runs: Vec<PathBuf>,
-    /// Folder for the masks: NAME_MASK.png of a picture, NAME_MASK.nii.gz of a volume, NAME_overlay.png of both
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// The files were equalised (CLAHE) before they were published, and are not equalised again
-    #[arg(long)]
-    equalised: bool,
-    /// Write over files that are there
-    #[arg(long)]
-    force: bool,
-    /// PNG, JPEG, TIFF and DICOM pictures, NIfTI volumes
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-}
-
-/// Carries out `masks predict`. A file that cannot be read does not keep the others from being read.
-///
-/// # Errors
-/// A run that cannot be read; files of one name; at the end, how many files had no masks drawn (each said on standard error).
-pub(super) fn run(args: &PredictArgs) -> anyhow::Result<()> {
-    let segmenter = Members::load(&args.runs)?.segmenter()?;
-    let mut names = BTreeSet::new();
-    for file in &args.files {
-        let name = name(file);
-        ensure!(
-            names.insert(name.clone()),
-            "{}: another file's masks are called {name} as well; predict them into another --out",
-            file.display()
-        );
-    }
-    let inputs: BTreeSet<PathBuf> = args.files.iter().filter_map(|file| file.canonicalize().ok()).collect();
-    let mut failed = 0;
-    for file in &args.files {
-        let free = |path: &Path| {
-            ensure!(
-                path.canonicalize().map_or(true, |path| !inputs.contains(&path)),
-                "{}: is itself to be read; choose another --out",
-                path.display()
-            );
-            ensure!(
-                args.force || !path.exists(),
-                "{}: is there already; choose another --out, or --force",
-                path.display()
-            );
-            Ok(())
-        };
-        match predict(&segmenter, file, args.equalised, &args.out, free) {
-            Ok(said) => println!("{}: {said}", file.display()),
-            Err(error) => {
-                failed += 1;
-                eprintln!("{}: {error:#}", file.display());
-            }
-        }
-    }
-    println!("Research use only, not a medical device.");
-    if failed > 0 {
-        bail!("{failed} of {} files have no masks, for the reasons above", args.files.len());
-    }
-    Ok(())
-}
-
 /// A file's name without what tells of its format.
-fn name(file: &Path) -> String {
+pub fn mask_file_stem(file: &Path) -> String {
     let whole = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
     let lower = whole.to_ascii_lowercase();
     let endings = [".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"];
@@ -105,7 +32,7 @@ fn name(file: &Path) -> String {
 }
 
 /// Reads one file (`equalised`: as [`Frame::equalised`] says), writes its masks into `folder`, and tells what was found. `free` is asked of every file before any work.
-pub(super) fn predict(
+pub fn predict_file(
     segmenter: &Segmenter,
     file: &Path,
     equalised: bool,
@@ -113,7 +40,7 @@ pub(super) fn predict(
     free: impl Fn(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<String> {
     let study = thorax_decode::decode(file, &Limits::default())?;
-    let name = name(file);
+    let name = mask_file_stem(file);
     let ending = if matches!(study, Study::Volume(_)) { "nii.gz" } else { "png" };
     let paths: Vec<PathBuf> =
         segmenter.names().iter().map(|mask| folder.join(format!("{name}_{mask}.{ending}"))).collect();
@@ -126,17 +53,17 @@ pub(super) fn predict(
             for (mask, path) in drawn.masks.iter().zip(&paths) {
                 write_png(path, &grey(&mask.oriented(frame.orientation.inverse()))?)?;
             }
-            let said = told(segmenter.names(), &drawn.masks, None);
+            let said = told(segmenter.names(), &drawn.masks, drawn.seen, None);
             (drawn, said)
         }
         Study::Volume(volume) => {
-            let (voxels, shown) = draw_volume(segmenter, &volume, equalised)?;
+            let DrawnVolume { voxels, shown, seen } = draw_volume(segmenter, &volume, equalised)?;
             for ((mask, voxels), path) in segmenter.names().iter().zip(&voxels).zip(&paths) {
                 nifti::write_mask(path, &volume, mask, voxels)?;
             }
             // The voxels as one long row, since only how many there are of each counts.
             let rows = voxels.into_iter().map(|voxels| Plane::new(voxels.len(), 1, voxels));
-            let said = told(segmenter.names(), &rows.collect::<Result<Vec<_>, _>>()?, volume.voxel_mm());
+            let said = told(segmenter.names(), &rows.collect::<Result<Vec<_>, _>>()?, seen, volume.voxel_mm());
             (shown, format!("{} slices, {said}", volume.slices()))
         }
     };
@@ -144,15 +71,26 @@ pub(super) fn predict(
     Ok(said)
 }
 
-/// Draws on every slice (`equalised`: as [`Frame::equalised`] says). For each mask its voxels, 0 or 1, as `volume` stores its own; and the slice with most of the first mask,
-/// the middle one where none has any.
+/// The masks of a volume.
+#[derive(Debug)]
+pub struct DrawnVolume {
+    /// For each mask its voxels, 0 or 1, as the volume stores its own.
+    pub voxels: Vec<Vec<u8>>,
+    /// The slice with most of the first mask, the middle one where none has any.
+    pub shown: Drawn,
+    /// Pixels, over all slices, that the net saw.
+    pub seen: u64,
+}
+
+/// Draws on every slice (`equalised`: as [`Frame::equalised`] says).
 ///
 /// # Errors
 /// A volume without slices; those of [`Segmenter::draw`].
-pub fn draw_volume(segmenter: &Segmenter, volume: &Volume, equalised: bool) -> anyhow::Result<(Vec<Vec<u8>>, Drawn)> {
+pub fn draw_volume(segmenter: &Segmenter, volume: &Volume, equalised: bool) -> anyhow::Result<DrawnVolume> {
     let size = volume.dimensions().iter().product();
     let mut voxels = vec![vec![0u8; size]; segmenter.names().len()];
     let mut shown: Option<((usize, bool), Drawn)> = None;
+    let mut seen = 0;
     let bar = progress(volume.slices(), "slices");
     for index in 0..volume.slices() {
         let frame = Frame { equalised, ..volume.slice(index).context("a slice is missing")? };
@@ -160,6 +98,7 @@ pub fn draw_volume(segmenter: &Segmenter, volume: &Volume, equalised: bool) -> a
         for (mask, voxels) in drawn.masks.iter().zip(&mut voxels) {
             volume.store(index, &mask.map(|value| value & 1), voxels)?;
         }
+        seen += drawn.seen;
         let found = drawn.masks.first().map_or(0, |mask| mask.data().iter().filter(|&&value| value != 0).count());
         let rank = (found, index == volume.slices() / 2);
         if shown.as_ref().is_none_or(|(best, _)| rank > *best) {
@@ -169,11 +108,11 @@ pub fn draw_volume(segmenter: &Segmenter, volume: &Volume, equalised: bool) -> a
     }
     bar.finish_and_clear();
     let (_, shown) = shown.context("the volume has no slices; export it again")?;
-    Ok((voxels, shown))
+    Ok(DrawnVolume { voxels, shown, seen })
 }
 
 /// How much of each mask there is.
-fn told(names: &[String], masks: &[Plane<u8>], voxel_mm: Option<[f32; 3]>) -> String {
+fn told(names: &[String], masks: &[Plane<u8>], seen: u64, voxel_mm: Option<[f32; 3]>) -> String {
     let mut parts: Vec<String> = names
         .iter()
         .zip(masks)
@@ -190,9 +129,9 @@ fn told(names: &[String], masks: &[Plane<u8>], voxel_mm: Option<[f32; 3]>) -> St
         .collect();
     let of =
         |wanted: fn(&str) -> bool| names.iter().zip(masks).filter(move |(name, _)| wanted(name)).map(|(_, mask)| mask);
-    let lungs = picture::union(of(|name| name.contains("lung")).map(Some));
+    let lungs = mask::union(of(|name| name.contains("lung")).map(Some));
     if let Some((infection, lungs)) = of(|name| name == "infection").next().zip(lungs)
-        && let Some(percent) = involvement_percent(infection, &lungs)
+        && let Some(percent) = involvement_percent(infection, &lungs, seen)
     {
         parts.push(format!("{percent:.1} % of the lungs infected"));
     }
@@ -200,9 +139,9 @@ fn told(names: &[String], masks: &[Plane<u8>], voxel_mm: Option<[f32; 3]>) -> St
 }
 
 /// The picture with infection tinted and outlined, lungs outlined.
-pub(super) fn overlay(names: &[String], drawn: &Drawn) -> RgbImage {
+pub fn overlay(names: &[String], drawn: &Drawn) -> RgbImage {
     let picture = &drawn.picture;
-    let outlines: Vec<Plane<bool>> = drawn.masks.iter().map(surface).collect();
+    let outlines: Vec<Plane<bool>> = drawn.masks.iter().map(outline).collect();
     RgbImage::from_fn(picture.width() as u32, picture.height() as u32, |x, y| {
         let (x, y) = (x as usize, y as usize);
         let mut pixel = [picture.get(x, y); 3];
@@ -210,9 +149,9 @@ pub(super) fn overlay(names: &[String], drawn: &Drawn) -> RgbImage {
         for position in (0..names.len()).rev() {
             let is_infection = names[position] == "infection";
             let colour = match names[position].as_str() {
-                "infection" => INFECTION,
-                "left_lung" => LEFT_LUNG,
-                _ => LUNG,
+                "infection" => mask::INFECTION_COLOUR,
+                "left_lung" => mask::LEFT_LUNG_COLOUR,
+                _ => mask::LUNG_COLOUR,
             };
             if outlines[position].get(x, y) {
                 pixel = colour;

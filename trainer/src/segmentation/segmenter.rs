@@ -33,6 +33,8 @@ pub struct Drawn {
     pub picture: Plane<u8>,
     /// 0 or 255, in the order of [`Segmenter::names`]: each as the net drew it. (The device counts what is infected as lung.)
     pub masks: Vec<Plane<u8>>,
+    /// Pixels of the part of the picture that the net saw.
+    pub seen: u64,
 }
 
 impl Segmenter {
@@ -88,11 +90,16 @@ impl Segmenter {
             self.names.join(", ")
         );
         let size = (prepared.windowed.width(), prepared.windowed.height());
+        let seen = prepared.core.area() as u64;
         let mask = |map: Vec<f32>| {
             ensure!(map.iter().all(|p| !p.is_nan()), "the net gives what is no number; train it anew");
             let placed = preprocess::map_to_source(&Plane::new(side, side, map)?, prepared.core, size);
             Ok(placed.map(|p| if p >= THRESHOLD { 255 } else { 0 }))
         };
-        Ok(Drawn { masks: maps.into_iter().map(mask).collect::<anyhow::Result<_>>()?, picture: prepared.windowed })
+        Ok(Drawn {
+            masks: maps.into_iter().map(mask).collect::<anyhow::Result<_>>()?,
+            picture: prepared.windowed,
+            seen,
+        })
     }
 }

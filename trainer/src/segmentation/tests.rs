@@ -12,7 +12,6 @@ use candle_core::{Device, Tensor};
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 use thorax_decode::{Limits, Study, Volume, decode_bytes};
-use thorax_nets::segmentation::{NetConfig, attention_unet::AttentionUnetConfig, unet::UnetConfig};
 use thorax_nn::{
     convolution::ConvolutionConfig,
     graph::{Graph, Operation},
@@ -28,27 +27,19 @@ use thorax_shared::{
 };
 
 use super::{
-    Segmenter,
-    judge_masks::{self, Judgement, RunSpread},
-    nifti,
-    pool::pool,
-    predict::{draw_volume, predict},
-    score::Settings,
-};
-use crate::{
-    data::{Label, Manifest, Record, Split, Task},
-    train::segment::{MASKS, SegmentConfig},
+    Segmenter, nifti,
+    predict::{draw_volume, predict_file as predict},
 };
 
-const SIDE: usize = 64;
+pub(crate) const SIDE: usize = 64;
 /// What is brighter than this, of 255, is in the masks.
-const BRIGHT: f32 = 200.5;
+pub(crate) const BRIGHT: f32 = 200.5;
 /// Hounsfield units of lesions and the most of anything else: far from the threshold, which is -170 HU in the lung window.
 const LESION: i16 = 200;
 const HIGHEST: i16 = -400;
 
 /// A net whose mask `c` is what lies `shifts[c]` (right, down) of what is brighter than `thresholds[c]`.
-fn net(names: &[&str], masks: &[(f32, [i32; 2])], modality: Modality) -> Segmenter {
+pub(crate) fn net(names: &[&str], masks: &[(f32, [i32; 2])], modality: Modality) -> Segmenter {
     let steepness = 500.0;
     let mut weight = vec![0f32; masks.len() * 9];
     for (mask, (_, [right, down])) in masks.iter().enumerate() {
@@ -341,7 +332,7 @@ fn masks_of_dicom_and_png_lie_on_the_stored_rows_and_columns() {
     assert!(error.contains("the picture is ct") && error.contains("xray"), "{error}");
 }
 
-fn grey_png(path: &Path, plane: &Plane<u8>) {
+pub(crate) fn grey_png(path: &Path, plane: &Plane<u8>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     image::GrayImage::from_raw(plane.width() as u32, plane.height() as u32, plane.data().to_vec())
         .unwrap()
@@ -373,216 +364,4 @@ fn a_net_that_draws_other_masks_is_refused() {
     let recipe = segmenter.preprocess().clone();
     let error = Segmenter::new(graph, recipe, Modality::Ct, &["infection"]).err().unwrap().to_string();
     assert!(error.contains("no output masks"), "{error}");
-}
-
-/// Pictures of 64 x 64 with a bright square, whose true mask is another square, and pictures without any.
-fn manifest(root: &Path) -> Manifest {
-    let square = |from: usize, side: usize, value: u8, ground: u8| {
-        Plane::from_fn(SIDE, SIDE, |x, y| {
-            if (from..from + side).contains(&x) && (from..from + side).contains(&y) { value } else { ground }
-        })
-    };
-    let record = |path: &str, patient: &str, task, label, class: &str, mask: &str| Record {
-        path: path.into(),
-        modality: Modality::Ct,
-        task,
-        label,
-        class: class.into(),
-        patient_id: patient.into(),
-        group: patient.into(),
-        source: "made".into(),
-        licence: "none".into(),
-        split: Split::Test,
-        mask: mask.into(),
-        lung_mask: String::new(),
-        sha256: String::new(),
-        equalised: false,
-    };
-    let mut records = vec![];
-    // Patient, the square that is found, and the true one: from and side.
-    for (name, patient, found, truth) in [
-        ("exact", "a", (10, 16), (10, 16)),
-        ("nothing", "a", (10, 16), (10, 0)),
-        ("larger", "b", (8, 16), (8, 8)),
-        ("missed", "c", (8, 0), (20, 10)),
-    ] {
-        let (path, mask) = (format!("{name}.png"), format!("masks/{name}.png"));
-        grey_png(&root.join(&path), &square(found.0, found.1, 230, 60));
-        grey_png(&root.join(&mask), &square(truth.0, truth.1, 255, 0));
-        records.push(record(&path, patient, Task::Segment, Label::Unlabelled, "seg", &mask));
-    }
-    // 0 % and 4 x 4 of 64 x 64.
-    for (name, side) in [("clean", 0), ("speck", 4), ("other", 30)] {
-        grey_png(&root.join(format!("{name}.png")), &square(5, side, 230, 60));
-        let class = if name == "other" { "other" } else { "normal" };
-        records.push(record(&format!("{name}.png"), name, Task::Classify, Label::Negative, class, ""));
-    }
-    Manifest::new(root.to_owned(), records)
-}
-
-fn judged(folder: &Path, run: &str) -> judge_masks::RunJudgement {
-    let masks: Vec<_> = MASKS.iter().map(|name| (if *name == "infection" { BRIGHT } else { 30.5 }, [0, 0])).collect();
-    let segmenter = net(&MASKS, &masks, Modality::Ct);
-    let settings = Settings { resamples: 100, level: 0.95, seed: 1 };
-    let identity = judge_masks::Identity { run: run.into(), seed: 7, members: 1, rounds: 1, same_data: true };
-    judge_masks::judge_run(&manifest(folder), Split::Test, &segmenter, identity, &settings).unwrap()
-}
-
-#[test]
-fn a_run_is_judged_by_what_is_in_its_pictures() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = judged(folder.path(), "run");
-    assert_eq!(run.pictures.len(), 6, "the picture of class other is not asked about");
-    let infection = run.masks.iter().find(|mask| mask.mask == "infection").unwrap();
-    assert_eq!(run.masks.len(), 1, "no lungs are known");
-    assert_eq!((infection.pictures, infection.pictures_with_truth, infection.missed), (4, 3, 1));
-    let close = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-12, "{value} {expected}");
-    // Exact: 1. Larger: 2 * 64 / (256 + 64). Missed: 0. Patient a has 256 right and 256 false ones.
-    close(infection.per_picture.dice.unwrap().value, (1.0 + 0.4 + 0.0) / 3.0);
-    close(infection.per_patient.dice.unwrap().value, (2.0 / 3.0 + 0.4 + 0.0) / 3.0);
-    close(infection.pooled.dice.unwrap().value, 640.0 / (640.0 + 256.0 + 192.0 + 100.0));
-    close(
-        infection.per_picture.hd95_pixels.unwrap().value,
-        run.pictures.iter().find(|p| p.path == "larger.png").unwrap().masks[0].unwrap().hd95[0].unwrap() / 2.0,
-    );
-    let nothing = infection.false_positives.unwrap();
-    close(nothing.mean_percent.unwrap().value, 100.0 * 256.0 / 4096.0);
-    let negatives = run.negatives.unwrap();
-    assert_eq!((negatives.pictures, negatives.patients, negatives.without_lungs), (2, 2, 0));
-    close(negatives.mean_percent.unwrap().value, 100.0 * 16.0 / 4096.0 / 2.0);
-    // The net takes the whole picture for lung.
-    close(negatives.mean_percent_of_lungs.unwrap().value, 100.0 * 16.0 / 4096.0 / 2.0);
-    close(negatives.clearly_false.unwrap().value, 0.0);
-}
-
-#[test]
-fn a_judgement_is_four_files_that_say_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let runs = vec![judged(&folder.path().join("data"), "one"), judged(&folder.path().join("data"), "two")];
-    let judgement = Judgement {
-        format: 1,
-        notice: "Research use only, not a medical device.".into(),
-        modality: Modality::Ct,
-        split: Split::Test,
-        settings: Settings { resamples: 100, level: 0.95, seed: 1 },
-        spread: judge_masks::spread(&runs),
-        runs,
-    };
-    let out = folder.path().join("out");
-    judge_masks::write(&judgement, &out).unwrap();
-    let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
-    let pictures = read("pictures.csv");
-    assert_eq!(pictures.lines().count(), 1 + 2 * 6);
-    assert!(pictures.contains("one,larger.png,b,made,false,infection,64,192,3840,0,0.4,"), "{pictures}");
-    assert!(pictures.contains("one,speck.png,speck,made,true,infection,0,16,4080,0,,,"), "{pictures}");
-    let patients = read("patients.csv");
-    assert_eq!(patients.lines().count(), 1 + 2 * 3);
-    assert!(patients.contains("two,infection,b,1,0.4,0.25,"), "{patients}");
-    let json: serde_json::Value = serde_json::from_str(&read("judgement.json")).unwrap();
-    assert_eq!(json["runs"][1]["masks"][0]["patients"][1]["figures"]["dice"], 0.4);
-    assert_eq!(json["spread"][0]["per_patient"]["dice"]["standard_deviation"], 0.0);
-    let markdown = read("judgement.md");
-    for words in [
-        "Research use only",
-        "| infection | 4 (3) | 0.356 [",
-        "| infection, pictures of class normal | 2 (2) | 0.195",
-        "infection on 1 of 3 pictures that have some",
-        "Two empty masks do not count as 1",
-        "Spread of 2 runs",
-        "0.356 ± 0.000 (0.356 to 0.356)",
-    ] {
-        assert!(markdown.contains(words), "`{words}` is not said:\n{markdown}");
-    }
-    // Again, byte by byte.
-    let again = folder.path().join("again");
-    judge_masks::write(&judgement, &again).unwrap();
-    for name in ["pictures.csv", "patients.csv", "judgement.json", "judgement.md"] {
-        assert_eq!(read(name), std::fs::read_to_string(again.join(name)).unwrap());
-    }
-}
-
-/// The rounds of a cross-validation are one judgement, and nothing else is.
-#[test]
-fn rounds_are_pooled() {
-    let folder = tempfile::tempdir().unwrap();
-    let whole = judged(folder.path(), "all");
-    let settings = Settings { resamples: 100, level: 0.95, seed: 1 };
-    let round = |patients: &[&str], net: NetConfig, manifest: &str| {
-        let pictures = whole.pictures.iter().filter(|picture| patients.contains(&picture.group.as_str()));
-        let identity = judge_masks::Identity { run: "round".into(), seed: 7, members: 1, rounds: 1, same_data: true };
-        let mut run =
-            judge_masks::RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), &settings);
-        let config = SegmentConfig { manifest_sha256: manifest.into(), ..SegmentConfig::example(net, 1) };
-        run.training = vec![judge_masks::Training { config, curve: judge_masks::Curve::default() }];
-        Judgement {
-            format: judge_masks::FORMAT,
-            notice: "Research use only, not a medical device.".into(),
-            modality: Modality::Ct,
-            split: Split::Test,
-            settings,
-            runs: vec![run],
-            spread: vec![],
-        }
-    };
-    let unet = NetConfig::Unet(UnetConfig::default());
-    let first = round(&["a", "clean"], unet, "01");
-    let second = round(&["b", "c", "speck"], unet, "02");
-    let [one, two] = ["one", "two"].map(Path::new);
-    let pooled = pool(&[(one, first.clone()), (two, second.clone())], settings).unwrap();
-    let sorted = |run: &judge_masks::RunJudgement| {
-        let mut pictures = run.pictures.clone();
-        pictures.sort_by(|a, b| a.path.cmp(&b.path));
-        pictures
-    };
-    assert_eq!(sorted(&pooled.runs[0]), sorted(&whole));
-    assert_eq!(pooled.runs[0].masks[0].per_patient, whole.masks[0].per_patient);
-    assert_eq!(pooled.runs[0].masks[0].pooled, whole.masks[0].pooled);
-    assert_eq!((pooled.runs[0].identity.run.as_str(), pooled.runs[0].identity.rounds), ("2 rounds", 2));
-    assert_eq!(
-        pooled.runs[0].training.iter().map(|training| training.config.manifest_sha256.as_str()).collect::<Vec<_>>(),
-        ["01", "02"]
-    );
-
-    let refused = |other: Judgement, words: &[&str]| {
-        let error = format!("{:#}", pool(&[(one, first.clone()), (two, other)], settings).unwrap_err());
-        words.iter().for_each(|word| assert!(error.contains(word), "`{word}` not said: {error}"));
-    };
-    refused(round(&["a", "b"], unet, "02"), &["two", "patient a is in one as well", "data split --fold"]);
-    refused(round(&["b"], NetConfig::AttentionUnet(AttentionUnetConfig::default()), "02"), &["two", "another net"]);
-    refused(Judgement { split: Split::Val, ..second.clone() }, &["two", "not judged on the test split"]);
-    let mut foreign = second.clone();
-    foreign.runs[0].identity.same_data = false;
-    refused(foreign, &["two", "not judged on the test split of the manifest"]);
-    let twice = Judgement { runs: vec![second.runs[0].clone(), second.runs[0].clone()], ..second };
-    refused(twice, &["two", "2 runs"]);
-}
-
-#[test]
-fn the_spread_of_runs() {
-    let spread = RunSpread::new(&[0.5, 0.7, 0.6]).unwrap();
-    assert!((spread.mean - 0.6).abs() < 1e-12 && (spread.standard_deviation.unwrap() - 0.1).abs() < 1e-12);
-    assert_eq!((spread.runs, spread.min, spread.max), (3, 0.5, 0.7));
-    assert_eq!(RunSpread::new(&[0.5]).unwrap().standard_deviation, None);
-    assert_eq!(RunSpread::new(&[]), None);
-}
-
-/// Both lungs are judged together where the net draws each by itself, and only where the truth of both is known.
-#[test]
-fn lungs_drawn_one_by_one_are_judged_together_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let names = ["infection", "left_lung", "right_lung"].map(str::to_owned);
-    let judged = judge_masks::Judged::new(&names);
-    let mask =
-        |columns: std::ops::Range<usize>| Plane::from_fn(10, 1, |x, _| if columns.contains(&x) { 255u8 } else { 0 });
-    let record = &manifest(folder.path()).records[0];
-    let found = || vec![mask(2..3), mask(5..8), mask(1..4)];
-    let truth = |left| vec![Some(mask(1..3)), left, Some(mask(1..5))];
-    let score = judged.score(record, false, found(), truth(Some(mask(5..9))), None).unwrap();
-    let lungs = score.masks[3].unwrap().pixels;
-    assert_eq!((lungs.true_positives, lungs.false_positives, lungs.false_negatives), (6, 0, 2));
-    assert_eq!(score.involvement_percent, [Some(100.0 / 6.0), Some(25.0)]);
-    let score = judged.score(record, false, found(), truth(None), None).unwrap();
-    assert!(score.masks[1].is_none() && score.masks[3].is_none() && score.masks[2].is_some());
-    assert_eq!(score.involvement_percent, [Some(100.0 / 6.0), None]);
-    assert!(judged.score(record, false, vec![mask(0..1)], truth(None), None).is_err());
 }

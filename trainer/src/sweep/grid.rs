@@ -21,11 +21,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, FromArgMatches};
 use serde::Deserialize;
 use toml::Value;
-
-use crate::train::SegmentArgs;
 
 /// More runs than this are taken for a mistake.
 const MOST_RUNS: usize = 10_000;
@@ -96,14 +93,14 @@ impl Grid {
     ///
     /// # Errors
     /// See [`GridError`].
-    pub fn load(path: &Path) -> Result<Self, GridError> {
+    pub fn load(path: &Path, options: &RunOptions) -> Result<Self, GridError> {
         let text = std::fs::read_to_string(path).map_err(|reason| GridError::Read { path: path.to_owned(), reason })?;
-        Self::parse(&text).map_err(|reason| GridError::Invalid { path: path.to_owned(), reason })
+        Self::parse(&text, options).map_err(|reason| GridError::Invalid { path: path.to_owned(), reason })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str, options: &RunOptions) -> Result<Self, String> {
         let File { fixed, grid } = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-        let parser = Parser::new();
+        let parser = Parser::new(options);
         let fixed: BTreeMap<String, Value> = fixed.into_iter().collect();
         for (name, value) in &fixed {
             parser.argument(name, value).map_err(|reason| format!("[fixed] {name}: {reason}"))?;
@@ -196,14 +193,25 @@ fn product(axes: &[(String, Vec<Entry>)]) -> Vec<Vec<usize>> {
     })
 }
 
+/// The options of `train segment`, which every run is started with.
+pub struct RunOptions {
+    /// The options by themselves.
+    pub command: clap::Command,
+    /// Sees that they make sense together, and gives the number of epochs.
+    pub check: fn(&clap::ArgMatches) -> anyhow::Result<usize>,
+}
+
 /// The parser of `train segment`.
-struct Parser(clap::Command);
+struct Parser {
+    command: clap::Command,
+    check: fn(&clap::ArgMatches) -> anyhow::Result<usize>,
+}
 
 impl Parser {
-    fn new() -> Self {
+    fn new(options: &RunOptions) -> Self {
         // What the sweep gives by itself is not there yet.
-        let command = SegmentArgs::augment_args(clap::Command::new("segment")).no_binary_name(true);
-        Self(command.mut_args(|argument| argument.required(false)))
+        let command = options.command.clone().no_binary_name(true);
+        Self { command: command.mut_args(|argument| argument.required(false)), check: options.check }
     }
 
     /// A value in words, and the argument that sets it, of which there is none for a switch that is off.
@@ -211,8 +219,8 @@ impl Parser {
         if OF_THE_SWEEP.contains(&name) {
             return Err(format!("thorax-train sweep gives --{name} to each run by itself; leave it out of the file"));
         }
-        let known = || self.0.get_arguments().filter_map(|argument| argument.get_long());
-        let Some(option) = self.0.get_arguments().find(|argument| argument.get_long() == Some(name)) else {
+        let known = || self.command.get_arguments().filter_map(|argument| argument.get_long());
+        let Some(option) = self.command.get_arguments().find(|argument| argument.get_long() == Some(name)) else {
             let names: Vec<&str> = known().filter(|name| !OF_THE_SWEEP.contains(name)).collect();
             return Err(format!("train segment has no such option; it has {}", names.join(", ")));
         };
@@ -268,10 +276,8 @@ impl Parser {
         };
         // What the sweep gives by itself, so that the whole can be read.
         let given = ["--manifest=m", "--modality=ct", "--out=o"].map(str::to_owned);
-        let matches = self.0.clone().try_get_matches_from(given.iter().chain(arguments)).map_err(told)?;
-        let arguments = SegmentArgs::from_arg_matches(&matches).map_err(told)?;
-        arguments.check().map_err(|error| error.to_string())?;
-        Ok(arguments.epochs())
+        let matches = self.command.clone().try_get_matches_from(given.iter().chain(arguments)).map_err(told)?;
+        (self.check)(&matches).map_err(|error| error.to_string())
     }
 }
 
@@ -290,9 +296,17 @@ mod tests {
 
     use super::*;
 
+    fn options() -> RunOptions {
+        crate::commands::train::segment_options()
+    }
+
+    fn parse(text: &str) -> Result<Grid, String> {
+        Grid::parse(text, &options())
+    }
+
     #[test]
     fn every_combination_is_a_run_with_a_name_and_arguments() {
-        let grid = Grid::parse(
+        let grid = parse(
             r#"
             [fixed]
             side = 64
@@ -336,8 +350,8 @@ mod tests {
         );
         assert!(grid.combinations[0].arguments.contains(&"--learning-rate=1e-5".to_owned()));
         // What train segment takes when nothing is said.
-        assert_eq!(Grid::parse("[grid]\nseed = [1, 2]").unwrap().combinations[0].epochs, 12);
-        let off = Grid::parse("fixed.optimizer = \"sgd\"\ngrid.nesterov = [false, true]").unwrap();
+        assert_eq!(parse("[grid]\nseed = [1, 2]").unwrap().combinations[0].epochs, 12);
+        let off = parse("fixed.optimizer = \"sgd\"\ngrid.nesterov = [false, true]").unwrap();
         assert_eq!(off.combinations[0].arguments, ["--optimizer=sgd"]);
         assert_eq!(off.combinations[1].name, "nesterov=true");
     }
@@ -377,20 +391,20 @@ mod tests {
             ("[grid]\nrate = [{ name = \"\", batch = 3 }]", &["empty"]),
             ("[grid]\nstart = [\"a/b\", \"a-b\"]", &["start=a-b", "share the folder"]),
         ] {
-            let error = Grid::parse(text).unwrap_err();
+            let error = parse(text).unwrap_err();
             words.iter().for_each(|word| assert!(error.contains(word), "{text}: `{word}` not said: {error}"));
         }
         let long = format!("[grid]\nstart = [\"{}\"]", "x".repeat(300));
-        assert!(Grid::parse(&long).unwrap_err().contains("more than 200"));
+        assert!(parse(&long).unwrap_err().contains("more than 200"));
         let numbers = (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join(", ");
         let many = format!("[grid]\nseed = [{numbers}]\nhealthy = [{numbers}]");
-        assert!(Grid::parse(&many).unwrap_err().contains("more than 10000"));
-        let missing = Grid::load(Path::new("nowhere.toml")).unwrap_err().to_string();
+        assert!(parse(&many).unwrap_err().contains("more than 10000"));
+        let missing = Grid::load(Path::new("nowhere.toml"), &options()).unwrap_err().to_string();
         assert!(missing.contains("nowhere.toml") && missing.contains("check the path"), "{missing}");
     }
 
     fn shipped(name: &str) -> Grid {
-        Grid::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/segmentation").join(name)).unwrap()
+        Grid::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/segmentation").join(name), &options()).unwrap()
     }
 
     #[test]
@@ -424,7 +438,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,80}", body in "(\\[grid\\]\n)?(batch|rate|nesterov) = \\[\\PC{0,30}\\]") {
-            let _ = (Grid::parse(&text), Grid::parse(&body));
+            let _ = (parse(&text), parse(&body));
         }
 
         #[test]
@@ -435,7 +449,7 @@ mod tests {
             let rates: Vec<f64> = rate.iter().map(|&i| f64::from(i) * 1e-6).collect();
             let text = format!("[grid]\nbatch = {batch:?}\nlearning-rate = {rates:?}").replace(['{', '}'], "");
             let text = text.replace("batch = ", "batch = [").replace("\nlearning", "]\nlearning");
-            let grid = Grid::parse(&text).unwrap();
+            let grid = parse(&text).unwrap();
             prop_assert_eq!(grid.combinations.len(), batch.len() * rate.len());
             for run in &grid.combinations {
                 let said: f64 = run.labels[1].parse().unwrap();

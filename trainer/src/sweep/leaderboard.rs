@@ -129,7 +129,7 @@ fn markdown(grid: &Grid, rows: &[Row<'_>]) -> String {
 #[allow(clippy::unwrap_used)]
 pub(super) mod tests {
     use super::*;
-    use crate::train::segment::THRESHOLD;
+    use crate::segmentation::run::THRESHOLD;
 
     /// Has the run in `folder` say that it has come so far.
     pub(in super::super) fn pretend(folder: &Path, epochs: usize, finished: bool, score: f64, best_epoch: usize) {
@@ -148,7 +148,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn grid(file: &Path, text: &str) -> Grid {
         std::fs::write(file, text).unwrap();
-        Grid::load(file).unwrap()
+        Grid::load(file, &crate::commands::train::segment_options()).unwrap()
     }
 
     #[test]

@@ -21,12 +21,10 @@ use std::{
 };
 
 use anyhow::Context;
-use grid::{Combination, Grid};
+use grid::{Combination, Grid, RunOptions};
 use run::{Job, Sweep};
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_shared::label::Modality;
-
-use crate::train::parse_modality;
 
 /// Options of `sweep`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +35,7 @@ pub struct SweepArgs {
     #[arg(long)]
     manifest: PathBuf,
     /// Kind of picture
-    #[arg(long, value_parser = parse_modality)]
+    #[arg(long)]
     modality: Modality,
     /// A folder for the runs' folders and the leaderboard; a sweep that was stopped goes on
     #[arg(long)]
@@ -97,12 +95,12 @@ impl FromStr for Shard {
     }
 }
 
-/// Carries out the command.
+/// Carries out the command; `options` are those of `train segment`.
 ///
 /// # Errors
 /// A grid or folder that cannot be used, and the names of the runs that failed.
-pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
-    let grid = Grid::load(&args.grid)?;
+pub fn run(args: &SweepArgs, options: &RunOptions) -> anyhow::Result<()> {
+    let grid = Grid::load(&args.grid, options)?;
     let chosen = choose(&grid, &args.only, args.shard)?;
     let sweep = Sweep {
         program: std::env::current_exe().context("the path of this program cannot be had; start it by its path")?,

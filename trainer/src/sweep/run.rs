@@ -27,7 +27,7 @@ use super::{
     grid::{Combination, Grid},
     leaderboard::{self, Progress},
 };
-use crate::train::{progress, segment::THRESHOLD};
+use crate::{progress::progress, segmentation::run::THRESHOLD};
 
 /// What a run was asked for.
 const REQUEST: &str = "sweep.json";

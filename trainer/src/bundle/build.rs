@@ -1,0 +1,239 @@
+//! From a finished classifier and finished segmenters to a signed bundle, with a card measured on the test split.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use candle_core::Device;
+use sha2::{Digest, Sha256};
+use thorax_engine::model::Model;
+use thorax_files::file_sha256;
+use thorax_nets::source::{Source, WeightsArgs};
+use thorax_nn::{
+    graph::Graph,
+    onnx::{HALF_PRECISION_FROM, to_onnx},
+    training::BEST,
+};
+use thorax_shared::{
+    bundle::{
+        self, Calibration, Classifier, Hashed, Name, PartKind, PartSource, Provenance, SecretKey, Segmenter,
+        TrustedKeys,
+    },
+    mask,
+    preprocess::PreprocessSpec,
+};
+
+use super::card::{Origins, card};
+use crate::{
+    data::{Manifest, Split, Task, fingerprint::fingerprint},
+    heads,
+    judge::bundle::evaluate,
+    segmentation::{Members, run::THRESHOLD},
+};
+
+/// The classifier's graph, weights rounded as they are stored, and where its backbone's weights are from.
+///
+/// # Errors
+/// Other weights than those of the training.
+pub fn classifier_graph(run: &heads::ClassifyRun, weights: &WeightsArgs) -> anyhow::Result<(Graph, Source)> {
+    let heads::ClassifyConfig { backbone, backbone_sha256, .. } = &run.config;
+    let source = weights.resolve(*backbone)?;
+    anyhow::ensure!(
+        source.sha256 == *backbone_sha256,
+        "--weights: {} are not those this classifier was trained on (SHA-256 {}, expected {backbone_sha256}); give those of the \
+         training",
+        source.origin,
+        source.sha256
+    );
+    let mut graph = run.extend(source.open(*backbone, &Device::Cpu)?.graph)?;
+    graph.round_to_half(HALF_PRECISION_FROM)?;
+    Ok((graph, source))
+}
+
+fn name(text: &str) -> anyhow::Result<Name> {
+    Name::try_from(text).map_err(|_| anyhow::anyhow!("{text}: longer than 64 bytes"))
+}
+
+fn bundle_graph(part: &str, graph: &Graph, preprocess: &PreprocessSpec) -> anyhow::Result<bundle::Graph> {
+    Ok(bundle::Graph {
+        part: name(part)?,
+        input: name("input")?,
+        outputs: graph.outputs.iter().map(|(output, _)| name(output)).collect::<anyhow::Result<_>>()?,
+        preprocess: preprocess.clone(),
+    })
+}
+
+/// What a bundle is to be made of.
+pub struct Ingredients<'a> {
+    /// Folder of a finished `train classify`.
+    pub classifier: &'a Path,
+    /// Folders of finished `train segment`, at least one.
+    pub segmenters: &'a [PathBuf],
+    /// The backbone's weights, the same as in training.
+    pub weights: &'a WeightsArgs,
+    /// The manifest, the same as in training.
+    pub manifest: &'a Path,
+    /// What only the data's owner knows of their limits, as Markdown list items.
+    pub limits: &'a str,
+    /// Signs the bundle.
+    pub key: &'a SecretKey,
+    /// Version of the model.
+    pub model_version: &'a str,
+}
+
+/// A bundle.
+pub struct Built {
+    /// `thorax-ct` or `thorax-xray`.
+    pub name: String,
+    /// The signed file.
+    pub bytes: Vec<u8>,
+    /// The card, which is in it too.
+    pub card: String,
+}
+
+/// Makes a bundle.
+///
+/// # Errors
+/// Runs that are not finished, do not belong together, or learnt from other data; pictures of the test split that cannot be read.
+pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
+    let classifier = heads::load(args.classifier)?;
+    let segmenters = Members::load(args.segmenters)?;
+    let segmenter = segmenters.first();
+    let manifest = Manifest::load(args.manifest)?;
+    let modality = classifier.config.modality;
+    anyhow::ensure!(
+        segmenter.config.modality == modality,
+        "the classifier reads {modality} pictures, the segmenter {} pictures",
+        segmenter.config.modality
+    );
+    let classifier_learnt_from = classifier.config.manifest_sha256 == fingerprint(&manifest, modality, Task::Classify)?;
+    for (what, same) in
+        [("classifier", classifier_learnt_from), ("segmenter", segmenter.config.learnt_from(&manifest)?)]
+    {
+        anyhow::ensure!(
+            same,
+            "{}: not the data the {what} was trained on; give the manifest of the training, or train again",
+            args.manifest.display()
+        );
+    }
+    if let Some(expected) = &classifier.config.lungs_sha256 {
+        let given = segmenters.sha256()?;
+        anyhow::ensure!(
+            given == *expected,
+            "{}: not the segmenter whose lungs the classifier was trained on (SHA-256 {given}, expected {expected}); \
+             give that one, or train the classifier with --lungs (once for each --segmenter, in the same order)",
+            segmenters.name()
+        );
+    }
+
+    let (classifier_net, backbone) = classifier_graph(&classifier, args.weights)?;
+    let segmenter_net = segmenters.shipped_graph()?;
+    let outcome = &classifier.outcome;
+    let title = format!("thorax-{modality}");
+    let contents = bundle::Manifest {
+        name: title.clone(),
+        version: args.model_version.to_owned(),
+        created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        modality,
+        class_names: [name("negative")?, name("positive")?],
+        classifier: Classifier {
+            graph: bundle_graph("classifier.onnx", &classifier_net, &classifier.config.preprocess)?,
+            members: u16::try_from(classifier.config.members)?,
+        },
+        segmenter: Some(Segmenter {
+            graph: bundle_graph("segmenter.onnx", &segmenter_net, &segmenter.config.preprocess)?,
+            channels: mask::NAMES.iter().map(|mask| name(mask)).collect::<anyhow::Result<_>>()?,
+            mask_threshold: 0.5,
+        }),
+        quality: classifier.config.quality,
+        decision: outcome.decision,
+        calibration: Calibration {
+            temperature: outcome.temperature,
+            ece_before: outcome.ece[0] as f32,
+            ece_after: outcome.ece[1] as f32,
+            images: u32::try_from(outcome.validation_pictures)?,
+        },
+        provenance: provenance(args, &manifest, &classifier.config)?,
+    };
+    let graphs = [to_onnx(&classifier_net, "classifier")?, to_onnx(&segmenter_net, "segmenter")?];
+    let parts = |card: &str| {
+        let [classifier, segmenter] = &graphs;
+        bundle::write(
+            contents.clone(),
+            &[
+                PartSource { name: "classifier.onnx", kind: PartKind::Onnx, bytes: classifier },
+                PartSource { name: "segmenter.onnx", kind: PartKind::Onnx, bytes: segmenter },
+                PartSource { name: "card.md", kind: PartKind::Card, bytes: card.as_bytes() },
+            ],
+            args.key,
+        )
+    };
+    // The card tells what this very bundle does on the test split, so the bundle is first made without it.
+    let draft = tempfile::NamedTempFile::new()?;
+    std::fs::write(draft.path(), parts("")?)?;
+    let model = Model::open(draft.path(), &TrustedKeys::only(args.key.public_key()))?;
+    let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
+    let origins = Origins {
+        classifier: &classifier,
+        backbone: &backbone,
+        segmenters: &segmenters,
+        manifest: &manifest,
+        limits: args.limits,
+    };
+    let card = card(&contents, &origins, &evaluation);
+    Ok(Built { bytes: parts(&card)?, name: title, card })
+}
+
+fn provenance(
+    args: &Ingredients<'_>,
+    manifest: &Manifest,
+    config: &heads::ClassifyConfig,
+) -> anyhow::Result<Provenance> {
+    let mut splits: Vec<String> =
+        manifest.records.iter().map(|r| format!("{}\t{}\t{}\n", r.source, r.group, r.split.as_str())).collect();
+    splits.sort();
+    splits.dedup();
+    let mut inputs = vec![];
+    let mut add = |role: &str, folder: &Path, names: &[&str]| {
+        inputs.extend(names.iter().map(|name| (format!("{role}/{name}"), folder.join(name))));
+    };
+    add("classifier", args.classifier, &["classifier.safetensors", "config.json"]);
+    for (number, folder) in args.segmenters.iter().enumerate() {
+        let role = if args.segmenters.len() > 1 { format!("segmenter-{}", number + 1) } else { "segmenter".into() };
+        add(&role, folder, &[BEST, THRESHOLD, "config.json"]);
+    }
+    Ok(Provenance {
+        data_sha256: unhex(&manifest.sha256()).context("the manifest's hash")?,
+        split_sha256: Sha256::digest(splits.concat()).into(),
+        code_revision: revision(),
+        trainer_version: env!("CARGO_PKG_VERSION").into(),
+        seed: config.seed,
+        backbone_sha256: unhex(&config.backbone_sha256),
+        inputs: inputs
+            .into_iter()
+            .map(|(name, path)| Ok(Hashed { name, sha256: file_sha256(&path)? }))
+            .collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let bytes = (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
+        .collect::<Option<Vec<u8>>>()?;
+    bytes.try_into().ok()
+}
+
+/// The git revision of the sources in the current folder, `unknown` outside a checkout.
+fn revision() -> String {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match (git(&["rev-parse", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
+        (Some(head), Some(changes)) if changes.is_empty() => head,
+        (Some(head), _) => format!("{head} with changes"),
+        _ => "unknown".into(),
+    }
+}

@@ -1,0 +1,254 @@
+//! The model card (after Mitchell et al., *Model Cards for Model Reporting*, 2019): what a bundle is, what it learnt from, what it is
+//! worth, and what it cannot. Everything in it comes from the runs' own records, the manifest, and the figures of this very bundle.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use thorax_files::hexadecimal;
+use thorax_nets::source::Source;
+use thorax_shared::{bundle, label::Modality, preprocess::spec::Core};
+
+use crate::{
+    data::{Label, Manifest, Record, Split, Task},
+    heads,
+    judge::bundle::Evaluation,
+    segmentation::{
+        Members,
+        run::{SegmentConfig, SegmentRun},
+    },
+};
+
+/// What a bundle was made of.
+pub struct Origins<'a> {
+    /// The classifier's run.
+    pub classifier: &'a heads::ClassifyRun,
+    /// Where its backbone's weights are from.
+    pub backbone: &'a Source,
+    /// The segmenter's runs.
+    pub segmenters: &'a Members,
+    /// What all learnt from.
+    pub manifest: &'a Manifest,
+    /// Limits of the data that only their owner knows, as Markdown list items; empty for none.
+    pub limits: &'a str,
+}
+
+/// The card, in Markdown.
+pub fn card(contents: &bundle::Manifest, origins: &Origins<'_>, evaluation: &Evaluation) -> String {
+    let mut out = format!(
+        "# Model card: {} {}\n\n\
+         **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train bundle build`; do not edit.\n\n\
+         ## What it is\n\n\
+         Reads {}: COVID-19 positive, negative or refer, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n",
+        contents.name,
+        contents.version,
+        match contents.modality {
+            Modality::Xray => "frontal chest X-rays",
+            Modality::Ct => "axial chest CT slices",
+        },
+    );
+    out += &classifier(contents, origins);
+    out += &decision(contents);
+    out += &segmenter(origins.segmenters);
+    out += &data(origins.manifest, contents.modality);
+    let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
+    out += &limits(origins, contents.modality);
+    out += &provenance(&contents.provenance, origins.segmenters);
+    out
+}
+
+/// The classifier: its backbone, its heads, its calibration.
+fn classifier(contents: &bundle::Manifest, Origins { classifier, backbone, .. }: &Origins<'_>) -> String {
+    let calibration = &contents.calibration;
+    format!(
+        "- Classifier: {} with the weights {}, frozen; pooled features of {}, {} logistic heads, each on a bootstrap resample of the \
+         training patients; L2 penalty {}, temperature {:.3} (validation ECE {:.3} before, {:.3} after, on {} pictures), validation AUC \
+         {:.3}.\n",
+        classifier.config.backbone,
+        backbone.origin,
+        seen_part(contents.classifier.graph.preprocess.core),
+        contents.classifier.members,
+        classifier.outcome.l2,
+        calibration.temperature,
+        calibration.ece_before,
+        calibration.ece_after,
+        calibration.images,
+        classifier.outcome.validation_auc,
+    )
+}
+
+/// From which numbers on it says what.
+fn decision(contents: &bundle::Manifest) -> String {
+    let rule = &contents.decision;
+    format!(
+        "- Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
+         novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a \
+         specificity of {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n",
+        rule.positive_at,
+        rule.negative_at,
+        rule.entropy_limit_bits,
+        rule.novelty_refer,
+        rule.novelty_reject,
+        heads::WANTED_SENSITIVITY * 100.0,
+        heads::WANTED_SPECIFICITY * 100.0,
+        heads::WANTED_RISK * 100.0,
+        heads::LEAST_ANSWERED * 100.0,
+    )
+}
+
+/// The segmenter: its net, every stage of its training, its threshold.
+fn segmenter(segmenters: &Members) -> String {
+    let each = |of: &dyn Fn(&SegmentRun) -> String| segmenters.runs().iter().map(of).collect::<Vec<_>>().join(" / ");
+    let config = &segmenters.first().config;
+    let several = match segmenters.runs().len() {
+        1 => String::new(),
+        members => format!("the mean of {members} nets that differ in their seed (figures of each, divided by /): "),
+    };
+    let encoder = config.encoder.as_ref();
+    let encoder =
+        encoder.map_or_else(String::new, |[origin, sha256]| format!(" (its weights: {origin}, SHA-256 `{sha256}`)"));
+    let mut out = format!(
+        "- Segmenter: {several}{}{encoder}, input {side} x {side}; the epoch of the best pooled validation Dice of the infection was taken \
+         ({}, epoch {}), and a pixel is infected from a probability of {} on (validation Dice {} there, {} at 0.5).\n",
+        config.net.describe(),
+        each(&|run| format!("{:.3}", run.best_dice)),
+        each(&|run| (run.best_epoch + 1).to_string()),
+        each(&|run| run.threshold.probability.to_string()),
+        each(&|run| format!("{:.3}", run.threshold.dice)),
+        each(&|run| format!("{:.3}", run.threshold.dice_at_half)),
+        side = config.preprocess.input_side,
+    );
+    for (number, run) in segmenters.runs().iter().enumerate() {
+        let of = if segmenters.runs().len() > 1 { format!(" of net {}", number + 1) } else { String::new() };
+        let _ = writeln!(out, "- Training{of}, as its run recorded it:");
+        match &run.earlier {
+            Some(earlier) => earlier.iter().for_each(|earlier| out += &stage(earlier)),
+            None => {
+                let start = run.config.start_sha256.as_deref().unwrap_or_default();
+                let _ = writeln!(
+                    out,
+                    "  - earlier stages: not recorded; it began with weights of SHA-256 `{start}`, and nothing is known of the data \
+                     they were trained on"
+                );
+            }
+        }
+        out += &stage(&run.config);
+    }
+    out + "\n"
+}
+
+/// One stage of a training.
+fn stage(config: &SegmentConfig) -> String {
+    let healthy = match (config.healthy, &config.healthy_sha256) {
+        (0, _) => "no picture of class normal was added".to_owned(),
+        (count, hash) => format!(
+            "{count} pictures of class normal were drawn for each epoch as pictures without infection (SHA-256 `{}`)",
+            hash.as_deref().unwrap_or("not recorded")
+        ),
+    };
+    format!(
+        "  - {} epochs at {side} x {side}, seed {}, {}, {}; {healthy}; pictures, splits and masks: SHA-256 `{}`\n",
+        config.epochs,
+        config.seed,
+        config.loss.describe(),
+        config.augmentation.describe(),
+        config.manifest_sha256,
+        side = config.preprocess.input_side,
+    )
+}
+
+/// Which pictures there are.
+fn data(manifest: &Manifest, modality: Modality) -> String {
+    let mut out = String::from(
+        "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n\n\
+         | source | licence as stated there | task | train | val | test |\n|---|---|---|---|---|---|\n",
+    );
+    let mut rows: BTreeMap<(&str, &str, &str), Vec<&Record>> = BTreeMap::new();
+    for record in manifest.records.iter().filter(|r| r.modality == modality && r.task != Task::None) {
+        let licence = if record.licence.is_empty() { "none stated" } else { &record.licence };
+        rows.entry((&record.source, licence, record.task.as_str())).or_default().push(record);
+    }
+    for ((source, licence, task), records) in rows {
+        let count = |split| {
+            let of: Vec<&&Record> = records.iter().filter(|r| r.split == split).collect();
+            let groups: BTreeSet<&str> = of.iter().map(|r| r.group.as_str()).collect();
+            format!("{} ({})", of.len(), groups.len())
+        };
+        let _ = writeln!(
+            out,
+            "| {source} | {licence} | {task} | {} | {} | {} |",
+            count(Split::Train),
+            count(Split::Val),
+            count(Split::Test)
+        );
+    }
+    out
+}
+
+/// What the figures do not say: what the manifest shows, and what holds of any data.
+fn limits(Origins { manifest, limits, .. }: &Origins<'_>, modality: Modality) -> String {
+    let mut out = String::from("\n## Limits\n\n");
+    let mut classes: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    let labelled = manifest.select(modality, Task::Classify, None).filter(|record| record.label != Label::Unlabelled);
+    labelled.for_each(|record| {
+        classes.entry(&record.source).or_default()[usize::from(record.label == Label::Positive)] += 1;
+    });
+    let single: Vec<&str> =
+        classes.iter().filter(|(_, counts)| counts.contains(&0)).map(|(source, _)| *source).collect();
+    if !single.is_empty() {
+        let _ = writeln!(
+            out,
+            "- {} of {} sources have pictures of one class only ({}): a model can score by telling the sources apart. Read the figures per \
+             source, and expect worse on pictures of another hospital.",
+            single.len(),
+            classes.len(),
+            single.join(", ")
+        );
+    } else {
+        out += "- Read the figures per source, and expect worse on pictures of another hospital.\n";
+    }
+    let drawn: BTreeSet<&str> = manifest.masked(modality, Split::Test).map(|record| record.group.as_str()).collect();
+    let _ = writeln!(
+        out,
+        "- Labels are as the manifest gives them; \"negative\" is not \"healthy\".\n\
+         - The segmentation is judged on {} patients; with one patient a source, an interval says nothing.\n\
+         - Whether a film is frontal and a patient adult was not checked: a lateral film or a child may be read as if it were a frontal \
+         film of an adult.\n\
+         - The probability is calibrated on the validation split of the same data, not on the prevalence of any clinic.",
+        drawn.len()
+    );
+    let limits = limits.trim();
+    if !limits.is_empty() {
+        let _ = writeln!(out, "{limits}");
+    }
+    out
+}
+
+/// Hashes, revision and seeds.
+fn provenance(p: &bundle::Provenance, segmenters: &Members) -> String {
+    let seeds: Vec<String> = segmenters.runs().iter().map(|run| run.config.seed.to_string()).collect();
+    format!(
+        "\n## Provenance\n\n\
+         - data and labels: SHA-256 `{}`; splits: `{}`\n\
+         - backbone: `{}`\n\
+         - sources: revision `{}`, thorax-train {}, seed {} (segmenter: {})\n",
+        hexadecimal(&p.data_sha256),
+        hexadecimal(&p.split_sha256),
+        p.backbone_sha256.map_or_else(|| "none".into(), |hash| hexadecimal(&hash)),
+        p.code_revision,
+        p.trainer_version,
+        p.seed,
+        seeds.join(" / "),
+    )
+}
+
+/// The part of a picture that a network sees, in words.
+pub fn seen_part(core: Core) -> &'static str {
+    match core {
+        Core::Whole => "the whole picture",
+        Core::Body { .. } => "the body",
+        Core::Film { .. } => "the exposed film",
+        Core::Lungs { .. } => "the lungs that the segmenter finds",
+    }
+}

@@ -1,0 +1,275 @@
+//! `thorax-train bundle`: make keys, build, verify and show bundles; `thorax-train export`: the ONNX graphs alone; `thorax-train
+//! evaluate`: what bundles are worth.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use thorax_engine::{model::Model, trust::trusted_keys};
+use thorax_files::{hexadecimal, write_atomically};
+use thorax_nets::source::WeightsArgs;
+use thorax_nn::onnx::to_onnx;
+use thorax_shared::bundle::{self, Bundle, Limits, TrustedKeys};
+
+use crate::{
+    bundle::{
+        build::{self, classifier_graph},
+        card::seen_part,
+        keys, verify,
+    },
+    data::{Manifest, Split},
+    heads,
+    judge::bundle::evaluate,
+    segmentation::Members,
+};
+
+/// `thorax-train bundle ...`
+#[derive(Debug, clap::Subcommand)]
+pub enum BundleCommand {
+    /// Draw a signing key; prints the public key that devices have to trust
+    Keygen {
+        /// File for the secret key; it must not exist
+        out: PathBuf,
+    },
+    /// Put a classifier and a segmenter into a signed bundle, with a model card measured on the test split
+    Build(BuildArgs),
+    /// Compare candle with tract on every test picture of a bundle
+    Verify(VerifyArgs),
+    /// Show what a bundle says of itself
+    Show {
+        /// The bundle
+        bundle: PathBuf,
+        /// Print the model card
+        #[arg(long)]
+        card: bool,
+    },
+}
+
+/// Options of `bundle build`.
+#[derive(Debug, clap::Args)]
+pub struct BuildArgs {
+    /// Folder of a finished `train classify`
+    #[arg(long)]
+    classifier: PathBuf,
+    /// Folder of a finished `train segment`; of several, the mean of their probabilities goes into the bundle
+    #[arg(long = "segmenter", value_name = "DIR", required = true)]
+    segmenters: Vec<PathBuf>,
+    // The same as in training.
+    #[command(flatten)]
+    weights: WeightsArgs,
+    /// The manifest, the same as in training
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Markdown list of what only you know of the data's limits (who was labelled how, when, by whom); the card ends its own list with it
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
+    /// Secret key written by `bundle keygen`
+    #[arg(long)]
+    key: PathBuf,
+    /// The bundle; the card is written beside it
+    #[arg(long)]
+    out: PathBuf,
+    /// Version of the model
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    model_version: String,
+}
+
+/// Options of `bundle verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Bundles
+    #[arg(required = true)]
+    bundles: Vec<PathBuf>,
+    /// The manifest whose test pictures are compared
+    #[arg(long)]
+    manifest: PathBuf,
+    /// File of trusted public keys; the keys that are built in are trusted as well
+    #[arg(long)]
+    trust: Option<PathBuf>,
+    /// Compare only the first pictures
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+/// Options of `export`.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// Folder of a finished `train classify` or `train segment`
+    run: PathBuf,
+    // Of a classifier's backbone, the same as in training.
+    #[command(flatten)]
+    weights: Option<WeightsArgs>,
+    /// The ONNX file
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Carries out `bundle`.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(command: &BundleCommand) -> anyhow::Result<()> {
+    match command {
+        BundleCommand::Keygen { out } => keygen(out),
+        BundleCommand::Build(args) => build(args),
+        BundleCommand::Verify(args) => verify(args),
+        BundleCommand::Show { bundle, card } => show(bundle, *card),
+    }
+}
+
+fn keygen(out: &Path) -> anyhow::Result<()> {
+    println!("{}", keys::draw(out)?);
+    eprintln!("{}: secret key, keep it off every device; give devices the line above with --trust", out.display());
+    Ok(())
+}
+
+fn build(args: &BuildArgs) -> anyhow::Result<()> {
+    let limits =
+        args.limits.as_ref().map(|path| std::fs::read_to_string(path).with_context(|| path.display().to_string()));
+    let limits = limits.transpose()?.unwrap_or_default();
+    let key = keys::read(&args.key)?;
+    let built = build::build(&build::Ingredients {
+        classifier: &args.classifier,
+        segmenters: &args.segmenters,
+        weights: &args.weights,
+        manifest: &args.manifest,
+        limits: &limits,
+        key: &key,
+        model_version: &args.model_version,
+    })?;
+    write_atomically(&args.out, |out| out.write_all(&built.bytes))?;
+    write_atomically(&args.out.with_file_name("CARD.md"), |out| out.write_all(built.card.as_bytes()))?;
+    println!(
+        "{}: {} {}, {} bytes, signed by {}",
+        args.out.display(),
+        built.name,
+        args.model_version,
+        built.bytes.len(),
+        key.public_key().fingerprint()
+    );
+    Ok(())
+}
+
+fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
+    let manifest = Manifest::load(&args.manifest)?;
+    let trusted = trusted_keys(args.trust.as_deref())?;
+    let mut failed = false;
+    for path in &args.bundles {
+        let agreement =
+            verify::verify(path, &trusted, &manifest, args.limit).with_context(|| path.display().to_string())?;
+        failed |= !agreement.is_fine();
+        println!(
+            "{}: {} pictures, candle against tract: worst probability difference {:.2e} (allowed {:.0e}), worst mask difference {:.4} % of \
+             pixels (allowed {:.1} %): {}",
+            path.display(),
+            agreement.pictures,
+            agreement.probability,
+            verify::PROBABILITY_TOLERANCE,
+            agreement.mask_pixels * 100.0,
+            verify::MASK_TOLERANCE * 100.0,
+            if agreement.is_fine() { "agree" } else { "DISAGREE" }
+        );
+    }
+    anyhow::ensure!(!failed, "candle and tract disagree; do not ship this bundle");
+    Ok(())
+}
+
+/// Carries out `export`.
+///
+/// # Errors
+/// A folder without a finished run.
+pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
+    let bytes = if args.run.join("outcome.json").exists() {
+        let weights = args.weights.as_ref().context("a classifier needs --weights, those it was trained on")?;
+        to_onnx(&classifier_graph(&heads::load(&args.run)?, weights)?.0, "classifier")?
+    } else {
+        to_onnx(&Members::load(std::slice::from_ref(&args.run))?.shipped_graph()?, "segmenter")?
+    };
+    write_atomically(&args.out, |out| out.write_all(&bytes))?;
+    println!("{}: {} bytes", args.out.display(), bytes.len());
+    Ok(())
+}
+
+fn show(path: &Path, card: bool) -> anyhow::Result<()> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let seen = bundle::inspect_untrusted(&bytes, &Limits::default()).with_context(|| path.display().to_string())?;
+    let m = &seen.manifest;
+    println!("{} {} ({}), signed by {}", m.name, m.version, m.modality, seen.signer);
+    println!(
+        "classifier: {} members, input {}, sees {}",
+        m.classifier.members,
+        m.classifier.graph.preprocess.input_side,
+        seen_part(m.classifier.graph.preprocess.core)
+    );
+    if let Some(s) = &m.segmenter {
+        println!(
+            "segmenter: {}, input {}, sees {}",
+            s.channels.join(", "),
+            s.graph.preprocess.input_side,
+            seen_part(s.graph.preprocess.core)
+        );
+    }
+    println!(
+        "positive from {}, negative below {}, temperature {}",
+        m.decision.positive_at, m.decision.negative_at, m.calibration.temperature
+    );
+    for part in &seen.parts {
+        println!("part {} ({:?}): {} bytes, SHA-256 {}", part.name, part.kind, part.length, hexadecimal(&part.sha256));
+    }
+    if card {
+        let read = Bundle::read(&bytes, &TrustedKeys::only(seen.signer), &Limits::default())?;
+        println!("\n{}", read.card().context("the bundle has no card")?);
+    }
+    Ok(())
+}
+
+/// Options of `evaluate`.
+#[derive(Debug, clap::Args)]
+pub struct EvaluateArgs {
+    /// Manifest written by `thorax-train data import`
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Bundles to judge, each on the pictures of its modality
+    #[arg(long = "bundle", required = true)]
+    bundles: Vec<PathBuf>,
+    /// File of trusted public keys; the keys that are built in are trusted as well
+    #[arg(long)]
+    trust: Option<PathBuf>,
+    /// Split to judge on: train, val or test
+    #[arg(long, default_value = "test")]
+    split: Split,
+    /// Also writes one row a picture to this CSV file
+    #[arg(long)]
+    predictions: Option<PathBuf>,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Carries out `evaluate`.
+///
+/// # Errors
+/// Bundles, manifests or pictures that cannot be read.
+pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
+    let manifest = Manifest::load(&args.manifest)?;
+    let trusted = trusted_keys(args.trust.as_deref())?;
+    let mut csv = String::new();
+    for path in &args.bundles {
+        let model = Model::open(path, &trusted)?;
+        let evaluation = evaluate(&manifest, &model, args.split, args.seed)?;
+        anyhow::ensure!(
+            !evaluation.predictions.is_empty() || !evaluation.masks.is_empty(),
+            "{}: the manifest has no {} pictures in this split",
+            path.display(),
+            evaluation.modality
+        );
+        println!("## {} ({})\n", model.title(), path.display());
+        println!("{}", evaluation.to_markdown());
+        let rows = evaluation.to_csv();
+        csv.push_str(if csv.is_empty() { &rows } else { rows.split_once('\n').map_or("", |(_, rest)| rest) });
+    }
+    if let Some(path) = &args.predictions {
+        write_atomically(path, |out| out.write_all(csv.as_bytes()))?;
+    }
+    println!("Research use only, not a medical device.");
+    Ok(())
+}

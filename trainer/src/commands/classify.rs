@@ -1,0 +1,234 @@
+//! `thorax-train classify`: the words of its command line, and what it does one after the other.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+use thorax_files::hexadecimal;
+use thorax_nets::Backbone;
+
+use crate::{
+    classifiers::{
+        ClassifierError, Configuration, DEFAULTS, FORMAT, Fitter, Folder, Gram, Kind, Parameters, Problem, Protocol,
+        Resample, RunConfiguration, StoreIdentity, tune,
+    },
+    memory,
+    progress::progress,
+};
+
+/// Options of `classify`.
+#[derive(Debug, clap::Args)]
+pub struct ClassifyArgs {
+    /// Features written by `thorax-train features`
+    #[arg(long, value_name = "STORE", required_unless_present = "defaults")]
+    features: Option<PathBuf>,
+    /// Folder of the runs; work that was stopped goes on there
+    #[arg(long, value_name = "FOLDER", required_unless_present = "defaults")]
+    out: Option<PathBuf>,
+    /// Hyper-parameters (TOML), laid over the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the hyper-parameters' defaults, with what they mean, and end
+    #[arg(long)]
+    defaults: bool,
+    /// Runs of each classifier; more may be asked for later
+    #[arg(long, value_name = "N", default_value = "100")]
+    runs: NonZeroUsize,
+    /// How the runs differ
+    #[arg(long, value_enum, default_value_t = Resample::Bootstrap)]
+    resample: Resample,
+    /// Of all that is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only these classifiers
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<Kind>,
+    /// Choose hyper-parameters first, by cross-validation over the training patients
+    #[arg(long)]
+    tune: bool,
+    /// Test on the pictures of this source and learn from the others
+    #[arg(long, value_name = "SOURCE", conflicts_with = "leave_one_source_out")]
+    leave_out: Option<String>,
+    /// Afterwards leave out each source in turn, into FOLDER/sources
+    #[arg(long)]
+    leave_one_source_out: bool,
+    /// Refuse features of another net than this
+    #[arg(long, value_name = "NAME")]
+    backbone: Option<Backbone>,
+    /// Memory that may be used, in MiB, the pages of the mapped store included [default: 1.3 times the features and the Gram
+    /// matrix, and at least 512]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<usize>,
+    /// The XGBoost library, such as `xgboost/lib/libxgboost.so` of the PyPI package xgboost-cpu [default: the system's]
+    #[arg(long, value_name = "FILE", env = "THORAX_XGBOOST")]
+    xgboost: Option<PathBuf>,
+    /// Threads of the CPU; changes no result
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+impl ClassifyArgs {
+    /// The number of threads that was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        self.threads
+    }
+
+    /// The classifiers that were asked for.
+    fn kinds(&self) -> Vec<Kind> {
+        Kind::ALL.into_iter().filter(|kind| self.only.is_empty() || self.only.contains(kind)).collect()
+    }
+}
+
+/// Carries out `classify`.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
+    if args.defaults {
+        print!("{DEFAULTS}");
+        return Ok(());
+    }
+    let (store, out) = args.features.as_deref().zip(args.out.as_deref()).context("give --features and --out")?;
+    let configuration = Configuration::load(args.config.as_deref())?;
+    let parameters = series(args, &configuration, store, out, args.leave_out.as_deref())?;
+    if args.leave_one_source_out {
+        let problem = open(args, &parameters, store, None)?;
+        let mut sources: Vec<&str> = problem.pictures.iter().map(|row| row.source.as_str()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        for source in sources {
+            let folder = out.join("sources").join(slug(source));
+            // What was tuned with the source is not used without it: these runs have the parameters of the file.
+            match series(args, &configuration, store, &folder, Some(source)) {
+                // Without this source a split has one class alone: there is nothing to learn or to choose by.
+                Err(error) if matches!(error.downcast_ref(), Some(ClassifierError::MissingClass { .. })) => {
+                    eprintln!("{source}: left in, because without it {error}");
+                }
+                result => {
+                    result?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All runs of all classifiers on one division of the pictures; returns the parameters that they had.
+fn series(
+    args: &ClassifyArgs,
+    configuration: &Configuration,
+    store: &Path,
+    out: &Path,
+    left_out: Option<&str>,
+) -> anyhow::Result<Parameters> {
+    let problem = open(args, &configuration.parameters, store, left_out)?;
+    let identity = StoreIdentity::of(&problem);
+    let test = left_out.map_or(String::new(), |source| format!(", the source {source:?} left out"));
+    let refused = problem.contents.rows.len() - problem.len();
+    eprintln!(
+        "{}: {} {} pictures ({refused} not used: quality check or left out){test}, {} features of {}",
+        store.display(),
+        problem.len(),
+        problem.modality(),
+        problem.columns(),
+        identity.backbone
+    );
+    let memory = limit(args, &problem)?;
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let begin = |parameters: &Parameters| {
+        let protocol = Protocol {
+            resample: args.resample,
+            runs: args.runs.get(),
+            seed: args.seed,
+            left_out: left_out.map(str::to_owned),
+        };
+        let format = FORMAT;
+        Folder::open(
+            out,
+            &RunConfiguration { format, store: identity.clone(), protocol, parameters: parameters.clone() },
+        )
+    };
+    // Another configuration is refused before anything long begins; with --tune it is not known yet.
+    let early = if args.tune { None } else { Some(begin(&configuration.parameters)?) };
+    let gram = Gram::open(&out.join("gram.safetensors"), &problem, configuration.parameters.standardise)?;
+    let fitter = Fitter::new(&problem, &gram, memory, args.xgboost.as_deref());
+    let kinds = args.kinds();
+    if kinds.contains(&Kind::Xgboost) {
+        fitter.check_xgboost()?;
+    }
+    let parameters = if args.tune {
+        tune::tune(&fitter, configuration, &kinds, args.seed, &out.join("tuning.json"))?
+    } else {
+        configuration.parameters.clone()
+    };
+    let mut folder = match early {
+        Some(folder) => folder,
+        None => begin(&parameters)?,
+    };
+    let runs = problem.runs(args.resample, args.runs.get(), args.seed)?;
+    folder.describe(&problem, &runs)?;
+    for kind in kinds {
+        let missing: Vec<_> = runs.runs.iter().filter(|run| !folder.has(kind, run.number)).cloned().collect();
+        let bar = progress(runs.runs.len(), kind.name());
+        bar.set_position((runs.runs.len() - missing.len()) as u64);
+        bar.reset_eta();
+        let started = std::time::Instant::now();
+        fitter.fit(kind, &parameters, &missing, &|run, probabilities| {
+            folder.keep(kind, run.number, probabilities)?;
+            bar.inc(1);
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        let seconds = started.elapsed().as_secs_f64();
+        let there = runs.runs.len() - missing.len();
+        let memory = memory::peak_kib().map_or(String::new(), |kib| format!("; peak memory {} MiB", kib / 1024));
+        eprintln!("{kind}: {} runs in {seconds:.1} s, {there} were there{memory}", missing.len());
+    }
+    Ok(parameters)
+}
+
+fn open(
+    args: &ClassifyArgs,
+    parameters: &Parameters,
+    store: &Path,
+    left_out: Option<&str>,
+) -> Result<Problem, ClassifierError> {
+    Problem::open(store, args.backbone, left_out, parameters.folds, args.seed)
+}
+
+/// Bytes that may be used.
+fn limit(args: &ClassifyArgs, problem: &Problem) -> anyhow::Result<usize> {
+    const MIB: usize = 1 << 20;
+    let gram = 4 * problem.len() * problem.len();
+    let allowed = match args.memory {
+        Some(mib) => mib.saturating_mul(MIB),
+        None => ((problem.bytes() + gram) * 13 / 10).max(512 * MIB),
+    };
+    let mut needs = vec![("the Gram matrix and a kernel's", 2 * gram)];
+    if args.kinds().into_iter().any(Kind::of_trees) {
+        needs.push(("the trees' codes and the Gram matrix", gram + problem.len() * problem.columns()));
+    }
+    for (what, needed) in needs {
+        if needed > allowed {
+            let (needed_mib, allowed_mib) = (needed.div_ceil(MIB), allowed / MIB);
+            return Err(ClassifierError::Memory { what, needed_mib, allowed_mib }.into());
+        }
+    }
+    Ok(allowed)
+}
+
+/// A source's name as a folder's, with some of its hash, as different names may have the same letters.
+fn slug(source: &str) -> String {
+    let mut name = String::new();
+    for character in source.chars().take(40) {
+        match character.to_ascii_lowercase() {
+            c if c.is_ascii_alphanumeric() => name.push(c),
+            _ if name.ends_with('-') || name.is_empty() => {}
+            _ => name.push('-'),
+        }
+    }
+    format!("{}-{}", name.trim_end_matches('-'), &hexadecimal(&Sha256::digest(source))[..6])
+}

@@ -1,0 +1,82 @@
+//! `thorax-train data`: import, check, split and count training data.
+
+use std::path::{Path, PathBuf};
+
+use crate::data::{Fold, Fractions, ImportArgs, Manifest, assign_fold, assign_splits, check, import, summary};
+
+/// Import, check, split and count training data
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum DataCommand {
+    /// Read a folder of pictures into a manifest
+    Import(ImportArgs),
+    /// Look for missing or broken files, leaks between splits and contradicting labels
+    Check {
+        /// The manifest
+        manifest: PathBuf,
+    },
+    /// Deal the patients out to train, val and test anew
+    Split {
+        /// The manifest
+        manifest: PathBuf,
+        /// Where to write the result [default: the manifest itself]
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// The same seed deals the same way
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Percent of the patients for train,val,test
+        #[arg(long, default_value_t = Fractions::default())]
+        fractions: Fractions,
+        /// A round of a cross-validation instead, such as 2/5: that fold of the patients is test, the next one val
+        #[arg(long, conflicts_with = "fractions", requires = "out", value_name = "I/K")]
+        fold: Option<Fold>,
+    },
+    /// Count pictures and patients per modality, task, class, source and split
+    Summary {
+        /// The manifest
+        manifest: PathBuf,
+    },
+}
+
+/// Carries out one of the data commands.
+///
+/// # Errors
+/// [`DataError`], or after `check` the number of problems that were found (each is printed to standard error).
+pub fn run(command: DataCommand) -> anyhow::Result<()> {
+    match command {
+        DataCommand::Import(args) => {
+            let manifest = import(&args)?;
+            manifest.save(&args.out)?;
+            report(&manifest, &args.out);
+        }
+        DataCommand::Check { manifest: path } => {
+            let manifest = Manifest::load(&path)?;
+            let problems = check(&manifest);
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            if !problems.is_empty() {
+                anyhow::bail!("{} has {} problem(s), listed above", path.display(), problems.len());
+            }
+            println!("{}: {} pictures, no problem found", path.display(), manifest.records.len());
+        }
+        DataCommand::Split { manifest: path, out, seed, fractions, fold } => {
+            let mut manifest = Manifest::load(&path)?;
+            match fold {
+                Some(fold) => assign_fold(&mut manifest.records, seed, fold),
+                None => assign_splits(&mut manifest.records, seed, fractions),
+            }
+            let out = out.unwrap_or(path);
+            manifest.save(&out)?;
+            report(&manifest, &out);
+        }
+        DataCommand::Summary { manifest: path } => {
+            let manifest = Manifest::load(&path)?;
+            report(&manifest, &path);
+        }
+    }
+    Ok(())
+}
+
+fn report(manifest: &Manifest, path: &Path) {
+    print!("{}", summary(manifest));
+    println!("{}: {} rows, SHA-256 {}", path.display(), manifest.records.len(), manifest.sha256());
+}

@@ -1,0 +1,86 @@
+//! `thorax-train features`: the features that a backbone sees, into a store.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use thorax_nets::{Backbone, source::WeightsArgs};
+use thorax_nn::device::DeviceArgs;
+use thorax_shared::label::Modality;
+
+use crate::{
+    data::Manifest,
+    features::{Dtype, LoadingArgs, Request, State},
+    segmentation::lungs::LungsArgs,
+};
+
+/// Options of `features`.
+#[derive(Debug, clap::Args)]
+pub struct FeaturesArgs {
+    /// Manifest written by `thorax-train data import`
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Kind of picture
+    #[arg(long)]
+    modality: Modality,
+    /// The net; `thorax-train backbones` lists them
+    #[arg(long, value_name = "NAME")]
+    backbone: Backbone,
+    #[command(flatten)]
+    weights: WeightsArgs,
+    #[command(flatten)]
+    lungs: LungsArgs,
+    /// The store; a run that was stopped goes on
+    #[arg(long, value_name = "STORE")]
+    out: PathBuf,
+    /// Type of the stored numbers
+    #[arg(long, value_enum, default_value_t = Dtype::F16)]
+    dtype: Dtype,
+    /// Pictures that are computed together, and written together
+    #[arg(long, value_name = "N", default_value = "16")]
+    batch: NonZeroUsize,
+    #[command(flatten)]
+    loading: LoadingArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl FeaturesArgs {
+    /// The number of threads that was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        self.device.threads()
+    }
+}
+
+/// Carries out `features`.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
+    let device = args.device.open_one()?;
+    let manifest = Manifest::load(&args.manifest)?;
+    let source = args.weights.resolve(args.backbone)?;
+    let pretrained = source.open(args.backbone, &device)?;
+    let lungs = args.lungs.open(args.modality)?;
+    let request = Request {
+        manifest: &manifest,
+        modality: args.modality,
+        pretrained: &pretrained,
+        source: &source,
+        lungs: lungs.as_ref(),
+        dtype: args.dtype,
+        unit: args.batch.get(),
+        loading: args.loading,
+        device: &device,
+    };
+    let store = request.store(&args.out)?;
+    let [c, h, w] = store.shape();
+    let rows = store.rows();
+    let refused = (0..rows).filter(|&row| store.state(row) != State::Extracted).count();
+    println!(
+        "{}: {rows} pictures, {refused} of which failed the quality check; {c} x {h} x {w} {} features each, {} weights of {}",
+        args.out.display(),
+        args.dtype,
+        store.contents().backbone,
+        store.contents().weights
+    );
+    Ok(())
+}

@@ -1,0 +1,488 @@
+//! `thorax-train train`: from a manifest to trained weights; each run is a folder, each run resumes where it stopped.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use clap::{Args as _, FromArgMatches as _};
+use thorax_files::{file_sha256, hexadecimal, write_atomically};
+use thorax_nets::{
+    Backbone,
+    segmentation::{
+        NetConfig,
+        attention_unet::AttentionUnetConfig,
+        efficientnet_unet::{EfficientNetUnetConfig, SIDE_MULTIPLE},
+        modified_attention_unet::ModifiedAttentionUnetConfig,
+        unet::UnetConfig,
+        unet_plus_plus::UnetPlusPlusConfig,
+    },
+    source::{Source, WeightsArgs},
+};
+use thorax_nn::{device::DeviceArgs, losses::LossArgs, training::TrainingArgs};
+use thorax_shared::{label::Modality, mask, preprocess::spec::Normalise};
+
+use crate::{
+    data::{
+        Manifest, Task,
+        fingerprint::{fingerprint, healthy_fingerprint},
+        recipe::preprocess_spec,
+    },
+    features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
+    heads,
+    segmentation::{
+        augment::{AugmentationConfig, AugmentationName, Flips},
+        lungs::LungsArgs,
+        run::{SegmentConfig, record_stages},
+        train::{Beginning, train},
+    },
+    sweep::grid::RunOptions,
+};
+
+/// `thorax-train train ...`
+#[derive(Debug, clap::Subcommand)]
+pub enum TrainCommand {
+    /// An ensemble of bootstrapped linear heads on a frozen backbone's features, its calibration and thresholds
+    Classify(Box<ClassifyArgs>),
+    /// A net for infection, left and right lung
+    Segment(Box<SegmentArgs>),
+}
+
+impl TrainCommand {
+    /// The number of threads that was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        match self {
+            Self::Classify(args) => args.device.threads(),
+            Self::Segment(args) => args.device.threads(),
+        }
+    }
+}
+
+/// What both kinds of run ask.
+#[derive(Debug, clap::Args)]
+pub struct CommonArgs {
+    /// Manifest written by `thorax-train data import`
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Kind of picture
+    #[arg(long)]
+    modality: Modality,
+    /// The run's folder; a run that was stopped goes on
+    #[arg(long)]
+    out: PathBuf,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Options of `train classify`.
+#[derive(Debug, clap::Args)]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// The net whose features are learnt from; `thorax-train backbones` lists them
+    #[arg(long, value_name = "NAME", default_value_t = Backbone::EfficientNetLite(0))]
+    backbone: Backbone,
+    #[command(flatten)]
+    weights: Option<WeightsArgs>,
+    #[command(flatten)]
+    lungs: LungsArgs,
+    /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "weights", "lungs"])]
+    features: Option<PathBuf>,
+    #[command(flatten)]
+    loading: LoadingArgs,
+    /// Heads in the ensemble
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    members: u16,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Options of `train segment`.
+#[derive(Debug, clap::Args)]
+pub struct SegmentArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Which net
+    #[arg(long, value_enum, default_value_t = NetName::AttentionUnet)]
+    net: NetName,
+    /// Encoder blocks, each of which halves the picture; not with efficientnet [default: 4]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
+    blocks: Option<u8>,
+    /// Channels of the first block
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
+    base_channels: u16,
+    /// Probability with which the modified attention U-Net drops a value in its encoder [default: 0.1]
+    #[arg(long, value_name = "PROBABILITY")]
+    dropout: Option<f64>,
+    /// The frozen encoder of --net efficientnet [default: efficientnet-lite0]
+    #[arg(long, value_name = "NAME")]
+    backbone: Option<Backbone>,
+    #[command(flatten)]
+    weights: Option<WeightsArgs>,
+    /// Width and height of the net's input, a multiple of 2 to the power of the blocks
+    #[arg(long, default_value_t = 192, value_parser = clap::value_parser!(u32).range(16..=1024))]
+    side: u32,
+    /// Passes over the training pictures
+    #[arg(long, default_value_t = 12)]
+    epochs: usize,
+    /// Stop after so many epochs for now; without this the same command goes on to the end
+    #[arg(long, value_name = "EPOCHS")]
+    stop_after: Option<usize>,
+    /// Pictures a step
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Highest learning rate of the schedule
+    #[arg(long, default_value_t = 2e-3)]
+    learning_rate: f64,
+    #[command(flatten)]
+    loss: LossArgs,
+    /// How pictures are varied
+    #[arg(long, value_enum, default_value_t = AugmentationName::Standard)]
+    augmentation: AugmentationName,
+    /// Mirror images [default: both with ct, horizontal with xray, none with --augmentation none]
+    #[arg(long, value_enum)]
+    flips: Option<Flips>,
+    /// Pictures of class `normal` that each epoch draws as pictures without infection, so that healthy lungs are learnt too
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    healthy: u32,
+    /// Weights to start from, such as another run's best.safetensors (of the same net)
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
+    #[command(flatten)]
+    training: TrainingArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Carries out a command.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
+    match command {
+        TrainCommand::Classify(args) => classify(args),
+        TrainCommand::Segment(args) => segment(args),
+    }
+}
+
+/// `train segment`.
+fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
+    let common = &args.common;
+    let devices = args.device.open()?;
+    args.check()?;
+    let training = args.training.config()?;
+    training.precision.check(&devices)?;
+    let encoder = args.encoder()?;
+    let (net, normalise) = args.net(encoder.as_ref())?;
+    let mut augmentation = match args.augmentation {
+        AugmentationName::Standard => AugmentationConfig::of(common.modality),
+        AugmentationName::None => AugmentationConfig::none(),
+    };
+    augmentation.flips = args.flips.unwrap_or(augmentation.flips);
+    let manifest = Manifest::load(&common.manifest)?;
+    let config = SegmentConfig {
+        modality: common.modality,
+        net,
+        encoder: encoder.as_ref().map(|source| [source.origin.clone(), source.sha256.clone()]),
+        epochs: args.epochs,
+        batch: args.batch,
+        peak_learning_rate: args.learning_rate,
+        seed: common.seed,
+        preprocess: preprocess_spec(common.modality, args.side, normalise),
+        manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment)?,
+        healthy_sha256: (args.healthy > 0).then(|| healthy_fingerprint(&manifest, common.modality)).transpose()?,
+        healthy: args.healthy as usize,
+        start_sha256: args
+            .start
+            .as_deref()
+            .map(|path| Ok::<_, anyhow::Error>(hexadecimal(&file_sha256(path)?)))
+            .transpose()?,
+        loss: args.loss.config()?,
+        augmentation,
+        training,
+    };
+    start(&common.out, &config)?;
+    if let Some(weights) = &args.start {
+        record_stages(&common.out, weights)?;
+    }
+    let beginning = Beginning { start: args.start.as_deref(), encoder: encoder.as_ref() };
+    train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
+}
+
+/// A segmentation net's name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum NetName {
+    /// Ronneberger et al. 2015
+    Unet,
+    /// Oktay et al. 2018
+    AttentionUnet,
+    /// The paper's own
+    ModifiedAttentionUnet,
+    /// Zhou et al. 2018, with deep supervision
+    UnetPlusPlus,
+    /// A frozen EfficientNet (--backbone, --weights) with a trained decoder
+    Efficientnet,
+}
+
+/// The options of `train segment`, for a sweep that starts it.
+pub fn segment_options() -> RunOptions {
+    let check = |matches: &clap::ArgMatches| {
+        let arguments = SegmentArgs::from_arg_matches(matches)?;
+        arguments.check()?;
+        Ok(arguments.epochs)
+    };
+    RunOptions { command: SegmentArgs::augment_args(clap::Command::new("segment")), check }
+}
+
+impl SegmentArgs {
+    /// The backbone of the frozen encoder.
+    fn backbone(&self) -> Backbone {
+        self.backbone.unwrap_or(Backbone::EfficientNetLite(0))
+    }
+
+    /// Sees that the options make sense together, without a look at data, weights or devices.
+    ///
+    /// # Errors
+    /// The first that does not.
+    fn check(&self) -> anyhow::Result<()> {
+        self.training.config()?;
+        self.loss.config()?;
+        anyhow::ensure!(
+            self.batch > 0 && self.epochs > 0 && self.stop_after != Some(0),
+            "--batch, --epochs and --stop-after must be above 0"
+        );
+        anyhow::ensure!(
+            self.learning_rate.is_finite() && self.learning_rate > 0.0,
+            "--learning-rate {} must be a number above 0",
+            self.learning_rate
+        );
+        if let Some(dropout) = self.dropout {
+            anyhow::ensure!(
+                (0.0..1.0).contains(&dropout),
+                "--dropout {dropout}: give a probability, at least 0 and below 1"
+            );
+        }
+        let frozen = self.net == NetName::Efficientnet;
+        let foreign = [
+            (self.backbone.is_some(), "--backbone", frozen, "--net efficientnet"),
+            (self.weights.is_some(), "--weights", frozen, "--net efficientnet"),
+            (self.blocks.is_some(), "--blocks", !frozen, "another net than efficientnet"),
+            (
+                self.dropout.is_some(),
+                "--dropout",
+                self.net == NetName::ModifiedAttentionUnet,
+                "--net modified-attention-unet",
+            ),
+        ];
+        if let Some((_, option, _, needed)) = foreign.iter().find(|(given, _, applies, _)| *given && !applies) {
+            anyhow::bail!("{option} needs {needed}");
+        }
+        if frozen {
+            anyhow::ensure!(
+                self.weights.is_some(),
+                "--net efficientnet needs --weights SOURCE, the weights of its encoder"
+            );
+        }
+        let multiple = if frozen { SIDE_MULTIPLE } else { NetConfig::Unet(self.unet()).side_multiple() };
+        anyhow::ensure!(
+            (self.side as usize).is_multiple_of(multiple),
+            "--side {}: the net halves its input, so give a multiple of {multiple}",
+            self.side
+        );
+        anyhow::ensure!(
+            matches!(self.backbone(), Backbone::EfficientNetB(_) | Backbone::EfficientNetLite(_)),
+            "--backbone {}: the encoder is an EfficientNet; thorax-train backbones lists them",
+            self.backbone()
+        );
+        Ok(())
+    }
+
+    /// The weights of the frozen encoder, if the net has one.
+    fn encoder(&self) -> anyhow::Result<Option<Source>> {
+        Ok(self.weights.as_ref().map(|weights| weights.resolve(self.backbone())).transpose()?)
+    }
+
+    /// The shape of the nets of U-Net's family.
+    fn unet(&self) -> UnetConfig {
+        UnetConfig {
+            channels_in: 1,
+            channels_out: mask::NAMES.len(),
+            base_channels: usize::from(self.base_channels),
+            blocks: usize::from(self.blocks.unwrap_or(4)),
+        }
+    }
+
+    /// The net, and how its input is normalised.
+    fn net(&self, encoder: Option<&Source>) -> anyhow::Result<(NetConfig, Normalise)> {
+        let unet = self.unet();
+        let dropout = self.dropout.unwrap_or(ModifiedAttentionUnetConfig::default().dropout);
+        let net = match (self.net, encoder) {
+            (NetName::Unet, _) => NetConfig::Unet(unet),
+            (NetName::AttentionUnet, _) => NetConfig::AttentionUnet(AttentionUnetConfig { unet }),
+            (NetName::ModifiedAttentionUnet, _) => {
+                NetConfig::ModifiedAttentionUnet(ModifiedAttentionUnetConfig { unet, dropout })
+            }
+            (NetName::UnetPlusPlus, _) => NetConfig::UnetPlusPlus(UnetPlusPlusConfig { unet }),
+            (NetName::Efficientnet, None) => anyhow::bail!("--net efficientnet needs --weights SOURCE"),
+            (NetName::Efficientnet, Some(source)) => {
+                let weights = source.weights(self.backbone(), &candle_core::Device::Cpu)?;
+                let config = EfficientNetUnetConfig {
+                    backbone: self.backbone(),
+                    layout: weights.layout(),
+                    channels_out: unet.channels_out,
+                    base_channels: unet.base_channels,
+                };
+                let (mean, std) = weights.normalisation();
+                let normalise = Normalise { mean: mean.to_vec(), std: std.to_vec() };
+                return Ok((NetConfig::EfficientNet(config), normalise));
+            }
+        };
+        Ok((net, Normalise { mean: vec![0.5], std: vec![0.25] }))
+    }
+}
+
+/// `train classify`.
+fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
+    let common = &args.common;
+    let device = args.device.open_one()?;
+    let manifest = Manifest::load(&common.manifest)?;
+    let begin = |contents: &features::Contents| {
+        let config = heads::ClassifyConfig {
+            modality: common.modality,
+            members: usize::from(args.members),
+            seed: common.seed,
+            steps: 400,
+            directions: 64,
+            preprocess: contents.preprocess.clone(),
+            quality: contents.quality,
+            lungs_sha256: contents.lungs_sha256.clone(),
+            manifest_sha256: contents.manifest_sha256.clone(),
+            backbone: contents.backbone,
+            backbone_sha256: contents.weights_sha256.clone(),
+        };
+        start(&common.out, &config).map(|()| config)
+    };
+    let (config, store) = match &args.features {
+        Some(path) => {
+            let store = FeatureStore::open(path)?;
+            store.verify()?;
+            let contents = store.contents();
+            anyhow::ensure!(
+                contents.modality == common.modality,
+                "{}: features of {} pictures; give --modality {0}, or another store",
+                path.display(),
+                contents.modality
+            );
+            anyhow::ensure!(
+                contents.manifest_sha256 == fingerprint(&manifest, common.modality, Task::Classify)?,
+                "{}: features of other pictures, labels or splits than those of {}; give the manifest they were extracted \
+                 with, or extract anew with thorax-train features",
+                path.display(),
+                common.manifest.display()
+            );
+            (begin(contents)?, store)
+        }
+        None => {
+            let weights = args.weights.as_ref().context(
+                "give --weights SOURCE, the backbone's weights, or --features STORE, extracted with thorax-train features",
+            )?;
+            let source = weights.resolve(args.backbone)?;
+            let pretrained = source.open(args.backbone, &device)?;
+            let lungs = args.lungs.open(common.modality)?;
+            let request = Request {
+                manifest: &manifest,
+                modality: common.modality,
+                pretrained: &pretrained,
+                source: &source,
+                lungs: lungs.as_ref(),
+                dtype: Dtype::F16,
+                unit: features::UNIT,
+                loading: args.loading,
+                device: &device,
+            };
+            let config = begin(&request.contents()?)?;
+            (config, request.store(&common.out.join("pictures.features"))?)
+        }
+    };
+    let table = FeatureTable::pooled(&store);
+    let outcome = heads::fit(&table, &config, &common.out)?;
+    eprintln!(
+        "validation AUC {:.4}, L2 {}, temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
+        outcome.validation_auc,
+        outcome.l2,
+        outcome.temperature,
+        outcome.ece[0],
+        outcome.ece[1],
+        outcome.decision.positive_at,
+        outcome.decision.negative_at
+    );
+    Ok(())
+}
+
+/// Writes the run's configuration, or sees that the run which is there has the same.
+fn start(folder: &Path, config: &impl serde::Serialize) -> anyhow::Result<()> {
+    let path = folder.join("config.json");
+    let text = serde_json::to_string_pretty(config)?;
+    match std::fs::read_to_string(&path) {
+        Ok(before) => anyhow::ensure!(
+            before == text,
+            "{}: this run was started with another configuration or other data; choose another --out, or delete the folder",
+            folder.display()
+        ),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            anyhow::bail!("{}: {error}; choose another --out", path.display())
+        }
+        Err(_) => write_atomically(&path, |out| out.write_all(text.as_bytes()))?,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        segment: SegmentArgs,
+    }
+
+    #[test]
+    fn options_that_make_no_sense_together_are_refused() {
+        let check = |words: &str| {
+            let all = format!("command --manifest m --modality ct --out o {words}");
+            let command = Command::try_parse_from(all.split_whitespace()).map_err(|error| error.to_string())?;
+            command.segment.check().map_err(|error| format!("{error:#}"))
+        };
+        for words in [
+            "",
+            "--net modified-attention-unet --blocks 6 --dropout 0.2",
+            "--net efficientnet --weights random:1 --side 224",
+        ] {
+            assert_eq!(check(words), Ok(()), "{words}");
+        }
+        for (words, told) in [
+            ("--net unet --dropout 0.1", "--dropout needs --net modified-attention-unet"),
+            ("--net modified-attention-unet --dropout 1", "below 1"),
+            ("--net unet --weights random:1", "--weights needs --net efficientnet"),
+            ("--net efficientnet", "--weights SOURCE"),
+            ("--net efficientnet --weights random:1 --blocks 4", "--blocks needs another net"),
+            ("--net efficientnet --weights random:1 --side 200", "multiple of 32"),
+            ("--net efficientnet --weights random:1 --backbone resnet50 --side 224", "is an EfficientNet"),
+            ("--blocks 6 --side 96", "multiple of 64"),
+            ("--batch 0", "above 0"),
+            ("--learning-rate nan", "above 0"),
+            ("--dice-weight 0 --cross-entropy-weight 0", "nothing to learn"),
+            ("--momentum 0.5", "--optimizer sgd"),
+        ] {
+            let error = check(words).unwrap_err();
+            assert!(error.contains(told), "{words}: {error}");
+        }
+    }
+}

@@ -1,0 +1,656 @@
+//! An ensemble of linear heads on frozen features, its calibration, and the familiar part of feature space.
+//!
+//! Each head is a logistic regression on the pooled features, fitted to its own bootstrap resample of the patients (paper,
+//! section VII.A, with our reading of why runs differ). A linear head on pooled features is also a 1x1 convolution followed
+//! by the pooling, so its class activation map is exact and costs nothing: the mean of the map *is* the logit.
+//!
+//! How familiar a picture is, is its Mahalanobis distance to the training features, with the covariance reduced to its
+//! leading directions and one variance for the rest (probabilistic principal components, Tipping and Bishop 1999).
+
+use std::path::Path;
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use rand::Rng as _;
+use rayon::prelude::*;
+use thorax_files::write_atomically;
+use thorax_nets::Backbone;
+use thorax_nn::{
+    checkpoint::Checkpoint,
+    convolution::ConvolutionConfig,
+    graph::{Graph, Operation},
+    matmul::{View, multiply},
+    seeded,
+};
+use thorax_shared::{
+    decision::{self, DecisionRule},
+    label::Modality,
+    metrics,
+    preprocess::{quality::QualityLimits, spec::PreprocessSpec},
+    uncertainty::Ensemble,
+};
+
+use crate::{data::Split, features::FeatureTable, progress::progress};
+
+/// How a run goes.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ClassifyConfig {
+    /// Whose pictures.
+    pub modality: Modality,
+    /// Heads in the ensemble.
+    pub members: usize,
+    /// Of the resamples.
+    pub seed: u64,
+    /// Steps of each fit.
+    pub steps: usize,
+    /// Directions kept of the features' covariance.
+    pub directions: usize,
+    /// How a picture becomes the backbone's input.
+    pub preprocess: PreprocessSpec,
+    /// What is refused before it is read.
+    pub quality: QualityLimits,
+    /// [`crate::segmentation::Members::sha256`] of the segmenter whose lungs pictures were cropped to; `None` where they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lungs_sha256: Option<String>,
+    /// Hash of the manifest.
+    pub manifest_sha256: String,
+    /// Whose features were learnt from.
+    pub backbone: Backbone,
+    /// Hash of its weights.
+    pub backbone_sha256: String,
+}
+
+/// What a fit leaves besides the weights.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ClassifyOutcome {
+    /// Penalty on the squared weights, chosen on the validation split.
+    pub l2: f32,
+    /// Divides every logit; fitted on the validation split.
+    pub temperature: f32,
+    /// Expected calibration error on the validation split before and after.
+    pub ece: [f64; 2],
+    /// Pictures in the validation split.
+    pub validation_pictures: usize,
+    /// AUC on the validation split.
+    pub validation_auc: f64,
+    /// Thresholds, chosen on the validation split.
+    pub decision: DecisionRule,
+}
+
+/// Penalties tried.
+const PENALTIES: [f32; 6] = [1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0];
+
+/// Sensitivity wanted on the validation split: WHO's floor for a screening test is 90 %.
+pub const WANTED_SENSITIVITY: f64 = 0.90;
+/// Specificity wanted of a positive answer.
+pub const WANTED_SPECIFICITY: f64 = 0.90;
+
+/// Share of wrong answers that is tolerated among the answers given on the validation split.
+pub const WANTED_RISK: f64 = 0.10;
+/// Least share of validation pictures that has to be answered, whatever the risk.
+pub const LEAST_ANSWERED: f64 = 0.20;
+
+/// How many times farther than the limit of referring a picture is rejected.
+const REJECT_FACTOR: f32 = 2.5;
+
+/// The fitted heads, on standardised features.
+struct Heads {
+    /// `[columns, members]`, row by row.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// Mean and inverse standard deviation of each column.
+struct Standard {
+    mean: Vec<f32>,
+    inverse_std: Vec<f32>,
+}
+
+/// Fits everything and writes `classifier.safetensors`, `outcome.json` and `validation.csv` into `folder`.
+///
+/// # Errors
+/// A split without one of the classes; files that cannot be written.
+pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyhow::Result<ClassifyOutcome> {
+    let gather = |split: Split| -> anyhow::Result<(Vec<usize>, Vec<bool>)> {
+        let (indices, labels): (Vec<usize>, Vec<bool>) = table.split(split).map(|(i, row)| (i, row.positive())).unzip();
+        anyhow::ensure!(
+            labels.contains(&true) && labels.contains(&false),
+            "the {} split has no {} {} pictures; check the manifest with thorax-train data check",
+            split.as_str(),
+            if labels.contains(&true) { "negative" } else { "positive" },
+            config.modality
+        );
+        Ok((indices, labels))
+    };
+    let (train, train_labels) = gather(Split::Train)?;
+    let (validation, validation_labels) = gather(Split::Val)?;
+    let standard = Standard::of(table, &train);
+    let x = standard.apply(table, &train);
+    let x_validation = standard.apply(table, &validation);
+    let resamples = bootstrap(table, &train, config.members, config.seed);
+
+    let bar = progress(PENALTIES.len(), "heads");
+    let mut best: Option<(f64, f32, Heads)> = None;
+    for l2 in PENALTIES {
+        let heads = Heads::fit(&x, &train_labels, &resamples, table.columns, config, l2);
+        let logits = heads.logits(&x_validation, table.columns);
+        let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
+        let loss = metrics::negative_log_likelihood(&probabilities, &validation_labels)?;
+        bar.inc(1);
+        if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
+            best = Some((loss, l2, heads));
+        }
+    }
+    bar.finish_and_clear();
+    let (_, l2, heads) = best.context("no penalty gave a finite validation loss")?;
+    let familiar = Familiar::fit(&x, table.columns, config.directions, config.seed);
+    let novelty = familiar.novelty(&x_validation, table.columns);
+
+    let logits = heads.logits(&x_validation, table.columns);
+    let temperature = decision::fit_temperature(&logits, &validation_labels)?;
+    let probabilities =
+        |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
+    let (before, after) = (probabilities(1.0)?, probabilities(temperature)?);
+    let ece = |p: &[f32]| metrics::expected_calibration_error(p, &validation_labels, 15);
+    let outcome = ClassifyOutcome {
+        l2,
+        temperature,
+        ece: [ece(&before)?, ece(&after)?],
+        validation_pictures: validation.len(),
+        validation_auc: metrics::roc_auc(&after, &validation_labels)?,
+        decision: decision_rule(&ensemble(&logits, temperature)?, &validation_labels, &novelty)?,
+    };
+    write_classifier(&standard, &heads, &familiar, table.columns, &folder.join("classifier.safetensors"))?;
+    let text = serde_json::to_string_pretty(&outcome)?;
+    write_atomically(&folder.join("outcome.json"), |out| out.write_all(text.as_bytes()))?;
+    let mut rows = String::from("path,positive,probability,entropy_bits,novelty\n");
+    for (((&index, label), member), novelty) in validation.iter().zip(&validation_labels).zip(&logits).zip(&novelty) {
+        let e = Ensemble::from_logits(member, temperature)?;
+        rows += &format!("{},{label},{},{},{novelty}\n", table.rows[index].path, e.probability, e.entropy_bits);
+    }
+    write_atomically(&folder.join("validation.csv"), |out| out.write_all(rows.as_bytes()))?;
+    Ok(outcome)
+}
+
+/// Thresholds for the wanted sensitivity and specificity; an entropy limit for the wanted risk; pictures farther
+/// from the training pictures than 99 % of the validation pictures are referred, those [`REJECT_FACTOR`] times as far are rejected.
+fn decision_rule(ensembles: &[Ensemble], labels: &[bool], novelty: &[f32]) -> anyhow::Result<DecisionRule> {
+    let probabilities: Vec<f32> = ensembles.iter().map(|e| e.probability).collect();
+    let mut sorted = novelty.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let quantile = sorted[((sorted.len() - 1) as f64 * 0.99).round() as usize];
+    let thresholds = decision::choose_thresholds(&probabilities, labels, WANTED_SENSITIVITY, WANTED_SPECIFICITY)?;
+    Ok(DecisionRule {
+        positive_at: thresholds.positive_at,
+        negative_at: thresholds.negative_at,
+        entropy_limit_bits: entropy_limit(ensembles, labels, &thresholds),
+        novelty_refer: quantile,
+        novelty_reject: REJECT_FACTOR * quantile,
+    })
+}
+
+/// The largest entropy at which at most [`WANTED_RISK`] of the answers are wrong; if there is none that answers
+/// [`LEAST_ANSWERED`], the one with the least risk that does.
+fn entropy_limit(ensembles: &[Ensemble], labels: &[bool], thresholds: &decision::Thresholds) -> f32 {
+    let mut answers: Vec<(f32, bool)> = ensembles
+        .iter()
+        .zip(labels)
+        .filter(|(e, _)| e.probability >= thresholds.positive_at || e.probability < thresholds.negative_at)
+        .map(|(e, &positive)| (e.entropy_bits, (e.probability >= thresholds.positive_at) != positive))
+        .collect();
+    answers.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let least = (LEAST_ANSWERED * ensembles.len() as f64).ceil().max(1.0) as usize;
+    let mut wrong = 0usize;
+    let mut best: Option<(f64, f32)> = None;
+    for (index, &(entropy, is_wrong)) in answers.iter().enumerate() {
+        wrong += usize::from(is_wrong);
+        if index + 1 >= least {
+            let risk = (wrong as f64 / (index + 1) as f64).max(WANTED_RISK);
+            if best.is_none_or(|(lowest, _)| risk <= lowest) {
+                best = Some((risk, entropy));
+            }
+        }
+    }
+    best.map_or(1.0, |(_, entropy)| entropy.min(1.0))
+}
+
+fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
+    logits.iter().map(|members| Ok(Ensemble::from_logits(members, temperature)?)).collect()
+}
+
+/// How often each training row counts for each member: groups (patients) are drawn with replacement.
+fn bootstrap(table: &FeatureTable, train: &[usize], members: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut groups: Vec<&str> = train.iter().map(|&i| table.rows[i].group.as_str()).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let of_row: Vec<usize> =
+        train.iter().map(|&i| groups.binary_search(&table.rows[i].group.as_str()).unwrap_or_default()).collect();
+    (0..members)
+        .map(|member| {
+            let mut random = seeded::generator(seed, 1 + member as u64);
+            let mut counts = vec![0f32; groups.len()];
+            (0..groups.len()).for_each(|_| counts[random.random_range(0..groups.len())] += 1.0);
+            of_row.iter().map(|&group| counts[group]).collect()
+        })
+        .collect()
+}
+
+impl Standard {
+    fn of(table: &FeatureTable, rows: &[usize]) -> Self {
+        let count = rows.len() as f64;
+        let mut mean = vec![0f64; table.columns];
+        let mut square = vec![0f64; table.columns];
+        for &row in rows {
+            for ((sum, squares), &value) in mean.iter_mut().zip(&mut square).zip(table.row(row)) {
+                *sum += f64::from(value);
+                *squares += f64::from(value) * f64::from(value);
+            }
+        }
+        mean.iter_mut().for_each(|m| *m /= count);
+        let inverse_std =
+            square.iter().zip(&mean).map(|(s, m)| 1.0 / ((s / count - m * m).max(0.0).sqrt() + 1e-3) as f32).collect();
+        Self { mean: mean.into_iter().map(|m| m as f32).collect(), inverse_std }
+    }
+
+    fn apply(&self, table: &FeatureTable, rows: &[usize]) -> Vec<f32> {
+        rows.iter()
+            .flat_map(|&row| {
+                table.row(row).iter().zip(&self.mean).zip(&self.inverse_std).map(|((x, m), s)| (x - m) * s)
+            })
+            .collect()
+    }
+}
+
+impl Heads {
+    /// Weighted logistic regressions, one a resample, all at once: full-batch Adam on a convex loss.
+    fn fit(
+        x: &[f32],
+        labels: &[bool],
+        resamples: &[Vec<f32>],
+        columns: usize,
+        config: &ClassifyConfig,
+        l2: f32,
+    ) -> Self {
+        let (rows, members) = (labels.len(), resamples.len());
+        let totals: Vec<f32> = resamples.iter().map(|counts| counts.iter().sum()).collect();
+        let mut weights = vec![0f32; columns * members];
+        let mut bias = vec![0f32; members];
+        let mut moments = vec![(0f32, 0f32); (columns + 1) * members];
+        let mut residual = vec![0f32; rows * members];
+        let mut gradient = vec![0f32; columns * members];
+        let (x_view, w_view, r_view) =
+            (View::row_major(rows, columns), View::row_major(columns, members), View::row_major(rows, members));
+        for step in 1..=config.steps {
+            multiply((&mut residual, r_view), false, (x, x_view), (&weights, w_view), true);
+            let mut to_bias = vec![0f32; members];
+            for (row, values) in residual.chunks_exact_mut(members).enumerate() {
+                let target = f32::from(u8::from(labels[row]));
+                for (member, z) in values.iter_mut().enumerate() {
+                    let p = 1.0 / (1.0 + (-(*z + bias[member])).exp());
+                    *z = (p - target) * resamples[member][row] / totals[member];
+                    to_bias[member] += *z;
+                }
+            }
+            multiply((&mut gradient, w_view), false, (x, x_view.transposed()), (&residual, r_view), true);
+            gradient.iter_mut().zip(&weights).for_each(|(g, w)| *g += l2 * w);
+            let share = step as f32 / config.steps as f32;
+            let rate = 0.01 * 0.5 * (1.0 + (std::f32::consts::PI * share).cos());
+            let (c1, c2) = (1.0 - 0.9f32.powi(step as i32), 1.0 - 0.999f32.powi(step as i32));
+            let parameters = weights.iter_mut().chain(&mut bias);
+            for ((w, g), (m, v)) in parameters.zip(gradient.iter().chain(&to_bias)).zip(&mut moments) {
+                *m = 0.9 * *m + 0.1 * g;
+                *v = 0.999 * *v + 0.001 * g * g;
+                *w -= rate * (*m / c1) / ((*v / c2).sqrt() + 1e-8);
+            }
+        }
+        Self { weights, bias }
+    }
+
+    /// One logit a member for each row of `x`.
+    fn logits(&self, x: &[f32], columns: usize) -> Vec<Vec<f32>> {
+        let (rows, members) = (x.len() / columns, self.bias.len());
+        let mut z = vec![0f32; rows * members];
+        let w = View::row_major(columns, members);
+        multiply(
+            (&mut z, View::row_major(rows, members)),
+            false,
+            (x, View::row_major(rows, columns)),
+            (&self.weights, w),
+            true,
+        );
+        z.chunks_exact(members).map(|row| row.iter().zip(&self.bias).map(|(z, b)| z + b).collect()).collect()
+    }
+}
+
+/// Leading directions of the standardised training features.
+struct Familiar {
+    /// `[directions, columns]`, orthonormal rows.
+    directions: Vec<f32>,
+    /// Variance along each.
+    variances: Vec<f32>,
+    /// Mean variance of the other directions.
+    rest: f32,
+}
+
+impl Familiar {
+    /// Orthogonal iteration from a seeded start.
+    fn fit(x: &[f32], columns: usize, count: usize, seed: u64) -> Self {
+        let rows = x.len() / columns;
+        // Half of what the pictures span at most: the rest has to tell how far ordinary pictures stray from the directions.
+        let count = count.min(rows / 2).min(columns).max(1);
+        let mut random = seeded::generator(seed, u64::MAX);
+        let mut directions: Vec<f32> = (0..count * columns).map(|_| random.random_range(-1.0..1.0)).collect();
+        let (x_view, d_view) = (View::row_major(rows, columns), View::row_major(count, columns));
+        let p_view = View::row_major(rows, count);
+        let mut projected = vec![0f32; rows * count];
+        for _ in 0..30 {
+            orthonormalise(&mut directions, columns);
+            multiply((&mut projected, p_view), false, (x, x_view), (&directions, d_view.transposed()), true);
+            multiply((&mut directions, d_view), false, (&projected, p_view.transposed()), (x, x_view), true);
+        }
+        orthonormalise(&mut directions, columns);
+        multiply((&mut projected, p_view), false, (x, x_view), (&directions, d_view.transposed()), true);
+        let variances: Vec<f32> = (0..count)
+            .map(|d| projected.chunks_exact(count).map(|row| row[d] * row[d]).sum::<f32>() / rows as f32)
+            .collect();
+        let total = x.par_iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / rows as f64;
+        let rest = ((total - variances.iter().map(|&v| f64::from(v)).sum::<f64>()) / (columns - count).max(1) as f64)
+            .max(1e-6);
+        Self { directions, variances: variances.into_iter().map(|v| v.max(rest as f32)).collect(), rest: rest as f32 }
+    }
+
+    /// Squared Mahalanobis distance of each row divided by the number of columns: about 1 for familiar pictures.
+    fn novelty(&self, x: &[f32], columns: usize) -> Vec<f32> {
+        let count = self.variances.len();
+        x.chunks_exact(columns)
+            .map(|row| {
+                let total: f32 = row.iter().map(|v| v * v).sum::<f32>() / self.rest;
+                let known: f32 = self
+                    .directions
+                    .chunks_exact(columns)
+                    .zip(&self.variances)
+                    .map(|(d, variance)| {
+                        let u: f32 = d.iter().zip(row).map(|(d, v)| d * v).sum();
+                        u * u * (1.0 / variance - 1.0 / self.rest)
+                    })
+                    .sum();
+                debug_assert!(count <= columns);
+                (total + known) / columns as f32
+            })
+            .collect()
+    }
+}
+
+/// Modified Gram-Schmidt over the rows.
+fn orthonormalise(rows: &mut [f32], columns: usize) {
+    let count = rows.len() / columns;
+    for i in 0..count {
+        let (before, rest) = rows.split_at_mut(i * columns);
+        let row = &mut rest[..columns];
+        for other in before.chunks_exact(columns) {
+            let dot: f32 = other.iter().zip(row.iter()).map(|(a, b)| a * b).sum();
+            row.iter_mut().zip(other).for_each(|(r, o)| *r -= dot * o);
+        }
+        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-20);
+        row.iter_mut().for_each(|r| *r /= norm);
+    }
+}
+
+fn write_classifier(
+    standard: &Standard,
+    heads: &Heads,
+    familiar: &Familiar,
+    columns: usize,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let device = Device::Cpu;
+    let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &device);
+    let members = heads.bias.len();
+    let count = familiar.variances.len();
+    let tensors = [
+        ("mean".to_owned(), tensor(&standard.mean, &[columns])?),
+        ("inverse_std".to_owned(), tensor(&standard.inverse_std, &[columns])?),
+        ("weights".to_owned(), tensor(&heads.weights, &[columns, members])?),
+        ("bias".to_owned(), tensor(&heads.bias, &[members])?),
+        ("directions".to_owned(), tensor(&familiar.directions, &[count, columns])?),
+        ("variances".to_owned(), tensor(&familiar.variances, &[count])?),
+        ("rest".to_owned(), tensor(&[familiar.rest], &[1])?),
+    ];
+    Checkpoint::new(tensors.into(), [].into()).save(path)?;
+    Ok(())
+}
+
+/// A finished run.
+pub struct ClassifyRun {
+    /// How it was fitted.
+    pub config: ClassifyConfig,
+    /// What came out.
+    pub outcome: ClassifyOutcome,
+    weights: Checkpoint,
+}
+
+/// Reads a run that [`fit`] finished.
+///
+/// # Errors
+/// A folder without one.
+pub fn load(folder: &Path) -> anyhow::Result<ClassifyRun> {
+    let json = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).with_context(|| {
+            format!("{}: no finished classification run; train one with thorax-train train classify", path.display())
+        })
+    };
+    Ok(ClassifyRun {
+        config: serde_json::from_str(&json("config.json")?)?,
+        outcome: serde_json::from_str(&json("outcome.json")?)?,
+        weights: Checkpoint::load(&folder.join("classifier.safetensors"), &Device::Cpu)?,
+    })
+}
+
+impl ClassifyRun {
+    /// Puts the heads and the novelty score behind a backbone whose first output is its feature map. Outputs: `activation`
+    /// `[1, members, H, W]`, `logits` `[1, members, 1, 1]` (the mean of each map) and `novelty` `[1, 1, 1, 1]`.
+    ///
+    /// # Errors
+    /// When the weights do not fit the backbone.
+    pub fn extend(&self, mut backbone: Graph) -> anyhow::Result<Graph> {
+        let features = backbone.outputs.first().context("the backbone has no output")?.1;
+        backbone.outputs.clear();
+        let get = |name: &str| self.weights.tensor(name);
+        let (mean, inverse_std, weights) = (get("mean")?, get("inverse_std")?, get("weights")?);
+        let (columns, members) = weights.dims2()?;
+        let pointwise = ConvolutionConfig::dense(1);
+
+        // Heads on raw features: the standardisation goes into weight and bias.
+        let raw = weights.broadcast_mul(&inverse_std.reshape((columns, 1))?)?;
+        let shift = raw.t()?.contiguous()?.matmul(&mean.reshape((columns, 1))?)?.flatten_all()?;
+        let bias = (get("bias")? - shift)?;
+        let weight = raw.t()?.contiguous()?.reshape((members, columns, 1, 1))?;
+        let activation = backbone.convolution(features, weight, bias, pointwise);
+        let logits = backbone.push(Operation::GlobalAveragePool, &[activation]);
+
+        let pooled = backbone.push(Operation::GlobalAveragePool, &[features]);
+        let shift = (mean * inverse_std)?.neg()?;
+        let standard = backbone.scale_and_shift(pooled, inverse_std, shift)?;
+        let directions = get("directions")?;
+        let count = directions.dims2()?.0;
+        let zeros = |n: usize| Tensor::zeros(n, candle_core::DType::F32, &Device::Cpu);
+        let u = backbone.convolution(standard, directions.reshape((count, columns, 1, 1))?, zeros(count)?, pointwise);
+        let u = backbone.push(Operation::Multiply, &[u, u]);
+        let square = backbone.push(Operation::Multiply, &[standard, standard]);
+        let per_column = 1.0 / columns as f64;
+        let rest = get("rest")?.recip()?;
+        let known = (get("variances")?.recip()?.broadcast_sub(&rest)? * per_column)?.reshape((1, count, 1, 1))?;
+        let all = (rest.broadcast_as(columns)?.contiguous()? * per_column)?.reshape((1, columns, 1, 1))?;
+        let known = backbone.convolution(u, known, zeros(1)?, pointwise);
+        let all = backbone.convolution(square, all, zeros(1)?, pointwise);
+        let novelty = backbone.push(Operation::Add, &[all, known]);
+        for (name, node) in [("activation", activation), ("logits", logits), ("novelty", novelty)] {
+            backbone.output(name, node);
+        }
+        Ok(backbone)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use thorax_shared::preprocess::spec::Normalise;
+
+    use super::*;
+    use crate::{
+        data::{Label, recipe::preprocess_spec},
+        features::Row,
+    };
+
+    const COLUMNS: usize = 12;
+
+    /// Two noisy classes, two pictures a patient.
+    fn table() -> FeatureTable {
+        let mut random = seeded::generator(5, 0);
+        let mut table = FeatureTable { rows: vec![], columns: COLUMNS, values: vec![] };
+        for index in 0..240 {
+            let positive = index / 2 % 2 == 0;
+            let split = [Split::Train, Split::Train, Split::Val][index / 2 % 3];
+            let shift = if positive { 0.8 } else { -0.8 };
+            table.values.extend((0..COLUMNS).map(|c| {
+                let noise: f32 = random.random_range(-1.5..1.5);
+                3.0 + c as f32 + if c < 4 { shift + noise } else { noise }
+            }));
+            let path = format!("{index}.png");
+            let group = format!("patient {}", index / 2);
+            table.rows.push(Row {
+                path,
+                sha256: String::new(),
+                patient_id: group.clone(),
+                group,
+                source: "made".into(),
+                label: if positive { Label::Positive } else { Label::Negative },
+                split,
+                equalised: false,
+            });
+        }
+        table
+    }
+
+    fn config() -> ClassifyConfig {
+        ClassifyConfig {
+            modality: Modality::Ct,
+            members: 5,
+            seed: 3,
+            steps: 300,
+            directions: 4,
+            preprocess: preprocess_spec(Modality::Ct, 16, Normalise { mean: vec![0.5], std: vec![0.5] }),
+            quality: QualityLimits::default(),
+            lungs_sha256: None,
+            manifest_sha256: String::new(),
+            backbone: Backbone::EfficientNetLite(0),
+            backbone_sha256: String::new(),
+        }
+    }
+
+    /// A backbone that hands its input on, so that the features are known.
+    fn identity() -> Graph {
+        let mut graph = Graph::new([COLUMNS, 2, 3]);
+        let features = graph.push(Operation::Relu, &[0]);
+        graph.output("features", features);
+        graph
+    }
+
+    #[test]
+    fn the_graph_gives_the_heads_logits_their_maps_and_the_novelty() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = table();
+        let outcome = fit(&table, &config(), folder.path()).unwrap();
+        assert!(outcome.validation_auc > 0.9, "{outcome:?}");
+        std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
+        let run = load(folder.path()).unwrap();
+        let graph = run.extend(identity()).unwrap();
+
+        // A picture whose features are uneven over the map but have row 7's mean.
+        let row = table.row(7);
+        let waves = [1.0f32, -1.0, 0.5, -0.5, 0.25, -0.25];
+        let values: Vec<f32> = row.iter().flat_map(|&v| waves.map(|w| v + w)).collect();
+        let x = Tensor::from_vec(values, (1, COLUMNS, 2, 3), &Device::Cpu).unwrap();
+        let outputs = graph.run(&x).unwrap();
+        let flat = |name: &str| {
+            let index = graph.outputs.iter().position(|(output, _)| output == name).unwrap();
+            outputs[index].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+
+        let get = |name: &str| run.weights.tensor(name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (mean, inverse_std, weights, bias) = (get("mean"), get("inverse_std"), get("weights"), get("bias"));
+        let standard: Vec<f32> = (0..COLUMNS).map(|c| (row[c] - mean[c]) * inverse_std[c]).collect();
+        for (member, logit) in flat("logits").iter().enumerate() {
+            let expected = bias[member] + (0..COLUMNS).map(|c| standard[c] * weights[c * 5 + member]).sum::<f32>();
+            assert!((logit - expected).abs() < 1e-4, "member {member}: {logit} {expected}");
+            let map = &flat("activation")[member * 6..][..6];
+            assert!((map.iter().sum::<f32>() / 6.0 - logit).abs() < 1e-4, "the map's mean is the logit");
+        }
+        let familiar = Familiar { directions: get("directions"), variances: get("variances"), rest: get("rest")[0] };
+        let expected = familiar.novelty(&standard, COLUMNS)[0];
+        assert!((flat("novelty")[0] - expected).abs() < 1e-4 * expected.max(1.0), "{:?} {expected}", flat("novelty"));
+    }
+
+    #[test]
+    fn novelty_is_small_for_what_was_seen_and_large_for_what_was_not() {
+        let table = table();
+        let train: Vec<usize> = table.split(Split::Train).map(|(index, _)| index).collect();
+        let standard = Standard::of(&table, &train);
+        let x = standard.apply(&table, &train);
+        let familiar = Familiar::fit(&x, COLUMNS, 4, 1);
+        let seen = familiar.novelty(&x, COLUMNS);
+        let mean = seen.iter().sum::<f32>() / seen.len() as f32;
+        assert!((mean - 1.0).abs() < 0.05, "mean novelty of the training pictures is {mean}");
+        assert!(familiar.novelty(&[6.0; COLUMNS], COLUMNS)[0] > 10.0);
+        // The directions are orthonormal.
+        for (i, a) in familiar.directions.chunks_exact(COLUMNS).enumerate() {
+            for (j, b) in familiar.directions.chunks_exact(COLUMNS).enumerate() {
+                let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+                assert!((dot - f32::from(u8::from(i == j))).abs() < 1e-4, "{i} {j} {dot}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_resample_draws_patients_whole() {
+        let table = table();
+        let train: Vec<usize> = table.split(Split::Train).map(|(index, _)| index).collect();
+        let resamples = bootstrap(&table, &train, 3, 9);
+        assert_ne!(resamples[0], resamples[1]);
+        assert_eq!(resamples, bootstrap(&table, &train, 3, 9));
+        for counts in &resamples {
+            assert_eq!(
+                counts.iter().sum::<f32>(),
+                train.len() as f32,
+                "two pictures a patient, as many patients as there are"
+            );
+            for pair in counts.chunks_exact(2) {
+                assert_eq!(pair[0], pair[1], "pictures of one patient go together");
+            }
+        }
+    }
+
+    #[test]
+    fn the_entropy_limit_keeps_the_risk() {
+        let at = |probability: f32| Ensemble::from_probabilities(&[probability]).unwrap();
+        let thresholds = decision::choose_thresholds(&[0.1, 0.9], &[false, true], 0.9, 0.9).unwrap();
+        // Sure answers are right, unsure ones wrong: the limit lies between them.
+        let ensembles: Vec<Ensemble> = [0.01, 0.02, 0.98, 0.99, 0.97, 0.03, 0.4, 0.6].map(at).to_vec();
+        let labels = [false, false, true, true, true, false, true, false];
+        let limit = entropy_limit(&ensembles, &labels, &thresholds);
+        assert!(limit >= at(0.03).entropy_bits && limit < at(0.4).entropy_bits, "{limit}");
+        assert_eq!(
+            entropy_limit(&ensembles[..6], &labels[..6], &thresholds),
+            at(0.03).entropy_bits.max(at(0.97).entropy_bits)
+        );
+    }
+
+    #[test]
+    fn a_split_without_positives_is_refused_by_name() {
+        let mut table = table();
+        table.rows.iter_mut().filter(|row| row.split == Split::Val).for_each(|row| row.label = Label::Negative);
+        let error = fit(&table, &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
+        assert!(error.contains("val split has no positive ct pictures"), "{error}");
+    }
+}

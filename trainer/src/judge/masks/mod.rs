@@ -1,0 +1,373 @@
+//! What segmentation nets are worth: from runs and a split to figures.
+//!
+//! Every picture of the split with masks is drawn on by each run and compared at its own size; so is every picture of class
+//! `normal`, where anything that is found is false. Runs of one net that differ in their seed alone are told each by itself, and
+//! their spread beside them: a difference between two nets that is smaller than the spread of one of them is none.
+
+pub mod compare;
+pub mod figures;
+pub mod pool;
+pub mod score;
+mod surface_distance;
+pub mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use thorax_files::write_atomically;
+use thorax_shared::{
+    label::Modality,
+    lungs::involvement_percent,
+    mask::{INFECTION, LUNGS, NAMES, union},
+    plane::Plane,
+};
+
+use self::score::{
+    FalsePositives, MaskFigures, MaskJudgement, MaskScore, PictureScore, false_positives, involvement_error, judge_mask,
+};
+use super::{Estimate, Resampling, mean};
+use crate::{
+    data::{Manifest, Record, Split, picture},
+    progress::progress,
+    segmentation::{Segmenter, run::SegmentConfig},
+};
+
+/// The version of `judgement.json`.
+pub const FORMAT: u32 = 2;
+/// What a judgement may be used for.
+pub const NOTICE: &str = "Research use only, not a medical device.";
+
+/// How a run went, epoch by epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Training loss.
+    pub loss: Vec<f64>,
+    /// Validation Dice of the infection, pooled.
+    pub dice: Vec<f64>,
+}
+
+impl Curve {
+    /// Of the `epochs.csv` in a run's folder.
+    ///
+    /// # Errors
+    /// A file that is missing or is none.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Epoch {
+            loss: f64,
+            dice_infection: f64,
+        }
+        let path = folder.join("epochs.csv");
+        let mut table = csv::Reader::from_path(&path).with_context(|| path.display().to_string())?;
+        let epochs = table.deserialize().collect::<Result<Vec<Epoch>, _>>();
+        let epochs = epochs.with_context(|| format!("{}: not the log of a run of train segment", path.display()))?;
+        Ok(Self {
+            loss: epochs.iter().map(|epoch| epoch.loss).collect(),
+            dice: epochs.iter().map(|epoch| epoch.dice_infection).collect(),
+        })
+    }
+}
+
+/// All that is known of some runs on a split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentationJudgement {
+    /// The version of this form.
+    pub format: u32,
+    /// What it may be used for.
+    pub notice: String,
+    /// Whose pictures.
+    pub modality: Modality,
+    /// Which of them.
+    pub split: Split,
+    /// How the intervals were made.
+    pub settings: Resampling,
+    /// Each run by itself.
+    pub runs: Vec<RunJudgement>,
+    /// The runs together, for each mask; empty for one run, and for runs that differ in more than their seed.
+    pub spread: Vec<MaskSpread>,
+}
+
+/// Which run it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its folder, as it was given, or what it is the mean of.
+    pub run: String,
+    /// Its seed, or that of the first of several.
+    pub seed: u64,
+    /// Runs whose mean it is.
+    pub members: usize,
+    /// Rounds of a cross-validation, each with a net of its own; 1 where it is one net.
+    pub rounds: usize,
+    /// Whether it learnt from the very manifest it is judged with. Where not, it may have seen pictures it is judged on.
+    pub same_data: bool,
+}
+
+/// All that is known of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunJudgement {
+    /// Which it is.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// The masks that are judged, in the order of a picture's.
+    pub mask_names: Vec<String>,
+    /// Each mask whose truth is known of some picture.
+    pub masks: Vec<MaskJudgement>,
+    /// Mean distance between the found and the true infected share of the lungs, in percentage points.
+    pub involvement_error: Option<Estimate>,
+    /// The infection found on pictures of class `normal`; `None` where the split has none.
+    pub negatives: Option<FalsePositives>,
+    /// Each picture.
+    pub pictures: Vec<PictureScore>,
+    /// How it was trained: one training, or those of all that it is the mean of, or that of each round of a cross-validation; none for
+    /// a net that is no run.
+    pub training: Vec<Training>,
+}
+
+/// How a net was trained, and how that went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// How.
+    pub config: SegmentConfig,
+    /// What came of it, epoch by epoch. A net that started from earlier weights has only its own epochs here.
+    pub curve: Curve,
+}
+
+/// A figure of several runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpread {
+    /// Runs that have it.
+    pub runs: usize,
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation (of the sample: divided by their number less one); `None` for one run.
+    pub standard_deviation: Option<f64>,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// A mask of several runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MaskSpread {
+    /// Its name.
+    pub mask: String,
+    /// Of the means over pictures.
+    pub per_picture: MaskFigures<Option<RunSpread>>,
+    /// Of all pixels together.
+    pub pooled: MaskFigures<Option<RunSpread>>,
+    /// Of the means over patients.
+    pub per_patient: MaskFigures<Option<RunSpread>>,
+}
+
+impl RunSpread {
+    /// `None` for no values.
+    pub fn new(values: &[f64]) -> Option<Self> {
+        let mean = mean(values.iter().copied())?;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let standard_deviation = (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt());
+        let [min, max] = [f64::min, f64::max].map(|of| values.iter().copied().reduce(of).unwrap_or(mean));
+        Some(Self { runs: values.len(), mean, standard_deviation, min, max })
+    }
+}
+
+/// The masks that are judged: those the net draws, and both lungs together where it draws each by itself.
+pub(super) struct JudgedMasks<'a> {
+    names: Vec<&'a str>,
+    /// Positions of the masks that are lung.
+    lungs: Vec<usize>,
+    infection: Option<usize>,
+}
+
+impl<'a> JudgedMasks<'a> {
+    pub(super) fn new(drawn: &'a [String]) -> Self {
+        let mut names: Vec<&str> = drawn.iter().map(String::as_str).collect();
+        let lungs: Vec<usize> = (0..names.len()).filter(|&i| names[i].contains("lung")).collect();
+        let infection = names.iter().position(|&name| name == NAMES[INFECTION]);
+        if lungs.len() > 1 {
+            names.push(LUNGS);
+        }
+        Self { names, lungs, infection }
+    }
+
+    /// Both lungs together; `None` where one of them is not known.
+    fn both_lungs(&self, masks: &[Option<Plane<u8>>]) -> Option<Plane<u8>> {
+        union(self.lungs.iter().map(|&position| masks[position].as_ref()))
+    }
+
+    /// Compares masks in the order of the net's; `truth` may lack some. `seen`: pixels of the part of the picture that the net saw.
+    pub(super) fn score(
+        &self,
+        record: &Record,
+        negative: bool,
+        found: Vec<Plane<u8>>,
+        mut truth: Vec<Option<Plane<u8>>>,
+        seen: u64,
+        spacing_mm: Option<[f32; 2]>,
+    ) -> anyhow::Result<PictureScore> {
+        let mut found: Vec<Option<Plane<u8>>> = found.into_iter().map(Some).collect();
+        ensure!(found.len() == truth.len(), "the net draws {} masks, the truth has {}", found.len(), truth.len());
+        let involvement = |masks: &[Option<Plane<u8>>]| {
+            involvement_percent(masks[self.infection?].as_ref()?, &self.both_lungs(masks)?, seen)
+        };
+        let involvement_percent = [involvement(&found), involvement(&truth)];
+        if self.lungs.len() > 1 {
+            found.push(self.both_lungs(&found));
+            truth.push(self.both_lungs(&truth));
+        }
+        let masks = found
+            .iter()
+            .zip(&truth)
+            .map(|pair| match pair {
+                (Some(found), Some(truth)) => Ok(Some(MaskScore::new(found, truth, spacing_mm)?)),
+                _ => Ok(None),
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(PictureScore {
+            path: record.path.clone(),
+            group: record.group.clone(),
+            source: record.source.clone(),
+            negative,
+            masks,
+            involvement_percent,
+        })
+    }
+}
+
+/// Draws on every picture of the split and compares.
+///
+/// # Errors
+/// Pictures and masks that cannot be read, a net that cannot be run, a split without pictures that have masks.
+pub fn judge_run(
+    manifest: &Manifest,
+    split: Split,
+    segmenter: &Segmenter,
+    identity: Identity,
+    settings: &Resampling,
+) -> anyhow::Result<RunJudgement> {
+    let modality = segmenter.modality();
+    let judged = JudgedMasks::new(segmenter.names());
+    let masked = manifest.masked(modality, split).map(|record| (record, false));
+    let records: Vec<(&Record, bool)> =
+        masked.chain(manifest.healthy(modality, split).map(|record| (record, true))).collect();
+    ensure!(
+        records.iter().any(|(_, negative)| !negative),
+        "the manifest has no {modality} pictures with masks in its {} split; choose another --split, or deal the patients out \
+         with thorax-train data split",
+        split.as_str()
+    );
+    let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
+    let score = |&(record, negative): &(&Record, bool)| {
+        let frame = picture::read_record(manifest, record)?;
+        let drawn = segmenter.draw(&frame)?;
+        let truth = if negative {
+            let nothing = Plane::filled(drawn.picture.width(), drawn.picture.height(), 0);
+            (0..drawn.masks.len()).map(|mask| (judged.infection == Some(mask)).then(|| nothing.clone())).collect()
+        } else {
+            picture::truth_masks(manifest, record, &drawn.picture)?
+        };
+        let score = judged.score(record, negative, drawn.masks, truth, drawn.seen, frame.spacing_mm);
+        bar.inc(1);
+        score
+    };
+    let pictures: Vec<PictureScore> = records
+        .par_iter()
+        .map(|picture| score(picture).with_context(|| picture.0.path.clone()))
+        .collect::<anyhow::Result<_>>()?;
+    bar.finish_and_clear();
+    let names = judged.names.iter().map(|&name| name.to_owned()).collect();
+    Ok(RunJudgement::new(identity, names, pictures, settings))
+}
+
+impl RunJudgement {
+    /// What the scores of `pictures` come to; `mask_names` are in the order of each picture's scores.
+    pub(super) fn new(
+        identity: Identity,
+        mask_names: Vec<String>,
+        pictures: Vec<PictureScore>,
+        settings: &Resampling,
+    ) -> Self {
+        let (negatives, masked): (Vec<&PictureScore>, Vec<&PictureScore>) = pictures.iter().partition(|p| p.negative);
+        let masks = mask_names.iter().enumerate();
+        let masks = masks.filter_map(|(position, name)| judge_mask(name, position, &masked, settings)).collect();
+        let infection = mask_names.iter().position(|name| name == NAMES[INFECTION]);
+        Self {
+            masks,
+            involvement_error: involvement_error(&masked, settings),
+            negatives: infection.and_then(|position| false_positives(position, &negatives, settings)),
+            identity,
+            mask_names,
+            pictures,
+            training: vec![],
+        }
+    }
+}
+
+/// Reads `judgement.json` of a folder of `masks judge`.
+///
+/// # Errors
+/// A folder that has none, or one of another version.
+pub fn read(folder: &Path) -> anyhow::Result<SegmentationJudgement> {
+    let path = folder.join("judgement.json");
+    let text = std::fs::read(&path)
+        .with_context(|| format!("{}: expected what thorax-train masks judge writes", path.display()))?;
+    let judgement: SegmentationJudgement = serde_json::from_slice(&text).with_context(|| {
+        format!("{}: not what this version of thorax-train masks judge writes; judge again", path.display())
+    })?;
+    ensure!(
+        judgement.format == FORMAT,
+        "{}: format {}, this program reads {FORMAT}; judge again",
+        path.display(),
+        judgement.format
+    );
+    ensure!(!judgement.runs.is_empty(), "{}: no run was judged", path.display());
+    Ok(judgement)
+}
+
+/// The spread of runs of one net.
+pub fn spread(runs: &[RunJudgement]) -> Vec<MaskSpread> {
+    let Some(first) = runs.first() else { return vec![] };
+    let of = |name: &str, figures: fn(&MaskJudgement) -> MaskFigures<Option<Estimate>>| {
+        let all: Vec<[Option<Estimate>; 7]> = runs
+            .iter()
+            .flat_map(|run| run.masks.iter().filter(|mask| mask.mask == name))
+            .map(|mask| figures(mask).into_array())
+            .collect();
+        MaskFigures::from_fn(|figure| {
+            let values: Vec<f64> = all.iter().filter_map(|run| Some(run[figure]?.value)).collect();
+            RunSpread::new(&values)
+        })
+    };
+    first
+        .masks
+        .iter()
+        .map(|MaskJudgement { mask, .. }| MaskSpread {
+            mask: mask.clone(),
+            per_picture: of(mask, |mask| mask.per_picture),
+            pooled: of(mask, |mask| mask.pooled),
+            per_patient: of(mask, |mask| mask.per_patient),
+        })
+        .collect()
+}
+
+/// Writes the four files of a judgement.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(judgement: &SegmentationJudgement, folder: &Path) -> anyhow::Result<()> {
+    let mut json = serde_json::to_vec_pretty(judgement)?;
+    json.push(b'\n');
+    for (name, bytes) in [
+        ("pictures.csv", tables::pictures(judgement)?),
+        ("patients.csv", tables::patients(judgement)?),
+        ("judgement.json", json),
+        ("judgement.md", tables::markdown(judgement).into_bytes()),
+    ] {
+        write_atomically(&folder.join(name), |out| out.write_all(&bytes))?;
+    }
+    Ok(())
+}

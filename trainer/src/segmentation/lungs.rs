@@ -1,0 +1,97 @@
+//! The crop to the lungs, as the device makes it: the segmenter looks at the film or the body, and what it marks is what a
+//! classifier sees.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use thorax_decode::Frame;
+use thorax_shared::{
+    label::Modality,
+    mask::union,
+    plane::Plane,
+    preprocess::{Crop, Equalised, FoundLungs, spec::PreprocessSpec},
+};
+
+use super::{Members, Segmenter, run::SegmentConfig};
+use crate::data::Manifest;
+
+/// Margin around the lungs, as a share of their box's longer side.
+pub const MARGIN: f32 = 0.05;
+
+/// What finds the lungs that pictures are cropped to.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LungsArgs {
+    /// Crop to the lungs that this finished run of `thorax-train train segment` finds, or the mean of several: a bundle of all
+    /// then does so too [default: crop to the film or the body]
+    #[arg(long, value_name = "RUN")]
+    lungs: Vec<PathBuf>,
+}
+
+impl LungsArgs {
+    /// The runs, if any were given.
+    ///
+    /// # Errors
+    /// A folder without a finished run; a run on pictures of another modality; runs that do not agree.
+    pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
+        (!self.lungs.is_empty()).then(|| LungFinder::open(&self.lungs, modality)).transpose()
+    }
+}
+
+/// A segmenter as a bundle has it, its weights rounded, that finds both lungs.
+pub struct LungFinder {
+    segmenter: Segmenter,
+    sha256: String,
+    config: SegmentConfig,
+}
+
+impl LungFinder {
+    fn open(folders: &[PathBuf], modality: Modality) -> anyhow::Result<Self> {
+        let members = Members::load(folders)?;
+        let config = members.first().config.clone();
+        ensure!(
+            config.modality == modality,
+            "{}: finds the lungs of {} pictures; give --lungs a run of {modality}",
+            folders[0].display(),
+            config.modality
+        );
+        Ok(Self { segmenter: members.shipped_segmenter()?, sha256: members.sha256()?, config })
+    }
+
+    /// [`Members::sha256`] of the runs.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// [`SegmentConfig::learnt_from`] of the runs.
+    ///
+    /// # Errors
+    /// A mask that cannot be read.
+    pub fn learnt_from(&self, manifest: &Manifest) -> anyhow::Result<bool> {
+        self.config.learnt_from(manifest)
+    }
+
+    /// Both lungs with what is infected in them, at the picture's size, 0 or 255.
+    fn find(&self, frame: &Frame) -> anyhow::Result<Plane<u8>> {
+        let drawn = self.segmenter.draw(frame)?;
+        union(drawn.masks.iter().map(Some)).context("the segmenter draws no masks")
+    }
+}
+
+/// The part of a picture that a classifier with the recipe `spec` sees.
+///
+/// # Errors
+/// A recipe that crops to the lungs without anything that finds them; a segmenter that fails.
+pub fn crop(
+    frame: &Frame,
+    equalised: &Equalised,
+    spec: &PreprocessSpec,
+    finder: Option<&LungFinder>,
+) -> anyhow::Result<Crop> {
+    if !spec.core.follows_lungs() {
+        return Ok(equalised.crop(spec.core, None));
+    }
+    let finder = finder.context("these features are of the lungs that a segmenter found; give its run with --lungs")?;
+    let mask = finder.find(frame)?;
+    let seen = finder.segmenter.preprocess().core;
+    Ok(equalised.crop(spec.core, Some(FoundLungs { mask: &mask, seen })))
+}

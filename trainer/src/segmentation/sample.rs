@@ -1,0 +1,266 @@
+//! Pictures and their masks as a segmentation net sees them: prepared by the very code that the device runs, at the net's size.
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use thorax_nn::distance_transform::{DistanceError, signed_distance};
+use thorax_shared::{
+    label::Modality,
+    mask::{INFECTION, NAMES as MASKS},
+    plane::{Plane, Rect},
+    preprocess::{
+        Prepared, resize,
+        spec::{Normalise, PreprocessSpec},
+    },
+};
+
+use crate::{
+    data::{
+        Manifest, Record, Split,
+        picture::{read_record, truth_masks},
+    },
+    progress::progress,
+};
+
+/// A picture and its masks at the size of the net's input.
+pub struct SegmentationSample {
+    /// The file's path in the manifest.
+    pub name: String,
+    /// Sides of picture and masks.
+    pub side: usize,
+    /// Grey values after CLAHE and crop.
+    pub picture: Vec<u8>,
+    /// 0 or 255 for each of [`MASKS`]; `None` where the picture lacks it.
+    pub masks: Vec<Option<Vec<u8>>>,
+    /// Mean and standard deviation of each of the net's input channels, of values 0 to 1.
+    normalise: Vec<(f32, f32)>,
+}
+
+impl SegmentationSample {
+    /// A sample of `side` x `side` values; `mean` and `std` are those of the net's normalisation, one a channel.
+    pub fn new(
+        name: String,
+        side: usize,
+        picture: Vec<u8>,
+        masks: Vec<Option<Vec<u8>>>,
+        mean: &[f32],
+        std: &[f32],
+    ) -> Self {
+        let normalise = mean.iter().copied().zip(std.iter().copied()).collect();
+        Self { name, side, picture, masks, normalise }
+    }
+
+    /// The net's numbers `[C, S, S]` for grey values 0 to 255 `[S, S]`.
+    pub fn normalised(&self, grey: &[f32]) -> Vec<f32> {
+        let channel = |&(mean, std): &(f32, f32)| grey.iter().map(move |grey| (grey / 255.0 - mean) / std);
+        self.normalise.iter().flat_map(channel).collect()
+    }
+
+    /// All pictures of one split that have an infection mask.
+    ///
+    /// # Errors
+    /// The first file that cannot be read or does not fit its mask.
+    pub fn load_split(
+        manifest: &Manifest,
+        modality: Modality,
+        split: Split,
+        spec: &PreprocessSpec,
+    ) -> anyhow::Result<Vec<Self>> {
+        let records: Vec<&Record> = manifest.masked(modality, split).collect();
+        Self::load(manifest, &records, spec, &format!("{modality} {}", split.as_str()), |record, prepared| {
+            let masks = truth_masks(manifest, record, &prepared.windowed)?;
+            let side = spec.input_side as usize;
+            Ok(masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, prepared, side))).collect())
+        })
+    }
+
+    /// All pictures of class `normal` of one split: no infection, lungs not marked.
+    ///
+    /// # Errors
+    /// The first file that cannot be read; no such pictures.
+    pub fn load_healthy(
+        manifest: &Manifest,
+        modality: Modality,
+        split: Split,
+        spec: &PreprocessSpec,
+    ) -> anyhow::Result<Vec<Self>> {
+        let records: Vec<&Record> = manifest.healthy(modality, split).collect();
+        anyhow::ensure!(
+            !records.is_empty(),
+            "the manifest has no {modality} pictures of class normal in its {} split; leave out --healthy",
+            split.as_str()
+        );
+        let area = (spec.input_side * spec.input_side) as usize;
+        Self::load(manifest, &records, spec, &format!("{modality} normal {}", split.as_str()), |_, _| {
+            Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| vec![0; area])).collect())
+        })
+    }
+
+    /// Reads and prepares `records`, behind a progress bar called `title`; `masks` gives each its masks at the net's size.
+    fn load(
+        manifest: &Manifest,
+        records: &[&Record],
+        spec: &PreprocessSpec,
+        title: &str,
+        masks: impl Fn(&Record, &Prepared) -> anyhow::Result<Vec<Option<Vec<u8>>>> + Sync,
+    ) -> anyhow::Result<Vec<Self>> {
+        let bar = progress(records.len(), title);
+        let load = |record: &Record| -> anyhow::Result<Self> {
+            let frame = read_record(manifest, record)?;
+            let prepared = frame.prepare(spec)?;
+            let masks = masks(record, &prepared)?;
+            let Normalise { mean, std } = &spec.normalise;
+            let (side, picture) = (spec.input_side as usize, prepared.input.into_data());
+            Ok(Self::new(record.path.clone(), side, picture, masks, mean, std))
+        };
+        let samples = records
+            .par_iter()
+            .map(|record| load(record).with_context(|| record.path.clone()).inspect(|_| bar.inc(1)))
+            .collect();
+        bar.finish_and_clear();
+        samples
+    }
+}
+
+/// Cuts a mask of the picture's size as the picture was cut, and brings it to the net's size.
+fn to_input(mask: &Plane<u8>, prepared: &Prepared, side: usize) -> Vec<u8> {
+    let Rect { x, y, width, height } = prepared.core;
+    let cut = mask.cropped(Rect { x, y, width, height });
+    resize::resize_u8(&cut, side, side).map(|v| if v > 127 { 255 } else { 0 }).into_data()
+}
+
+/// A picture as the net's numbers, and its masks.
+pub(super) struct Values {
+    pub(super) side: usize,
+    /// `[C, S, S]`.
+    pub(super) picture: Vec<f32>,
+    /// `[M, S, S]` for the M [`MASKS`], 0 or 1; 0 where a mask is not known.
+    pub(super) masks: Vec<f32>,
+    /// `[M]`, 1 for a known mask.
+    pub(super) known: Vec<f32>,
+    /// `[M, S, S]`, the signed distance to each mask's border, for the boundary loss.
+    pub(super) distance: Option<Vec<f32>>,
+}
+
+impl Values {
+    /// The picture as it is.
+    pub(super) fn of(sample: &SegmentationSample) -> Self {
+        let area = sample.side * sample.side;
+        let mask = |mask: &Option<Vec<u8>>| match mask {
+            Some(mask) => mask.iter().map(|&v| f32::from(v) / 255.0).collect(),
+            None => vec![0.0; area],
+        };
+        let grey: Vec<f32> = sample.picture.iter().map(|&v| f32::from(v)).collect();
+        Self {
+            side: sample.side,
+            picture: sample.normalised(&grey),
+            masks: sample.masks.iter().flat_map(mask).collect(),
+            known: sample.masks.iter().map(|mask| f32::from(u8::from(mask.is_some()))).collect(),
+            distance: None,
+        }
+    }
+
+    /// Adds the signed distances.
+    pub(super) fn measure(&mut self) -> Result<(), DistanceError> {
+        let mut distances = Vec::with_capacity(self.masks.len());
+        for mask in self.masks.chunks_exact(self.side * self.side) {
+            let inside: Vec<bool> = mask.iter().map(|&value| value > 0.5).collect();
+            distances.extend(signed_distance(&inside, self.side)?);
+        }
+        self.distance = Some(distances);
+        Ok(())
+    }
+}
+
+/// Pictures `[N, C, S, S]`, masks `[N, M, S, S]`, which masks are known `[N, M, 1, 1]`, and, where they were measured, the signed
+/// distances `[N, M, S, S]`, on the CPU.
+pub(super) fn collate(samples: Vec<Values>) -> candle_core::Result<Vec<Tensor>> {
+    let (n, side) = (samples.len(), samples.first().map_or(0, |sample| sample.side));
+    let channels = samples.first().map_or(0, |sample| sample.picture.len() / (side * side).max(1));
+    let (mut x, mut y, mut known, mut distance) = (vec![], vec![], vec![], vec![]);
+    for sample in samples {
+        x.extend(sample.picture);
+        y.extend(sample.masks);
+        known.extend(sample.known);
+        distance.extend(sample.distance.into_iter().flatten());
+    }
+    let masks = (n, MASKS.len(), side, side);
+    let mut batch = vec![
+        Tensor::from_vec(x, (n, channels, side, side), &Device::Cpu)?,
+        Tensor::from_vec(y, masks, &Device::Cpu)?,
+        Tensor::from_vec(known, (n, MASKS.len(), 1, 1), &Device::Cpu)?,
+    ];
+    if !distance.is_empty() {
+        batch.push(Tensor::from_vec(distance, masks, &Device::Cpu)?);
+    }
+    Ok(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use thorax_shared::{label::Modality, preprocess};
+
+    use super::*;
+    use crate::data::{picture::read, recipe::preprocess_spec};
+
+    #[test]
+    fn a_picture_that_is_equalised_already_is_not_equalised_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let grey = |x: u32, y: u32| image::Luma([(40 + (x * 7 + y * 13) % 61 + x / 2) as u8]);
+        image::GrayImage::from_fn(96, 96, grey).save(folder.path().join("slice.png")).unwrap();
+        image::GrayImage::from_pixel(96, 96, image::Luma([0])).save(folder.path().join("mask.png")).unwrap();
+        let lines = |equalised: bool| {
+            "path,modality,task,label,class,patient_id,group,source,licence,split,mask,lung_mask,sha256,equalised\n\
+             slice.png,ct,segment,positive,covid,p,p,made,,train,mask.png,,,"
+                .to_owned()
+                + &equalised.to_string()
+        };
+        let spec = preprocess_spec(Modality::Ct, 64, Normalise { mean: vec![0.5], std: vec![0.25] });
+        let seen = |equalised| {
+            let path = folder.path().join("manifest.csv");
+            std::fs::write(&path, lines(equalised)).unwrap();
+            let manifest = Manifest::load(&path).unwrap();
+            SegmentationSample::load_split(&manifest, Modality::Ct, Split::Train, &spec).unwrap().swap_remove(0).picture
+        };
+        let pixels = read(&folder.path().join("slice.png")).unwrap().pixels;
+        let prepared = |spec: &PreprocessSpec| preprocess::prepare(&pixels, spec).unwrap().input.into_data();
+        assert_eq!(seen(false), prepared(&spec));
+        assert_eq!(seen(true), prepared(&PreprocessSpec { clahe: None, ..spec.clone() }));
+        assert_ne!(seen(false), seen(true));
+    }
+
+    #[test]
+    fn a_batch_has_a_channel_for_each_mean_and_distances_where_they_were_measured() {
+        let side = 8;
+        let mask: Vec<u8> = (0..side * side).map(|i| if i % side < 3 { 255 } else { 0 }).collect();
+        let sample = |masks| SegmentationSample::new("made".into(), side, mask.clone(), masks, &[0.5; 3], &[0.5; 3]);
+        let full = sample(vec![Some(mask.clone()), Some(mask.clone()), Some(mask.clone())]);
+        let part = sample(vec![None, Some(mask.clone()), None]);
+        let batch = collate(vec![Values::of(&full), Values::of(&part)]).unwrap();
+        let shapes: Vec<_> = batch.iter().map(|tensor| tensor.dims().to_vec()).collect();
+        assert_eq!(shapes, [vec![2, 3, 8, 8], vec![2, 3, 8, 8], vec![2, 3, 1, 1]]);
+        let known = batch[2].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(known, [1.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
+        let measured = [full, part].map(|sample| {
+            let mut values = Values::of(&sample);
+            values.measure().unwrap();
+            values
+        });
+        let batch = collate(measured.into()).unwrap();
+        let distance = batch[3].to_vec2_of_planes();
+        // The mask is three columns wide: -2, -1, 0 inside, then the distance to it.
+        assert_eq!(distance[0][..side], [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert!(distance[3].iter().all(|&d| d == 0.0), "an unknown mask has no distance");
+    }
+
+    trait Planes {
+        fn to_vec2_of_planes(&self) -> Vec<Vec<f32>>;
+    }
+
+    impl Planes for Tensor {
+        fn to_vec2_of_planes(&self) -> Vec<Vec<f32>> {
+            self.flatten_from(2).unwrap().flatten_to(1).unwrap().to_vec2().unwrap()
+        }
+    }
+}
