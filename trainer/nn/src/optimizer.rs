@@ -283,8 +283,50 @@ impl Optimizer {
     }
 }
 
-/// `m += (1 - beta1) (g - m)`; `v = beta2 v + (1 - beta2) g^2`; `w = (1 - rate decay) w - rate / c1 * m / (sqrt(v) /
-/// sqrt(c2) + epsilon)` with `c = 1 - beta^steps`: the form of `torch.optim.AdamW`.
+/// One step of AdamW on values in memory: `m += (1 - beta1) (g - m)`; `v = beta2 v + (1 - beta2) g^2`; `w = (1 - rate decay) w -
+/// rate / c1 * m / (sqrt(v) / sqrt(c2) + epsilon)` with `c = 1 - beta^steps`: the form of `torch.optim.AdamW`.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamWStep {
+    to_first: f32,
+    beta2: f32,
+    to_second: f32,
+    rate: f32,
+    correction: f32,
+    keep: f32,
+    epsilon: f32,
+    factor: f32,
+}
+
+impl AdamWStep {
+    /// Step number `steps`, counted from 1, at `learning_rate`, down `factor` times the gradients, with the weight decay of `config`.
+    pub fn new(config: &AdamWConfig, steps: usize, learning_rate: f64, factor: f64) -> Self {
+        let AdamWConfig { beta1, beta2, epsilon, weight_decay } = *config;
+        let steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        Self {
+            to_first: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            to_second: (1.0 - beta2) as f32,
+            rate: (learning_rate / (1.0 - beta1.powi(steps))) as f32,
+            correction: (1.0 - beta2.powi(steps)).sqrt() as f32,
+            keep: (1.0 - learning_rate * weight_decay) as f32,
+            epsilon: epsilon as f32,
+            factor: factor as f32,
+        }
+    }
+
+    /// Moves the weights `w` and both moments, `m` and `v`, by the gradients `g`; all are of one length.
+    pub fn apply(&self, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+        let Self { to_first, beta2, to_second, rate, correction, keep, epsilon, factor } = *self;
+        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * factor;
+            *m += to_first * (g - *m);
+            *v = *v * beta2 + to_second * g * g;
+            *w = *w * keep - rate * (*m / (v.sqrt() / correction + epsilon));
+        }
+    }
+}
+
+/// [`AdamWStep`], on any device.
 fn adamw(
     Parameter { var, weight_decay, moments, .. }: &mut Parameter,
     gradient: &Tensor,
@@ -296,12 +338,12 @@ fn adamw(
     let [first, second] = moments.as_mut_slice() else {
         candle_core::bail!("AdamW needs two moments");
     };
-    let AdamWConfig { beta1, beta2, epsilon, .. } = *config;
-    let steps = i32::try_from(steps).unwrap_or(i32::MAX);
-    let rate = learning_rate / (1.0 - beta1.powi(steps));
-    let correction = (1.0 - beta2.powi(steps)).sqrt();
-    let keep = 1.0 - learning_rate * *weight_decay;
     if !var.device().is_cpu() {
+        let AdamWConfig { beta1, beta2, epsilon, .. } = *config;
+        let steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        let rate = learning_rate / (1.0 - beta1.powi(steps));
+        let correction = (1.0 - beta2.powi(steps)).sqrt();
+        let keep = 1.0 - learning_rate * *weight_decay;
         let g = (gradient * factor)?;
         *first = (&*first + ((&g - &*first)? * (1.0 - beta1))?)?;
         *second = ((&*second * beta2)? + (g.sqr()? * (1.0 - beta2))?)?;
@@ -309,16 +351,9 @@ fn adamw(
         let step = (first.div(&denominator)? * rate)?;
         return var.set(&((var.as_detached_tensor() * keep)? - step)?);
     }
-    let [to_first, beta2, to_second] = [1.0 - beta1, beta2, 1.0 - beta2].map(|v| v as f32);
-    let [rate, correction, keep, epsilon, factor] = [rate, correction, keep, epsilon, factor].map(|v| v as f32);
-    let pass = |w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]| {
-        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
-            let g = g * factor;
-            *m += to_first * (g - *m);
-            *v = *v * beta2 + to_second * g * g;
-            *w = *w * keep - rate * (*m / (v.sqrt() / correction + epsilon));
-        }
-    };
+    let config = AdamWConfig { weight_decay: *weight_decay, ..*config };
+    let step = AdamWStep::new(&config, steps, learning_rate, factor);
+    let pass = |w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]| step.apply(w, m, v, g);
     let mut inner = Ok(());
     with_values_mut(var, |w| {
         inner = with_values(gradient, "AdamW", |g| {

@@ -21,7 +21,7 @@ use thorax_nn::{
 };
 
 use super::{
-    PairArgs, Row, compare,
+    PairArgs, Timing, compare,
     peer::{Library, Peer},
     timed,
 };
@@ -53,7 +53,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct BackboneRow {
     #[serde(flatten)]
-    row: Row,
+    row: Timing,
     ours_images_per_second: f64,
     peer_images_per_second: f64,
 }
@@ -136,7 +136,7 @@ pub(super) fn run(arguments: &BackbonesArgs) -> anyhow::Result<()> {
             };
             if !json {
                 let BackboneRow { row, ours_images_per_second: ours, peer_images_per_second: theirs } = &row;
-                let Row { case, peer, ours_ms, peer_ms, ratio } = row;
+                let Timing { case, peer, ours_ms, peer_ms, ratio } = row;
                 println!(
                     "{case:<22} {peer:<18} {ours:>13.1} {theirs:>13.1} {ours_ms:>9.1} {peer_ms:>9.1} {ratio:>6.2}"
                 );

@@ -26,7 +26,7 @@ use thorax_shared::{
 use crate::{
     classifiers::Kind,
     data::{Label, Split, recipe::preprocess_spec},
-    features::{Contents, Dtype, FORMAT, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
+    features::{Contents, Dtype, FORMAT, FeatureRow, Opened, State, StoreWriter, WrittenRow, preprocess_sha256},
 };
 
 /// The script that fits the peers.
@@ -169,10 +169,10 @@ fn peers(
 /// Writes a store of drawn features, 70 % of its pictures for training, two of each patient.
 fn draw(path: &Path, pictures: usize, backbone: Backbone) -> anyhow::Result<()> {
     let preprocess = preprocess_spec(Modality::Xray, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] });
-    let rows: Vec<Row> = (0..pictures)
+    let rows: Vec<FeatureRow> = (0..pictures)
         .map(|index| {
             let patient = index / 2;
-            Row {
+            FeatureRow {
                 path: format!("drawn/{index:05}.png"),
                 sha256: format!("{index:064x}"),
                 patient_id: format!("p{patient}"),

@@ -90,7 +90,7 @@ impl BenchCommand {
 
 /// Figures of one case.
 #[derive(Debug, Serialize)]
-struct Row {
+struct Timing {
     case: String,
     peer: &'static str,
     ours_ms: f64,
@@ -130,7 +130,7 @@ struct Report {
     threads: usize,
     pairs: usize,
     torch: Option<String>,
-    rows: Vec<Row>,
+    rows: Vec<Timing>,
     memory: Option<MemoryRow>,
 }
 
@@ -169,9 +169,9 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
         rows: vec![],
         memory: None,
     };
-    let show = |row: &Row| {
+    let show = |row: &Timing| {
         if !json {
-            let Row { case, peer, ours_ms, peer_ms, ratio } = row;
+            let Timing { case, peer, ours_ms, peer_ms, ratio } = row;
             println!("{case:<58} {ours_ms:>9.2} {peer_ms:>9.2} {ratio:>6.2}  {peer}");
             // A row appears when it is measured, in a pipe as well.
             let _ = std::io::stdout().flush();
@@ -238,7 +238,7 @@ fn compare(
     pairs: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,
     mut theirs: impl FnMut() -> anyhow::Result<f64>,
-) -> anyhow::Result<Row> {
+) -> anyhow::Result<Timing> {
     let rest = || std::thread::sleep(Duration::from_millis(20));
     for _ in 0..2 {
         ours().and_then(|_| theirs()).with_context(|| case.clone())?;
@@ -258,7 +258,7 @@ fn compare(
         }
     }
     let over_pairs = |f: fn(&(f64, f64)) -> f64| median(times.iter().map(f).collect());
-    Ok(Row {
+    Ok(Timing {
         case,
         peer,
         ours_ms: over_pairs(|pair| pair.0),

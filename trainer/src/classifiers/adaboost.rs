@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::{
     bins::{Bins, MOST_BINS},
     parameters::AdaBoostParameters,
-    run::Run,
+    run::ClassifierRun,
 };
 
 /// Runs that share the reading of codes.
@@ -38,14 +38,19 @@ type Histogram = [[Lanes; 2]; MOST_BINS];
 ///
 /// # Panics
 /// When labels or counts are not as many as rows.
-pub(super) fn predict(bins: &Bins, labels: &[bool], runs: &[Run], parameters: &AdaBoostParameters) -> Vec<Vec<f32>> {
+pub(super) fn predict(
+    bins: &Bins,
+    labels: &[bool],
+    runs: &[ClassifierRun],
+    parameters: &AdaBoostParameters,
+) -> Vec<Vec<f32>> {
     assert_eq!(labels.len(), bins.rows(), "one label a row");
     assert!(runs.iter().all(|run| run.counts.len() == bins.rows()), "one count a row");
     runs.chunks(LANES).flat_map(|runs| together(bins, labels, runs, parameters)).collect()
 }
 
 /// Up to [`LANES`] runs.
-fn together(bins: &Bins, labels: &[bool], runs: &[Run], parameters: &AdaBoostParameters) -> Vec<Vec<f32>> {
+fn together(bins: &Bins, labels: &[bool], runs: &[ClassifierRun], parameters: &AdaBoostParameters) -> Vec<Vec<f32>> {
     // Negatives first: a loop for each class needs no branch.
     let of_class =
         |class| (0..bins.rows()).filter(move |&row| labels[row] == class && runs.iter().any(|run| run.counts[row] > 0));
@@ -189,7 +194,7 @@ struct Booster {
 }
 
 impl Booster {
-    fn new(run: &Run, rows: &[usize]) -> Self {
+    fn new(run: &ClassifierRun, rows: &[usize]) -> Self {
         let counts: Vec<f64> = rows.iter().map(|&row| f64::from(run.counts[row])).collect();
         let sum: f64 = counts.iter().sum();
         let weights = vec![1.0 / sum.max(1.0); rows.len()];

@@ -168,7 +168,7 @@ pub(super) mod references {
     use safetensors::SafeTensors;
 
     use super::Bins;
-    use crate::classifiers::Run;
+    use crate::classifiers::ClassifierRun;
 
     const FILE: &[u8] = include_bytes!("../../tests/references/trees.safetensors");
 
@@ -176,11 +176,11 @@ pub(super) mod references {
         pub(in super::super) codes: Vec<u8>,
         pub(in super::super) bins: Bins,
         pub(in super::super) labels: Vec<bool>,
-        pub(in super::super) runs: Vec<Run>,
+        pub(in super::super) runs: Vec<ClassifierRun>,
     }
 
-    pub(in super::super) fn run(counts: Vec<u32>, seed: u64) -> Run {
-        Run { number: 0, seed, counts }
+    pub(in super::super) fn run(counts: Vec<u32>, seed: u64) -> ClassifierRun {
+        ClassifierRun { number: 0, seed, counts }
     }
 
     impl Trees {
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::{
         data::{Label, Split},
-        features::{Contents, Dtype, FORMAT, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
+        features::{Contents, Dtype, FORMAT, FeatureRow, Opened, State, StoreWriter, WrittenRow, preprocess_sha256},
     };
 
     fn coded(values: &[f32], learn: &[bool]) -> (Vec<u8>, usize) {
@@ -280,7 +280,7 @@ mod tests {
     fn contents(rows: usize) -> Contents {
         let normalise = Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] };
         let preprocess = crate::data::recipe::preprocess_spec(Modality::Ct, 224, normalise);
-        let row = |row| Row {
+        let row = |row| FeatureRow {
             path: format!("{row}.png"),
             sha256: format!("{row:02x}").repeat(32),
             patient_id: format!("p{row}"),

@@ -12,13 +12,13 @@ use super::{
     knn, mlp, naive_bayes,
     parameters::Parameters,
     problem::Problem,
-    run::Run,
+    run::ClassifierRun,
     svm::{self, KernelMatrix, SvmConfig},
     xgboost,
 };
 
 /// What is told of each run as it ends: the run, and the probability of every picture, `[N]`.
-pub type Done<'a> = &'a (dyn Fn(&Run, &[f32]) -> Result<(), ClassifierError> + Sync);
+pub type Done<'a> = &'a (dyn Fn(&ClassifierRun, &[f32]) -> Result<(), ClassifierError> + Sync);
 
 /// What classifiers share.
 pub struct Fitter<'a> {
@@ -47,7 +47,7 @@ impl<'a> Fitter<'a> {
         &self,
         kind: Kind,
         parameters: &Parameters,
-        runs: &[Run],
+        runs: &[ClassifierRun],
         done: Done<'_>,
     ) -> Result<(), ClassifierError> {
         if runs.is_empty() {
@@ -55,7 +55,7 @@ impl<'a> Fitter<'a> {
         }
         let Self { problem, gram, .. } = *self;
         let labels = &problem.labels;
-        let all = |predictions: Vec<Vec<f32>>, runs: &[Run]| {
+        let all = |predictions: Vec<Vec<f32>>, runs: &[ClassifierRun]| {
             runs.iter().zip(predictions).try_for_each(|(run, prediction)| done(run, &prediction))
         };
         match kind {
@@ -74,12 +74,14 @@ impl<'a> Fitter<'a> {
             }
             Kind::RandomForest => {
                 let bins = self.bins()?;
-                let fit = |run: &Run| done(run, &forest::predict(bins, labels, run, &parameters.random_forest));
+                let fit =
+                    |run: &ClassifierRun| done(run, &forest::predict(bins, labels, run, &parameters.random_forest));
                 runs.par_iter().try_for_each(fit)
             }
             Kind::AdaBoost => {
                 let bins = self.bins()?;
-                let fit = |runs: &[Run]| all(adaboost::predict(bins, labels, runs, &parameters.adaboost), runs);
+                let fit =
+                    |runs: &[ClassifierRun]| all(adaboost::predict(bins, labels, runs, &parameters.adaboost), runs);
                 runs.chunks(adaboost::LANES).try_for_each(fit)
             }
             Kind::Xgboost => {
@@ -117,7 +119,7 @@ impl<'a> Fitter<'a> {
         self.problem.bytes() + 4 * self.gram.len * self.gram.len
     }
 
-    fn machines(&self, config: &SvmConfig, runs: &[Run], done: Done<'_>) -> Result<(), ClassifierError> {
+    fn machines(&self, config: &SvmConfig, runs: &[ClassifierRun], done: Done<'_>) -> Result<(), ClassifierError> {
         let matrix = KernelMatrix::of(config.kernel, self.gram);
         let Problem { labels, folds, .. } = self.problem;
         runs.par_iter().try_for_each(|run| done(run, &svm::predict(&matrix, labels, folds, run, config)?))

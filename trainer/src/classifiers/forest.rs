@@ -14,7 +14,7 @@ use thorax_nn::seeded::{derive, generator};
 use super::{
     bins::{Bins, MOST_BINS},
     parameters::{ForestParameters, MaxFeatures, MaxFeaturesRule},
-    run::Run,
+    run::ClassifierRun,
 };
 
 /// Rows of a node up to which its codes are sorted; above it counting in bins is quicker.
@@ -24,7 +24,7 @@ const SORTED: usize = 48;
 ///
 /// # Panics
 /// When labels or counts are not as many as rows, or the run learns from nothing or from two million draws or more.
-pub(super) fn predict(bins: &Bins, labels: &[bool], run: &Run, parameters: &ForestParameters) -> Vec<f32> {
+pub(super) fn predict(bins: &Bins, labels: &[bool], run: &ClassifierRun, parameters: &ForestParameters) -> Vec<f32> {
     assert!(labels.len() == bins.rows() && run.counts.len() == bins.rows(), "one label and count a row");
     let samples: Vec<u32> =
         (0u32..).zip(&run.counts).flat_map(|(row, &count)| std::iter::repeat_n(row, count as usize)).collect();

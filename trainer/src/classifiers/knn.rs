@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::{gram::Gram, parameters::KnnParameters, parameters::NeighbourWeights, run::Run};
+use super::{gram::Gram, parameters::KnnParameters, parameters::NeighbourWeights, run::ClassifierRun};
 
 /// Neighbours of a picture that are sorted at first; the rest only for a run that drew too few of them.
 const NEAREST: usize = 64;
@@ -46,7 +46,7 @@ impl Neighbours {
     }
 
     /// The share of COVID-19 among the `k` nearest that the run drew; a picture drawn twice is two neighbours.
-    fn vote(&mut self, labels: &[bool], run: &Run, parameters: &KnnParameters) -> f32 {
+    fn vote(&mut self, labels: &[bool], run: &ClassifierRun, parameters: &KnnParameters) -> f32 {
         let mut missing = u64::try_from(parameters.neighbours).unwrap_or(u64::MAX);
         let mut votes = [0f64; 2];
         let mut index = 0;
@@ -74,7 +74,12 @@ impl Neighbours {
 }
 
 /// The probability of COVID-19 of every picture, `[runs][N]`.
-pub(super) fn predict(gram: &Gram, labels: &[bool], runs: &[Run], parameters: &KnnParameters) -> Vec<Vec<f32>> {
+pub(super) fn predict(
+    gram: &Gram,
+    labels: &[bool],
+    runs: &[ClassifierRun],
+    parameters: &KnnParameters,
+) -> Vec<Vec<f32>> {
     let squares = gram.diagonal();
     let drawn = |&index: &u32| runs.iter().any(|run| run.counts[index as usize] > 0);
     let learnt_from: Vec<u32> = (0..gram.len as u32).filter(drawn).collect();

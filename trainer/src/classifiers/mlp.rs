@@ -19,7 +19,7 @@ use super::{
     gram::Gram,
     parameters::MlpParameters,
     problem::Problem,
-    run::Run,
+    run::ClassifierRun,
     standard::{Standardised, blocks},
 };
 
@@ -30,7 +30,7 @@ use super::{
 pub(super) fn predict(
     problem: &Problem,
     gram: &Gram,
-    runs: &[Run],
+    runs: &[ClassifierRun],
     parameters: &MlpParameters,
     done: Done<'_>,
 ) -> Result<(), ClassifierError> {
@@ -50,7 +50,7 @@ pub(super) fn predict(
 ///
 /// Weights are uniform within `sqrt(6 / (inputs + units))` (Glorot and Bengio 2010), which is scikit-learn's choice for
 /// rectified units.
-fn project(problem: &Problem, gram: &Gram, runs: &[Run], hidden: usize) -> Result<Vec<f32>, ClassifierError> {
+fn project(problem: &Problem, gram: &Gram, runs: &[ClassifierRun], hidden: usize) -> Result<Vec<f32>, ClassifierError> {
     let features = Standardised::open(problem, &gram.standard)?;
     let (pictures, columns, units) = (problem.len(), problem.columns(), runs.len() * hidden);
     let limit = glorot(columns, hidden);
@@ -115,7 +115,7 @@ impl Moving {
 }
 
 impl Network {
-    fn new(units: Vec<f32>, columns: usize, run: &Run, parameters: &MlpParameters) -> Self {
+    fn new(units: Vec<f32>, columns: usize, run: &ClassifierRun, parameters: &MlpParameters) -> Self {
         let mut random = seeded::generator(run.seed, 4);
         let mut uniform =
             |count: usize, limit: f32| (0..count).map(|_| random.random_range(-limit..limit)).collect::<Vec<f32>>();
@@ -135,7 +135,7 @@ impl Network {
     }
 
     /// Goes through the resample `epochs` times, and says what it then makes of every picture, `[N]`.
-    fn fit(mut self, gram: &Gram, labels: &[bool], run: &Run, parameters: &MlpParameters) -> Vec<f32> {
+    fn fit(mut self, gram: &Gram, labels: &[bool], run: &ClassifierRun, parameters: &MlpParameters) -> Vec<f32> {
         let mut drawn: Vec<usize> = run
             .counts
             .iter()
@@ -243,7 +243,7 @@ mod tests {
         let gram = Gram { len: PICTURES, values, standard };
         let labels: Vec<bool> = (0..PICTURES).map(|picture| picture % 3 == 0).collect();
         let counts = vec![1, 0, 2, 1, 1, 3, 0, 1, 1, 0, 0, 0];
-        let run = Run { number: 0, seed: 9, counts };
+        let run = ClassifierRun { number: 0, seed: 9, counts };
         let parameters = MlpParameters { hidden: 5, learning_rate: 0.2, momentum: 0.9, batch: 4, epochs: 30, l2: 0.1 };
 
         let weights: Vec<f32> = (0..parameters.hidden * COLUMNS).map(|_| random.random_range(-0.5..0.5)).collect();

@@ -37,7 +37,7 @@ pub use parameters::{
 };
 pub use platt::Sigmoid;
 pub use problem::{Problem, Resample, Runs};
-pub use run::{Kind, Run};
+pub use run::{ClassifierRun, Kind};
 pub use run_folder::{
     ClassifierRuns, FORMAT, Folder, PredictedRow, Protocol, RunConfiguration, RunFolder, RunFolderError, StoreIdentity,
     predictions, probabilities, read_run,

@@ -11,7 +11,7 @@ use super::{
     ClassifierError,
     parameters::NaiveBayesParameters,
     problem::Problem,
-    run::Run,
+    run::ClassifierRun,
     standard::{Standard, Standardised, blocks},
 };
 
@@ -25,7 +25,7 @@ const BLOCK: usize = 256;
 pub(super) fn predict(
     problem: &Problem,
     standard: &Standard,
-    runs: &[Run],
+    runs: &[ClassifierRun],
     parameters: &NaiveBayesParameters,
 ) -> Result<Vec<Vec<f32>>, ClassifierError> {
     let (pictures, columns) = (problem.len(), problem.columns());
@@ -131,7 +131,7 @@ struct Weights {
 }
 
 impl Weights {
-    fn of(labels: &[bool], runs: &[Run]) -> Self {
+    fn of(labels: &[bool], runs: &[ClassifierRun]) -> Self {
         let values: Vec<f64> = runs
             .iter()
             .flat_map(|run| [false, true].into_iter().map(move |class| (run, class)))

@@ -11,10 +11,10 @@ use thorax_nets::Backbone;
 use thorax_nn::seeded;
 use thorax_shared::label::Modality;
 
-use super::{ClassifierError, run::Run};
+use super::{ClassifierError, run::ClassifierRun};
 use crate::{
     data::{Fractions, Label, Record, Split, Task, UNKNOWN_PATIENT, assign_splits},
-    features::{Contents, FeatureStore, Row, State},
+    features::{Contents, FeatureRow, FeatureStore, State},
 };
 
 /// Draws of a resample before it is given up.
@@ -32,7 +32,7 @@ pub struct Problem {
     /// `[N]`: where each picture is in the store.
     pub rows: Vec<usize>,
     /// `[N]`: what is known of each.
-    pub pictures: Vec<Row>,
+    pub pictures: Vec<FeatureRow>,
     /// `[N]`: COVID-19.
     pub labels: Vec<bool>,
     /// `[N]`: the fold of the cross-fitting, the same for all pictures of a group.
@@ -55,7 +55,7 @@ pub enum Resample {
 #[derive(Clone, Debug)]
 pub struct Runs {
     /// One after the other.
-    pub runs: Vec<Run>,
+    pub runs: Vec<ClassifierRun>,
     /// `[runs][N]`, where they differ from the store's split.
     pub roles: Option<Vec<Vec<Split>>>,
 }
@@ -82,14 +82,14 @@ impl Problem {
         let passed = (0..store.rows()).filter(|&row| store.state(row) == State::Extracted);
         let apart: BTreeSet<&str> =
             contents.rows.iter().filter(|r| Some(&*r.source) == left_out).map(|r| &*r.group).collect();
-        let (rows, pictures): (Vec<usize>, Vec<Row>) =
+        let (rows, pictures): (Vec<usize>, Vec<FeatureRow>) =
             passed.filter_map(|row| Some((row, placed(contents.rows[row].clone(), left_out, &apart)?))).unzip();
         if let Some(wanted) = left_out.filter(|&wanted| contents.rows.iter().all(|row| row.source != wanted)) {
             let sources: BTreeSet<&str> = contents.rows.iter().map(|row| row.source.as_str()).collect();
             let sources = sources.into_iter().map(|source| format!("{source:?}")).collect::<Vec<_>>().join(", ");
             return Err(ClassifierError::Source { store: path.to_owned(), wanted: wanted.to_owned(), sources });
         }
-        let labels: Vec<bool> = pictures.iter().map(Row::positive).collect();
+        let labels: Vec<bool> = pictures.iter().map(FeatureRow::positive).collect();
         let folds = deal_folds(&pictures, &labels, folds, seed);
         let problem = Self {
             store: path.to_owned(),
@@ -157,7 +157,7 @@ impl Problem {
     /// # Errors
     /// [`ClassifierError::Resample`] when draw after draw lacks a class.
     pub fn runs(&self, resample: Resample, count: usize, seed: u64) -> Result<Runs, ClassifierError> {
-        let drawn: Vec<(Run, Option<Vec<Split>>)> = (0..count)
+        let drawn: Vec<(ClassifierRun, Option<Vec<Split>>)> = (0..count)
             .into_par_iter()
             .map(|number| {
                 let own = seeded::derive(seed, &[1, number as u64]);
@@ -168,10 +168,10 @@ impl Problem {
                         (roles.iter().map(|&role| u32::from(role == Split::Train)).collect(), Some(roles))
                     }
                 };
-                Ok((Run { number, seed: own, counts }, roles))
+                Ok((ClassifierRun { number, seed: own, counts }, roles))
             })
             .collect::<Result<_, ClassifierError>>()?;
-        let (runs, roles): (Vec<Run>, Vec<Option<Vec<Split>>>) = drawn.into_iter().unzip();
+        let (runs, roles): (Vec<ClassifierRun>, Vec<Option<Vec<Split>>>) = drawn.into_iter().unzip();
         Ok(Runs { runs, roles: roles.into_iter().collect() })
     }
 
@@ -214,7 +214,7 @@ impl Problem {
 
 /// A picture with the split that it has when a source is left out; `None` if it is then not needed: the test pictures of the
 /// other sources, and whatever else they have of the groups of patients that are `apart`.
-fn placed(mut row: Row, left_out: Option<&str>, apart: &BTreeSet<&str>) -> Option<Row> {
+fn placed(mut row: FeatureRow, left_out: Option<&str>, apart: &BTreeSet<&str>) -> Option<FeatureRow> {
     let Some(source) = left_out else { return Some(row) };
     if row.source == source {
         row.split = Split::Test;
@@ -224,8 +224,8 @@ fn placed(mut row: Row, left_out: Option<&str>, apart: &BTreeSet<&str>) -> Optio
 }
 
 /// Refuses a patient or group on both sides of a split.
-fn check_leaks(store: &Path, rows: &[Row]) -> Result<(), ClassifierError> {
-    let mut seen: BTreeMap<String, &Row> = BTreeMap::new();
+fn check_leaks(store: &Path, rows: &[FeatureRow]) -> Result<(), ClassifierError> {
+    let mut seen: BTreeMap<String, &FeatureRow> = BTreeMap::new();
     for row in rows {
         let patient =
             (row.patient_id != UNKNOWN_PATIENT).then(|| format!("patient {} of {}", row.patient_id, row.source));
@@ -247,7 +247,7 @@ fn check_leaks(store: &Path, rows: &[Row]) -> Result<(), ClassifierError> {
 }
 
 /// Deals groups out to folds, so that each has its share of both classes.
-fn deal_folds(pictures: &[Row], labels: &[bool], folds: usize, seed: u64) -> Vec<usize> {
+fn deal_folds(pictures: &[FeatureRow], labels: &[bool], folds: usize, seed: u64) -> Vec<usize> {
     use rand::seq::SliceRandom as _;
     let mut groups: BTreeMap<(Split, &str), Vec<usize>> = BTreeMap::new();
     for (index, row) in pictures.iter().enumerate() {
@@ -266,7 +266,7 @@ fn deal_folds(pictures: &[Row], labels: &[bool], folds: usize, seed: u64) -> Vec
 }
 
 /// The line of a manifest that a row came from, as far as dealing out needs it.
-fn record(row: &Row, modality: Modality) -> Record {
+fn record(row: &FeatureRow, modality: Modality) -> Record {
     Record {
         path: row.path.clone(),
         modality,

@@ -81,7 +81,7 @@ impl std::fmt::Display for Kind {
 
 /// One run: the rows it learns from, and the seed of whatever else it draws.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct ClassifierRun {
     /// From 0.
     pub number: usize,
     /// Of its initialisation, its trees, its shuffling.

@@ -15,7 +15,7 @@ use super::{
     gram::Gram,
     parameters::{Gamma, GammaRule, PolynomialParameters, RbfParameters},
     platt::Sigmoid,
-    run::Run,
+    run::ClassifierRun,
 };
 
 /// A kernel, as a function of inner products.
@@ -144,7 +144,7 @@ impl Svm {
         matrix: &KernelMatrix,
         labels: &[bool],
         folds: &[usize],
-        run: &Run,
+        run: &ClassifierRun,
         config: &SvmConfig,
     ) -> Result<(Self, Vec<f64>), ClassifierError> {
         let bound: Vec<f64> = run.counts.iter().map(|&count| config.c * f64::from(count)).collect();
@@ -181,7 +181,7 @@ pub(super) fn predict(
     matrix: &KernelMatrix,
     labels: &[bool],
     folds: &[usize],
-    run: &Run,
+    run: &ClassifierRun,
     config: &SvmConfig,
 ) -> Result<Vec<f32>, ClassifierError> {
     let (svm, decisions) = Svm::fit(matrix, labels, folds, run, config)?;

@@ -14,7 +14,7 @@ use thorax_shared::{
 use super::*;
 use crate::{
     data::{Label, Split, recipe::preprocess_spec},
-    features::{self, Contents, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
+    features::{self, Contents, FeatureRow, Opened, State, StoreWriter, WrittenRow, preprocess_sha256},
 };
 
 const COLUMNS: usize = 24;
@@ -30,8 +30,8 @@ fn whole_numbers(name: &str) -> Vec<u32> {
 }
 
 /// Rows 0 to 39 are for training, 40 to 49 for validation, the others for the test; two of each patient.
-fn rows() -> Vec<Row> {
-    let row = |(index, &label): (usize, &u32)| Row {
+fn rows() -> Vec<FeatureRow> {
+    let row = |(index, &label): (usize, &u32)| FeatureRow {
         path: format!("films/{index:02}.png"),
         sha256: format!("{index:02x}").repeat(32),
         patient_id: format!("p{}", index / 2),
@@ -44,7 +44,7 @@ fn rows() -> Vec<Row> {
     whole_numbers("labels").iter().enumerate().map(row).collect()
 }
 
-fn store(path: &Path, rows: Vec<Row>, values: &[f32]) {
+fn store(path: &Path, rows: Vec<FeatureRow>, values: &[f32]) {
     let preprocess = preprocess_spec(Modality::Xray, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] });
     let contents = Contents {
         format: features::FORMAT,
@@ -87,7 +87,7 @@ fn open(path: &Path) -> Result<Problem, ClassifierError> {
 }
 
 /// Why a store with these rows is refused.
-fn refusal(rows: Vec<Row>) -> String {
+fn refusal(rows: Vec<FeatureRow>) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("films.features");
     store(&path, rows, &numbers("features"));
@@ -103,10 +103,10 @@ fn probabilities_are_those_of_scikit_learn() {
     for (found, expected) in gram.values.iter().zip(numbers("gram")) {
         assert!((found - expected).abs() < 1e-4, "{found} {expected}");
     }
-    let runs: Vec<Run> = whole_numbers("counts")
+    let runs: Vec<ClassifierRun> = whole_numbers("counts")
         .chunks_exact(problem.len())
         .enumerate()
-        .map(|(number, counts)| Run { number, seed: 1, counts: counts.to_vec() })
+        .map(|(number, counts)| ClassifierRun { number, seed: 1, counts: counts.to_vec() })
         .collect();
     let mut parameters = Configuration::load(None).unwrap().parameters;
     let gamma = Gamma::Rule(GammaRule::Scale);

@@ -8,7 +8,7 @@ use thorax_files::write_atomically;
 use thorax_nn::seeded;
 use thorax_shared::metrics;
 
-use super::{ClassifierError, Configuration, Fitter, Kind, Parameters, Run};
+use super::{ClassifierError, ClassifierRun, Configuration, Fitter, Kind, Parameters};
 use crate::data::Split;
 
 /// A candidate and how it did.
@@ -95,24 +95,33 @@ fn describe(values: &[(String, toml::Value)]) -> String {
 }
 
 /// A run for each fold, that learns from the training pictures outside of it.
-fn fold_runs(fitter: &Fitter<'_>, folds: usize, seed: u64) -> Vec<Run> {
+fn fold_runs(fitter: &Fitter<'_>, folds: usize, seed: u64) -> Vec<ClassifierRun> {
     let problem = fitter.problem;
     let outside = |fold| {
         let pictures = problem.pictures.iter().zip(&problem.folds);
         pictures.map(|(row, &f)| u32::from(row.split == Split::Train && f != fold)).collect()
     };
     (0..folds)
-        .map(|fold| Run { number: fold, seed: seeded::derive(seed, &[5, fold as u64]), counts: outside(fold) })
+        .map(|fold| ClassifierRun {
+            number: fold,
+            seed: seeded::derive(seed, &[5, fold as u64]),
+            counts: outside(fold),
+        })
         .filter(|run| [true, false].iter().all(|class| learns(run, &problem.labels, *class)))
         .collect()
 }
 
-fn learns(run: &Run, labels: &[bool], class: bool) -> bool {
+fn learns(run: &ClassifierRun, labels: &[bool], class: bool) -> bool {
     run.counts.iter().zip(labels).any(|(&count, &label)| count > 0 && label == class)
 }
 
 /// The AUC of each fold's pictures, by the run that did not learn from them.
-fn judge(fitter: &Fitter<'_>, kind: Kind, parameters: &Parameters, folds: &[Run]) -> Result<Vec<f64>, ClassifierError> {
+fn judge(
+    fitter: &Fitter<'_>,
+    kind: Kind,
+    parameters: &Parameters,
+    folds: &[ClassifierRun],
+) -> Result<Vec<f64>, ClassifierError> {
     let problem = fitter.problem;
     let aucs = std::sync::Mutex::new(vec![None; folds.len()]);
     fitter.fit(kind, parameters, folds, &|run, probabilities| {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(super) use library::Library;
 
 use self::library::Matrix;
-use super::{bins::Bins, parameters::XgboostParameters, run::Run};
+use super::{bins::Bins, parameters::XgboostParameters, run::ClassifierRun};
 
 /// The environment variable that says where the library is.
 const VARIABLE: &str = "THORAX_XGBOOST";
@@ -121,7 +121,11 @@ impl<'a> Data<'a> {
     ///
     /// # Errors
     /// When the library fails.
-    pub(super) fn predict(&self, run: &Run, parameters: &XgboostParameters) -> Result<Vec<f32>, XgboostError> {
+    pub(super) fn predict(
+        &self,
+        run: &ClassifierRun,
+        parameters: &XgboostParameters,
+    ) -> Result<Vec<f32>, XgboostError> {
         let drawn: Vec<usize> = (0..self.labels.len()).filter(|&row| run.counts[row] > 0).collect();
         let mut learnt = matrix(self.library, self.bins, self.most, self.threads, &self.cuts, &drawn)?;
         let labels: Vec<f32> = drawn.iter().map(|&row| f32::from(u8::from(self.labels[row]))).collect();

@@ -14,7 +14,7 @@ pub struct BackbonesArgs {
 
 /// A row of the list.
 #[derive(Debug, serde::Serialize)]
-pub struct Row {
+pub struct BackboneLine {
     /// Which backbone.
     pub name: Backbone,
     /// Authors and year.
@@ -34,12 +34,12 @@ pub struct Row {
 }
 
 /// The rows, one a backbone.
-pub fn rows() -> Vec<Row> {
+pub fn rows() -> Vec<BackboneLine> {
     let row = |backbone: Backbone| {
         let parameters = backbone.architecture(Layout::Keras).parameters();
         let trained = parameters.iter().filter(|parameter| parameter.is_trainable());
         let feature_map = backbone.feature_shape();
-        Row {
+        BackboneLine {
             name: backbone,
             paper: backbone.paper(),
             input: [3, backbone.input_side(), backbone.input_side()],

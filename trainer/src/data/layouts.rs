@@ -407,11 +407,11 @@ fn patient_of(stem: &str) -> String {
 
 fn patient_table(path: &Path) -> Result<HashMap<String, String>, DataError> {
     #[derive(Deserialize)]
-    struct Row {
+    struct ManifestLine {
         file: String,
         patient: String,
     }
-    let rows: Vec<Row> = table(path)?;
+    let rows: Vec<ManifestLine> = table(path)?;
     let mut patients = HashMap::new();
     for row in rows {
         if let Some(other) =

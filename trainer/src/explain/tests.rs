@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     classifiers::{Kernel, Sigmoid, Svm, SvmConfig},
     data::{Label, Split},
-    features::{FORMAT, Opened, Row, State, StoreWriter, WrittenRow, preprocess_sha256},
+    features::{FORMAT, FeatureRow, Opened, State, StoreWriter, WrittenRow, preprocess_sha256},
 };
 
 /// A store of pictures `[N, C, H, W]`: even ones are positive, the first two thirds are for training.
@@ -19,7 +19,7 @@ fn problem(folder: &Path, features: &[f32], shape: [usize; 3]) -> Problem {
     let count = features.len() / columns;
     let preprocess =
         crate::data::recipe::preprocess_spec(Modality::Ct, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] });
-    let row = |row: usize| Row {
+    let row = |row: usize| FeatureRow {
         path: format!("{row:02}.png"),
         sha256: format!("{row:02x}").repeat(32),
         patient_id: format!("p{row}"),

@@ -23,7 +23,7 @@ use thorax_files::{file_sha256, hexadecimal};
 use thorax_nn::graph::Graph;
 
 use super::{
-    format::{Dtype, FeatureError, Row, State},
+    format::{Dtype, FeatureError, FeatureRow, State},
     writer::{StoreWriter, WrittenRow},
 };
 use crate::{
@@ -126,7 +126,7 @@ fn load(
     }
 }
 
-fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &Row) -> anyhow::Result<Prepared> {
+fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &FeatureRow) -> anyhow::Result<Prepared> {
     let contents = writer.contents();
     let path = pictures.manifest.locate(&row.path);
     let sha256 = hexadecimal(&file_sha256(&path)?);

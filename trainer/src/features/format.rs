@@ -212,7 +212,7 @@ impl State {
 /// What is known of a picture without its pixels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct FeatureRow {
     /// Path in the manifest.
     pub path: String,
     /// SHA-256 of the picture's file, hexadecimal.
@@ -232,7 +232,7 @@ pub struct Row {
     pub equalised: bool,
 }
 
-impl Row {
+impl FeatureRow {
     /// The row of a picture.
     pub fn of(record: &Record) -> Self {
         let Record { path, sha256, patient_id, group, source, label, split, equalised, .. } = record.clone();
@@ -277,7 +277,7 @@ pub struct Contents {
     /// [`crate::data::fingerprint::fingerprint`] of the manifest.
     pub manifest_sha256: String,
     /// The pictures, in the order of the rows.
-    pub rows: Vec<Row>,
+    pub rows: Vec<FeatureRow>,
 }
 
 /// SHA-256 of a recipe's JSON form, hexadecimal.

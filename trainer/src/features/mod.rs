@@ -20,7 +20,7 @@ use std::{num::NonZeroUsize, path::Path};
 use anyhow::Context;
 use candle_core::Device;
 use extract::Pictures;
-pub use format::{Contents, Dtype, FORMAT, FeatureError, Row, State, preprocess_sha256};
+pub use format::{Contents, Dtype, FORMAT, FeatureError, FeatureRow, State, preprocess_sha256};
 pub use store::{FeatureStore, Values};
 pub use table::FeatureTable;
 use thorax_nets::{Pretrained, source::Source};
@@ -86,7 +86,7 @@ impl Request<'_> {
     pub fn contents(&self) -> anyhow::Result<Contents> {
         let Self { manifest, modality, pretrained, source, lungs, .. } = *self;
         let labelled = manifest.select(modality, Task::Classify, None).filter(|r| r.label != Label::Unlabelled);
-        let rows: Vec<Row> = labelled.map(Row::of).collect();
+        let rows: Vec<FeatureRow> = labelled.map(FeatureRow::of).collect();
         anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
         let mut preprocess = preprocess(modality, pretrained);
         if let Some(lungs) = lungs {

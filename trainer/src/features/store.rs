@@ -148,7 +148,7 @@ impl FeatureStore {
         State::from_code(self.numbers(self.header.state_at)[row]).unwrap_or(State::Missing)
     }
 
-    /// Row `row`: the feature map `[C, H, W]` of a picture.
+    /// FeatureRow `row`: the feature map `[C, H, W]` of a picture.
     ///
     /// # Panics
     /// When there is no such row.

@@ -1,12 +1,12 @@
 //! Pooled features of the pictures that passed the quality check: what linear heads are fitted to.
 
-use super::{format::Row, format::State, store::FeatureStore};
+use super::{format::FeatureRow, format::State, store::FeatureStore};
 use crate::data::{Label, Split};
 
 /// Pictures with their features.
 pub struct FeatureTable {
     /// The pictures, without those that failed the quality check.
-    pub rows: Vec<Row>,
+    pub rows: Vec<FeatureRow>,
     /// Length of each row of `values`.
     pub columns: usize,
     /// Features, row by row.
@@ -29,17 +29,17 @@ impl FeatureTable {
     }
 
     /// The rows of one split and their numbers.
-    pub fn split(&self, split: Split) -> impl Iterator<Item = (usize, &Row)> {
+    pub fn split(&self, split: Split) -> impl Iterator<Item = (usize, &FeatureRow)> {
         self.rows.iter().enumerate().filter(move |(_, row)| row.split == split)
     }
 
-    /// Row `index`.
+    /// FeatureRow `index`.
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.columns..][..self.columns]
     }
 }
 
-impl Row {
+impl FeatureRow {
     /// COVID-19.
     pub fn positive(&self) -> bool {
         self.label == Label::Positive

@@ -19,7 +19,7 @@ use crate::data::{Split, recipe::preprocess_spec};
 fn contents(rows: usize, unit: usize, dtype: Dtype) -> Contents {
     let preprocess = preprocess_spec(Modality::Ct, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] });
     let rows = (0..rows)
-        .map(|row| Row {
+        .map(|row| FeatureRow {
             path: format!("slices/{row:04}.png"),
             sha256: format!("{row:02x}").repeat(32),
             patient_id: format!("p{}", row / 2),

@@ -20,6 +20,7 @@ use thorax_nn::{
     convolution::ConvolutionConfig,
     graph::{Graph, Operation},
     matmul::{View, multiply},
+    optimizer::{AdamWConfig, AdamWStep},
     seeded,
 };
 use thorax_shared::{
@@ -89,6 +90,9 @@ pub const WANTED_SPECIFICITY: f64 = 0.90;
 pub const WANTED_RISK: f64 = 0.10;
 /// Least share of validation pictures that has to be answered, whatever the risk.
 pub const LEAST_ANSWERED: f64 = 0.20;
+
+/// Learning rate of the heads at the start; half a cosine leads to 0.
+const HIGHEST_RATE: f64 = 0.01;
 
 /// How many times farther than the limit of referring a picture is rejected.
 const REJECT_FACTOR: f32 = 2.5;
@@ -275,7 +279,8 @@ impl Heads {
         let totals: Vec<f32> = resamples.iter().map(|counts| counts.iter().sum()).collect();
         let mut weights = vec![0f32; columns * members];
         let mut bias = vec![0f32; members];
-        let mut moments = vec![(0f32, 0f32); (columns + 1) * members];
+        let mut moments = [columns * members, members].map(|count| [vec![0f32; count], vec![0f32; count]]);
+        let adam = AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() };
         let mut residual = vec![0f32; rows * members];
         let mut gradient = vec![0f32; columns * members];
         let (x_view, w_view, r_view) =
@@ -293,14 +298,14 @@ impl Heads {
             }
             multiply((&mut gradient, w_view), false, (x, x_view.transposed()), (&residual, r_view), true);
             gradient.iter_mut().zip(&weights).for_each(|(g, w)| *g += l2 * w);
-            let share = step as f32 / config.steps as f32;
-            let rate = 0.01 * 0.5 * (1.0 + (std::f32::consts::PI * share).cos());
-            let (c1, c2) = (1.0 - 0.9f32.powi(step as i32), 1.0 - 0.999f32.powi(step as i32));
-            let parameters = weights.iter_mut().chain(&mut bias);
-            for ((w, g), (m, v)) in parameters.zip(gradient.iter().chain(&to_bias)).zip(&mut moments) {
-                *m = 0.9 * *m + 0.1 * g;
-                *v = 0.999 * *v + 0.001 * g * g;
-                *w -= rate * (*m / c1) / ((*v / c2).sqrt() + 1e-8);
+            let share = step as f64 / config.steps as f64;
+            let rate = HIGHEST_RATE * 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
+            let adam = AdamWStep::new(&adam, step, rate, 1.0);
+            let [of_weights, of_bias] = &mut moments;
+            for (values, gradients, [first, second]) in
+                [(&mut weights, &gradient, of_weights), (&mut bias, &to_bias, of_bias)]
+            {
+                adam.apply(values, first, second, gradients);
             }
         }
         Self { weights, bias }
@@ -500,7 +505,7 @@ mod tests {
     use super::*;
     use crate::{
         data::{Label, recipe::preprocess_spec},
-        features::Row,
+        features::FeatureRow,
     };
 
     const COLUMNS: usize = 12;
@@ -519,7 +524,7 @@ mod tests {
             }));
             let path = format!("{index}.png");
             let group = format!("patient {}", index / 2);
-            table.rows.push(Row {
+            table.rows.push(FeatureRow {
                 path,
                 sha256: String::new(),
                 patient_id: group.clone(),

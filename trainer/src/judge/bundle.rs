@@ -11,9 +11,10 @@ use thorax_engine::{model::Model, screening};
 use thorax_shared::{
     label::{Modality, Verdict},
     mask::{INFECTION, LEFT_LUNG, LUNGS, NAMES, RIGHT_LUNG, union},
-    metrics::{self, Confusion, Interval},
+    metrics::{self, Confusion},
 };
 
+use super::{Estimate, Resampling, masks::score::MaskFigures, mean};
 use crate::{
     data::{Label, Manifest, Record, Split, Task, picture},
     progress::progress,
@@ -48,7 +49,7 @@ pub struct Prediction {
 
 /// One picture with true masks.
 #[derive(Clone, Debug)]
-pub struct MaskScore {
+pub struct MaskedPicture {
     /// Path in the manifest.
     pub path: String,
     /// Patient.
@@ -69,7 +70,7 @@ pub struct Evaluation {
     /// Labelled pictures.
     pub predictions: Vec<Prediction>,
     /// Pictures with masks.
-    pub masks: Vec<MaskScore>,
+    pub masks: Vec<MaskedPicture>,
     positive_at: f32,
     seed: u64,
 }
@@ -129,7 +130,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
                 })
                 .collect();
             bar.inc(1);
-            Ok(MaskScore {
+            Ok(MaskedPicture {
                 path: record.path.clone(),
                 group: record.group.clone(),
                 source: record.source.clone(),
@@ -141,24 +142,24 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
     Ok(Evaluation { modality, split, predictions, masks, positive_at: model.manifest.decision.positive_at, seed })
 }
 
-/// A mean over the numbers there are.
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / count as f64)
+/// Dice of what was counted; without a true pixel there is none, as `masks judge` has it.
+fn dice(pixels: &Confusion) -> Option<f64> {
+    MaskFigures::of(pixels, [None; 2]).dice
 }
 
-/// Dice; two empty masks agree.
-fn dice(confusion: &Confusion) -> f64 {
-    confusion.f1().unwrap_or(1.0)
+/// IoU, by the same rule.
+fn iou(pixels: &Confusion) -> Option<f64> {
+    MaskFigures::of(pixels, [None; 2]).iou
 }
 
-/// IoU; two empty masks agree.
-fn iou(confusion: &Confusion) -> f64 {
-    confusion.iou().unwrap_or(1.0)
+/// Dice by the other rule, which some published figures follow: two empty masks are worth 1, and one that is empty beside one that is
+/// not is worth 0.
+fn dice_empty_as_one(pixels: &Confusion) -> f64 {
+    pixels.f1().unwrap_or(1.0)
 }
 
-fn cell(interval: Option<Interval>) -> String {
-    interval.map_or_else(|| "–".into(), |i| format!("{:.3} ({:.3}–{:.3})", i.estimate, i.low, i.high))
+fn cell(estimate: Option<Estimate>) -> String {
+    estimate.map_or_else(|| "–".into(), |e| format!("{:.3} ({:.3}–{:.3})", e.value, e.low, e.high))
 }
 
 impl Evaluation {
@@ -167,13 +168,13 @@ impl Evaluation {
         items: &[&T],
         group: impl Fn(&T) -> &str,
         statistic: impl Fn(&[&T]) -> Option<f64>,
-    ) -> Option<Interval> {
+    ) -> Option<Estimate> {
         let groups: Vec<&str> = items.iter().map(|item| group(item)).collect();
-        metrics::bootstrap_interval(&groups, self.seed, RESAMPLES, LEVEL, |indices| {
+        let resampling = Resampling { resamples: RESAMPLES, level: LEVEL, seed: self.seed };
+        Estimate::new(&groups, &resampling, |indices| {
             let chosen: Vec<&T> = indices.iter().map(|&i| items[i]).collect();
             statistic(&chosen)
         })
-        .ok()
     }
 
     /// Markdown tables: classification per source, then segmentation per source.
@@ -232,7 +233,8 @@ impl Evaluation {
             let _ = writeln!(
                 out,
                 "Per image: mean over pictures. Pooled: all pixels together. Per patient: pixels of a patient together, mean over patients. \
-                 Two empty masks count as 1. Intervals: {:.0} %, bootstrap over patients.\n",
+                 Without a true pixel there is no Dice and no IoU, so two empty masks do not count; the column beside counts them as 1, as \
+                 some published figures do. Intervals: {:.0} %, bootstrap over patients.\n",
                 LEVEL * 100.0
             );
             let header = [
@@ -241,6 +243,7 @@ impl Evaluation {
                 "pictures (patients)",
                 "Dice per image",
                 "IoU per image",
+                "Dice per image, two empty masks as 1",
                 "Dice pooled",
                 "IoU pooled",
                 "Dice per patient",
@@ -249,7 +252,7 @@ impl Evaluation {
             ];
             let _ = writeln!(out, "| {} |\n|{}", header.join(" | "), "---|".repeat(header.len()));
             for (channel, mask) in MASKS.iter().enumerate() {
-                let scored: Vec<MaskScore> =
+                let scored: Vec<MaskedPicture> =
                     self.masks.iter().filter(|m| m.masks[channel].is_some()).cloned().collect();
                 self.by_source(
                     &scored,
@@ -269,7 +272,11 @@ impl Evaluation {
                 let cells: Vec<String> = (0..MASKS.len())
                     .map(|c| {
                         let total: Vec<Confusion> = items.iter().filter_map(|m| m.masks[c]).collect();
-                        if total.is_empty() { "–".into() } else { format!("{:.3}", dice(&total.into_iter().sum())) }
+                        if total.is_empty() {
+                            "–".into()
+                        } else {
+                            dice(&total.into_iter().sum()).map_or_else(|| "–".into(), |dice| format!("{dice:.3}"))
+                        }
                     })
                     .collect();
                 let _ = writeln!(out, "| {patient} | {} | {} |", items.len(), cells.join(" | "));
@@ -341,22 +348,23 @@ impl Evaluation {
         ]
     }
 
-    fn mask_row(&self, items: &[&MaskScore], channel: usize) -> Vec<String> {
-        let one = |m: &MaskScore| m.masks[channel].unwrap_or_default();
-        let statistic = |f: &dyn Fn(&[&MaskScore]) -> Option<f64>| cell(self.interval(items, |m| &m.group, f));
-        let pooled = |items: &[&MaskScore]| items.iter().map(|m| one(m)).sum::<Confusion>();
-        let per_patient = |items: &[&MaskScore], score: fn(&Confusion) -> f64| {
+    fn mask_row(&self, items: &[&MaskedPicture], channel: usize) -> Vec<String> {
+        let one = |m: &MaskedPicture| m.masks[channel].unwrap_or_default();
+        let statistic = |f: &dyn Fn(&[&MaskedPicture]) -> Option<f64>| cell(self.interval(items, |m| &m.group, f));
+        let pooled = |items: &[&MaskedPicture]| items.iter().map(|m| one(m)).sum::<Confusion>();
+        let per_patient = |items: &[&MaskedPicture], score: fn(&Confusion) -> Option<f64>| {
             let mut patients: BTreeMap<&str, Confusion> = BTreeMap::new();
             items.iter().for_each(|m| *patients.entry(&m.group).or_default() += one(m));
-            mean(patients.values().map(score))
+            mean(patients.values().filter_map(score))
         };
         let patients = groups_of(items, |m| &m.group).len();
         vec![
             format!("{} ({patients})", items.len()),
-            statistic(&|items| mean(items.iter().map(|m| dice(&one(m))))),
-            statistic(&|items| mean(items.iter().map(|m| iou(&one(m))))),
-            statistic(&|items| Some(dice(&pooled(items)))),
-            statistic(&|items| Some(iou(&pooled(items)))),
+            statistic(&|items| mean(items.iter().filter_map(|m| dice(&one(m))))),
+            statistic(&|items| mean(items.iter().filter_map(|m| iou(&one(m))))),
+            statistic(&|items| mean(items.iter().map(|m| dice_empty_as_one(&one(m))))),
+            statistic(&|items| dice(&pooled(items))),
+            statistic(&|items| iou(&pooled(items))),
             statistic(&|items| per_patient(items, dice)),
             statistic(&|items| per_patient(items, iou)),
             statistic(&|items| pooled(items).accuracy()),

@@ -62,7 +62,7 @@ fn drawing(size: (u32, u32), draw: impl FnOnce(&Area) -> Result<(), DrawError>) 
 }
 
 /// Size and words of a chart.
-struct Frame<'a> {
+struct Axes<'a> {
     size: (u32, u32),
     x: (std::ops::Range<f64>, &'a str),
     y: (std::ops::Range<f64>, &'a str),
@@ -76,7 +76,7 @@ type Chart<'a, 'b> = ChartContext<
 >;
 
 /// Axes with a light grid, and what `draw` puts between them.
-fn framed(frame: Frame, draw: impl FnOnce(&mut Chart) -> Result<(), DrawError>) -> Result<String, DrawError> {
+fn framed(frame: Axes, draw: impl FnOnce(&mut Chart) -> Result<(), DrawError>) -> Result<String, DrawError> {
     drawing(frame.size, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(6)
@@ -194,7 +194,7 @@ pub(super) fn curves(judgement: &Judgement, caption: String) -> Result<Charts, D
     let line = |judged: &Judged| colour(judged).stroke_width(if judged.kind.is_none() { 4 } else { 2 });
     let axis = 0.0..1.0;
     let size = (560, 430);
-    let frame = Frame { size, x: (axis.clone(), "1 - specificity"), y: (axis.clone(), "sensitivity"), percent: false };
+    let frame = Axes { size, x: (axis.clone(), "1 - specificity"), y: (axis.clone(), "sensitivity"), percent: false };
     let roc = framed(frame, |chart| {
         dashed(chart, [(0.0, 0.0), (1.0, 1.0)], GREY)?;
         for judged in &judgement.classifiers {
@@ -204,7 +204,7 @@ pub(super) fn curves(judgement: &Judgement, caption: String) -> Result<Charts, D
     })?;
     let risks = judgement.classifiers.iter().flat_map(|j| j.selective.curve.iter().map(|[_, risk]| *risk));
     let top = (risks.fold(0.0, f64::max) * 1.08).clamp(0.02, 1.0);
-    let frame = Frame {
+    let frame = Axes {
         size,
         x: (axis, "coverage: share of pictures that is answered"),
         y: (0.0..top, "risk: share of wrong answers"),
@@ -231,7 +231,7 @@ pub(super) fn training(judgements: &[&SegmentationJudgement], caption: String) -
     };
     let epochs = curves(|curve| &curve.loss).map(|(_, values)| values.len()).max().unwrap_or(0).max(2) as f64;
     let chart = |name: &'static str, of: fn(&Curve) -> &Vec<f64>, y: std::ops::Range<f64>| {
-        let frame = Frame { size: (560, 380), x: (1.0..epochs, "epoch"), y: (y, name), percent: false };
+        let frame = Axes { size: (560, 380), x: (1.0..epochs, "epoch"), y: (y, name), percent: false };
         framed(frame, |chart| {
             for (colour, values) in curves(of) {
                 let points = values.iter().enumerate().map(|(epoch, &value)| ((epoch + 1) as f64, value));
@@ -265,7 +265,7 @@ pub(super) fn entropies(judgement: &Judgement, caption: String) -> Result<Charts
             histogram.iter().map(|&count| count as f64 / all).collect::<Vec<f64>>()
         });
         let top = shares.iter().flatten().fold(0.05, |top: f64, share| top.max(*share)) * 1.1;
-        let frame = Frame {
+        let frame = Axes {
             size: (380, 270),
             x: (0.0..1.0, "entropy in bits"),
             y: (0.0..top.min(1.05), "share of answers"),
@@ -303,7 +303,7 @@ pub(super) fn reliabilities(judgement: &Judgement, caption: String) -> Result<Ch
     let charts = judgement.classifiers.iter().map(|judged| {
         let calibration = &judged.calibration;
         let axis = 0.0..1.0;
-        let frame = Frame {
+        let frame = Axes {
             size: (380, 320),
             x: (axis.clone(), "mean probability of COVID-19"),
             y: (axis, "share with COVID-19"),

@@ -29,11 +29,11 @@ pub(super) enum Block {
 pub(super) struct Table {
     pub(super) caption: String,
     pub(super) head: Vec<String>,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<TableRow>,
 }
 
 #[derive(Default)]
-pub(super) struct Row {
+pub(super) struct TableRow {
     pub(super) cells: Vec<String>,
     pub(super) look: Look,
 }
@@ -58,7 +58,7 @@ impl Table {
     }
 
     pub(super) fn push(&mut self, look: Look, cells: Vec<String>) {
-        self.rows.push(Row { cells, look });
+        self.rows.push(TableRow { cells, look });
     }
 }
 
@@ -140,7 +140,7 @@ impl Block {
                 let _ = writeln!(out, "<figure><div class=\"scroll\"><table>\n<thead><tr>");
                 table.head.iter().for_each(|cell| *out += &format!("<th scope=\"col\">{}</th>", escape(cell)));
                 *out += "</tr></thead>\n<tbody>\n";
-                for Row { cells, look } in &table.rows {
+                for TableRow { cells, look } in &table.rows {
                     let class = match look {
                         Look::Plain => "",
                         Look::First => " class=\"first\"",

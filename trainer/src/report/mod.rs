@@ -69,12 +69,12 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// What was judged.
-struct Run {
+struct JudgedRun {
     folder: RunFolder,
     judgement: Judgement,
 }
 
-impl Run {
+impl JudgedRun {
     /// `X-ray, resnet50`: the title of its section.
     fn title(&self) -> String {
         let Judgement { modality, backbone, resample, .. } = &self.judgement;
@@ -105,7 +105,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     for path in &folders {
         let folder = read_run(path)?;
         let judgement = judge(&folder, &settings).with_context(|| path.display().to_string())?;
-        runs.push(Run { folder, judgement });
+        runs.push(JudgedRun { folder, judgement });
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -154,7 +154,7 @@ fn with_sources(runs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn page(
-    runs: &[Run],
+    runs: &[JudgedRun],
     masks: &[crate::judge::masks::SegmentationJudgement],
     pictures: Vec<figures::Pictures>,
     settings: &Settings,
@@ -181,7 +181,8 @@ fn page(
             ],
         ),
     ];
-    let (left_out, main): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.judgement.left_out.is_some());
+    let (left_out, main): (Vec<&JudgedRun>, Vec<&JudgedRun>) =
+        runs.iter().partition(|run| run.judgement.left_out.is_some());
     if !main.is_empty() {
         blocks.push(Block::Section("Summary".into()));
         blocks.push(Block::Table(summary(&main)));
@@ -190,7 +191,7 @@ fn page(
         blocks.push(Block::Section(run.title()));
         section(&run.judgement, &mut blocks)?;
     }
-    let mut reported: Vec<&Run> = Vec::new();
+    let mut reported: Vec<&JudgedRun> = Vec::new();
     for run in &left_out {
         if reported.iter().any(|other| other.belongs_to(run)) {
             continue;
@@ -217,7 +218,7 @@ fn page(
 }
 
 /// A run without a source beside the run that learnt from it.
-fn beside<'a>(run: &'a Run, main: Option<&'a Run>, settings: &Settings) -> anyhow::Result<LeftOut<'a>> {
+fn beside<'a>(run: &'a JudgedRun, main: Option<&'a JudgedRun>, settings: &Settings) -> anyhow::Result<LeftOut<'a>> {
     let source = run.judgement.left_out.as_deref().unwrap_or_default();
     let same = main.map(|main| {
         let tested =
@@ -236,7 +237,7 @@ fn beside<'a>(run: &'a Run, main: Option<&'a Run>, settings: &Settings) -> anyho
 }
 
 /// A row a run.
-fn summary(runs: &[&Run]) -> Table {
+fn summary(runs: &[&JudgedRun]) -> Table {
     let caption = "In percent, on test pictures. All classifiers: their averaged prediction. Chosen: the classifier with the highest \
          accuracy on validation pictures, so that the choice does not flatter. Both are accuracies of averaged predictions, intervals over \
          patients.";

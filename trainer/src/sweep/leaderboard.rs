@@ -50,16 +50,16 @@ impl Progress {
 }
 
 /// A run and how far it has come.
-pub type Row<'a> = (&'a Combination, Option<Progress>);
+pub type LeaderboardRow<'a> = (&'a Combination, Option<Progress>);
 
 /// The runs of `grid` under `out`: best score first, equal ones by name, those without a score last.
 ///
 /// # Errors
 /// A checkpoint that cannot be read.
-pub fn rows<'a>(grid: &'a Grid, out: &Path) -> Result<Vec<Row<'a>>, CheckpointError> {
+pub fn rows<'a>(grid: &'a Grid, out: &Path) -> Result<Vec<LeaderboardRow<'a>>, CheckpointError> {
     let read = |run: &'a Combination| Ok((run, Progress::read(&out.join(&run.name))?));
-    let mut rows = grid.combinations.iter().map(read).collect::<Result<Vec<Row<'_>>, CheckpointError>>()?;
-    let score = |row: &Row<'_>| row.1.map_or(f64::NEG_INFINITY, |progress| progress.best.score);
+    let mut rows = grid.combinations.iter().map(read).collect::<Result<Vec<LeaderboardRow<'_>>, CheckpointError>>()?;
+    let score = |row: &LeaderboardRow<'_>| row.1.map_or(f64::NEG_INFINITY, |progress| progress.best.score);
     rows.sort_by(|a, b| score(b).total_cmp(&score(a)).then_with(|| a.0.name.cmp(&b.0.name)));
     Ok(rows)
 }
@@ -89,7 +89,7 @@ fn cells(progress: Option<Progress>, score: impl Fn(f64) -> String) -> [String; 
     }
 }
 
-fn csv(grid: &Grid, rows: &[Row<'_>]) -> anyhow::Result<Vec<u8>> {
+fn csv(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> anyhow::Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(vec![]);
     let words = |words: &[&str]| -> Vec<String> { words.iter().map(|&word| word.to_owned()).collect() };
     let last = words(&["epochs_done", "best_epoch", "best_validation_dice", "state"]);
@@ -101,7 +101,7 @@ fn csv(grid: &Grid, rows: &[Row<'_>]) -> anyhow::Result<Vec<u8>> {
     Ok(table.into_inner()?)
 }
 
-fn markdown(grid: &Grid, rows: &[Row<'_>]) -> String {
+fn markdown(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> String {
     let line = |cells: Vec<String>| {
         let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
         format!("| {} |\n", cells.join(" | "))
