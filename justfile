@@ -5,7 +5,7 @@ demo:
     cargo run --release --bin thorax-train -- phantom demo --count 2 --formats png,dicom
     cargo run --release --bin thorax-edge -- screen demo/*.png demo/*.dcm --display demo/screens --masks demo/found
 
-# All tests.
+# All tests; the last line counts those that were left out for want of material.
 test:
     cargo test --release --workspace
 
@@ -21,11 +21,13 @@ fuzz TARGET SECONDS="240":
         {{ if TARGET =~ "^(bundle|features)$" { "" } else { "edge/decode/tests/fixtures/encodings" } }} -- \
         -max_total_time={{SECONDS}} -rss_limit_mb=2048 -timeout=20
 
-# The one unsafe call (trainer/nn/src/matmul.rs) under valgrind's memory checker (needs valgrind).
+# Our unsafe calls on the CPU under valgrind's memory checker (needs valgrind): gemm, feature stores, mimalloc's option.
 memcheck:
-    cargo test --release -p thorax-nn --lib --no-run
-    for t in target/release/deps/thorax_nn-*; do [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q matmul || \
-        valgrind -q --error-exitcode=9 "$t" matmul || exit 1; done
+    cargo test --release -p thorax-nn -p thorax-trainer --lib --bins --no-run
+    for part in thorax_nn:matmul thorax_trainer:what_is_written_is_read thorax_train:purges; do \
+        for t in target/release/deps/${part%%:*}-*; do \
+            [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q "${part#*:}" || \
+            valgrind -q --error-exitcode=9 "$t" "${part#*:}" || exit 1; done; done
 
 # The calls into XGBoost under the same (trainer/src/classifiers/xgboost/library.rs); LIBRARY is its libxgboost.so.
 memcheck-xgboost LIBRARY:

@@ -8,6 +8,8 @@ use std::{
 };
 
 use serde_json::Value;
+#[cfg(unix)]
+use thorax_tests::signal;
 use thorax_tests::{folder, names, refused, succeed, train};
 
 const PICTURES: usize = 24;
@@ -140,12 +142,9 @@ fn what_does_not_belong_together_is_refused_and_what_was_done_is_kept() {
     #[cfg(unix)]
     {
         // Stopped, so that it is at work for as long as the other needs to look.
-        let signal = |name: &str| {
-            assert!(Command::new("kill").args([name, &first.id().to_string()]).status().unwrap().success())
-        };
-        signal("-STOP");
+        signal(&first, libc::SIGSTOP);
         refused(&mut features(&manifest, &store), &["another process is writing", "wait for it"]);
-        signal("-CONT");
+        signal(&first, libc::SIGCONT);
     }
     assert!(first.wait().unwrap().success());
     refused(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use thorax_tests::{files, folder, grey, names, screen, shared_material, text};
+use thorax_tests::{files, folder, grey, names, screen, text};
 
 /// Screens all files of a folder; every file has its row, in order.
 fn rows_of(folder: &Path, options: &[&str], wanted: impl Fn(&str) -> bool) -> Vec<(String, Value)> {
@@ -31,7 +31,7 @@ fn assert_screened(name: &str, row: &Value, modality: &str) {
 
 #[test]
 fn every_dicom_file_is_screened() {
-    let Some(dicom) = shared_material("data/dicom") else { return };
+    let Some(dicom) = thorax_wanted::shared("data/dicom") else { return };
     let rows = rows_of(&dicom, &[], |_| true);
     for (name, row) in &rows {
         assert_screened(name, row, if name.starts_with("cxr") { "xray" } else { "ct" });
@@ -46,7 +46,7 @@ fn every_dicom_file_is_screened() {
 
 #[test]
 fn every_original_is_screened_and_its_kind_recognised() {
-    let Some(originals) = shared_material("data/originals") else { return };
+    let Some(originals) = thorax_wanted::shared("data/originals") else { return };
     for (name, row) in rows_of(&originals, &[], |_| true) {
         assert_screened(&name, &row, if name.starts_with("xray") { "xray" } else { "ct" });
     }
@@ -54,7 +54,7 @@ fn every_original_is_screened_and_its_kind_recognised() {
 
 #[test]
 fn volumes_are_screened_and_mask_volumes_are_refused() {
-    let Some(volumes) = shared_material("data/seg_volumes") else { return };
+    let Some(volumes) = thorax_wanted::shared("data/seg_volumes") else { return };
     for (name, row) in rows_of(&volumes, &["--slices", "4"], |_| true) {
         if ["_infection", "_lung", "_mask"].iter().any(|mask| name.contains(mask)) {
             assert_eq!(text(&row, "verdict"), "rejected", "{name}: {row}");
@@ -69,7 +69,7 @@ fn volumes_are_screened_and_mask_volumes_are_refused() {
 
 #[test]
 fn lungs_of_real_volumes_are_found_where_radiologists_drew_them() {
-    let Some(images) = shared_material("data/seg/images") else { return };
+    let Some(images) = thorax_wanted::shared("data/seg/images") else { return };
     let truths = images.with_file_name("lung_masks");
     // The 20-case set has slices of both orientations; a patient each is enough to see a flip of ours.
     for patient in ["coronacases-002", "radiopaedia-4"] {
@@ -95,7 +95,7 @@ fn lungs_of_real_volumes_are_found_where_radiologists_drew_them() {
 
 #[test]
 fn each_lung_of_real_films_is_found_where_radiologists_drew_it() {
-    let Some(images) = shared_material("data/seg_xray/images") else { return };
+    let Some(images) = thorax_wanted::shared("data/seg_xray/images") else { return };
     for name in names(&images).into_iter().step_by(25) {
         let out = folder();
         let run = screen(&["--masks", out.path().to_str().unwrap(), "--modality", "xray"], &[images.join(&name)]);

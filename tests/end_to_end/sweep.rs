@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use thorax_tests::{folder, names, refused, run, succeed, train};
+use thorax_tests::{folder, names, refused, run, signal_group, succeed, train};
 
 const GRID: &str = r#"
 [fixed]
@@ -79,8 +79,11 @@ impl Material {
             assert!(started.elapsed() < Duration::from_secs(120), "no two runs in two minutes");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let kill = format!("kill -9 {}{}", if child_too { "-" } else { "" }, sweep.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        if child_too {
+            signal_group(&sweep, libc::SIGKILL);
+        } else {
+            sweep.kill().unwrap();
+        }
         assert_eq!(sweep.wait().unwrap().code(), None, "ended before it could be killed");
         let done = RUNS.iter().map(|run| epochs(&self.at(out).join(run))).sum::<usize>();
         assert!((5..16).contains(&done), "killed after {done} epochs");

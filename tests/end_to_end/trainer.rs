@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use thorax_tests::{edge, film, folder, names, number, refused, run, shared_material, succeed, text, train};
+use thorax_tests::{edge, film, folder, names, number, refused, run, succeed, text, train};
 
 /// Small phantom films, positive and negative in every split, and their manifest; for this test alone, so that it may break
 /// them.
@@ -243,7 +243,7 @@ fn column<'a>(markdown: &'a str, name: &str) -> Option<&'a str> {
 
 #[test]
 fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
-    let Some(backbone) = shared_material("weights/tf_efficientnet_lite0.f32.safetensors") else { return };
+    let Some(backbone) = thorax_wanted::shared("weights/tf_efficientnet_lite0.f32.safetensors") else { return };
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let manifest = data(folder.path());

@@ -1,5 +1,4 @@
-//! What the end-to-end tests stand on: the built programs, phantoms made by one of them, the shipped bundles, and the
-//! shared material where a machine has it.
+//! What the end-to-end tests stand on: the built programs, phantoms made by one of them, the shipped bundles.
 //!
 //! The tests see the programs as a user does: arguments in; files, standard output and an exit code out. Nothing of the
 //! product is linked here.
@@ -9,7 +8,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output},
     sync::OnceLock,
 };
 
@@ -128,6 +127,33 @@ pub fn refused(command: &mut Command, words: &[&str]) {
     let run = run(command);
     assert_ne!(run.code, 0, "{command:?}: {}", run.stdout);
     words.iter().for_each(|word| assert!(run.stderr.contains(word), "`{word}` not said: {}", run.stderr));
+}
+
+/// Sends a signal, such as `libc::SIGSTOP`, to a child that was not waited for yet.
+///
+/// # Panics
+/// When the system refuses it.
+#[cfg(unix)]
+pub fn signal(child: &Child, signal: i32) {
+    send(child.id().cast_signed(), signal);
+}
+
+/// As [`signal`], to all of the group that the child leads.
+///
+/// # Panics
+/// When the system refuses it.
+#[cfg(unix)]
+pub fn signal_group(leader: &Child, signal: i32) {
+    send(-leader.id().cast_signed(), signal);
+}
+
+#[cfg(unix)]
+fn send(process: i32, signal: i32) {
+    #[allow(unsafe_code)]
+    // SAFETY: takes two numbers and touches no memory. The process is a child that has not been waited for, so that its
+    // number cannot be another's yet.
+    let code = unsafe { libc::kill(process, signal) };
+    assert_eq!(code, 0, "signal {signal} to {process}: {}", std::io::Error::last_os_error());
 }
 
 impl Run {
@@ -264,17 +290,6 @@ pub fn names(folder: &Path) -> Vec<String> {
 /// A shipped bundle: `xray` or `ct`.
 pub fn shipped(modality: &str) -> PathBuf {
     workspace().join(format!("models/{modality}/thorax-{modality}.thorax"))
-}
-
-/// A part of the shared material, `None` (said aloud) on machines without it.
-pub fn shared_material(part: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("THORAX_SHARED_MATERIAL").map_or_else(|| workspace().join("../shared"), PathBuf::from);
-    let path = root.join(part);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: {} is not there; set THORAX_SHARED_MATERIAL to the folder that holds {part}", path.display());
-    None
 }
 
 /// The files of a folder, sorted by name.

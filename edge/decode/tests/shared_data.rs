@@ -3,23 +3,9 @@
 //! The files are not in the repository; `references/decode_references.py` made the values.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
 
-use std::path::{Path, PathBuf};
-
 use sha2::{Digest, Sha256};
 use thorax_decode::{Frame, Limits, Study, decode};
 use thorax_shared::preprocess::Pixels;
-
-/// `THORAX_SHARED_MATERIAL`, or `shared` beside the repository.
-fn shared_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("THORAX_SHARED_MATERIAL")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from)
-        .join("data");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no real files at {}; set THORAX_SHARED_MATERIAL", folder.display());
-    None
-}
 
 fn frames(study: Study) -> Vec<Frame> {
     match study {
@@ -53,7 +39,7 @@ fn values(pixels: &Pixels) -> (&'static str, usize, usize, Vec<i32>, Vec<u8>) {
 
 #[test]
 fn values_equal_those_of_pydicom_nibabel_and_pillow() {
-    let Some(folder) = shared_data() else { return };
+    let Some(folder) = thorax_wanted::shared("data") else { return };
     let mut compared = 0;
     for line in include_str!("fixtures/decode_references.csv").lines().skip(1) {
         let [file, kind, columns, rows, slices, minimum, maximum, mean, sha256] =
@@ -91,7 +77,7 @@ fn values_equal_those_of_pydicom_nibabel_and_pillow() {
 
 #[test]
 fn every_picture_of_the_collection_decodes() {
-    let Some(folder) = shared_data() else { return };
+    let Some(folder) = thorax_wanted::shared("data") else { return };
     let mut decoded = 0;
     for part in ["xray/covid", "xray/normal", "xray/other", "ct/covid", "ct/normal", "seg/images", "seg_xray/images"] {
         let mut files: Vec<_> =

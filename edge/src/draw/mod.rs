@@ -10,15 +10,7 @@
 //! number is shown as `--`. An image that was rejected has no numbers and no overlay, whatever else was computed. And
 //! every screen says that it comes from no medical device.
 //!
-//! ```
-//! use embedded_graphics::prelude::*;
-//! use thorax_edge::draw::{Framebuffer, MessageScreen, Tone};
-//!
-//! let screen = MessageScreen { tone: Tone::Busy, title: "Reading", name: "chest.dcm", text: "", remedy: None };
-//! let mut panel = Framebuffer::new(Size::new(320, 240));
-//! screen.draw(&mut panel)?;
-//! # Ok::<(), core::convert::Infallible>(())
-//! ```
+//! `tests/draw_screens.rs` draws them all.
 
 mod framebuffer;
 mod layout;

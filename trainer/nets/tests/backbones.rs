@@ -8,16 +8,14 @@
 #[path = "../../tests/references/mod.rs"]
 mod references;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Tensor};
 use references::{drawn, drawn_parameter, load, places, worst_relative};
 use sha2::{Digest, Sha256};
 use thorax_nets::{Backbone, Layout, Pretrained, weights::file_tensors};
 use thorax_nn::onnx::{HALF_PRECISION_FROM, from_onnx, to_onnx};
+use thorax_wanted::shared;
 
 const FIXTURE: &str = "backbones.safetensors";
 
@@ -25,16 +23,6 @@ const FIXTURE: &str = "backbones.safetensors";
 const COSINE: f64 = 0.99999;
 /// f32 against f64, over the depth of B7; the issue asks for 1e-3.
 const WORST: f64 = 1e-4;
-
-fn shared(path: &str) -> Option<PathBuf> {
-    let material = std::env::var_os("THORAX_SHARED_MATERIAL")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let path = material.join(path);
-    if !path.exists() {
-        eprintln!("SKIPPED: {} is not there", path.display());
-    }
-    path.exists().then_some(path)
-}
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()

@@ -13,13 +13,7 @@ fn drawn(shape: &[usize], seed: u64) -> Tensor {
 /// The whole of a net, its weights f32 and its activations in each precision.
 #[test]
 fn a_net_learns_as_on_the_cpu() {
-    let gpu = match thorax_nn::cuda::device(0) {
-        Ok(gpu) => gpu,
-        Err(error) => {
-            eprintln!("SKIPPED attention U-Net: no GPU, {error}");
-            return;
-        }
-    };
+    let Some(gpu) = thorax_wanted::found(thorax_wanted::Kind::Gpu, thorax_nn::cuda::device(0)) else { return };
     thorax_nn::cuda::allow_tf32(false);
     let run = |device: &Device, kind: DType| {
         let unet = UnetConfig { base_channels: 8, blocks: 2, ..UnetConfig::default() };

@@ -7,8 +7,6 @@
 #[path = "../../tests/references/mod.rs"]
 mod references;
 
-use std::path::PathBuf;
-
 use candle_core::{Device, Tensor};
 use references::{drawn, worst_relative};
 use thorax_nets::{Backbone, Layout, weights};
@@ -18,10 +16,7 @@ const WORST: f64 = 1e-4;
 
 #[test]
 fn converted_files_give_the_features_of_keras() {
-    let Some(folder) = std::env::var_os("THORAX_KERAS_FILES").map(PathBuf::from) else {
-        eprintln!("SKIPPED: THORAX_KERAS_FILES does not name the folder of trainer/references/keras_weights.py");
-        return;
-    };
+    let Some(folder) = thorax_wanted::keras() else { return };
     for backbone in [Backbone::ResNet50, Backbone::InceptionResNetV2, Backbone::EfficientNetB(0)] {
         let folder = folder.join(backbone.name());
         let read = |file: &str| weights::read(&folder.join(file), backbone, &Device::Cpu).unwrap();

@@ -1,6 +1,6 @@
 //! A safe door to the `gemm` crate: strided matrix products, f32 or f64, whose bounds are checked once per call.
 //!
-//! This holds the only `unsafe` call of our own code; `just memcheck` runs its tests under valgrind (Miri cannot run the
+//! Of the few `unsafe` calls (CONTRIBUTING lists them) this is one; `just memcheck` runs its tests under valgrind (Miri cannot run the
 //! SIMD kernels behind it).
 
 /// A number that matrices are made of.

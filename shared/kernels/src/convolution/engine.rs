@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::{
     band::{Layout, Source, with_scratch},
     geometry::Plan,
+    tiles::{self, with_product_tile},
     winograd::{self, POINTS, TILE},
 };
 use crate::{
@@ -81,26 +82,6 @@ impl Activation {
     }
 }
 
-/// Register tile of the machine: target channels.
-pub(super) fn tile_channels(lanes: usize, channels: usize) -> usize {
-    match (lanes, channels) {
-        (_, 1) => 1,
-        (16, _) => 8,
-        (_, 2..=4) => 4,
-        _ => 6,
-    }
-}
-
-/// Register tile of the machine: registers of positions for a tile of so many target channels.
-pub(super) fn tile_registers(lanes: usize, tile: usize) -> usize {
-    match (lanes, tile) {
-        (4 | 8, 1) => 8,
-        (16, 8) => 3,
-        (8, _) => 2,
-        _ => 4,
-    }
-}
-
 /// Lanes of the machine's f32 registers.
 pub(super) fn lanes() -> usize {
     struct Lanes;
@@ -137,7 +118,7 @@ impl Packed {
     /// `weight_group` values of `weight` are a group's.
     pub(super) fn new(plan: &Plan, groups: usize, weight: &[f32], weight_group: usize) -> Self {
         let three_rows = three_rows_pay(plan);
-        let tile = tile_channels(lanes(), plan.target.channels);
+        let [tile, _] = tiles::product(lanes(), plan.target.channels);
         let values = (0..groups)
             .into_par_iter()
             .map(|group| {
@@ -164,7 +145,7 @@ pub(super) fn three_rows_pay(plan: &Plan) -> bool {
 pub(super) fn run(plan: &Plan, operands: &Operands<'_>, target: &mut [f32]) {
     let &Packed { three_rows, tile, .. } = operands.weight;
     let workers = rayon::current_num_threads().div_ceil(operands.groups);
-    let sizes = [tile, tile_registers(lanes(), tile) * lanes()];
+    let sizes = [tile, tiles::product(lanes(), plan.target.channels)[1] * lanes()];
     let layout = Layout::new(plan, operands.batch, three_rows, sizes, TASK_VALUES, workers);
 
     // The target rows of each task, as slices that cannot overlap.
@@ -238,19 +219,8 @@ impl WithSimd for Run<'_, '_> {
         source.fill(&self.task.band, self.buffer, self.lines);
         let positions = self.task.band.len() * self.layout.pitch;
         for index in 0..self.plan.target_phases.len() {
-            match (S::F32_LANES, self.layout.tile) {
-                (16, 1) => self.multiply::<S, 1, 4>(simd, index, positions),
-                (16, _) => self.multiply::<S, 8, 3>(simd, index, positions),
-                (4, 1) => self.multiply::<S, 1, 8>(simd, index, positions),
-                (4, 4) => self.multiply::<S, 4, 4>(simd, index, positions),
-                (4, _) => self.multiply::<S, 6, 4>(simd, index, positions),
-                (8, 1) => self.multiply::<S, 1, 8>(simd, index, positions),
-                (8, 4) => self.multiply::<S, 4, 2>(simd, index, positions),
-                (8, _) => self.multiply::<S, 6, 2>(simd, index, positions),
-                (_, 1) => self.multiply::<S, 1, 4>(simd, index, positions),
-                (_, 4) => self.multiply::<S, 4, 4>(simd, index, positions),
-                _ => self.multiply::<S, 6, 4>(simd, index, positions),
-            }
+            with_product_tile!((S::F32_LANES, self.plan.target.channels), |M, N| self
+                .multiply::<S, M, N>(simd, index, positions));
             if self.layout.three_rows {
                 self.write_three_rows();
             } else {
@@ -267,6 +237,7 @@ impl Run<'_, '_> {
         let layout = self.layout;
         let (points, planes) = (layout.points(), layout.planes / layout.points());
         let offsets = &layout.offsets[phase][..];
+        assert_eq!(M, layout.tile, "the weight was packed for another tile");
         let panel = offsets.len() * M;
         let width = N * S::F32_LANES;
         let blocks = layout.channels / M;

@@ -3,13 +3,15 @@
 //! Any stride, dilation, padding and grouping; a depthwise convolution is one with as many groups as channels, a
 //! transposed convolution is the gradient to the input. `geometry` turns each direction into a list of taps over
 //! flattened rows, `band` cuts the rows into tasks, `engine` multiplies, `weight_gradient` is its counterpart for the
-//! weight, `winograd` halves the products of three-row kernels, and `depthwise` is for channels that stay apart.
+//! weight, `tiles` says how much of both the registers hold, `winograd` halves the products of three-row kernels, and
+//! `depthwise` is for channels that stay apart.
 
 mod band;
 mod depthwise;
 mod engine;
 mod geometry;
 mod panels;
+mod tiles;
 mod weight_gradient;
 mod winograd;
 

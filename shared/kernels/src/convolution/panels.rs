@@ -14,7 +14,8 @@ use rayon::prelude::*;
 use super::{
     Convolution,
     band::{copy_line, with_scratch},
-    engine::{Activation, Epilogue, lanes, tile_channels, tile_registers},
+    engine::{Activation, Epilogue, lanes},
+    tiles::{self, with_product_tile},
 };
 use crate::{
     elementwise::Swish,
@@ -42,7 +43,7 @@ pub(super) struct Packed {
 impl Packed {
     /// Of a convolution's `weight` `[C_out, C_in, K_h, K_w]`.
     pub(super) fn new(convolution: &Convolution, weight: &[f32]) -> Self {
-        let tile = tile_channels(lanes(), convolution.channels_out);
+        let [tile, _] = tiles::product(lanes(), convolution.channels_out);
         let depth = convolution.channels_in * convolution.taps();
         let mut values = vec![0f32; convolution.channels_out.div_ceil(tile) * depth * tile];
         values.par_chunks_mut(depth * tile).zip(weight.par_chunks(depth * tile)).for_each(|(packed, weight)| {
@@ -63,7 +64,7 @@ pub(super) fn run(
     target: &mut [f32],
 ) {
     let lanes = lanes();
-    let width = tile_registers(lanes, weight.tile) * lanes;
+    let width = tiles::product(lanes, convolution.channels_out)[1] * lanes;
     let pixels = convolution.height_out() * convolution.width_out();
     let (positions, channels) = (convolution.batch * pixels, convolution.channels_out);
     // Whole channels a chunk, chunks of about one size.
@@ -134,23 +135,14 @@ impl WithSimd for Run<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // The same tiles as the engine's.
-        match (S::F32_LANES, self.weight.tile) {
-            (16, 1) => self.tiles::<S, 1, 4>(simd),
-            (16, _) => self.tiles::<S, 8, 3>(simd),
-            (4 | 8, 1) => self.tiles::<S, 1, 8>(simd),
-            (8, 4) => self.tiles::<S, 4, 2>(simd),
-            (8, _) => self.tiles::<S, 6, 2>(simd),
-            (_, 1) => self.tiles::<S, 1, 4>(simd),
-            (_, 4) => self.tiles::<S, 4, 4>(simd),
-            _ => self.tiles::<S, 6, 4>(simd),
-        }
+        with_product_tile!((S::F32_LANES, self.convolution.channels_out), |M, N| self.tiles::<S, M, N>(simd));
     }
 }
 
 impl Run<'_, '_> {
     #[inline(always)]
     fn tiles<S: Simd, const M: usize, const N: usize>(mut self, simd: S) {
+        assert_eq!(M, self.weight.tile, "the weight was packed for another tile");
         let width = N * S::F32_LANES;
         let panels = (self.task.end - self.task.start).div_ceil(width);
         let (channels_in, taps) = (self.convolution.channels_in, self.convolution.taps());

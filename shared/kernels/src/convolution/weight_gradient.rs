@@ -14,6 +14,7 @@ use super::{
     band::{Layout, Source, with_scratch},
     engine::three_rows_pay,
     geometry::{Convolution, Plan},
+    tiles::{self, with_gradient_tile},
     winograd::{self, POINTS, TILE},
 };
 use crate::simd::{dispatch, load};
@@ -28,21 +29,11 @@ const PARTS: usize = 16;
 const CUTS: usize = 4;
 const SUM_VALUES: usize = 2 * 1024 * 1024;
 
-/// Output channels and taps of a register tile.
-fn tile(lanes: usize, channels: usize) -> (usize, usize) {
-    match (lanes, channels) {
-        (_, 1) => (1, 9),
-        (8, _) => (4, 3),
-        (1, _) => (2, 3),
-        _ => (6, 3),
-    }
-}
-
 /// Writes the gradient `[C_out, C_in / groups, K_h, K_w]`.
 pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f32], out: &mut [f32]) {
     let three_rows = three_rows_pay(plan);
     let channels = plan.target.channels;
-    let (block, taps_block) = tile(super::engine::lanes(), channels);
+    let [block, taps_block] = tiles::gradient(super::engine::lanes(), channels);
     let length_of = |layout: &Layout| layout.points() * layout.channels * layout.offsets[0].len();
 
     // A large weight is cut by output channels, so that its sums are there once; a small one by bands.
@@ -152,12 +143,7 @@ impl WithSimd for Task<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         self.source.fill(&self.band, self.buffer, self.lines);
         self.fill_gradient();
-        match (S::F32_LANES, tile(S::F32_LANES, self.source.plan.target.channels)) {
-            (_, (1, _)) => self.multiply::<S, 1, 9>(simd),
-            (8, _) => self.multiply::<S, 4, 3>(simd),
-            (1, _) => self.multiply::<S, 2, 3>(simd),
-            _ => self.multiply::<S, 6, 3>(simd),
-        }
+        with_gradient_tile!((S::F32_LANES, self.source.plan.target.channels), |M, N| self.multiply::<S, M, N>(simd));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Scale, shift and statistics are f32 for every type of activation. Whether cuDNN takes bf16 activations here depends
 //! on its version, and PyTorch does not ask it to; where it refuses, they go through f32.
+#![allow(unsafe_code)]
 
 use candle_core::{CudaStorage, DType, Error, Result, Shape, backend::BackendStorage};
 use cudarc::cudnn::sys;

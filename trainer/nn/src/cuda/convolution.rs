@@ -5,6 +5,7 @@
 //! cuDNN proposes algorithms in the order of its expected times, without running them (`cudnnGet...Algorithm_v7`). The
 //! first that is deterministic and whose workspace fits is taken, and remembered for the geometry: measuring instead
 //! (`cudnnFind...`) would be quicker on some shapes, but two runs could measure, and so round, differently.
+#![allow(unsafe_code)]
 
 use std::{cell::RefCell, collections::HashMap, ffi::c_void, rc::Rc};
 

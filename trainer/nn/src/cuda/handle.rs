@@ -1,4 +1,5 @@
 //! Owners of what cuDNN hands out, and device addresses for as long as they may be used.
+#![allow(unsafe_code)]
 
 use std::{
     cell::RefCell,

@@ -1,4 +1,5 @@
 //! Is CUDA there at all? Asked before cudarc loads its libraries, since it panics where one is missing.
+#![allow(unsafe_code)]
 
 use candle_core::{Error, Result};
 

@@ -2,6 +2,7 @@
 //!
 //! The maximum uses cuDNN's deterministic mode: its plain one adds the gradients of overlapping windows with atomics,
 //! in whatever order they come.
+#![allow(unsafe_code)]
 
 use candle_core::{CudaStorage, Error, Result, backend::BackendStorage};
 use cudarc::cudnn::{result, sys};

@@ -2,13 +2,14 @@
 //! against the CPU's.
 //!
 //! Tests that lack a library or a GPU say so and pass.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, unsafe_code)]
 
 use std::cell::RefCell;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use cudarc::cudnn::sys;
 use thorax_kernels::convolution::Convolution as Geometry;
+use thorax_wanted::{Kind, found};
 
 use super::{
     super::{
@@ -23,12 +24,8 @@ use super::{
 };
 
 /// cuDNN describes shapes without a driver; is it there?
-fn cudnn_is_there(test: &str) -> bool {
-    let there = super::library::require(&super::library::FOR_TRAINING[5..]);
-    if let Err(error) = &there {
-        eprintln!("SKIPPED {test}: {error}");
-    }
-    there.is_ok()
+fn cudnn_is_there() -> bool {
+    found(Kind::Gpu, super::library::require(&super::library::FOR_TRAINING[5..])).is_some()
 }
 
 /// Sizes with odd remainders, groups and dilation.
@@ -60,7 +57,7 @@ fn geometries() -> Vec<Geometry> {
 
 #[test]
 fn cudnn_computes_the_shapes_that_we_compute() {
-    if !cudnn_is_there("shapes of convolutions") {
+    if !cudnn_is_there() {
         return;
     }
     for kind in [DType::F32, DType::BF16, DType::F16] {
@@ -89,7 +86,7 @@ fn cudnn_computes_the_shapes_that_we_compute() {
 
 #[test]
 fn cudnn_pools_to_the_shapes_that_we_compute() {
-    if !cudnn_is_there("shapes of pooling") {
+    if !cudnn_is_there() {
         return;
     }
     for kind in [PoolKind::Max, PoolKind::AverageWithPadding, PoolKind::AverageWithoutPadding] {
@@ -109,7 +106,7 @@ fn cudnn_pools_to_the_shapes_that_we_compute() {
 
 #[test]
 fn cudnn_wants_f32_statistics_for_every_type_of_activation() {
-    if !cudnn_is_there("types of batch norm") {
+    if !cudnn_is_there() {
         return;
     }
     for kind in [DType::F32, DType::BF16, DType::F16] {
@@ -138,7 +135,7 @@ fn cudnn_wants_f32_statistics_for_every_type_of_activation() {
 
 #[test]
 fn sizes_that_cudnn_cannot_count_are_errors() {
-    if !cudnn_is_there("sizes") {
+    if !cudnn_is_there() {
         return;
     }
     let message = TensorDescriptor::new(DType::F32, [1, 1, 1, 1 << 40]).err().unwrap().to_string();
@@ -148,17 +145,10 @@ fn sizes_that_cudnn_cannot_count_are_errors() {
 }
 
 /// The first GPU, computing f32 without TF32.
-fn gpu(test: &str) -> Option<Device> {
-    match super::device(0) {
-        Ok(device) => {
-            super::allow_tf32(false);
-            Some(device)
-        }
-        Err(error) => {
-            eprintln!("SKIPPED {test}: no GPU, {error}");
-            None
-        }
-    }
+fn gpu() -> Option<Device> {
+    let device = found(Kind::Gpu, super::device(0))?;
+    super::allow_tf32(false);
+    Some(device)
 }
 
 /// The largest difference between a GPU's and the CPU's tensor, by the largest value.
@@ -215,7 +205,7 @@ fn drawn(shape: &[usize], seed: u64) -> Tensor {
 
 #[test]
 fn convolutions_are_the_cpus() {
-    let Some(gpu) = gpu("convolution") else { return };
+    let Some(gpu) = gpu() else { return };
     let uneven = Padding { top: 0, left: 1, bottom: 2, right: 1 };
     for (channels_in, channels_out, kernel, stride, padding, dilation, groups) in [
         (4, 6, 3, 1, Padding::all(1), 1, 1),
@@ -235,7 +225,7 @@ fn convolutions_are_the_cpus() {
 
 #[test]
 fn transposed_convolutions_are_the_cpus() {
-    let Some(gpu) = gpu("transposed convolution") else { return };
+    let Some(gpu) = gpu() else { return };
     for (kernel, stride, padding, output_padding, dilation, groups) in
         [(2, 2, 0, 0, 1, 1), (3, 2, 1, 1, 1, 1), (4, 3, 1, 2, 1, 2), (3, 1, 1, 0, 2, 1)]
     {
@@ -249,7 +239,7 @@ fn transposed_convolutions_are_the_cpus() {
 
 #[test]
 fn pooling_is_the_cpus() {
-    let Some(gpu) = gpu("pooling") else { return };
+    let Some(gpu) = gpu() else { return };
     for (kernel, stride, padding, ceil_mode) in
         [(2, 2, 0, false), (2, 2, 0, true), (3, 2, 1, false), (3, 2, 1, true), (3, 1, 1, false), (5, 3, 2, true)]
     {
@@ -269,7 +259,7 @@ fn pooling_is_the_cpus() {
 
 #[test]
 fn batch_norm_is_the_cpus() {
-    let Some(gpu) = gpu("batch norm") else { return };
+    let Some(gpu) = gpu() else { return };
     for relu in [false, true] {
         for shape in [[2, 3, 5, 7], [3, 4, 17, 19]] {
             let x = (drawn(&shape, 6) * 2.0).unwrap().affine(1.0, 0.7).unwrap();
@@ -296,7 +286,7 @@ fn batch_norm_is_the_cpus() {
 /// Every algorithm is chosen to be deterministic.
 #[test]
 fn the_same_gradients_come_twice() {
-    let Some(gpu) = gpu("determinism") else { return };
+    let Some(gpu) = gpu() else { return };
     let run = || {
         let x = Var::from_tensor(&drawn(&[4, 16, 33, 31], 9).to_device(&gpu).unwrap()).unwrap();
         let weight = Var::from_tensor(&drawn(&[24, 16, 3, 3], 10).to_device(&gpu).unwrap()).unwrap();

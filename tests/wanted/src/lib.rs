@@ -1,0 +1,228 @@
+//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, a GPU.
+//!
+//! A test asks here for its material, and returns early on `None`:
+//!
+//! ```text
+//! let Some(films) = thorax_wanted::shared("data/xray") else { return };
+//! ```
+//!
+//! A test that returns early passes, so that what was left out must be told apart from what was tested:
+//!
+//! - Where `THORAX_REQUIRE_MATERIAL` names the [`Kind`] (`shared,xgboost`), a missing piece fails the test. `.ci/run` names
+//!   all that a machine of its own can have.
+//! - Elsewhere the test says `SKIPPED` on the process's standard error, past the test harness, which keeps back what a
+//!   passing test prints, and leaves a note in the folder `left-out` of the profile (`target/release/left-out`). The last
+//!   test binary of `cargo test --workspace` is this package's `left_out`, which counts the notes and removes them.
+#![allow(clippy::panic)] // a missing piece that is required fails the test
+
+use std::{
+    collections::BTreeSet,
+    fmt::{Display, Write as _},
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// The environment variable that names what must be there, with commas between.
+pub const REQUIRE: &str = "THORAX_REQUIRE_MATERIAL";
+
+/// What a test may want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Real pictures and weights: the folder `THORAX_SHARED_MATERIAL`, else `../shared` beside the repository.
+    Shared,
+    /// `libxgboost.so`, named by `THORAX_XGBOOST`.
+    Xgboost,
+    /// Files of `trainer/references/keras_weights.py`, in the folder `THORAX_KERAS_FILES`.
+    Keras,
+    /// An NVIDIA GPU and its libraries.
+    Gpu,
+    /// Linux's `/proc`.
+    Proc,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Shared, Self::Xgboost, Self::Keras, Self::Gpu, Self::Proc];
+
+    /// Its word in `THORAX_REQUIRE_MATERIAL`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Xgboost => "xgboost",
+            Self::Keras => "keras",
+            Self::Gpu => "gpu",
+            Self::Proc => "proc",
+        }
+    }
+
+    /// How to get it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Shared => "set THORAX_SHARED_MATERIAL to the folder that has data/ and weights/",
+            Self::Xgboost => {
+                "pip install --no-deps --target target/xgboost xgboost-cpu==3.2.0, and set THORAX_XGBOOST to \
+                 xgboost/lib/libxgboost.so in that folder"
+            }
+            Self::Keras => "run trainer/references/keras_weights.py, and set THORAX_KERAS_FILES to the folder it wrote",
+            Self::Gpu => "run it on a machine with an NVIDIA GPU, as CONTRIBUTING.md says",
+            Self::Proc => "mount /proc",
+        }
+    }
+}
+
+/// A part of the shared material, such as `data/dicom`.
+///
+/// # Panics
+/// When it is missing and required.
+#[track_caller]
+pub fn shared(part: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let path = named("THORAX_SHARED_MATERIAL").unwrap_or_else(beside).join(part);
+    let there = path.exists();
+    found(Kind::Shared, if there { Ok(path) } else { Err(format!("no {part} in the shared material")) })
+}
+
+/// The path of `libxgboost.so`.
+///
+/// # Panics
+/// When it is missing and required.
+#[track_caller]
+pub fn xgboost() -> Option<PathBuf> {
+    named_file(Kind::Xgboost, "THORAX_XGBOOST")
+}
+
+/// The folder of converted Keras files.
+///
+/// # Panics
+/// When it is missing and required.
+#[track_caller]
+pub fn keras() -> Option<PathBuf> {
+    named_file(Kind::Keras, "THORAX_KERAS_FILES")
+}
+
+/// What was found; `None`, said and noted, where there is only a reason why not.
+///
+/// # Panics
+/// When it is missing and required.
+#[track_caller]
+pub fn found<T>(kind: Kind, found: Result<T, impl Display>) -> Option<T> {
+    let test = test();
+    let why = match found {
+        Ok(found) => {
+            note(&test, None);
+            return Some(found);
+        }
+        Err(why) => why.to_string(),
+    };
+    let required = std::env::var(REQUIRE).unwrap_or_default();
+    assert!(!requires(&required, kind), "{why}, and {REQUIRE}={required} asks for it: {}", kind.remedy());
+    // Not `eprintln`, which the harness keeps back from whoever's test passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+    note(&test, Some(&format!("{}\t{why}\n", kind.name())));
+    None
+}
+
+/// Whether `list` names `kind`.
+fn requires(list: &str, kind: Kind) -> bool {
+    let words: Vec<&str> = list.split([',', ' ']).filter(|word| !word.is_empty()).collect();
+    if let Some(word) = words.iter().find(|word| Kind::ALL.iter().all(|kind| kind.name() != **word)) {
+        panic!("{REQUIRE}: `{word}` is none of {}", Kind::ALL.map(Kind::name).join(", "));
+    }
+    words.contains(&kind.name())
+}
+
+/// A path that a variable of the environment names.
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+#[track_caller]
+fn named_file(kind: Kind, variable: &str) -> Option<PathBuf> {
+    let path = match named(variable) {
+        None => Err(format!("{variable} is not set")),
+        // A name that leads nowhere is a mistake, and no reason to leave a test out.
+        Some(path) => {
+            assert!(path.exists(), "{variable}: {} is not there", path.display());
+            Ok(path)
+        }
+    };
+    found(kind, path)
+}
+
+/// Binary and name of the running test. The harness names a test's thread after it, unless there is one thread only; then
+/// the place in the source has to do.
+#[track_caller]
+fn test() -> String {
+    let exe = std::env::current_exe().unwrap_or_default();
+    let stem = exe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let binary = stem.rsplit_once('-').map_or(&*stem, |(name, _)| name);
+    match std::thread::current().name() {
+        None | Some("main") => format!("{binary} {}", std::panic::Location::caller()),
+        Some(name) => format!("{binary} {name}"),
+    }
+}
+
+/// The folder of notes; `None` when this is no program in a Cargo target folder.
+pub fn notes() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.parent()?.join("left-out"))
+}
+
+/// Adds to the note of a test. What an earlier run left goes first: the test may have its material now.
+fn note(test: &str, line: Option<&str>) {
+    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let Some(folder) = notes() else { return };
+    let mut name = String::new();
+    for character in test.chars() {
+        let plain = character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | ':' | ' ' | '.');
+        let _ = name.write_char(if plain { character } else { '+' });
+    }
+    let path = folder.join(name);
+    // One at a time, since the threads of one test share its note.
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if seen.insert(test.to_owned()) {
+        let _ = fs::remove_file(&path);
+    }
+    if let Some(line) = line {
+        let written = fs::create_dir_all(&folder)
+            .and_then(|()| fs::OpenOptions::new().append(true).create(true).open(&path))
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+        written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_what_is_required() {
+        assert!(requires("shared,xgboost", Kind::Xgboost) && requires("shared xgboost", Kind::Shared));
+        assert!(!requires("shared,xgboost", Kind::Keras) && !requires("", Kind::Gpu));
+        assert!(std::panic::catch_unwind(|| requires("shard", Kind::Shared)).is_err(), "a slip is no list");
+    }
+
+    #[test]
+    fn what_is_missing_leaves_a_note_that_goes_when_it_is_there() {
+        let test = "thorax_wanted a test that is only pretended";
+        let path = notes().unwrap().join(test);
+        note(test, Some("keras\tno Keras\n"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "keras\tno Keras\n");
+        note(test, Some("shared\tno data\n"));
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2, "both are told");
+        fs::remove_file(&path).unwrap();
+        // As an earlier process left it.
+        let test = "thorax_wanted another";
+        let path = notes().unwrap().join(test);
+        fs::create_dir_all(notes().unwrap()).unwrap();
+        fs::write(&path, "keras\told\n").unwrap();
+        note(test, None);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_test_is_called_by_its_binary_and_name() {
+        assert!(test().starts_with("thorax_wanted "), "{}", test());
+    }
+}
