@@ -6,13 +6,13 @@ use candle_core::{Device, Tensor};
 use thorax_nn::graph::{Graph, NodeId};
 
 use super::{
-    architecture::Architecture,
+    architecture::{Architecture, Weights},
     efficientnet::{self, Scaling},
     inception_resnet_v2,
     layout::Layout,
     network::Network,
     resnet50,
-    weights::{self, Weights, WeightsError},
+    weights::{self, WeightsError},
 };
 
 /// A net that turns a picture into a map of features; the number is the variant's.
@@ -392,9 +392,13 @@ mod tests {
             for layout in backbone.layouts() {
                 let architecture = backbone.architecture(*layout);
                 let shapes = architecture.shapes(backbone.input_side()).unwrap();
-                let maps: Vec<_> = architecture.maps().iter().map(|(name, _)| *name).collect();
+                let maps: Vec<_> = architecture.outputs().iter().map(|output| output.name).collect();
                 assert_eq!(maps, ["stride2", "stride4", "stride8", "stride16", "features"]);
-                assert_eq!(shapes[architecture.maps()[4].1], backbone.feature_shape(), "{backbone} of {layout}");
+                assert_eq!(
+                    shapes[architecture.outputs()[4].steps[0]],
+                    backbone.feature_shape(),
+                    "{backbone} of {layout}"
+                );
             }
         }
     }

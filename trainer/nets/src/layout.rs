@@ -90,7 +90,7 @@ impl Source {
         }
         let variable = match parameter.role {
             Role::Kernel if parameter.depthwise => self.depthwise_kernel,
-            Role::Kernel => "kernel",
+            Role::Kernel | Role::UpKernel => "kernel",
             Role::Bias => "bias",
             Role::Scale => "gamma",
             Role::Shift => "beta",

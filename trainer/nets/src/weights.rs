@@ -8,13 +8,10 @@ use candle_core::{DType, Device, Tensor};
 use thorax_nn::seeded;
 
 use super::{
-    architecture::{Architecture, Role},
+    architecture::{Architecture, Parameter, Role, Weights},
     backbone::Backbone,
     layout::{Layout, Source},
 };
-
-/// A net's parameters in f32, by [`Parameter::name`](super::architecture::Parameter::name).
-pub type Weights = BTreeMap<String, Tensor>;
 
 /// Why the weights could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -199,36 +196,54 @@ pub(super) fn named(
 /// # Errors
 /// When the device refuses the memory.
 pub(super) fn drawn(architecture: &Architecture, seed: u64, device: &Device) -> candle_core::Result<Weights> {
-    let draw = |parameter: super::architecture::Parameter| {
-        let (name, shape) = (parameter.name(), parameter.shape.as_slice());
-        let tensor = match parameter.role {
-            Role::Kernel => {
-                // FNV-1a: the order in which the kernels are drawn does not matter.
-                let stream = name
-                    .bytes()
-                    .fold(0xCBF2_9CE4_8422_2325u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
-                let fan_in: usize = shape[1..].iter().product();
-                seeded::normal(shape, (2.0 / fan_in as f32).sqrt(), seed ^ stream, device)?
-            }
-            Role::Scale | Role::Variance => Tensor::ones(shape, DType::F32, device)?,
-            Role::Bias | Role::Shift | Role::Mean => Tensor::zeros(shape, DType::F32, device)?,
-        };
-        Ok((name, tensor))
+    let start = |parameter: Parameter| {
+        let name = parameter.name();
+        // FNV-1a: the order in which the kernels are drawn does not matter.
+        let stream =
+            name.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
+        Ok((name, starting(&parameter, seed ^ stream, device)?))
     };
-    architecture.parameters().into_iter().map(draw).collect()
+    architecture.parameters().into_iter().map(start).collect()
+}
+
+/// As [`drawn`], but a kernel's stream is its number; without what is frozen.
+///
+/// # Errors
+/// When the device refuses the memory.
+pub(super) fn drawn_in_order(architecture: &Architecture, seed: u64, device: &Device) -> candle_core::Result<Weights> {
+    let mut kernels = 0u64;
+    let mut start = |parameter: Parameter| {
+        kernels += u64::from(matches!(parameter.role, Role::Kernel | Role::UpKernel));
+        let seed = seed ^ kernels.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Ok((parameter.name(), starting(&parameter, seed, device)?))
+    };
+    architecture.parameters().into_iter().filter(|parameter| !parameter.frozen).map(&mut start).collect()
+}
+
+/// What a parameter is before training.
+fn starting(parameter: &Parameter, seed: u64, device: &Device) -> candle_core::Result<Tensor> {
+    let shape = parameter.shape.as_slice();
+    let normal = |fan_in: usize| seeded::normal(shape, (2.0 / fan_in as f32).sqrt(), seed, device);
+    match parameter.role {
+        Role::Kernel => normal(shape[1..].iter().product()),
+        // Windows do not overlap: a pixel that comes out is made of one that goes in.
+        Role::UpKernel => normal(shape[0]),
+        Role::Scale | Role::Variance => Tensor::ones(shape, DType::F32, device),
+        Role::Bias | Role::Shift | Role::Mean => Tensor::zeros(shape, DType::F32, device),
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::architecture::{Convolution, Norm};
+    use crate::architecture::{Convolution, Folding};
 
     /// Two convolutions, the second with a batch norm.
     fn architecture() -> Architecture {
-        let mut net = Architecture::new(32, 0.0);
+        let mut net = Architecture::new(32, 0.0, Folding::Reciprocal);
         let first = net.convolution(0, Convolution::new("a", 32, 64, [3, 3]));
-        let norm = Some(Norm { name: "n".into(), scaled: true });
+        let norm = Some(net.norm("n", true));
         let last = net.convolution(first, Convolution { norm, biased: true, ..Convolution::new("b", 64, 64, [3, 3]) });
         net.name_map("features", last);
         net
