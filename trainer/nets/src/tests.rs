@@ -5,10 +5,10 @@ use candle_core::{DType, Device, Tensor, Var};
 use thorax_nn::{graph::Operation, pool::PoolConfig, seeded};
 
 use super::{
-    Backbone,
     architecture::{
         Activation, Architecture, Border, Convolution, Folding, Kind, Layer, Role, StepId, UpConvolution, Weights,
     },
+    backbones::Backbone,
     network::{Network, Pass},
 };
 

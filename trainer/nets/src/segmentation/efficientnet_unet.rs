@@ -5,7 +5,7 @@
 //! the same, so that a run's folder is complete.
 
 use super::parts::Builder;
-use crate::{Backbone, Layout, architecture::Architecture};
+use crate::{architecture::Architecture, backbones::Backbone, layout::Layout};
 
 /// What the names of the frozen encoder's variables begin with.
 pub(super) const ENCODER: &str = "backbone.";

@@ -6,7 +6,7 @@
 
 use thorax_nn::pool::PoolConfig;
 
-use super::{
+use crate::{
     architecture::{Activation, Architecture, Convolution, Folding, Layer, StepId},
     layout::Layout,
 };

@@ -7,7 +7,7 @@
 //! The weights that Google published, which timm calls `tf_efficientnet_*` and Keras has too, were trained with TensorFlow's
 //! `SAME` padding and a batch norm epsilon of 1e-3; torchvision's have PyTorch's padding, and its epsilon up to B4.
 
-use super::{
+use crate::{
     architecture::{Activation, Architecture, Border, Convolution, Folding, Layer, StepId},
     layout::Layout,
 };

@@ -6,7 +6,7 @@
 
 use thorax_nn::pool::PoolConfig;
 
-use super::{
+use crate::{
     architecture::{Activation, Architecture, Border, Convolution, Folding, Layer, StepId},
     layout::Layout,
 };
