@@ -1,10 +1,16 @@
-//! A net as data: a straight list of layers, told once and read in two ways.
+//! A net as data: a straight list of layers, told once and read in several ways.
 //!
-//! A backbone is written down as an [`Architecture`]: which layer follows which, under which names its parameters are kept,
-//! and which of its maps have a name. Read one way it is the [`Graph`] for inference, batch norms and factors folded into
-//! the convolutions ([`Architecture::graph`]); read the other way it is the net that trains
-//! ([`Network`](super::network::Network)). What has to be in a file of weights, and how many parameters there are, comes
-//! from the same list ([`Architecture::parameters`]).
+//! Backbones and segmentation nets are written down as an [`Architecture`]: which layer follows which, under which names its
+//! parameters are kept, and what it gives. Read one way it is the [`Graph`] for inference, batch norms and factors folded into
+//! the convolutions and dropout gone ([`Architecture::graph`]); read the other way it is the net that trains
+//! ([`Network`](super::network::Network)). What has to be in a file of weights, in which order, and how many parameters there
+//! are, comes from the same list ([`Architecture::parameters`]).
+//!
+//! What a net gives is a list of [`Output`]s, each with a name, the steps it is made of and a [`Kind`]: a map for whoever
+//! comes next, or logits from several heads. A net that finds single objects gives several of them, one step for each size of
+//! map.
+
+use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 use thorax_nn::{
@@ -13,7 +19,8 @@ use thorax_nn::{
     pool::PoolConfig,
 };
 
-use super::weights::Weights;
+/// A net's parameters in f32, by [`Parameter::name`].
+pub type Weights = BTreeMap<String, Tensor>;
 
 /// Index of a step in its architecture; step 0 is the input.
 pub type StepId = usize;
@@ -44,13 +51,62 @@ pub enum Border {
     Same,
 }
 
-/// The batch norm behind a convolution.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// In which order a batch norm becomes a factor and a shift. Both are the same but for the last bit, and published bundles keep
+/// theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folding {
+    /// `(1 / sqrt(variance + epsilon)) * scale` and `(bias - mean) * factor + shift`: backbones.
+    Reciprocal,
+    /// `scale / sqrt(variance + epsilon)` and `shift - mean * factor`: nets that were trained here.
+    Quotient,
+}
+
+/// A batch norm, behind a convolution or by itself.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Norm {
     /// Its name.
     pub name: String,
     /// Whether it has a scale, or a shift only.
     pub scaled: bool,
+    /// What it adds to the variance.
+    pub epsilon: f64,
+    /// How it is folded.
+    pub folding: Folding,
+}
+
+impl Norm {
+    /// Adds its parameters to `add`.
+    fn parameters(&self, channels: usize, add: &mut impl FnMut(&str, Role, Vec<usize>)) {
+        if self.scaled {
+            add(&self.name, Role::Scale, vec![channels]);
+        }
+        for role in [Role::Shift, Role::Mean, Role::Variance] {
+            add(&self.name, role, vec![channels]);
+        }
+    }
+
+    /// Factor and shift that it comes to behind a convolution with that bias, both `[C]`.
+    fn fold(&self, bias: Option<Tensor>, weights: &mut Weights) -> Result<(Tensor, Tensor)> {
+        let mut take = |part: &str| take(weights, &format!("{}.{part}", self.name));
+        let (mean, shift) = (take("running_mean")?, take("bias")?);
+        let deviation = (take("running_var")? + self.epsilon)?.sqrt()?;
+        let scale = self.scaled.then(|| take("weight")).transpose()?;
+        match self.folding {
+            Folding::Reciprocal => {
+                let factor = deviation.recip()?;
+                let factor = scale.map_or_else(|| Ok(factor.clone()), |scale| &factor * scale)?;
+                let bias = bias.map_or_else(|| mean.zeros_like(), Ok)?;
+                let shift = (((bias - mean)? * &factor)? + shift)?;
+                Ok((factor, shift))
+            }
+            Folding::Quotient => {
+                let factor = scale.map_or_else(|| deviation.ones_like(), Ok)?.div(&deviation)?;
+                let shift = shift.sub(&(mean * &factor)?)?;
+                let shift = bias.map_or_else(|| Ok(shift.clone()), |bias| (bias * &factor)? + &shift)?;
+                Ok((factor, shift))
+            }
+        }
+    }
 }
 
 /// A convolution with all that belongs to it: `activation(factor * norm(convolution(x) + bias))`.
@@ -118,6 +174,17 @@ impl Convolution {
     }
 }
 
+/// A transposed 2x2 convolution with stride 2 and a bias, which doubles the sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpConvolution {
+    /// Its name.
+    pub name: String,
+    /// Channels of the input.
+    pub channels_in: usize,
+    /// Channels of the output.
+    pub channels_out: usize,
+}
+
 /// A layer of a net; activations are `[N, C, H, W]`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
@@ -125,10 +192,23 @@ pub enum Layer {
     Input(usize),
     /// A convolution and what belongs to it.
     Convolution(Convolution),
+    /// A transposed convolution.
+    UpConvolution(UpConvolution),
+    /// A batch norm that no convolution before it can take in; in the graph a convolution of each channel by itself, 1x1.
+    Norm(Norm),
+    /// In training each value is set to zero with that probability; each layer of a net has a stream of the pass's seed.
+    Dropout {
+        /// Of a value to be dropped.
+        probability: f64,
+        /// The stream.
+        stream: u64,
+    },
     /// Sum of two, and what follows.
     Add(Activation),
-    /// The channels of all inputs, one after another.
+    /// The channels of all inputs, one after another. In the graph a concatenation of concatenations is one.
     Concatenate,
+    /// Each channel of the first `[N, C, H, W]` times the map of the second `[N, 1, H, W]`.
+    Attend,
     /// Each plane of the first `[N, C, H, W]` times its number in the second `[N, C, 1, 1]`.
     Multiply,
     /// Largest of each window.
@@ -148,6 +228,28 @@ pub struct Step {
     pub inputs: Vec<StepId>,
     /// Channels of the result.
     pub channels: usize,
+    /// Whether its parameters stay what they are: batch norms use their moving statistics, and no gradient enters.
+    pub frozen: bool,
+}
+
+/// What an output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A map of the net, for whoever comes next.
+    Map,
+    /// Logits of several heads, all of which are trained; in the graph their mean, one sum of convolutions.
+    Heads,
+}
+
+/// What a net gives under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The steps whose results it is made of, in order.
+    pub steps: Vec<StepId>,
 }
 
 /// What a parameter is.
@@ -155,6 +257,8 @@ pub struct Step {
 pub enum Role {
     /// Kernel of a convolution, `[C_out, C_in / groups, K_h, K_w]`.
     Kernel,
+    /// Kernel of a transposed convolution, `[C_in, C_out, 2, 2]`.
+    UpKernel,
     /// Bias of a convolution, `[C_out]`.
     Bias,
     /// Scale of a batch norm, `[C]`.
@@ -178,13 +282,15 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Whether the kernel sees one channel only.
     pub depthwise: bool,
+    /// Whether it stays what it is.
+    pub frozen: bool,
 }
 
 impl Parameter {
     /// PyTorch's name of it, under which weights and checkpoints keep it.
     pub fn name(&self) -> String {
         let part = match self.role {
-            Role::Kernel | Role::Scale => "weight",
+            Role::Kernel | Role::UpKernel | Role::Scale => "weight",
             Role::Bias | Role::Shift => "bias",
             Role::Mean => "running_mean",
             Role::Variance => "running_var",
@@ -199,7 +305,7 @@ impl Parameter {
 
     /// Whether training moves it by its gradient.
     pub fn is_trainable(&self) -> bool {
-        !matches!(self.role, Role::Mean | Role::Variance)
+        !(self.frozen || matches!(self.role, Role::Mean | Role::Variance))
     }
 }
 
@@ -207,14 +313,18 @@ impl Parameter {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     steps: Vec<Step>,
-    maps: Vec<(&'static str, StepId)>,
+    outputs: Vec<Output>,
+    /// The steps whose parameters are told behind all others'.
+    late: Vec<StepId>,
     epsilon: f64,
+    folding: Folding,
 }
 
 impl Architecture {
     /// A net that has only its input, a picture of that many channels; its batch norms add `epsilon` to the variance.
-    pub fn new(channels: usize, epsilon: f64) -> Self {
-        Self { steps: vec![Step { layer: Layer::Input(channels), inputs: vec![], channels }], maps: vec![], epsilon }
+    pub fn new(channels: usize, epsilon: f64, folding: Folding) -> Self {
+        let input = Step { layer: Layer::Input(channels), inputs: vec![], channels, frozen: false };
+        Self { steps: vec![input], outputs: vec![], late: vec![], epsilon, folding }
     }
 
     /// Appends a layer.
@@ -224,10 +334,11 @@ impl Architecture {
         let channels = match &layer {
             Layer::Input(channels) => *channels,
             Layer::Convolution(convolution) => convolution.channels_out,
+            Layer::UpConvolution(up) => up.channels_out,
             Layer::Concatenate => inputs.iter().map(before).sum(),
             _ => inputs.first().map_or(0, before),
         };
-        self.steps.push(Step { layer, inputs: inputs.to_vec(), channels });
+        self.steps.push(Step { layer, inputs: inputs.to_vec(), channels, frozen: false });
         self.steps.len() - 1
     }
 
@@ -237,9 +348,47 @@ impl Architecture {
         self.push(Layer::Convolution(convolution), &[input])
     }
 
-    /// Gives a step's map a name; the last one named is the net's result.
+    /// A batch norm as the net has them.
+    pub fn norm(&self, name: impl Into<String>, scaled: bool) -> Norm {
+        Norm { name: name.into(), scaled, epsilon: self.epsilon, folding: self.folding }
+    }
+
+    /// Appends another net behind `input`, frozen: its weights stay what they are, and their names begin with `prefix`. The
+    /// steps of its outputs, in their order.
+    pub fn freeze(&mut self, input: StepId, prefix: &str, net: Self) -> Vec<(&'static str, StepId)> {
+        let before = self.steps.len();
+        let place = |step: StepId| if step == 0 { input } else { before + step - 1 };
+        for mut step in net.steps.into_iter().skip(1) {
+            let prefixed = |name: &mut String| name.insert_str(0, prefix);
+            match &mut step.layer {
+                Layer::Convolution(Convolution { name, norm, .. }) => {
+                    prefixed(name);
+                    norm.iter_mut().for_each(|norm| prefixed(&mut norm.name));
+                }
+                Layer::UpConvolution(UpConvolution { name, .. }) | Layer::Norm(Norm { name, .. }) => prefixed(name),
+                _ => {}
+            }
+            let inputs = step.inputs.into_iter().map(place).collect();
+            self.steps.push(Step { inputs, frozen: true, ..step });
+        }
+        self.late.extend(net.late.into_iter().map(place));
+        let outputs = net.outputs.into_iter();
+        outputs.flat_map(|output| output.steps.into_iter().map(move |step| (output.name, place(step)))).collect()
+    }
+
+    /// Tells the parameters of a step behind those of all other steps, where its checkpoints have them.
+    pub fn tell_last(&mut self, step: StepId) {
+        self.late.push(step);
+    }
+
+    /// Gives a step's map a name.
     pub fn name_map(&mut self, name: &'static str, step: StepId) {
-        self.maps.push((name, step));
+        self.output(name, Kind::Map, vec![step]);
+    }
+
+    /// Adds an output; the last one added is the graph's.
+    pub fn output(&mut self, name: &'static str, kind: Kind, steps: Vec<StepId>) {
+        self.outputs.push(Output { name, kind, steps });
     }
 
     /// Channels of a step's map.
@@ -252,37 +401,37 @@ impl Architecture {
         &self.steps
     }
 
-    /// The named maps, in order; the last is the net's result.
-    pub fn maps(&self) -> &[(&'static str, StepId)] {
-        &self.maps
+    /// What the net gives, in order; the last is the net's result.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
     }
 
-    /// What every batch norm adds to the variance.
-    pub fn epsilon(&self) -> f64 {
-        self.epsilon
-    }
-
-    /// All parameters, in order.
+    /// All parameters, in the order of checkpoints.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut found = vec![];
-        for step in &self.steps {
-            let Layer::Convolution(convolution) = &step.layer else { continue };
+        let early = (0..self.steps.len()).filter(|step| !self.late.contains(step));
+        for step in early.chain(self.late.iter().copied()).map(|step| &self.steps[step]) {
+            let depthwise = matches!(&step.layer, Layer::Convolution(convolution) if convolution.groups > 1);
             let mut add = |layer: &str, role, shape: Vec<usize>| {
-                let depthwise = role == Role::Kernel && convolution.groups > 1;
-                found.push(Parameter { layer: layer.to_owned(), role, shape, depthwise });
+                let depthwise = role == Role::Kernel && depthwise;
+                found.push(Parameter { layer: layer.to_owned(), role, shape, depthwise, frozen: step.frozen });
             };
-            add(&convolution.name, Role::Kernel, convolution.weight_shape().to_vec());
-            let channels = vec![convolution.channels_out];
-            if convolution.biased {
-                add(&convolution.name, Role::Bias, channels.clone());
-            }
-            if let Some(Norm { name, scaled }) = &convolution.norm {
-                if *scaled {
-                    add(name, Role::Scale, channels.clone());
+            match &step.layer {
+                Layer::Convolution(convolution) => {
+                    add(&convolution.name, Role::Kernel, convolution.weight_shape().to_vec());
+                    if convolution.biased {
+                        add(&convolution.name, Role::Bias, vec![convolution.channels_out]);
+                    }
+                    if let Some(norm) = &convolution.norm {
+                        norm.parameters(convolution.channels_out, &mut add);
+                    }
                 }
-                for role in [Role::Shift, Role::Mean, Role::Variance] {
-                    add(name, role, channels.clone());
+                Layer::UpConvolution(UpConvolution { name, channels_in, channels_out }) => {
+                    add(name, Role::UpKernel, vec![*channels_in, *channels_out, 2, 2]);
+                    add(name, Role::Bias, vec![*channels_out]);
                 }
+                Layer::Norm(norm) => norm.parameters(step.channels, &mut add),
+                _ => {}
             }
         }
         found
@@ -304,6 +453,7 @@ impl Architecture {
                     (geometry.height_out(), geometry.width_out())
                 }
                 Layer::MaxPool(pool) | Layer::AveragePool(pool) => pool.output(&(1, 1, h, w).into())?,
+                Layer::UpConvolution(_) => (2 * h, 2 * w),
                 Layer::GlobalAveragePool => (1, 1),
                 _ => (h, w),
             };
@@ -312,64 +462,104 @@ impl Architecture {
         Ok(shapes)
     }
 
-    /// The inference graph for pictures of `side` x `side`, its only output the last named map; and the node of each named
-    /// map. The weights are used up.
+    /// The inference graph for pictures of `side` x `side`, its only output the last; and the node of each output. The weights
+    /// are used up.
     ///
     /// # Errors
-    /// A weight that is missing; a side that is too small for the net.
+    /// A weight that is missing; a side that is too small for the net; heads that are no plain convolutions.
     pub fn graph(&self, mut weights: Weights, side: usize) -> Result<(Graph, Vec<(&'static str, NodeId)>)> {
         let shapes = self.shapes(side)?;
+        let inlined = self.inlined();
         let mut graph = Graph::new([self.channels(0), side, side]);
-        let mut nodes: Vec<NodeId> = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
-            let inputs: Vec<NodeId> = step.inputs.iter().map(|&input| nodes[input]).collect();
+        // The nodes of each step: several of a concatenation that became part of others.
+        let mut nodes: Vec<Vec<NodeId>> = Vec::with_capacity(self.steps.len());
+        // The sum of each output's heads so far.
+        let mut sums: Vec<Option<NodeId>> = vec![None; self.outputs.len()];
+        for (index, step) in self.steps.iter().enumerate() {
+            let inputs: Vec<NodeId> = step.inputs.iter().flat_map(|&input| nodes[input].iter().copied()).collect();
+            let heads = self.outputs.iter().position(|o| o.kind == Kind::Heads && o.steps.contains(&index));
             let node = match &step.layer {
                 Layer::Input(_) => 0,
                 Layer::Convolution(convolution) => {
-                    let (weight, bias) = self.fold(convolution, &mut weights)?;
+                    let share = heads.map_or(1.0, |output| 1.0 / self.outputs[output].steps.len() as f64);
+                    let (weight, bias) = convolution.fold(share, &mut weights)?;
                     let [_, h, w] = shapes[step.inputs[0]];
-                    let config = convolution.config(h, w);
-                    let node = graph.push(Operation::Convolution { weight, bias, config }, &inputs);
+                    let node = graph.convolution(inputs[0], weight, bias, convolution.config(h, w));
                     activate(&mut graph, node, convolution.activation)
                 }
+                Layer::UpConvolution(UpConvolution { name, .. }) => {
+                    let mut take = |part: &str| take(&mut weights, &format!("{name}.{part}"));
+                    let (weight, bias) = (take("weight")?, take("bias")?);
+                    graph.push(Operation::UpConvolution { weight, bias }, &inputs)
+                }
+                Layer::Norm(norm) => {
+                    let (factor, shift) = norm.fold(None, &mut weights)?;
+                    graph.scale_and_shift(inputs[0], &factor, shift)?
+                }
+                Layer::Dropout { .. } => inputs[0],
                 Layer::Add(activation) => {
                     let node = graph.push(Operation::Add, &inputs);
                     activate(&mut graph, node, *activation)
                 }
+                Layer::Concatenate if inlined[index] => {
+                    nodes.push(inputs);
+                    continue;
+                }
                 Layer::Concatenate => graph.push(Operation::Concatenate, &inputs),
-                Layer::Multiply => graph.push(Operation::Multiply, &inputs),
+                Layer::Attend | Layer::Multiply => graph.push(Operation::Multiply, &inputs),
                 Layer::MaxPool(pool) => graph.push(Operation::MaxPool(*pool), &inputs),
                 Layer::AveragePool(pool) => graph.push(Operation::AveragePool(*pool), &inputs),
                 Layer::GlobalAveragePool => graph.push(Operation::GlobalAveragePool, &inputs),
             };
-            nodes.push(node);
+            if let Some(output) = heads {
+                if !matches!(&step.layer, Layer::Convolution(c) if c.activation == Activation::None) {
+                    candle_core::bail!("net: a head of {} is no plain convolution", self.outputs[output].name);
+                }
+                let sum = sums[output].map_or(node, |before| graph.push(Operation::Add, &[before, node]));
+                sums[output] = Some(sum);
+            }
+            nodes.push(vec![node]);
         }
-        let maps: Vec<_> = self.maps.iter().map(|&(name, step)| (name, nodes[step])).collect();
-        if let Some((name, node)) = maps.last() {
+        let outputs = self.outputs.iter().zip(sums).map(|(output, sum)| match (sum, output.steps.as_slice()) {
+            (Some(sum), _) => Ok((output.name, sum)),
+            (None, &[step]) => Ok((output.name, nodes[step][0])),
+            _ => Err(candle_core::Error::Msg(format!("net: output {} is made of nothing", output.name))),
+        });
+        let outputs = outputs.collect::<Result<Vec<_>>>()?;
+        if let Some((name, node)) = outputs.last() {
             graph.output(name, *node);
         }
-        Ok((graph, maps))
+        Ok((graph, outputs))
     }
 
-    /// Weight and bias of a convolution, batch norm and factor folded in.
-    fn fold(&self, convolution: &Convolution, weights: &mut Weights) -> Result<(Tensor, Tensor)> {
-        let mut take = |layer: &str, part: &str| take(weights, &format!("{layer}.{part}"));
-        let mut weight = take(&convolution.name, "weight")?;
-        let mut bias = match convolution.biased {
-            true => take(&convolution.name, "bias")?,
-            false => Tensor::zeros(convolution.channels_out, weight.dtype(), weight.device())?,
-        };
-        let rows = (convolution.channels_out, 1, 1, 1);
-        if let Some(Norm { name, scaled }) = &convolution.norm {
-            let mut scale = (take(name, "running_var")? + self.epsilon)?.sqrt()?.recip()?;
-            if *scaled {
-                scale = (scale * take(name, "weight")?)?;
-            }
-            weight = weight.broadcast_mul(&scale.reshape(rows)?)?;
-            bias = (((bias - take(name, "running_mean")?)? * scale)? + take(name, "bias")?)?;
+    /// Whether a step is a concatenation that only other concatenations use.
+    fn inlined(&self) -> Vec<bool> {
+        let mut inlined: Vec<bool> = self.steps.iter().map(|step| step.layer == Layer::Concatenate).collect();
+        for step in self.steps.iter().filter(|step| step.layer != Layer::Concatenate) {
+            step.inputs.iter().for_each(|&input| inlined[input] = false);
         }
-        if convolution.factor != 1.0 {
-            (weight, bias) = ((weight * convolution.factor)?, (bias * convolution.factor)?);
+        self.outputs.iter().flat_map(|output| &output.steps).for_each(|&step| inlined[step] = false);
+        inlined
+    }
+}
+
+impl Convolution {
+    /// Weight and bias with the batch norm and the factor folded in, `share` times both.
+    fn fold(&self, share: f64, weights: &mut Weights) -> Result<(Tensor, Tensor)> {
+        let mut weight = take(weights, &format!("{}.weight", self.name))?;
+        let bias = self.biased.then(|| take(weights, &format!("{}.bias", self.name))).transpose()?;
+        let mut bias = match (&self.norm, bias) {
+            (Some(norm), bias) => {
+                let (factor, shift) = norm.fold(bias, weights)?;
+                weight = weight.broadcast_mul(&factor.reshape((self.channels_out, 1, 1, 1))?)?;
+                shift
+            }
+            (None, Some(bias)) => bias,
+            (None, None) => Tensor::zeros(self.channels_out, weight.dtype(), weight.device())?,
+        };
+        let factor = self.factor * share;
+        if factor != 1.0 {
+            (weight, bias) = ((weight * factor)?, (bias * factor)?);
         }
         Ok((weight, bias))
     }

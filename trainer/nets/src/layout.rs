@@ -6,7 +6,7 @@
 //!
 //! What the names do not tell: timm's own `efficientnet_b*` have those of `tf_efficientnet_b*`, but PyTorch's padding and
 //! epsilon, and there is nothing in the file to know them by; they are read as `tf_efficientnet_b*`, which is what the Hub
-//! repositories of [`Backbone::hub_repository`](super::Backbone::hub_repository) hold.
+//! repositories of [`Backbone::hub_repository`](crate::Backbone::hub_repository) hold.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ impl Layout {
 }
 
 /// Where the parameters of a net are in a file.
-pub(super) struct Source {
+pub(super) struct Naming {
     layout: Layout,
     /// The number of the first layer of each of [`NUMBERED`].
     first: [usize; 2],
@@ -70,7 +70,7 @@ pub(super) struct Source {
     depthwise_kernel: &'static str,
 }
 
-impl Source {
+impl Naming {
     pub(super) fn new(layout: Layout, tensors: &BTreeMap<String, Tensor>) -> Self {
         let first = NUMBERED.map(|kind| {
             let numbers = tensors.keys().filter_map(|name| match name.split('/').next()?.strip_prefix(kind)? {
@@ -90,7 +90,7 @@ impl Source {
         }
         let variable = match parameter.role {
             Role::Kernel if parameter.depthwise => self.depthwise_kernel,
-            Role::Kernel => "kernel",
+            Role::Kernel | Role::UpKernel => "kernel",
             Role::Bias => "bias",
             Role::Scale => "gamma",
             Role::Shift => "beta",

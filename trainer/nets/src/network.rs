@@ -1,46 +1,53 @@
 //! A net that trains, read from its description.
 //!
 //! The same list of layers as the inference graph's, but with variables: batch norms stay what they are, so they can follow
-//! the batches, and every layer has a gradient.
+//! the batches, and every layer has a gradient, but those that the description freezes.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor, Var};
 use thorax_nn::{
     batch_norm::BatchNorm,
-    convolution::{biased_convolution, convolution},
-    elementwise::{add_relu, concatenate, relu, relu6, scale_planes, sigmoid, sum_planes, swish},
+    convolution::{TransposedConfig, biased_convolution, biased_transposed_convolution, convolution},
+    dropout::dropout,
+    elementwise::{add_relu, attend, concatenate, relu, relu6, scale_planes, sigmoid, sum_planes, swish},
     pool::{average_pool, max_pool},
+    seeded,
 };
 
-use super::{
-    architecture::{Activation, Architecture, Convolution, Layer, Norm, StepId, take},
-    weights::Weights,
-};
+use super::architecture::{Activation, Architecture, Convolution, Layer, Norm, Parameter, StepId, Weights, take};
 
-/// What a pass through the net is for.
+/// What a pass through a net is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Batch norms use the batch's statistics, and the moving ones follow; gradients flow.
-    Train,
-    /// Batch norms use the moving statistics; gradients flow.
+pub enum Pass {
+    /// Batch norms use the batch's statistics, and the moving ones follow; dropout drops what `seed` chooses.
+    Train {
+        /// Of the dropout; each step has its own.
+        seed: u64,
+    },
+    /// Batch norms use the moving statistics; nothing is dropped.
     Infer,
-    /// As [`Self::Infer`], and no gradient enters the net: neither to its variables nor through it.
-    Frozen,
 }
 
-/// The variables of a convolution.
-struct Variables {
-    weight: Var,
-    bias: Option<Var>,
-    norm: Option<BatchNorm>,
+/// The variables of a step.
+enum Variables {
+    /// It has none.
+    None,
+    /// Of a convolution.
+    Convolution { weight: Var, bias: Option<Var>, norm: Option<BatchNorm> },
+    /// Of a transposed convolution.
+    UpConvolution { weight: Var, bias: Var },
+    /// Of a batch norm by itself.
+    Norm(BatchNorm),
 }
 
 /// A net with its variables.
 pub struct Network {
     architecture: Architecture,
-    /// Of each step that is a convolution.
-    variables: Vec<Option<Variables>>,
+    /// In the order of checkpoints.
+    parameters: Vec<(Parameter, Var)>,
+    /// Of each step.
+    variables: Vec<Variables>,
     /// The last step that uses each step's result.
     last_use: Vec<StepId>,
     device: Device,
@@ -57,17 +64,20 @@ impl Network {
         for (index, step) in architecture.steps().iter().enumerate() {
             step.inputs.iter().for_each(|&input| last_use[input] = index);
         }
-        let variables = architecture
-            .steps()
-            .iter()
-            .map(|step| match &step.layer {
-                Layer::Convolution(convolution) => {
-                    Variables::new(convolution, architecture.epsilon(), &mut weights, &device).map(Some)
-                }
-                _ => Ok(None),
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { architecture, variables, last_use, device })
+        let mut parameters = vec![];
+        for parameter in architecture.parameters() {
+            let name = parameter.name();
+            let weight = take(&mut weights, &name)?;
+            if weight.dims() != parameter.shape {
+                candle_core::bail!("{name}: shape {:?}, expected {:?}", weight.dims(), parameter.shape);
+            }
+            parameters.push((parameter, Var::from_tensor(&weight)?));
+        }
+        let mut named = parameters.iter().map(|(parameter, var)| (parameter.name(), var.clone())).collect();
+        let steps = architecture.steps().iter();
+        let variables =
+            steps.map(|step| Variables::new(&step.layer, step.channels, &mut named, &device)).collect::<Result<_>>()?;
+        Ok(Self { architecture, parameters, variables, last_use, device })
     }
 
     /// What the net is.
@@ -80,26 +90,51 @@ impl Network {
         &self.device
     }
 
-    /// The named maps of `x` `[N, C, H, W]`, `features` among them.
+    /// What the net gives for `x` `[N, C, H, W]`: of each output the results of its steps.
     ///
     /// # Errors
     /// Another number of channels; sides that are too small for the net.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<BTreeMap<&'static str, Tensor>> {
-        let x = if mode == Mode::Frozen { x.detach() } else { x.clone() };
+    pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<BTreeMap<&'static str, Vec<Tensor>>> {
         let mut values: Vec<Option<Tensor>> = Vec::with_capacity(self.variables.len());
-        let mut maps = BTreeMap::new();
+        let mut given: BTreeMap<StepId, Tensor> = BTreeMap::new();
+        let outputs = self.architecture.outputs();
         for (index, (step, variables)) in self.architecture.steps().iter().zip(&self.variables).enumerate() {
             let input = |&input: &StepId| {
-                values[input]
-                    .clone()
-                    .ok_or_else(|| candle_core::Error::Msg(format!("net: step {index} uses step {input} too late")))
+                let value = values[input].as_ref();
+                let value = value.map(|value| if step.frozen { value.detach() } else { value.clone() });
+                value.ok_or_else(|| candle_core::Error::Msg(format!("net: step {index} uses step {input} too late")))
             };
             let inputs = step.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
             let value = match (&step.layer, variables, inputs.as_slice()) {
                 (Layer::Input(_), ..) => x.clone(),
-                (Layer::Convolution(layer), Some(variables), [x]) => variables.forward(layer, x, mode)?,
+                (Layer::Convolution(layer), Variables::Convolution { weight, bias, norm }, [x]) => {
+                    let bias = bias.as_ref();
+                    if step.frozen {
+                        layer.frozen(x, weight, bias, norm.as_ref())
+                    } else {
+                        layer.forward(x, weight, bias, norm.as_ref(), pass)
+                    }?
+                }
+                (Layer::UpConvolution(_), Variables::UpConvolution { weight, bias }, [x]) => {
+                    let (weight, bias) = if step.frozen {
+                        (weight.as_detached_tensor(), bias.as_detached_tensor())
+                    } else {
+                        (weight.as_tensor().clone(), bias.as_tensor().clone())
+                    };
+                    biased_transposed_convolution(x, &weight, &bias, TransposedConfig::doubling())?
+                }
+                (Layer::Norm(_), Variables::Norm(norm), [x]) => match pass {
+                    _ if step.frozen => norm.infer(x, false)?.detach(),
+                    Pass::Train { .. } => norm.train(x, false)?,
+                    Pass::Infer => norm.infer(x, false)?,
+                },
+                (Layer::Dropout { probability, stream }, _, [x]) => match pass {
+                    Pass::Train { seed } if !step.frozen => dropout(x, *probability, seeded::derive(seed, &[*stream]))?,
+                    _ => x.clone(),
+                },
                 (Layer::Add(Activation::Relu), _, [a, b]) => add_relu(a, b)?,
                 (Layer::Add(activation), _, [a, b]) => activate(&(a + b)?, *activation)?,
+                (Layer::Attend, _, [x, attention]) => attend(x, attention)?,
                 (Layer::Multiply, _, [a, b]) => scale_planes(a, b)?,
                 (Layer::MaxPool(pool), _, [x]) => max_pool(x, *pool)?,
                 (Layer::AveragePool(pool), _, [x]) => average_pool(x, *pool, false)?,
@@ -112,8 +147,8 @@ impl Network {
                 }
                 (layer, ..) => candle_core::bail!("net: step {index} has {} inputs for {layer:?}", inputs.len()),
             };
-            for &(name, _) in self.architecture.maps().iter().filter(|(_, step)| *step == index) {
-                maps.insert(name, value.clone());
+            if outputs.iter().any(|output| output.steps.contains(&index)) {
+                given.insert(index, value.clone());
             }
             values.push(Some(value));
             for &input in &step.inputs {
@@ -122,44 +157,25 @@ impl Network {
                 }
             }
         }
-        Ok(maps)
-    }
-
-    fn visit(&self, visitor: &mut impl FnMut(String, &Var, bool)) {
-        for (step, variables) in self.architecture.steps().iter().zip(&self.variables) {
-            let (Layer::Convolution(layer), Some(variables)) = (&step.layer, variables) else { continue };
-            visitor(format!("{}.weight", layer.name), &variables.weight, true);
-            if let Some(bias) = &variables.bias {
-                visitor(format!("{}.bias", layer.name), bias, true);
-            }
-            if let (Some(Norm { name, scaled }), Some(norm)) = (&layer.norm, &variables.norm) {
-                if *scaled {
-                    visitor(format!("{name}.weight"), &norm.gamma, true);
-                }
-                visitor(format!("{name}.bias"), &norm.beta, true);
-                visitor(format!("{name}.running_mean"), &norm.moving_mean, false);
-                visitor(format!("{name}.running_var"), &norm.moving_variance, false);
-            }
-        }
+        let result = |step: &StepId| {
+            given.get(step).cloned().ok_or_else(|| candle_core::Error::Msg(format!("net: there is no step {step}")))
+        };
+        outputs
+            .iter()
+            .map(|output| Ok((output.name, output.steps.iter().map(result).collect::<Result<_>>()?)))
+            .collect()
     }
 
     /// What the optimizer moves, by name.
     pub fn trainable(&self) -> Vec<(String, Var)> {
-        let mut found = vec![];
-        self.visit(&mut |name, var, trainable| {
-            if trainable {
-                found.push((name, var.clone()));
-            }
-        });
-        found
+        let moved = self.parameters.iter().filter(|(parameter, _)| parameter.is_trainable());
+        moved.map(|(parameter, var)| (parameter.name(), var.clone())).collect()
     }
 
     /// Everything a checkpoint needs, moving statistics included, by name: the names are those of
     /// [`Architecture::parameters`].
     pub fn variables(&self) -> Vec<(String, Var)> {
-        let mut found = vec![];
-        self.visit(&mut |name, var, _| found.push((name, var.clone())));
-        found
+        self.parameters.iter().map(|(parameter, var)| (parameter.name(), var.clone())).collect()
     }
 
     /// The weights as they are now, copied: for [`Architecture::graph`].
@@ -172,55 +188,83 @@ impl Network {
 }
 
 impl Variables {
-    fn new(layer: &Convolution, epsilon: f64, weights: &mut Weights, device: &Device) -> Result<Self> {
-        let mut variable = |name: &str, part: &str| Var::from_tensor(&take(weights, &format!("{name}.{part}"))?);
-        let weight = variable(&layer.name, "weight")?;
-        if weight.dims() != layer.weight_shape() {
-            candle_core::bail!("{}: kernel {:?}, expected {:?}", layer.name, weight.dims(), layer.weight_shape());
-        }
-        let bias = layer.biased.then(|| variable(&layer.name, "bias")).transpose()?;
-        let norm = match &layer.norm {
-            None => None,
-            Some(Norm { name, scaled }) => {
-                let mut norm = BatchNorm::new(layer.channels_out, device)?;
-                norm.epsilon = epsilon;
-                if *scaled {
-                    norm.gamma = variable(name, "weight")?;
-                }
-                norm.beta = variable(name, "bias")?;
-                norm.moving_mean = variable(name, "running_mean")?;
-                norm.moving_variance = variable(name, "running_var")?;
-                Some(norm)
-            }
+    fn new(layer: &Layer, channels: usize, named: &mut BTreeMap<String, Var>, device: &Device) -> Result<Self> {
+        let mut variable = |layer: &str, part: &str| {
+            let name = format!("{layer}.{part}");
+            named.remove(&name).ok_or_else(|| candle_core::Error::Msg(format!("net: there is no variable {name}")))
         };
-        Ok(Self { weight, bias, norm })
+        let batch_norm = |Norm { name, scaled, epsilon, .. }: &Norm,
+                          variable: &mut dyn FnMut(&str, &str) -> Result<Var>| {
+            let mut norm = BatchNorm::new(channels, device)?;
+            norm.epsilon = *epsilon;
+            if *scaled {
+                norm.gamma = variable(name, "weight")?;
+            }
+            norm.beta = variable(name, "bias")?;
+            norm.moving_mean = variable(name, "running_mean")?;
+            norm.moving_variance = variable(name, "running_var")?;
+            Ok::<_, candle_core::Error>(norm)
+        };
+        Ok(match layer {
+            Layer::Convolution(layer) => Self::Convolution {
+                weight: variable(&layer.name, "weight")?,
+                bias: layer.biased.then(|| variable(&layer.name, "bias")).transpose()?,
+                norm: layer.norm.as_ref().map(|norm| batch_norm(norm, &mut variable)).transpose()?,
+            },
+            Layer::UpConvolution(layer) => {
+                Self::UpConvolution { weight: variable(&layer.name, "weight")?, bias: variable(&layer.name, "bias")? }
+            }
+            Layer::Norm(norm) => Self::Norm(batch_norm(norm, &mut variable)?),
+            _ => Self::None,
+        })
+    }
+}
+
+impl Convolution {
+    fn forward(
+        &self,
+        x: &Tensor,
+        weight: &Var,
+        bias: Option<&Var>,
+        norm: Option<&BatchNorm>,
+        pass: Pass,
+    ) -> Result<Tensor> {
+        let (_, _, h, w) = x.dims4()?;
+        let config = self.config(h, w);
+        let relu = self.activation == Activation::Relu && self.factor == 1.0;
+        let convolve = || match bias {
+            Some(bias) => biased_convolution(x, weight, bias, config),
+            None => convolution(x, weight, config),
+        };
+        let (y, activated) = match (norm, pass) {
+            (None, _) => (convolve()?, false),
+            (Some(norm), Pass::Train { .. }) if bias.is_none() => {
+                (norm.train_convolved(x, weight, config, relu)?, relu)
+            }
+            (Some(norm), Pass::Train { .. }) => (norm.train(&convolve()?, relu)?, relu),
+            (Some(norm), Pass::Infer) => (norm.infer(&convolve()?, relu)?, relu),
+        };
+        let y = if self.factor == 1.0 { y } else { (y * self.factor)? };
+        if activated { Ok(y) } else { activate(&y, self.activation) }
     }
 
-    fn forward(&self, layer: &Convolution, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    /// With the moving statistics, and without a gradient.
+    fn frozen(&self, x: &Tensor, weight: &Var, bias: Option<&Var>, norm: Option<&BatchNorm>) -> Result<Tensor> {
         let (_, _, h, w) = x.dims4()?;
-        let config = layer.config(h, w);
-        let variable =
-            |var: &Var| if mode == Mode::Frozen { var.as_detached_tensor() } else { var.as_tensor().clone() };
-        let (weight, bias) = (variable(&self.weight), self.bias.as_ref().map(variable));
-        let relu = layer.activation == Activation::Relu && layer.factor == 1.0;
-        let convolve = |bias: Option<Tensor>| match bias {
-            Some(bias) => biased_convolution(x, &weight, &bias, config),
-            None => convolution(x, &weight, config),
-        };
-        let (y, activated) = match (&self.norm, mode) {
-            (None, _) => (convolve(bias)?, false),
-            (Some(norm), Mode::Train) if bias.is_none() => (norm.train_convolved(x, &weight, config, relu)?, relu),
-            (Some(norm), Mode::Train) => (norm.train(&convolve(bias)?, relu)?, relu),
-            (Some(norm), Mode::Infer) => (norm.infer(&convolve(bias)?, relu)?, relu),
-            (Some(norm), Mode::Frozen) => {
+        let config = self.config(h, w);
+        let (weight, bias) = (weight.as_detached_tensor(), bias.map(Var::as_detached_tensor));
+        let y = match (norm, bias) {
+            (Some(norm), bias) => {
                 let (scale, shift) = norm.folded()?;
-                let folded = weight.broadcast_mul(&scale.reshape((layer.channels_out, 1, 1, 1))?)?;
+                let folded = weight.broadcast_mul(&scale.reshape((self.channels_out, 1, 1, 1))?)?;
                 let shift = bias.map_or_else(|| Ok(shift.clone()), |bias| (bias * &scale)? + &shift)?;
-                (biased_convolution(x, &folded, &shift, config)?, false)
+                biased_convolution(x, &folded, &shift, config)?
             }
+            (None, Some(bias)) => biased_convolution(x, &weight, &bias, config)?,
+            (None, None) => convolution(x, &weight, config)?,
         };
-        let y = if layer.factor == 1.0 { y } else { (y * layer.factor)? };
-        if activated { Ok(y) } else { activate(&y, layer.activation) }
+        let y = if self.factor == 1.0 { y } else { (y * self.factor)? };
+        activate(&y, self.activation)
     }
 }
 

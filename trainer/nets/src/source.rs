@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use thorax_files::{ReadError, file_sha256, hexadecimal};
 
 use super::{
-    Backbone, BackboneWeights, Pretrained,
+    backbones::{Backbone, BackboneWeights, Pretrained},
     hub::{Hub, HubError},
     weights::{self, WeightsError},
 };
@@ -170,7 +170,7 @@ impl Source {
     pub fn weights(&self, backbone: Backbone, device: &Device) -> Result<BackboneWeights, WeightsError> {
         match &self.kind {
             SourceKind::File(path) => {
-                backbone.weights(&weights::read(path, backbone, device)?).map_err(|error| error.in_file(path))
+                backbone.weights(&weights::read(path, backbone.name(), device)?).map_err(|error| error.in_file(path))
             }
             SourceKind::Drawn(seed) => backbone.drawn_weights(*seed, device),
         }

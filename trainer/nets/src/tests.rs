@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor, Var};
-use thorax_nn::{pool::PoolConfig, seeded};
+use thorax_nn::{graph::Operation, pool::PoolConfig, seeded};
 
 use super::{
-    Backbone,
-    architecture::{Activation, Architecture, Border, Convolution, Layer, Norm, Role, StepId},
-    network::{Mode, Network},
-    weights::Weights,
+    architecture::{
+        Activation, Architecture, Border, Convolution, Folding, Kind, Layer, Role, StepId, UpConvolution, Weights,
+    },
+    backbones::Backbone,
+    network::{Network, Pass},
 };
 
 fn worst_relative(got: &Tensor, expected: &Tensor) -> f32 {
@@ -22,6 +23,7 @@ fn draw(architecture: &Architecture) -> Weights {
     let draw = |(index, parameter): (usize, super::architecture::Parameter)| {
         let normal = |std: f32| seeded::normal(parameter.shape.as_slice(), std, index as u64, &Device::Cpu).unwrap();
         let tensor = match parameter.role {
+            Role::UpKernel => normal((1.5 / parameter.shape[0] as f32).sqrt()),
             Role::Kernel => normal((1.5 / parameter.shape[1..].iter().product::<usize>() as f32).sqrt()),
             Role::Bias | Role::Shift | Role::Mean => normal(0.1),
             Role::Scale => (normal(0.1) + 0.8).unwrap(),
@@ -30,6 +32,14 @@ fn draw(architecture: &Architecture) -> Weights {
         (parameter.name(), tensor)
     };
     architecture.parameters().into_iter().enumerate().map(draw).collect()
+}
+
+/// The same net, frozen.
+fn frozen(net: &Architecture) -> Architecture {
+    let mut frozen = Architecture::new(net.channels(0), 0.0, Folding::Quotient);
+    let maps = frozen.freeze(0, "", net.clone());
+    maps.into_iter().for_each(|(name, step)| frozen.name_map(name, step));
+    frozen
 }
 
 #[test]
@@ -48,12 +58,12 @@ fn the_graph_computes_what_the_net_computes() {
             let (mut graph, maps) = architecture.graph(weights.clone(), side).unwrap();
             graph.outputs = maps.iter().map(|(name, node)| ((*name).to_owned(), *node)).collect();
             let from_graph = graph.run(&x).unwrap();
-            let net = Network::new(architecture, weights).unwrap();
-            for mode in [Mode::Infer, Mode::Frozen] {
-                let from_net = net.forward(&x, mode).unwrap();
+            for net in [frozen(&architecture), architecture] {
+                let first = net.steps()[1].frozen;
+                let from_net = Network::new(net, weights.clone()).unwrap().forward(&x, Pass::Infer).unwrap();
                 for ((name, _), expected) in maps.iter().zip(&from_graph) {
-                    let worst = worst_relative(&from_net[name], expected);
-                    assert!(worst < 2e-5, "{backbone} of {layout}, {name}, {mode:?}: {worst}");
+                    let worst = worst_relative(&from_net[name][0], expected);
+                    assert!(worst < 2e-5, "{backbone} of {layout}, {name}, frozen {first}: {worst}");
                 }
             }
         }
@@ -62,9 +72,9 @@ fn the_graph_computes_what_the_net_computes() {
 
 /// Every kind of layer and activation on an 11 x 9 picture.
 fn tiny() -> Architecture {
-    let mut net = Architecture::new(3, 1e-3);
+    let mut net = Architecture::new(3, 1e-3, Folding::Reciprocal);
     let layer = |net: &mut Architecture, input: StepId, name: &str, out, kernel, activation| {
-        let norm = Some(Norm { name: format!("{name}.bn"), scaled: name != "c" });
+        let norm = Some(net.norm(format!("{name}.bn"), name != "c"));
         let convolution = Convolution { norm, activation, ..Convolution::new(name, net.channels(input), out, kernel) };
         net.convolution(input, convolution)
     };
@@ -75,7 +85,7 @@ fn tiny() -> Architecture {
         border: Border::Same,
         groups: 6,
         biased: true,
-        norm: Some(Norm { name: "b.bn".into(), scaled: true }),
+        norm: Some(net.norm("b.bn", true)),
         activation: Activation::Relu6,
         ..Convolution::new("b", 6, 6, [3, 3])
     };
@@ -100,13 +110,42 @@ fn tiny() -> Architecture {
     let last = layer(&mut net, pooled, "f", 5, [1, 1], Activation::None);
     let last = net.push(Layer::Add(Activation::None), &[last, last]);
     net.name_map("features", last);
+    let up = UpConvolution { name: "grow".into(), channels_in: 5, channels_out: 4 };
+    let up = net.push(Layer::UpConvolution(up), &[last]);
+    let norm = net.norm("n", true);
+    let up = net.push(Layer::Norm(norm), &[up]);
+    let up = net.push(Layer::Dropout { probability: 0.3, stream: 1 }, &[up]);
+    let attention = net.convolution(up, point("attention", 4, 1, Activation::Sigmoid));
+    let attended = net.push(Layer::Attend, &[up, attention]);
+    let first = net.convolution(attended, point("first", 4, 2, Activation::None));
+    net.tell_last(first);
+    let both = net.push(Layer::Concatenate, &[up, attended]);
+    let both = net.push(Layer::Concatenate, &[both, up]);
+    let second = net.convolution(both, point("second", 12, 2, Activation::None));
+    net.output("logits", Kind::Heads, vec![first, second]);
     net
 }
 
-/// A weighted sum of both maps, so that no gradient cancels.
-fn loss(net: &Network, x: &Tensor, mode: Mode) -> Tensor {
-    let maps = net.forward(x, mode).unwrap();
-    let weighed = maps.values().enumerate().map(|(index, map)| {
+#[test]
+fn heads_are_one_mean_in_the_graph_and_concatenations_one() {
+    let architecture = tiny();
+    let weights = draw(&architecture);
+    let x = seeded::normal((2, 3, 12, 12), 1.0, 3, &Device::Cpu).unwrap();
+    let (graph, outputs) = architecture.graph(weights.clone(), 12).unwrap();
+    assert_eq!(outputs.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["stride2", "features", "logits"]);
+    let wide = |operation: &Operation| matches!(operation, Operation::Concatenate);
+    let inputs: Vec<_> = graph.nodes.iter().filter(|n| wide(&n.operation)).map(|n| n.inputs.len()).collect();
+    assert_eq!(inputs, [3, 3]);
+    let heads =
+        Network::new(architecture, weights).unwrap().forward(&x, Pass::Infer).unwrap().remove("logits").unwrap();
+    let mean = ((&heads[0] + &heads[1]).unwrap() / 2.0).unwrap();
+    assert!(worst_relative(&graph.run(&x).unwrap()[0], &mean) < 1e-5);
+}
+
+/// A weighted sum of all maps, so that no gradient cancels.
+fn loss(net: &Network, x: &Tensor, pass: Pass) -> Tensor {
+    let maps = net.forward(x, pass).unwrap();
+    let weighed = maps.values().flatten().enumerate().map(|(index, map)| {
         let weights = seeded::normal(map.shape(), 1.0, 90 + index as u64, &Device::Cpu).unwrap();
         (map * weights).unwrap().sum_all().unwrap()
     });
@@ -115,11 +154,11 @@ fn loss(net: &Network, x: &Tensor, mode: Mode) -> Tensor {
 
 #[test]
 fn gradients_are_the_slopes() {
-    for mode in [Mode::Train, Mode::Infer] {
+    for pass in [Pass::Train { seed: 0 }, Pass::Infer] {
         let architecture = tiny();
         let net = Network::new(architecture.clone(), draw(&architecture)).unwrap();
         let x = Var::from_tensor(&seeded::normal((2, 3, 11, 9), 1.0, 3, &Device::Cpu).unwrap()).unwrap();
-        let gradients = loss(&net, &x, mode).backward().unwrap();
+        let gradients = loss(&net, &x, pass).backward().unwrap();
         let mut variables = net.trainable();
         variables.push(("picture".into(), x.clone()));
         for (index, (name, var)) in variables.into_iter().enumerate() {
@@ -131,7 +170,7 @@ fn gradients_are_the_slopes() {
             let slope = |step: f64| {
                 let at = |step: f64| {
                     var.set(&(&start + (&direction * step).unwrap()).unwrap()).unwrap();
-                    f64::from(loss(&net, &x, mode).to_scalar::<f32>().unwrap())
+                    f64::from(loss(&net, &x, pass).to_scalar::<f32>().unwrap())
                 };
                 (at(step) - at(-step)) / (2.0 * step)
             };
@@ -140,7 +179,7 @@ fn gradients_are_the_slopes() {
             let scale = f64::from(expected).abs().max(1.0);
             let worst = slopes.map(|slope| (slope - f64::from(expected)).abs() / scale).into_iter().fold(9.0, f64::min);
             // In training a bias before a batch norm has no effect: its slope is zero, and so must be its gradient.
-            assert!(worst < 1e-2, "{mode:?} {name}: gradient {expected}, slopes {slopes:?}");
+            assert!(worst < 1e-2, "{pass:?} {name}: gradient {expected}, slopes {slopes:?}");
         }
     }
 }
@@ -151,18 +190,19 @@ fn a_frozen_net_takes_no_gradient_and_training_moves_the_statistics() {
     let net = Network::new(architecture.clone(), draw(&architecture)).unwrap();
     let x = Var::from_tensor(&seeded::normal((2, 3, 11, 9), 1.0, 3, &Device::Cpu).unwrap()).unwrap();
     let head = Var::ones((), DType::F32, &Device::Cpu).unwrap();
-    let frozen = (loss(&net, &x, Mode::Frozen) * head.as_tensor()).unwrap().backward().unwrap();
+    let still = Network::new(frozen(&architecture), draw(&architecture)).unwrap();
+    assert!(still.trainable().is_empty());
+    let frozen = (loss(&still, &x, Pass::Train { seed: 0 }) * head.as_tensor()).unwrap().backward().unwrap();
     assert!(frozen.get(&head).is_some());
     assert!(frozen.get(&x).is_none());
-    assert!(net.trainable().iter().all(|(_, var)| frozen.get(var).is_none()));
+    assert!(still.variables().iter().all(|(_, var)| frozen.get(var).is_none()));
 
     let before = net.weights().unwrap();
-    net.forward(&x, Mode::Infer).unwrap();
-    net.forward(&x, Mode::Frozen).unwrap();
+    net.forward(&x, Pass::Infer).unwrap();
     let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let same = |name: &String| flat(&before[name]) == flat(&net.weights().unwrap()[name]);
     assert!(before.keys().all(same));
-    net.forward(&x, Mode::Train).unwrap();
+    net.forward(&x, Pass::Train { seed: 0 }).unwrap();
     for name in before.keys() {
         assert_eq!(same(name), !name.contains("running"), "{name}");
     }

@@ -8,24 +8,20 @@ use candle_core::{DType, Device, Tensor};
 use thorax_nn::seeded;
 
 use super::{
-    architecture::{Architecture, Role},
-    backbone::Backbone,
-    layout::{Layout, Source},
+    architecture::{Architecture, Parameter, Role, Weights},
+    layout::{Layout, Naming},
 };
-
-/// A net's parameters in f32, by [`Parameter::name`](super::architecture::Parameter::name).
-pub type Weights = BTreeMap<String, Tensor>;
 
 /// Why the weights could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The file could not be read.
-    #[error("{path}: {source}; give the path of a safetensors file with the weights of {backbone}")]
+    #[error("{path}: {source}; give the path of a safetensors file with the weights of {net}")]
     Read {
         /// The file.
         path: String,
         /// Whose weights were expected.
-        backbone: Backbone,
+        net: String,
         /// What candle said.
         source: candle_core::Error,
     },
@@ -74,9 +70,7 @@ impl fmt::Display for Misshapen {
 
 /// How the tensors of a file differ from a net's.
 #[derive(Debug)]
-pub struct Mismatch {
-    /// Whose weights were expected.
-    pub backbone: Backbone,
+pub struct Difference {
     /// Whose names the file seemed to have.
     pub layout: Layout,
     /// Tensors that are not there, by the file's names.
@@ -85,8 +79,19 @@ pub struct Mismatch {
     pub unexpected: Vec<String>,
     /// Tensors of another shape.
     pub misshapen: Vec<Misshapen>,
-    /// The backbone that the tensors fit.
-    pub fits: Option<Backbone>,
+}
+
+/// A file's tensors that are not the net's.
+#[derive(Debug)]
+pub struct Mismatch {
+    /// Whose weights were expected.
+    pub net: &'static str,
+    /// Where there are some, on the Hugging Face Hub.
+    pub hub_repository: &'static str,
+    /// What is wrong.
+    pub difference: Difference,
+    /// The net that the tensors fit.
+    pub fits: Option<&'static str>,
 }
 
 /// How many tensors an error names.
@@ -105,92 +110,84 @@ impl fmt::Display for Mismatch {
                 more => write!(f, " and {more} more"),
             }
         }
-        write!(f, "not the weights of {} (the names were taken for {}'s)", self.backbone, self.layout)?;
-        list(f, "missing", &self.missing)?;
-        list(f, "unexpected", &self.unexpected)?;
-        list(f, "misshapen", &self.misshapen)?;
+        let Difference { layout, missing, unexpected, misshapen } = &self.difference;
+        write!(f, "not the weights of {} (the names were taken for {layout}'s)", self.net)?;
+        list(f, "missing", missing)?;
+        list(f, "unexpected", unexpected)?;
+        list(f, "misshapen", misshapen)?;
         match self.fits {
             Some(other) => write!(f, "; these are the weights of {other}: name that backbone, or give another file"),
             None => write!(
                 f,
                 "; give the safetensors file of timm, torchvision or Keras for this net, such as model.safetensors of {} \
                  on the Hugging Face Hub",
-                self.backbone.hub_repository()
+                self.hub_repository
             ),
         }
     }
 }
 
-/// Reads all tensors of a safetensors file; `backbone` is named in errors.
+/// Reads all tensors of a safetensors file; `net` is named in errors.
 ///
 /// # Errors
 /// [`WeightsError::Read`].
-pub fn read(path: &Path, backbone: Backbone, device: &Device) -> Result<BTreeMap<String, Tensor>, WeightsError> {
+pub fn read(path: &Path, net: &str, device: &Device) -> Result<BTreeMap<String, Tensor>, WeightsError> {
     let tensors = candle_core::safetensors::load(path, device).map_err(|source| WeightsError::Read {
         path: path.display().to_string(),
-        backbone,
+        net: net.to_owned(),
         source,
     })?;
     Ok(tensors.into_iter().collect())
 }
 
-/// Names and shapes of the tensors that a file of that layout has, in the net's order, the classifier aside.
-pub fn file_tensors(backbone: Backbone, layout: Layout) -> Vec<(String, Vec<usize>)> {
-    expected(backbone, layout, &Source::new(layout, &BTreeMap::new())).collect()
+/// Names and shapes of the tensors that a file of a net as `layout` has it has, in the net's order, the classifier aside.
+pub(super) fn file_tensors(net: &Architecture, layout: Layout) -> Vec<(String, Vec<usize>)> {
+    expected(net, &Naming::new(layout, &BTreeMap::new())).collect()
 }
 
-fn expected(backbone: Backbone, layout: Layout, source: &Source) -> impl Iterator<Item = (String, Vec<usize>)> {
-    let parameters = backbone.architecture(layout).parameters();
-    parameters.into_iter().map(move |parameter| (source.name(&parameter), source.shape(&parameter)))
+fn expected(net: &Architecture, naming: &Naming) -> impl Iterator<Item = (String, Vec<usize>)> {
+    net.parameters().into_iter().map(move |parameter| (naming.name(&parameter), naming.shape(&parameter)))
 }
 
-/// What the tensors of a file differ in from the net `backbone` of that layout, if in anything.
-fn compare(backbone: Backbone, layout: Layout, tensors: &BTreeMap<String, Tensor>) -> Option<Mismatch> {
-    let source = Source::new(layout, tensors);
-    let mut mismatch =
-        Mismatch { backbone, layout, missing: vec![], unexpected: vec![], misshapen: vec![], fits: None };
-    let expected: BTreeMap<String, Vec<usize>> = expected(backbone, layout, &source).collect();
+/// What the tensors of a file differ in from the net as `layout` has it, if in anything.
+pub(super) fn compare(layout: Layout, net: &Architecture, tensors: &BTreeMap<String, Tensor>) -> Option<Difference> {
+    let naming = Naming::new(layout, tensors);
+    let (mut missing, mut misshapen) = (vec![], vec![]);
+    let expected: BTreeMap<String, Vec<usize>> = expected(net, &naming).collect();
     for (name, shape) in &expected {
         match tensors.get(name) {
-            None => mismatch.missing.push(name.clone()),
+            None => missing.push(name.clone()),
             Some(tensor) if tensor.dims() != shape.as_slice() => {
                 let (got, expected) = (tensor.dims().to_vec(), shape.clone());
-                mismatch.misshapen.push(Misshapen { name: name.clone(), got, expected });
+                misshapen.push(Misshapen { name: name.clone(), got, expected });
             }
             Some(_) => {}
         }
     }
     let foreign = |name: &&String| !expected.contains_key(*name) && !layout.ignores(name);
-    mismatch.unexpected = tensors.keys().filter(foreign).cloned().collect();
-    let Mismatch { missing, unexpected, misshapen, .. } = &mismatch;
-    (!(missing.is_empty() && unexpected.is_empty() && misshapen.is_empty())).then_some(mismatch)
+    let unexpected: Vec<String> = tensors.keys().filter(foreign).cloned().collect();
+    let equal = missing.is_empty() && unexpected.is_empty() && misshapen.is_empty();
+    (!equal).then_some(Difference { layout, missing, unexpected, misshapen })
 }
 
-/// The net that the tensors of a file belong to, and its parameters in the net's own order of dimensions.
+/// The parameters of a net in a file of that layout, in the net's own order of dimensions.
 ///
 /// # Errors
-/// [`WeightsError::Mismatch`].
+/// When the device fails.
 pub(super) fn named(
-    backbone: Backbone,
+    layout: Layout,
+    net: &Architecture,
     tensors: &BTreeMap<String, Tensor>,
-) -> Result<(Layout, Architecture, Weights), WeightsError> {
-    let layout_for = |backbone: Backbone| backbone.layout_of(tensors);
-    let layout = layout_for(backbone);
-    if let Some(mut mismatch) = compare(backbone, layout, tensors) {
-        let others = Backbone::ALL.into_iter().filter(|other| *other != backbone);
-        mismatch.fits = others.into_iter().find(|other| compare(*other, layout_for(*other), tensors).is_none());
-        return Err(WeightsError::Mismatch(Box::new(mismatch)));
-    }
-    let architecture = backbone.architecture(layout);
-    let source = Source::new(layout, tensors);
+) -> candle_core::Result<Weights> {
+    let naming = Naming::new(layout, tensors);
     let mut weights = Weights::new();
-    for parameter in architecture.parameters() {
-        if let Some(tensor) = tensors.get(&source.name(&parameter)) {
-            let tensor = source.convert(&parameter, tensor)?.to_dtype(DType::F32)?;
+    for parameter in net.parameters() {
+        if let Some(tensor) = tensors.get(&naming.name(&parameter)) {
+            let tensor = naming.convert(&parameter, tensor)?.to_dtype(DType::F32)?;
             weights.insert(parameter.name(), tensor);
         }
     }
-    Ok((layout, architecture, weights))
+    Ok(weights)
 }
 
 /// Kernels drawn normally with variance 2 / fan-in (He et al. 2015), batch norms that change nothing, no biases. Each kernel
@@ -199,36 +196,54 @@ pub(super) fn named(
 /// # Errors
 /// When the device refuses the memory.
 pub(super) fn drawn(architecture: &Architecture, seed: u64, device: &Device) -> candle_core::Result<Weights> {
-    let draw = |parameter: super::architecture::Parameter| {
-        let (name, shape) = (parameter.name(), parameter.shape.as_slice());
-        let tensor = match parameter.role {
-            Role::Kernel => {
-                // FNV-1a: the order in which the kernels are drawn does not matter.
-                let stream = name
-                    .bytes()
-                    .fold(0xCBF2_9CE4_8422_2325u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
-                let fan_in: usize = shape[1..].iter().product();
-                seeded::normal(shape, (2.0 / fan_in as f32).sqrt(), seed ^ stream, device)?
-            }
-            Role::Scale | Role::Variance => Tensor::ones(shape, DType::F32, device)?,
-            Role::Bias | Role::Shift | Role::Mean => Tensor::zeros(shape, DType::F32, device)?,
-        };
-        Ok((name, tensor))
+    let start = |parameter: Parameter| {
+        let name = parameter.name();
+        // FNV-1a: the order in which the kernels are drawn does not matter.
+        let stream =
+            name.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
+        Ok((name, starting(&parameter, seed ^ stream, device)?))
     };
-    architecture.parameters().into_iter().map(draw).collect()
+    architecture.parameters().into_iter().map(start).collect()
+}
+
+/// As [`drawn`], but a kernel's stream is its number; without what is frozen.
+///
+/// # Errors
+/// When the device refuses the memory.
+pub(super) fn drawn_in_order(architecture: &Architecture, seed: u64, device: &Device) -> candle_core::Result<Weights> {
+    let mut kernels = 0u64;
+    let mut start = |parameter: Parameter| {
+        kernels += u64::from(matches!(parameter.role, Role::Kernel | Role::UpKernel));
+        let seed = seed ^ kernels.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Ok((parameter.name(), starting(&parameter, seed, device)?))
+    };
+    architecture.parameters().into_iter().filter(|parameter| !parameter.frozen).map(&mut start).collect()
+}
+
+/// What a parameter is before training.
+fn starting(parameter: &Parameter, seed: u64, device: &Device) -> candle_core::Result<Tensor> {
+    let shape = parameter.shape.as_slice();
+    let normal = |fan_in: usize| seeded::normal(shape, (2.0 / fan_in as f32).sqrt(), seed, device);
+    match parameter.role {
+        Role::Kernel => normal(shape[1..].iter().product()),
+        // Windows do not overlap: a pixel that comes out is made of one that goes in.
+        Role::UpKernel => normal(shape[0]),
+        Role::Scale | Role::Variance => Tensor::ones(shape, DType::F32, device),
+        Role::Bias | Role::Shift | Role::Mean => Tensor::zeros(shape, DType::F32, device),
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::architecture::{Convolution, Norm};
+    use crate::architecture::{Convolution, Folding};
 
     /// Two convolutions, the second with a batch norm.
     fn architecture() -> Architecture {
-        let mut net = Architecture::new(32, 0.0);
+        let mut net = Architecture::new(32, 0.0, Folding::Reciprocal);
         let first = net.convolution(0, Convolution::new("a", 32, 64, [3, 3]));
-        let norm = Some(Norm { name: "n".into(), scaled: true });
+        let norm = Some(net.norm("n", true));
         let last = net.convolution(first, Convolution { norm, biased: true, ..Convolution::new("b", 64, 64, [3, 3]) });
         net.name_map("features", last);
         net

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor};
 use references::{drawn, drawn_parameter, load, places, worst_relative};
 use sha2::{Digest, Sha256};
-use thorax_nets::{Backbone, Layout, Pretrained, weights::file_tensors};
+use thorax_nets::{Backbone, Layout, Pretrained};
 use thorax_nn::onnx::{HALF_PRECISION_FROM, from_onnx, to_onnx};
 use thorax_wanted::shared;
 
@@ -35,7 +35,8 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 /// The tensors of a file of that layout, drawn by their names.
 fn drawn_file(backbone: Backbone, layout: Layout) -> BTreeMap<String, Tensor> {
-    let mut tensors: BTreeMap<String, Tensor> = file_tensors(backbone, layout)
+    let mut tensors: BTreeMap<String, Tensor> = backbone
+        .file_tensors(layout)
         .into_iter()
         .map(|(name, shape)| {
             let tensor = drawn_parameter(&name, &shape);

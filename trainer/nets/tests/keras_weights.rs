@@ -19,7 +19,7 @@ fn converted_files_give_the_features_of_keras() {
     let Some(folder) = thorax_wanted::keras() else { return };
     for backbone in [Backbone::ResNet50, Backbone::InceptionResNetV2, Backbone::EfficientNetB(0)] {
         let folder = folder.join(backbone.name());
-        let read = |file: &str| weights::read(&folder.join(file), backbone, &Device::Cpu).unwrap();
+        let read = |file: &str| weights::read(&folder.join(file), backbone.name(), &Device::Cpu).unwrap();
         let expected = read("expected.safetensors").remove("features").unwrap();
         let net = backbone.open(&folder.join("older.safetensors"), &Device::Cpu).unwrap();
         assert_eq!(net.layout, Layout::Keras);

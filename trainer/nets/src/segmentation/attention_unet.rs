@@ -1,8 +1,7 @@
-//! Attention U-Net (Oktay et al. 2018): a [`Unet`] with an additive attention gate in every skip connection.
+//! Attention U-Net (Oktay et al. 2018): a [U-Net](UnetConfig) with an additive attention gate in every skip connection.
 
-use candle_core::{Device, Result};
-
-use super::unet::{Unet, UnetConfig};
+use super::unet::{self, UnetConfig};
+use crate::architecture::Architecture;
 
 /// The shape of the net.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -13,11 +12,8 @@ pub struct AttentionUnetConfig {
 }
 
 impl AttentionUnetConfig {
-    /// The net with weights drawn from `seed`.
-    ///
-    /// # Errors
-    /// When the device refuses the memory.
-    pub fn init(self, seed: u64, device: &Device) -> Result<Unet> {
-        Unet::new(self.unet, true, seed, device)
+    /// The net.
+    pub fn architecture(self) -> Architecture {
+        unet::architecture(self.unet, true)
     }
 }

@@ -4,21 +4,11 @@
 //! The encoder's batch norms use their moving statistics, and no gradient enters it. Its weights belong to the checkpoint all
 //! the same, so that a run's folder is complete.
 
-use candle_core::{Device, Result, Tensor};
-use thorax_nn::{
-    elementwise::concatenate,
-    graph::{Graph, NodeId, Operation},
-};
+use super::parts::Builder;
+use crate::{architecture::Architecture, backbones::Backbone, layout::Layout};
 
-use super::{
-    Pass, SegmentationNet, Visitor,
-    blocks::{Biased, DoubleConvolution, Initialiser, Up},
-};
-use crate::{
-    Backbone, Layout,
-    network::{Mode, Network},
-    weights,
-};
+/// What the names of the frozen encoder's variables begin with.
+pub(super) const ENCODER: &str = "backbone.";
 
 /// The encoder's maps that the decoder passes on its way up, deepest first.
 const SKIPS: [&str; 4] = ["stride16", "stride8", "stride4", "stride2"];
@@ -50,94 +40,34 @@ impl Default for EfficientNetUnetConfig {
 }
 
 impl EfficientNetUnetConfig {
-    /// The net with weights drawn from `seed`, the encoder's too: published ones are put in their place by
-    /// [`Net::set_encoder`](super::Net::set_encoder).
+    /// The net.
     ///
     /// # Errors
-    /// When the device refuses the memory.
-    pub fn init(self, seed: u64, device: &Device) -> Result<EfficientNetUnet> {
-        let architecture = self.backbone.architecture(self.layout);
-        let channels = |name: &str| {
-            let map = architecture.maps().iter().find(|(map, _)| *map == name);
-            map.map(|&(_, step)| architecture.channels(step))
-                .ok_or_else(|| candle_core::Error::Msg(format!("{}: the net has no map {name}", self.backbone)))
-        };
-        let mut draw = Initialiser::new(seed, device);
-        let mut deep = channels(FEATURES)?;
-        let mut decoder = vec![];
-        for (index, skip) in SKIPS.into_iter().map(Some).chain([None]).enumerate() {
-            let here = self.base_channels << (SKIPS.len() - index);
-            let joined = here + skip.map_or(Ok(0), channels)?;
-            decoder.push(DecoderBlock { up: draw.up(deep, here)?, double: draw.double(joined, here)? });
-            deep = here;
-        }
-        let head = draw.biased(deep, self.channels_out, 1)?;
-        let drawn = weights::drawn(&architecture, seed, device)?;
-        Ok(EfficientNetUnet { encoder: Network::new(architecture, drawn)?, decoder, head })
-    }
-}
-
-/// The net with its weights.
-pub struct EfficientNetUnet {
-    encoder: Network,
-    decoder: Vec<DecoderBlock>,
-    head: Biased,
-}
-
-struct DecoderBlock {
-    up: Up,
-    double: DoubleConvolution,
-}
-
-impl SegmentationNet for EfficientNetUnet {
-    fn device(&self) -> &Device {
-        self.head.device()
-    }
-
-    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Vec<Tensor>> {
-        let mut maps = self.encoder.forward(x, Mode::Frozen)?;
-        let mut take = |name: &str| {
-            maps.remove(name).ok_or_else(|| candle_core::Error::Msg(format!("the encoder has no map {name}")))
-        };
-        let mut x = take(FEATURES)?;
-        for (index, block) in self.decoder.iter().enumerate() {
-            let mut up = block.up.forward(&x)?;
-            if let Some(skip) = SKIPS.get(index) {
-                up = concatenate(&take(skip)?, &up)?;
-            }
-            x = block.double.forward(&up, pass.trains())?;
-        }
-        Ok(vec![self.head.forward(&x)?])
-    }
-
-    fn graph(&self, side: usize) -> Result<(Graph, NodeId)> {
-        let (mut graph, maps) = self.encoder.architecture().graph(self.encoder.weights()?, side)?;
-        graph.outputs.clear();
+    /// A backbone without the maps that the decoder wants.
+    pub fn architecture(self) -> candle_core::Result<Architecture> {
+        let encoder = self.encoder();
+        let mut net = Builder::new(encoder.channels(0));
+        let maps = net.net.freeze(0, ENCODER, encoder);
         let find = |name: &str| {
             let map = maps.iter().find(|(map, _)| *map == name);
-            map.map(|&(_, node)| node).ok_or_else(|| candle_core::Error::Msg(format!("the encoder has no map {name}")))
+            map.map(|&(_, step)| step)
+                .ok_or_else(|| candle_core::Error::Msg(format!("{}: the net has no map {name}", self.backbone)))
         };
-        let mut node = find(FEATURES)?;
-        for (index, block) in self.decoder.iter().enumerate() {
-            node = block.up.write(&mut graph, node)?;
-            if let Some(skip) = SKIPS.get(index) {
-                node = graph.push(Operation::Concatenate, &[find(skip)?, node]);
+        let mut step = find(FEATURES)?;
+        for (index, skip) in SKIPS.into_iter().map(Some).chain([None]).enumerate() {
+            let channels = self.base_channels << (SKIPS.len() - index);
+            let prefix = format!("decoder.{index}");
+            step = net.up(&format!("{prefix}.up"), step, channels);
+            if let Some(skip) = skip {
+                step = net.join(find(skip)?, step);
             }
-            node = block.double.write(&mut graph, node)?;
+            step = net.double(&prefix, step, channels);
         }
-        let logits = self.head.write(&mut graph, node)?;
-        Ok((graph, logits))
+        Ok(net.finish(step, self.channels_out))
     }
 
-    fn visit(&self, visitor: &mut Visitor) {
-        for (name, var) in self.encoder.variables() {
-            visitor(format!("{}{name}", super::ENCODER), &var, false);
-        }
-        for (index, block) in self.decoder.iter().enumerate() {
-            let prefix = format!("decoder.{index}");
-            block.up.visit(&format!("{prefix}.up"), visitor);
-            block.double.visit(&prefix, visitor);
-        }
-        self.head.visit("head", visitor);
+    /// The encoder by itself.
+    pub(super) fn encoder(self) -> Architecture {
+        self.backbone.architecture(self.layout)
     }
 }

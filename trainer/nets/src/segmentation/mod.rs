@@ -8,14 +8,15 @@
 //! | U-Net++ | [`unet_plus_plus`] | Zhou et al. 2018 |
 //! | frozen EfficientNet, trained decoder | [`efficientnet_unet`] | the paper, section IV.B |
 //!
-//! A [`NetConfig`] is what a run's configuration keeps; [`NetConfig::init`] makes a [`Net`] of it. Each net gives logits, one
+//! A [`NetConfig`] is what a run's configuration keeps; each net is told once ([`NetConfig::architecture`]), and
+//! [`NetConfig::init`] makes a [`Net`] of it. Each gives logits, one
 //! channel a mask; one with several heads (deep supervision) gives several maps, all of which are trained, and its answer is their
 //! mean.
 
 pub mod attention_unet;
-mod blocks;
 pub mod efficientnet_unet;
 pub mod modified_attention_unet;
+mod parts;
 #[cfg(test)]
 mod tests;
 pub mod unet;
@@ -23,58 +24,18 @@ pub mod unet_plus_plus;
 
 use attention_unet::AttentionUnetConfig;
 use candle_core::{Device, Result, Tensor, Var};
-use efficientnet_unet::EfficientNetUnetConfig;
+use efficientnet_unet::{ENCODER, EfficientNetUnetConfig};
 use modified_attention_unet::ModifiedAttentionUnetConfig;
-use thorax_nn::graph::{Graph, NodeId, Operation};
+use thorax_nn::graph::{Graph, Operation};
 use unet::UnetConfig;
 use unet_plus_plus::UnetPlusPlusConfig;
 
-use super::weights::Weights;
-
-/// What the names of a frozen encoder's variables begin with.
-const ENCODER: &str = "backbone.";
-
-/// Takes a variable's name, the variable, and whether training moves it by its gradient.
-pub type Visitor<'a> = dyn FnMut(String, &Var, bool) + 'a;
-
-/// What a pass through a net is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// Batch norms use the batch's statistics, and the moving ones follow; dropout drops what `seed` chooses.
-    Train {
-        /// Of the dropout; each step has its own.
-        seed: u64,
-    },
-    /// Batch norms use the moving statistics; nothing is dropped.
-    Infer,
-}
-
-impl Pass {
-    fn trains(self) -> bool {
-        matches!(self, Self::Train { .. })
-    }
-}
-
-/// What every segmentation net can do.
-pub trait SegmentationNet {
-    /// Where the net is.
-    fn device(&self) -> &Device;
-
-    /// Logits `[N, channels_out, H, W]` of `x` `[N, channels_in, H, W]`, of each head.
-    ///
-    /// # Errors
-    /// Sides that the net cannot halve as often as it must, another number of channels.
-    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Vec<Tensor>>;
-
-    /// The inference graph for pictures of `side` x `side`, without outputs, and the node of the heads' mean logits.
-    ///
-    /// # Errors
-    /// When the device fails.
-    fn graph(&self, side: usize) -> Result<(Graph, NodeId)>;
-
-    /// Tells every variable, in a fixed order.
-    fn visit(&self, visitor: &mut Visitor);
-}
+pub use crate::network::Pass;
+use crate::{
+    architecture::{Architecture, Weights},
+    network::Network,
+    weights,
+};
 
 /// Which net, and its shape.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -94,19 +55,33 @@ pub enum NetConfig {
 }
 
 impl NetConfig {
-    /// The net with weights drawn from `seed`.
+    /// The net.
     ///
     /// # Errors
-    /// When the device refuses the memory.
+    /// A shape that the net cannot have.
+    pub fn architecture(self) -> Result<Architecture> {
+        match self {
+            Self::Unet(config) => Ok(config.architecture()),
+            Self::AttentionUnet(config) => Ok(config.architecture()),
+            Self::ModifiedAttentionUnet(config) => Ok(config.architecture()),
+            Self::UnetPlusPlus(config) => config.architecture(),
+            Self::EfficientNet(config) => config.architecture(),
+        }
+    }
+
+    /// The net with weights drawn from `seed`, a frozen encoder's too: published ones are put in their place by
+    /// [`Net::set_encoder`].
+    ///
+    /// # Errors
+    /// As [`Self::architecture`]; when the device refuses the memory.
     pub fn init(self, seed: u64, device: &Device) -> Result<Net> {
-        let net: Box<dyn SegmentationNet> = match self {
-            Self::Unet(config) => Box::new(config.init(seed, device)?),
-            Self::AttentionUnet(config) => Box::new(config.init(seed, device)?),
-            Self::ModifiedAttentionUnet(config) => Box::new(config.init(seed, device)?),
-            Self::UnetPlusPlus(config) => Box::new(config.init(seed, device)?),
-            Self::EfficientNet(config) => Box::new(config.init(seed, device)?),
-        };
-        Ok(Net { config: self, net })
+        let architecture = self.architecture()?;
+        let mut start = weights::drawn_in_order(&architecture, seed, device)?;
+        if let Self::EfficientNet(config) = self {
+            let encoder = weights::drawn(&config.encoder(), seed, device)?;
+            start.extend(encoder.into_iter().map(|(name, weight)| (format!("{ENCODER}{name}"), weight)));
+        }
+        Ok(Net { config: self, network: Network::new(architecture, start)? })
     }
 
     /// The shape of a net of U-Net's family.
@@ -147,7 +122,7 @@ impl NetConfig {
 /// A segmentation net with its weights.
 pub struct Net {
     config: NetConfig,
-    net: Box<dyn SegmentationNet>,
+    network: Network,
 }
 
 impl Net {
@@ -158,23 +133,24 @@ impl Net {
 
     /// Where it is.
     pub fn device(&self) -> &Device {
-        self.net.device()
+        self.network.device()
     }
 
-    /// Logits of each head; see [`SegmentationNet::forward`].
+    /// Logits `[N, channels_out, H, W]` of `x` `[N, channels_in, H, W]`, of each head.
     ///
     /// # Errors
-    /// As there.
+    /// Sides that the net cannot halve as often as it must, another number of channels.
     pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<Vec<Tensor>> {
-        self.net.forward(x, pass)
+        let logits = self.network.forward(x, pass)?.remove(parts::LOGITS);
+        logits.ok_or_else(|| candle_core::Error::Msg("the net gives no logits".into()))
     }
 
     /// The net's answer: the mean of its heads' logits, `[N, channels_out, H, W]`.
     ///
     /// # Errors
-    /// As [`SegmentationNet::forward`].
+    /// As [`Self::forward`].
     pub fn infer(&self, x: &Tensor) -> Result<Tensor> {
-        let heads = self.net.forward(x, Pass::Infer)?;
+        let heads = self.forward(x, Pass::Infer)?;
         let count = heads.len() as f64;
         let sum = heads.into_iter().map(Ok).reduce(|sum, head| sum? + head?);
         sum.unwrap_or_else(|| candle_core::bail!("the net has no head"))? / count
@@ -194,10 +170,12 @@ impl Net {
     /// # Errors
     /// When the device fails.
     pub fn to_graph_at(&self, side: usize, thresholds: &[f32]) -> Result<Graph> {
-        let (mut graph, mut logits) = self.net.graph(side)?;
+        let (mut graph, outputs) = self.network.architecture().graph(self.network.weights()?, side)?;
+        graph.outputs.clear();
+        let [(_, mut logits)] = outputs[..] else { candle_core::bail!("the net has {} outputs", outputs.len()) };
         if thresholds.iter().any(|&threshold| threshold != 0.5) {
             let shift: Vec<f32> = thresholds.iter().map(|p| -(p / (1.0 - p)).ln()).collect();
-            let shift = Tensor::from_vec(shift, thresholds.len(), self.net.device())?;
+            let shift = Tensor::from_vec(shift, thresholds.len(), self.network.device())?;
             logits = graph.scale_and_shift(logits, &shift.ones_like()?, shift)?;
         }
         let masks = graph.push(Operation::Sigmoid, &[logits]);
@@ -207,20 +185,12 @@ impl Net {
 
     /// What the optimizer moves, by name.
     pub fn trainable(&self) -> Vec<(String, Var)> {
-        let mut found = vec![];
-        self.net.visit(&mut |name, var, trainable| {
-            if trainable {
-                found.push((name, var.clone()));
-            }
-        });
-        found
+        self.network.trainable()
     }
 
     /// Everything a checkpoint needs, moving statistics included, by name.
     pub fn variables(&self) -> Vec<(String, Var)> {
-        let mut found = vec![];
-        self.net.visit(&mut |name, var, _| found.push((name, var.clone())));
-        found
+        self.network.variables()
     }
 
     /// Puts the weights of a backbone into the frozen encoder.

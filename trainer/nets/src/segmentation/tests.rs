@@ -98,7 +98,7 @@ fn names_of_variables_are_unique_and_the_deepest_blocks_are_bounded() {
         let unique: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!(unique.len(), names.len(), "{config:?}");
     }
-    assert_eq!([blocks::width(16, 4), blocks::width(16, 6), blocks::width(600, 3)], [256, 512, 600]);
+    assert_eq!([parts::width(16, 4), parts::width(16, 6), parts::width(600, 3)], [256, 512, 600]);
 }
 
 #[test]

@@ -6,8 +6,8 @@
 
 use thorax_nn::pool::PoolConfig;
 
-use super::{
-    architecture::{Activation, Architecture, Convolution, Layer, Norm, StepId},
+use crate::{
+    architecture::{Activation, Architecture, Convolution, Folding, Layer, StepId},
     layout::Layout,
 };
 
@@ -23,7 +23,8 @@ const MAPS: [&str; 4] = ["stride4", "stride8", "stride16", "features"];
 /// The net as `layout` has it.
 pub fn architecture(layout: Layout) -> Architecture {
     let keras = layout == Layout::Keras;
-    let mut net = Builder { net: Architecture::new(3, if keras { 1.001e-5 } else { 1e-5 }), keras };
+    let mut net =
+        Builder { net: Architecture::new(3, if keras { 1.001e-5 } else { 1e-5 }, Folding::Reciprocal), keras };
     let stem = if keras { ["conv1_conv", "conv1_bn"] } else { ["conv1", "bn1"] };
     let mut step = net.layer(0, stem.map(str::to_owned), 64, 7, 2, Activation::Relu);
     net.net.name_map("stride2", step);
@@ -83,7 +84,7 @@ impl Builder {
         let convolution = Convolution {
             stride,
             biased: self.keras,
-            norm: Some(Norm { name: norm, scaled: true }),
+            norm: Some(self.net.norm(norm, true)),
             activation,
             ..Convolution::new(name, self.net.channels(input), channels_out, [kernel; 2])
         };

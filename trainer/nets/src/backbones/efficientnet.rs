@@ -7,8 +7,8 @@
 //! The weights that Google published, which timm calls `tf_efficientnet_*` and Keras has too, were trained with TensorFlow's
 //! `SAME` padding and a batch norm epsilon of 1e-3; torchvision's have PyTorch's padding, and its epsilon up to B4.
 
-use super::{
-    architecture::{Activation, Architecture, Border, Convolution, Layer, Norm, StepId},
+use crate::{
+    architecture::{Activation, Architecture, Border, Convolution, Folding, Layer, StepId},
     layout::Layout,
 };
 
@@ -95,7 +95,7 @@ pub fn architecture(scaling: Scaling, layout: Layout) -> Architecture {
     let epsilon = if torchvision && scaling.width < 1.6 { 1e-5 } else { 1e-3 };
     let border = if torchvision { Border::Half } else { Border::Same };
     let activation = if scaling.lite { Activation::Relu6 } else { Activation::Swish };
-    let mut net = Net { net: Architecture::new(3, epsilon), border, activation };
+    let mut net = Net { net: Architecture::new(3, epsilon, Folding::Reciprocal), border, activation };
 
     let mut step = net.layer(0, names.stem(), scaling.stem_channels(), [3, 2], false, activation);
     for (stage, (expansion, channels, blocks, first_stride, kernel)) in STAGES.into_iter().enumerate() {
@@ -213,7 +213,7 @@ impl Net {
             stride,
             border: self.border,
             groups: if depthwise { channels_in } else { 1 },
-            norm: Some(Norm { name: norm, scaled: true }),
+            norm: Some(self.net.norm(norm, true)),
             activation,
             ..Convolution::new(name, channels_in, channels_out, [kernel; 2])
         };

@@ -1,18 +1,21 @@
-//! The backbones by name: what each takes and gives, and how it is made of weights.
+//! The backbones by name: what each takes and gives, and how it is made of weights. Each is told in a file of its own.
+
+pub mod efficientnet;
+pub mod inception_resnet_v2;
+pub mod resnet50;
 
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
 use candle_core::{Device, Tensor};
 use thorax_nn::graph::{Graph, NodeId};
 
-use super::{
-    architecture::Architecture,
-    efficientnet::{self, Scaling},
-    inception_resnet_v2,
+use efficientnet::Scaling;
+
+use crate::{
+    architecture::{Architecture, Weights},
     layout::Layout,
     network::Network,
-    resnet50,
-    weights::{self, Weights, WeightsError},
+    weights::{self, Mismatch, WeightsError},
 };
 
 /// A net that turns a picture into a map of features; the number is the variant's.
@@ -159,8 +162,13 @@ impl Backbone {
         }
     }
 
+    /// Names and shapes of the tensors that a file of that layout has, in the net's order, the classifier aside.
+    pub fn file_tensors(self, layout: Layout) -> Vec<(String, Vec<usize>)> {
+        weights::file_tensors(&self.architecture(layout), layout)
+    }
+
     /// The layout of a file with these tensors, if it is this net's.
-    pub(super) fn layout_of(self, tensors: &BTreeMap<String, Tensor>) -> Layout {
+    fn layout_of(self, tensors: &BTreeMap<String, Tensor>) -> Layout {
         let layout = Layout::of(tensors);
         if self.layouts().contains(&layout) { layout } else { Layout::Timm }
     }
@@ -179,7 +187,21 @@ impl Backbone {
     /// # Errors
     /// [`WeightsError::Mismatch`] when they are not this net's.
     pub fn weights(self, tensors: &BTreeMap<String, Tensor>) -> Result<BackboneWeights, WeightsError> {
-        let (layout, architecture, mut weights) = weights::named(self, tensors)?;
+        let layout = self.layout_of(tensors);
+        let architecture = self.architecture(layout);
+        if let Some(difference) = weights::compare(layout, &architecture, tensors) {
+            let fits = Self::ALL.into_iter().filter(|other| *other != self).find(|other| {
+                let layout = other.layout_of(tensors);
+                weights::compare(layout, &other.architecture(layout), tensors).is_none()
+            });
+            return Err(WeightsError::Mismatch(Box::new(Mismatch {
+                net: self.name(),
+                hub_repository: self.hub_repository(),
+                difference,
+                fits: fits.map(Self::name),
+            })));
+        }
+        let mut weights = weights::named(layout, &architecture, tensors)?;
         let mut normalisation = self.normalisation(layout);
         if layout == Layout::Keras {
             match self {
@@ -215,7 +237,7 @@ impl Backbone {
     /// # Errors
     /// [`WeightsError`] when the file cannot be read or is not this net's; it names the file.
     pub fn open(self, path: &Path, device: &Device) -> Result<Pretrained, WeightsError> {
-        self.load(&weights::read(path, self, device)?).map_err(|error| error.in_file(path))
+        self.load(&weights::read(path, self.name(), device)?).map_err(|error| error.in_file(path))
     }
 
     /// The net for inference with weights drawn from `seed` (see [`Self::drawn_weights`]).
@@ -392,9 +414,13 @@ mod tests {
             for layout in backbone.layouts() {
                 let architecture = backbone.architecture(*layout);
                 let shapes = architecture.shapes(backbone.input_side()).unwrap();
-                let maps: Vec<_> = architecture.maps().iter().map(|(name, _)| *name).collect();
+                let maps: Vec<_> = architecture.outputs().iter().map(|output| output.name).collect();
                 assert_eq!(maps, ["stride2", "stride4", "stride8", "stride16", "features"]);
-                assert_eq!(shapes[architecture.maps()[4].1], backbone.feature_shape(), "{backbone} of {layout}");
+                assert_eq!(
+                    shapes[architecture.outputs()[4].steps[0]],
+                    backbone.feature_shape(),
+                    "{backbone} of {layout}"
+                );
             }
         }
     }

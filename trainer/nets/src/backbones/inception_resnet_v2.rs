@@ -6,8 +6,8 @@
 
 use thorax_nn::pool::PoolConfig;
 
-use super::{
-    architecture::{Activation, Architecture, Border, Convolution, Layer, Norm, StepId},
+use crate::{
+    architecture::{Activation, Architecture, Border, Convolution, Folding, Layer, StepId},
     layout::Layout,
 };
 
@@ -66,7 +66,8 @@ const BLOCK_8: Block = Block {
 
 /// The net as `layout` has it.
 pub fn architecture(layout: Layout) -> Architecture {
-    let mut net = Builder { net: Architecture::new(3, 1e-3), keras: layout == Layout::Keras, made: 0 };
+    let mut net =
+        Builder { net: Architecture::new(3, 1e-3, Folding::Reciprocal), keras: layout == Layout::Keras, made: 0 };
     let mut step = net.layer(0, "conv2d_1a", halve(32));
     step = net.layer(step, "conv2d_2a", (32, [3, 3], 1, Border::Valid));
     step = net.layer(step, "conv2d_2b", square(64));
@@ -124,7 +125,7 @@ impl Builder {
         let convolution = Convolution {
             stride,
             border,
-            norm: Some(Norm { name: norm, scaled: !self.keras }),
+            norm: Some(self.net.norm(norm, !self.keras)),
             activation: Activation::Relu,
             ..Convolution::new(name, self.net.channels(input), channels, kernel)
         };
