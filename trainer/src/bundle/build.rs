@@ -8,7 +8,6 @@ use std::{
 use anyhow::Context;
 use candle_core::Device;
 use sha2::{Digest, Sha256};
-use thorax_engine::model::Model;
 use thorax_files::file_sha256;
 use thorax_nets::source::{Source, WeightsArgs};
 use thorax_nn::{
@@ -29,7 +28,7 @@ use super::card::{Origins, card};
 use crate::{
     data::{Manifest, Split, Task, fingerprint::fingerprint},
     heads,
-    judge::bundle::evaluate,
+    judge::bundle::{JudgedModel, evaluate},
     segmentation::{Members, run::THRESHOLD},
 };
 
@@ -173,7 +172,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     // The card tells what this very bundle does on the test split, so the bundle is first made without it.
     let draft = tempfile::NamedTempFile::new()?;
     std::fs::write(draft.path(), parts("")?)?;
-    let model = Model::open(draft.path(), &TrustedKeys::only(args.key.public_key()))?;
+    let model = JudgedModel::open(draft.path(), &TrustedKeys::only(args.key.public_key()))?;
     let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
     let origins = Origins {
         classifier: &classifier,

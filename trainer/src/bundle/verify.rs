@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use thorax_engine::{model::Model, screening};
+use thorax_engine::screening;
 use thorax_nn::{graph::Graph, onnx::from_onnx};
 use thorax_shared::{
     bundle::{Bundle, Limits, TrustedKeys},
@@ -13,7 +13,8 @@ use thorax_shared::{
 };
 
 use crate::{
-    data::{Manifest, Record, Split, Task, picture},
+    data::{Manifest, Record, Split, Task, picture::Picture},
+    judge::bundle::JudgedModel,
     progress::progress,
 };
 
@@ -58,12 +59,12 @@ pub fn verify(
     manifest: &Manifest,
     limit: Option<usize>,
 ) -> anyhow::Result<Agreement> {
-    let model = Model::open(path, trusted)?;
+    let model = JudgedModel::open(path, trusted)?;
     let bytes = std::fs::read(path)?;
     let bundle = Bundle::read(&bytes, trusted, &Limits::default())?;
     let classifier = from_onnx(bundle.classifier_graph())?;
     let segmenter = bundle.segmenter_graph().map(from_onnx).transpose()?;
-    let modality = model.manifest.modality;
+    let modality = model.manifest().modality;
     let records: Vec<&Record> = [Task::Classify, Task::Segment]
         .into_iter()
         .flat_map(|task| manifest.select(modality, task, Some(Split::Test)))
@@ -92,11 +93,12 @@ pub fn verify(
 fn compare(
     manifest: &Manifest,
     record: &Record,
-    model: &Model,
+    model: &JudgedModel,
     classifier: &Graph,
     segmenter: Option<&Graph>,
 ) -> anyhow::Result<Difference> {
-    let frame = picture::read_record(manifest, record)?;
+    let picture = Picture::of(manifest, record)?;
+    let model = model.of(&picture);
     let device = Device::Cpu;
     let run = |graph: &Graph, tensor: &[f32]| -> anyhow::Result<Vec<Vec<f32>>> {
         let [c, h, w] = graph.input_shape;
@@ -104,7 +106,7 @@ fn compare(
         outputs.iter().map(|o| Ok(o.flatten_all()?.to_vec1()?)).collect()
     };
     let contents = &model.manifest;
-    let tensor = screening::classifier_input(model, &frame)?;
+    let tensor = screening::classifier_input(model, &picture.frame)?;
     let by_candle = run(classifier, &tensor)?;
     let logits = contents.classifier.graph.outputs.iter().position(|o| o == "logits").context("no output logits")?;
     let probability = |logits: &[f32]| {
@@ -114,7 +116,7 @@ fn compare(
     let mut mask_pixels = 0.0;
     if let (Some(graph), Some(segmenter)) = (segmenter, &contents.segmenter) {
         let spec = &segmenter.graph.preprocess;
-        let tensor = frame.prepare(spec)?.tensor;
+        let tensor = picture.prepare(spec)?.tensor;
         let by_candle = run(graph, &tensor)?.swap_remove(0);
         let by_tract: Vec<f32> =
             model.segment(&tensor)?.unwrap_or_default().into_iter().flat_map(|map| map.into_data()).collect();

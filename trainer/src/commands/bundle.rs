@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use thorax_engine::{model::Model, trust::trusted_keys};
+use thorax_engine::trust::trusted_keys;
 use thorax_files::{hexadecimal, write_atomically};
 use thorax_nets::source::WeightsArgs;
 use thorax_nn::onnx::to_onnx;
@@ -18,7 +18,7 @@ use crate::{
     },
     data::{Manifest, Split},
     heads,
-    judge::bundle::evaluate,
+    judge::bundle::{JudgedModel, evaluate},
     segmentation::Members,
 };
 
@@ -254,7 +254,7 @@ pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
     let trusted = trusted_keys(args.trust.as_deref())?;
     let mut csv = String::new();
     for path in &args.bundles {
-        let model = Model::open(path, &trusted)?;
+        let model = JudgedModel::open(path, &trusted)?;
         let evaluation = evaluate(&manifest, &model, args.split, args.seed)?;
         anyhow::ensure!(
             !evaluation.predictions.is_empty() || !evaluation.masks.is_empty(),

@@ -37,12 +37,12 @@ use thorax_shared::{
 use self::machines::Machines;
 use crate::{
     classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity},
-    data::picture,
+    data::picture::Picture,
     features::{Contents, Dtype},
     figures::{Figure, write as write_figures},
     files::write_png,
     progress::progress,
-    segmentation::lungs::{LungFinder, LungsArgs},
+    segmentation::lungs::{self, LungFinder, LungsArgs},
 };
 
 /// Options of `explain`.
@@ -259,10 +259,10 @@ fn see(
     lungs: Option<&LungFinder>,
     device: &Device,
 ) -> anyhow::Result<Seen> {
-    let frame = picture::read(path)?;
-    let equalised = frame.equalise(&contents.preprocess)?;
-    let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
-    let crop = crate::segmentation::lungs::crop(&frame, &equalised, &contents.preprocess, lungs)?;
+    let picture = Picture::read(path, false)?;
+    let equalised = picture.equalise(&contents.preprocess)?;
+    let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
+    let crop = lungs::crop(&picture, &equalised, &contents.preprocess, lungs)?;
     let (input, numbers) = equalised.input(crop, &contents.preprocess);
     let [channels, height, width] = pretrained.graph.input_shape;
     let x = Tensor::from_vec(numbers, (1, channels, height, width), device)?;

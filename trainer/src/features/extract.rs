@@ -18,7 +18,6 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use half::{f16, slice::HalfFloatSliceExt};
 use indicatif::ProgressBar;
-use thorax_decode::Frame;
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_nn::graph::Graph;
 
@@ -27,7 +26,7 @@ use super::{
     writer::{StoreWriter, WrittenRow},
 };
 use crate::{
-    data::{Manifest, picture},
+    data::{Manifest, picture::Picture},
     segmentation::{LungFinder, lungs},
 };
 
@@ -136,10 +135,10 @@ fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &FeatureRow) -> an
         path.display(),
         row.sha256
     );
-    let frame = Frame { equalised: row.equalised, ..picture::read(&path)? };
-    let equalised = frame.equalise(&contents.preprocess).with_context(|| row.path.clone())?;
-    let (_, refused) = equalised.assess(frame.colour_share, &contents.quality);
-    let crop = lungs::crop(&frame, &equalised, &contents.preprocess, pictures.lungs);
+    let picture = Picture::read(&path, row.equalised)?;
+    let equalised = picture.equalise(&contents.preprocess).with_context(|| row.path.clone())?;
+    let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
+    let crop = lungs::crop(&picture, &equalised, &contents.preprocess, pictures.lungs);
     let crop = crop.with_context(|| row.path.clone())?;
     Ok(Prepared {
         input: equalised.input(crop, &contents.preprocess).1,

@@ -3,12 +3,16 @@
 //! Every figure comes with a percentile bootstrap interval over patients, and per source: COVID and other pictures of public
 //! collections come from different hospitals, so a figure over all sources flatters.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use anyhow::Context;
 use rayon::prelude::*;
-use thorax_engine::{model::Model, screening};
+use thorax_engine::{
+    model::{InferError, Model},
+    screening,
+};
 use thorax_shared::{
+    bundle::{self, TrustedKeys},
     label::{Modality, Verdict},
     mask::{INFECTION, LEFT_LUNG, LUNGS, NAMES, RIGHT_LUNG, union},
     metrics::{self, Confusion},
@@ -16,7 +20,10 @@ use thorax_shared::{
 
 use super::{Estimate, Resampling, masks::score::MaskFigures, mean};
 use crate::{
-    data::{Label, Manifest, Record, Split, Task, picture},
+    data::{
+        Label, Manifest, Record, Split, Task,
+        picture::{Picture, truth_masks},
+    },
     progress::progress,
 };
 
@@ -75,20 +82,58 @@ pub struct Evaluation {
     seed: u64,
 }
 
+/// A bundle as the device runs it, and the same for pictures that somebody equalised before they were published.
+pub struct JudgedModel {
+    /// As it is.
+    model: Model,
+    /// Without the step.
+    of_equalised: Model,
+}
+
+impl JudgedModel {
+    /// Opens the bundle at `path`.
+    ///
+    /// # Errors
+    /// A bundle that cannot be read or is not signed by one of `trusted`.
+    pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, InferError> {
+        let mut of_equalised = Model::open(path, trusted)?;
+        of_equalised.manifest.classifier.graph.preprocess.clahe = None;
+        if let Some(segmenter) = &mut of_equalised.manifest.segmenter {
+            segmenter.graph.preprocess.clahe = None;
+        }
+        Ok(Self { model: Model::open(path, trusted)?, of_equalised })
+    }
+
+    /// What the bundle says of itself.
+    pub fn manifest(&self) -> &bundle::Manifest {
+        &self.model.manifest
+    }
+
+    /// Name and version.
+    pub fn title(&self) -> String {
+        self.model.title()
+    }
+
+    /// What reads `picture`, so that it is not equalised twice.
+    pub fn of(&self, picture: &Picture) -> &Model {
+        if picture.equalised { &self.of_equalised } else { &self.model }
+    }
+}
+
 /// Reads every picture of the split with `model`.
 ///
 /// # Errors
 /// Pictures that cannot be read, graphs that cannot be run.
-pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> anyhow::Result<Evaluation> {
-    let modality = model.manifest.modality;
+pub fn evaluate(manifest: &Manifest, model: &JudgedModel, split: Split, seed: u64) -> anyhow::Result<Evaluation> {
+    let modality = model.manifest().modality;
     let labelled: Vec<&Record> =
         manifest.select(modality, Task::Classify, Some(split)).filter(|r| r.label != Label::Unlabelled).collect();
     let bar = progress(labelled.len(), &format!("{modality} {}", split.as_str()));
     let predictions = labelled
         .par_iter()
         .map(|record| {
-            let frame = picture::read_record(manifest, record)?;
-            let reading = screening::read(model, &frame).with_context(|| record.path.clone())?;
+            let picture = Picture::of(manifest, record)?;
+            let reading = screening::read(model.of(&picture), &picture.frame).with_context(|| record.path.clone())?;
             bar.inc(1);
             Ok(Prediction {
                 path: record.path.clone(),
@@ -110,9 +155,10 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
     let masks = masked
         .par_iter()
         .map(|record| {
-            let frame = picture::read_record(manifest, record)?;
-            let reading = screening::segment_only(model, &frame).with_context(|| record.path.clone())?;
-            let truth = picture::truth_masks(manifest, record, &reading.1)?;
+            let picture = Picture::of(manifest, record)?;
+            let reading =
+                screening::segment_only(model.of(&picture), &picture.frame).with_context(|| record.path.clone())?;
+            let truth = truth_masks(manifest, record, &reading.1)?;
             let lungs = union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]].map(Option::as_ref));
             let truth = [truth[INFECTION].clone(), lungs];
             let found = reading.0.map(|masks| {
@@ -139,7 +185,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
         })
         .collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
-    Ok(Evaluation { modality, split, predictions, masks, positive_at: model.manifest.decision.positive_at, seed })
+    Ok(Evaluation { modality, split, predictions, masks, positive_at: model.manifest().decision.positive_at, seed })
 }
 
 /// Dice of what was counted; without a true pixel there is none, as `masks judge` has it.

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use thorax_decode::Frame;
 use thorax_shared::{
     label::Modality,
     mask::union,
@@ -13,7 +12,7 @@ use thorax_shared::{
 };
 
 use super::{Members, Segmenter, run::SegmentConfig};
-use crate::data::Manifest;
+use crate::data::{Manifest, picture::Picture};
 
 /// Margin around the lungs, as a share of their box's longer side.
 pub const MARGIN: f32 = 0.05;
@@ -71,8 +70,8 @@ impl LungFinder {
     }
 
     /// Both lungs with what is infected in them, at the picture's size, 0 or 255.
-    fn find(&self, frame: &Frame) -> anyhow::Result<Plane<u8>> {
-        let drawn = self.segmenter.draw(frame)?;
+    fn find(&self, picture: &Picture) -> anyhow::Result<Plane<u8>> {
+        let drawn = self.segmenter.draw(picture)?;
         union(drawn.masks.iter().map(Some)).context("the segmenter draws no masks")
     }
 }
@@ -82,7 +81,7 @@ impl LungFinder {
 /// # Errors
 /// A recipe that crops to the lungs without anything that finds them; a segmenter that fails.
 pub fn crop(
-    frame: &Frame,
+    picture: &Picture,
     equalised: &Equalised,
     spec: &PreprocessSpec,
     finder: Option<&LungFinder>,
@@ -91,7 +90,7 @@ pub fn crop(
         return Ok(equalised.crop(spec.core, None));
     }
     let finder = finder.context("these features are of the lungs that a segmenter found; give its run with --lungs")?;
-    let mask = finder.find(frame)?;
+    let mask = finder.find(picture)?;
     let seen = finder.segmenter.preprocess().core;
     Ok(equalised.crop(spec.core, Some(FoundLungs { mask: &mask, seen })))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use image::{GrayImage, Rgb, RgbImage};
-use thorax_decode::{Frame, Limits, Study, Volume};
+use thorax_decode::{Limits, Study, Volume};
 use thorax_shared::{
     lungs::involvement_percent,
     mask::{self, outline},
@@ -17,7 +17,7 @@ use thorax_shared::{
 };
 
 use super::{Drawn, Segmenter, nifti};
-use crate::{files::write_png, progress::progress};
+use crate::{data::picture::Picture, files::write_png, progress::progress};
 
 /// How much of the picture an infected pixel covers; lungs are outlined only.
 const OPACITY: f32 = 0.45;
@@ -31,7 +31,7 @@ pub fn mask_file_stem(file: &Path) -> String {
     whole[..whole.len() - ending.map_or(0, str::len)].to_owned()
 }
 
-/// Reads one file (`equalised`: as [`Frame::equalised`] says), writes its masks into `folder`, and tells what was found. `free` is asked of every file before any work.
+/// Reads one file (`equalised`: as [`Picture::equalised`] says), writes its masks into `folder`, and tells what was found. `free` is asked of every file before any work.
 pub fn predict_file(
     segmenter: &Segmenter,
     file: &Path,
@@ -48,10 +48,10 @@ pub fn predict_file(
     paths.iter().chain([&overlay_path]).try_for_each(|path| free(path))?;
     let (shown, said) = match study {
         Study::Image(frame) => {
-            let frame = Frame { equalised, ..frame };
-            let drawn = segmenter.draw(&frame)?;
+            let picture = Picture { frame, equalised };
+            let drawn = segmenter.draw(&picture)?;
             for (mask, path) in drawn.masks.iter().zip(&paths) {
-                write_png(path, &grey(&mask.oriented(frame.orientation.inverse()))?)?;
+                write_png(path, &grey(&mask.oriented(picture.frame.orientation.inverse()))?)?;
             }
             let said = told(segmenter.names(), &drawn.masks, drawn.seen, None);
             (drawn, said)
@@ -82,7 +82,7 @@ pub struct DrawnVolume {
     pub seen: u64,
 }
 
-/// Draws on every slice (`equalised`: as [`Frame::equalised`] says).
+/// Draws on every slice (`equalised`: as [`Picture::equalised`] says).
 ///
 /// # Errors
 /// A volume without slices; those of [`Segmenter::draw`].
@@ -93,8 +93,8 @@ pub fn draw_volume(segmenter: &Segmenter, volume: &Volume, equalised: bool) -> a
     let mut seen = 0;
     let bar = progress(volume.slices(), "slices");
     for index in 0..volume.slices() {
-        let frame = Frame { equalised, ..volume.slice(index).context("a slice is missing")? };
-        let drawn = segmenter.draw(&frame).with_context(|| format!("slice {index}"))?;
+        let frame = volume.slice(index).context("a slice is missing")?;
+        let drawn = segmenter.draw(&Picture { frame, equalised }).with_context(|| format!("slice {index}"))?;
         for (mask, voxels) in drawn.masks.iter().zip(&mut voxels) {
             volume.store(index, &mask.map(|value| value & 1), voxels)?;
         }

@@ -17,7 +17,7 @@ use thorax_shared::{
 use crate::{
     data::{
         Manifest, Record, Split,
-        picture::{read_record, truth_masks},
+        picture::{Picture, truth_masks},
     },
     progress::progress,
 };
@@ -106,8 +106,7 @@ impl SegmentationSample {
     ) -> anyhow::Result<Vec<Self>> {
         let bar = progress(records.len(), title);
         let load = |record: &Record| -> anyhow::Result<Self> {
-            let frame = read_record(manifest, record)?;
-            let prepared = frame.prepare(spec)?;
+            let prepared = Picture::of(manifest, record)?.prepare(spec)?;
             let masks = masks(record, &prepared)?;
             let Normalise { mean, std } = &spec.normalise;
             let (side, picture) = (spec.input_side as usize, prepared.input.into_data());
@@ -202,7 +201,7 @@ mod tests {
     use thorax_shared::{label::Modality, preprocess};
 
     use super::*;
-    use crate::data::{picture::read, recipe::preprocess_spec};
+    use crate::data::recipe::preprocess_spec;
 
     #[test]
     fn a_picture_that_is_equalised_already_is_not_equalised_again() {
@@ -223,7 +222,7 @@ mod tests {
             let manifest = Manifest::load(&path).unwrap();
             SegmentationSample::load_split(&manifest, Modality::Ct, Split::Train, &spec).unwrap().swap_remove(0).picture
         };
-        let pixels = read(&folder.path().join("slice.png")).unwrap().pixels;
+        let pixels = Picture::read(&folder.path().join("slice.png"), false).unwrap().frame.pixels;
         let prepared = |spec: &PreprocessSpec| preprocess::prepare(&pixels, spec).unwrap().input.into_data();
         assert_eq!(seen(false), prepared(&spec));
         assert_eq!(seen(true), prepared(&PreprocessSpec { clahe: None, ..spec.clone() }));

@@ -2,13 +2,14 @@
 
 use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
-use thorax_decode::Frame;
 use thorax_nn::graph::Graph;
 use thorax_shared::{
     label::Modality,
     plane::Plane,
     preprocess::{self, PreprocessSpec},
 };
+
+use crate::data::picture::Picture;
 
 /// The output of a graph that has the masks' probabilities.
 pub(super) const OUTPUT: &str = "masks";
@@ -69,15 +70,15 @@ impl Segmenter {
     ///
     /// # Errors
     /// A picture without pixels or of another modality; a net that fails or gives what is no probability.
-    pub fn draw(&self, frame: &Frame) -> anyhow::Result<Drawn> {
-        if let Some(modality) = frame.modality {
+    pub fn draw(&self, picture: &Picture) -> anyhow::Result<Drawn> {
+        if let Some(modality) = picture.frame.modality {
             ensure!(
                 modality == self.modality,
                 "the picture is {modality}, and the run draws masks on {} pictures; give a run of {modality}",
                 self.modality
             );
         }
-        let prepared = frame.prepare(&self.preprocess)?;
+        let prepared = picture.prepare(&self.preprocess)?;
         let side = self.preprocess.input_side as usize;
         let channels = self.preprocess.normalise.mean.len();
         let x = Tensor::from_vec(prepared.tensor, (1, channels, side, side), &Device::Cpu)?;

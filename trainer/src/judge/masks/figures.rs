@@ -13,7 +13,10 @@ use thorax_shared::{
 
 use super::RunJudgement;
 use crate::{
-    data::{Manifest, picture},
+    data::{
+        Manifest,
+        picture::{Picture, truth_masks},
+    },
     figures,
     files::write_png,
     segmentation::{Drawn, Segmenter, predict::overlay},
@@ -41,9 +44,8 @@ pub fn write(
         let (dice, path) = ranked[rank];
         let record = manifest.records.iter().find(|record| record.path == path && !record.mask.is_empty());
         let record = record.with_context(|| format!("{path}: not in the manifest any more"))?;
-        let found = segmenter.draw(&picture::read_record(manifest, record)?)?;
-        let truth =
-            Drawn { masks: truth(picture::truth_masks(manifest, record, &found.picture)?, &found), ..found.clone() };
+        let found = segmenter.draw(&Picture::of(manifest, record)?)?;
+        let truth = Drawn { masks: truth(truth_masks(manifest, record, &found.picture)?, &found), ..found.clone() };
         let nothing = Drawn { masks: vec![], ..found.clone() };
         let mut files = vec![];
         for (what, names, drawn) in

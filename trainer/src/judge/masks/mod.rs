@@ -31,7 +31,10 @@ use self::score::{
 };
 use super::{Estimate, Resampling, mean};
 use crate::{
-    data::{Manifest, Record, Split, picture},
+    data::{
+        Manifest, Record, Split,
+        picture::{Picture, truth_masks},
+    },
     progress::progress,
     segmentation::{Segmenter, run::SegmentConfig},
 };
@@ -262,15 +265,15 @@ pub fn judge_run(
     );
     let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
     let score = |&(record, negative): &(&Record, bool)| {
-        let frame = picture::read_record(manifest, record)?;
-        let drawn = segmenter.draw(&frame)?;
+        let picture = Picture::of(manifest, record)?;
+        let drawn = segmenter.draw(&picture)?;
         let truth = if negative {
             let nothing = Plane::filled(drawn.picture.width(), drawn.picture.height(), 0);
             (0..drawn.masks.len()).map(|mask| (judged.infection == Some(mask)).then(|| nothing.clone())).collect()
         } else {
-            picture::truth_masks(manifest, record, &drawn.picture)?
+            truth_masks(manifest, record, &drawn.picture)?
         };
-        let score = judged.score(record, negative, drawn.masks, truth, drawn.seen, frame.spacing_mm);
+        let score = judged.score(record, negative, drawn.masks, truth, drawn.seen, picture.frame.spacing_mm);
         bar.inc(1);
         score
     };
