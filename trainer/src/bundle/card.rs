@@ -53,7 +53,7 @@ pub fn card(contents: &bundle::Manifest, origins: &Origins<'_>, evaluation: &Eva
     out += &segmenter(origins.segmenters);
     out += &data(origins.manifest, contents.modality);
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
-    out += &limits(origins, contents.modality);
+    out += &limits(origins.manifest, contents.modality, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenters);
     out
 }
@@ -187,7 +187,7 @@ fn data(manifest: &Manifest, modality: Modality) -> String {
 }
 
 /// What the figures do not say: what the manifest shows, and what holds of any data.
-fn limits(Origins { manifest, limits, .. }: &Origins<'_>, modality: Modality) -> String {
+fn limits(manifest: &Manifest, modality: Modality, of_the_owner: &str) -> String {
     let mut out = String::from("\n## Limits\n\n");
     let mut classes: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     let labelled = manifest.select(modality, Task::Classify, None).filter(|record| record.label != Label::Unlabelled);
@@ -218,9 +218,9 @@ fn limits(Origins { manifest, limits, .. }: &Origins<'_>, modality: Modality) ->
          - The probability is calibrated on the validation split of the same data, not on the prevalence of any clinic.",
         drawn.len()
     );
-    let limits = limits.trim();
-    if !limits.is_empty() {
-        let _ = writeln!(out, "{limits}");
+    let of_the_owner = of_the_owner.trim();
+    if !of_the_owner.is_empty() {
+        let _ = writeln!(out, "{of_the_owner}");
     }
     out
 }
@@ -250,5 +250,55 @@ pub fn seen_part(core: Core) -> &'static str {
         Core::Body { .. } => "the body",
         Core::Film { .. } => "the exposed film",
         Core::Lungs { .. } => "the lungs that the segmenter finds",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use thorax_nets::segmentation::{NetConfig, unet::UnetConfig};
+
+    use super::*;
+
+    fn record(source: &str, patient: &str, label: Label) -> Record {
+        Record {
+            path: format!("{source}/{patient}.png"),
+            modality: Modality::Ct,
+            task: Task::Classify,
+            label,
+            class: String::new(),
+            patient_id: patient.into(),
+            group: patient.into(),
+            source: source.into(),
+            licence: String::new(),
+            split: Split::Test,
+            mask: String::new(),
+            lung_mask: String::new(),
+            sha256: String::new(),
+            equalised: false,
+        }
+    }
+
+    /// Somebody else's manifest is not told the limits of ours.
+    #[test]
+    fn limits_are_those_of_the_manifest_and_of_its_owner() {
+        let of = |records: Vec<Record>, owner: &str| limits(&Manifest::new(".".into(), records), Modality::Ct, owner);
+        let both = vec![record("clinic", "a", Label::Positive), record("clinic", "b", Label::Negative)];
+        let text = of(both.clone(), "");
+        assert!(!text.contains("one class only") && !text.contains("2020") && text.contains("on 0 patients"), "{text}");
+        let apart = [both, vec![record("ward", "c", Label::Positive)]].concat();
+        let text = of(apart, "- Labelled by one reader.\n\n");
+        assert!(text.contains("1 of 2 sources have pictures of one class only (ward)"), "{text}");
+        assert!(text.ends_with("- Labelled by one reader.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_stage_tells_its_epochs_its_seed_and_the_hashes_of_its_data() {
+        let config = SegmentConfig::example(NetConfig::Unet(UnetConfig::default()), 7);
+        let text = stage(&config);
+        assert!(text.contains("3 epochs at 64 x 64, seed 7") && text.contains("SHA-256 `00`"), "{text}");
+        assert!(text.contains("no picture of class normal"), "{text}");
+        let text = stage(&SegmentConfig { healthy: 5, healthy_sha256: Some("ab".into()), ..config });
+        assert!(text.contains("5 pictures of class normal") && text.contains("SHA-256 `ab`"), "{text}");
     }
 }

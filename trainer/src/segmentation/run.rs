@@ -252,6 +252,32 @@ pub fn load(folder: &Path, device: &Device) -> anyhow::Result<SegmentRun> {
 mod tests {
     use super::*;
 
+    /// Each stage of a training knows those before it, and says so where it does not.
+    #[test]
+    fn stages_are_recorded_from_run_to_run() {
+        use thorax_nets::segmentation::unet::UnetConfig;
+
+        let root = tempfile::tempdir().unwrap();
+        let run = |name: &str, seed: u64, start: Option<&str>| {
+            let config = SegmentConfig {
+                start_sha256: start.map(|_| "ff".into()),
+                ..SegmentConfig::example(NetConfig::Unet(UnetConfig::default()), seed)
+            };
+            let folder = root.path().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
+            if let Some(start) = start {
+                record_stages(&folder, &root.path().join(start).join(BEST)).unwrap();
+            }
+            earlier_stages(&folder, &config).unwrap().map(|stages| stages.iter().map(|s| s.seed).collect::<Vec<_>>())
+        };
+        assert_eq!(run("first", 1, None), Some(vec![]));
+        assert_eq!(run("second", 2, Some("first")), Some(vec![1]));
+        assert_eq!(run("third", 3, Some("second")), Some(vec![1, 2]));
+        assert_eq!(run("of-a-file", 4, Some("nowhere")), None, "weights without a run");
+        assert_eq!(run("after-it", 5, Some("of-a-file")), None, "nor is anything known of what stands on them");
+    }
+
     #[test]
     fn a_run_of_another_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
