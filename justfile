@@ -2,8 +2,8 @@
 
 # Screens generated phantoms with the shipped bundles; the pictures lie in demo/.
 demo:
-    cargo run --release --bin thorax-train -- phantom demo --count 2 --formats png,dicom
-    cargo run --release --bin thorax-edge -- screen demo/*.png demo/*.dcm --display demo/screens --masks demo/found
+    cargo run --release -p thorax-edge -- phantom demo --count 2 --formats png,dicom
+    cargo run --release -p thorax-edge -- screen demo/*.png demo/*.dcm --display demo/screens --masks demo/found
 
 # All tests; the last line counts those that were left out for want of material.
 test:
