@@ -1,7 +1,7 @@
 //! The last test binary of `cargo test --workspace`: counts what was left out, and clears the notes for the next run.
 //!
 //! No test by itself: it has no harness, so that nothing is printed behind its line.
-#![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,7 +47,10 @@ fn main() {
     let of_the_gpu: usize = OF_THE_GPU.iter().map(|path| tests_in(&root.join(path))).sum();
     assert!(of_the_gpu > 0, "the GPU's tests are not at {OF_THE_GPU:?} any more");
     let shares = if shares.is_empty() { String::new() } else { format!(" ({})", shares.join(", ")) };
-    println!("{} tests SKIPPED for want of material{shares}; {of_the_gpu} of the GPU's not compiled", tests.len());
+    println!(
+        "{} tests SKIPPED, whole or in part, for want of material{shares}; {of_the_gpu} of the feature cuda not compiled",
+        tests.len()
+    );
 }
 
 /// How many tests the sources under `path` have.

@@ -16,8 +16,8 @@
 #![allow(clippy::panic)] // a missing piece that is required fails the test
 
 use std::{
-    collections::BTreeSet,
-    fmt::{Display, Write as _},
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -108,6 +108,11 @@ pub fn keras() -> Option<PathBuf> {
 /// When it is missing and required.
 #[track_caller]
 pub fn found<T>(kind: Kind, found: Result<T, impl Display>) -> Option<T> {
+    ask(kind, found, &std::env::var(REQUIRE).unwrap_or_default())
+}
+
+#[track_caller]
+fn ask<T>(kind: Kind, found: Result<T, impl Display>, required: &str) -> Option<T> {
     let test = test();
     let why = match found {
         Ok(found) => {
@@ -116,11 +121,11 @@ pub fn found<T>(kind: Kind, found: Result<T, impl Display>) -> Option<T> {
         }
         Err(why) => why.to_string(),
     };
-    let required = std::env::var(REQUIRE).unwrap_or_default();
-    assert!(!requires(&required, kind), "{why}, and {REQUIRE}={required} asks for it: {}", kind.remedy());
-    // Not `eprintln`, which the harness keeps back from whoever's test passes.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
-    note(&test, Some(&format!("{}\t{why}\n", kind.name())));
+    assert!(!requires(required, kind), "{why}, and {REQUIRE}={required} asks for it: {}", kind.remedy());
+    if note(&test, Some(&format!("{}\t{why}\n", kind.name()))) {
+        // Not `eprintln`, which the harness keeps back from whoever's test passes.
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+    }
     None
 }
 
@@ -169,30 +174,29 @@ pub fn notes() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.parent()?.join("left-out"))
 }
 
-/// Adds to the note of a test. What an earlier run left goes first: the test may have its material now.
-fn note(test: &str, line: Option<&str>) {
-    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let Some(folder) = notes() else { return };
-    let mut name = String::new();
-    for character in test.chars() {
-        let plain = character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | ':' | ' ' | '.');
-        let _ = name.write_char(if plain { character } else { '+' });
-    }
-    let path = folder.join(name);
+/// Adds to the note of a test, and tells whether the line is new: a test may ask for one thing often. What an earlier run left
+/// goes first, since the test may have its material now.
+fn note(test: &str, line: Option<&str>) -> bool {
+    static SEEN: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
+    let Some(folder) = notes() else { return true };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':' | ' ' | '.');
+    let path = folder.join(test.replace(|c| !plain(c), "+"));
     // One at a time, since the threads of one test share its note.
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if seen.insert(test.to_owned()) {
+    let lines = seen.entry(test.to_owned()).or_insert_with(|| {
         let _ = fs::remove_file(&path);
-    }
-    if let Some(line) = line {
-        let written = fs::create_dir_all(&folder)
-            .and_then(|()| fs::OpenOptions::new().append(true).create(true).open(&path))
-            .and_then(|mut file| file.write_all(line.as_bytes()));
-        written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    }
+        BTreeSet::new()
+    });
+    let Some(line) = line.filter(|line| lines.insert((*line).to_owned())) else { return false };
+    let written = fs::create_dir_all(&folder)
+        .and_then(|()| fs::OpenOptions::new().append(true).create(true).open(&path))
+        .and_then(|mut file| file.write_all(line.as_bytes()));
+    written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    true
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -207,7 +211,8 @@ mod tests {
     fn what_is_missing_leaves_a_note_that_goes_when_it_is_there() {
         let test = "thorax_wanted a test that is only pretended";
         let path = notes().unwrap().join(test);
-        note(test, Some("keras\tno Keras\n"));
+        assert!(note(test, Some("keras\tno Keras\n")));
+        assert!(!note(test, Some("keras\tno Keras\n")), "told already");
         assert_eq!(fs::read_to_string(&path).unwrap(), "keras\tno Keras\n");
         note(test, Some("shared\tno data\n"));
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2, "both are told");
@@ -219,6 +224,25 @@ mod tests {
         fs::write(&path, "keras\told\n").unwrap();
         note(test, None);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_missing_piece_fails_where_it_is_required_and_is_noted_elsewhere() {
+        // In a thread whose name is the same however many threads the harness has.
+        let thread = std::thread::Builder::new().name("pretended".into());
+        let asked = thread.spawn(|| {
+            let missing = || Err::<(), _>("no GPU");
+            let told = std::panic::catch_unwind(|| ask(Kind::Gpu, missing(), "shared,gpu")).unwrap_err();
+            let told = told.downcast_ref::<String>().unwrap();
+            assert!(told.contains("no GPU") && told.contains(Kind::Gpu.remedy()), "{told}");
+            assert_eq!(ask(Kind::Gpu, missing(), "shared"), None);
+            let path = notes().unwrap().join("thorax_wanted pretended");
+            assert_eq!(fs::read_to_string(&path).unwrap(), "gpu\tno GPU\n");
+            fs::remove_file(&path).unwrap();
+            assert_eq!(ask(Kind::Gpu, Ok::<_, String>(7), "gpu"), Some(7));
+            assert!(!path.exists());
+        });
+        asked.unwrap().join().unwrap();
     }
 
     #[test]
