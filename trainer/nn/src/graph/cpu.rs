@@ -9,23 +9,18 @@
 use std::{ops::Range, sync::Mutex};
 
 use candle_core::{Device, Result, Tensor, TensorId};
-use thorax_kernels::{
-    KernelError,
-    convolution::{Activation, Convolution, Epilogue, PackedWeight},
-    elementwise,
-    pool::Pool,
-};
+use thorax_kernels::KernelError;
 
-use super::{Graph, NodeId, Operation};
-use crate::{convolution::TransposedConfig, kernel_error, with_values, zeros};
+use super::{
+    Graph, NodeId, Operation,
+    operations::{Kernel, Shape, values},
+};
+use crate::{kernel_error, zeros};
 
 /// Values that a thread's pictures may have in the steps of a stage: about its part of the last cache.
 const STAGE_VALUES: usize = 1024 * 1024;
 /// Steps before and after a step whose sizes also decide how many pictures it takes, so that stages are long.
 const NEIGHBOURS: usize = 2;
-
-/// `[C, H, W]` of one picture's value.
-type Shape = [usize; 3];
 
 /// A graph, ready to run.
 pub(super) struct Program {
@@ -49,34 +44,9 @@ struct Origin {
 }
 
 struct Step {
-    kernel: Kernel,
+    kernel: Box<dyn Kernel>,
     inputs: Vec<NodeId>,
     output: NodeId,
-}
-
-enum Kernel {
-    /// With what follows it; a second input is the other summand.
-    Convolution {
-        geometry: Convolution,
-        weight: PackedWeight,
-        bias: Vec<f32>,
-        activation: Activation,
-    },
-    UpConvolution {
-        geometry: Convolution,
-        weight: Vec<f32>,
-        bias: Vec<f32>,
-    },
-    Relu,
-    Relu6,
-    Swish,
-    Sigmoid,
-    Add,
-    Multiply,
-    MaxPool(Pool),
-    AveragePool(Pool),
-    GlobalAveragePool,
-    Concatenate,
 }
 
 /// Where a run keeps a value.
@@ -97,18 +67,9 @@ struct Stage {
     pictures: usize,
 }
 
-fn values(shape: Shape) -> usize {
-    shape.iter().product()
-}
-
 fn origins(graph: &Graph) -> Vec<Origin> {
     let origin = |node: &super::Node| {
-        let (numbers, weights) = match &node.operation {
-            Operation::Convolution { weight, bias, config } => (format!("{config:?}"), vec![weight.id(), bias.id()]),
-            Operation::UpConvolution { weight, bias } => (String::new(), vec![weight.id(), bias.id()]),
-            Operation::MaxPool(config) | Operation::AveragePool(config) => (format!("{config:?}"), vec![]),
-            _ => (String::new(), vec![]),
-        };
+        let (numbers, weights) = node.operation.operator().map(|operator| operator.identity()).unwrap_or_default();
         let operation = std::mem::discriminant(&node.operation);
         Origin { operation, numbers, weights, inputs: node.inputs.clone() }
     };
@@ -137,44 +98,24 @@ impl Program {
             if done[index] {
                 continue;
             }
+            let Some(operator) = node.operation.operator() else {
+                computed[index] = true;
+                continue;
+            };
             let (mut inputs, mut output) = (node.inputs.clone(), index);
-            let kernel = match &node.operation {
-                Operation::Input => {
-                    computed[index] = true;
-                    continue;
-                }
-                Operation::Convolution { weight, bias, config } => {
-                    let [c, h, w] = shapes[node.inputs[0]];
-                    let geometry = config.geometry(&(1, c, h, w).into(), weight.shape())?;
-                    let (tail, add, activation) =
-                        graph.tail(index, &consumers, |other| computed[other] && shapes[other] == shapes[index]);
+            let of_inputs: Vec<Shape> = inputs.iter().map(|&input| shapes[input]).collect();
+            let (tail, add, activation) =
+                graph.tail(index, &consumers, |other| computed[other] && shapes[other] == shapes[index]);
+            let kernel = match operator.kernel_with(&of_inputs, activation) {
+                Some(kernel) => {
                     for node in tail {
                         done[node] = true;
                         output = node;
                     }
                     inputs.extend(add);
-                    let pack = |values: &[f32]| geometry.pack(values);
-                    let weight = with_values(&weight.contiguous()?, "convolution", pack)?.map_err(kernel_error)?;
-                    Kernel::Convolution { geometry, weight, bias: bias.to_vec1()?, activation }
+                    kernel?
                 }
-                Operation::UpConvolution { weight, bias } => {
-                    let [c, h, w] = shapes[node.inputs[0]];
-                    let geometry = TransposedConfig::doubling().geometry(&(1, c, h, w).into(), weight.shape())?;
-                    let weight = weight.flatten_all()?.to_vec1()?;
-                    Kernel::UpConvolution { geometry, weight, bias: bias.to_vec1()? }
-                }
-                Operation::Relu => Kernel::Relu,
-                Operation::Relu6 => Kernel::Relu6,
-                Operation::Swish => Kernel::Swish,
-                Operation::Sigmoid => Kernel::Sigmoid,
-                Operation::Add => Kernel::Add,
-                Operation::Multiply => Kernel::Multiply,
-                Operation::MaxPool(config) => Kernel::MaxPool(config.pool(&with_batch(shapes[node.inputs[0]]))?),
-                Operation::AveragePool(config) => {
-                    Kernel::AveragePool(config.pool(&with_batch(shapes[node.inputs[0]]))?)
-                }
-                Operation::GlobalAveragePool => Kernel::GlobalAveragePool,
-                Operation::Concatenate => Kernel::Concatenate,
+                None => operator.kernel(&of_inputs)?,
             };
             computed[output] = true;
             steps.push(Step { kernel, inputs, output });
@@ -326,7 +267,8 @@ impl Program {
             Place::Whole(index) => &buffers[index][part(node, true)],
             Place::Share(index) => &buffers[index][part(node, false)],
         };
-        let done = self.kernel(step, pictures.len(), input, &mut target[part(step.output, whole)]);
+        let inputs: Vec<&[f32]> = step.inputs.iter().map(|&node| input(node)).collect();
+        let done = step.kernel.run(&inputs, pictures.len(), &mut target[part(step.output, whole)]);
         match places[step.output] {
             Place::Output(index) => outputs[index] = target,
             Place::Whole(index) | Place::Share(index) => buffers[index] = target,
@@ -334,126 +276,22 @@ impl Program {
         }
         done
     }
-
-    fn kernel<'a>(
-        &self,
-        step: &Step,
-        batch: usize,
-        input: impl Fn(NodeId) -> &'a [f32],
-        out: &mut [f32],
-    ) -> std::result::Result<(), KernelError> {
-        let first = input(step.inputs[0]);
-        let shape = |index: usize| self.shapes[step.inputs[index]];
-        match &step.kernel {
-            Kernel::Convolution { geometry, weight, bias, activation } => {
-                let add = step.inputs.get(1).map(|&node| input(node));
-                let epilogue = Epilogue { bias: Some(bias), add, activation: *activation };
-                Convolution { batch, ..*geometry }.forward_packed(first, weight, epilogue, out)?;
-            }
-            Kernel::UpConvolution { geometry, weight, bias } => {
-                Convolution { batch, ..*geometry }.input_gradient(weight, first, Some(bias), out)?;
-            }
-            Kernel::Relu => elementwise::unary(first, out, |x| if x < 0.0 { 0.0 } else { x }),
-            Kernel::Relu6 => elementwise::unary(first, out, |x| x.clamp(0.0, 6.0)),
-            Kernel::Swish => elementwise::swish(first, out),
-            Kernel::Sigmoid => elementwise::unary(first, out, elementwise::sigmoid),
-            Kernel::Add => self.broadcast(first, input(step.inputs[1]), [shape(0), shape(1)], out, |a, b| a + b),
-            Kernel::Multiply => self.broadcast(first, input(step.inputs[1]), [shape(0), shape(1)], out, |a, b| a * b),
-            Kernel::MaxPool(pool) => pool.largest(first, out)?,
-            Kernel::AveragePool(pool) => pool.mean(first, false, out)?,
-            Kernel::GlobalAveragePool => {
-                let [_, h, w] = shape(0);
-                let scale = 1.0 / (h * w) as f32;
-                let sums = elementwise::sum_planes(first, h * w);
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * scale);
-            }
-            Kernel::Concatenate => {
-                let length = values(self.shapes[step.output]);
-                let mut start = 0;
-                for &node in &step.inputs {
-                    let part = values(self.shapes[node]);
-                    let pictures = input(node).chunks_exact(part).zip(out.chunks_exact_mut(length));
-                    pictures.for_each(|(source, out)| out[start..start + part].copy_from_slice(source));
-                    start += part;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// `f` of two values, either of which may have one channel, row or column where the other has more.
-    fn broadcast(
-        &self,
-        a: &[f32],
-        b: &[f32],
-        [of_a, of_b]: [Shape; 2],
-        out: &mut [f32],
-        f: impl Fn(f32, f32) -> f32 + Copy + Sync,
-    ) {
-        let [c, h, w] = [0, 1, 2].map(|axis| of_a[axis].max(of_b[axis]));
-        if of_a == of_b {
-            return elementwise::binary(a, b, out, f);
-        }
-        if of_a == [c, h, w] && of_b == [c, 1, 1] {
-            return elementwise::with_scales(a, b, h * w, out, f);
-        }
-        let place = |of: Shape, picture: usize, at: [usize; 3]| {
-            let [y, x, z] = [0, 1, 2].map(|axis| if of[axis] == 1 { 0 } else { at[axis] });
-            ((picture * of[0] + y) * of[1] + x) * of[2] + z
-        };
-        for (index, out) in out.iter_mut().enumerate() {
-            let at = [index / (h * w) % c, index / w % h, index % w];
-            let picture = index / (c * h * w);
-            *out = f(a[place(of_a, picture, at)], b[place(of_b, picture, at)]);
-        }
-    }
-}
-
-fn with_batch([c, h, w]: Shape) -> candle_core::Shape {
-    (1, c, h, w).into()
 }
 
 /// The shape of every node's value.
 fn shapes(graph: &Graph) -> Result<Vec<Shape>> {
     let mut shapes: Vec<Shape> = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
-        let input = |position: usize| {
-            let node = node.inputs.get(position).copied().filter(|&input| input < index);
-            node.map(|node| shapes[node])
-                .ok_or_else(|| candle_core::Error::Msg(format!("graph: node {index} lacks input {position}")))
+        let input = |&input: &NodeId| {
+            let shape = shapes.get(input).copied();
+            shape.ok_or_else(|| candle_core::Error::Msg(format!("graph: node {index} comes before its input {input}")))
         };
-        shapes.push(match &node.operation {
-            Operation::Input => graph.input_shape,
-            Operation::Convolution { weight, config, .. } => {
-                let geometry = config.geometry(&with_batch(input(0)?), weight.shape())?;
-                [geometry.channels_out, geometry.height_out(), geometry.width_out()]
-            }
-            Operation::UpConvolution { weight, .. } => {
-                let geometry = TransposedConfig::doubling().geometry(&with_batch(input(0)?), weight.shape())?;
-                [geometry.channels_in, geometry.height, geometry.width]
-            }
-            Operation::Relu | Operation::Relu6 | Operation::Swish | Operation::Sigmoid => input(0)?,
-            Operation::Add | Operation::Multiply => {
-                let (a, b) = (input(0)?, input(1)?);
-                if (0..3).any(|axis| a[axis] != b[axis] && a[axis] != 1 && b[axis] != 1) {
-                    candle_core::bail!("graph: node {index} joins shapes {a:?} and {b:?}, which do not fit");
-                }
-                [0, 1, 2].map(|axis| a[axis].max(b[axis]))
-            }
-            Operation::MaxPool(config) | Operation::AveragePool(config) => {
-                let (c, (h, w)) = (input(0)?[0], config.output(&with_batch(input(0)?))?);
-                [c, h, w]
-            }
-            Operation::GlobalAveragePool => [input(0)?[0], 1, 1],
-            Operation::Concatenate => {
-                let [_, h, w] = input(0)?;
-                let parts = (0..node.inputs.len()).map(input).collect::<Result<Vec<_>>>()?;
-                if parts.iter().any(|part| part[1..] != [h, w]) {
-                    candle_core::bail!("graph: node {index} joins shapes {parts:?}, which do not fit");
-                }
-                [parts.iter().map(|part| part[0]).sum(), h, w]
-            }
-        });
+        let inputs = node.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
+        let shape = match node.operation.operator() {
+            None => Ok(graph.input_shape),
+            Some(operator) => operator.shape(&inputs),
+        };
+        shapes.push(shape.map_err(|error| candle_core::Error::Msg(format!("graph: node {index}: {error}")))?);
     }
     Ok(shapes)
 }

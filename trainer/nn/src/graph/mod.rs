@@ -1,68 +1,24 @@
 //! The inference form of a net: a straight list of operations with their weights.
 //!
-//! A net that is trained ends as a [`Graph`]: batch norms folded, dropout gone, shapes fixed. it runs here
-//! ([`Graph::run`], on the CPU by our kernels, else by candle); `export` writes the same list as ONNX, which tract runs on the device. What is compared when a bundle
-//! is verified is therefore one description carried out by two libraries.
+//! A net that is trained ends as a [`Graph`]: batch norms folded, dropout gone, shapes fixed. It runs here ([`Graph::run`], on
+//! the CPU by our kernels, else by candle); [`onnx`](super::onnx) writes the same list as ONNX, which tract runs on the device.
+//! What is compared when a bundle is verified is therefore one description carried out by two libraries. What an operation is
+//! stands in one place, `operations`; the rest knows none by name but the sum, which convolutions take in.
 
 mod cpu;
+pub(crate) mod operations;
 
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Tensor};
 use thorax_kernels::convolution::Activation;
 
-use super::{
-    convolution::{ConvolutionConfig, TransposedConfig, biased_convolution, biased_transposed_convolution},
-    elementwise::{relu, relu6, scale_planes, sigmoid, swish},
-    pool::{PoolConfig, average_pool, max_pool},
-    with_values,
-};
+pub use operations::Operation;
+
+use super::{convolution::ConvolutionConfig, with_values};
 
 /// Index of a node in its graph.
 pub type NodeId = usize;
-
-/// One operation. Activations are `[N, C, H, W]`.
-#[derive(Clone)]
-pub enum Operation {
-    /// The picture that comes in.
-    Input,
-    /// Convolution with `weight` `[C_out, C_in / groups, K, K]` and `bias` `[C_out]`.
-    Convolution {
-        /// The kernel.
-        weight: Tensor,
-        /// Added to each channel.
-        bias: Tensor,
-        /// Stride, padding, groups.
-        config: ConvolutionConfig,
-    },
-    /// Transposed convolution, kernel 2, stride 2: `weight` `[C_in, C_out, 2, 2]`, `bias` `[C_out]`.
-    UpConvolution {
-        /// The kernel.
-        weight: Tensor,
-        /// Added to each channel.
-        bias: Tensor,
-    },
-    /// `max(x, 0)`.
-    Relu,
-    /// `min(max(x, 0), 6)`.
-    Relu6,
-    /// `x / (1 + exp(-x))`.
-    Swish,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// Sum of two; the second may be a single channel or pixel (broadcast).
-    Add,
-    /// Product of two; the second may be a single channel or pixel (broadcast).
-    Multiply,
-    /// Largest of each window.
-    MaxPool(PoolConfig),
-    /// Mean of each window; the padding does not count.
-    AveragePool(PoolConfig),
-    /// Mean of each channel, `[N, C, 1, 1]`.
-    GlobalAveragePool,
-    /// The channels of all inputs, one after another.
-    Concatenate,
-}
 
 /// An operation and where its inputs come from.
 #[derive(Clone)]
@@ -174,7 +130,7 @@ impl Graph {
     /// When the device fails.
     pub fn round_to_half(&mut self, smallest: usize) -> Result<()> {
         for node in &mut self.nodes {
-            if let Operation::Convolution { weight, .. } | Operation::UpConvolution { weight, .. } = &mut node.operation
+            if let Some(weight) = node.operation.weight_mut()
                 && weight.elem_count() >= smallest
             {
                 *weight = weight.to_dtype(DType::F16)?.to_dtype(DType::F32)?;
@@ -257,7 +213,7 @@ impl Graph {
         consumers.iter().zip(uses).map(|(&consumer, uses)| consumer.filter(|_| uses == 1)).collect()
     }
 
-    /// What alone uses the convolution `index` and can be done on the way to its output: a sum with what is `there` already,
+    /// What alone uses the node `index` and can be done on the way to its output: a sum with what is `there` already,
     /// and an activation. The nodes, the other summand, the activation.
     fn tail(
         &self,
@@ -275,46 +231,10 @@ impl Graph {
             nodes.push(next);
             last = next;
         }
-        let activation = match consumers[last].map(|next| &self.nodes[next].operation) {
-            Some(Operation::Relu) => Activation::Relu,
-            Some(Operation::Relu6) => Activation::Relu6,
-            Some(Operation::Swish) => Activation::Swish,
-            _ => return (nodes, add, Activation::None),
-        };
+        let next = consumers[last].and_then(|next| self.nodes[next].operation.operator()?.behind());
+        let Some(activation) = next else { return (nodes, add, Activation::None) };
         nodes.extend(consumers[last]);
         (nodes, add, activation)
-    }
-}
-
-impl Operation {
-    fn run(&self, inputs: &[&Tensor]) -> Result<Tensor> {
-        let &[first, ..] = inputs else { candle_core::bail!("graph: an operation has no input") };
-        let second = || {
-            inputs
-                .get(1)
-                .copied()
-                .ok_or_else(|| candle_core::Error::Msg("graph: an operation lacks its second input".into()))
-        };
-        match self {
-            Self::Input => candle_core::bail!("graph: the input is not computed"),
-            Self::Convolution { weight, bias, config } => biased_convolution(first, weight, bias, *config),
-            Self::UpConvolution { weight, bias } => {
-                biased_transposed_convolution(first, weight, bias, TransposedConfig::doubling())
-            }
-            Self::Relu => relu(first),
-            Self::Relu6 => relu6(first),
-            Self::Swish => swish(first),
-            Self::Sigmoid => sigmoid(first),
-            Self::Add => first.broadcast_add(second()?),
-            Self::Multiply => match (first.dims(), second()?) {
-                (&[n, c, _, _], second) if second.dims() == [n, c, 1, 1] => scale_planes(first, second),
-                (_, second) => first.broadcast_mul(second),
-            },
-            Self::MaxPool(config) => max_pool(first, *config),
-            Self::AveragePool(config) => average_pool(first, *config, false),
-            Self::GlobalAveragePool => first.mean_keepdim((2, 3)),
-            Self::Concatenate => Tensor::cat(inputs, 1),
-        }
     }
 }
 
@@ -322,6 +242,7 @@ impl Operation {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::pool::PoolConfig;
 
     /// What the graph gives is what its operations give one by one, and a picture's part of it has no bit of its neighbours.
     fn assert_equal(graph: &Graph, x: &Tensor) {

@@ -5,33 +5,11 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use prost::Message;
 use tract_onnx::pb::{
-    GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
+    GraphProto, ModelProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
 };
 
-use super::gate_of;
-use crate::{
-    convolution::{ConvolutionConfig, Padding},
-    graph::{Graph, NodeId, Operation},
-    pool::PoolConfig,
-};
-
-/// Why a file could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// Not an ONNX file.
-    #[error("not an ONNX file: {0}")]
-    Decode(#[from] prost::DecodeError),
-    /// An ONNX file that `thorax-train` did not write.
-    #[error("{0}; only graphs written by thorax-train export can be read")]
-    Foreign(String),
-    /// Arithmetic failed.
-    #[error(transparent)]
-    Candle(#[from] candle_core::Error),
-}
-
-fn foreign(what: impl Into<String>) -> ReadError {
-    ReadError::Foreign(what.into())
-}
+use super::format::{ReadError, StoredNode, foreign};
+use crate::graph::{Graph, NodeId, Operation, operations::closes_swish};
 
 /// Reads the graph.
 ///
@@ -57,17 +35,14 @@ pub fn from_onnx(bytes: &[u8]) -> Result<Graph, ReadError> {
             constants.insert(output.clone(), value);
             continue;
         }
-        let mut operation = operation(node, &constants)?;
+        let stored = StoredNode { node, constants: &constants };
+        let mut operation = Operation::read(&stored)?;
         let inputs = node.input.iter().filter(|name| !constants.contains_key(*name));
         let inputs = inputs
             .map(|name| values.get(name).copied().ok_or_else(|| foreign(format!("{name} is used before it is made"))))
             .collect::<Result<Vec<_>, _>>()?;
-        // The pair that a swish is written as: its gate has a name that nothing else has.
         let mut inputs = inputs.as_slice();
-        if node.input.get(1) == Some(&gate_of(output))
-            && let (Operation::Multiply, Some(Operation::Sigmoid)) =
-                (&operation, built.nodes.last().map(|n| &n.operation))
-        {
+        if closes_swish(&stored, output, &operation, built.nodes.last().map(|node| &node.operation)) {
             built.nodes.pop();
             (operation, inputs) = (Operation::Swish, &inputs[..1]);
         }
@@ -112,63 +87,11 @@ fn constant(tensor: &TensorProto) -> Result<Tensor, ReadError> {
     Ok(Tensor::from_raw_buffer(&tensor.raw_data, dtype, &dims, &Device::Cpu)?)
 }
 
-fn operation(node: &NodeProto, constants: &BTreeMap<String, Tensor>) -> Result<Operation, ReadError> {
-    let weight = |index: usize| {
-        node.input
-            .get(index)
-            .and_then(|name| constants.get(name))
-            .cloned()
-            .ok_or_else(|| foreign(format!("{} {} lacks constant {index}", node.op_type, node.name)))
-    };
-    let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name);
-    let integers = |name: &str| {
-        attribute(name)
-            .map(|a| a.ints.iter().map(|&i| usize::try_from(i).unwrap_or(0)).collect::<Vec<_>>())
-            .unwrap_or_default()
-    };
-    let even = |name: &str| match integers(name)[..] {
-        [] => Ok(1),
-        [a, b] if a == b && a > 0 => Ok(a),
-        _ => Err(foreign(format!("{} {} with uneven {name}", node.op_type, node.name))),
-    };
-    Ok(match node.op_type.as_str() {
-        "Conv" => {
-            let [top, left, bottom, right] = integers("pads")[..] else {
-                return Err(foreign("a convolution without pads"));
-            };
-            let (stride, dilation) = (even("strides")?, even("dilations")?);
-            let groups = attribute("group").and_then(|a| usize::try_from(a.i).ok()).unwrap_or(1);
-            let config = ConvolutionConfig { stride, padding: Padding { top, left, bottom, right }, dilation, groups };
-            Operation::Convolution { weight: weight(1)?, bias: weight(2)?, config }
-        }
-        "ConvTranspose" => Operation::UpConvolution { weight: weight(1)?, bias: weight(2)? },
-        "Relu" => Operation::Relu,
-        "Clip" => Operation::Relu6,
-        "Sigmoid" => Operation::Sigmoid,
-        "Add" => Operation::Add,
-        "Mul" => Operation::Multiply,
-        kind @ ("MaxPool" | "AveragePool") => {
-            let ceil_mode = attribute("ceil_mode").is_some_and(|a| a.i != 0);
-            let (kernel, stride) = (even("kernel_shape")?, even("strides")?);
-            let padding = match integers("pads")[..] {
-                [] => 0,
-                [top, left, bottom, right] if [left, bottom, right] == [top; 3] => top,
-                _ => return Err(foreign("a pooling with uneven pads")),
-            };
-            let config = PoolConfig { kernel, stride, padding, ceil_mode };
-            if kind == "MaxPool" { Operation::MaxPool(config) } else { Operation::AveragePool(config) }
-        }
-        "GlobalAveragePool" => Operation::GlobalAveragePool,
-        "Concat" => Operation::Concatenate,
-        other => return Err(foreign(format!("operator {other}"))),
-    })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::{super::to_onnx, *};
-    use crate::seeded;
+    use crate::{pool::PoolConfig, seeded};
 
     /// What tract makes of the exported graph.
     fn tract(bytes: &[u8], x: &Tensor) -> (Vec<usize>, Vec<f32>) {
