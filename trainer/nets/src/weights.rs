@@ -23,7 +23,7 @@ pub enum WeightsError {
         /// Whose weights were expected.
         net: String,
         /// What candle said.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
     /// The tensors are not the net's.
     #[error("{0}")]
@@ -135,7 +135,7 @@ pub fn read(path: &Path, net: &str, device: &Device) -> Result<BTreeMap<String, 
     let tensors = candle_core::safetensors::load(path, device).map_err(|source| WeightsError::Read {
         path: path.display().to_string(),
         net: net.to_owned(),
-        source,
+        source: Box::new(source),
     })?;
     Ok(tensors.into_iter().collect())
 }
