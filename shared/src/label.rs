@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::reason::Reason;
+
 /// The kind of picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,6 +75,15 @@ impl Verdict {
             Self::Rejected(_) => "rejected",
         }
     }
+
+    /// Why a person has to decide, or why the image was not read; `None` for *positive* and *negative*.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Refer(why) => Some(why.reason()),
+            Self::Rejected(why) => Some(why.reason()),
+            Self::Positive | Self::Negative => None,
+        }
+    }
 }
 
 /// Why a person has to decide.
@@ -86,13 +97,20 @@ pub enum ReferReason {
     Unfamiliar,
 }
 
-impl core::fmt::Display for ReferReason {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
+impl ReferReason {
+    /// In words. There is no remedy: another picture of the same chest may say no more.
+    pub fn reason(self) -> Reason {
+        Reason::without_remedy(match self {
             Self::AbstainZone => "probability between the two thresholds",
             Self::HighEntropy => "the ensemble is too uncertain",
             Self::Unfamiliar => "at the border of what the models were trained on",
         })
+    }
+}
+
+impl core::fmt::Display for ReferReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.reason().fmt(f)
     }
 }
 
@@ -119,18 +137,28 @@ pub enum RejectReason {
     OutOfDistribution,
 }
 
+impl RejectReason {
+    /// In words: what is wrong with the image, and what to do.
+    pub fn reason(self) -> Reason {
+        let (cause, remedy) = match self {
+            Self::TooSmall => ("too few pixels", "send the original, not a thumbnail"),
+            Self::Blurred => ("too blurred", "take or scan the image again"),
+            Self::Underexposed => ("too dark", "check exposure or window, and send it again"),
+            Self::Overexposed => ("too bright", "check exposure or window, and send it again"),
+            Self::LowContrast => ("too little contrast", "check exposure or window, and send it again"),
+            Self::FewGreyLevels => ("a mask or drawing, not a radiograph", "send the image itself"),
+            Self::Shape => ("not the shape of a whole chest image", "send it uncropped"),
+            Self::Colour => ("a colour picture, not a radiograph", "send the image itself"),
+            Self::OutOfDistribution => {
+                ("does not look like a chest X-ray or CT slice", "check that it is the right file")
+            }
+        };
+        Reason::new(cause, remedy)
+    }
+}
+
 impl core::fmt::Display for RejectReason {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::TooSmall => "too few pixels: send the original, not a thumbnail",
-            Self::Blurred => "too blurred: take or scan the image again",
-            Self::Underexposed => "too dark: check exposure or window, and send it again",
-            Self::Overexposed => "too bright: check exposure or window, and send it again",
-            Self::LowContrast => "too little contrast: check exposure or window, and send it again",
-            Self::FewGreyLevels => "a mask or drawing, not a radiograph: send the image itself",
-            Self::Shape => "not the shape of a whole chest image: send it uncropped",
-            Self::Colour => "a colour picture, not a radiograph: send the image itself",
-            Self::OutOfDistribution => "does not look like a chest X-ray or CT slice: check that it is the right file",
-        })
+        self.reason().fmt(f)
     }
 }

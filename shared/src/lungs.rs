@@ -6,6 +6,8 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::plane::Plane;
 
 /// A part of the mask with at least this share of its pixels on either side of the middle is both lungs at once.
@@ -19,7 +21,7 @@ const BRIDGE: f64 = 0.3;
 const LEAST_LUNG: f64 = 0.01;
 
 /// Infected share of the lungs, in percent of their area.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Involvement {
     /// Of both lungs together.
     pub percent: f32,
@@ -48,7 +50,7 @@ pub fn involvement_percent(infection: &Plane<u8>, lungs: &Plane<u8>, seen: u64) 
 }
 
 /// Pixels of a picture, or of all slices of a volume: counts add up, shares do not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LungArea {
     /// Pixels of the patient's left lung.
     pub left: u64,

@@ -4,12 +4,31 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 /// A picture of one channel: `data[y * width + x]`, row 0 on top.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored<T>", bound(deserialize = "T: Copy + Deserialize<'de>"))]
 pub struct Plane<T> {
     width: usize,
     height: usize,
     data: Vec<T>,
+}
+
+/// A picture as it was written, its size not yet believed.
+#[derive(Deserialize)]
+struct Stored<T> {
+    width: usize,
+    height: usize,
+    data: Vec<T>,
+}
+
+impl<T: Copy> TryFrom<Stored<T>> for Plane<T> {
+    type Error = SizeMismatch;
+
+    fn try_from(stored: Stored<T>) -> Result<Self, SizeMismatch> {
+        Self::new(stored.width, stored.height, stored.data)
+    }
 }
 
 /// The pixels given do not fill the rectangle given.
@@ -116,7 +135,7 @@ impl<T: Copy> Plane<T> {
 }
 
 /// A rectangle of pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rect {
     /// First column.
     pub x: usize,
@@ -162,7 +181,7 @@ impl Rect {
 
 /// How stored rows and columns become the picture a reader expects: first the transpose, then the
 /// flips. The identity shows the pixels as they are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orientation {
     /// Rows become columns, before any flip.
     pub transpose: bool,
@@ -218,5 +237,14 @@ mod tests {
     fn wrong_lengths_are_refused() {
         assert!(Plane::new(2, 2, vec![0u8; 3]).is_err());
         assert!(Plane::<u8>::new(usize::MAX, 2, vec![]).is_err());
+    }
+
+    #[test]
+    fn a_written_picture_is_read_back_and_a_wrong_one_is_not() {
+        let picture = Plane::new(3, 2, vec![1u16, 2, 3, 4, 5, 600]).expect("3 x 2");
+        let bytes = postcard::to_allocvec(&picture).expect("encoded");
+        assert_eq!(postcard::from_bytes::<Plane<u16>>(&bytes).expect("decoded"), picture);
+        let lie = postcard::to_allocvec(&(4usize, 2usize, vec![1u16; 6])).expect("encoded");
+        assert!(postcard::from_bytes::<Plane<u16>>(&lie).is_err());
     }
 }
