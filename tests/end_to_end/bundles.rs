@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use thorax_tests::{Run, edge, film, folder, run, shipped};
+use thorax_tests::{Finished, edge, film, folder, run, shipped};
 
 use crate::made::file;
 
@@ -12,7 +12,7 @@ fn assert_refused(bundle: &Path, words: &[&str]) {
     assert_failed(&run, bundle, words);
 }
 
-fn assert_failed(run: &Run, path: &Path, words: &[&str]) {
+fn assert_failed(run: &Finished, path: &Path, words: &[&str]) {
     assert_eq!(run.code, 3, "{run:?}");
     assert_eq!(run.stdout, "", "nothing was screened");
     assert!(run.stderr.contains(&path.display().to_string()), "{} not named: {}", path.display(), run.stderr);

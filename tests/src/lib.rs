@@ -92,7 +92,7 @@ fn build() -> Result<PathBuf, String> {
 
 /// What a finished program left.
 #[derive(Debug)]
-pub struct Run {
+pub struct Finished {
     /// Exit code.
     pub code: i32,
     /// Standard output.
@@ -105,9 +105,9 @@ pub struct Run {
 ///
 /// # Panics
 /// When it cannot be started, or was killed.
-pub fn run(command: &mut Command) -> Run {
+pub fn run(command: &mut Command) -> Finished {
     match command.output() {
-        Ok(Output { status, stdout, stderr }) => Run {
+        Ok(Output { status, stdout, stderr }) => Finished {
             code: status.code().unwrap_or_else(|| panic!("{command:?} was killed: {status}")),
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
@@ -120,7 +120,7 @@ pub fn run(command: &mut Command) -> Run {
 ///
 /// # Panics
 /// When it fails.
-pub fn succeed(command: &mut Command) -> Run {
+pub fn succeed(command: &mut Command) -> Finished {
     let run = run(command);
     assert_eq!(run.code, 0, "{command:?}\n{}\n{}", run.stdout, run.stderr);
     run
@@ -164,7 +164,7 @@ fn send(process: i32, signal: i32) {
     assert_eq!(code, 0, "signal {signal} to {process}: {}", std::io::Error::last_os_error());
 }
 
-impl Run {
+impl Finished {
     /// The JSON object of each line of standard output.
     ///
     /// # Panics
@@ -195,7 +195,7 @@ pub fn number(row: &Value, field: &str) -> f64 {
 }
 
 /// Screens `files` with the shipped bundles, `--json` and `options`.
-pub fn screen(options: &[&str], files: &[PathBuf]) -> Run {
+pub fn screen(options: &[&str], files: &[PathBuf]) -> Finished {
     run(edge().arg("screen").arg("--json").args(options).args(files))
 }
 

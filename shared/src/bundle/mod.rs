@@ -69,7 +69,7 @@ impl<'a> Bundle<'a> {
     /// # Errors
     /// [`BundleError`] says what was wrong, and what to do.
     pub fn read(bytes: &'a [u8], trusted: &TrustedKeys, limits: &Limits) -> Result<Self, BundleError> {
-        let frame = Frame::split(bytes, limits)?;
+        let frame = Envelope::split(bytes, limits)?;
         let signer =
             trusted.find(frame.key).ok_or(BundleError::UnknownKey { fingerprint: Fingerprint::of(frame.key) })?;
         let (contents, parts) = frame.check(&signer)?;
@@ -132,14 +132,14 @@ pub struct Inspection {
 /// # Errors
 /// Those of [`Bundle::read`] except [`BundleError::UnknownKey`].
 pub fn inspect_untrusted(bytes: &[u8], limits: &Limits) -> Result<Inspection, BundleError> {
-    let frame = Frame::split(bytes, limits)?;
+    let frame = Envelope::split(bytes, limits)?;
     let signer = PublicKey::from_bytes(frame.key).map_err(|_| BundleError::BadSignature)?;
     let (contents, _) = frame.check(&signer)?;
     Ok(Inspection { signer, manifest: contents.manifest, parts: contents.parts })
 }
 
 /// A file cut at its seams; nothing is known of the pieces yet.
-struct Frame<'a> {
+struct Envelope<'a> {
     /// Header and manifest: what is signed.
     signed: &'a [u8],
     manifest: &'a [u8],
@@ -148,7 +148,7 @@ struct Frame<'a> {
     signature: &'a [u8; 64],
 }
 
-impl<'a> Frame<'a> {
+impl<'a> Envelope<'a> {
     fn split(bytes: &'a [u8], limits: &Limits) -> Result<Self, BundleError> {
         let found = bytes.len() as u64;
         let at_least = BundleError::Truncated { expected: (HEADER_BYTES + TRAILER_BYTES) as u64, found };

@@ -9,6 +9,7 @@
 
 pub mod batch_norm;
 pub mod checkpoint;
+pub mod communicator;
 pub mod convolution;
 #[cfg(feature = "cuda")]
 pub mod cuda;

@@ -9,26 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Device, Result, Tensor};
 
-/// How the ranks of a run exchange tensors. Every rank makes the same calls, with tensors of the same shapes.
-pub trait Communicator: Send {
-    /// This rank's number, counted from 0.
-    fn rank(&self) -> usize;
-
-    /// How many ranks there are.
-    fn size(&self) -> usize;
-
-    /// The mean over all ranks of each tensor, the same bits on every rank.
-    ///
-    /// # Errors
-    /// When a device fails, or another rank has ended.
-    fn mean(&self, tensors: &[Tensor]) -> Result<Vec<Tensor>>;
-
-    /// Rank 0's tensors, on this rank's device.
-    ///
-    /// # Errors
-    /// As [`Self::mean`].
-    fn broadcast(&self, tensors: &[Tensor]) -> Result<Vec<Tensor>>;
-}
+pub use crate::communicator::Communicator;
 
 /// A communicator for each of `devices`, in their order.
 ///
@@ -37,7 +18,7 @@ pub trait Communicator: Send {
 pub fn connect(devices: &[Device]) -> Result<Vec<Box<dyn Communicator>>> {
     #[cfg(feature = "nccl")]
     if devices.len() > 1 && devices.iter().all(Device::is_cuda) {
-        return Ok(boxed(super::cuda::nccl::connect(devices)?));
+        return Ok(boxed(crate::cuda::nccl::connect(devices)?));
     }
     Ok(boxed(Threads::connect(devices)))
 }

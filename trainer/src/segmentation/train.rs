@@ -15,7 +15,7 @@ use thorax_nets::{
 use thorax_nn::{
     checkpoint::Checkpoint,
     device::Precision,
-    training::{Dataset, Outcome, Run, Step, Task, TaskError, fit},
+    training::{Dataset, FitRun, Objective, Outcome, Step, TaskError, fit},
 };
 use thorax_shared::{
     mask::{INFECTION, NAMES as MASKS},
@@ -79,7 +79,7 @@ pub fn train(
         config,
         beginning,
     };
-    let run = Run {
+    let run = FitRun {
         folder,
         devices,
         loaders,
@@ -152,7 +152,7 @@ impl Dataset for Pictures<'_> {
     }
 }
 
-impl<'a> Task for Segmentation<'a> {
+impl<'a> Objective for Segmentation<'a> {
     type Data = Pictures<'a>;
     type Net = Net;
 

@@ -60,7 +60,7 @@ pub(super) fn run(
     tasks.enumerate().for_each(|(task, (target, source))| {
         with_scratch([plan.source_phases.len() * phase, positions], |[buffer, sums]| {
             let planes = Planes { plan, rows, pitch, phase, taps: &taps, weight, epilogue, groups };
-            dispatch(Run { planes, first: task * SHARE, source, target, buffer, sums });
+            dispatch(PlaneRun { planes, first: task * SHARE, source, target, buffer, sums });
         });
     });
 }
@@ -80,7 +80,7 @@ struct Planes<'a> {
 }
 
 /// Some planes, one after another, in the same memory.
-struct Run<'a> {
+struct PlaneRun<'a> {
     planes: Planes<'a>,
     /// Number of the first.
     first: usize,
@@ -90,7 +90,7 @@ struct Run<'a> {
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Run<'_> {
+impl WithSimd for PlaneRun<'_> {
     type Output = ();
 
     #[inline(always)]

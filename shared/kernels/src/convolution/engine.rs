@@ -150,8 +150,8 @@ pub(super) fn run(plan: &Plan, operands: &Operands<'_>, target: &mut [f32]) {
 
     // The target rows of each task, as slices that cannot overlap.
     let count = layout.bands.len();
-    let mut tasks: Vec<Task<'_>> = (0..operands.groups * count)
-        .map(|index| Task { group: index / count, band: layout.bands[index % count].clone(), rows: vec![] })
+    let mut tasks: Vec<BandTask<'_>> = (0..operands.groups * count)
+        .map(|index| BandTask { group: index / count, band: layout.bands[index % count].clone(), rows: vec![] })
         .collect();
     let channels = operands.groups * plan.target.channels;
     for (index, mut plane) in target.chunks_exact_mut(plan.target.pixels()).enumerate() {
@@ -170,7 +170,7 @@ pub(super) fn run(plan: &Plan, operands: &Operands<'_>, target: &mut [f32]) {
     tasks.into_par_iter().for_each(|task| {
         with_scratch(sizes, |[buffer, sums, lines]| {
             let packed = &operands.weight.values[task.group];
-            dispatch(Run { plan, layout: &layout, operands, packed, task, buffer, sums, lines });
+            dispatch(BandRun { plan, layout: &layout, operands, packed, task, buffer, sums, lines });
         });
     });
 }
@@ -185,25 +185,25 @@ struct TargetRows<'a> {
 }
 
 /// What one thread does at a time.
-struct Task<'a> {
+struct BandTask<'a> {
     group: usize,
     band: Range<usize>,
     /// By picture, then by channel.
     rows: Vec<TargetRows<'a>>,
 }
 
-struct Run<'a, 't> {
+struct BandRun<'a, 't> {
     plan: &'a Plan,
     layout: &'a Layout,
     operands: &'a Operands<'a>,
     packed: &'a [Vec<f32>],
-    task: Task<'t>,
+    task: BandTask<'t>,
     buffer: &'a mut [f32],
     sums: &'a mut [f32],
     lines: &'a mut [f32],
 }
 
-impl WithSimd for Run<'_, '_> {
+impl WithSimd for BandRun<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -230,7 +230,7 @@ impl WithSimd for Run<'_, '_> {
     }
 }
 
-impl Run<'_, '_> {
+impl BandRun<'_, '_> {
     /// Sums of products for all positions of the band, `[point][channel][position]`.
     #[inline(always)]
     fn multiply<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, phase: usize, positions: usize) {

@@ -74,9 +74,9 @@ pub(super) fn run(
     let panels = positions.div_ceil(width);
     let share = (TASK_VALUES / (depth * width)).clamp(1, panels.div_ceil(2 * rayon::current_num_threads()).max(1));
     let step = share * width;
-    let mut tasks: Vec<Task<'_>> = (0..positions)
+    let mut tasks: Vec<PanelTask<'_>> = (0..positions)
         .step_by(step)
-        .map(|start| Task { start, end: (start + step).min(positions), rows: vec![] })
+        .map(|start| PanelTask { start, end: (start + step).min(positions), rows: vec![] })
         .collect();
     for (index, mut plane) in target.chunks_exact_mut(pixels).enumerate() {
         let first = index / channels * pixels;
@@ -95,13 +95,13 @@ pub(super) fn run(
         let panels = (task.end - task.start).div_ceil(width);
         let kept = if chunk < convolution.channels_in { channels.div_ceil(weight.tile) } else { 1 };
         with_scratch([panels * depth * width, kept * panels * weight.tile * width], |[values, sums]| {
-            dispatch(Run { convolution, source, weight, epilogue, pixels, chunk, task, values, sums });
+            dispatch(PanelRun { convolution, source, weight, epilogue, pixels, chunk, task, values, sums });
         });
     });
 }
 
 /// A range of positions, with its part of each plane: by picture, then by channel.
-struct Task<'a> {
+struct PanelTask<'a> {
     start: usize,
     end: usize,
     rows: Vec<&'a mut [f32]>,
@@ -116,7 +116,7 @@ struct Stretch {
     x: isize,
 }
 
-struct Run<'a, 't> {
+struct PanelRun<'a, 't> {
     convolution: &'a Convolution,
     source: &'a [f32],
     weight: &'a Packed,
@@ -124,13 +124,13 @@ struct Run<'a, 't> {
     pixels: usize,
     /// Input channels that are gathered at a time.
     chunk: usize,
-    task: Task<'t>,
+    task: PanelTask<'t>,
     values: &'a mut [f32],
     /// A tile for each panel, and when there are several chunks, for each block.
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Run<'_, '_> {
+impl WithSimd for PanelRun<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -139,7 +139,7 @@ impl WithSimd for Run<'_, '_> {
     }
 }
 
-impl Run<'_, '_> {
+impl PanelRun<'_, '_> {
     #[inline(always)]
     fn tiles<S: Simd, const M: usize, const N: usize>(mut self, simd: S) {
         assert_eq!(M, self.weight.tile, "the weight was packed for another tile");

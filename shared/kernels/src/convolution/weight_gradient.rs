@@ -72,7 +72,7 @@ pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f3
                         values: x,
                     };
                     let first = cut * share.target.channels;
-                    let task = Task {
+                    let task = GradientTask {
                         source,
                         offsets: &offsets,
                         gradient,
@@ -122,7 +122,7 @@ pub(super) fn run(geometry: &Convolution, plan: &Plan, x: &[f32], gradient: &[f3
     });
 }
 
-struct Task<'a> {
+struct GradientTask<'a> {
     source: Source<'a>,
     offsets: &'a [usize],
     gradient: &'a [f32],
@@ -136,7 +136,7 @@ struct Task<'a> {
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Task<'_> {
+impl WithSimd for GradientTask<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -147,7 +147,7 @@ impl WithSimd for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl GradientTask<'_> {
     /// The gradient's rows at the buffer's pitch, zero wherever no position is.
     #[inline(always)]
     fn fill_gradient(&mut self) {

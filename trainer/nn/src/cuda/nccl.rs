@@ -17,7 +17,7 @@ use cudarc::{
     },
 };
 
-use super::super::parallel::Communicator;
+use crate::communicator::Communicator;
 
 /// One GPU's place in a group.
 pub struct Ranked(Comm);

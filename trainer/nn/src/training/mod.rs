@@ -1,4 +1,4 @@
-//! The training loop: a [`Task`] (data, net, loss, validation) in; the weights of the best epoch, a checkpoint and logs out.
+//! The training loop: an [`Objective`] (data, net, loss, validation) in; the weights of the best epoch, a checkpoint and logs out.
 //!
 //! [`fit`] writes into the run's folder, after every epoch:
 //!
@@ -143,7 +143,7 @@ pub trait Dataset: Sync {
 }
 
 /// What is being learnt.
-pub trait Task: Sync {
+pub trait Objective: Sync {
     /// The training samples.
     type Data: Dataset;
     /// The net; each rank makes one, and keeps it on its own thread.
@@ -230,7 +230,7 @@ impl TrainingConfig {
 
 /// A run of [`fit`].
 #[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
+pub struct FitRun<'a> {
     /// Where it writes, and goes on from what is there.
     pub folder: &'a Path,
     /// Where it computes: a rank for each.
@@ -278,7 +278,7 @@ pub const BEST: &str = "best.safetensors";
 ///
 /// # Errors
 /// See [`TrainingError`].
-pub fn fit<T: Task>(task: &T, run: &Run<'_>) -> Result<Outcome, TrainingError> {
+pub fn fit<T: Objective>(task: &T, run: &FitRun<'_>) -> Result<Outcome, TrainingError> {
     let plan = run.plan(task.data().len())?;
     if task.scores().is_empty() {
         return Err(TrainingError::Configuration(
@@ -309,7 +309,7 @@ pub fn fit<T: Task>(task: &T, run: &Run<'_>) -> Result<Outcome, TrainingError> {
     results.into_iter().rev().max_by_key(weight).unwrap_or(Err(TrainingError::OtherRank))
 }
 
-impl Run<'_> {
+impl FitRun<'_> {
     /// Sees that the numbers make sense for `samples` samples.
     fn plan(&self, samples: usize) -> Result<Plan, TrainingError> {
         let ranks = self.devices.len();

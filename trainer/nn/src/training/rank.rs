@@ -5,7 +5,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
-    BEST, Best, Dataset, LATEST, LossScale, Outcome, Run, Step, Task, TrainingError,
+    BEST, Best, Dataset, FitRun, LATEST, LossScale, Objective, Outcome, Step, TrainingError,
     loader::{Loader, Plan, purpose},
     log::{self, Epoch, Log},
 };
@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// One replica and all that goes with it.
-pub(super) struct Rank<'a, T: Task> {
+pub(super) struct Rank<'a, T: Objective> {
     task: &'a T,
-    run: &'a Run<'a>,
+    run: &'a FitRun<'a>,
     plan: Plan,
     communicator: Box<dyn Communicator>,
     device: &'a Device,
@@ -49,10 +49,10 @@ struct Totals {
     learning_rate: f64,
 }
 
-impl<'a, T: Task> Rank<'a, T> {
+impl<'a, T: Objective> Rank<'a, T> {
     pub(super) fn new(
         task: &'a T,
-        run: &'a Run<'a>,
+        run: &'a FitRun<'a>,
         plan: Plan,
         communicator: Box<dyn Communicator>,
         device: &'a Device,
@@ -360,7 +360,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let task = Regression::default();
         let devices = [Device::Cpu];
-        let run = Run {
+        let run = FitRun {
             folder: folder.path(),
             devices: &devices,
             loaders: 1,

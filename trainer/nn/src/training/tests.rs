@@ -79,7 +79,7 @@ impl Dataset for Vectors {
     }
 }
 
-impl Task for Regression {
+impl Objective for Regression {
     type Data = Vectors;
     type Net = Vec<(String, Var)>;
 
@@ -171,7 +171,7 @@ fn train_until(
 ) -> Result<Outcome, TrainingError> {
     let devices = vec![Device::Cpu; devices];
     let (epochs, batch, learning_rate, seed) = (5, 4, 0.02, 4);
-    fit(task, &Run { folder, devices: &devices, loaders, epochs, stop_after, batch, learning_rate, seed, config })
+    fit(task, &FitRun { folder, devices: &devices, loaders, epochs, stop_after, batch, learning_rate, seed, config })
 }
 
 fn weights(folder: &Path) -> BTreeMap<String, Vec<f32>> {
@@ -328,9 +328,9 @@ fn the_averaged_weights_are_kept_where_there_is_an_average() {
 #[test]
 fn senseless_runs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = |change: &dyn Fn(&mut Run<'_>), words: &str| {
+    let refused = |change: &dyn Fn(&mut FitRun<'_>), words: &str| {
         let devices = [Device::Cpu, Device::Cpu];
-        let mut run = Run {
+        let mut run = FitRun {
             folder: folder.path(),
             devices: &devices,
             loaders: 1,
