@@ -135,7 +135,7 @@ pub fn evaluate(manifest: &Manifest, model: &Model, split: Split, seed: u64) -> 
         .par_iter()
         .map(|record| {
             let frame = picture::read_record(manifest, record)?;
-            let reading = screening::read(model, &frame).with_context(|| record.path.clone())?;
+            let (reading, _) = screening::read(model, &frame).with_context(|| record.path.clone())?;
             bar.inc(1);
             Ok(Prediction {
                 path: record.path.clone(),
