@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use thorax_phantom::PhantomArgs;
 use thorax_shared::label::Modality;
 
 /// Exit code when every file was screened.
@@ -11,7 +12,7 @@ pub const ALL_SCREENED: u8 = 0;
 pub const SOME_REFUSED: u8 = 1;
 /// Exit code of wrong usage (clap's own).
 pub const BAD_USAGE: u8 = 2;
-/// Exit code when the device itself fails: no trusted bundle, a result that cannot be written.
+/// Exit code when the device itself fails: no trusted bundle, a model that cannot run, a result that cannot be written.
 pub const DEVICE_FAILED: u8 = 3;
 
 /// Screens chest X-rays and CT slices for COVID-19, without a network. Research use only, not a medical device.
@@ -21,7 +22,7 @@ pub const DEVICE_FAILED: u8 = 3;
     version,
     propagate_version = true,
     after_help = "Exit codes: 0 all files screened; 1 some files refused; 2 wrong usage; 3 the device failed (no trusted bundle, \
-                  a result that cannot be written)."
+                  a model that cannot run, a result that cannot be written)."
 )]
 pub struct Arguments {
     /// What to do.
@@ -36,6 +37,8 @@ pub enum Command {
     Screen(ScreenArgs),
     /// Measure each stage, the cold start and the memory
     Bench(BenchArgs),
+    /// Write synthetic chest films and CT slices with their lesion and lung masks
+    Phantom(PhantomArgs),
 }
 
 /// Which bundles, and whose.

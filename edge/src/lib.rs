@@ -1,13 +1,17 @@
 //! Thorax on the device: the way of an image from a file to a verdict on the panel.
 //!
 //! ```text
-//! decode -> screen (check, preprocess, infer, decide) -> draw, report
+//! decode -> screen (check, preprocess, infer, decide) -> draw, report, deliver
 //! ```
 //!
-//! [`decode`] turns a file into upright grey pixels of known meaning, [`screen`] puts them through a signed bundle's
-//! models ([`infer`]) to a verdict, [`draw`] shows it on a small panel. `main.rs` and [`cli`] are the command line around it.
+//! `thorax-decode` turns a file into upright grey pixels of known meaning, and `thorax-engine` puts them through a signed bundle's
+//! models. What comes of a file is an [`outcome`], a value of its own that every other room takes: [`report`] makes a row or a
+//! panel's screen of it, [`draw`] draws the screen, [`deliver`] writes the results. [`cli`] has the words of the command line,
+//! [`commands`] a file for each of its commands.
 
-pub mod bench;
 pub mod cli;
+pub mod commands;
+pub mod deliver;
 pub mod draw;
+pub mod outcome;
 pub mod report;

@@ -3,13 +3,19 @@
 use std::{path::Path, time::Duration};
 
 use serde::Serialize;
-use thorax_engine::screening::{self, Screening};
-use thorax_shared::label::{Modality, Verdict};
+use thorax_engine::screening::Screening;
+use thorax_shared::{
+    label::{Modality, Verdict},
+    reason::Reason,
+};
 
-use crate::draw::ResultScreen;
+use crate::{
+    draw::{MessageScreen, ResultScreen, Tone},
+    outcome::{Cost, Outcome},
+};
 
 /// What the panel shows of a file that was read, under the name `name`; `bundle` is the bundle's title.
-pub fn panel<'a>(screening: &'a Screening<'_>, name: &'a str, bundle: &'a str) -> ResultScreen<'a> {
+pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> ResultScreen<'a> {
     let shown = &screening.shown;
     let masks = shown.masks.as_ref();
     ResultScreen {
@@ -18,13 +24,19 @@ pub fn panel<'a>(screening: &'a Screening<'_>, name: &'a str, bundle: &'a str) -
         infection: masks.map(|masks| &masks.infection),
         lungs: masks.map(|masks| [&masks.left_lung, &masks.right_lung]),
         verdict: screening.verdict,
-        modality: Some(screening.model.manifest.modality),
+        modality: Some(screening.bundle.modality),
         probability: screening.evidence.map(|evidence| evidence.probability),
         entropy_bits: screening.evidence.map(|evidence| evidence.entropy_bits),
         involvement: screening.involvement,
         name,
         bundle,
     }
+}
+
+/// What the panel shows of a file that could not be read, under the name `name`.
+pub fn refusal<'a>(reason: &'a Reason, name: &'a str) -> MessageScreen<'a> {
+    let Reason { cause, remedy } = reason;
+    MessageScreen { tone: Tone::Problem, title: "REJECTED", name, text: cause, remedy: remedy.as_deref() }
 }
 
 /// What is told of one file. In JSON an object a line, with these fields.
@@ -46,8 +58,12 @@ pub struct Row {
     pub involvement_left_percent: Option<f32>,
     /// Infected share of the patient's right lung; null when rejected or when hardly any of it was found.
     pub involvement_right_percent: Option<f32>,
-    /// Why it is referred or rejected; null otherwise.
+    /// Why it is referred or rejected, in one sentence of `cause` and `remedy`; null otherwise.
     pub reason: Option<String>,
+    /// What is the matter, where it is referred or rejected.
+    pub cause: Option<String>,
+    /// What to do about it; null where there is nothing to do.
+    pub remedy: Option<String>,
     /// Name and version of the bundle; null when the file could not be read.
     pub bundle: Option<String>,
     /// Distance to the training pictures; about 1 is familiar.
@@ -81,42 +97,58 @@ pub struct Milliseconds {
     pub decide: f64,
 }
 
+impl Milliseconds {
+    /// Of what was spent on a file.
+    pub fn of(cost: &Cost) -> Self {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let stages = &cost.stages;
+        Self {
+            decode: ms(cost.decode),
+            preprocess: ms(stages.preprocess),
+            classify: ms(stages.classify),
+            segment: ms(stages.segment),
+            decide: ms(stages.decide),
+        }
+    }
+}
+
 impl Row {
-    /// The row of a file that was read.
-    pub fn screened(file: &Path, screening: &Screening<'_>, decode: Duration) -> Self {
+    /// The row of a file.
+    pub fn new(file: &Path, outcome: &Outcome, cost: &Cost) -> Self {
+        match outcome {
+            Outcome::Screened(screening) => Self::screened(file, screening, cost),
+            Outcome::Refused(reason) => Self::refused(file, reason),
+        }
+    }
+
+    fn screened(file: &Path, screening: &Screening, cost: &Cost) -> Self {
         let told = screening.evidence.filter(|_| !matches!(screening.verdict, Verdict::Rejected(_)));
         let involvement = told.and(screening.involvement);
-        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let timings = screening.shown.timings;
+        let why = screening.verdict.reason();
         Self {
             file: file.display().to_string(),
-            modality: Some(screening.model.manifest.modality),
+            modality: Some(screening.bundle.modality),
             verdict: screening.verdict.as_str(),
             probability: told.map(|e| e.probability),
             entropy_bits: told.map(|e| e.entropy_bits),
             involvement_percent: involvement.map(|i| i.percent),
             involvement_left_percent: involvement.and_then(|i| i.left_percent),
             involvement_right_percent: involvement.and_then(|i| i.right_percent),
-            reason: screening::reason(screening.verdict),
-            bundle: Some(screening.model.title()),
+            reason: why.as_ref().map(Reason::to_string),
+            cause: why.as_ref().map(|why| why.cause.to_string()),
+            remedy: why.and_then(|why| why.remedy).map(|remedy| remedy.into_owned()),
+            bundle: Some(screening.bundle.title()),
             novelty: screening.evidence.map(|e| e.novelty),
             quality: Some(screening.shown.quality.score),
-            slices: screening.slices.map(|(_, read)| read),
-            shown_slice: screening.slices.map(|(shown, _)| shown),
-            milliseconds: Milliseconds {
-                decode: ms(decode),
-                preprocess: ms(timings.preprocess),
-                classify: ms(timings.classify),
-                segment: ms(timings.segment),
-                decide: ms(timings.decide),
-            },
+            slices: screening.slices.map(|slices| slices.read),
+            shown_slice: screening.slices.map(|slices| slices.shown),
+            milliseconds: Milliseconds::of(cost),
             peak_memory_mib: peak_memory_mib(),
             research_use_only: true,
         }
     }
 
-    /// The row of a file that could not be read.
-    pub fn refused(file: &Path, reason: String) -> Self {
+    fn refused(file: &Path, reason: &Reason) -> Self {
         Self {
             file: file.display().to_string(),
             modality: None,
@@ -126,7 +158,9 @@ impl Row {
             involvement_percent: None,
             involvement_left_percent: None,
             involvement_right_percent: None,
-            reason: Some(reason),
+            reason: Some(reason.to_string()),
+            cause: Some(reason.cause.to_string()),
+            remedy: reason.remedy.as_ref().map(ToString::to_string),
             bundle: None,
             novelty: None,
             quality: None,
@@ -197,12 +231,25 @@ mod tests {
 
     #[test]
     fn a_refused_file_has_no_numbers_and_keeps_its_reason() {
-        let row = Row::refused(Path::new("a.dcm"), "cut short".into());
+        let outcome = Outcome::Refused(Reason::new("cut short", "copy it again"));
+        let row = Row::new(Path::new("a.dcm"), &outcome, &Cost::default());
         assert!(row.is_refused());
         let line = row.table_line();
         assert!(
             line.contains("rejected") && line.contains("a.dcm") && line.contains("cut short") && !line.contains('%'),
             "{line}"
         );
+    }
+
+    #[test]
+    fn the_panel_shows_all_of_what_a_parser_says() {
+        let reason = "element (0028,0010): 0 rows: not an image".to_owned();
+        let reason = thorax_decode::DecodeError::Damaged { format: "DICOM", reason }.reason();
+        let screen = refusal(&reason, "a.dcm");
+        assert_eq!(screen.text, "the DICOM file is damaged (element (0028,0010): 0 rows: not an image)");
+        assert_eq!(screen.remedy, Some("copy or export it again"));
+        let row = Row::new(Path::new("a.dcm"), &Outcome::Refused(reason.clone()), &Cost::default());
+        assert_eq!((row.cause.as_deref(), row.remedy.as_deref()), (Some(screen.text), screen.remedy));
+        assert_eq!(row.reason, Some(reason.to_string()));
     }
 }

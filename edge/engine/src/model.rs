@@ -3,44 +3,41 @@
 use std::{
     io::Cursor,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thorax_shared::{
-    bundle::{self, Bundle, BundleError, Limits, Manifest, TrustedKeys},
+    bundle::{self, Bundle, Limits, Manifest, Sha256Sum, TrustedKeys},
+    label::Modality,
     plane::Plane,
 };
 use tract_onnx::prelude::*;
 
-/// Why a model could not be loaded or run.
-#[derive(Debug, thiserror::Error)]
-pub enum InferError {
-    /// The file cannot be read.
-    #[error("{path}: {reason}; check the path of the bundle", path = path.display())]
-    Read {
-        /// The bundle.
-        path: PathBuf,
-        /// What the system said.
-        reason: std::io::Error,
-    },
-    /// The file is no bundle to be trusted.
-    #[error("{path}: {reason}", path = path.display())]
-    Bundle {
-        /// The bundle.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: BundleError,
-    },
-    /// tract cannot run the graph.
-    #[error("bundle {bundle}: its {graph} graph cannot be run: {reason}; install a bundle made for this version")]
-    Graph {
-        /// Name of the bundle.
-        bundle: String,
-        /// Which graph.
-        graph: &'static str,
-        /// What tract said.
-        reason: String,
-    },
+use crate::error::DeviceError;
+
+/// By what a bundle is known, long after it was run: in a journal, in a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleIdentity {
+    /// Name of the model.
+    pub name: String,
+    /// Version of the model.
+    pub version: String,
+    /// What it reads.
+    pub modality: Modality,
+    /// SHA-256 of the bundle's file.
+    pub sha256: Sha256Sum,
+}
+
+impl BundleIdentity {
+    /// Name and version, as on the screen.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
 }
 
 /// A bundle ready to run. Its graphs are prepared when they are first needed, so that a picture that fails the quality check
@@ -50,6 +47,8 @@ pub struct Model {
     pub path: PathBuf,
     /// What the bundle says of itself.
     pub manifest: Manifest,
+    /// By what it is known.
+    pub identity: BundleIdentity,
     classifier: Lazy,
     segmenter: Option<Lazy>,
 }
@@ -61,6 +60,7 @@ struct Lazy {
     graph: &'static str,
     bytes: Vec<u8>,
     plan: OnceLock<Result<Arc<TypedRunnableModel>, String>>,
+    runs: AtomicU64,
 }
 
 /// What the classifier says of one picture.
@@ -79,15 +79,23 @@ impl Model {
     /// Reads and verifies a bundle.
     ///
     /// # Errors
-    /// [`InferError::Read`] and [`InferError::Bundle`].
-    pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, InferError> {
-        let bytes = std::fs::read(path).map_err(|reason| InferError::Read { path: path.to_owned(), reason })?;
+    /// [`DeviceError::Read`] and [`DeviceError::Bundle`].
+    pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, DeviceError> {
+        let bytes = std::fs::read(path).map_err(|reason| DeviceError::Read { path: path.to_owned(), reason })?;
         let bundle = Bundle::read(&bytes, trusted, &Limits::default())
-            .map_err(|reason| InferError::Bundle { path: path.to_owned(), reason })?;
-        let lazy = |graph, bytes: &[u8]| Lazy { graph, bytes: bytes.to_vec(), plan: OnceLock::new() };
+            .map_err(|reason| DeviceError::Bundle { path: path.to_owned(), reason })?;
+        let lazy =
+            |graph, bytes: &[u8]| Lazy { graph, bytes: bytes.to_vec(), plan: OnceLock::new(), runs: AtomicU64::new(0) };
+        let manifest = bundle.manifest().clone();
         Ok(Self {
             path: path.to_owned(),
-            manifest: bundle.manifest().clone(),
+            identity: BundleIdentity {
+                name: manifest.name.clone(),
+                version: manifest.version.clone(),
+                modality: manifest.modality,
+                sha256: Sha256::digest(&bytes).into(),
+            },
+            manifest,
             classifier: lazy("classifier", bundle.classifier_graph()),
             segmenter: bundle.segmenter_graph().map(|bytes| lazy("segmenter", bytes)),
         })
@@ -95,14 +103,20 @@ impl Model {
 
     /// Name and version, as on the screen.
     pub fn title(&self) -> String {
-        format!("{} {}", self.manifest.name, self.manifest.version)
+        self.identity.title()
+    }
+
+    /// How often its graphs have run since it was opened.
+    pub fn runs(&self) -> u64 {
+        let graphs = [Some(&self.classifier), self.segmenter.as_ref()];
+        graphs.into_iter().flatten().map(|graph| graph.runs.load(Ordering::Relaxed)).sum()
     }
 
     /// Runs the classifier on a tensor `[C, S, S]`.
     ///
     /// # Errors
-    /// [`InferError::Graph`] when the graph cannot be run or its outputs are not what the manifest says.
-    pub fn classify(&self, tensor: &[f32]) -> Result<Classification, InferError> {
+    /// [`DeviceError::Graph`] when the graph cannot be run or its outputs are not what the manifest says.
+    pub fn classify(&self, tensor: &[f32]) -> Result<Classification, DeviceError> {
         let graph = &self.manifest.classifier.graph;
         let outputs = self.run(&self.classifier, graph, tensor)?;
         let error = |reason: &str| self.error("classifier", reason);
@@ -128,6 +142,9 @@ impl Model {
         let mean = (0..area).map(|i| maps.iter().skip(i).step_by(area).sum::<f32>() / members as f32).collect();
         let activation = Plane::new(width, height, mean).map_err(|e| error(&e.to_string()))?;
         let novelty = output("novelty")?.1.first().copied().ok_or_else(|| error("novelty is empty"))?;
+        if !novelty.is_finite() {
+            return Err(error(&format!("novelty is {novelty}, which is no finite number")));
+        }
         Ok(Classification { logits: logits.clone(), activation, novelty })
     }
 
@@ -135,8 +152,8 @@ impl Model {
     /// no segmenter.
     ///
     /// # Errors
-    /// [`InferError::Graph`] as above.
-    pub fn segment(&self, tensor: &[f32]) -> Result<Option<Vec<Plane<f32>>>, InferError> {
+    /// [`DeviceError::Graph`] as above.
+    pub fn segment(&self, tensor: &[f32]) -> Result<Option<Vec<Plane<f32>>>, DeviceError> {
         let (Some(lazy), Some(segmenter)) = (&self.segmenter, &self.manifest.segmenter) else { return Ok(None) };
         let mut outputs = self.run(lazy, &segmenter.graph, tensor)?;
         let (shape, values) = outputs.swap_remove(0);
@@ -153,12 +170,12 @@ impl Model {
             .map(Some)
     }
 
-    fn error(&self, graph: &'static str, reason: &str) -> InferError {
-        InferError::Graph { bundle: self.title(), graph, reason: reason.to_owned() }
+    fn error(&self, graph: &'static str, reason: &str) -> DeviceError {
+        DeviceError::Graph { bundle: self.title(), path: self.path.clone(), graph, reason: reason.to_owned() }
     }
 
     /// Shape and values of each output of the manifest's list.
-    fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<Output>, InferError> {
+    fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<Output>, DeviceError> {
         let plan = lazy
             .plan
             .get_or_init(|| prepare(&lazy.bytes, graph).map_err(|e| format!("{e:#}")))
@@ -166,6 +183,7 @@ impl Model {
             .map_err(|reason| self.error(lazy.graph, reason))?;
         let channels = graph.preprocess.normalise.mean.len();
         let side = graph.preprocess.input_side as usize;
+        lazy.runs.fetch_add(1, Ordering::Relaxed);
         let run = || -> TractResult<_> {
             let input = Tensor::from_shape(&[1, channels, side, side], tensor)?;
             plan.run(tvec![input.into()])?

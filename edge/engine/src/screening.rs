@@ -2,42 +2,28 @@
 //!
 //! The segmenter goes first where the classifier looks at the lungs that it finds and at nothing else.
 //!
-//! [`Screener::screen`] takes what was decoded and gives a [`Screening`]; nothing here knows a file, a display or a network.
+//! [`Screener::screen`] takes what was decoded and gives a [`Screening`]: a value that knows neither the models that made it nor
+//! how long they took ([`Timings`] stand beside it), so that it can be written down and read again. Nothing here knows a file, a
+//! display or a network.
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use thorax_decode::{Frame, Study, Volume};
 use thorax_shared::{
     bundle::{Manifest, TrustedKeys},
     decision::Evidence,
-    label::{Modality, Verdict},
+    label::{Modality, RejectReason, Verdict},
     lungs::{self, Involvement, LungArea},
     plane::{Plane, Rect},
-    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, quality::Quality},
-    uncertainty::{Ensemble, UncertaintyError},
+    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, PreprocessSpec, quality::Quality},
+    uncertainty::Ensemble,
 };
 
-use crate::model::{Classification, InferError, Model};
-
-/// Why nothing can be said of an image.
-#[derive(Debug, thiserror::Error)]
-pub enum ScreenError {
-    /// The model failed.
-    #[error(transparent)]
-    Infer(#[from] InferError),
-    /// The picture cannot be prepared.
-    #[error(transparent)]
-    Preprocess(#[from] PreprocessError),
-    /// The ensemble gave no probability.
-    #[error("the model's answer means nothing: {0}; report this with the file")]
-    Uncertainty(#[from] UncertaintyError),
-    /// No bundle reads this kind of image.
-    #[error("no bundle for {0} images is loaded: give one with --bundle")]
-    NoModel(Modality),
-    /// The volume has no slices.
-    #[error("the volume has no slices: export it again")]
-    EmptyVolume,
-}
+use crate::{
+    error::{DeviceError, PictureError, ScreenError},
+    model::{BundleIdentity, Classification, Model},
+};
 
 /// Time spent in each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +38,16 @@ pub struct Timings {
     pub decide: Duration,
 }
 
+/// Adds the time that `stage` takes to `time`.
+fn timed<T>(time: &mut Duration, stage: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = stage();
+    *time += start.elapsed();
+    result
+}
+
 /// What is known of one picture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// What Thorax says.
     pub verdict: Verdict,
@@ -67,8 +61,6 @@ pub struct Reading {
     pub heat: Option<Plane<f32>>,
     /// What is infected and which lung is where; `None` when rejected or without segmenter.
     pub masks: Option<Masks>,
-    /// Time spent.
-    pub timings: Timings,
 }
 
 /// Masks in the picture's size, 0 or 255.
@@ -76,7 +68,7 @@ pub struct Reading {
 /// What a segmenter marks as lung or as infected is lung: consolidated lung is easily missed as lung. Each pixel of it belongs to
 /// the lung whose probability is higher there; where the bundle has one probability for both lungs, [`lungs::split`] cuts
 /// what it found in two. So the two lungs never overlap, and every infected pixel is in one of them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Masks {
     /// The infected part of the lungs.
     pub infection: Plane<u8>,
@@ -97,8 +89,18 @@ impl Masks {
     }
 }
 
+/// Which slices of a volume were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slices {
+    /// The slice shown, counted from 0.
+    pub shown: usize,
+    /// How many were read.
+    pub read: usize,
+}
+
 /// What is said of an image or volume.
-pub struct Screening<'a> {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Screening {
     /// The verdict of the whole.
     pub verdict: Verdict,
     /// The numbers behind it.
@@ -107,10 +109,10 @@ pub struct Screening<'a> {
     pub involvement: Option<Involvement>,
     /// The picture to show: the image, or the slice with most infection (the middle one where all were rejected).
     pub shown: Reading,
-    /// Slice number of `shown`, counted from 0, and slices read; `None` for a single image.
-    pub slices: Option<(usize, usize)>,
+    /// Of a volume; `None` for a single image.
+    pub slices: Option<Slices>,
     /// What read it.
-    pub model: &'a Model,
+    pub bundle: BundleIdentity,
 }
 
 /// The bundles of a device.
@@ -123,7 +125,7 @@ impl Screener {
     ///
     /// # Errors
     /// The first that cannot be read or is not signed by one of `trusted`.
-    pub fn open(paths: &[std::path::PathBuf], trusted: &TrustedKeys) -> Result<Self, InferError> {
+    pub fn open(paths: &[std::path::PathBuf], trusted: &TrustedKeys) -> Result<Self, DeviceError> {
         Ok(Self { models: paths.iter().map(|path| Model::open(path, trusted)).collect::<Result<_, _>>()? })
     }
 
@@ -135,65 +137,67 @@ impl Screener {
     /// The bundle for `modality`.
     ///
     /// # Errors
-    /// [`ScreenError::NoModel`].
-    pub fn model(&self, modality: Modality) -> Result<&Model, ScreenError> {
-        self.models.iter().find(|model| model.manifest.modality == modality).ok_or(ScreenError::NoModel(modality))
+    /// [`PictureError::NoBundle`].
+    pub fn model(&self, modality: Modality) -> Result<&Model, PictureError> {
+        self.models.iter().find(|model| model.manifest.modality == modality).ok_or(PictureError::NoBundle(modality))
     }
 
-    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides (see
-    /// [`Self::recognise`]). Of a volume `slices` evenly spaced ones are read (0: all); `each` sees every reading with the
-    /// number of its slice.
+    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides: it is read by
+    /// the bundle to whose training pictures it is nearest, each distance measured by the bundle's own limit. Of a volume
+    /// `slices` evenly spaced ones are read (0: all), and the [`Timings`] are those of the slice shown; `each` sees every reading
+    /// with the number of its slice.
     ///
     /// # Errors
-    /// [`ScreenError`].
+    /// [`ScreenError`], which says whether picture or device is to blame.
     pub fn screen(
         &self,
         study: &Study,
         modality: Option<Modality>,
         slices: usize,
         mut each: impl FnMut(Option<usize>, &Reading),
-    ) -> Result<Screening<'_>, ScreenError> {
+    ) -> Result<(Screening, Timings), ScreenError> {
         match study {
             Study::Image(frame) => {
-                let model = match modality.or(frame.modality) {
-                    Some(modality) => self.model(modality)?,
-                    None => self.recognise(frame)?,
-                };
-                let shown = read(model, frame)?;
+                let (model, classified) = self.choose(frame, modality)?;
+                let (shown, timings) = read_on(model, frame, classified)?;
                 each(None, &shown);
-                Ok(Screening {
+                let screening = Screening {
                     verdict: shown.verdict,
                     evidence: shown.evidence,
                     involvement: shown.masks.as_ref().and_then(|masks| masks.area.involvement()),
                     shown,
                     slices: None,
-                    model,
-                })
+                    bundle: model.identity.clone(),
+                };
+                Ok((screening, timings))
             }
             Study::Volume(volume) => self.screen_volume(volume, modality, slices, each),
         }
     }
 
-    /// Finds out which bundle a picture is for: the one to whose training pictures it is nearest, each distance measured
-    /// by the bundle's own limit.
-    ///
-    /// # Errors
-    /// [`ScreenError`].
-    pub fn recognise(&self, frame: &Frame) -> Result<&Model, ScreenError> {
-        if let [only] = &self.models[..] {
-            return Ok(only);
+    /// The bundle for a picture, and what was found out on the way: where the picture itself had to decide, the bundle has
+    /// classified it already.
+    fn choose<'a>(
+        &'a self,
+        frame: &'a Frame,
+        modality: Option<Modality>,
+    ) -> Result<(&'a Model, Option<Classified<'a>>), ScreenError> {
+        if let Some(modality) = modality.or(frame.modality) {
+            return Ok((self.model(modality)?, None));
         }
-        let mut nearest: Option<(f32, &Model)> = None;
+        if let [only] = &self.models[..] {
+            return Ok((only, None));
+        }
+        let mut nearest: Option<(f32, Classified<'a>)> = None;
         for model in &self.models {
-            let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
-            let masks = find_lungs(model, frame, &equalised)?;
-            let (_, classification) = classify(model, &equalised, masks.as_ref())?;
-            let distance = classification.novelty / model.manifest.decision.novelty_reject;
-            if nearest.is_none_or(|(least, _)| distance < least) {
-                nearest = Some((distance, model));
+            let classified = Prepared::new(model, frame)?.classify()?;
+            let distance = classified.found.classification.novelty / model.manifest.decision.novelty_reject;
+            if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
+                nearest = Some((distance, classified));
             }
         }
-        nearest.map(|(_, model)| model).ok_or(ScreenError::NoModel(Modality::Xray))
+        let (_, classified) = nearest.ok_or(DeviceError::NoBundles)?;
+        Ok((classified.prepared.model, Some(classified)))
     }
 
     /// A volume's probability is the mean over the slices that were read (those rejected do not count), its entropy that of
@@ -204,25 +208,20 @@ impl Screener {
         modality: Option<Modality>,
         slices: usize,
         mut each: impl FnMut(Option<usize>, &Reading),
-    ) -> Result<Screening<'_>, ScreenError> {
+    ) -> Result<(Screening, Timings), ScreenError> {
         let chosen = evenly(volume.slices(), slices);
-        let middle = *chosen.get(chosen.len() / 2).ok_or(ScreenError::EmptyVolume)?;
-        let model = match modality {
-            Some(modality) => self.model(modality)?,
-            None => {
-                let frame = volume.slice(middle).ok_or(ScreenError::EmptyVolume)?;
-                match frame.modality {
-                    Some(modality) => self.model(modality)?,
-                    None => self.recognise(&frame)?,
-                }
-            }
-        };
+        let middle = *chosen.get(chosen.len() / 2).ok_or(PictureError::NoSlices)?;
+        let middle_frame = volume.slice(middle).ok_or(PictureError::NoSlices)?;
+        let (model, mut classified) = self.choose(&middle_frame, modality)?;
         let mut probabilities = vec![];
         let mut novelties = vec![];
         let mut area = LungArea::default();
-        let mut shown: Option<(usize, Reading)> = None;
+        let mut shown: Option<(usize, Reading, Timings)> = None;
         for &index in &chosen {
-            let reading = read(model, &volume.slice(index).ok_or(ScreenError::EmptyVolume)?)?;
+            let (reading, timings) = match index == middle {
+                true => read_on(model, &middle_frame, classified.take())?,
+                false => read(model, &volume.slice(index).ok_or(PictureError::NoSlices)?)?,
+            };
             each(Some(index), &reading);
             if let Some(evidence) = reading.evidence.filter(|_| !matches!(reading.verdict, Verdict::Rejected(_))) {
                 probabilities.push(evidence.probability);
@@ -236,29 +235,31 @@ impl Screener {
                 Some(masks) => (true, masks.area.infected()),
                 None => (false, u64::from(index == middle)),
             };
-            if shown.as_ref().is_none_or(|(best, shown)| rank(index, &reading) > rank(*best, shown)) {
-                shown = Some((index, reading));
+            if shown.as_ref().is_none_or(|(best, shown, _)| rank(index, &reading) > rank(*best, shown)) {
+                shown = Some((index, reading, timings));
             }
         }
-        let (index, mut shown) = shown.ok_or(ScreenError::EmptyVolume)?;
+        let (index, mut shown, timings) = shown.ok_or(PictureError::NoSlices)?;
         let (verdict, evidence) = if probabilities.is_empty() {
             (shown.verdict, None)
         } else {
             novelties.sort_by(f32::total_cmp);
-            let mean = Ensemble::from_probabilities(&probabilities)?;
+            let mean = Ensemble::from_probabilities(&probabilities)
+                .map_err(|reason| DeviceError::Answer { bundle: model.title(), reason })?;
             let novelty = novelties[novelties.len() / 2];
             let evidence = Evidence { probability: mean.probability, entropy_bits: mean.entropy_bits, novelty };
             (model.manifest.decision.decide(&evidence), Some(evidence))
         };
         shown.verdict = verdict;
-        Ok(Screening {
+        let screening = Screening {
             verdict,
             evidence,
             involvement: area.involvement(),
             shown,
-            slices: Some((index, chosen.len())),
-            model,
-        })
+            slices: Some(Slices { shown: index, read: chosen.len() }),
+            bundle: model.identity.clone(),
+        };
+        Ok((screening, timings))
     }
 }
 
@@ -270,71 +271,123 @@ fn evenly(total: usize, count: usize) -> Vec<usize> {
     (0..count).map(|i| (2 * i + 1) * total / (2 * count)).collect()
 }
 
-/// Reads one picture.
+/// Reads one picture, and says how long it took.
 ///
 /// # Errors
 /// [`ScreenError`].
-pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
-    let mut timings = Timings::default();
-    let mut clock = Instant::now();
-    let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
-    let manifest = &model.manifest;
-    let spec = &manifest.classifier.graph.preprocess;
-    let equalised = frame.equalise(spec)?;
-    let (quality, refused) = equalised.assess(frame.colour_share, &manifest.quality);
-    if let Some(reason) = refused {
-        timings.preprocess = lap();
-        let verdict = Verdict::Rejected(reason);
-        return Ok(Reading {
-            verdict,
-            evidence: None,
-            quality,
-            picture: equalised.windowed,
-            heat: None,
-            masks: None,
-            timings,
-        });
-    }
-    timings.preprocess = lap();
-    let mut masks = find_lungs(model, frame, &equalised)?;
-    timings.segment = lap();
-    let (crop, classification) = classify(model, &equalised, masks.as_ref())?;
-    timings.classify = lap();
-    let ensemble = Ensemble::from_logits(&classification.logits, manifest.calibration.temperature)?;
-    let evidence = Evidence {
-        probability: ensemble.probability,
-        entropy_bits: ensemble.entropy_bits,
-        novelty: classification.novelty,
+pub fn read(model: &Model, frame: &Frame) -> Result<(Reading, Timings), ScreenError> {
+    read_on(model, frame, None)
+}
+
+/// Reads one picture, which may have been classified already.
+fn read_on(
+    model: &Model,
+    frame: &Frame,
+    classified: Option<Classified<'_>>,
+) -> Result<(Reading, Timings), ScreenError> {
+    let (prepared, found) = match classified {
+        Some(Classified { prepared, found }) => (prepared, Some(found)),
+        None => (Prepared::new(model, frame)?, None),
     };
-    let verdict = manifest.decision.decide(&evidence);
-    timings.decide = lap();
-    if let Verdict::Rejected(_) = verdict {
-        return Ok(Reading {
-            verdict,
-            evidence: Some(evidence),
-            quality,
-            picture: equalised.windowed,
-            heat: None,
-            masks: None,
-            timings,
-        });
+    prepared.read(found)
+}
+
+/// A picture that a bundle's recipe has been carried out on, up to the crop.
+struct Prepared<'a> {
+    model: &'a Model,
+    frame: &'a Frame,
+    equalised: Equalised,
+    timings: Timings,
+}
+
+/// What the classifier found in a picture, and where it looked.
+struct Found {
+    /// The masks, where the classifier looks at the lungs.
+    masks: Option<Masks>,
+    crop: Crop,
+    classification: Classification,
+}
+
+/// A picture that a bundle's classifier has seen.
+struct Classified<'a> {
+    prepared: Prepared<'a>,
+    found: Found,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(model: &'a Model, frame: &'a Frame) -> Result<Self, ScreenError> {
+        let mut timings = Timings::default();
+        let spec = &model.manifest.classifier.graph.preprocess;
+        let equalised = timed(&mut timings.preprocess, || equalise(model, frame, spec))?;
+        Ok(Self { model, frame, equalised, timings })
     }
 
-    if !spec.core.follows_lungs() {
-        masks = segment(model, frame, &equalised)?;
-        timings.segment = lap();
+    fn classify(mut self) -> Result<Classified<'a>, ScreenError> {
+        let found = self.find()?;
+        Ok(Classified { prepared: self, found })
     }
-    let size = (equalised.windowed.width(), equalised.windowed.height());
-    let heat = preprocess::map_to_source(&heat(&classification.activation), crop.rect, size);
-    timings.decide += lap();
-    Ok(Reading {
-        verdict,
-        evidence: Some(evidence),
-        quality,
-        picture: equalised.windowed,
-        heat: Some(heat),
-        masks,
-        timings,
+
+    fn find(&mut self) -> Result<Found, ScreenError> {
+        let Self { model, frame, equalised, timings } = self;
+        let masks = timed(&mut timings.segment, || find_lungs(model, frame, equalised))?;
+        let (crop, classification) = timed(&mut timings.classify, || {
+            let (crop, tensor) = see(model, equalised, masks.as_ref());
+            model.classify(&tensor).map(|classification| (crop, classification))
+        })?;
+        Ok(Found { masks, crop, classification })
+    }
+
+    /// Checks and reads the picture. What was `found` before is not looked for again, and counts for nothing where the picture is
+    /// not good enough.
+    fn read(mut self, found: Option<Found>) -> Result<(Reading, Timings), ScreenError> {
+        let Manifest { quality: limits, calibration, decision, classifier, .. } = &self.model.manifest;
+        let (quality, refused) =
+            timed(&mut self.timings.preprocess, || self.equalised.assess(self.frame.colour_share, limits));
+        if let Some(reason) = refused {
+            return Ok(self.rejected(reason, None, quality));
+        }
+        let Found { mut masks, crop, classification } = match found {
+            Some(found) => found,
+            None => self.find()?,
+        };
+        let ensemble =
+            timed(&mut self.timings.decide, || Ensemble::from_logits(&classification.logits, calibration.temperature))
+                .map_err(|reason| DeviceError::Answer { bundle: self.model.title(), reason })?;
+        let evidence = Evidence {
+            probability: ensemble.probability,
+            entropy_bits: ensemble.entropy_bits,
+            novelty: classification.novelty,
+        };
+        let verdict = decision.decide(&evidence);
+        if let Verdict::Rejected(reason) = verdict {
+            return Ok(self.rejected(reason, Some(evidence), quality));
+        }
+
+        let Self { model, frame, equalised, mut timings } = self;
+        if !classifier.graph.preprocess.core.follows_lungs() {
+            masks = timed(&mut timings.segment, || segment(model, frame, &equalised))?;
+        }
+        let size = (equalised.windowed.width(), equalised.windowed.height());
+        let heat = timed(&mut timings.decide, || {
+            preprocess::map_to_source(&heat(&classification.activation), crop.rect, size)
+        });
+        let picture = equalised.windowed;
+        Ok((Reading { verdict, evidence: Some(evidence), quality, picture, heat: Some(heat), masks }, timings))
+    }
+
+    /// The reading of a picture that is not good enough, or like none that the models know.
+    fn rejected(self, reason: RejectReason, evidence: Option<Evidence>, quality: Quality) -> (Reading, Timings) {
+        let verdict = Verdict::Rejected(reason);
+        let picture = self.equalised.windowed;
+        (Reading { verdict, evidence, quality, picture, heat: None, masks: None }, self.timings)
+    }
+}
+
+/// [`Frame::equalise`], with the blame where it belongs.
+fn equalise(model: &Model, frame: &Frame, spec: &PreprocessSpec) -> Result<Equalised, ScreenError> {
+    frame.equalise(spec).map_err(|reason| match reason {
+        PreprocessError::Empty => PictureError::NoPixels.into(),
+        reason => DeviceError::Recipe { bundle: model.title(), reason }.into(),
     })
 }
 
@@ -344,7 +397,7 @@ pub fn read(model: &Model, frame: &Frame) -> Result<Reading, ScreenError> {
 /// # Errors
 /// [`ScreenError`].
 pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plane<u8>), ScreenError> {
-    let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
+    let equalised = equalise(model, frame, &model.manifest.classifier.graph.preprocess)?;
     Ok((segment(model, frame, &equalised)?, equalised.windowed))
 }
 
@@ -353,7 +406,7 @@ pub fn segment_only(model: &Model, frame: &Frame) -> Result<(Option<Masks>, Plan
 /// # Errors
 /// [`ScreenError`].
 pub fn classifier_input(model: &Model, frame: &Frame) -> Result<Vec<f32>, ScreenError> {
-    let equalised = frame.equalise(&model.manifest.classifier.graph.preprocess)?;
+    let equalised = equalise(model, frame, &model.manifest.classifier.graph.preprocess)?;
     let masks = find_lungs(model, frame, &equalised)?;
     Ok(see(model, &equalised, masks.as_ref()).1)
 }
@@ -365,16 +418,6 @@ fn find_lungs(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Opt
         true => segment(model, frame, equalised),
         false => Ok(None),
     }
-}
-
-/// Runs the classifier on its part of the picture.
-fn classify(
-    model: &Model,
-    equalised: &Equalised,
-    masks: Option<&Masks>,
-) -> Result<(Crop, Classification), ScreenError> {
-    let (crop, tensor) = see(model, equalised, masks);
-    Ok((crop, model.classify(&tensor)?))
 }
 
 /// The classifier's part of the picture, which may be the lungs that `masks` tell, and its numbers `[C, S, S]`.
@@ -392,8 +435,11 @@ fn see(model: &Model, equalised: &Equalised, masks: Option<&Masks>) -> (Crop, Ve
 fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option<Masks>, ScreenError> {
     let Some(segmenter) = &model.manifest.segmenter else { return Ok(None) };
     let spec = &segmenter.graph.preprocess;
-    let own =
-        if spec.same_picture(&model.manifest.classifier.graph.preprocess) { None } else { Some(frame.equalise(spec)?) };
+    let own = if spec.same_picture(&model.manifest.classifier.graph.preprocess) {
+        None
+    } else {
+        Some(equalise(model, frame, spec)?)
+    };
     let equalised = own.as_ref().unwrap_or(equalised);
     let crop = equalised.crop(spec.core, None);
     let (_, tensor) = equalised.input(crop, spec);
@@ -467,15 +513,6 @@ fn more_probable(found: &Plane<u8>, left: &Plane<f32>, right: &Plane<f32>) -> [P
         )
     };
     [side(true), side(false)]
-}
-
-/// The reason behind a verdict, for people; `None` for *positive* and *negative*.
-pub fn reason(verdict: Verdict) -> Option<String> {
-    match verdict {
-        Verdict::Refer(reason) => Some(reason.to_string()),
-        Verdict::Rejected(reason) => Some(reason.to_string()),
-        Verdict::Positive | Verdict::Negative => None,
-    }
 }
 
 #[cfg(test)]

@@ -19,8 +19,6 @@ mod parts;
 mod picture;
 mod text;
 
-use core::fmt::Write as _;
-
 use embedded_graphics::{pixelcolor::Rgb565, prelude::*, primitives::Rectangle, text::Alignment};
 use thorax_shared::{
     label::{Modality, Verdict},
@@ -37,6 +35,9 @@ use self::{
 
 /// Stands on every screen.
 pub const DISCLAIMER: &str = "RESEARCH USE ONLY - NOT A MEDICAL DEVICE";
+
+/// The size of the device's panel in pixels.
+pub const PANEL: Size = Size::new(320, 240);
 
 /// What was found in one image.
 #[derive(Clone, Copy, Debug)]
@@ -78,17 +79,17 @@ impl ResultScreen<'_> {
         Banner { sign, word, remark, ground, ink }
     }
 
-    /// Why a person has to decide, or why the image was not read.
-    fn reason(&self) -> heapless::String<128> {
-        let mut reason = heapless::String::new();
-        match self.verdict {
-            Verdict::Refer(why) => write!(reason, "{why}"),
-            Verdict::Rejected(why) => write!(reason, "{why}"),
-            Verdict::Positive | Verdict::Negative => Ok(()),
-        }
-        .ok();
-        capitalise(&mut reason);
-        reason
+    /// Why a person has to decide, or why the image was not read, and what to do: as sentences, empty where there is nothing to
+    /// say.
+    fn reason(&self) -> [heapless::String<128>; 2] {
+        let reason = self.verdict.reason();
+        let [cause, remedy] =
+            [reason.as_ref().map(|why| &*why.cause), reason.as_ref().and_then(|why| why.remedy.as_deref())];
+        [cause, remedy].map(|text| {
+            let mut text = heapless::String::try_from(text.unwrap_or_default()).unwrap_or_default();
+            capitalise(&mut text);
+            text
+        })
     }
 
     fn metrics(&self) -> heapless::Vec<Metric<'static>, 3> {
@@ -133,15 +134,12 @@ impl Drawable for ResultScreen<'_> {
         let tag = self.modality.map_or("", Modality::title);
         let (frame, scale) = draw_frame(target, tag, self.name, &banner)?;
         let body = ResultBody::of(frame.body, scale);
-        let reason = self.reason();
+        let [cause, remedy] = self.reason();
         let overlaid = picture::Overlaid { picture: self.picture, heat: None, infection: None, lungs: None };
 
         if matches!(self.verdict, Verdict::Rejected(_)) {
             overlaid.draw(target, body.picture)?;
-            let (cause, remedy) = reason.split_once(": ").unwrap_or((&reason, ""));
-            let mut remedy: heapless::String<128> = heapless::String::try_from(remedy).unwrap_or_default();
-            capitalise(&mut remedy);
-            parts::draw_column(target, body.column, &cause_and_remedy(cause, &remedy, scale), &[], scale)?;
+            parts::draw_column(target, body.column, &cause_and_remedy(&cause, &remedy, scale), &[], scale)?;
         } else {
             let Self { heat, infection, lungs, .. } = *self;
             picture::Overlaid { heat, infection, lungs, ..overlaid }.draw(target, body.picture)?;
@@ -152,8 +150,8 @@ impl Drawable for ResultScreen<'_> {
             ];
             let keys: heapless::Vec<Key, 3> = keys.into_iter().flatten().collect();
             parts::draw_legend(target, body.legend, &keys, scale.small)?;
-            let words = Words { text: &reason, face: scale.reason, colour: palette::TEXT };
-            let words = if reason.is_empty() { &[][..] } else { &[words] };
+            let words = Words { text: &cause, face: scale.reason, colour: palette::TEXT };
+            let words = if cause.is_empty() { &[][..] } else { &[words] };
             parts::draw_column(target, body.column, words, &self.metrics(), scale)?;
         }
         text::draw_line(target, body.bundle, self.bundle, scale.small, palette::SOFT_TEXT, Alignment::Right)
@@ -299,9 +297,9 @@ mod tests {
         let picture = Plane::filled(1, 1, 0);
         for (size, scale, _, body) in supported() {
             for verdict in REJECT_REASONS.map(Verdict::Rejected) {
-                let reason = result(&picture, verdict).reason();
-                let (cause, remedy) = reason.split_once(": ").expect("cause and remedy");
-                let words = cause_and_remedy(cause, remedy, scale);
+                let [cause, remedy] = result(&picture, verdict).reason();
+                assert!(!cause.is_empty() && !remedy.is_empty(), "{verdict:?}");
+                let words = cause_and_remedy(&cause, &remedy, scale);
                 let height = |words: &Words<'_>| text::paragraph_height(words.text, words.face, body.column.size.width);
                 let used: u32 = words.iter().map(height).sum();
                 assert!(used + scale.gap <= body.column.size.height, "{verdict:?} on {size}");
@@ -311,7 +309,7 @@ mod tests {
                 let result = result(&picture, verdict);
                 let metrics = result.metrics();
                 assert_eq!(metrics.len(), 3);
-                let reason = result.reason();
+                let [reason, _] = result.reason();
                 let words = Words { text: &reason, face: scale.reason, colour: palette::TEXT };
                 let used = text::paragraph_height(&reason, scale.reason, body.column.size.width)
                     + metrics.iter().map(|metric| metric.height(scale)).sum::<u32>();

@@ -6,7 +6,7 @@
 //! one, so that a picture shown mirrored or upside down can be told, and where a lesion lies is known to the pixel.
 //! Every file says in itself that it is synthetic.
 //!
-//! `thorax-train phantom OUT` writes pictures, their masks under `OUT/masks/`, and the truth to `OUT/phantoms.csv`.
+//! `thorax-edge phantom OUT`, like `thorax-train phantom OUT`, writes pictures, their masks under `OUT/masks/`, and the truth to `OUT/phantoms.csv`.
 //! The same arguments write the same bytes.
 
 mod canvas;
@@ -87,6 +87,13 @@ pub struct PhantomArgs {
     /// File formats, separated by commas (nifti: CT only)
     #[arg(long, value_enum, value_delimiter = ',', default_value = "png")]
     pub formats: Vec<Format>,
+}
+
+impl PhantomArgs {
+    /// What is said once `truths` are written.
+    pub fn told(&self, truths: &[Truth]) -> String {
+        format!("{} files with masks and phantoms.csv in {}", truths.len(), self.out.display())
+    }
 }
 
 /// Which phantoms to make.

@@ -8,6 +8,6 @@ use thorax_phantom::{PhantomArgs, PhantomError, generate_files};
 /// [`PhantomError`] naming the file that could not be written.
 pub fn run(args: &PhantomArgs) -> Result<(), PhantomError> {
     let truths = generate_files(args)?;
-    println!("{} files with masks and phantoms.csv in {}", truths.len(), args.out.display());
+    println!("{}", args.told(&truths));
     Ok(())
 }

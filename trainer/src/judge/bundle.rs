@@ -7,10 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use anyhow::Context;
 use rayon::prelude::*;
-use thorax_engine::{
-    model::{InferError, Model},
-    screening,
-};
+use thorax_engine::{error::DeviceError, model::Model, screening};
 use thorax_shared::{
     bundle::{self, TrustedKeys},
     label::{Modality, Verdict},
@@ -95,7 +92,7 @@ impl JudgedModel {
     ///
     /// # Errors
     /// A bundle that cannot be read or is not signed by one of `trusted`.
-    pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, InferError> {
+    pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, DeviceError> {
         let mut of_equalised = Model::open(path, trusted)?;
         of_equalised.manifest.classifier.graph.preprocess.clahe = None;
         if let Some(segmenter) = &mut of_equalised.manifest.segmenter {
@@ -133,7 +130,8 @@ pub fn evaluate(manifest: &Manifest, model: &JudgedModel, split: Split, seed: u6
         .par_iter()
         .map(|record| {
             let picture = Picture::of(manifest, record)?;
-            let reading = screening::read(model.of(&picture), &picture.frame).with_context(|| record.path.clone())?;
+            let (reading, _) =
+                screening::read(model.of(&picture), &picture.frame).with_context(|| record.path.clone())?;
             bar.inc(1);
             Ok(Prediction {
                 path: record.path.clone(),

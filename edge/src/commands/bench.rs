@@ -3,14 +3,14 @@
 use std::{process::Command, time::Instant};
 
 use anyhow::Context;
-use embedded_graphics::{Drawable, geometry::Size};
-use thorax_decode::{self, Limits};
+use embedded_graphics::Drawable;
 use thorax_engine::{screening::Screener, trust};
 
 use crate::{
-    cli::{BenchArgs, ModalityChoice},
-    draw::Framebuffer,
-    report,
+    cli::{ALL_SCREENED, BenchArgs, ModalityChoice},
+    draw::{Framebuffer, PANEL},
+    outcome::{Outcome, screen_file},
+    report::{self, Milliseconds},
 };
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -22,7 +22,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 ///
 /// # Errors
 /// Files or bundles that cannot be read.
-pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
     let runs = args.runs.max(1);
     let paths = args.input.bundles.paths()?;
     let screener = Screener::open(&paths, &trust::trusted_keys(args.input.bundles.trust.as_deref())?)?;
@@ -31,28 +31,21 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let ms = |start: Instant| start.elapsed().as_secs_f64() * 1e3;
         // One run more: the first prepares the graphs and is not counted.
         for run in 0..=runs {
-            let start = Instant::now();
-            let study = thorax_decode::decode(file, &Limits::default()).with_context(|| file.display().to_string())?;
-            let decode = ms(start);
-            let screening = screener
-                .screen(&study, args.input.modality.map(Into::into), 1, |_, _| ())
+            let (outcome, cost) = screen_file(&screener, file, args.input.modality.map(Into::into), 1, |_, _, _| ())
                 .with_context(|| file.display().to_string())?;
+            let screening = match outcome {
+                Outcome::Screened(screening) => screening,
+                Outcome::Refused(reason) => anyhow::bail!("{}: {reason}", file.display()),
+            };
             let start = Instant::now();
-            let title = screening.model.title();
+            let title = screening.bundle.title();
             let screen = report::panel(&screening, "bench", &title);
-            let mut panel = Framebuffer::new(Size::new(320, 240));
+            let mut panel = Framebuffer::new(PANEL);
             let Ok(()) = screen.draw(&mut panel);
             let draw = ms(start);
             if run > 0 {
-                let t = screening.shown.timings;
-                let times = [
-                    decode,
-                    t.preprocess.as_secs_f64() * 1e3,
-                    t.classify.as_secs_f64() * 1e3,
-                    t.segment.as_secs_f64() * 1e3,
-                    t.decide.as_secs_f64() * 1e3,
-                    draw,
-                ];
+                let Milliseconds { decode, preprocess, classify, segment, decide } = Milliseconds::of(&cost);
+                let times = [decode, preprocess, classify, segment, decide, draw];
                 stages.iter_mut().zip(times).for_each(|(stage, time)| stage.push(time));
             }
         }
@@ -87,5 +80,5 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         println!("  {:<12} {:>8.1} ms (process start to verdict)", "cold start", median(cold));
         println!("  {:<12} {:>8.1} MiB", "peak memory", median(memory));
     }
-    Ok(())
+    Ok(ALL_SCREENED)
 }

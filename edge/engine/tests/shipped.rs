@@ -1,0 +1,95 @@
+//! The shipped bundles on phantoms: what a screening is as a value, and how often graphs run for it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
+
+use std::path::{Path, PathBuf};
+
+use thorax_decode::{Frame, Limits, Study, decode};
+use thorax_engine::{
+    model::Model,
+    screening::{Screener, Screening, Slices, read},
+    trust::trusted_keys,
+};
+use thorax_phantom::{Format, ModalityChoice, PhantomArgs, generate_files};
+
+fn screener(modalities: &[&str]) -> Screener {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let paths: Vec<PathBuf> = modalities.iter().map(|m| models.join(format!("{m}/thorax-{m}.thorax"))).collect();
+    Screener::open(&paths, &trusted_keys(None).unwrap()).unwrap()
+}
+
+/// A phantom of each kind: a film and a slice as PNG, which say nothing of their modality, and the slice's volume.
+fn phantoms(folder: &Path) -> [Study; 3] {
+    let args = PhantomArgs {
+        out: folder.to_owned(),
+        count: 1,
+        seed: 7,
+        modality: ModalityChoice::Both,
+        size: Some(256),
+        formats: vec![Format::Png, Format::Nifti],
+    };
+    generate_files(&args).unwrap();
+    ["xray_0000_positive.png", "ct_0000_positive.png", "ct_0000_positive.nii.gz"]
+        .map(|name| decode(&folder.join(format!("phantom_{name}")), &Limits::default()).unwrap())
+}
+
+fn frame(study: &Study) -> &Frame {
+    match study {
+        Study::Image(frame) => frame,
+        Study::Volume(_) => panic!("a volume"),
+    }
+}
+
+fn runs(screener: &Screener) -> u64 {
+    screener.models().iter().map(Model::runs).sum()
+}
+
+#[test]
+fn recognising_a_picture_is_part_of_reading_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [film, slice, _] = phantoms(folder.path());
+    let both = screener(&["xray", "ct"]);
+    for study in [film, slice] {
+        let frame = frame(&study);
+        assert_eq!(frame.modality, None, "a PNG does not say what it is");
+        let start = runs(&both);
+        let (screening, _) = both.screen(&study, None, 0, |_, _| ()).unwrap();
+        let recognised = runs(&both) - start;
+
+        // The same bundle told, and only it.
+        let model = both.model(screening.bundle.modality).unwrap();
+        let start = model.runs();
+        let (reading, _) = read(model, frame).unwrap();
+        let told = model.runs() - start;
+        assert_eq!(screening.shown, reading, "the same to the bit");
+        // The other bundle only had to classify, having found the lungs first where it needs them.
+        let other = both.models().iter().find(|other| other.identity != model.identity).unwrap();
+        let follows = other.manifest.classifier.graph.preprocess.core.follows_lungs();
+        assert_eq!(recognised, told + 1 + u64::from(follows), "{} runs", screening.bundle.title());
+    }
+}
+
+#[test]
+fn a_bundle_alone_is_not_asked_whether_it_is_the_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let [film, ..] = phantoms(folder.path());
+    let alone = screener(&["xray"]);
+    alone.screen(&film, None, 0, |_, _| ()).unwrap();
+    let once = runs(&alone);
+    read(&alone.models()[0], frame(&film)).unwrap();
+    assert_eq!(runs(&alone), 2 * once);
+}
+
+#[test]
+fn a_screening_is_the_same_after_it_was_written_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = screener(&["xray", "ct"]);
+    for study in phantoms(folder.path()) {
+        let (screening, _) = both.screen(&study, None, 3, |_, _| ()).unwrap();
+        assert_eq!(matches!(study, Study::Volume(_)), matches!(screening.slices, Some(Slices { read: 3, .. })));
+        assert!(screening.shown.heat.is_some() && screening.shown.masks.is_some(), "{:?}", screening.verdict);
+        let bytes = postcard::to_stdvec(&screening).unwrap();
+        assert_eq!(postcard::from_bytes::<Screening>(&bytes).unwrap(), screening);
+        let text = serde_json::to_string(&screening).unwrap();
+        assert_eq!(serde_json::from_str::<Screening>(&text).unwrap(), screening);
+    }
+}

@@ -1,0 +1,20 @@
+//! What `thorax-edge` can be told to do, a file for each command. A command takes its arguments and gives the exit code; what it
+//! fails with is the device's failure.
+
+pub mod bench;
+pub mod phantom;
+pub mod screen;
+
+use crate::cli::Command;
+
+/// Carries out `command`, and gives the exit code (see [`crate::cli`]).
+///
+/// # Errors
+/// Whatever ends the program with [`crate::cli::DEVICE_FAILED`].
+pub fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Screen(args) => screen::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Phantom(args) => phantom::run(&args),
+    }
+}

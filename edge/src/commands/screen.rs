@@ -1,0 +1,79 @@
+//! `thorax-edge screen`: files in; a row each, masks and panels out.
+//!
+//! What is wrong with a file is its row. What is wrong with the device (a graph that cannot run, a result that cannot be written)
+//! ends the command before the file has a row, and before any of its results is written.
+
+use std::io::Write as _;
+
+use anyhow::Context;
+use thorax_engine::{screening::Screener, trust};
+
+use crate::{
+    cli::{ALL_SCREENED, BAD_USAGE, SOME_REFUSED, ScreenArgs},
+    deliver::files::ResultFiles,
+    outcome::{Outcome, screen_file},
+    report::Row,
+};
+
+/// Screens every file of `args`.
+///
+/// # Errors
+/// When the device fails.
+pub fn run(args: &ScreenArgs) -> anyhow::Result<u8> {
+    let input = &args.input;
+    let screener = Screener::open(&input.bundles.paths()?, &trust::trusted_keys(input.bundles.trust.as_deref())?)?;
+    let results = ResultFiles::new(&input.files, args.masks.as_deref(), args.display.as_deref())?;
+    if let Some(path) = results.overwritten_input(&input.files) {
+        eprintln!(
+            "thorax-edge: {}: a result would be written over this input; choose another folder for --masks or --display",
+            path.display()
+        );
+        return Ok(BAD_USAGE);
+    }
+    let mut rows = Rows { json: args.json, header_told: false };
+    let mut refused = false;
+    for (file, name) in input.files.iter().zip(results.names()) {
+        let mut masks = vec![];
+        let modality = input.modality.map(Into::into);
+        let (outcome, cost) = screen_file(&screener, file, modality, args.slices, |slice, reading, orientation| {
+            masks.push(results.masks(name, slice, reading, orientation));
+        })
+        .with_context(|| file.display().to_string())?;
+        if let Outcome::Screened(_) = outcome {
+            for mask in masks.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+                mask.write()?;
+            }
+        }
+        results.panel(name, file, &outcome)?;
+        let row = Row::new(file, &outcome, &cost);
+        refused |= row.is_refused();
+        rows.tell(&row)?;
+    }
+    if !args.json {
+        println!("Research use only, not a medical device.");
+    }
+    Ok(if refused { SOME_REFUSED } else { ALL_SCREENED })
+}
+
+/// Standard output.
+struct Rows {
+    json: bool,
+    header_told: bool,
+}
+
+impl Rows {
+    fn tell(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            serde_json::to_writer(&mut out, row)?;
+            writeln!(out)?;
+        } else {
+            if !std::mem::replace(&mut self.header_told, true) {
+                writeln!(out, "{}", Row::HEADER)?;
+            }
+            writeln!(out, "{}", row.table_line())?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! Results as files: masks as PNG of the input's own size, and what the panel shows.
+//!
+//! Nothing is written before all of a file has been read: masks are [`Pending`] until then.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use thorax_engine::screening::Reading;
+use thorax_files::{WriteError, write_atomically};
+use thorax_shared::plane::{Orientation, Plane};
+
+use crate::{
+    draw::{self, PANEL},
+    outcome::Outcome,
+    report,
+};
+
+/// What the files of the masks have behind the name: infection, the patient's left and right lung.
+const MASK_SUFFIXES: [&str; 3] = ["", "_left_lung", "_right_lung"];
+
+/// Endings that a result's name goes without.
+const ENDINGS: [&str; 8] = [".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"];
+
+/// A result whose time to be written has not come.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Pending {
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// [`WriteError`] with the path.
+    pub fn write(&self) -> Result<(), WriteError> {
+        write_atomically(&self.path, |out| out.write_all(&self.bytes))
+    }
+}
+
+/// Where the results of some inputs go, and what they are called.
+#[derive(Clone, Debug)]
+pub struct ResultFiles {
+    masks: Option<PathBuf>,
+    display: Option<PathBuf>,
+    /// Whether `display` is a folder, and not a file.
+    display_folder: bool,
+    names: Vec<String>,
+}
+
+impl ResultFiles {
+    /// Names for the results of `inputs`, and folders for them: `masks`, and `display` unless it is to be one PNG.
+    ///
+    /// # Errors
+    /// A folder that cannot be made.
+    pub fn new(inputs: &[PathBuf], masks: Option<&Path>, display: Option<&Path>) -> anyhow::Result<Self> {
+        let display_folder = display.is_some_and(|path| inputs.len() > 1 || path.is_dir());
+        for folder in masks.into_iter().chain(display.filter(|_| display_folder)) {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("{}: cannot be made a folder", folder.display()))?;
+        }
+        let [masks, display] = [masks, display].map(|path| path.map(Path::to_owned));
+        Ok(Self { masks, display, display_folder, names: result_names(inputs) })
+    }
+
+    /// What each input's results are called, in the order of the inputs.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The input that a result would be written over, if there is one.
+    pub fn overwritten_input(&self, inputs: &[PathBuf]) -> Option<PathBuf> {
+        let inputs: BTreeSet<PathBuf> = inputs.iter().filter_map(|file| file.canonicalize().ok()).collect();
+        let masks = |name: &str| self.masks.iter().flat_map(|folder| mask_paths(folder, name)).collect::<Vec<_>>();
+        self.names
+            .iter()
+            .flat_map(|name| masks(name).into_iter().chain(self.panel_path(name)))
+            .find(|path| path.canonicalize().is_ok_and(|path| inputs.contains(&path)))
+    }
+
+    /// The masks of a reading, turned back to the rows and columns of the file; none where none were asked for or found.
+    ///
+    /// # Errors
+    /// A mask that cannot be encoded.
+    pub fn masks(
+        &self,
+        name: &str,
+        slice: Option<usize>,
+        reading: &Reading,
+        orientation: Orientation,
+    ) -> anyhow::Result<Vec<Pending>> {
+        let (Some(folder), Some(masks)) = (&self.masks, &reading.masks) else { return Ok(vec![]) };
+        let name = slice.map_or_else(|| name.to_owned(), |slice| format!("{name}_slice{slice:04}"));
+        mask_paths(folder, &name)
+            .into_iter()
+            .zip([&masks.infection, &masks.left_lung, &masks.right_lung])
+            .map(|(path, mask)| Ok(Pending { path, bytes: mask_png(&mask.oriented(orientation.inverse()))? }))
+            .collect()
+    }
+
+    /// Writes what the panel shows of `file`, if that was asked for.
+    ///
+    /// # Errors
+    /// A panel that cannot be written.
+    pub fn panel(&self, name: &str, file: &Path, outcome: &Outcome) -> anyhow::Result<()> {
+        let Some(path) = self.panel_path(name) else { return Ok(()) };
+        let file_name = file.file_name().unwrap_or_default().to_string_lossy();
+        match outcome {
+            Outcome::Screened(screening) => {
+                let title = screening.bundle.title();
+                draw::render_png(&report::panel(screening, &file_name, &title), PANEL, &path)?;
+            }
+            Outcome::Refused(reason) => draw::render_png(&report::refusal(reason, &file_name), PANEL, &path)?,
+        }
+        Ok(())
+    }
+
+    fn panel_path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.display.as_ref()?;
+        Some(if self.display_folder { path.join(format!("{name}.png")) } else { path.clone() })
+    }
+}
+
+fn mask_paths(folder: &Path, name: &str) -> [PathBuf; 3] {
+    MASK_SUFFIXES.map(|suffix| folder.join(format!("{name}{suffix}.png")))
+}
+
+/// What each file's results are called: its name without the extension, or with it, or with a number too, where results of
+/// two files would meet.
+fn result_names(files: &[PathBuf]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut name_for = |file: &PathBuf| {
+        let whole = file.file_name().map_or_else(|| "input".into(), |name| name.to_string_lossy().into_owned());
+        let lower = whole.to_ascii_lowercase();
+        let cut = ENDINGS
+            .into_iter()
+            .find(|ending| lower.ends_with(ending) && lower.len() > ending.len())
+            .map_or(whole.len(), |ending| whole.len() - ending.len());
+        let results = |name: &str| MASK_SUFFIXES.map(|suffix| format!("{name}{suffix}"));
+        let name = [whole[..cut].to_owned(), whole.clone()]
+            .into_iter()
+            .chain((2..).map(|number| format!("{whole}_{number}")))
+            .find(|name| results(name).iter().all(|result| !taken.contains(result)))
+            .unwrap_or(whole);
+        taken.extend(results(&name));
+        name
+    };
+    files.iter().map(&mut name_for).collect()
+}
+
+fn mask_png(mask: &Plane<u8>) -> anyhow::Result<Vec<u8>> {
+    let (width, height) = (u32::try_from(mask.width())?, u32::try_from(mask.height())?);
+    let image = image::GrayImage::from_raw(width, height, mask.data().to_vec()).context("a mask of another size")?;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png)?;
+    Ok(bytes.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_files_of_one_name_do_not_meet() {
+        let files = ["a/chest.png", "b/chest.dcm", "c/chest.png", "chest_left_lung.png", ".dcm"].map(PathBuf::from);
+        let expected = ["chest", "chest.dcm", "chest.png", "chest_left_lung.png", ".dcm"];
+        assert_eq!(result_names(&files), expected);
+    }
+}

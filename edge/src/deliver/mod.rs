@@ -1,0 +1,3 @@
+//! Where results go once there are any.
+
+pub mod files;

@@ -1,0 +1,81 @@
+//! What comes of a file: the value that the rest of the device works on.
+//!
+//! An [`Outcome`] knows nothing of the process that made it, so it can be put into a journal, sent, and shown again after a power
+//! cut. What the process spent on it is a [`Cost`], beside it.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use thorax_decode::{Limits, Study};
+use thorax_engine::{
+    error::{DeviceError, ScreenError},
+    screening::{Reading, Screener, Screening, Timings},
+};
+use thorax_shared::{label::Modality, plane::Orientation, reason::Reason};
+
+/// What comes of a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was read; the verdict may still be that it is not good enough.
+    Screened(Box<Screening>),
+    /// It could not be read.
+    Refused(Reason),
+}
+
+/// What the process spent on a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Reading and decoding it.
+    pub decode: Duration,
+    /// The stages of screening.
+    pub stages: Timings,
+}
+
+/// Decodes and screens `file`: see [`Screener::screen`] for `modality` and `slices`. `each` sees every reading, with the number
+/// of its slice and how the file's rows and columns were turned for it.
+///
+/// # Errors
+/// [`DeviceError`] when the device cannot go on. What is wrong with the file is an [`Outcome`].
+pub fn screen_file(
+    screener: &Screener,
+    file: &Path,
+    modality: Option<Modality>,
+    slices: usize,
+    mut each: impl FnMut(Option<usize>, &Reading, Orientation),
+) -> Result<(Outcome, Cost), DeviceError> {
+    let start = Instant::now();
+    let study = match thorax_decode::decode(file, &Limits::default()) {
+        Ok(study) => study,
+        Err(error) => return Ok((Outcome::Refused(error.reason()), Cost::default())),
+    };
+    let decode = start.elapsed();
+    let orientation = match &study {
+        Study::Image(frame) => frame.orientation,
+        Study::Volume(volume) => volume.slice(0).map(|frame| frame.orientation).unwrap_or_default(),
+    };
+    match screener.screen(&study, modality, slices, |slice, reading| each(slice, reading, orientation)) {
+        Ok((screening, stages)) => Ok((Outcome::Screened(Box::new(screening)), Cost { decode, stages })),
+        Err(ScreenError::Picture(error)) => Ok((Outcome::Refused(error.reason()), Cost::default())),
+        Err(ScreenError::Device(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_same_after_it_was_written_and_read() {
+        let screener = Screener::open(&[], &thorax_shared::bundle::TrustedKeys::parse("").unwrap()).unwrap();
+        let (outcome, cost) = screen_file(&screener, Path::new("/nowhere.png"), None, 0, |_, _, _| ()).unwrap();
+        assert_eq!(outcome, Outcome::Refused(Reason::new("no such file", "check the path")));
+        assert_eq!(cost, Cost::default());
+        let bytes = postcard::to_stdvec(&outcome).unwrap();
+        assert_eq!(postcard::from_bytes::<Outcome>(&bytes).unwrap(), outcome);
+        assert_eq!(serde_json::from_str::<Outcome>(&serde_json::to_string(&outcome).unwrap()).unwrap(), outcome);
+    }
+}
