@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use thorax_phantom::PhantomArgs;
 use thorax_shared::label::Modality;
 
@@ -59,9 +59,9 @@ pub struct InputArgs {
     /// Images and volumes
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Kind of image, overruling what the file says [default: what the file says, else found from the image]
+    /// Kind of image, xray or ct, overruling what the file says [default: what the file says, else found from the image]
     #[arg(long)]
-    pub modality: Option<ModalityChoice>,
+    pub modality: Option<Modality>,
     /// Bundles and keys.
     #[command(flatten)]
     pub bundles: BundleArgs,
@@ -97,24 +97,6 @@ pub struct BenchArgs {
     /// Runs of each file
     #[arg(long, default_value_t = 9)]
     pub runs: usize,
-}
-
-/// [`Modality`] on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ModalityChoice {
-    /// Chest X-ray
-    Xray,
-    /// CT
-    Ct,
-}
-
-impl From<ModalityChoice> for Modality {
-    fn from(choice: ModalityChoice) -> Self {
-        match choice {
-            ModalityChoice::Xray => Self::Xray,
-            ModalityChoice::Ct => Self::Ct,
-        }
-    }
 }
 
 impl BundleArgs {

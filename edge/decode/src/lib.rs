@@ -18,12 +18,12 @@ mod picture;
 pub use error::DecodeError;
 pub use nifti::{StoreError, Volume};
 
-use std::{borrow::Cow, fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
+use std::{fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
 
 use thorax_shared::{
     label::Modality,
     plane::{Orientation, Plane},
-    preprocess::{self, Equalised, Pixels, Prepared, PreprocessError, PreprocessSpec},
+    preprocess::Pixels,
 };
 
 /// One picture, upright and with dark meaning air, ready for preprocessing.
@@ -40,35 +40,6 @@ pub struct Frame {
     pub spacing_mm: Option<[f32; 2]>,
     /// Share of pixels (0 to 1) that are clearly coloured; radiographs have (nearly) none.
     pub colour_share: f32,
-    /// Somebody equalised the picture (CLAHE) before it was published, so a recipe's own step is left out. No file says so: the
-    /// decoders leave it `false`, and a manifest may know it.
-    pub equalised: bool,
-}
-
-impl Frame {
-    /// [`Equalised::new`] of this picture, which is not equalised twice.
-    ///
-    /// # Errors
-    /// Those of [`Equalised::new`].
-    pub fn equalise(&self, recipe: &PreprocessSpec) -> Result<Equalised, PreprocessError> {
-        Equalised::new(&self.pixels, &self.recipe(recipe))
-    }
-
-    /// [`preprocess::prepare`] of this picture, which is not equalised twice.
-    ///
-    /// # Errors
-    /// Those of [`Equalised::new`].
-    pub fn prepare(&self, recipe: &PreprocessSpec) -> Result<Prepared, PreprocessError> {
-        preprocess::prepare(&self.pixels, &self.recipe(recipe))
-    }
-
-    /// `recipe` for this picture: without CLAHE when it is equalised already.
-    fn recipe<'a>(&self, recipe: &'a PreprocessSpec) -> Cow<'a, PreprocessSpec> {
-        match self.equalised {
-            true => Cow::Owned(PreprocessSpec { clahe: None, ..recipe.clone() }),
-            false => Cow::Borrowed(recipe),
-        }
-    }
 }
 
 /// What a file held.

@@ -383,9 +383,9 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// [`Frame::equalise`], with the blame where it belongs.
+/// [`Equalised::new`], with the blame where it belongs.
 fn equalise(model: &Model, frame: &Frame, spec: &PreprocessSpec) -> Result<Equalised, ScreenError> {
-    frame.equalise(spec).map_err(|reason| match reason {
+    Equalised::new(&frame.pixels, spec).map_err(|reason| match reason {
         PreprocessError::Empty => PictureError::NoPixels.into(),
         reason => DeviceError::Recipe { bundle: model.title(), reason }.into(),
     })

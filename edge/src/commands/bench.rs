@@ -7,7 +7,7 @@ use embedded_graphics::Drawable;
 use thorax_engine::{screening::Screener, trust};
 
 use crate::{
-    cli::{ALL_SCREENED, BenchArgs, ModalityChoice},
+    cli::{ALL_SCREENED, BenchArgs},
     draw::{Framebuffer, PANEL},
     outcome::{Outcome, screen_file},
     report::{self, Milliseconds},
@@ -31,7 +31,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
         let ms = |start: Instant| start.elapsed().as_secs_f64() * 1e3;
         // One run more: the first prepares the graphs and is not counted.
         for run in 0..=runs {
-            let (outcome, cost) = screen_file(&screener, file, args.input.modality.map(Into::into), 1, |_, _, _| ())
+            let (outcome, cost) = screen_file(&screener, file, args.input.modality, 1, |_, _, _| ())
                 .with_context(|| file.display().to_string())?;
             let screening = match outcome {
                 Outcome::Screened(screening) => screening,
@@ -62,7 +62,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
             let mut command = Command::new(std::env::current_exe()?);
             command.arg("screen").arg("--json").arg("--slices").arg("1").arg(file);
             if let Some(modality) = args.input.modality {
-                command.args(["--modality", if modality == ModalityChoice::Xray { "xray" } else { "ct" }]);
+                command.args(["--modality", modality.as_str()]);
             }
             paths.iter().for_each(|path| {
                 command.arg("--bundle").arg(path);

@@ -34,7 +34,7 @@ pub fn run(args: &ScreenArgs) -> anyhow::Result<u8> {
     let mut refused = false;
     for (file, name) in input.files.iter().zip(results.names()) {
         let mut masks = vec![];
-        let modality = input.modality.map(Into::into);
+        let modality = input.modality;
         let (outcome, cost) = screen_file(&screener, file, modality, args.slices, |slice, reading, orientation| {
             masks.push(results.masks(name, slice, reading, orientation));
         })
