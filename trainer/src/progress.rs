@@ -10,9 +10,9 @@ pub fn progress(length: usize, name: &str) -> indicatif::ProgressBar {
 }
 
 /// Applies `work` to all items on all cores, in order, behind a progress bar called `name`.
-pub fn in_parallel<T: Sync, U: Send>(name: &str, items: &[T], work: impl Fn(&T) -> U + Sync) -> Vec<U> {
+pub fn in_parallel<T: Sync, U: Send>(name: &str, items: &[T], work: impl Fn(&T) -> U + Sync + Send) -> Vec<U> {
     let bar = progress(items.len(), name);
-    let results = items.par_iter().map(|item| work(item)).inspect(|_| bar.inc(1)).collect();
+    let results = items.par_iter().map(work).inspect(|_| bar.inc(1)).collect();
     bar.finish_and_clear();
     results
 }
