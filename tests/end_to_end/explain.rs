@@ -87,5 +87,5 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     std::fs::write(&configuration, text.replace(&hash, &"0".repeat(64))).unwrap();
     refused(&mut explain(folder, "random:1", 0), &["not the features that the runs in"]);
     std::fs::write(&configuration, "{}").unwrap();
-    refused(&mut explain(folder, "random:1", 0), &["configuration.json", "thorax-train classify wrote"]);
+    refused(&mut explain(folder, "random:1", 0), &["configuration.json", "run thorax-train classify"]);
 }

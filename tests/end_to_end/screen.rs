@@ -13,6 +13,11 @@ fn assert_is_complete(row: &Value) {
     for field in ["involvement_percent", "involvement_left_percent", "involvement_right_percent"] {
         assert!(row[field].is_null() || (0.0..=100.0).contains(&number(row, field)), "{field}: {row}");
     }
+    let sentence = match (row["cause"].as_str(), row["remedy"].as_str()) {
+        (Some(cause), Some(remedy)) => Value::from(format!("{cause}: {remedy}")),
+        (cause, _) => Value::from(cause),
+    };
+    assert_eq!(row["reason"], sentence, "{row}");
     assert_eq!(row["reason"].is_null(), verdict != "refer", "{row}");
     assert!(text(row, "bundle").starts_with(&format!("thorax-{} ", text(row, "modality"))), "{row}");
     assert!(number(row, "novelty") > 0.0, "{row}");
@@ -23,7 +28,7 @@ fn assert_is_complete(row: &Value) {
     }
     assert!(number(row, "peak_memory_mib") > 10.0, "{row}");
     assert_eq!(row["research_use_only"], Value::Bool(true), "{row}");
-    assert_eq!(row.as_object().unwrap().len(), 17, "documented fields and no others: {row}");
+    assert_eq!(row.as_object().unwrap().len(), 19, "documented fields and no others: {row}");
 }
 
 #[test]
@@ -82,7 +87,7 @@ fn wrong_usage_has_its_own_exit_code() {
     for (arguments, hint) in [
         (&[][..], "Usage"),
         (&["screen"], "<FILE>"),
-        (&["screen", "--modality", "mri", "a.png"], "xray, ct"),
+        (&["screen", "--modality", "mri", "a.png"], "expected xray or ct"),
         (&["screen", "--slices", "many", "a.png"], "--slices"),
         (&["scream", "a.png"], "screen"),
     ] {

@@ -23,6 +23,7 @@ mod in_place;
 pub mod losses;
 pub mod matmul;
 pub mod onnx;
+mod onnx_format;
 pub mod optimizer;
 pub mod parallel;
 pub mod pool;

@@ -3,10 +3,9 @@
 //! Large weights are stored in half precision with a `Cast` behind them, which every runtime folds away on loading: half
 //! the size on disk, full precision in the arithmetic.
 
-pub(crate) mod format;
 mod read;
 
-pub use format::{HALF_PRECISION_FROM, ReadError};
+pub use crate::onnx_format::{HALF_PRECISION_FROM, ReadError};
 pub use read::from_onnx;
 
 use prost::Message;
@@ -16,7 +15,7 @@ use tract_onnx::pb::{
 };
 
 use crate::graph::Graph;
-use format::Writer;
+use crate::onnx_format::Writer;
 
 /// The bytes of an ONNX model named `name`; its batch is one picture, its input `input`, its outputs the graph's.
 ///

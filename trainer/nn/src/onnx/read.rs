@@ -8,8 +8,8 @@ use tract_onnx::pb::{
     GraphProto, ModelProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
 };
 
-use super::format::{ReadError, StoredNode, foreign};
 use crate::graph::{Graph, NodeId, Operation, operations::closes_swish};
+use crate::onnx_format::{ReadError, StoredNode, foreign};
 
 /// Reads the graph.
 ///

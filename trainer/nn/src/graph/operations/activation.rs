@@ -6,7 +6,7 @@ use thorax_kernels::{KernelError, convolution::Activation, elementwise as kernel
 use super::{Kernel, Operation, Operator, Shape, first};
 use crate::{
     elementwise::{relu, relu6, sigmoid, swish},
-    onnx::format::{ReadError, StoredNode, Writer},
+    onnx_format::{ReadError, StoredNode, Writer},
 };
 
 /// `max(x, 0)`.

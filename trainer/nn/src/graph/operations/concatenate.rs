@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use thorax_kernels::KernelError;
 
 use super::{Kernel, Operation, Operator, Shape, first, values};
-use crate::onnx::format::{ReadError, StoredNode, Writer, integer};
+use crate::onnx_format::{ReadError, StoredNode, Writer, integer};
 
 pub(super) struct Concatenate;
 

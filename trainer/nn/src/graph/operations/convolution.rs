@@ -10,7 +10,7 @@ use super::{Kernel, Operation, Operator, Shape, first, with_batch};
 use crate::{
     convolution::{ConvolutionConfig, Padding, TransposedConfig, biased_convolution, biased_transposed_convolution},
     kernel_error,
-    onnx::format::{ReadError, StoredNode, Writer, foreign, integer, integers},
+    onnx_format::{ReadError, StoredNode, Writer, foreign, integer, integers},
     with_values,
 };
 

@@ -15,7 +15,7 @@ use thorax_kernels::{KernelError, convolution::Activation};
 
 use crate::{
     convolution::ConvolutionConfig,
-    onnx::format::{ReadError, StoredNode, Writer, foreign},
+    onnx_format::{ReadError, StoredNode, Writer, foreign},
     pool::PoolConfig,
 };
 

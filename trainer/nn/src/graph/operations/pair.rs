@@ -6,7 +6,7 @@ use thorax_kernels::{KernelError, elementwise as kernels};
 use super::{Kernel, Operation, Operator, Shape, both};
 use crate::{
     elementwise::scale_planes,
-    onnx::format::{ReadError, StoredNode, Writer},
+    onnx_format::{ReadError, StoredNode, Writer},
 };
 
 /// The sum.

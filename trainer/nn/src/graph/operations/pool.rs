@@ -6,7 +6,7 @@ use tract_onnx::pb::AttributeProto;
 
 use super::{Kernel, Operation, Operator, Shape, first, with_batch};
 use crate::{
-    onnx::format::{ReadError, StoredNode, Writer, foreign, integer, integers},
+    onnx_format::{ReadError, StoredNode, Writer, foreign, integer, integers},
     pool::{PoolConfig, average_pool, max_pool},
 };
 
