@@ -41,7 +41,7 @@ pub enum DataCommand {
 /// Carries out one of the data commands.
 ///
 /// # Errors
-/// [`DataError`], or after `check` the number of problems that were found (each is printed to standard error).
+/// [`DataError`](crate::data::DataError), or after `check` the number of problems that were found (each is printed to standard error).
 pub fn run(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Import(args) => {
