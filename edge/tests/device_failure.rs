@@ -82,7 +82,7 @@ fn assert_stops(change: impl FnOnce(&mut Manifest, &mut Vec<(String, Vec<u8>)>),
     }
     assert!(!said.contains("panicked"), "{said}");
     assert_eq!(names(&at.join("found")), [""; 0], "no mask of what was not read");
-    assert_eq!(names(&at.join("screens")), ["notes.png"], "no panel either");
+    assert_eq!(names(&at.join("screens")), ["notes.txt.png"], "no panel either");
 }
 
 #[test]
