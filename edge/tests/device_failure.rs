@@ -47,6 +47,12 @@ fn screen(folder: &Path, [bundle, keys]: &[PathBuf; 2], files: &[PathBuf]) -> Ou
         .unwrap()
 }
 
+/// One small phantom of each kind that was asked for.
+fn phantoms(out: &Path, modality: ModalityChoice, format: Format) {
+    let (out, formats) = (out.to_owned(), vec![format]);
+    generate_files(&PhantomArgs { out, count: 1, seed: 7, modality, size: Some(256), formats }).unwrap();
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
@@ -57,15 +63,7 @@ fn names(folder: &Path) -> Vec<String> {
 fn assert_stops(change: impl FnOnce(&mut Manifest, &mut Vec<(String, Vec<u8>)>), words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let args = PhantomArgs {
-        out: at.to_owned(),
-        count: 1,
-        seed: 7,
-        modality: ModalityChoice::Xray,
-        size: Some(256),
-        formats: vec![Format::Png],
-    };
-    generate_files(&args).unwrap();
+    phantoms(at, ModalityChoice::Xray, Format::Png);
     let film = at.join("phantom_xray_0000_positive.png");
     let notes = at.join("notes.txt");
     std::fs::write(&notes, "no picture").unwrap();
@@ -114,15 +112,7 @@ fn a_graph_of_another_input() {
 fn no_bundle_for_a_kind_of_image_is_the_row_of_that_image() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let args = PhantomArgs {
-        out: at.to_owned(),
-        count: 1,
-        seed: 7,
-        modality: ModalityChoice::Both,
-        size: Some(256),
-        formats: vec![Format::Dicom],
-    };
-    generate_files(&args).unwrap();
+    phantoms(at, ModalityChoice::Both, Format::Dicom);
     let files = ["ct", "xray"].map(|modality| at.join(format!("phantom_{modality}_0000_positive.dcm")));
     let run = screen(at, &bundle(at, |_, _| ()), &files);
     assert_eq!(run.status.code(), Some(1));

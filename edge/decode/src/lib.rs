@@ -187,6 +187,16 @@ fn is_text(bytes: &[u8]) -> bool {
     !text.is_empty() && text.chars().all(|c| !c.is_control() || c.is_whitespace())
 }
 
+/// Endings of the files that are read.
+const ENDINGS: [&str; 8] = [".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"];
+
+/// A file's name without what tells of its format, for what is made of the file; a name that is nothing else stays whole.
+pub fn name_without_ending(name: &str) -> &str {
+    let lower = name.to_ascii_lowercase();
+    let ending = ENDINGS.into_iter().find(|ending| lower.ends_with(ending) && lower.len() > ending.len());
+    &name[..name.len() - ending.map_or(0, str::len)]
+}
+
 /// Runs `decoder`, and turns a panic in it into [`DecodeError::DecoderFailed`].
 ///
 /// Damaged files make some third-party decoders index out of bounds (dicom-rs' RLE reader does, for one). Nothing of

@@ -41,7 +41,8 @@ impl BundleIdentity {
 }
 
 /// A bundle ready to run. Its graphs are prepared when they are first needed, so that a picture that fails the quality check
-/// never waits for them.
+/// never waits for them. A copy shares them.
+#[derive(Clone)]
 pub struct Model {
     /// Where it was read from.
     pub path: PathBuf,
@@ -49,8 +50,8 @@ pub struct Model {
     pub manifest: Manifest,
     /// By what it is known.
     pub identity: BundleIdentity,
-    classifier: Lazy,
-    segmenter: Option<Lazy>,
+    classifier: Arc<Lazy>,
+    segmenter: Option<Arc<Lazy>>,
 }
 
 /// Shape and values of an output.
@@ -84,8 +85,9 @@ impl Model {
         let bytes = std::fs::read(path).map_err(|reason| DeviceError::Read { path: path.to_owned(), reason })?;
         let bundle = Bundle::read(&bytes, trusted, &Limits::default())
             .map_err(|reason| DeviceError::Bundle { path: path.to_owned(), reason })?;
-        let lazy =
-            |graph, bytes: &[u8]| Lazy { graph, bytes: bytes.to_vec(), plan: OnceLock::new(), runs: AtomicU64::new(0) };
+        let lazy = |graph, bytes: &[u8]| {
+            Arc::new(Lazy { graph, bytes: bytes.to_vec(), plan: OnceLock::new(), runs: AtomicU64::new(0) })
+        };
         let manifest = bundle.manifest().clone();
         Ok(Self {
             path: path.to_owned(),

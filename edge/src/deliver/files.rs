@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use thorax_decode::name_without_ending;
 use thorax_engine::screening::Reading;
 use thorax_files::{WriteError, write_atomically};
 use thorax_shared::plane::{Orientation, Plane};
@@ -20,9 +21,6 @@ use crate::{
 
 /// What the files of the masks have behind the name: infection, the patient's left and right lung.
 const MASK_SUFFIXES: [&str; 3] = ["", "_left_lung", "_right_lung"];
-
-/// Endings that a result's name goes without.
-const ENDINGS: [&str; 8] = [".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"];
 
 /// A result whose time to be written has not come.
 #[derive(Clone, Debug)]
@@ -134,13 +132,8 @@ fn result_names(files: &[PathBuf]) -> Vec<String> {
     let mut taken = BTreeSet::new();
     let mut name_for = |file: &PathBuf| {
         let whole = file.file_name().map_or_else(|| "input".into(), |name| name.to_string_lossy().into_owned());
-        let lower = whole.to_ascii_lowercase();
-        let cut = ENDINGS
-            .into_iter()
-            .find(|ending| lower.ends_with(ending) && lower.len() > ending.len())
-            .map_or(whole.len(), |ending| whole.len() - ending.len());
         let results = |name: &str| MASK_SUFFIXES.map(|suffix| format!("{name}{suffix}"));
-        let name = [whole[..cut].to_owned(), whole.clone()]
+        let name = [name_without_ending(&whole).to_owned(), whole.clone()]
             .into_iter()
             .chain((2..).map(|number| format!("{whole}_{number}")))
             .find(|name| results(name).iter().all(|result| !taken.contains(result)))

@@ -287,14 +287,14 @@ impl Optimizer {
 /// rate / c1 * m / (sqrt(v) / sqrt(c2) + epsilon)` with `c = 1 - beta^steps`: the form of `torch.optim.AdamW`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWStep {
-    to_first: f32,
-    beta2: f32,
-    to_second: f32,
-    rate: f32,
-    correction: f32,
-    keep: f32,
-    epsilon: f32,
-    factor: f32,
+    to_first: f64,
+    beta2: f64,
+    to_second: f64,
+    rate: f64,
+    correction: f64,
+    keep: f64,
+    epsilon: f64,
+    factor: f64,
 }
 
 impl AdamWStep {
@@ -303,20 +303,23 @@ impl AdamWStep {
         let AdamWConfig { beta1, beta2, epsilon, weight_decay } = *config;
         let steps = i32::try_from(steps).unwrap_or(i32::MAX);
         Self {
-            to_first: (1.0 - beta1) as f32,
-            beta2: beta2 as f32,
-            to_second: (1.0 - beta2) as f32,
-            rate: (learning_rate / (1.0 - beta1.powi(steps))) as f32,
-            correction: (1.0 - beta2.powi(steps)).sqrt() as f32,
-            keep: (1.0 - learning_rate * weight_decay) as f32,
-            epsilon: epsilon as f32,
-            factor: factor as f32,
+            to_first: 1.0 - beta1,
+            beta2,
+            to_second: 1.0 - beta2,
+            rate: learning_rate / (1.0 - beta1.powi(steps)),
+            correction: (1.0 - beta2.powi(steps)).sqrt(),
+            keep: 1.0 - learning_rate * weight_decay,
+            epsilon,
+            factor,
         }
     }
 
     /// Moves the weights `w` and both moments, `m` and `v`, by the gradients `g`; all are of one length.
     pub fn apply(&self, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
-        let Self { to_first, beta2, to_second, rate, correction, keep, epsilon, factor } = *self;
+        let [to_first, beta2, to_second, rate] =
+            [self.to_first, self.beta2, self.to_second, self.rate].map(|number| number as f32);
+        let [correction, keep, epsilon, factor] =
+            [self.correction, self.keep, self.epsilon, self.factor].map(|number| number as f32);
         for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
             let g = g * factor;
             *m += to_first * (g - *m);
@@ -338,21 +341,17 @@ fn adamw(
     let [first, second] = moments.as_mut_slice() else {
         candle_core::bail!("AdamW needs two moments");
     };
+    let config = AdamWConfig { weight_decay: *weight_decay, ..*config };
+    let step = AdamWStep::new(&config, steps, learning_rate, factor);
     if !var.device().is_cpu() {
-        let AdamWConfig { beta1, beta2, epsilon, .. } = *config;
-        let steps = i32::try_from(steps).unwrap_or(i32::MAX);
-        let rate = learning_rate / (1.0 - beta1.powi(steps));
-        let correction = (1.0 - beta2.powi(steps)).sqrt();
-        let keep = 1.0 - learning_rate * *weight_decay;
+        let AdamWStep { to_first, beta2, to_second, rate, correction, keep, epsilon, factor } = step;
         let g = (gradient * factor)?;
-        *first = (&*first + ((&g - &*first)? * (1.0 - beta1))?)?;
-        *second = ((&*second * beta2)? + (g.sqr()? * (1.0 - beta2))?)?;
+        *first = (&*first + ((&g - &*first)? * to_first)?)?;
+        *second = ((&*second * beta2)? + (g.sqr()? * to_second)?)?;
         let denominator = ((second.sqrt()? / correction)? + epsilon)?;
         let step = (first.div(&denominator)? * rate)?;
         return var.set(&((var.as_detached_tensor() * keep)? - step)?);
     }
-    let config = AdamWConfig { weight_decay: *weight_decay, ..*config };
-    let step = AdamWStep::new(&config, steps, learning_rate, factor);
     let pass = |w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]| step.apply(w, m, v, g);
     let mut inner = Ok(());
     with_values_mut(var, |w| {

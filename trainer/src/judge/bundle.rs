@@ -93,12 +93,13 @@ impl JudgedModel {
     /// # Errors
     /// A bundle that cannot be read or is not signed by one of `trusted`.
     pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, DeviceError> {
-        let mut of_equalised = Model::open(path, trusted)?;
+        let model = Model::open(path, trusted)?;
+        let mut of_equalised = model.clone();
         of_equalised.manifest.classifier.graph.preprocess.clahe = None;
         if let Some(segmenter) = &mut of_equalised.manifest.segmenter {
             segmenter.graph.preprocess.clahe = None;
         }
-        Ok(Self { model: Model::open(path, trusted)?, of_equalised })
+        Ok(Self { model, of_equalised })
     }
 
     /// What the bundle says of itself.

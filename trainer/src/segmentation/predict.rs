@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use image::{GrayImage, Rgb, RgbImage};
-use thorax_decode::{Limits, Study, Volume};
+use thorax_decode::{Limits, Study, Volume, name_without_ending};
 use thorax_shared::{
     lungs::involvement_percent,
     mask::{self, outline},
@@ -24,11 +24,7 @@ const OPACITY: f32 = 0.45;
 
 /// A file's name without what tells of its format.
 pub fn mask_file_stem(file: &Path) -> String {
-    let whole = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-    let lower = whole.to_ascii_lowercase();
-    let endings = [".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"];
-    let ending = endings.into_iter().find(|ending| lower.ends_with(ending) && lower.len() > ending.len());
-    whole[..whole.len() - ending.map_or(0, str::len)].to_owned()
+    name_without_ending(&file.file_name().unwrap_or(file.as_os_str()).to_string_lossy()).to_owned()
 }
 
 /// Reads one file (`equalised`: as [`Picture::equalised`] says), writes its masks into `folder`, and tells what was found. `free` is asked of every file before any work.
