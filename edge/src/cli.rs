@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use thorax_phantom::PhantomArgs;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 /// Exit code when every file was screened.
 pub const ALL_SCREENED: u8 = 0;

@@ -14,7 +14,7 @@ use thorax_engine::{
     error::{DeviceError, ScreenError},
     screening::{Reading, Screener, Screening, Timings},
 };
-use thorax_shared::{label::Modality, plane::Orientation, reason::Reason};
+use thorax_shared::{modality::Modality, plane::Orientation, reason::Reason};
 
 /// What comes of a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,10 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 use thorax_engine::screening::Screening;
-use thorax_shared::{
-    label::{Modality, Verdict},
-    reason::Reason,
-};
+use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict};
 
 use crate::{
     draw::{MessageScreen, ResultScreen, Tone},

@@ -19,9 +19,10 @@ use embedded_graphics::{
 use proptest::prelude::*;
 use thorax_edge::draw::{DISCLAIMER, Framebuffer, MessageScreen, ResultScreen, Tone, render_png};
 use thorax_shared::{
-    label::{Modality, ReferReason, RejectReason, Verdict},
     lungs::Involvement,
+    modality::Modality,
     plane::Plane,
+    verdict::{ReferReason, RejectReason, Verdict},
 };
 
 /// 1 well inside an ellipse, 0 well outside, soft between; centre and half axes in shares of the picture.

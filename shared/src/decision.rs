@@ -4,9 +4,9 @@
 //! made. Its numbers are chosen on *validation* images, never on test images, by [`fit_temperature`] (so that
 //! probabilities mean something) and then [`choose_thresholds`] (so that the wanted share of patients is not missed).
 
-use crate::label::{ReferReason, RejectReason, Verdict};
 use crate::metrics::{MetricError, RocCurve, calibration::log_loss};
 use crate::uncertainty::logistic;
+use crate::verdict::{ReferReason, RejectReason, Verdict};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 

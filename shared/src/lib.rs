@@ -2,7 +2,7 @@
 //!
 //! A model is only as good as the picture it is shown. The trainer and the device therefore share one
 //! crate for everything between a decoded image and a verdict: the pixels' way into a tensor
-//! ([`preprocess`]), the words for what was found ([`label`]) and for why something was refused ([`reason`]), the two lungs and how much of each is
+//! ([`preprocess`]), the words for what was looked at ([`modality`]), what was found ([`verdict`]) and why something was refused ([`reason`]), the two lungs and how much of each is
 //! infected ([`lungs`]), the ensemble's entropy ([`uncertainty`]), the rule that turns numbers into
 //! *positive*, *negative* or *refer* ([`decision`]), the figures by which all of it is judged
 //! ([`metrics`]), and the signed file in which a model travels ([`bundle`]).
@@ -15,11 +15,12 @@ extern crate alloc;
 
 pub mod bundle;
 pub mod decision;
-pub mod label;
 pub mod lungs;
 pub mod mask;
 pub mod metrics;
+pub mod modality;
 pub mod plane;
 pub mod preprocess;
 pub mod reason;
 pub mod uncertainty;
+pub mod verdict;

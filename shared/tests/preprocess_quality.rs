@@ -5,9 +5,9 @@
 mod synthetic;
 
 use thorax_shared::{
-    label::RejectReason,
     plane::Plane,
     preprocess::{Quality, QualityLimits, assess, resize_u8},
+    verdict::RejectReason,
 };
 
 /// Bright body, two dark lungs with ribs over them, film noise: enough of a chest for a measure of quality.

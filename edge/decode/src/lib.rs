@@ -21,7 +21,7 @@ pub use nifti::{StoreError, Volume};
 use std::{fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
 
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     plane::{Orientation, Plane},
     preprocess::Pixels,
 };

@@ -11,7 +11,7 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 use nifti::{Endianness, NiftiHeader, NiftiType};
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     plane::{Orientation, Plane},
     preprocess::Pixels,
 };

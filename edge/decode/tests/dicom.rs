@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use thorax_decode::{DecodeError, Frame, Limits, Study, decode_bytes};
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     plane::{Orientation, Plane},
     preprocess::Pixels,
 };

@@ -7,7 +7,7 @@ use std::io::Write;
 use proptest::prelude::*;
 use thorax_decode::{DecodeError, Frame, Limits, Study, Volume, decode_bytes};
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     plane::{Plane, Rect},
     preprocess::Pixels,
 };

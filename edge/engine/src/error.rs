@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use thorax_shared::{
-    bundle::BundleError, label::Modality, preprocess::PreprocessError, reason::Reason, uncertainty::UncertaintyError,
+    bundle::BundleError, modality::Modality, preprocess::PreprocessError, reason::Reason, uncertainty::UncertaintyError,
 };
 
 /// What is wrong with a picture, or with a volume.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_shared::{
     bundle::{self, Bundle, Limits, Manifest, Sha256Sum, TrustedKeys},
-    label::Modality,
+    modality::Modality,
     plane::Plane,
 };
 use tract_onnx::prelude::*;

@@ -13,11 +13,12 @@ use thorax_decode::{Frame, Study, Volume};
 use thorax_shared::{
     bundle::{Manifest, TrustedKeys},
     decision::Evidence,
-    label::{Modality, RejectReason, Verdict},
     lungs::{self, Involvement, LungArea},
+    modality::Modality,
     plane::{Plane, Rect},
     preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, PreprocessSpec, quality::Quality},
     uncertainty::Ensemble,
+    verdict::{RejectReason, Verdict},
 };
 
 use crate::{

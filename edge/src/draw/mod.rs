@@ -13,6 +13,7 @@
 //! `tests/draw_screens.rs` draws them all.
 
 mod framebuffer;
+mod gauge;
 mod layout;
 mod palette;
 mod parts;
@@ -20,17 +21,14 @@ mod picture;
 mod text;
 
 use embedded_graphics::{pixelcolor::Rgb565, prelude::*, primitives::Rectangle, text::Alignment};
-use thorax_shared::{
-    label::{Modality, Verdict},
-    lungs::Involvement,
-    plane::Plane,
-};
+use thorax_shared::{lungs::Involvement, modality::Modality, plane::Plane, verdict::Verdict};
 
 pub use self::framebuffer::{Framebuffer, PngError, render_png};
 use self::{
+    gauge::{Meter, Metric},
     layout::{Frame, ResultBody, Scale, inset},
     palette::panel,
-    parts::{Banner, Key, Meter, Metric, Sign, Swatch, Words},
+    parts::{Banner, Key, Sign, Swatch, Words},
 };
 
 /// Stands on every screen.
@@ -237,7 +235,7 @@ fn draw_frame<D: DrawTarget<Color = Rgb565>>(
 mod tests {
     #![allow(clippy::expect_used)]
     use super::*;
-    use thorax_shared::label::{ReferReason, RejectReason};
+    use thorax_shared::verdict::{ReferReason, RejectReason};
 
     const REFER_REASONS: [ReferReason; 3] =
         [ReferReason::AbstainZone, ReferReason::HighEntropy, ReferReason::Unfamiliar];

@@ -9,7 +9,8 @@ use embedded_graphics::{
 };
 
 use super::{
-    layout::{Scale, cut_bottom, cut_left, cut_right, cut_top, inset},
+    gauge::Metric,
+    layout::{Scale, cut_left, cut_right, cut_top, inset},
     palette,
     text::{Face, draw_line, draw_paragraph, paragraph_height, wrap},
 };
@@ -146,151 +147,6 @@ pub(super) fn draw_sign<D: DrawTarget<Color = Rgb565>>(
             let dot = inset(square, side / 3);
             Circle::new(dot.top_left, dot.size.width).draw_styled(&shape, target)
         }
-    }
-}
-
-/// A share of a whole as a line that is filled from the left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meter {
-    /// In one piece: a probability, an area.
-    Bar,
-    /// In ten cells, so that it is not taken for a probability.
-    Gauge,
-}
-
-impl Meter {
-    /// `share` is 0 to 1, with what lies outside cut off; `None` leaves the meter empty.
-    pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
-        self,
-        target: &mut D,
-        area: Rectangle,
-        share: Option<f32>,
-        fill: Rgb565,
-        track: Rgb565,
-    ) -> Result<(), D::Error> {
-        let share = share.filter(|share| share.is_finite()).unwrap_or(0.0).clamp(0.0, 1.0);
-        let filled = |width: u32| (share * width as f32 + 0.5) as u32;
-        match self {
-            Self::Bar => {
-                let radii = CornerRadii::new(Size::new_equal(area.size.height / 3));
-                RoundedRectangle::new(area, radii).draw_styled(&PrimitiveStyle::with_fill(track), target)?;
-                let filled = cut_left(&mut { area }, filled(area.size.width));
-                RoundedRectangle::new(area, radii)
-                    .draw_styled(&PrimitiveStyle::with_fill(fill), &mut target.clipped(&filled))
-            }
-            Self::Gauge => {
-                const CELLS: u32 = 10;
-                let mut rest = area;
-                let cell_width = (area.size.width + 1) / CELLS;
-                // The pixels left over go to the first cells, one each.
-                let longer = (area.size.width + 1) % CELLS;
-                let filled = filled(area.size.width);
-                for cell in 0..CELLS {
-                    let mut cell = cut_left(&mut rest, cell_width + u32::from(cell < longer));
-                    // Each cell ends in a gap, the last one at the area's edge.
-                    if !rest.is_zero_sized() {
-                        cut_right(&mut cell, 1);
-                    }
-                    target.fill_solid(&cell, track)?;
-                    let begin = u32::try_from(cell.top_left.x - area.top_left.x).unwrap_or(0);
-                    target.fill_solid(&cut_left(&mut cell, filled.saturating_sub(begin)), fill)?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Between a number and its unit, in pixels.
-const UNIT_GAP: u32 = 4;
-
-/// A number with its name above and a meter below.
-pub(super) struct Metric<'a> {
-    pub(super) label: &'a str,
-    pub(super) value: super::text::Number,
-    /// Of the meter, 0 to 1.
-    pub(super) share: Option<f32>,
-    pub(super) meter: Meter,
-    pub(super) colour: Rgb565,
-    /// The number in large digits.
-    pub(super) large: bool,
-    /// Below the meter, at its left and right end; empty where there is nothing to say.
-    pub(super) ends: [super::text::Number; 2],
-}
-
-impl Metric<'_> {
-    fn face(&self, scale: &Scale) -> Face {
-        if self.large { scale.large_value } else { scale.value }
-    }
-
-    /// Pixels that label, number and unit need side by side, or the ends with a space between.
-    #[cfg(test)]
-    pub(super) fn width(&self, scale: &Scale) -> u32 {
-        let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
-        let line = scale.label.width(self.label.len())
-            + 2
-            + self.face(scale).width(number.len())
-            + UNIT_GAP
-            + scale.value.width(unit.len());
-        let [left, right] = &self.ends;
-        line.max(scale.label.width(left.len() + 1 + right.len()))
-    }
-
-    /// Pixels from the number's top to the bottom of the meter, or of what is below it.
-    pub(super) fn height(&self, scale: &Scale) -> u32 {
-        let ends = if self.has_ends() { 1 + scale.label.height() } else { 0 };
-        self.face(scale).height() + 2 + scale.meter_height + ends
-    }
-
-    fn has_ends(&self) -> bool {
-        self.ends.iter().any(|end| !end.is_empty())
-    }
-
-    pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
-        &self,
-        target: &mut D,
-        area: Rectangle,
-        scale: &Scale,
-    ) -> Result<(), D::Error> {
-        let face = self.face(scale);
-        let mut rest = area;
-        let mut line = cut_top(&mut rest, face.height());
-        // Unit and label are small; all three stand on the same line.
-        let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
-        let on_baseline = |area: Rectangle, small: Face| {
-            let mut area = area;
-            cut_bottom(&mut area, face.descent().saturating_sub(small.descent()));
-            cut_bottom(&mut area, small.height())
-        };
-        if !unit.is_empty() {
-            let area = cut_right(&mut line, scale.value.width(unit.len()));
-            draw_line(target, on_baseline(area, scale.value), unit, scale.value, palette::TEXT, Alignment::Right)?;
-            cut_right(&mut line, UNIT_GAP);
-        }
-        let area = cut_right(&mut line, face.width(number.len()));
-        draw_line(target, area, number, face, palette::TEXT, Alignment::Right)?;
-        cut_right(&mut line, 2);
-        draw_line(
-            target,
-            on_baseline(line, scale.label),
-            self.label,
-            scale.label,
-            palette::SOFT_TEXT,
-            Alignment::Left,
-        )?;
-        cut_top(&mut rest, 2);
-        let meter = cut_top(&mut rest, scale.meter_height);
-        self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)?;
-        if self.has_ends() {
-            cut_top(&mut rest, 1);
-            let line = cut_top(&mut rest, scale.label.height());
-            let [left, right] = &self.ends;
-            let area = cut_left(&mut { line }, scale.label.width(left.len()));
-            draw_line(target, area, left, scale.label, palette::SOFT_TEXT, Alignment::Left)?;
-            let area = cut_right(&mut { line }, scale.label.width(right.len()));
-            draw_line(target, area, right, scale.label, palette::SOFT_TEXT, Alignment::Right)?;
-        }
-        Ok(())
     }
 }
 
@@ -436,59 +292,10 @@ mod tests {
         Rectangle::new(Point::new(x, y), Size::new(width, height))
     }
 
-    /// Filled white, empty blue.
-    fn meter(meter: Meter, share: Option<f32>) -> Result<MockDisplay<Rgb565>, Infallible> {
-        let mut display = display();
-        meter.draw(&mut display, area(1, 1, 39, 6), share, Rgb565::WHITE, Rgb565::BLUE)?;
-        Ok(display)
-    }
-
     fn sign(sign: Sign) -> Result<MockDisplay<Rgb565>, Infallible> {
         let mut display = display();
         draw_sign(&mut display, area(1, 0, 17, 17), sign, Rgb565::WHITE, Rgb565::RED)?;
         Ok(display)
-    }
-
-    #[test]
-    fn a_bar_is_in_one_piece() -> Result<(), Infallible> {
-        meter(Meter::Bar, Some(0.25))?.assert_pattern(&[
-            "                                        ",
-            "  WWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBB ",
-            " WWWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
-            " WWWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
-            " WWWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
-            " WWWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBBB",
-            "  WWWWWWWWWBBBBBBBBBBBBBBBBBBBBBBBBBBBB ",
-        ]);
-        Ok(())
-    }
-
-    #[test]
-    fn a_gauge_has_ten_cells() -> Result<(), Infallible> {
-        meter(Meter::Gauge, Some(0.45))?.assert_pattern(&[
-            "                                        ",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-        ]);
-        Ok(())
-    }
-
-    #[test]
-    fn meters_take_any_number() -> Result<(), Infallible> {
-        for kind in [Meter::Bar, Meter::Gauge] {
-            let (empty, full) = (meter(kind, Some(0.0))?, meter(kind, Some(1.0))?);
-            assert_ne!(empty, full);
-            assert_eq!(full.affected_area(), area(1, 1, 39, 6));
-            for nothing in [None, Some(f32::NAN), Some(f32::INFINITY), Some(-3.0)] {
-                assert_eq!(meter(kind, nothing)?, empty, "{nothing:?}");
-            }
-            assert_eq!(meter(kind, Some(7.0))?, full);
-        }
-        Ok(())
     }
 
     #[test]

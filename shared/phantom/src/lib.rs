@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thorax_files::{WriteError, write_atomically};
-use thorax_shared::{label::Modality, plane::Plane};
+use thorax_shared::{modality::Modality, plane::Plane};
 
 /// What every synthetic picture says of itself.
 pub const NOTICE: &str = "SYNTHETIC PHANTOM";

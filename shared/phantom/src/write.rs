@@ -12,7 +12,7 @@ use flate2::{Compression, Crc, write::GzEncoder};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use sha2::{Digest, Sha256};
 use thorax_files::write_atomically;
-use thorax_shared::{label::Modality, plane::Plane};
+use thorax_shared::{modality::Modality, plane::Plane};
 
 use super::{NOTICE, Phantom, PhantomError, SLICE_SPACING_CM, WINDOW_CENTRE_HU, WINDOW_WIDTH_HU};
 

@@ -2,7 +2,7 @@
 
 use super::BundleError;
 use crate::decision::DecisionRule;
-use crate::label::Modality;
+use crate::modality::Modality;
 use crate::preprocess::quality::QualityLimits;
 use crate::preprocess::spec::PreprocessSpec;
 use alloc::{string::String, vec::Vec};

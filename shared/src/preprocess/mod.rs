@@ -12,6 +12,7 @@
 
 pub mod clahe;
 pub mod core_crop;
+pub mod map_to_source;
 pub mod normalise;
 pub mod quality;
 pub mod resize;
@@ -20,6 +21,7 @@ pub mod window;
 
 pub use clahe::{clahe_u8, clahe_u16};
 pub use core_crop::{around_lungs, find_core};
+pub use map_to_source::map_to_source;
 pub use normalise::normalise;
 pub use quality::{Quality, QualityLimits, assess};
 pub use resize::{resize_f32, resize_u8};
@@ -27,8 +29,8 @@ pub use spec::PreprocessSpec;
 pub use window::window;
 
 use crate::{
-    label::RejectReason,
     plane::{Plane, Rect},
+    verdict::RejectReason,
 };
 use alloc::vec::Vec;
 use spec::Core;
@@ -205,21 +207,6 @@ fn scaled_out(rect: Rect, from: (usize, usize), to: (usize, usize)) -> Rect {
     let (x, width) = span(rect.x, rect.width, from.0, to.0);
     let (y, height) = span(rect.y, rect.height, from.1, to.1);
     Rect { x, y, width, height }
-}
-
-/// Puts what a network drew over its input (mask probabilities, heat) back on the source picture of the size
-/// `source`: resized into `core`, 0 around it.
-pub fn map_to_source(map: &Plane<f32>, core: Rect, source: (usize, usize)) -> Plane<f32> {
-    let mut placed = Plane::filled(source.0, source.1, 0.0);
-    let resized = resize_f32(map, core.width, core.height);
-    let visible = core.within(source.0, source.1);
-    if visible.width > 0 {
-        for y in 0..visible.height {
-            let start = (visible.y + y) * source.0 + visible.x;
-            placed.data_mut()[start..start + visible.width].copy_from_slice(&resized.row(y)[..visible.width]);
-        }
-    }
-    placed
 }
 
 #[cfg(test)]

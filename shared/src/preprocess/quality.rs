@@ -8,7 +8,7 @@ use super::{
     PreprocessError,
     resize::{fitted, resize_u8},
 };
-use crate::{label::RejectReason, plane::Plane};
+use crate::{plane::Plane, verdict::RejectReason};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 

@@ -9,7 +9,7 @@ use thorax_shared::bundle::{
     TrustedKeys, write,
 };
 use thorax_shared::decision::DecisionRule;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 use thorax_shared::preprocess::QualityLimits;
 use thorax_shared::preprocess::spec::{Clahe, Core, Normalise, PreprocessSpec, Window};
 

@@ -19,7 +19,7 @@ use rand::Rng as _;
 use thorax_nets::{Backbone, Layout};
 use thorax_nn::seeded;
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     preprocess::{QualityLimits, spec::Normalise},
 };
 

@@ -8,7 +8,7 @@ use std::{
 
 use thorax_files::hexadecimal;
 use thorax_nets::source::Source;
-use thorax_shared::{bundle, label::Modality, preprocess::spec::Core};
+use thorax_shared::{bundle, modality::Modality, preprocess::spec::Core};
 
 use crate::{
     data::{Label, Manifest, Record, Split, Task},

@@ -214,7 +214,7 @@ mod tests {
     use proptest::prelude::*;
     use thorax_nets::{Backbone, Layout};
     use thorax_shared::{
-        label::Modality,
+        modality::Modality,
         preprocess::{QualityLimits, spec::Normalise},
     };
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thorax_files::WriteError;
 use thorax_nets::Backbone;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::xgboost::XgboostError;
 use crate::{data::Split, features::FeatureError};

@@ -9,7 +9,7 @@ use std::{
 use rayon::prelude::*;
 use thorax_nets::Backbone;
 use thorax_nn::seeded;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::{ClassifierError, run::ClassifierRun};
 use crate::{

@@ -7,7 +7,7 @@ use half::f16;
 use safetensors::SafeTensors;
 use thorax_nets::{Backbone, Layout};
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     preprocess::{QualityLimits, spec::Normalise},
 };
 

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use thorax_nets::{Backbone, source::WeightsArgs};
 use thorax_nn::device::DeviceArgs;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use crate::{
     data::Manifest,

@@ -21,7 +21,7 @@ use thorax_nets::{
     source::{Source, WeightsArgs},
 };
 use thorax_nn::{device::DeviceArgs, losses::LossArgs, training::TrainingArgs};
-use thorax_shared::{label::Modality, mask, preprocess::spec::Normalise};
+use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
 use crate::{
     data::{

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use thorax_files::{file_sha256, hexadecimal};
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::{Manifest, Record, Split, Task};
 

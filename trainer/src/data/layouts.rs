@@ -19,7 +19,7 @@ use std::{
 use serde::Deserialize;
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_phantom::Truth;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::{
     DataError, Fractions, Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, assign_splits,

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_files::{hexadecimal, write_atomically};
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::DataError;
 

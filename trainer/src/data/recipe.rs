@@ -1,7 +1,7 @@
 //! How pictures of a modality are prepared for a net, unless something else was chosen.
 
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     preprocess::spec::{Clahe, Core, Normalise, PreprocessSpec, Window},
 };
 

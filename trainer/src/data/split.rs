@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::data::{Label, Task};
     use proptest::prelude::*;
-    use thorax_shared::label::Modality;
+    use thorax_shared::modality::Modality;
 
     fn record(number: usize, group: usize, patient: usize, source: usize, class: &str, picture: usize) -> Record {
         Record {

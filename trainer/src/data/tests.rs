@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 use thorax_phantom::{Format, ModalityChoice, PhantomArgs, generate_files};
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::*;
 

@@ -28,11 +28,7 @@ use serde::Serialize;
 use thorax_files::write_atomically;
 use thorax_nets::{Pretrained, source::WeightsArgs};
 use thorax_nn::device::DeviceArgs;
-use thorax_shared::{
-    label::{Modality, RejectReason},
-    plane::Plane,
-    uncertainty::Ensemble,
-};
+use thorax_shared::{modality::Modality, plane::Plane, uncertainty::Ensemble, verdict::RejectReason};
 
 use self::machines::Machines;
 use crate::{

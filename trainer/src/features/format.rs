@@ -15,8 +15,9 @@ use sha2::{Digest, Sha256};
 use thorax_files::hexadecimal;
 use thorax_nets::{Backbone, Layout};
 use thorax_shared::{
-    label::{Modality, RejectReason},
+    modality::Modality,
     preprocess::{QualityLimits, spec::PreprocessSpec},
+    verdict::RejectReason,
 };
 
 use crate::data::{Label, Record, Split};

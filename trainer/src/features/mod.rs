@@ -25,7 +25,7 @@ pub use store::{FeatureStore, Values};
 pub use table::FeatureTable;
 use thorax_nets::{Pretrained, source::Source};
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     preprocess::{
         QualityLimits,
         spec::{Core, Normalise, PreprocessSpec},

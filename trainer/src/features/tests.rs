@@ -11,7 +11,7 @@ use std::{
 use half::f16;
 use proptest::prelude::*;
 use thorax_nets::{Backbone, Layout};
-use thorax_shared::label::RejectReason;
+use thorax_shared::verdict::RejectReason;
 
 use super::*;
 use crate::data::{Split, recipe::preprocess_spec};

@@ -25,8 +25,8 @@ use thorax_nn::{
 };
 use thorax_shared::{
     decision::{self, DecisionRule},
-    label::Modality,
     metrics,
+    modality::Modality,
     preprocess::{quality::QualityLimits, spec::PreprocessSpec},
     uncertainty::Ensemble,
 };

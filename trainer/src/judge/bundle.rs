@@ -10,9 +10,10 @@ use rayon::prelude::*;
 use thorax_engine::{error::DeviceError, model::Model, screening};
 use thorax_shared::{
     bundle::{self, TrustedKeys},
-    label::{Modality, Verdict},
     mask::{INFECTION, LEFT_LUNG, LUNGS, NAMES, RIGHT_LUNG, union},
     metrics::{self, Confusion},
+    modality::Modality,
+    verdict::Verdict,
 };
 
 use super::{Estimate, Resampling, masks::score::MaskFigures, mean};

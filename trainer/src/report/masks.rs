@@ -13,8 +13,8 @@ use thorax_nets::{
 };
 use thorax_nn::schedule::Schedule;
 use thorax_shared::{
-    label::Modality,
     mask::{INFECTION, NAMES},
+    modality::Modality,
 };
 
 use super::{

@@ -1,7 +1,7 @@
 //! The paper's tables V to VIII, as printed.
 
 use thorax_nets::Backbone;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use crate::classifiers::Kind;
 

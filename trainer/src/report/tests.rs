@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::Parser;
 use thorax_nets::Backbone;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::*;
 use crate::judge::classifiers::simulation::{simulate, write};

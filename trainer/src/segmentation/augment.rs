@@ -4,8 +4,8 @@ use rand::{Rng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use thorax_nn::seeded;
 use thorax_shared::{
-    label::Modality,
     mask::{LEFT_LUNG, RIGHT_LUNG},
+    modality::Modality,
 };
 
 use super::sample::{SegmentationSample, Values};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use thorax_shared::{
-    label::Modality,
     mask::union,
+    modality::Modality,
     plane::Plane,
     preprocess::{Crop, Equalised, FoundLungs, spec::PreprocessSpec},
 };

@@ -13,7 +13,7 @@ use thorax_nn::{
     losses::LossConfig,
     training::{BEST, LATEST, TrainingConfig},
 };
-use thorax_shared::{label::Modality, mask, preprocess::spec::PreprocessSpec};
+use thorax_shared::{mask, modality::Modality, preprocess::spec::PreprocessSpec};
 
 use super::augment::AugmentationConfig;
 use crate::data::{Manifest, Task, fingerprint};

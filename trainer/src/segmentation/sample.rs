@@ -5,8 +5,8 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use thorax_nn::distance_transform::{DistanceError, signed_distance};
 use thorax_shared::{
-    label::Modality,
     mask::{INFECTION, NAMES as MASKS},
+    modality::Modality,
     plane::{Plane, Rect},
     preprocess::{
         Prepared, resize,
@@ -198,7 +198,7 @@ pub(super) fn collate(samples: Vec<Values>) -> candle_core::Result<Vec<Tensor>> 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use thorax_shared::{label::Modality, preprocess};
+    use thorax_shared::{modality::Modality, preprocess};
 
     use super::*;
     use crate::data::recipe::preprocess_spec;

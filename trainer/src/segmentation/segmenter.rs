@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
 use thorax_nn::graph::Graph;
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     plane::Plane,
     preprocess::{self, PreprocessSpec},
 };

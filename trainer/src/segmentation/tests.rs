@@ -18,7 +18,7 @@ use thorax_nn::{
 };
 use thorax_phantom::{Format, ModalityChoice, Phantom, PhantomArgs, generate_files};
 use thorax_shared::{
-    label::Modality,
+    modality::Modality,
     plane::Plane,
     preprocess::{
         PreprocessSpec,

@@ -172,7 +172,7 @@ fn best_within(path: &Path, epochs: usize) -> anyhow::Result<Option<f64>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
-    use thorax_shared::label::Modality;
+    use thorax_shared::modality::Modality;
 
     use super::*;
     use crate::sweep::{grid::Grid, leaderboard::tests::grid};

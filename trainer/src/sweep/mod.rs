@@ -24,7 +24,7 @@ use anyhow::Context;
 use grid::{Combination, Grid, RunOptions};
 use run::{Job, Sweep};
 use thorax_files::{file_sha256, hexadecimal};
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 /// Options of `sweep`.
 #[derive(Debug, clap::Args)]

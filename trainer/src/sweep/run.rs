@@ -21,7 +21,7 @@ use std::{
 use anyhow::Context;
 use serde::Serialize;
 use thorax_files::write_atomically;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::{
     grid::{Combination, Grid},

@@ -12,7 +12,7 @@ mod view;
 
 use dicom_dictionary_std::tags;
 use image::RgbImage;
-use thorax_shared::{label::Modality, preprocess::Pixels};
+use thorax_shared::{modality::Modality, preprocess::Pixels};
 
 pub(super) use self::dataset::{has_magic, looks_bare};
 use self::{dataset::DataSet, pixels::Layout};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_files::{hexadecimal, write_atomically};
 use thorax_nets::Backbone;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::{
     ClassifierError, Kind,

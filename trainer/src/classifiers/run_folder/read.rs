@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use thorax_nets::Backbone;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::{RunConfiguration, predictions};
 use crate::{

@@ -7,11 +7,11 @@ use serde::Serialize;
 use thorax_nets::Backbone;
 use thorax_shared::{
     decision::{ChoiceError, fit_temperature},
-    label::Modality,
     metrics::{
         Confusion, DEFAULT_BINS, MetricError, RocCurve, brier_score, error_detection_auc, expected_calibration_error,
         negative_log_likelihood, reliability, roc_auc,
     },
+    modality::Modality,
     uncertainty::{Ensemble, sigmoid},
 };
 

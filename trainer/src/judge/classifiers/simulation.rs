@@ -7,7 +7,7 @@ use rand::{Rng, rngs::StdRng};
 use safetensors::{Dtype, tensor::TensorView};
 use thorax_nets::Backbone;
 use thorax_nn::seeded::generator;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use crate::{
     classifiers::{

@@ -4,7 +4,7 @@
 use std::fs;
 
 use thorax_nets::Backbone;
-use thorax_shared::label::Modality;
+use thorax_shared::modality::Modality;
 
 use super::{simulation::*, *};
 use crate::{

@@ -20,9 +20,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thorax_files::write_atomically;
 use thorax_shared::{
-    label::Modality,
     lungs::involvement_percent,
     mask::{INFECTION, LUNGS, NAMES, union},
+    modality::Modality,
     plane::Plane,
 };
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use thorax_nets::segmentation::{NetConfig, attention_unet::AttentionUnetConfig, unet::UnetConfig};
-use thorax_shared::{label::Modality, mask::NAMES, plane::Plane};
+use thorax_shared::{mask::NAMES, modality::Modality, plane::Plane};
 
 use super::{pool::pool, *};
 use crate::{
