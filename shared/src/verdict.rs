@@ -47,6 +47,8 @@ pub enum ReferReason {
     HighEntropy,
     /// The image is at the border of what the models were trained on.
     Unfamiliar,
+    /// The file does not say how the picture hangs, though files of its kind have to.
+    OrientationUnknown,
 }
 
 impl ReferReason {
@@ -56,6 +58,7 @@ impl ReferReason {
             Self::AbstainZone => "probability between the two thresholds",
             Self::HighEntropy => "the ensemble is too uncertain",
             Self::Unfamiliar => "at the border of what the models were trained on",
+            Self::OrientationUnknown => "the file does not say how the picture hangs",
         })
     }
 }

@@ -24,6 +24,7 @@ use thorax_shared::{
     modality::Modality,
     plane::{Orientation, Plane},
     preprocess::Pixels,
+    verdict::ReferReason,
 };
 
 /// One picture, upright and with dark meaning air, ready for preprocessing.
@@ -40,6 +41,12 @@ pub struct Frame {
     pub spacing_mm: Option<[f32; 2]>,
     /// Share of pixels (0 to 1) that are clearly coloured; radiographs have (nearly) none.
     pub colour_share: f32,
+    /// Whether the file itself says how the picture hangs. Where it does not, `pixels` are as stored, which is mostly the right way
+    /// up, but nobody knows which lung is the right one.
+    pub sides_known: bool,
+    /// Why a person has to look whatever the models say: the file leaves open, or contradicts itself about, what a verdict would
+    /// rest on.
+    pub refer: Option<ReferReason>,
 }
 
 /// What a file held.

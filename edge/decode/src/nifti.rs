@@ -246,6 +246,8 @@ impl Volume {
             orientation: self.orientation,
             spacing_mm: spacing.iter().all(|&mm| mm > 0.0).then_some(spacing),
             colour_share: 0.0,
+            sides_known: true,
+            refer: None,
         })
     }
 

@@ -227,6 +227,8 @@ fn a_film_is_what_was_stored() {
             orientation: Orientation::default(),
             spacing_mm: None,
             colour_share: 0.0,
+            sides_known: true,
+            refer: None,
         }
     );
 }

@@ -69,7 +69,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Frame, DecodeError
     };
     let spacing_mm =
         spacing(&data)?.map(|[down, across]| if orientation.transpose { [across, down] } else { [down, across] });
-    Ok(Frame { pixels, modality, orientation, spacing_mm, colour_share })
+    Ok(Frame { pixels, modality, orientation, spacing_mm, colour_share, sides_known: true, refer: None })
 }
 
 /// The kind of picture, `None` where the file does not say.
