@@ -77,9 +77,12 @@ pub struct ScreenArgs {
     #[arg(long)]
     pub json: bool,
     /// Write the masks here as 8-bit PNG of the input's own size: NAME.png (infection), NAME_left_lung.png and
-    /// NAME_right_lung.png (the patient's left and right)
+    /// NAME_right_lung.png (the patient's left and right), or NAME_lungs.png where the file does not say which side is which
     #[arg(long, value_name = "DIR")]
     pub masks: Option<PathBuf>,
+    /// Write what was read here, as 8-bit PNG: NAME.png is the picture upright, positive and windowed, as all that follows sees it
+    #[arg(long, value_name = "DIR")]
+    pub prepared: Option<PathBuf>,
     /// Write what the 320x240 panel shows: a PNG, or a folder when there are several files
     #[arg(long, value_name = "PNG")]
     pub display: Option<PathBuf>,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use thorax_decode::{Limits, Study};
+use thorax_decode::{Frame, Limits, Study};
 use thorax_engine::{
     error::{DeviceError, ScreenError},
     screening::{Reading, Screener, Screening, Timings},
@@ -34,8 +34,27 @@ pub struct Cost {
     pub stages: Timings,
 }
 
+/// How a file's rows and columns became the picture, for what is to be put back on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hanging {
+    /// How they were turned.
+    pub orientation: Orientation,
+    /// Whether the file says which side is which.
+    pub sides_known: bool,
+}
+
+impl Hanging {
+    fn of(study: &Study) -> Self {
+        let of = |frame: &Frame| Self { orientation: frame.orientation, sides_known: frame.sides_known };
+        match study {
+            Study::Image(frame) => of(frame),
+            Study::Volume(volume) => volume.slice(0).as_ref().map(of).unwrap_or_default(),
+        }
+    }
+}
+
 /// Decodes and screens `file`: see [`Screener::screen`] for `modality` and `slices`. `each` sees every reading, with the number
-/// of its slice and how the file's rows and columns were turned for it.
+/// of its slice and how the file's rows and columns became it.
 ///
 /// # Errors
 /// [`DeviceError`] when the device cannot go on. What is wrong with the file is an [`Outcome`].
@@ -44,19 +63,16 @@ pub fn screen_file(
     file: &Path,
     modality: Option<Modality>,
     slices: usize,
-    mut each: impl FnMut(Option<usize>, &Reading, Orientation),
+    mut each: impl FnMut(Option<usize>, &Reading, Hanging),
 ) -> Result<(Outcome, Cost), DeviceError> {
     let start = Instant::now();
-    let study = match thorax_decode::decode(file, &Limits::default()) {
+    let study = match thorax_decode::decode_as(file, &Limits::default(), modality) {
         Ok(study) => study,
         Err(error) => return Ok((Outcome::Refused(error.reason()), Cost::default())),
     };
     let decode = start.elapsed();
-    let orientation = match &study {
-        Study::Image(frame) => frame.orientation,
-        Study::Volume(volume) => volume.slice(0).map(|frame| frame.orientation).unwrap_or_default(),
-    };
-    match screener.screen(&study, modality, slices, |slice, reading| each(slice, reading, orientation)) {
+    let hanging = Hanging::of(&study);
+    match screener.screen(&study, modality, slices, |slice, reading| each(slice, reading, hanging)) {
         Ok((screening, stages)) => Ok((Outcome::Screened(Box::new(screening)), Cost { decode, stages })),
         Err(ScreenError::Picture(error)) => Ok((Outcome::Refused(error.reason()), Cost::default())),
         Err(ScreenError::Device(error)) => Err(error),

@@ -25,10 +25,17 @@ const LEAST_LUNG: f64 = 0.01;
 pub struct Involvement {
     /// Of both lungs together.
     pub percent: f32,
-    /// Of the patient's left lung; `None` where hardly any of it was found.
+    /// Of the patient's left lung; `None` where hardly any of it was found, or where the sides are not known.
     pub left_percent: Option<f32>,
-    /// Of the patient's right lung; `None` where hardly any of it was found.
+    /// Of the patient's right lung; `None` where hardly any of it was found, or where the sides are not known.
     pub right_percent: Option<f32>,
+}
+
+impl Involvement {
+    /// The same, where nobody knows which side is which.
+    pub fn without_sides(self) -> Self {
+        Self { left_percent: None, right_percent: None, ..self }
+    }
 }
 
 /// The infected share of a lung, or of both, in percent: the one definition of involvement. `lung` counts what is marked as lung or

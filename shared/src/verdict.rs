@@ -49,6 +49,8 @@ pub enum ReferReason {
     Unfamiliar,
     /// The file does not say how the picture hangs, though files of its kind have to.
     OrientationUnknown,
+    /// The file names a view of the chest that is not known to be a frontal one.
+    ViewUnknown,
 }
 
 impl ReferReason {
@@ -59,6 +61,7 @@ impl ReferReason {
             Self::HighEntropy => "the ensemble is too uncertain",
             Self::Unfamiliar => "at the border of what the models were trained on",
             Self::OrientationUnknown => "the file does not say how the picture hangs",
+            Self::ViewUnknown => "the file names a view that is not known to be frontal",
         })
     }
 }

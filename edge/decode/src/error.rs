@@ -95,6 +95,13 @@ pub enum DecodeError {
         /// `coronal`, `sagittal` or `oblique`.
         plane: &'static str,
     },
+    /// A CT image whose values cannot be turned into Hounsfield units.
+    NoHounsfield {
+        /// What they are instead, or what is missing.
+        evidence: &'static str,
+    },
+    /// What a detector counted, before it was made a picture.
+    ForProcessing,
     /// A chest film that is no frontal view.
     NotFrontal {
         /// The attribute that says so, with its value.
@@ -159,9 +166,18 @@ impl DecodeError {
             Self::NotAxial { plane } => {
                 with(format!("a {plane} CT image"), "only axial slices are read, send the axial series")
             }
-            Self::NotFrontal { evidence } => {
-                with(format!("a lateral view ({evidence})"), "only frontal views (PA, AP) are read, send that film")
-            }
+            Self::NotFrontal { evidence } => with(
+                format!("no upright frontal view ({evidence})"),
+                "only frontal views (PA, AP) are read, send that film",
+            ),
+            Self::NoHounsfield { evidence } => with(
+                format!("the CT values are no Hounsfield units ({evidence})"),
+                "export the original slices with Rescale Slope and Intercept",
+            ),
+            Self::ForProcessing => Reason::new(
+                "raw detector data (Presentation Intent Type FOR PROCESSING)",
+                "send the processed film (FOR PRESENTATION)",
+            ),
         }
     }
 }
@@ -196,6 +212,8 @@ mod tests {
             DecodeError::MultiFrame { frames: 3 },
             DecodeError::NotAxial { plane: "coronal" },
             DecodeError::NotFrontal { evidence: "View Position: LL".into() },
+            DecodeError::NoHounsfield { evidence: "they are colours: red" },
+            DecodeError::ForProcessing,
         ];
         let number = |error: &DecodeError| match error {
             DecodeError::Missing => 0,
@@ -219,8 +237,10 @@ mod tests {
             DecodeError::MultiFrame { .. } => 18,
             DecodeError::NotAxial { .. } => 19,
             DecodeError::NotFrontal { .. } => 20,
+            DecodeError::NoHounsfield { .. } => 21,
+            DecodeError::ForProcessing => 22,
         };
-        assert!(all.iter().map(number).eq(0..=20));
+        assert!(all.iter().map(number).eq(0..=22));
         all
     }
 

@@ -91,6 +91,14 @@ impl Limits {
 /// # Errors
 /// [`DecodeError`], whose message gives reason and remedy but not `path`.
 pub fn decode(path: &Path, limits: &Limits) -> Result<Study, DecodeError> {
+    decode_as(path, limits, None)
+}
+
+/// [`decode`], where a person says that the picture is of kind `modality`, whatever the file says.
+///
+/// # Errors
+/// [`DecodeError`], whose message gives reason and remedy but not `path`.
+pub fn decode_as(path: &Path, limits: &Limits, modality: Option<Modality>) -> Result<Study, DecodeError> {
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => DecodeError::Missing,
         _ => DecodeError::Unreadable(error),
@@ -111,7 +119,7 @@ pub fn decode(path: &Path, limits: &Limits) -> Result<Study, DecodeError> {
     if bytes.len() as u64 > limits.max_file_bytes {
         return Err(too_large);
     }
-    decode_bytes(&bytes, limits)
+    decode_bytes_as(&bytes, limits, modality)
 }
 
 /// Reads the image or volume that `bytes`, the content of a file, holds.
@@ -119,11 +127,15 @@ pub fn decode(path: &Path, limits: &Limits) -> Result<Study, DecodeError> {
 /// # Errors
 /// [`DecodeError`], whose message gives reason and remedy.
 pub fn decode_bytes(bytes: &[u8], limits: &Limits) -> Result<Study, DecodeError> {
+    decode_bytes_as(bytes, limits, None)
+}
+
+fn decode_bytes_as(bytes: &[u8], limits: &Limits, modality: Option<Modality>) -> Result<Study, DecodeError> {
     match sniff(bytes)? {
         Format::Picture(format) => {
             contained(picture::name(format), || picture::decode(bytes, format, limits)).map(Study::Image)
         }
-        Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits)).map(Study::Image),
+        Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits, modality)).map(Study::Image),
         Format::Nifti => contained("NIfTI", || Volume::decode(bytes, limits)).map(Study::Volume),
     }
 }

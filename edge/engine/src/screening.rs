@@ -106,8 +106,11 @@ pub struct Screening {
     pub verdict: Verdict,
     /// The numbers behind it.
     pub evidence: Option<Evidence>,
-    /// Infected share of the lungs over all slices that were read; `None` when hardly any lung was found.
+    /// Infected share of the lungs over all slices that were read; `None` when hardly any lung was found. Without sides where the
+    /// file does not say which is which.
     pub involvement: Option<Involvement>,
+    /// Whether the file says which side of the picture is the patient's right.
+    pub sides_known: bool,
     /// The picture to show: the image, or the slice with most infection (the middle one where all were rejected).
     pub shown: Reading,
     /// Of a volume; `None` for a single image.
@@ -165,7 +168,8 @@ impl Screener {
                 let screening = Screening {
                     verdict: shown.verdict,
                     evidence: shown.evidence,
-                    involvement: shown.masks.as_ref().and_then(|masks| masks.area.involvement()),
+                    involvement: shown.masks.as_ref().and_then(|masks| involvement(masks.area, frame)),
+                    sides_known: frame.sides_known,
                     shown,
                     slices: None,
                     bundle: model.identity.clone(),
@@ -249,18 +253,32 @@ impl Screener {
                 .map_err(|reason| DeviceError::Answer { bundle: model.title(), reason })?;
             let novelty = novelties[novelties.len() / 2];
             let evidence = Evidence { probability: mean.probability, entropy_bits: mean.entropy_bits, novelty };
-            (model.manifest.decision.decide(&evidence), Some(evidence))
+            (unless_referred(model.manifest.decision.decide(&evidence), &middle_frame), Some(evidence))
         };
         shown.verdict = verdict;
         let screening = Screening {
             verdict,
             evidence,
-            involvement: area.involvement(),
+            involvement: involvement(area, &middle_frame),
+            sides_known: middle_frame.sides_known,
             shown,
             slices: Some(Slices { shown: index, read: chosen.len() }),
             bundle: model.identity.clone(),
         };
         Ok((screening, timings))
+    }
+}
+
+/// The involvement, with sides where the file tells them.
+fn involvement(area: LungArea, frame: &Frame) -> Option<Involvement> {
+    area.involvement().map(|involvement| if frame.sides_known { involvement } else { involvement.without_sides() })
+}
+
+/// `verdict`, unless the file leaves open what a verdict rests on: then a person has to look.
+fn unless_referred(verdict: Verdict, frame: &Frame) -> Verdict {
+    match (verdict, frame.refer) {
+        (Verdict::Positive | Verdict::Negative | Verdict::Refer(_), Some(reason)) => Verdict::Refer(reason),
+        _ => verdict,
     }
 }
 
@@ -359,7 +377,7 @@ impl<'a> Prepared<'a> {
             entropy_bits: ensemble.entropy_bits,
             novelty: classification.novelty,
         };
-        let verdict = decision.decide(&evidence);
+        let verdict = unless_referred(decision.decide(&evidence), self.frame);
         if let Verdict::Rejected(reason) = verdict {
             return Ok(self.rejected(reason, Some(evidence), quality));
         }

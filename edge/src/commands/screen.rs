@@ -22,10 +22,11 @@ use crate::{
 pub fn run(args: &ScreenArgs) -> anyhow::Result<u8> {
     let input = &args.input;
     let screener = Screener::open(&input.bundles.paths()?, &trust::trusted_keys(input.bundles.trust.as_deref())?)?;
-    let results = ResultFiles::new(&input.files, args.masks.as_deref(), args.display.as_deref())?;
+    let results =
+        ResultFiles::new(&input.files, args.masks.as_deref(), args.prepared.as_deref(), args.display.as_deref())?;
     if let Some(path) = results.overwritten_input(&input.files) {
         eprintln!(
-            "thorax-edge: {}: a result would be written over this input; choose another folder for --masks or --display",
+            "thorax-edge: {}: a result would be written over this input; choose another folder for --masks, --prepared or --display",
             path.display()
         );
         return Ok(BAD_USAGE);
@@ -33,15 +34,15 @@ pub fn run(args: &ScreenArgs) -> anyhow::Result<u8> {
     let mut rows = Rows { json: args.json, header_told: false };
     let mut refused = false;
     for (file, name) in input.files.iter().zip(results.names()) {
-        let mut masks = vec![];
+        let mut pictures = vec![];
         let modality = input.modality;
-        let (outcome, cost) = screen_file(&screener, file, modality, args.slices, |slice, reading, orientation| {
-            masks.push(results.masks(name, slice, reading, orientation));
+        let (outcome, cost) = screen_file(&screener, file, modality, args.slices, |slice, reading, hanging| {
+            pictures.push(results.pictures(name, slice, reading, hanging));
         })
         .with_context(|| file.display().to_string())?;
         if let Outcome::Screened(_) = outcome {
-            for mask in masks.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-                mask.write()?;
+            for picture in pictures.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+                picture.write()?;
             }
         }
         results.panel(name, file, &outcome)?;

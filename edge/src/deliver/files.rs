@@ -11,16 +11,17 @@ use anyhow::Context;
 use thorax_decode::name_without_ending;
 use thorax_engine::screening::Reading;
 use thorax_files::{WriteError, write_atomically};
-use thorax_shared::plane::{Orientation, Plane};
+use thorax_shared::plane::Plane;
 
 use crate::{
     draw::{self, PANEL},
-    outcome::Outcome,
+    outcome::{Hanging, Outcome},
     report,
 };
 
-/// What the files of the masks have behind the name: infection, the patient's left and right lung.
-const MASK_SUFFIXES: [&str; 3] = ["", "_left_lung", "_right_lung"];
+/// What the files of the masks have behind the name: infection, the patient's left and right lung, both where the sides are not
+/// known.
+const MASK_SUFFIXES: [&str; 4] = ["", "_left_lung", "_right_lung", "_lungs"];
 
 /// A result whose time to be written has not come.
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ impl Pending {
 #[derive(Clone, Debug)]
 pub struct ResultFiles {
     masks: Option<PathBuf>,
+    prepared: Option<PathBuf>,
     display: Option<PathBuf>,
     /// Whether `display` is a folder, and not a file.
     display_folder: bool,
@@ -50,18 +52,23 @@ pub struct ResultFiles {
 }
 
 impl ResultFiles {
-    /// Names for the results of `inputs`, and folders for them: `masks`, and `display` unless it is to be one PNG.
+    /// Names for the results of `inputs`, and folders for them: `masks`, `prepared`, and `display` unless it is to be one PNG.
     ///
     /// # Errors
     /// A folder that cannot be made.
-    pub fn new(inputs: &[PathBuf], masks: Option<&Path>, display: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn new(
+        inputs: &[PathBuf],
+        masks: Option<&Path>,
+        prepared: Option<&Path>,
+        display: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let display_folder = display.is_some_and(|path| inputs.len() > 1 || path.is_dir());
-        for folder in masks.into_iter().chain(display.filter(|_| display_folder)) {
+        for folder in masks.into_iter().chain(prepared).chain(display.filter(|_| display_folder)) {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("{}: cannot be made a folder", folder.display()))?;
         }
-        let [masks, display] = [masks, display].map(|path| path.map(Path::to_owned));
-        Ok(Self { masks, display, display_folder, names: result_names(inputs) })
+        let [masks, prepared, display] = [masks, prepared, display].map(|path| path.map(Path::to_owned));
+        Ok(Self { masks, prepared, display, display_folder, names: result_names(inputs) })
     }
 
     /// What each input's results are called, in the order of the inputs.
@@ -73,30 +80,42 @@ impl ResultFiles {
     pub fn overwritten_input(&self, inputs: &[PathBuf]) -> Option<PathBuf> {
         let inputs: BTreeSet<PathBuf> = inputs.iter().filter_map(|file| file.canonicalize().ok()).collect();
         let masks = |name: &str| self.masks.iter().flat_map(|folder| mask_paths(folder, name)).collect::<Vec<_>>();
+        let prepared = |name: &str| self.prepared.as_ref().map(|folder| folder.join(format!("{name}.png")));
         self.names
             .iter()
-            .flat_map(|name| masks(name).into_iter().chain(self.panel_path(name)))
+            .flat_map(|name| masks(name).into_iter().chain(prepared(name)).chain(self.panel_path(name)))
             .find(|path| path.canonicalize().is_ok_and(|path| inputs.contains(&path)))
     }
 
-    /// The masks of a reading, turned back to the rows and columns of the file; none where none were asked for or found.
+    /// What was asked for of a reading: its masks, if it has any, turned back to the rows and columns of the file, and the picture
+    /// that was read.
     ///
     /// # Errors
-    /// A mask that cannot be encoded.
-    pub fn masks(
+    /// A picture that cannot be encoded.
+    pub fn pictures(
         &self,
         name: &str,
         slice: Option<usize>,
         reading: &Reading,
-        orientation: Orientation,
+        hanging: Hanging,
     ) -> anyhow::Result<Vec<Pending>> {
-        let (Some(folder), Some(masks)) = (&self.masks, &reading.masks) else { return Ok(vec![]) };
         let name = slice.map_or_else(|| name.to_owned(), |slice| format!("{name}_slice{slice:04}"));
-        mask_paths(folder, &name)
-            .into_iter()
-            .zip([&masks.infection, &masks.left_lung, &masks.right_lung])
-            .map(|(path, mask)| Ok(Pending { path, bytes: mask_png(&mask.oriented(orientation.inverse()))? }))
-            .collect()
+        let mut pending = vec![];
+        if let (Some(folder), Some(masks)) = (&self.masks, &reading.masks) {
+            let [infection, left, right, both] = mask_paths(folder, &name);
+            let lungs = masks.lungs();
+            let told = match hanging.sides_known {
+                true => vec![(infection, &masks.infection), (left, &masks.left_lung), (right, &masks.right_lung)],
+                false => vec![(infection, &masks.infection), (both, &lungs)],
+            };
+            for (path, mask) in told {
+                pending.push(Pending { path, bytes: png(&mask.oriented(hanging.orientation.inverse()))? });
+            }
+        }
+        if let Some(folder) = &self.prepared {
+            pending.push(Pending { path: folder.join(format!("{name}.png")), bytes: png(&reading.picture)? });
+        }
+        Ok(pending)
     }
 
     /// Writes what the panel shows of `file`, if that was asked for.
@@ -122,7 +141,7 @@ impl ResultFiles {
     }
 }
 
-fn mask_paths(folder: &Path, name: &str) -> [PathBuf; 3] {
+fn mask_paths(folder: &Path, name: &str) -> [PathBuf; 4] {
     MASK_SUFFIXES.map(|suffix| folder.join(format!("{name}{suffix}.png")))
 }
 
@@ -144,9 +163,10 @@ fn result_names(files: &[PathBuf]) -> Vec<String> {
     files.iter().map(&mut name_for).collect()
 }
 
-fn mask_png(mask: &Plane<u8>) -> anyhow::Result<Vec<u8>> {
-    let (width, height) = (u32::try_from(mask.width())?, u32::try_from(mask.height())?);
-    let image = image::GrayImage::from_raw(width, height, mask.data().to_vec()).context("a mask of another size")?;
+fn png(picture: &Plane<u8>) -> anyhow::Result<Vec<u8>> {
+    let (width, height) = (u32::try_from(picture.width())?, u32::try_from(picture.height())?);
+    let image =
+        image::GrayImage::from_raw(width, height, picture.data().to_vec()).context("a picture of another size")?;
     let mut bytes = std::io::Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Png)?;
     Ok(bytes.into_inner())

@@ -11,14 +11,17 @@ const DEFAULT_QUANTILES: [f32; 2] = [0.005, 0.995];
 ///
 /// | | eight bits | sixteen bits | Hounsfield units |
 /// |---|---|---|---|
-/// | [`Window::Quantiles`] | unchanged | quantiles | quantiles |
-/// | [`Window::Hounsfield`] | unchanged | quantiles 0.005 and 0.995 | the window |
+/// | [`Window::Quantiles`] | quantiles | quantiles | quantiles |
+/// | [`Window::Hounsfield`] | quantiles 0.005 and 0.995 | quantiles 0.005 and 0.995 | the window |
+///
+/// The same picture in eight bits, in twelve or in sixteen so becomes the same: greys without a unit mean nothing but their order
+/// and proportions, and which of them are black and white is not left to how they were stored.
 ///
 /// Between the two ends of a window values are scaled linearly and rounded half up. A window without width is a
 /// step: values up to it become 0, values above it 255.
 pub fn window(pixels: &Pixels, spec: &Window) -> Plane<u8> {
     match (pixels, spec) {
-        (Pixels::Eight(plane), _) => plane.clone(),
+        (Pixels::Eight(plane), spec) => window(&Pixels::Sixteen(plane.map(u16::from)), spec),
         (Pixels::Sixteen(plane), Window::Quantiles { low, high }) => by_quantiles(plane, [*low, *high]),
         (Pixels::Sixteen(plane), Window::Hounsfield { .. }) => by_quantiles(plane, DEFAULT_QUANTILES),
         (Pixels::Hounsfield(plane), Window::Quantiles { low, high }) => {

@@ -1,28 +1,49 @@
 //! From bytes to the few DICOM elements that make a picture.
 //!
-//! The token reader of `dicom-parser` walks the data set; only the elements in [`WANTED`] are kept, from the data set
-//! itself and from the first item of its sequences, and reading ends with the pixel data. `dicom-object` would be less
-//! code, but it builds nested sequences by recursion, so that a small file of nothing but opened sequences overflows the
-//! stack, and it allocates whatever length a file claims.
+//! [`elements`](super::elements) walks the data set; the elements in [`WANTED`] are kept, from the data set itself, from the first
+//! item of its sequences, and from the functional groups of the enhanced objects (PS3.3, C.7.6.16), and reading ends with the pixel
+//! data. What an element means is asked here, whatever its VR is told to be: archives write known elements as `UN`, numbers
+//! as text, and decimal commas.
 
-use std::{borrow::Cow, collections::BTreeMap, io::Read};
+use std::{borrow::Cow, collections::BTreeMap, io::Read, ops::ControlFlow, ops::Range};
 
-use dicom_core::{DataElementHeader, Length, PrimitiveValue, Tag};
+use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::{TransferSyntaxIndex, transfer_syntax::TransferSyntax};
-use dicom_parser::dataset::{DataSetReader, DataToken};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
-use super::{FORMAT, damaged};
+use super::{
+    FORMAT, damaged,
+    elements::{Found, Step, Syntax, standard_vr, walk},
+};
 use crate::{DecodeError, Limits};
 
 /// The elements that are kept.
-const WANTED: [Tag; 29] = [
+const WANTED: [Tag; 50] = [
+    tags::SOP_CLASS_UID,
+    tags::IMAGE_TYPE,
     tags::MODALITY,
+    tags::PRESENTATION_INTENT_TYPE,
     tags::VIEW_POSITION,
+    tags::CODE_VALUE,
+    tags::CODE_MEANING,
+    tags::PATIENT_POSITION,
     tags::IMAGER_PIXEL_SPACING,
+    tags::SHUTTER_SHAPE,
+    tags::SHUTTER_LEFT_VERTICAL_EDGE,
+    tags::SHUTTER_RIGHT_VERTICAL_EDGE,
+    tags::SHUTTER_UPPER_HORIZONTAL_EDGE,
+    tags::SHUTTER_LOWER_HORIZONTAL_EDGE,
+    tags::CENTER_OF_CIRCULAR_SHUTTER,
+    tags::RADIUS_OF_CIRCULAR_SHUTTER,
+    tags::VERTICES_OF_THE_POLYGONAL_SHUTTER,
+    tags::SERIES_INSTANCE_UID,
+    tags::SOP_INSTANCE_UID,
+    tags::INSTANCE_NUMBER,
     tags::PATIENT_ORIENTATION,
+    tags::IMAGE_POSITION_PATIENT,
     tags::IMAGE_ORIENTATION_PATIENT,
+    tags::FRAME_TYPE,
     tags::SAMPLES_PER_PIXEL,
     tags::PHOTOMETRIC_INTERPRETATION,
     tags::PLANAR_CONFIGURATION,
@@ -30,6 +51,7 @@ const WANTED: [Tag; 29] = [
     tags::ROWS,
     tags::COLUMNS,
     tags::PIXEL_SPACING,
+    tags::PIXEL_ASPECT_RATIO,
     tags::BITS_ALLOCATED,
     tags::BITS_STORED,
     tags::HIGH_BIT,
@@ -44,26 +66,109 @@ const WANTED: [Tag; 29] = [
     tags::RESCALE_TYPE,
     tags::LUT_DESCRIPTOR,
     tags::LUT_DATA,
+    tags::PRESENTATION_LUT_SHAPE,
     tags::FLOAT_PIXEL_DATA,
     tags::DOUBLE_FLOAT_PIXEL_DATA,
     tags::PIXEL_DATA,
 ];
 
-/// What a data set says, as far as it is needed.
-pub(super) struct DataSet {
-    /// How the pixels are encoded.
-    pub(super) transfer_syntax: &'static TransferSyntax,
-    /// The elements of the data set itself.
-    values: BTreeMap<Tag, PrimitiveValue>,
-    /// The elements of the first item of each sequence, by sequence and element.
-    items: BTreeMap<(Tag, Tag), PrimitiveValue>,
-    /// The fragments of encapsulated pixel data put together: where there is one frame, all are its.
-    fragments: Option<Vec<u8>>,
+/// An element's value, as bytes of a known meaning.
+#[derive(Clone, Debug)]
+pub(super) struct Value<'a> {
+    vr: VR,
+    big_endian: bool,
+    bytes: &'a [u8],
 }
 
-impl DataSet {
+impl<'a> Value<'a> {
+    /// The parts of a text, or of numbers in words, without the spaces around them.
+    pub(super) fn texts(&self) -> Vec<String> {
+        match self.vr {
+            VR::US | VR::SS | VR::UL | VR::SL | VR::FL | VR::FD | VR::OW | VR::OB | VR::UN => {
+                self.numbers().map(|numbers| numbers.iter().map(ToString::to_string).collect()).unwrap_or_default()
+            }
+            _ => {
+                let text = String::from_utf8_lossy(self.bytes);
+                text.trim_end_matches([' ', '\0'])
+                    .split('\\')
+                    .map(|part| part.trim_matches([' ', '\0']).to_owned())
+                    .collect()
+            }
+        }
+    }
+
+    /// The numbers; `None` if a part is no number. A comma is taken for a point where it can be nothing else.
+    fn numbers(&self) -> Option<Vec<f64>> {
+        fn all<const N: usize>(value: &Value<'_>, number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+            let chunks = value.bytes.as_chunks().0.iter();
+            chunks
+                .map(|&(mut bytes)| {
+                    if value.big_endian {
+                        bytes.reverse();
+                    }
+                    number(bytes)
+                })
+                .collect()
+        }
+        Some(match self.vr {
+            VR::US | VR::OW | VR::UN => all(self, |bytes| u16::from_le_bytes(bytes).into()),
+            VR::SS => all(self, |bytes| i16::from_le_bytes(bytes).into()),
+            VR::UL | VR::OL => all(self, |bytes| u32::from_le_bytes(bytes).into()),
+            VR::SL => all(self, |bytes| i32::from_le_bytes(bytes).into()),
+            VR::FL | VR::OF => all(self, |bytes| f32::from_le_bytes(bytes).into()),
+            VR::FD | VR::OD => all(self, f64::from_le_bytes),
+            VR::OB => self.bytes.iter().map(|&byte| byte.into()).collect(),
+            _ => {
+                let texts = self.texts();
+                return texts.iter().map(|text| text.replace(',', ".").parse().ok()).collect();
+            }
+        })
+    }
+
+    /// Whole numbers of 16 bits in the order of this machine, as look-up tables and their descriptors are written.
+    pub(super) fn words(&self) -> Vec<u16> {
+        let of = |pair: &[u8; 2]| if self.big_endian { u16::from_be_bytes(*pair) } else { u16::from_le_bytes(*pair) };
+        match self.vr {
+            VR::US | VR::SS | VR::OW | VR::OB | VR::UN => self.bytes.as_chunks().0.iter().map(of).collect(),
+            _ => self.numbers().unwrap_or_default().into_iter().map(|number| number as i32 as u16).collect(),
+        }
+    }
+
+    /// The bytes as stored.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// Where a value lies.
+#[derive(Clone, Debug)]
+struct Place {
+    vr: VR,
+    big_endian: bool,
+    span: Range<usize>,
+}
+
+/// What a data set says, as far as it is needed.
+pub(super) struct DataSet<'a> {
+    /// How the pixels are encoded.
+    pub(super) transfer_syntax: &'static TransferSyntax,
+    /// The data set as it is written, unpacked.
+    encoded: Cow<'a, [u8]>,
+    /// The elements of the data set itself.
+    values: BTreeMap<Tag, Place>,
+    /// The elements of the first item of each sequence, by sequence and element.
+    items: BTreeMap<(Tag, Tag), Place>,
+    /// The elements of the functional groups that all frames share.
+    shared_groups: BTreeMap<Tag, Place>,
+    /// Those of each frame.
+    frame_groups: Vec<BTreeMap<Tag, Place>>,
+    /// The offset table and the fragments of encapsulated pixel data.
+    fragments: Option<Vec<Range<usize>>>,
+}
+
+impl<'a> DataSet<'a> {
     /// Reads the data set of the DICOM file in `bytes`, with or without preamble and file meta information.
-    pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
+    pub(super) fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         const REGISTRY: &TransferSyntaxRegistry = &TransferSyntaxRegistry;
         let (uid, encoded) = file_meta(bytes);
         let uid = uid.unwrap_or_else(|| guess_transfer_syntax(encoded).into());
@@ -76,7 +181,10 @@ impl DataSet {
             flate2::read::DeflateDecoder::new(encoded)
                 .take(limits.max_decoded_bytes.saturating_add(1))
                 .read_to_end(&mut inflated)
-                .map_err(|error| read_error(&error, error.to_string()))?;
+                .map_err(|error| match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => DecodeError::Truncated { format: FORMAT },
+                    _ => damaged(error.to_string()),
+                })?;
             if inflated.len() as u64 > limits.max_decoded_bytes {
                 return Err(DecodeError::TooMuchData { limit: limits.max_decoded_bytes });
             }
@@ -84,131 +192,166 @@ impl DataSet {
         } else {
             Cow::Borrowed(encoded)
         };
-
-        let mut data_set = Self { transfer_syntax, values: BTreeMap::new(), items: BTreeMap::new(), fragments: None };
-        data_set.collect(&encoded)?;
+        let syntax =
+            Syntax { explicit: uid != uids::IMPLICIT_VR_LITTLE_ENDIAN, big_endian: uid == EXPLICIT_VR_BIG_ENDIAN };
+        let mut data_set = Self {
+            transfer_syntax,
+            encoded: Cow::Borrowed(&[]),
+            values: BTreeMap::new(),
+            items: BTreeMap::new(),
+            shared_groups: BTreeMap::new(),
+            frame_groups: Vec::new(),
+            fragments: None,
+        };
+        walk(&encoded, syntax, |path, found| data_set.keep(path, found))?;
+        data_set.encoded = encoded;
         Ok(data_set)
     }
 
-    /// Reads elements up to the pixel data or the end.
-    fn collect(&mut self, encoded: &[u8]) -> Result<(), DecodeError> {
-        // Nothing in the data set can be longer than the data set; asking first keeps claimed lengths from being allocated.
-        let check = |length: Length| match length.get() {
-            Some(length) if length as usize > encoded.len() => Err(DecodeError::Truncated { format: FORMAT }),
-            _ => Ok(()),
-        };
-        let mut header: Option<DataElementHeader> = None;
-        let mut sequences: Vec<Tag> = Vec::new();
-        let mut items = 0;
-        let tokens =
-            DataSetReader::new_with_ts(encoded, self.transfer_syntax).map_err(|error| damaged(error.to_string()))?;
-        for token in tokens {
-            match token.map_err(|error| read_error(&error, error.to_string()))? {
-                DataToken::ElementHeader(element) => {
-                    check(element.len)?;
-                    header = Some(element);
-                }
-                DataToken::PrimitiveValue(value) => {
-                    let Some(DataElementHeader { tag, .. }) = header.take() else { continue };
-                    match sequences[..] {
-                        _ if !WANTED.contains(&tag) => {}
-                        [] => {
-                            self.values.insert(tag, value);
-                        }
-                        [sequence] if items == 1 => {
-                            self.items.insert((sequence, tag), value);
-                        }
-                        _ => {}
-                    }
-                    if tag == tags::PIXEL_DATA && sequences.is_empty() {
-                        break;
-                    }
-                }
-                DataToken::SequenceStart { tag, .. } => {
-                    if sequences.is_empty() {
-                        items = 0;
-                    }
-                    sequences.push(tag);
-                }
-                // An icon image in a sequence may be encapsulated, too.
-                DataToken::PixelSequenceStart => {
-                    if sequences.is_empty() {
-                        self.fragments = Some(Vec::new());
-                    }
-                    sequences.push(tags::PIXEL_DATA);
-                }
-                DataToken::SequenceEnd => {
-                    sequences.pop();
-                    if sequences.is_empty() && self.fragments.is_some() {
-                        break;
-                    }
-                }
-                DataToken::ItemStart { len } => {
-                    check(len)?;
-                    if sequences.len() == 1 {
-                        items += 1;
-                    }
-                }
-                DataToken::ItemValue(fragment) => {
-                    if let ([tags::PIXEL_DATA], Some(fragments)) = (&sequences[..], &mut self.fragments) {
-                        fragments.extend(fragment);
-                    }
-                }
-                DataToken::ItemEnd | DataToken::OffsetTable(_) => {}
+    /// Keeps what is wanted, up to the pixel data.
+    fn keep(&mut self, path: &[Step], found: Found) -> ControlFlow<()> {
+        let (tag, place) = match found {
+            Found::Element { tag, vr, big_endian, value } if WANTED.contains(&tag) => {
+                // Bytes of no told meaning have that of the standard.
+                let vr = match standard_vr(tag) {
+                    Some(standard) if matches!(vr, VR::UN | VR::OB) => standard,
+                    _ => vr,
+                };
+                (tag, Place { vr, big_endian, span: value })
             }
+            Found::Element { .. } => return ControlFlow::Continue(()),
+            Found::Fragment(value) => {
+                self.fragments.get_or_insert_default().push(value);
+                return ControlFlow::Continue(());
+            }
+            Found::FragmentsEnd => {
+                self.fragments.get_or_insert_default();
+                return ControlFlow::Break(());
+            }
+        };
+        match *path {
+            [] => {
+                self.values.insert(tag, place);
+                if tag == tags::PIXEL_DATA {
+                    return ControlFlow::Break(());
+                }
+            }
+            [Step { sequence, item: 0 }] => {
+                self.items.insert((sequence, tag), place);
+            }
+            // A group of one attribute or more, in a sequence of its own with one item.
+            [Step { sequence: tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, item: 0 }, Step { item: 0, .. }] => {
+                self.shared_groups.insert(tag, place);
+            }
+            [Step { sequence: tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, item }, Step { item: 0, .. }] => {
+                // Items come one after the other, each with bytes of its own, so this never grows beyond the file.
+                if item >= self.frame_groups.len() {
+                    self.frame_groups.resize_with(item + 1, BTreeMap::new);
+                }
+                self.frame_groups[item].insert(tag, place);
+            }
+            _ => {}
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
-    /// A value of the data set; empty values count as absent.
-    pub(super) fn get(&self, tag: Tag) -> Option<&PrimitiveValue> {
-        self.values.get(&tag).filter(|value| value.calculate_byte_len() > 0)
+    fn value(&self, place: &Place) -> Option<Value<'_>> {
+        let bytes = &self.encoded[place.span.clone()];
+        (!bytes.is_empty()).then_some(Value { vr: place.vr, big_endian: place.big_endian, bytes })
+    }
+
+    /// A value of the data set or, in the enhanced objects, of the functional groups of all frames or of the first one;
+    /// empty values count as absent.
+    pub(super) fn get(&self, tag: Tag) -> Option<Value<'_>> {
+        self.of_frame(0, tag)
+    }
+
+    /// [`Self::get`] for frame `index`, counted from 0.
+    pub(super) fn of_frame(&self, index: usize, tag: Tag) -> Option<Value<'_>> {
+        let places = [
+            self.values.get(&tag),
+            self.shared_groups.get(&tag),
+            self.frame_groups.get(index).and_then(|g| g.get(&tag)),
+        ];
+        places.into_iter().flatten().find_map(|place| self.value(place))
     }
 
     /// A text without the spaces around it, `None` where absent or blank.
     pub(super) fn text(&self, tag: Tag) -> Option<String> {
-        Some(self.get(tag)?.to_str().trim_matches([' ', '\0']).to_owned()).filter(|text| !text.is_empty())
+        Some(self.get(tag)?.texts().join("\\")).filter(|text| !text.is_empty())
+    }
+
+    /// A keyword: a text in capitals.
+    pub(super) fn keyword(&self, tag: Tag) -> Option<String> {
+        self.text(tag).map(|text| text.to_uppercase())
     }
 
     /// The parts of a text of several values.
     pub(super) fn texts(&self, tag: Tag) -> Vec<String> {
-        let parts = |value: &PrimitiveValue| {
-            value.to_multi_str().iter().map(|part| part.trim_matches([' ', '\0']).to_owned()).collect()
-        };
-        self.get(tag).map(parts).unwrap_or_default()
+        self.get(tag).map(|value| value.texts()).unwrap_or_default()
     }
 
     /// An integer; `None` where absent.
     pub(super) fn integer(&self, tag: Tag) -> Result<Option<i64>, DecodeError> {
-        self.get(tag).map(|value| value.to_int().map_err(|error| damaged(format!("{tag}: {error}")))).transpose()
+        Ok(match self.numbers(tag)?[..] {
+            [] => None,
+            [number, ..] if number.fract() == 0.0 && number.abs() < 1e15 => Some(number as i64),
+            [number, ..] => return Err(damaged(format!("{tag} is {number}, not a whole number"))),
+        })
     }
 
-    /// Finite numbers; empty where absent.
+    /// Finite numbers; empty where absent or blank.
     pub(super) fn numbers(&self, tag: Tag) -> Result<Vec<f64>, DecodeError> {
         let Some(value) = self.get(tag) else { return Ok(Vec::new()) };
-        let numbers = value.to_multi_float64().map_err(|error| damaged(format!("{tag}: {error}")))?;
-        if numbers.iter().all(|number| number.is_finite()) {
-            Ok(numbers)
-        } else {
-            Err(damaged(format!("{tag} is not finite")))
+        if value.texts().iter().all(String::is_empty) {
+            return Ok(Vec::new());
         }
+        value
+            .numbers()
+            .filter(|numbers| numbers.iter().all(|number| number.is_finite()))
+            .ok_or_else(|| damaged(format!("{tag} is {:?}, not numbers", value.texts().join("\\"))))
+    }
+
+    /// The first of the numbers of an element that may be ignored: `None` where it is absent or no number. What stands behind the
+    /// number, such as its unit, does not count.
+    pub(super) fn hint(&self, tag: Tag) -> Option<f64> {
+        let first = self.get(tag)?.texts().into_iter().next()?;
+        let number: f64 = first.split_whitespace().next()?.replace(',', ".").parse().ok()?;
+        number.is_finite().then_some(number)
     }
 
     /// A value in the first item of a sequence.
-    pub(super) fn item(&self, sequence: Tag, tag: Tag) -> Option<&PrimitiveValue> {
-        self.items.get(&(sequence, tag))
+    pub(super) fn item(&self, sequence: Tag, tag: Tag) -> Option<Value<'_>> {
+        self.value(self.items.get(&(sequence, tag))?)
     }
 
     /// The native pixel data, little endian.
     pub(super) fn native_pixels(&self) -> Option<Cow<'_, [u8]>> {
-        self.get(tags::PIXEL_DATA).map(PrimitiveValue::to_bytes)
+        let value = self.get(tags::PIXEL_DATA)?;
+        // Words are swapped, whatever lies in them (PS3.5, 7.3).
+        Some(match value.big_endian && value.vr == VR::OW {
+            true => Cow::Owned(value.bytes().as_chunks::<2>().0.iter().flat_map(|&[high, low]| [low, high]).collect()),
+            false => Cow::Borrowed(value.bytes()),
+        })
     }
 
-    /// The encapsulated pixel data.
-    pub(super) fn fragments(&self) -> Option<&[u8]> {
-        self.fragments.as_deref()
+    /// The fragments of the encapsulated pixel data, without the offset table.
+    pub(super) fn fragment_list(&self) -> Option<Vec<&[u8]>> {
+        let fragments = self.fragments.as_ref()?;
+        Some(fragments.iter().skip(1).map(|span| &self.encoded[span.clone()]).collect())
+    }
+
+    /// The fragments put together: where there is one frame, all are its.
+    pub(super) fn fragments(&self) -> Option<Cow<'_, [u8]>> {
+        Some(match self.fragment_list()?[..] {
+            [one] => Cow::Borrowed(one),
+            ref all => Cow::Owned(all.concat()),
+        })
     }
 }
+
+/// Retired from the standard, not from the archives.
+pub(super) const EXPLICIT_VR_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
 /// Whether the file says by `DICM` that it is DICOM.
 pub(crate) fn has_magic(bytes: &[u8]) -> bool {
@@ -259,12 +402,4 @@ fn guess_transfer_syntax(data_set: &[u8]) -> &'static str {
         [_, _, _, _, v, r, ..] if v.is_ascii_uppercase() && r.is_ascii_uppercase() => uids::EXPLICIT_VR_LITTLE_ENDIAN,
         _ => uids::IMPLICIT_VR_LITTLE_ENDIAN,
     }
-}
-
-/// A reader's error: cut short, if an unexpected end is among its causes.
-fn read_error(error: &(dyn std::error::Error + 'static), reason: String) -> DecodeError {
-    let cut = std::iter::successors(Some(error), |error| error.source())
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof);
-    if cut { DecodeError::Truncated { format: FORMAT } } else { damaged(reason) }
 }

@@ -1,14 +1,20 @@
 //! DICOM: chest films (CR, DX, RG) and axial CT slices, one frame a file.
 //!
-//! The way of a file: [`dataset`] reads the elements that matter, [`pixels`] unpacks the samples, [`grey`] turns stored
-//! values into Hounsfield units or windowed grey values, [`view`] says how to hang the picture. Everything that makes a
-//! picture mean something else than it seems to (another modality, a lateral film, a coronal reformat, several frames)
-//! is refused by name.
+//! The way of a file: [`elements`] finds the elements wherever they are nested, [`dataset`] keeps those that matter, [`pixels`]
+//! unpacks the samples, [`hounsfield`] and [`window`] say what stored values mean, [`view`] how to hang the picture.
+//!
+//! Meaning is never guessed. What makes a picture mean something else than it seems to (another modality, a lateral film, a
+//! coronal reformat, raw detector data, values that are no Hounsfield units) is refused by name; where the file leaves open how
+//! the picture hangs, its sides are not told, and where it should have said so, a person has to look.
 
 mod dataset;
-mod grey;
+mod elements;
+mod hounsfield;
 mod pixels;
+mod shutter;
+mod stored;
 mod view;
+mod window;
 
 use dicom_dictionary_std::tags;
 use image::RgbImage;
@@ -21,11 +27,14 @@ use super::{DecodeError, Frame, Limits, oriented, picture};
 /// The name of the format in messages.
 const FORMAT: &str = "DICOM";
 
-/// Decodes a DICOM file.
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Frame, DecodeError> {
+/// Decodes a DICOM file. `told` is what a person says that it is, whatever the file says.
+pub(super) fn decode(bytes: &[u8], limits: &Limits, told: Option<Modality>) -> Result<Frame, DecodeError> {
     let data = DataSet::read(bytes, limits)?;
-    let modality = modality(&data)?;
-    if data.get(tags::PIXEL_DATA).is_none() && data.fragments().is_none_or(<[u8]>::is_empty) {
+    let modality = match told {
+        Some(modality) => Some(modality),
+        None => modality(&data)?,
+    };
+    if data.get(tags::PIXEL_DATA).is_none() && data.fragments().is_none_or(|fragments| fragments.is_empty()) {
         return Err(if data.get(tags::FLOAT_PIXEL_DATA).or(data.get(tags::DOUBLE_FLOAT_PIXEL_DATA)).is_some() {
             pixels::unsupported("floating-point pixels".into())
         } else {
@@ -37,8 +46,9 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Frame, DecodeError
     {
         return Err(DecodeError::MultiFrame { frames });
     }
+    refuse_raw(&data)?;
     let layout = Layout::read(&data, limits)?;
-    let orientation = match modality {
+    let view = match modality {
         Some(Modality::Ct) => view::of_slice(&data)?,
         Some(Modality::Xray) | None => view::of_film(&data)?,
     };
@@ -46,15 +56,14 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Frame, DecodeError
     let samples = pixels::read(&data, &layout)?;
     let (stored, colour_share) = match samples.photometric.as_str() {
         photometric @ ("MONOCHROME1" | "MONOCHROME2") if layout.samples_per_pixel == 1 => {
-            let hounsfield = match modality {
-                Some(Modality::Ct) => grey::hounsfield(&data, &layout, &samples.codes)?,
-                _ => None,
-            };
-            let pixels = match hounsfield {
-                Some(pixels) => pixels,
-                None => grey::film(&data, &layout, &samples.codes, photometric == "MONOCHROME1")?,
+            let pixels = match modality {
+                Some(Modality::Ct) => hounsfield::hounsfield(&data, &layout, &samples.codes)?,
+                Some(Modality::Xray) | None => window::film(&data, &layout, &samples.codes, photometric)?,
             };
             (pixels, 0.0)
+        }
+        "RGB" | "YBR_FULL" if layout.samples_per_pixel == 3 && modality == Some(Modality::Ct) => {
+            return Err(hounsfield::no_hounsfield("they are colours"));
         }
         photometric @ ("RGB" | "YBR_FULL") if layout.samples_per_pixel == 3 => {
             let (grey, share) = picture::luminance(&colour(&layout, &samples.codes, photometric)?, FORMAT)?;
@@ -62,6 +71,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Frame, DecodeError
         }
         other => return Err(pixels::unsupported(format!("photometric interpretation {other}"))),
     };
+    let orientation = view.orientation;
     let pixels = match stored {
         Pixels::Eight(plane) => Pixels::Eight(oriented(plane, orientation)),
         Pixels::Sixteen(plane) => Pixels::Sixteen(oriented(plane, orientation)),
@@ -69,12 +79,33 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Frame, DecodeError
     };
     let spacing_mm =
         spacing(&data)?.map(|[down, across]| if orientation.transpose { [across, down] } else { [down, across] });
-    Ok(Frame { pixels, modality, orientation, spacing_mm, colour_share, sides_known: true, refer: None })
+    Ok(Frame {
+        pixels,
+        modality,
+        orientation,
+        spacing_mm,
+        colour_share,
+        sides_known: view.sides_known,
+        refer: view.refer,
+    })
+}
+
+/// Refuses what the detector counted before it was made a picture (PS3.3, C.8.11.1).
+fn refuse_raw(data: &DataSet<'_>) -> Result<(), DecodeError> {
+    /// Digital X-Ray Image Storage - For Processing.
+    const FOR_PROCESSING: &str = "1.2.840.10008.5.1.4.1.1.1.1.1";
+    let intent = data.keyword(tags::PRESENTATION_INTENT_TYPE).map(|intent| intent.replace('_', " "));
+    let raw = match intent.as_deref() {
+        Some("FOR PRESENTATION") => false,
+        Some("FOR PROCESSING") => true,
+        _ => data.text(tags::SOP_CLASS_UID).as_deref() == Some(FOR_PROCESSING),
+    };
+    if raw { Err(DecodeError::ForProcessing) } else { Ok(()) }
 }
 
 /// The kind of picture, `None` where the file does not say.
-fn modality(data: &DataSet) -> Result<Option<Modality>, DecodeError> {
-    match data.text(tags::MODALITY) {
+fn modality(data: &DataSet<'_>) -> Result<Option<Modality>, DecodeError> {
+    match data.keyword(tags::MODALITY) {
         None => Ok(None),
         Some(modality) => match modality.as_str() {
             "CR" | "DX" | "RG" => Ok(Some(Modality::Xray)),
@@ -83,9 +114,8 @@ fn modality(data: &DataSet) -> Result<Option<Modality>, DecodeError> {
         },
     }
 }
-
 /// Height and width of a stored pixel in millimetres: in the patient, or else on the detector.
-fn spacing(data: &DataSet) -> Result<Option<[f32; 2]>, DecodeError> {
+fn spacing(data: &DataSet<'_>) -> Result<Option<[f32; 2]>, DecodeError> {
     for tag in [tags::PIXEL_SPACING, tags::IMAGER_PIXEL_SPACING] {
         if let [down, across] = data.numbers(tag)?[..]
             && down > 0.0

@@ -8,7 +8,10 @@ use dicom_encoding::{
     transfer_syntax::Codec,
 };
 
-use super::{FORMAT, damaged, dataset::DataSet};
+use super::{
+    FORMAT, damaged,
+    dataset::{DataSet, EXPLICIT_VR_BIG_ENDIAN},
+};
 use crate::{DecodeError, Limits, codestream};
 
 /// The image pixel module (PS3.3, C.7.6.3): how samples lie in the pixel data.
@@ -33,7 +36,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Reads and checks the attributes.
-    pub(super) fn read(data: &DataSet, limits: &Limits) -> Result<Self, DecodeError> {
+    pub(super) fn read(data: &DataSet<'_>, limits: &Limits) -> Result<Self, DecodeError> {
         let required = |tag, name: &str| data.integer(tag)?.ok_or_else(|| damaged(format!("{name} is missing")));
         let rows = required(tags::ROWS, "Rows")?;
         let columns = required(tags::COLUMNS, "Columns")?;
@@ -101,12 +104,12 @@ pub(super) struct Samples {
 }
 
 /// The samples of the only frame.
-pub(super) fn read(data: &DataSet, layout: &Layout) -> Result<Samples, DecodeError> {
+pub(super) fn read(data: &DataSet<'_>, layout: &Layout) -> Result<Samples, DecodeError> {
     let coding = coding(data)?;
     let (bytes, bits_allocated, shift) = match coding {
         Coding::Native => {
             let bytes = match data.fragments() {
-                Some(fragments) => Cow::Borrowed(fragments),
+                Some(fragments) => fragments,
                 None => data.native_pixels().ok_or(DecodeError::NoPixelData)?,
             };
             (bytes, layout.bits_allocated, layout.high_bit + 1 - layout.bits_stored)
@@ -136,9 +139,7 @@ pub(super) fn read(data: &DataSet, layout: &Layout) -> Result<Samples, DecodeErr
 }
 
 /// How the transfer syntax codes pixels; those that are not read are refused by name.
-fn coding(data: &DataSet) -> Result<Coding, DecodeError> {
-    /// Retired from the standard, not from the archives.
-    const EXPLICIT_VR_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
+fn coding(data: &DataSet<'_>) -> Result<Coding, DecodeError> {
     let transfer_syntax = data.transfer_syntax;
     Ok(match transfer_syntax.uid() {
         uids::IMPLICIT_VR_LITTLE_ENDIAN
@@ -159,12 +160,13 @@ fn coding(data: &DataSet) -> Result<Coding, DecodeError> {
 
 /// Decodes the fragments: bytes, bits a sample occupies in them, and unused bits below each sample.
 fn decompress<'a>(
-    data: &'a DataSet,
+    data: &'a DataSet<'_>,
     layout: &Layout,
     coding: Coding,
 ) -> Result<(Cow<'a, [u8]>, u16, u16), DecodeError> {
     let encoded = data.fragments().ok_or_else(|| damaged("its pixels are not compressed as it says".into()))?;
     let broken = |what: &str| damaged(format!("its pixels are no {what} codestream"));
+    let encoded = &*encoded;
     let (header, encoded) = match coding {
         Coding::Jpeg => {
             if !codestream::jpeg_is_complete(encoded) {
