@@ -51,6 +51,8 @@ pub enum ReferReason {
     OrientationUnknown,
     /// The file names a view of the chest that is not known to be a frontal one.
     ViewUnknown,
+    /// The CT values hold no air and no lung.
+    NoAir,
 }
 
 impl ReferReason {
@@ -61,6 +63,7 @@ impl ReferReason {
             Self::HighEntropy => "the ensemble is too uncertain",
             Self::Unfamiliar => "at the border of what the models were trained on",
             Self::OrientationUnknown => "the file does not say how the picture hangs",
+            Self::NoAir => "no air and no lung among the CT values",
             Self::ViewUnknown => "the file names a view that is not known to be frontal",
         })
     }

@@ -34,14 +34,13 @@ def dicom(path):
     if "WindowCenter" in data or "VOILUTSequence" in data:
         # pydicom scales a window to the range of the stored bits (after a rescale: of its values).
         windowed = apply_voi_lut(values, data, prefer_lut=True)
-        grey = windowed / (2**data.BitsStored - 1) * 255
+        kind, levels, grey = "sixteen", 65535, windowed / (2**data.BitsStored - 1) * 65535
     else:
         assert data.BitsStored == 8, path
-        grey = values.astype(float)
-    grey = np.rint(grey)
+        kind, levels, grey = "eight", 255, values.astype(float)
     if data.PhotometricInterpretation == "MONOCHROME1":
-        grey = 255 - grey
-    return "eight", grey.astype("u1")[None], lossless
+        grey = levels - grey
+    return kind, np.rint(grey).astype("u1" if kind == "eight" else "<u2")[None], lossless
 
 
 def nifti(path):

@@ -9,6 +9,7 @@ use thorax_shared::{
     modality::Modality,
     plane::{Orientation, Plane},
     preprocess::Pixels,
+    verdict::ReferReason,
 };
 
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
@@ -227,7 +228,7 @@ fn a_film_is_what_was_stored() {
             orientation: Orientation::default(),
             spacing_mm: None,
             colour_share: 0.0,
-            sides_known: true,
+            sides_known: false,
             refer: None,
         }
     );
@@ -291,10 +292,29 @@ fn hounsfield_units() {
         hounsfield(&scaled.words(&[0, 1, 2, 1000, 40000, 65535]).frame()),
         [-1024, -1022, -1019, 1376, 32767, 32767]
     );
-    // No unit without a rescale, or with another one.
-    for file in [File::slice().without(SLOPE), File::slice().text(0x0028_1054, "LO", "US")] {
-        assert_eq!(sixteen(&file.frame()), [0, 24, 1024, 1064, 2024, 4095]);
+    // Told incompletely, in other words or with another unit: the values show that they are what they seem to be.
+    for file in [
+        File::slice().without(SLOPE),
+        File::slice().text(SLOPE, "DS", ""),
+        File::slice().text(INTERCEPT, "DS", "-1024,0"),
+        File::slice().text(0x0028_1054, "LO", "US"),
+        File::slice().text(0x0028_1054, "LO", "hu"),
+    ] {
+        assert_eq!(hounsfield(&file.frame()), HU);
+        assert_eq!(file.frame().refer, None);
     }
+    // A whole 1024 too high.
+    assert_eq!(hounsfield(&File::slice().text(INTERCEPT, "DS", "0").frame()), HU);
+    // Nothing shows what they are.
+    let table = File::slice().table(MODALITY_LUT, 0, 16, &[0; 16]);
+    for file in [File::slice().without(INTERCEPT), File::slice().text(INTERCEPT, "DS", ""), table] {
+        assert!(matches!(file.decode(), Err(DecodeError::NoHounsfield { .. })));
+    }
+    let strange = File::slice().text(0x0028_1054, "LO", "US").words(&[2000; 6]);
+    assert!(matches!(strange.decode(), Err(DecodeError::NoHounsfield { .. })));
+    // Hounsfield units by every word, but of no chest: a person has to look.
+    let airless = File::slice().words(&[2000; 6]).frame();
+    assert_eq!((hounsfield(&airless), airless.refer), (&[976; 6][..], Some(ReferReason::NoAir)));
     assert!(matches!(File::slice().text(SLOPE, "DS", "0").decode(), Err(DecodeError::Damaged { .. })));
     assert!(matches!(File::slice().text(SLOPE, "DS", "steep").decode(), Err(DecodeError::Damaged { .. })));
 }
@@ -307,14 +327,14 @@ fn padding_is_air() {
     assert_eq!(hounsfield(&range.frame()), [-1024, -1000, 0, 40, -1024, -1024]);
     let signed = File::slice().short(REPRESENTATION, 1).text(INTERCEPT, "DS", "0").short(PADDING, -2000i16 as u16);
     assert_eq!(hounsfield(&signed.words(&[0x0830, 0x0831, 0, 1, 2, 3]).frame()), [-1024, -1999, 0, 1, 2, 3]);
-    // On a film it is dark whatever the polarity.
+    // On a film it is as dark as the darkest, whatever the polarity.
     let film = File::film().text(PHOTOMETRIC, "CS", "MONOCHROME1").short(PADDING, 0);
-    assert_eq!(eight(&film.frame()), [0, 205, 155, 105, 55, 5]);
+    assert_eq!(eight(&film.frame()), [5, 205, 155, 105, 55, 5]);
 }
 
 #[test]
 fn films_without_a_window_keep_all_that_was_stored() {
-    let film = || File::slice().text(MODALITY, "CS", "CR").without(SLOPE);
+    let film = || File::slice().text(MODALITY, "CS", "CR").without(SLOPE).without(INTERCEPT);
     let stored = [0, 24, 1024, 1064, 2024, 4095];
     assert_eq!(sixteen(&film().frame()), stored);
     let inverted = stored.map(|value| 4095 - value);
@@ -331,28 +351,40 @@ fn films_without_a_window_keep_all_that_was_stored() {
 #[test]
 fn windows() {
     let film = |center: &str, width: &str| {
-        File::slice().text(MODALITY, "CS", "DX").without(SLOPE).text(CENTER, "DS", center).text(WIDTH, "DS", width)
+        File::slice()
+            .text(MODALITY, "CS", "DX")
+            .without(SLOPE)
+            .without(INTERCEPT)
+            .text(CENTER, "DS", center)
+            .text(WIDTH, "DS", width)
     };
     let values = [0u16, 24, 1024, 1064, 2024, 4095];
     // The three formulas of PS3.3, C.11.2.1.2 and C.11.2.1.3, written down again.
-    let linear = values.map(|x| (((f64::from(x) - 999.5) / 1999.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8);
-    let exact = values.map(|x| (((f64::from(x) - 1000.0) / 2000.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8);
-    let sigmoid = values.map(|x| (255.0 / (1.0 + (-4.0 * (f64::from(x) - 1000.0) / 2000.0).exp())).round() as u8);
+    let linear = values.map(|x| (((f64::from(x) - 999.5) / 1999.0 + 0.5).clamp(0.0, 1.0) * 65535.0).round() as u16);
+    let exact = values.map(|x| (((f64::from(x) - 1000.0) / 2000.0 + 0.5).clamp(0.0, 1.0) * 65535.0).round() as u16);
+    let sigmoid = values.map(|x| (65535.0 / (1.0 + (-4.0 * (f64::from(x) - 1000.0) / 2000.0).exp())).round() as u16);
     // Two windows: the first is taken.
     let file = film(r"1000\50", r"2000\400");
-    assert_eq!(eight(&file.frame()), linear);
-    assert_eq!(eight(&file.clone().text(VOI_FUNCTION, "CS", "LINEAR").frame()), linear);
-    assert_eq!(eight(&file.clone().text(VOI_FUNCTION, "CS", "LINEAR_EXACT").frame()), exact);
-    assert_eq!(eight(&file.clone().text(VOI_FUNCTION, "CS", "SIGMOID").frame()), sigmoid);
+    assert_eq!(sixteen(&file.frame()), linear);
+    assert_eq!(sixteen(&file.clone().text(VOI_FUNCTION, "CS", "LINEAR").frame()), linear);
+    assert_eq!(sixteen(&file.clone().text(VOI_FUNCTION, "CS", "LINEAR_EXACT").frame()), exact);
+    assert_eq!(sixteen(&file.clone().text(VOI_FUNCTION, "CS", "SIGMOID").frame()), sigmoid);
     // MONOCHROME1 is inverted after the window: were it before, this asymmetric window would cut the other end.
     let inverted = file.clone().text(PHOTOMETRIC, "CS", "MONOCHROME1");
-    assert_eq!(eight(&inverted.frame()), linear.map(|value| 255 - value));
+    assert_eq!(sixteen(&inverted.frame()), linear.map(|value| 65535 - value));
     // The window is in rescaled values.
     let rescaled = film("500", "1000").text(SLOPE, "DS", "0.5").text(INTERCEPT, "DS", "0");
-    let half = values.map(|x| (((f64::from(x) / 2.0 - 499.5) / 999.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8);
-    assert_eq!(eight(&rescaled.frame()), half);
-    // A width that is none says nothing.
-    assert_eq!(sixteen(&film("1000", "0").frame()), values);
+    let half = values.map(|x| (((f64::from(x) / 2.0 - 499.5) / 999.0 + 0.5).clamp(0.0, 1.0) * 65535.0).round() as u16);
+    assert_eq!(sixteen(&rescaled.frame()), half);
+    // The function's name in small letters; a window with a comma, a unit, or an empty second value.
+    assert_eq!(sixteen(&file.clone().text(VOI_FUNCTION, "CS", "sigmoid").frame()), sigmoid);
+    for (center, width) in [("1000,0", "2000,0"), ("1000 U", "2000 U"), (r"1000\ ", r"2000\ ")] {
+        assert_eq!(sixteen(&film(center, width).frame()), linear);
+    }
+    // A window that is none, or that leaves one grey, says nothing.
+    for (center, width) in [("1000", "0"), ("0", "1"), ("NaN", "NaN"), ("wide", "2"), ("-9000", "100"), ("", "")] {
+        assert_eq!(sixteen(&film(center, width).frame()), values, "{center} {width}");
+    }
     // A CT's window is not applied: Hounsfield units are windowed by the model's own recipe.
     assert_eq!(hounsfield(&File::slice().text(CENTER, "DS", "40").text(WIDTH, "DS", "400").frame()), HU);
 }
@@ -362,20 +394,117 @@ fn look_up_tables() {
     // The VOI table begins at 50, has five entries, and its ends go on.
     let voi = File::film().table(VOI_LUT, 98, 10, &[0, 100, 341, 682, 1023]);
     let film = voi.with(PIXELS, "OB", vec![0, 98, 99, 100, 101, 255]);
-    assert_eq!(eight(&film.frame()), [0, 0, 25, 85, 170, 255]);
+    let expected = [0, 0, 100, 341, 682, 1023].map(|grey| (f64::from(grey) / 1023.0 * 65535.0).round() as u16);
+    assert_eq!(sixteen(&film.frame()), expected);
+    // The bits are those of the entries, whatever the descriptor says.
+    let told = File::film().table(VOI_LUT, 98, 16, &[0, 100, 341, 682, 1023]);
+    assert_eq!(sixteen(&told.with(PIXELS, "OB", vec![0, 98, 99, 100, 101, 255]).frame()), expected);
     // It outranks a window.
     let both = film.clone().text(CENTER, "DS", "1").text(WIDTH, "DS", "1");
-    assert_eq!(eight(&both.frame()), [0, 0, 25, 85, 170, 255]);
+    assert_eq!(sixteen(&both.frame()), expected);
     // A modality table comes before the window.
     let modality =
         File::film().table(MODALITY_LUT, 0, 16, &[1000, 0]).text(CENTER, "DS", "500.5").text(WIDTH, "DS", "1001");
-    assert_eq!(eight(&modality.with(PIXELS, "OB", vec![0, 1, 2, 3, 0, 255]).frame()), [255, 0, 0, 0, 255, 0]);
+    assert_eq!(sixteen(&modality.with(PIXELS, "OB", vec![0, 1, 2, 3, 0, 255]).frame()), [65535, 0, 0, 0, 65535, 0]);
     // A descriptor that asks for more than there is.
     let mut short = File::film().table(VOI_LUT, 0, 12, &[0; 9]);
     let item = &mut short.elements.get_mut(&VOI_LUT).unwrap().1;
     let descriptor = item.windows(6).position(|w| w == [9, 0, 0, 0, 12, 0]).unwrap();
     item[descriptor] = 200;
     assert!(matches!(short.decode(), Err(DecodeError::Damaged { .. })));
+}
+
+/// A sequence whose items hold those elements.
+fn sequence(items: &[Elements]) -> Vec<u8> {
+    items.iter().flat_map(|elements| item(0xe000, &encode(elements, true))).collect()
+}
+
+#[test]
+fn enhanced_objects_say_it_in_functional_groups() {
+    const SHARED: u32 = 0x5200_9229;
+    const PER_FRAME: u32 = 0x5200_9230;
+    let text = |value: &str| value.bytes().chain((value.len() % 2 == 1).then_some(b' ')).collect::<Vec<u8>>();
+    let group = |tag: u32, elements: Elements| Elements::from([(tag, ("SQ", sequence(&[elements])))]);
+    let rescale = group(0x0028_9145, Elements::from([(INTERCEPT, ("DS", text("-1024"))), (SLOPE, ("DS", text("1")))]));
+    let orientation = |value| group(0x0020_9116, Elements::from([(IMAGE_ORIENTATION, ("DS", text(value)))]));
+    let spacing = group(0x0028_9110, Elements::from([(PIXEL_SPACING, ("DS", text(r"0.75\0.75")))]));
+    let bare = || File::slice().without(IMAGE_ORIENTATION).without(INTERCEPT).without(SLOPE);
+    let shared = |orientation: Elements| {
+        let groups: Elements = [rescale.clone(), orientation, spacing.clone()].into_iter().flatten().collect();
+        bare().with(SHARED, "SQ", sequence(&[groups]))
+    };
+    let frame = shared(orientation(r"-1\0\0\0\-1\0")).frame();
+    assert_eq!(hounsfield(&frame), [3071, 1000, 40, 0, -1000, -1024]);
+    assert_eq!((frame.spacing_mm, frame.sides_known, frame.refer), (Some([0.75; 2]), true, None));
+    assert!(matches!(shared(orientation(r"1\0\0\0\0\-1")).decode(), Err(DecodeError::NotAxial { plane: "coronal" })));
+    // In the groups of the one frame.
+    let own: Elements = [rescale.clone(), orientation(r"1\0\0\0\1\0")].into_iter().flatten().collect();
+    assert_eq!(hounsfield(&bare().with(PER_FRAME, "SQ", sequence(&[own])).frame()), HU);
+}
+
+#[test]
+fn a_slice_whose_orientation_nobody_knows_is_referred() {
+    let frame = File::slice().without(IMAGE_ORIENTATION).frame();
+    assert_eq!((frame.sides_known, frame.refer), (false, Some(ReferReason::OrientationUnknown)));
+    // Prone, by Patient Orientation.
+    let frame = File::slice().without(IMAGE_ORIENTATION).text(PATIENT_ORIENTATION, "CS", r"R\A").frame();
+    assert_eq!(hounsfield(&frame), [3071, 1000, 40, 0, -1000, -1024]);
+    assert_eq!((frame.sides_known, frame.refer), (true, None));
+    let coronal = File::slice().without(IMAGE_ORIENTATION).text(PATIENT_ORIENTATION, "CS", r"L\F");
+    assert!(matches!(coronal.decode(), Err(DecodeError::NotAxial { plane: "coronal" })));
+}
+
+#[test]
+fn polarity_is_what_the_presentation_says() {
+    const SHAPE: u32 = 0x2050_0020;
+    let (positive, negative) = ([0, 50, 100, 150, 200, 250], [255, 205, 155, 105, 55, 5]);
+    for (photometric, shape, shown) in [
+        ("MONOCHROME2", "IDENTITY", positive),
+        ("MONOCHROME2", "INVERSE", negative),
+        ("MONOCHROME2", "inverse", negative),
+        ("MONOCHROME1", "INVERSE", negative),
+        ("MONOCHROME1", "IDENTITY", positive),
+        ("MONOCHROME1", "", negative),
+        ("MONOCHROME2", "", positive),
+    ] {
+        let film = File::film().text(PHOTOMETRIC, "CS", photometric).text(SHAPE, "CS", shape);
+        assert_eq!(eight(&film.frame()), shown, "{photometric} {shape}");
+    }
+}
+
+#[test]
+fn detector_data_is_no_film() {
+    const INTENT: u32 = 0x0008_0068;
+    const SOP_CLASS: u32 = 0x0008_0016;
+    let raw = |file: File| matches!(file.decode(), Err(DecodeError::ForProcessing));
+    let class = || File::film().text(SOP_CLASS, "UI", "1.2.840.10008.5.1.4.1.1.1.1.1\0");
+    assert!(raw(File::film().text(INTENT, "CS", "FOR PROCESSING")));
+    assert!(raw(File::film().text(INTENT, "CS", "for processing")));
+    assert!(raw(class()));
+    assert!(!raw(class().text(INTENT, "CS", "FOR PRESENTATION")));
+}
+
+#[test]
+fn what_a_shutter_hides_is_dark() {
+    let film = File::film()
+        .text(0x0018_1600, "CS", "RECTANGULAR")
+        .text(0x0018_1602, "IS", "1")
+        .text(0x0018_1604, "IS", "4")
+        .text(0x0018_1606, "IS", "0")
+        .text(0x0018_1608, "IS", "3");
+    assert_eq!(eight(&film.frame()), [50, 50, 100, 50, 200, 250]);
+}
+
+#[test]
+fn what_a_person_says_overrules_the_file() {
+    let film = File::film().text(MODALITY, "CS", "OT").bytes();
+    assert!(decode_bytes(&film, &Limits::default()).is_err());
+    let path = std::env::temp_dir().join(format!("thorax-overruled-{}.dcm", std::process::id()));
+    std::fs::write(&path, film).unwrap();
+    let study = thorax_decode::decode_as(&path, &Limits::default(), Some(Modality::Xray)).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let Study::Image(frame) = study else { panic!("{study:?}") };
+    assert_eq!(frame.modality, Some(Modality::Xray));
 }
 
 #[test]
@@ -419,11 +548,14 @@ fn lateral_films_are_refused() {
         File::film().text(PATIENT_ORIENTATION, "CS", r"P\F"),
         File::film().text(VIEW_POSITION, "CS", "LL"),
         File::film().text(VIEW_POSITION, "CS", "LATERAL"),
+        File::film().text(VIEW_POSITION, "CS", "XTABLE LATERAL"),
+        File::film().text(VIEW_POSITION, "CS", "LLD"),
+        File::film().with(VIEW_POSITION, "UN", b"LL".to_vec()),
     ] {
         assert!(matches!(file.decode(), Err(DecodeError::NotFrontal { .. })));
     }
-    for view in ["PA", "AP", "LLD"] {
-        assert!(File::film().text(VIEW_POSITION, "CS", view).decode().is_ok(), "{view}");
+    for (view, refer) in [("PA", None), ("ap", None), ("", None), ("ERECT", Some(ReferReason::ViewUnknown))] {
+        assert_eq!(File::film().text(VIEW_POSITION, "CS", view).frame().refer, refer, "{view}");
     }
 }
 

@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(
             found(&file, EXPLICIT),
             [
-                (vec![(Tag(0x11, 0x105f), 0)], Tag(0x11, 0x10), VR::UN, b"PHILIPS ".to_vec()),
+                (vec![(Tag(0x11, 0x105f), 0)], Tag(0x11, 0x10), VR::LO, b"PHILIPS ".to_vec()),
                 (vec![], tags::VIEW_POSITION, VR::CS, b"PA".to_vec()),
             ]
         );

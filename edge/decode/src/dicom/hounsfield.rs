@@ -5,7 +5,7 @@
 //! right as it stands, and what is a whole 1024 too high is read; all else is refused.
 
 use dicom_dictionary_std::tags;
-use thorax_shared::preprocess::Pixels;
+use thorax_shared::{preprocess::Pixels, verdict::ReferReason};
 
 use super::{
     dataset::DataSet,
@@ -20,11 +20,16 @@ const AIR: i16 = -1024;
 /// What scanners that cannot store negative numbers add.
 const OFFSET: f64 = 1024.0;
 
-/// Hounsfield units of a CT slice.
+/// Hounsfield units of a CT slice, and why a person has to look at them, if one has to: a file whose every word says Hounsfield
+/// units is believed, but without air and lung it is no slice of a chest, or its words are wrong.
 ///
 /// # Errors
 /// [`DecodeError::NoHounsfield`], where the file does not say how to get them and the values do not tell.
-pub(super) fn hounsfield(data: &DataSet<'_>, layout: &Layout, codes: &[u16]) -> Result<Pixels, DecodeError> {
+pub(super) fn hounsfield(
+    data: &DataSet<'_>,
+    layout: &Layout,
+    codes: &[u16],
+) -> Result<(Pixels, Option<ReferReason>), DecodeError> {
     if data.item(tags::MODALITY_LUT_SEQUENCE, tags::LUT_DATA).is_some() {
         return Err(no_hounsfield("they are in a look-up table, whose entries cannot be negative"));
     }
@@ -49,13 +54,14 @@ pub(super) fn hounsfield(data: &DataSet<'_>, layout: &Layout, codes: &[u16]) -> 
     let offset = match () {
         () if air(0.0) && (told || tissue(0.0)) => 0.0,
         // An intercept of 0 where it should be -1024: then there is nothing below 0, and the air is there.
-        () if rescale.intercept.is_some()
+        () if rescale.intercept == Some(0.0)
             && share(f64::NEG_INFINITY, -100.0) == 0.0
             && air(OFFSET)
             && tissue(OFFSET) =>
         {
             OFFSET
         }
+        () if told => 0.0,
         () if rescale.intercept.is_none() => return Err(no_hounsfield("Rescale Intercept is missing")),
         () => return Err(no_hounsfield("no air and lung among its values")),
     };
@@ -64,7 +70,8 @@ pub(super) fn hounsfield(data: &DataSet<'_>, layout: &Layout, codes: &[u16]) -> 
         // The conversion saturates, as it should.
         .map(|value| value.map_or(AIR, |value| (value - offset).round() as i16))
         .collect();
-    look_up(layout, codes, &table).map(Pixels::Hounsfield)
+    let refer = (offset == 0.0 && !air(0.0)).then_some(ReferReason::NoAir);
+    Ok((Pixels::Hounsfield(look_up(layout, codes, &table)?), refer))
 }
 
 /// The refusal, and what it rests on.

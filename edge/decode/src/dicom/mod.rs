@@ -48,20 +48,21 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, told: Option<Modality>) -> R
     }
     refuse_raw(&data)?;
     let layout = Layout::read(&data, limits)?;
-    let view = match modality {
+    let mut view = match modality {
         Some(Modality::Ct) => view::of_slice(&data)?,
         Some(Modality::Xray) | None => view::of_film(&data)?,
     };
 
     let samples = pixels::read(&data, &layout)?;
     let (stored, colour_share) = match samples.photometric.as_str() {
-        photometric @ ("MONOCHROME1" | "MONOCHROME2") if layout.samples_per_pixel == 1 => {
-            let pixels = match modality {
-                Some(Modality::Ct) => hounsfield::hounsfield(&data, &layout, &samples.codes)?,
-                Some(Modality::Xray) | None => window::film(&data, &layout, &samples.codes, photometric)?,
-            };
-            (pixels, 0.0)
-        }
+        photometric @ ("MONOCHROME1" | "MONOCHROME2") if layout.samples_per_pixel == 1 => match modality {
+            Some(Modality::Ct) => {
+                let (pixels, refer) = hounsfield::hounsfield(&data, &layout, &samples.codes)?;
+                view.refer = view.refer.or(refer);
+                (pixels, 0.0)
+            }
+            Some(Modality::Xray) | None => (window::film(&data, &layout, &samples.codes, photometric)?, 0.0),
+        },
         "RGB" | "YBR_FULL" if layout.samples_per_pixel == 3 && modality == Some(Modality::Ct) => {
             return Err(hounsfield::no_hounsfield("they are colours"));
         }

@@ -44,10 +44,16 @@ pub(super) fn film(
         .map(|window| values.iter().map(|&value| window.apply(value)).collect::<Vec<_>>())
         // A window that leaves one grey is none.
         .filter(|shares| greatest(shares, &occurs) > least(shares, &occurs));
-    let levels = if layout.bits_stored <= 8 && window.is_none() { 255.0 } else { 65535.0 };
+    // Without a window a grey is what was stored, counted from the least that can be; with one, what the window makes of it in
+    // as many levels as there are.
+    let levels = match (&window, layout.bits_stored) {
+        (None, ..=8) => 255.0,
+        (None, bits) => f64::from((1u32 << bits) - 1),
+        (Some(_), _) => 65535.0,
+    };
     let shares = window.unwrap_or_else(|| {
-        // Eight bits without a window mean what they are, as in a PNG; of more, all between the ends that can occur.
-        let (lowest, highest) = (least(&values, &measured), greatest(&values, &measured));
+        let all = vec![true; values.len()];
+        let (lowest, highest) = (least(&values, &all), greatest(&values, &all));
         values.iter().map(|value| (value - lowest) / (highest - lowest).max(f64::MIN_POSITIVE)).collect()
     });
     // MONOCHROME1 means that the lowest value *after* the window is shown white, so that is where it is inverted. What the
