@@ -1,7 +1,7 @@
 //! From stored values to eight bits.
 
 use super::{Pixels, spec::Window};
-use crate::plane::Plane;
+use crate::plane::{Plane, Rect};
 use alloc::{vec, vec::Vec};
 
 /// The quantiles for pixels without a unit where the recipe only has a window in Hounsfield units.
@@ -35,14 +35,40 @@ pub fn window(pixels: &Pixels, spec: &Window) -> Plane<u8> {
     }
 }
 
+/// Rows and columns at the edge whose values differ by less than this share of the picture's span show nothing: JPEG moves an even
+/// border by less.
+const EVEN: f64 = 4.0 / 255.0;
+
+/// The quantiles are those of the picture inside its even border, if it has one: what a shutter, a collimator, padding or a viewer
+/// left around the picture says nothing about it.
 fn by_quantiles(plane: &Plane<u16>, quantiles: [f32; 2]) -> Plane<u8> {
+    let inside = inside_border(plane);
     let mut counts = vec![0usize; 1 << 16];
-    for &value in plane.data() {
-        counts[usize::from(value)] += 1;
+    for y in inside.y..inside.y + inside.height {
+        for &value in &plane.row(y)[inside.x..inside.x + inside.width] {
+            counts[usize::from(value)] += 1;
+        }
     }
-    let [low, high] = quantiles.map(|quantile| quantile_of(&counts, plane.data().len(), quantile));
+    let [low, high] = quantiles.map(|quantile| quantile_of(&counts, inside.width * inside.height, quantile));
     let table = table(0, low, high);
     plane.map(|value| table[usize::from(value)])
+}
+
+/// The picture without the rows and columns at its edges that are even; all of it where nothing else would be left.
+fn inside_border(plane: &Plane<u16>) -> Rect {
+    let (width, height) = (plane.width(), plane.height());
+    let span = |values: &mut dyn Iterator<Item = u16>| {
+        values.fold((u16::MAX, 0), |(least, most), value| (least.min(value), most.max(value)))
+    };
+    let (least, most) = span(&mut plane.data().iter().copied());
+    let even = |(from, to): (u16, u16)| f64::from(to.saturating_sub(from)) <= EVEN * f64::from(most - least.min(most));
+    let row = |y: usize| even(span(&mut plane.row(y).iter().copied()));
+    let Some(top) = (0..height).find(|&y| !row(y)) else { return Rect::full(width, height) };
+    let bottom = (top..height).rev().find(|&y| !row(y)).unwrap_or(top);
+    let column = |x: usize| even(span(&mut (top..=bottom).map(|y| plane.row(y)[x])));
+    let Some(left) = (0..width).find(|&x| !column(x)) else { return Rect::full(width, height) };
+    let right = (left..width).rev().find(|&x| !column(x)).unwrap_or(left);
+    Rect { x: left, y: top, width: right - left + 1, height: bottom - top + 1 }
 }
 
 /// The smallest level at or below which at least the share `quantile` of all values lies (never below the smallest
@@ -119,10 +145,30 @@ mod tests {
     }
 
     #[test]
-    fn eight_bits_stay_as_they_are() {
-        let plane = Plane::from_fn(16, 16, |x, y| (16 * y + x) as u8);
-        let spec = Window::Quantiles { low: 0.2, high: 0.8 };
-        assert_eq!(window(&Pixels::Eight(plane.clone()), &spec), plane);
+    fn eight_bits_are_what_sixteen_are() {
+        let plane = Plane::from_fn(16, 16, |x, y| (8 * y + 5 * x) as u8);
+        for spec in [Window::Quantiles { low: 0.2, high: 0.8 }, Window::Hounsfield { center: -600.0, width: 1500.0 }] {
+            let eight = window(&Pixels::Eight(plane.clone()), &spec);
+            assert_eq!(window(&Pixels::Sixteen(plane.map(|value| u16::from(value) * 257)), &spec), eight);
+            assert_eq!(window(&Pixels::Sixteen(plane.map(|value| u16::from(value) * 16)), &spec), eight);
+        }
+    }
+
+    #[test]
+    fn a_border_says_nothing_about_the_picture() {
+        let picture = Plane::from_fn(40, 30, |x, y| (1000 + 7 * x + 11 * y) as u16);
+        let spec = Window::Quantiles { low: 0.005, high: 0.995 };
+        let alone = window(&Pixels::Sixteen(picture.clone()), &spec);
+        // Noise of a hundredth of the span, as JPEG leaves it.
+        for (border, noise) in [(0, 0), (0, 5), (1000, 0), (1500, 0)] {
+            let bordered = Plane::from_fn(60, 60, |x, y| match (x.checked_sub(10), y.checked_sub(20)) {
+                (Some(x), Some(y)) if x < 40 && y < 30 => picture.get(x, y),
+                _ => border + noise * ((x + y) % 2) as u16,
+            });
+            let shown = window(&Pixels::Sixteen(bordered), &spec);
+            assert_eq!(shown.cropped(Rect { x: 10, y: 20, width: 40, height: 30 }), alone, "{border}");
+        }
+        assert_eq!(inside_border(&Plane::filled(3, 2, 7)), Rect::full(3, 2));
     }
 
     #[test]
