@@ -94,6 +94,10 @@ pub enum RejectReason {
     Shape,
     /// A colour photograph.
     Colour,
+    /// Air is bright and bone dark.
+    Negative,
+    /// On its side or upside down.
+    Turned,
     /// Unlike anything that the models were trained on.
     OutOfDistribution,
 }
@@ -110,6 +114,8 @@ impl RejectReason {
             Self::FewGreyLevels => ("a mask or drawing, not a radiograph", "send the image itself"),
             Self::Shape => ("not the shape of a whole chest image", "send it uncropped"),
             Self::Colour => ("a colour picture, not a radiograph", "send the image itself"),
+            Self::Negative => ("looks like a negative", "send it with air dark and bone bright"),
+            Self::Turned => ("looks turned on its side or upside down", "send it upright"),
             Self::OutOfDistribution => {
                 ("does not look like a chest X-ray or CT slice", "check that it is the right file")
             }
