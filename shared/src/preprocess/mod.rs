@@ -174,7 +174,7 @@ impl Equalised {
 
     /// How good the picture is, and why it is refused, if it is; see [`quality::assess`].
     pub fn assess(&self, colour_share: f32, limits: &QualityLimits) -> (Quality, Option<RejectReason>) {
-        quality::assess(&self.working, (self.windowed.width(), self.windowed.height()), colour_share, limits)
+        quality::assess(&self.working, &self.windowed, colour_share, limits)
     }
 
     /// What a network sees of `crop`, `input_side` x `input_side`, and the same as numbers, `[C, input_side, input_side]`.
