@@ -14,11 +14,19 @@ mod dicom;
 mod error;
 mod nifti;
 mod picture;
+mod square;
+mod volume;
 
 pub use error::DecodeError;
-pub use nifti::{StoreError, Volume};
+pub use square::as_stored;
+pub use volume::{Affine, NiftiHeader, StoreError, Volume, VolumeSource};
 
-use std::{fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    panic::AssertUnwindSafe,
+    path::Path,
+};
 
 use thorax_shared::{
     modality::Modality,
@@ -27,7 +35,11 @@ use thorax_shared::{
     verdict::ReferReason,
 };
 
+use square::shown_size;
+
 /// One picture, upright and with dark meaning air, ready for preprocessing.
+///
+/// Its pixels are square, as far as the file says how large they are, and no more than 16 Mi: a larger picture is shrunk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// The pixels as a reader expects them: head up for films, the patient's right on the left of the picture,
@@ -35,8 +47,10 @@ pub struct Frame {
     pub pixels: Pixels,
     /// What the file says it is; `None` where it does not say.
     pub modality: Option<Modality>,
-    /// How the stored rows and columns were turned to make `pixels`; masks are turned back by its inverse.
+    /// How the stored rows and columns were turned to make `pixels`; [`as_stored`] is the way back for masks.
     pub orientation: Orientation,
+    /// Columns and rows as stored, before they were turned and before pixels that are not square were made square.
+    pub stored_size: (usize, usize),
     /// Height and width of a pixel of `pixels` in millimetres (down, across), where the file says.
     pub spacing_mm: Option<[f32; 2]>,
     /// Share of pixels (0 to 1) that are clearly coloured; radiographs have (nearly) none.
@@ -86,6 +100,9 @@ impl Limits {
     }
 }
 
+/// Bytes that [`sniff`] may look at: the headers of a format, and of what gzip put before them.
+const HEAD: u64 = 128 << 10;
+
 /// Reads the image or volume at `path`.
 ///
 /// # Errors
@@ -109,13 +126,21 @@ pub fn decode_as(path: &Path, limits: &Limits, modality: Option<Modality>) -> Re
     if !metadata.is_file() {
         return Err(DecodeError::NotAFile);
     }
+    let mut bytes = Vec::new();
+    let mut file = File::open(path)?;
+    file.by_ref().take(HEAD).read_to_end(&mut bytes)?;
+    if matches!(sniff(&bytes), Ok(Format::Nifti)) {
+        // Not held in memory, so that what limits it is what it unpacks to.
+        let open = || Ok(Box::new(BufReader::new(File::open(path)?)) as Box<dyn BufRead>);
+        return contained("NIfTI", || nifti::decode(&open, limits)).map(Study::Volume);
+    }
     // The size that the file system tells is only a first guess: the file may still be growing.
     let too_large = DecodeError::FileTooLarge { limit: limits.max_file_bytes };
     if metadata.len() > limits.max_file_bytes {
         return Err(too_large);
     }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limits.max_file_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    bytes.reserve_exact(metadata.len() as usize);
+    file.take(limits.max_file_bytes.saturating_add(1).saturating_sub(bytes.len() as u64)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limits.max_file_bytes {
         return Err(too_large);
     }
@@ -136,7 +161,7 @@ fn decode_bytes_as(bytes: &[u8], limits: &Limits, modality: Option<Modality>) ->
             contained(picture::name(format), || picture::decode(bytes, format, limits)).map(Study::Image)
         }
         Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits, modality)).map(Study::Image),
-        Format::Nifti => contained("NIfTI", || Volume::decode(bytes, limits)).map(Study::Volume),
+        Format::Nifti => contained("NIfTI", || nifti::decode(&|| Ok(Box::new(bytes)), limits)).map(Study::Volume),
     }
 }
 
@@ -148,17 +173,29 @@ enum Format {
 }
 
 /// First bytes of formats that people do send, so that the message can name them.
-const OTHER_FORMATS: [(&[u8], &str); 10] = [
+const OTHER_FORMATS: [(&[u8], &str); 22] = [
     (b"GIF8", "a GIF picture"),
     (b"BM", "a Windows bitmap"),
     (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
     (b"PK\x03\x04", "a ZIP archive or Office document"),
     (b"Rar!", "a RAR archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\0", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (b"NRRD", "an NRRD volume"),
     (b"ObjectType", "a MetaImage header"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 or MINC file"),
+    (b"CDF\x01", "a NetCDF or MINC file"),
     (b"\xff\x4f\xff\x51", "a bare JPEG 2000 codestream"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (b"\xff\x0a", "a JPEG XL picture"),
+    (b"8BPS", "a Photoshop picture"),
+    (b"P5", "a PGM picture"),
+    (b"P6", "a PPM picture"),
+    (b"qoif", "a QOI picture"),
 ];
 
 /// What `bytes` are, by their first bytes.
@@ -180,7 +217,16 @@ fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
         return Ok(Format::Dicom);
     }
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(DecodeError::OtherFormat("a gzip archive without a NIfTI volume"));
+        return Err(nifti::not_in_gzip(bytes));
+    }
+    if let Some(348) = bytes.first_chunk().map(|&length| u32::from_le_bytes(length).min(u32::from_be_bytes(length))) {
+        return Err(match bytes.len() {
+            ..348 => DecodeError::Truncated { format: "NIfTI" },
+            _ => DecodeError::OtherFormat("an ANALYZE header without its voxels"),
+        });
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
+        return Err(DecodeError::OtherFormat("a tar archive"));
     }
     if let Some((_, name)) = OTHER_FORMATS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return Err(DecodeError::OtherFormat(name));
@@ -197,6 +243,10 @@ fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
 /// Whether the first 4096 bytes are UTF-8 without control characters other than white space.
 fn is_text(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(4096)];
+    if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+        // UTF-16, which some programs of Windows write.
+        return head.iter().skip(2).filter(|&&byte| byte == 0).count() >= head.len() / 3;
+    }
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
         // The cut may have split the last character.

@@ -177,7 +177,7 @@ impl Equalised {
 
     /// How good the picture is, and why it is refused, if it is; see [`quality::assess`].
     pub fn assess(&self, colour_share: f32, limits: &QualityLimits) -> (Quality, Option<RejectReason>) {
-        quality::assess(&self.working, (self.windowed.width(), self.windowed.height()), colour_share, limits)
+        quality::assess(&self.working, &self.windowed, colour_share, limits)
     }
 
     /// How the picture looks to stand; see [`upright::looks`].
