@@ -7,9 +7,9 @@ use crate::reason::Reason;
 /// The four things Thorax can say of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// COVID-19 is likely.
+    /// The probability of COVID-19 is at or above the upper threshold.
     Positive,
-    /// COVID-19 is unlikely.
+    /// The probability of COVID-19 is below the lower threshold.
     Negative,
     /// The image was read, but a person has to decide.
     Refer(ReferReason),

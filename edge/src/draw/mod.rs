@@ -69,8 +69,8 @@ pub struct ResultScreen<'a> {
 impl ResultScreen<'_> {
     fn banner(&self) -> Banner<'static> {
         let (sign, word, remark, ground, ink) = match self.verdict {
-            Verdict::Positive => (Sign::Plus, "POSITIVE", "COVID-19 likely", palette::POSITIVE, palette::ON_DARK),
-            Verdict::Negative => (Sign::Minus, "NEGATIVE", "COVID-19 unlikely", palette::NEGATIVE, palette::ON_DARK),
+            Verdict::Positive => (Sign::Plus, "POSITIVE", "above threshold", palette::POSITIVE, palette::ON_DARK),
+            Verdict::Negative => (Sign::Minus, "NEGATIVE", "below threshold", palette::NEGATIVE, palette::ON_DARK),
             Verdict::Refer(_) => (Sign::Question, "REFER", "a person decides", palette::REFER, palette::ON_BRIGHT),
             Verdict::Rejected(_) => (Sign::Cross, "REJECTED", "image not read", palette::REJECTED, palette::ON_DARK),
         };
