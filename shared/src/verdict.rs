@@ -93,6 +93,8 @@ pub enum RejectReason {
     Colour,
     /// Unlike anything that the models were trained on.
     OutOfDistribution,
+    /// Most of it is a frame of one grey: a screenshot, a page with a small picture.
+    Framed,
 }
 
 impl RejectReason {
@@ -107,6 +109,7 @@ impl RejectReason {
             Self::FewGreyLevels => ("few grey levels, as in a mask, a drawing or a fax", "send the image itself"),
             Self::Shape => ("not the shape of a whole chest image", "send it uncropped"),
             Self::Colour => ("a colour picture, not a radiograph", "send the image itself"),
+            Self::Framed => ("a small picture in a wide frame", "send it without the frame, or the original"),
             Self::OutOfDistribution => {
                 ("does not look like a chest X-ray or CT slice", "check that it is the right file")
             }
