@@ -69,7 +69,7 @@ pub struct Row {
     pub quality: Option<f32>,
     /// Slices read of a volume; null for an image.
     pub slices: Option<usize>,
-    /// Slice shown of a volume, counted from 0; null for an image.
+    /// Slice shown of a volume, counted from 0 as the file does; null for an image.
     pub shown_slice: Option<usize>,
     /// Time spent, by stage.
     pub milliseconds: Milliseconds,

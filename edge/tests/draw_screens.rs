@@ -233,7 +233,7 @@ fn the_pictures_in_the_docs_are_what_is_drawn() {
 }
 
 const REFER_REASONS: [ReferReason; 3] = [ReferReason::AbstainZone, ReferReason::HighEntropy, ReferReason::Unfamiliar];
-const REJECT_REASONS: [RejectReason; 9] = [
+const REJECT_REASONS: [RejectReason; 10] = [
     RejectReason::TooSmall,
     RejectReason::Blurred,
     RejectReason::Underexposed,
@@ -243,6 +243,7 @@ const REJECT_REASONS: [RejectReason; 9] = [
     RejectReason::Shape,
     RejectReason::Colour,
     RejectReason::OutOfDistribution,
+    RejectReason::Framed,
 ];
 
 fn every_verdict() -> impl Iterator<Item = Verdict> {

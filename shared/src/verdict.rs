@@ -100,6 +100,8 @@ pub enum RejectReason {
     Turned,
     /// Unlike anything that the models were trained on.
     OutOfDistribution,
+    /// Most of it is a frame of one grey: a screenshot, a page with a small picture.
+    Framed,
 }
 
 impl RejectReason {
@@ -116,6 +118,7 @@ impl RejectReason {
             Self::Colour => ("a colour picture, not a radiograph", "send the image itself"),
             Self::Negative => ("looks like a negative", "send it with air dark and bone bright"),
             Self::Turned => ("looks turned on its side or upside down", "send it upright"),
+            Self::Framed => ("a small picture in a wide frame", "send it without the frame, or the original"),
             Self::OutOfDistribution => {
                 ("does not look like a chest X-ray or CT slice", "check that it is the right file")
             }

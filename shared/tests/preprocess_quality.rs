@@ -87,6 +87,22 @@ fn colour_and_source_size_count_too() {
     assert_eq!(assess(&chest, &chest, 0.01, &limits).1, None);
 }
 
+#[test]
+fn a_small_picture_in_a_wide_frame_is_refused_and_a_large_one_is_not() {
+    let chest = chest(400, 400);
+    let framed = |side: usize, grey: u8| {
+        let from = (side - 400) / 2;
+        Plane::from_fn(side, side, |x, y| {
+            let inside = |at: usize| (from..from + 400).contains(&at);
+            if inside(x) && inside(y) { chest.get(x - from, y - from) } else { grey }
+        })
+    };
+    for grey in [0, 30, 128, 200, 255] {
+        assert_eq!(assessed(&framed(720, grey)).1, Some(RejectReason::Framed), "{grey}");
+        assert_eq!(assessed(&framed(640, grey)).1, None, "{grey}");
+    }
+}
+
 /// Shrunk to the working size, dots of two to four levels become the film that they stand for.
 #[test]
 fn a_printed_page_is_refused_however_good_it_looks_from_afar() {

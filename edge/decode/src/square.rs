@@ -18,6 +18,9 @@ use super::Frame;
 /// Heights and widths of a pixel that differ by less than this share are the same: files round them.
 const SAME: f64 = 0.01;
 
+/// Pixels whose sides differ by more than this factor are a mistake of the file.
+const MOST_OBLONG: f64 = 16.0;
+
 /// The most pixels that a picture is shown with.
 const MOST_PIXELS: f64 = (16u64 << 20) as f64;
 
@@ -25,7 +28,7 @@ const MOST_PIXELS: f64 = (16u64 << 20) as f64;
 /// 0): made square, and no more than [`MOST_PIXELS`].
 pub(super) fn shown_size((width, height): (usize, usize), spacing_mm: [f32; 2]) -> (usize, usize) {
     let [down, across] = spacing_mm.map(f64::from);
-    let known = down > 0.0 && across > 0.0 && (down / across).is_finite() && (across / down).is_finite();
+    let known = down > 0.0 && down <= MOST_OBLONG * across && across <= MOST_OBLONG * down;
     let (mut wide, mut high) = (width as f64, height as f64);
     if known && (down - across).abs() > SAME * down.min(across) {
         let side = down.min(across);
@@ -35,8 +38,7 @@ pub(super) fn shown_size((width, height): (usize, usize), spacing_mm: [f32; 2]) 
         let share = (MOST_PIXELS / (wide * high)).sqrt();
         (wide, high) = ((wide * share).floor(), (high * share).floor());
     }
-    // One extremely long picture may still have a side of nothing, or the other too long.
-    (wide.clamp(1.0, MOST_PIXELS) as usize, high.clamp(1.0, MOST_PIXELS) as usize)
+    (wide.max(1.0) as usize, high.max(1.0) as usize)
 }
 
 impl Frame {
@@ -87,8 +89,8 @@ mod tests {
         assert_eq!(shown_size((100, 80), [0.2, 0.4]), (200, 80));
         assert_eq!(shown_size((100, 80), [0.2, 0.2019]), (100, 80));
         assert_eq!(shown_size((100, 80), [0.2, 0.2021]), (101, 80));
-        for unknown in [[0.0, 0.2], [0.0; 2], [f32::NAN, f32::INFINITY], [1e38, 1e-45]] {
-            assert_eq!(shown_size((100, 80), unknown), if unknown[0] > 1.0 { (1, 1 << 24) } else { (100, 80) });
+        for unknown in [[0.0, 0.2], [0.0; 2], [-1.0, 2.0], [f32::NAN, f32::INFINITY], [1e38, 1e-45], [0.1, 1.7]] {
+            assert_eq!(shown_size((100, 80), unknown), (100, 80), "{unknown:?}");
         }
     }
 

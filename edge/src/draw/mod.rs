@@ -239,7 +239,7 @@ mod tests {
 
     const REFER_REASONS: [ReferReason; 3] =
         [ReferReason::AbstainZone, ReferReason::HighEntropy, ReferReason::Unfamiliar];
-    const REJECT_REASONS: [RejectReason; 9] = [
+    const REJECT_REASONS: [RejectReason; 10] = [
         RejectReason::TooSmall,
         RejectReason::Blurred,
         RejectReason::Underexposed,
@@ -249,6 +249,7 @@ mod tests {
         RejectReason::Shape,
         RejectReason::Colour,
         RejectReason::OutOfDistribution,
+        RejectReason::Framed,
     ];
 
     /// Each supported size of panel with its scale and parts.

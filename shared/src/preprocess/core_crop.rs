@@ -195,8 +195,8 @@ fn otsu(picture: &Plane<u8>) -> u8 {
     best.1
 }
 
-/// What is left without uniform borders.
-fn film(picture: &Plane<u8>) -> Rect {
+/// What is left of `picture` without uniform borders, see [`Core::Film`]; empty where nothing is.
+pub(super) fn film(picture: &Plane<u8>) -> Rect {
     let (mut left, mut right, mut top, mut bottom) = (0, picture.width(), 0, picture.height());
     let (gap_x, gap_y) = (picture.width() / BORDER_GAP, picture.height() / BORDER_GAP);
     loop {

@@ -167,7 +167,7 @@ impl std::fmt::Display for Dtype {
 }
 
 /// Reasons of the quality check, in the order of their numbers, which begin at 2.
-const REASONS: [RejectReason; 9] = [
+const REASONS: [RejectReason; 10] = [
     RejectReason::TooSmall,
     RejectReason::Blurred,
     RejectReason::Underexposed,
@@ -177,6 +177,7 @@ const REASONS: [RejectReason; 9] = [
     RejectReason::Shape,
     RejectReason::Colour,
     RejectReason::OutOfDistribution,
+    RejectReason::Framed,
 ];
 
 /// What has become of a picture.

@@ -442,7 +442,7 @@ fn the_example_in_the_specification_is_true() {
 
 #[test]
 fn every_state_has_a_number_of_its_own() {
-    let states: Vec<State> = (0..11).map(|code| State::from_code(code).unwrap()).collect();
+    let states: Vec<State> = (0..12).map(|code| State::from_code(code).unwrap()).collect();
     states.iter().enumerate().for_each(|(code, state)| assert_eq!(state.code() as usize, code));
-    assert!(State::from_code(11).is_none() && State::from_code(u32::MAX).is_none());
+    assert!(State::from_code(12).is_none() && State::from_code(u32::MAX).is_none());
 }

@@ -262,6 +262,37 @@ fn a_mask_s_header_is_the_scan_s_in_its_byte_order() {
     assert_eq!(mask.slice(0).unwrap().orientation, scan.slice(0).unwrap().orientation);
 }
 
+#[test]
+fn masks_of_version_2_and_of_a_series_lie_where_their_scans_do() {
+    let affine = [[-0.7, 0.0, 0.0, 5.0], [0.0, 0.8, 0.0, 6.0], [0.0, 0.0, -5.0, 7.0]];
+    let stored: Vec<Plane<i16>> = slices().into_iter().map(|(slice, _)| slice).collect();
+    let mut version_2 = vec![0u8; 544];
+    let mut put = |at: usize, bytes: &[u8]| version_2[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &540i32.to_le_bytes());
+    put(4, b"n+2\0\r\n\x1a\n");
+    put(12, &4i16.to_le_bytes());
+    for (at, n) in [3, SIDE as i64, SIDE as i64, 3, 1, 1, 1, 1].into_iter().enumerate() {
+        put(16 + 8 * at, &n.to_le_bytes());
+    }
+    put(168, &544i64.to_le_bytes());
+    put(348, &1i32.to_le_bytes());
+    for (at, value) in affine.into_iter().flatten().enumerate() {
+        put(400 + 8 * at, &f64::to_le_bytes(value));
+    }
+    version_2.extend(stored.iter().flat_map(|slice| slice.data()).flat_map(|value| value.to_le_bytes()));
+    let series = Volume::from_slices(3, affine, stored.into_iter().map(Ok)).unwrap();
+    let voxels: Vec<u8> = (0..SIDE * SIDE * 3).map(|i| (i % 2) as u8).collect();
+    for (scan, length) in [(volume(&version_2), 544), (series, 352)] {
+        let header = nifti::mask_header(&scan, "left_lung");
+        assert_eq!(header.len(), length);
+        let mask = volume(&[&header[..], &voxels].concat());
+        assert_eq!((mask.dimensions(), mask.voxel_mm()), (scan.dimensions(), scan.voxel_mm()));
+        let (mask, scan) = (mask.slice_on_grid(0).unwrap(), scan.slice_on_grid(0).unwrap());
+        assert_eq!((mask.orientation, mask.sides_known), (scan.orientation, scan.sides_known));
+        assert_eq!(mask.spacing_mm, scan.spacing_mm);
+    }
+}
+
 /// How the rows and columns of a square picture may be stored.
 fn turned<T: Copy>(upright: &Plane<T>, [transpose, mirror, upside_down]: [bool; 3]) -> Plane<T> {
     Plane::from_fn(SIDE, SIDE, |x, y| {

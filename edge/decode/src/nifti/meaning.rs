@@ -22,9 +22,6 @@ pub(super) const FEW_SLICES: usize = 4;
 /// Pictures have more different values than this, masks fewer.
 const LABELS: usize = 32;
 
-/// Labels of 16 bits: atlases number parts of the body in hundreds, but few are in one chest.
-const NUMBERED_LABELS: usize = 256;
-
 /// Values that are counted one by one.
 const LOWEST: i32 = i16::MIN as i32;
 const HIGHEST: i32 = u16::MAX as i32;
@@ -173,7 +170,7 @@ impl Meaning {
             let least = water - 1024;
             return units(if histogram.air_above(least) < 12 { least + 1000 } else { water });
         }
-        let mask = histogram.different() <= if few || highest <= 255.0 { LABELS } else { NUMBERED_LABELS };
+        let mask = histogram.different() <= LABELS;
         let in_range = whole && lowest >= 0.0;
         match highest {
             _ if few && !mask => Err(picture()),
