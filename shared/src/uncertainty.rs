@@ -79,7 +79,7 @@ pub fn mean_distribution(members: &[impl AsRef<[f32]>]) -> Result<Vec<f32>, Unce
         }
         let mut sum = 0.0;
         for (mean, &value) in mean.iter_mut().zip(distribution) {
-            check_probability(member, value)?;
+            check_probability(member, value.into())?;
             sum += f64::from(value);
             *mean += f64::from(value);
         }
@@ -138,15 +138,18 @@ impl Ensemble {
         Self::new(logits.iter().map(|&logit| logistic(f64::from(logit) / f64::from(temperature))))
     }
 
-    /// From the members' probabilities `[members]` of the positive class.
+    /// From the members' probabilities `[members]` of the positive class, `f32` or `f64`.
+    ///
+    /// Shares that are no binary fractions, such as the votes of five neighbours, should come as `f64`: members of .2 and .4
+    /// and members of .3 and .3 then have the same mean, and stay tied. As `f32` they differ in the last bit.
     ///
     /// # Errors
     /// When there is no member, or a probability is NaN or outside 0 to 1.
-    pub fn from_probabilities(probabilities: &[f32]) -> Result<Self, UncertaintyError> {
+    pub fn from_probabilities<P: Copy + Into<f64>>(probabilities: &[P]) -> Result<Self, UncertaintyError> {
         for (member, &value) in probabilities.iter().enumerate() {
-            check_probability(member, value)?;
+            check_probability(member, value.into())?;
         }
-        Self::new(probabilities.iter().map(|&p| f64::from(p)))
+        Self::new(probabilities.iter().map(|&p| p.into()))
     }
 
     fn new(probabilities: impl ExactSizeIterator<Item = f64> + Clone) -> Result<Self, UncertaintyError> {
@@ -174,8 +177,11 @@ pub(crate) fn check_temperature(temperature: f32) -> Result<(), UncertaintyError
     if temperature.is_finite() && temperature > 0.0 { Ok(()) } else { Err(UncertaintyError::Temperature(temperature)) }
 }
 
-fn check_probability(member: usize, value: f32) -> Result<(), UncertaintyError> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(UncertaintyError::Probability { member, value }) }
+fn check_probability(member: usize, value: f64) -> Result<(), UncertaintyError> {
+    match (0.0..=1.0).contains(&value) {
+        true => Ok(()),
+        false => Err(UncertaintyError::Probability { member, value: value as f32 }),
+    }
 }
 
 /// `-p log2 p`, 0 at 0.
@@ -234,6 +240,27 @@ mod tests {
         assert!(ensemble.entropy_bits.is_finite() && ensemble.standard_deviation.is_finite());
         assert_eq!(Ensemble::from_logits(&[1e30], 1.0).unwrap().probability, 1.0);
         assert_eq!(Ensemble::from_logits(&[-1e30], 1.0).unwrap().entropy_bits, 0.0);
+    }
+
+    #[test]
+    fn equal_means_of_votes_stay_equal() {
+        // All ways in which ten runs of five neighbours each can come to `votes` votes for the class, as far as two values go.
+        for votes in 0..=50u32 {
+            let mut means = Vec::new();
+            for most in votes.div_ceil(10)..=5 {
+                let mut left = votes;
+                let members: Vec<f64> = (0..10)
+                    .map(|_| {
+                        let share = left.min(most);
+                        left -= share;
+                        f64::from(share) / 5.0
+                    })
+                    .collect();
+                means.push(Ensemble::from_probabilities(&members).unwrap());
+            }
+            assert!(means.iter().all(|e| e.probability == means[0].probability), "{votes}: {means:?}");
+            assert!(means.iter().all(|e| e.entropy_bits == means[0].entropy_bits), "{votes}: {means:?}");
+        }
     }
 
     #[test]

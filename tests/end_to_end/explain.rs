@@ -8,7 +8,7 @@ use thorax_tests::{folder, names, refused, succeed, train};
 const BACKBONE: [&str; 4] = ["--backbone", "efficientnet-lite0", "--weights", "random:1"];
 
 /// Films, their features of drawn weights, and three runs of a machine, in `folder`.
-fn classified(folder: &Path) {
+pub(crate) fn classified(folder: &Path) {
     let films = folder.join("films");
     let phantoms = ["--count", "24", "--modality", "xray", "--size", "96", "--seed", "5"];
     succeed(train().arg("phantom").arg(&films).args(phantoms));

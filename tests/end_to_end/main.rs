@@ -6,6 +6,7 @@ mod display;
 mod explain;
 mod features;
 mod formats;
+mod limits;
 mod made;
 mod masks;
 mod masks_predict;

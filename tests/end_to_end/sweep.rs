@@ -85,6 +85,16 @@ impl Material {
             sweep.kill().unwrap();
         }
         assert_eq!(sweep.wait().unwrap().code(), None, "ended before it could be killed");
+        // However it was killed, nothing of it goes on: whoever works at a run holds a lock on its log.
+        let at_work = |run: &&str| {
+            let log = std::fs::File::open(self.at(out).join(run).join("log.txt"));
+            log.is_ok_and(|log| log.try_lock().is_err())
+        };
+        let killed = Instant::now();
+        while RUNS.iter().any(|run| at_work(&run)) {
+            assert!(killed.elapsed() < Duration::from_secs(10), "a run outlives its sweep");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let done = RUNS.iter().map(|run| epochs(&self.at(out).join(run))).sum::<usize>();
         assert!((5..16).contains(&done), "killed after {done} epochs");
     }
@@ -116,7 +126,7 @@ fn at_once_or_killed_and_resumed_or_in_shares_a_sweep_ends_the_same() {
     assert_eq!(dice.fold(0.0, f64::max), scores[0]);
     assert!(whole[1].contains("not a medical device") && whole[1].contains("4 of 4 runs"), "{}", whole[1]);
 
-    // What a sweep leaves running when it alone is killed is waited for.
+    // When the sweep alone is killed, its child ends with it.
     for (out, child_too) in [("killed", true), ("orphaned", false)] {
         material.kill(out, child_too);
         let resumed = succeed(&mut material.sweep(out, &[])).stderr;

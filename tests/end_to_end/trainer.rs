@@ -10,7 +10,7 @@ use thorax_tests::{edge, film, folder, names, number, refused, run, succeed, tex
 
 /// Small phantom films, positive and negative in every split, and their manifest; for this test alone, so that it may break
 /// them.
-fn data(folder: &Path) -> PathBuf {
+pub(crate) fn data(folder: &Path) -> PathBuf {
     let films = folder.join("films");
     succeed(train().arg("phantom").arg(&films).args([
         "--count",

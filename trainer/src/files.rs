@@ -1,9 +1,9 @@
-//! How every file of the workstation comes into being: as on the device, whole or not at all.
+//! How every file of the workstation comes into being: as on the device, whole or not at all; and what may not be written over.
 
 use std::{io::Cursor, path::Path};
 
 use image::{ImageBuffer, ImageFormat, PixelWithColorType};
-use thorax_files::write_atomically;
+use thorax_files::{FolderLock, write_atomically};
 
 /// Writes a PNG file.
 ///
@@ -16,4 +16,29 @@ where
     let mut png = Cursor::new(vec![]);
     picture.write_to(&mut png, ImageFormat::Png)?;
     Ok(write_atomically(path, |out| out.write_all(png.get_ref()))?)
+}
+
+/// Takes a run's folder for as long as the result lives, and tells of what killed runs had left half-written in it.
+///
+/// # Errors
+/// When another process is at work in it, with its number; when the system refuses.
+pub fn take_folder(folder: &Path) -> anyhow::Result<FolderLock> {
+    let lock = FolderLock::take(folder)?;
+    if lock.removed > 0 {
+        eprintln!("{}: {} half-written files of a run that was killed are removed", folder.display(), lock.removed);
+    }
+    Ok(lock)
+}
+
+/// Refuses to write over what is there, unless that is asked for.
+///
+/// # Errors
+/// When there is something called `path`.
+pub fn refuse_existing(path: &Path, force: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        force || std::fs::symlink_metadata(path).is_err(),
+        "{}: exists already; choose another name, or give --force to write over it",
+        path.display()
+    );
+    Ok(())
 }

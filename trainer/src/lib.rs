@@ -20,6 +20,7 @@ pub mod figures;
 pub mod files;
 pub mod heads;
 pub mod judge;
+pub mod markdown;
 pub mod memory;
 pub mod progress;
 pub mod report;

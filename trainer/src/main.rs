@@ -1,6 +1,11 @@
 //! `thorax-train`: the workstation's command line.
 
-use std::num::NonZeroUsize;
+use std::{
+    ffi::OsStr,
+    io::Write as _,
+    num::{NonZeroU64, NonZeroUsize},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use thorax_trainer::{bench, commands, explain, report, sweep};
@@ -83,14 +88,58 @@ impl Command {
     }
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     keep_memory();
+    tell_of_lost_output();
     let Arguments { command } = Arguments::parse();
+    if let Some(error) = unusable_threads(std::env::var_os("RAYON_NUM_THREADS").as_deref()) {
+        eprintln!("Error: {error}");
+        return ExitCode::FAILURE;
+    }
     #[allow(unsafe_code)]
     // SAFETY: the only thread so far is this one: reading the arguments starts none, and nothing was called before.
     unsafe {
         thorax_nn::device::prepare_threads(command.threads());
     }
+    sweep::run::end_with_sweep();
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reasons one after the other, and no trace of where in the program it arose, whatever RUST_BACKTRACE says: what went
+        // wrong lies outside of it.
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is wrong with the number of threads in the environment, where `--threads` does not decide.
+fn unusable_threads(value: Option<&OsStr>) -> Option<String> {
+    // Rayon takes 0, and what is no number, for one a core.
+    let number = value?.to_str()?.parse::<NonZeroU64>().ok()?;
+    let error = thorax_nn::device::threads(&number.to_string()).err()?;
+    Some(format!("RAYON_NUM_THREADS={number}: {error}"))
+}
+
+/// `println!` panics where standard output is closed (`| head`) or full. That is no fault of the program's: it ends without a word in
+/// the one case, and with the reason in the other.
+fn tell_of_lost_output() {
+    let other = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let told = info.payload_as_str().unwrap_or_default();
+        match told.strip_prefix("failed printing to stdout: ") {
+            Some(reason) => {
+                if !reason.contains("Broken pipe") {
+                    let _ = writeln!(std::io::stderr(), "Error: cannot write to standard output: {reason}");
+                }
+                std::process::exit(1);
+            }
+            None => other(info),
+        }
+    }));
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Phantom(arguments) => Ok(commands::phantom::run(&arguments)?),
         Command::Data(command) => commands::data::run(command),
@@ -112,6 +161,13 @@ fn main() -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_million_threads_in_the_environment_are_refused() {
+        let told = |value: &str| unusable_threads(Some(OsStr::new(value)));
+        assert_eq!([told("2"), told("0"), told(""), told("many"), unusable_threads(None)], [const { None }; 5]);
+        assert!(told("1000000").is_some_and(|told| told.contains("RAYON_NUM_THREADS=1000000")));
+    }
 
     /// The option has no name in the crate; its default tells that it is the right one.
     #[test]

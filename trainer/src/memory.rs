@@ -1,4 +1,4 @@
-//! How much memory this program has taken.
+//! How much memory this program has taken, and how much there is.
 
 use anyhow::Context;
 
@@ -7,6 +7,13 @@ pub fn peak_kib() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("memory is measured on Linux only")?;
     let row = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/self/status has no VmHWM")?;
     Ok(row.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// Memory that the system could still give; `None` where it does not say.
+pub fn available_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let row = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(row.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
-//! How every file comes into being (whole, or not at all), and by what it is known (its SHA-256).
+//! How every file comes into being (whole, or not at all), by what it is known (its SHA-256), and how a folder is kept to one
+//! process.
 
+mod lock;
 mod sha256;
 mod write;
 
+pub use lock::{FolderLock, LockError};
 pub use sha256::{ReadError, file_sha256, hexadecimal};
-pub use write::{WriteError, sync_folder, write_atomically};
+pub use write::{WriteError, remove_left_over, sync_folder, write_atomically, write_secret};

@@ -73,7 +73,7 @@ pub struct PhantomArgs {
     /// The folder to write to (made where missing)
     pub out: PathBuf,
     /// Phantoms of each modality; even numbers are positive, odd ones negative
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = count)]
     pub count: usize,
     /// The same seed writes the same bytes
     #[arg(long, default_value_t = 0)]
@@ -87,6 +87,13 @@ pub struct PhantomArgs {
     /// File formats, separated by commas (nifti: CT only)
     #[arg(long, value_enum, value_delimiter = ',', default_value = "png")]
     pub formats: Vec<Format>,
+}
+
+/// A number of phantoms on the command line.
+fn count(text: &str) -> Result<usize, String> {
+    const MOST: usize = 100_000;
+    let number = text.parse().ok().filter(|number| *number <= MOST);
+    number.ok_or_else(|| format!("expected a number of phantoms up to {MOST}"))
 }
 
 impl PhantomArgs {

@@ -1,8 +1,8 @@
 //! The figures by which a model is judged.
 //!
 //! [`confusion`] holds the paper's equations 3 to 8, for images and for the pixels of masks; [`roc`] the curve over
-//! all thresholds and its area; [`calibration`] says whether a probability of 0.8 means eight in ten; and
-//! [`bootstrap`] how far a figure can be trusted, with patients, not images, as what is drawn.
+//! all thresholds and its area; [`calibration`] says whether a probability of 0.8 means eight in ten;
+//! [`selective`] what is gained by answering only when certain; and [`bootstrap`] how far a figure can be trusted, with patients, not images, as what is drawn.
 //!
 //! A figure whose denominator is zero is `None` (scikit-learn's `zero_division=nan`): a test set without a patient
 //! has no sensitivity, and a 0 or 1 in its place would be made up. All sums are `f64`.
@@ -11,6 +11,7 @@ pub mod bootstrap;
 pub mod calibration;
 pub mod confusion;
 pub mod roc;
+pub mod selective;
 
 pub use bootstrap::{Interval, SplitMix64, bootstrap_interval, quantile};
 pub use calibration::{
@@ -18,6 +19,7 @@ pub use calibration::{
 };
 pub use confusion::Confusion;
 pub use roc::{RocCurve, RocPoint, error_detection_auc, roc_auc};
+pub use selective::{RiskCoverage, RiskPoint};
 
 /// Why a figure cannot be computed.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]

@@ -129,6 +129,20 @@ impl fmt::Display for Precision {
     }
 }
 
+/// More threads than this are taken for a mistake; the system may give that many, and the program would do nothing else.
+const MOST_THREADS: usize = 1024;
+
+/// A number of threads on the command line.
+///
+/// # Errors
+/// What is no number from 1 to 1024.
+pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(number) if number.get() <= MOST_THREADS => Ok(number),
+        _ => Err(format!("expected a number of threads from 1 to {MOST_THREADS}")),
+    }
+}
+
 /// Options of every command that runs a net.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DeviceArgs {
@@ -136,7 +150,7 @@ pub struct DeviceArgs {
     #[arg(long, default_value = "cpu", value_name = "DEVICE[,DEVICE]")]
     device: DeviceNames,
     /// Threads of the CPU [default: RAYON_NUM_THREADS, or one a core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
 }
 
@@ -210,6 +224,14 @@ mod tests {
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_million_threads_are_a_mistake() {
+        assert_eq!(threads("1024").map(NonZeroUsize::get), Ok(1024));
+        for text in ["0", "-1", "1025", "1000000", "99999999999999999999", "many", ""] {
+            assert!(threads(text).unwrap_err().contains("1 to 1024"), "{text}");
         }
     }
 

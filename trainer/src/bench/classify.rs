@@ -54,7 +54,7 @@ pub struct ClassifyBenchArgs {
     #[arg(long, default_value = "2", value_name = "N")]
     peer_runs: NonZeroUsize,
     /// Threads of either side
-    #[arg(long, default_value = "2", value_name = "N")]
+    #[arg(long, default_value = "2", value_name = "N", value_parser = thorax_nn::device::threads)]
     threads: NonZeroUsize,
 }
 

@@ -67,7 +67,7 @@ struct PairArgs {
     #[arg(long, default_value = "9", value_name = "N")]
     pairs: NonZeroUsize,
     /// Threads of either side [default: RAYON_NUM_THREADS, or one a core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thorax_nn::device::threads)]
     threads: Option<NonZeroUsize>,
     /// Only cases whose name contains this; any backbone of `thorax-train backbones` can be asked for
     #[arg(long, value_name = "TEXT")]

@@ -14,6 +14,7 @@ use crate::{
     data::{Label, Manifest, Record, Split, Task},
     heads,
     judge::bundle::Evaluation,
+    markdown::{self, escaped},
     segmentation::{
         Members,
         run::{SegmentConfig, SegmentRun},
@@ -66,7 +67,7 @@ fn classifier(contents: &bundle::Manifest, Origins { classifier, backbone, .. }:
          training patients; L2 penalty {}, temperature {:.3} (validation ECE {:.3} before, {:.3} after, on {} pictures), validation AUC \
          {:.3}.\n",
         classifier.config.backbone,
-        backbone.origin,
+        escaped(&backbone.origin),
         seen_part(contents.classifier.graph.preprocess.core),
         contents.classifier.members,
         classifier.outcome.l2,
@@ -106,8 +107,9 @@ fn segmenter(segmenters: &Members) -> String {
         members => format!("the mean of {members} nets that differ in their seed (figures of each, divided by /): "),
     };
     let encoder = config.encoder.as_ref();
-    let encoder =
-        encoder.map_or_else(String::new, |[origin, sha256]| format!(" (its weights: {origin}, SHA-256 `{sha256}`)"));
+    let encoder = encoder.map_or_else(String::new, |[origin, sha256]| {
+        format!(" (its weights: {}, SHA-256 `{sha256}`)", escaped(origin))
+    });
     let mut out = format!(
         "- Segmenter: {several}{}{encoder}, input {side} x {side}; the epoch of the best pooled validation Dice of the infection was taken \
          ({}, epoch {}), and a pixel is infected from a probability of {} on (validation Dice {} there, {} at 0.5).\n",
@@ -175,13 +177,8 @@ fn data(manifest: &Manifest, modality: Modality) -> String {
             let groups: BTreeSet<&str> = of.iter().map(|r| r.group.as_str()).collect();
             format!("{} ({})", of.len(), groups.len())
         };
-        let _ = writeln!(
-            out,
-            "| {source} | {licence} | {task} | {} | {} | {} |",
-            count(Split::Train),
-            count(Split::Val),
-            count(Split::Test)
-        );
+        let counts = [Split::Train, Split::Val, Split::Test].map(count);
+        out += &markdown::row([source, licence, task].into_iter().chain(counts.iter().map(String::as_str)));
     }
     out
 }
@@ -203,7 +200,7 @@ fn limits(manifest: &Manifest, modality: Modality, of_the_owner: &str) -> String
              source, and expect worse on pictures of another hospital.",
             single.len(),
             classes.len(),
-            single.join(", ")
+            escaped(&single.join(", "))
         );
     } else {
         out += "- Read the figures per source, and expect worse on pictures of another hospital.\n";

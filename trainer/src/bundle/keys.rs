@@ -4,28 +4,24 @@ use std::path::Path;
 
 use anyhow::Context;
 use rand::TryRngCore;
+use thorax_files::write_secret;
 use thorax_shared::bundle::{PublicKey, SecretKey};
 
-/// Draws a key and writes its secret half to `out`, readable by its owner alone; returns the half that devices have to trust.
+/// Draws a key and writes its secret half to `out`, whole or not at all, readable by its owner alone; returns the half that devices have to trust.
 ///
 /// # Errors
 /// A file that exists already or cannot be written; a system that gives no random numbers.
 pub fn draw(out: &Path) -> anyhow::Result<PublicKey> {
-    anyhow::ensure!(
-        !out.exists(),
-        "{}: exists already; a signing key is never overwritten, choose another name",
-        out.display()
-    );
+    let taken =
+        || format!("{}: exists already; a signing key is never overwritten, choose another name", out.display());
+    anyhow::ensure!(std::fs::symlink_metadata(out).is_err(), taken());
     let mut seed = [0u8; 32];
     rand::rngs::OsRng.try_fill_bytes(&mut seed).context("the system gives no random numbers")?;
     let key = SecretKey::from_seed(&mut seed);
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(out).with_context(|| out.display().to_string())?;
-    std::io::Write::write_all(&mut file, format!("{}\n", key.reveal()).as_bytes())?;
-    file.sync_all()?;
+    match write_secret(out, |file| file.write_all(format!("{}\n", key.reveal()).as_bytes())) {
+        Err(error) if error.reason.kind() == std::io::ErrorKind::AlreadyExists => anyhow::bail!(taken()),
+        written => written?,
+    }
     Ok(key.public_key())
 }
 

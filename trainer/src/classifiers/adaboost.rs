@@ -43,14 +43,14 @@ pub(super) fn predict(
     labels: &[bool],
     runs: &[ClassifierRun],
     parameters: &AdaBoostParameters,
-) -> Vec<Vec<f32>> {
+) -> Vec<Vec<f64>> {
     assert_eq!(labels.len(), bins.rows(), "one label a row");
     assert!(runs.iter().all(|run| run.counts.len() == bins.rows()), "one count a row");
     runs.chunks(LANES).flat_map(|runs| together(bins, labels, runs, parameters)).collect()
 }
 
 /// Up to [`LANES`] runs.
-fn together(bins: &Bins, labels: &[bool], runs: &[ClassifierRun], parameters: &AdaBoostParameters) -> Vec<Vec<f32>> {
+fn together(bins: &Bins, labels: &[bool], runs: &[ClassifierRun], parameters: &AdaBoostParameters) -> Vec<Vec<f64>> {
     // Negatives first: a loop for each class needs no branch.
     let of_class =
         |class| (0..bins.rows()).filter(move |&row| labels[row] == class && runs.iter().any(|run| run.counts[row] > 0));
@@ -245,9 +245,9 @@ impl Booster {
         self.weights.iter_mut().for_each(|weight| *weight /= sum);
     }
 
-    fn probabilities(&self) -> Vec<f32> {
+    fn probabilities(&self) -> Vec<f64> {
         let mean = |votes: f64| if self.total > 0.0 { votes / self.total } else { 0.0 };
-        self.votes.iter().map(|&votes| (1.0 / (1.0 + (-2.0 * mean(votes)).exp())) as f32).collect()
+        self.votes.iter().map(|&votes| 1.0 / (1.0 + (-2.0 * mean(votes)).exp())).collect()
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
             assert_eq!(found.len(), expected.len());
             for (number, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 for (row, (found, expected)) in found.iter().zip(expected).enumerate() {
-                    let difference = (f64::from(*found) - expected).abs();
+                    let difference = (found - expected).abs();
                     assert!(difference < 1e-6, "{name}, run {number}, row {row}: {found} not {expected}");
                 }
             }
@@ -285,7 +285,7 @@ mod tests {
         let labels = [false, false, false, true, true, true, false];
         let runs = [run(vec![1, 1, 1, 1, 2, 0, 0], 0), run(vec![0, 0, 0, 1, 1, 1, 0], 0), run(vec![0; 7], 0)];
         let found = predict(&bins, &labels, &runs, &AdaBoostParameters { rounds: 5, learning_rate: 1.0 });
-        let surely = (1.0 / (1.0 + (-2f64).exp())) as f32;
+        let surely = 1.0 / (1.0 + (-2f64).exp());
         let [no, yes] = [1.0 - surely, surely];
         for (found, expected) in found[0].iter().zip([no, no, no, yes, yes, no, yes]) {
             assert!((found - expected).abs() < 1e-6, "{found} not {expected}");

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// What is told of each run as it ends: the run, and the probability of every picture, `[N]`.
-pub type Done<'a> = &'a (dyn Fn(&ClassifierRun, &[f32]) -> Result<(), ClassifierError> + Sync);
+pub type Done<'a> = &'a (dyn Fn(&ClassifierRun, &[f64]) -> Result<(), ClassifierError> + Sync);
 
 /// What classifiers share.
 pub struct Fitter<'a> {
@@ -55,7 +55,7 @@ impl<'a> Fitter<'a> {
         }
         let Self { problem, gram, .. } = *self;
         let labels = &problem.labels;
-        let all = |predictions: Vec<Vec<f32>>, runs: &[ClassifierRun]| {
+        let all = |predictions: Vec<Vec<f64>>, runs: &[ClassifierRun]| {
             runs.iter().zip(predictions).try_for_each(|(run, prediction)| done(run, &prediction))
         };
         match kind {
@@ -91,7 +91,10 @@ impl<'a> Fitter<'a> {
                 let most = parameters.xgboost.max_bin as usize;
                 let data = xgboost::Data::new(&library, bins, labels, most, threads)?;
                 // The library has threads of its own: one run after the other.
-                runs.iter().try_for_each(|run| done(run, &data.predict(run, &parameters.xgboost)?))
+                runs.iter().try_for_each(|run| {
+                    let said = data.predict(run, &parameters.xgboost)?;
+                    done(run, &said.into_iter().map(f64::from).collect::<Vec<f64>>())
+                })
             }
         }
     }

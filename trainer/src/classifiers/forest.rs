@@ -24,7 +24,7 @@ const SORTED: usize = 48;
 ///
 /// # Panics
 /// When labels or counts are not as many as rows, or the run learns from nothing or from two million draws or more.
-pub(super) fn predict(bins: &Bins, labels: &[bool], run: &ClassifierRun, parameters: &ForestParameters) -> Vec<f32> {
+pub(super) fn predict(bins: &Bins, labels: &[bool], run: &ClassifierRun, parameters: &ForestParameters) -> Vec<f64> {
     assert!(labels.len() == bins.rows() && run.counts.len() == bins.rows(), "one label and count a row");
     let samples: Vec<u32> =
         (0u32..).zip(&run.counts).flat_map(|(row, &count)| std::iter::repeat_n(row, count as usize)).collect();
@@ -36,7 +36,7 @@ pub(super) fn predict(bins: &Bins, labels: &[bool], run: &ClassifierRun, paramet
         let counts = draw(&samples, labels, &mut random);
         grower.grow(&counts, &mut random, |row, share| total[row as usize] += share);
     }
-    total.iter().map(|total| (total / parameters.trees as f64) as f32).collect()
+    total.iter().map(|total| total / parameters.trees as f64).collect()
 }
 
 /// How often each row was drawn for a tree.
@@ -324,7 +324,7 @@ mod tests {
             let parameters = parameters(2000, max_features, min_samples_leaf, max_depth);
             for (run, expected) in trees.runs.iter().zip(trees.probabilities(name)) {
                 let found = predict(&trees.bins, &trees.labels, run, &parameters);
-                let differences = found.iter().zip(&expected).map(|(found, expected)| f64::from(*found) - expected);
+                let differences = found.iter().zip(&expected).map(|(found, expected)| found - expected);
                 let largest = differences.clone().map(f64::abs).fold(0.0, f64::max);
                 let mean = differences.sum::<f64>() / expected.len() as f64;
                 assert!(largest < 0.055 && mean.abs() < 0.004, "{name}: largest {largest}, mean {mean}");

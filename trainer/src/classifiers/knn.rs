@@ -46,7 +46,9 @@ impl Neighbours {
     }
 
     /// The share of COVID-19 among the `k` nearest that the run drew; a picture drawn twice is two neighbours.
-    fn vote(&mut self, labels: &[bool], run: &ClassifierRun, parameters: &KnnParameters) -> f32 {
+    ///
+    /// In f64: shares are few and often tied, and the mean over runs is to keep the ties.
+    fn vote(&mut self, labels: &[bool], run: &ClassifierRun, parameters: &KnnParameters) -> f64 {
         let mut missing = u64::try_from(parameters.neighbours).unwrap_or(u64::MAX);
         let mut votes = [0f64; 2];
         let mut index = 0;
@@ -69,7 +71,7 @@ impl Neighbours {
             votes[usize::from(labels[other as usize])] += weight * drawn as f64;
             missing -= drawn;
         }
-        (votes[1] / (votes[0] + votes[1])) as f32
+        votes[1] / (votes[0] + votes[1])
     }
 }
 
@@ -79,11 +81,11 @@ pub(super) fn predict(
     labels: &[bool],
     runs: &[ClassifierRun],
     parameters: &KnnParameters,
-) -> Vec<Vec<f32>> {
+) -> Vec<Vec<f64>> {
     let squares = gram.diagonal();
     let drawn = |&index: &u32| runs.iter().any(|run| run.counts[index as usize] > 0);
     let learnt_from: Vec<u32> = (0..gram.len as u32).filter(drawn).collect();
-    let by_picture: Vec<Vec<f32>> = (0..gram.len)
+    let by_picture: Vec<Vec<f64>> = (0..gram.len)
         .into_par_iter()
         .map(|picture| {
             let mut neighbours = Neighbours::of(gram, &squares, &learnt_from, picture);

@@ -135,7 +135,7 @@ impl Network {
     }
 
     /// Goes through the resample `epochs` times, and says what it then makes of every picture, `[N]`.
-    fn fit(mut self, gram: &Gram, labels: &[bool], run: &ClassifierRun, parameters: &MlpParameters) -> Vec<f32> {
+    fn fit(mut self, gram: &Gram, labels: &[bool], run: &ClassifierRun, parameters: &MlpParameters) -> Vec<f64> {
         let mut drawn: Vec<usize> = run
             .counts
             .iter()
@@ -149,7 +149,7 @@ impl Network {
                 self.step(gram, labels, batch, parameters, &mut buffers);
             }
         }
-        (0..gram.len).map(|picture| self.probability(picture)).collect()
+        (0..gram.len).map(|picture| self.probability(picture).into()).collect()
     }
 
     fn hidden(&self) -> usize {

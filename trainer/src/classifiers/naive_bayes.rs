@@ -27,7 +27,7 @@ pub(super) fn predict(
     standard: &Standard,
     runs: &[ClassifierRun],
     parameters: &NaiveBayesParameters,
-) -> Result<Vec<Vec<f32>>, ClassifierError> {
+) -> Result<Vec<Vec<f64>>, ClassifierError> {
     let (pictures, columns) = (problem.len(), problem.columns());
     let weights = Weights::of(&problem.labels, runs);
     let features = Standardised::open(problem, standard)?;
@@ -90,7 +90,7 @@ pub(super) fn predict(
     });
     let probability = |run: usize, picture: usize| {
         let odds = odds[picture * runs.len() + run] + constants[run];
-        (if odds >= 0.0 { 1.0 / (1.0 + (-odds).exp()) } else { odds.exp() / (1.0 + odds.exp()) }) as f32
+        if odds >= 0.0 { 1.0 / (1.0 + (-odds).exp()) } else { odds.exp() / (1.0 + odds.exp()) }
     };
     Ok((0..runs.len()).map(|run| (0..pictures).map(|picture| probability(run, picture)).collect()).collect())
 }

@@ -183,9 +183,9 @@ pub(super) fn predict(
     folds: &[usize],
     run: &ClassifierRun,
     config: &SvmConfig,
-) -> Result<Vec<f32>, ClassifierError> {
+) -> Result<Vec<f64>, ClassifierError> {
     let (svm, decisions) = Svm::fit(matrix, labels, folds, run, config)?;
-    Ok(decisions.into_iter().map(|value| svm.sigmoid.probability(value) as f32).collect())
+    Ok(decisions.into_iter().map(|value| svm.sigmoid.probability(value)).collect())
 }
 
 struct Solution {

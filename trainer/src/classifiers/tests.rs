@@ -132,7 +132,7 @@ fn probabilities_are_those_of_scikit_learn() {
             .fit(kind, parameters, &runs, &|run, found| {
                 for (row, (found, expected)) in found.iter().zip(&expected[run.number * problem.len()..]).enumerate() {
                     assert!(
-                        (found - expected).abs() < 1e-5,
+                        (found - f64::from(*expected)).abs() < 1e-5,
                         "{name}, run {}, row {row}: {found} {expected}",
                         run.number
                     );
@@ -240,7 +240,7 @@ fn a_folder_goes_on_with_its_own_configuration_only() {
     let runs = problem.runs(Resample::Bootstrap, 3, 1).unwrap();
     let mut folder = begin(3, 1).unwrap();
     folder.describe(&problem, &runs).unwrap();
-    let probabilities: Vec<f32> = (0..problem.len()).map(|index| index as f32 / 100.0).collect();
+    let probabilities: Vec<f64> = (0..problem.len()).map(|index| index as f64 / 100.0).collect();
     folder.keep(Kind::Knn, 1, &probabilities).unwrap();
     assert!(folder.has(Kind::Knn, 1) && !folder.has(Kind::Knn, 0) && !folder.has(Kind::SvmRbf, 1));
 

@@ -127,7 +127,7 @@ fn judge(
     fitter.fit(kind, parameters, folds, &|run, probabilities| {
         let of_fold = (0..problem.len())
             .filter(|&i| problem.pictures[i].split == Split::Train && problem.folds[i] == run.number)
-            .map(|i| (probabilities[i], problem.labels[i]));
+            .map(|i| (probabilities[i] as f32, problem.labels[i]));
         let (scores, labels): (Vec<f32>, Vec<bool>) = of_fold.unzip();
         // A fold with one class alone has no AUC, and no say.
         let auc = metrics::roc_auc(&scores, &labels).ok();

@@ -1,7 +1,10 @@
 //! `thorax-train bundle`: make keys, build, verify and show bundles; `thorax-train export`: the ONNX graphs alone; `thorax-train
 //! evaluate`: what bundles are worth.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use thorax_engine::trust::trusted_keys;
@@ -17,8 +20,9 @@ use crate::{
         keys, verify,
     },
     data::{Manifest, Split},
+    files::refuse_existing,
     heads,
-    judge::bundle::{JudgedModel, evaluate},
+    judge::bundle::{JudgedModel, PIXELS, PREDICTIONS, evaluate},
     segmentation::Members,
 };
 
@@ -71,6 +75,9 @@ pub struct BuildArgs {
     /// Version of the model
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     model_version: String,
+    /// Write over a bundle and a card that are there
+    #[arg(long)]
+    force: bool,
 }
 
 /// Options of `bundle verify`.
@@ -101,6 +108,9 @@ pub struct ExportArgs {
     /// The ONNX file
     #[arg(long)]
     out: PathBuf,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
 }
 
 /// Carries out `bundle`.
@@ -117,12 +127,21 @@ pub fn run(command: &BundleCommand) -> anyhow::Result<()> {
 }
 
 fn keygen(out: &Path) -> anyhow::Result<()> {
-    println!("{}", keys::draw(out)?);
+    let public = keys::draw(out)?;
+    // Without its public half a key is good for nothing.
+    if let Err(error) = writeln!(std::io::stdout(), "{public}") {
+        std::fs::remove_file(out).with_context(|| out.display().to_string())?;
+        return Err(error)
+            .context("the public key cannot be written to standard output, so no key was made; try again");
+    }
     eprintln!("{}: secret key, keep it off every device; give devices the line above with --trust", out.display());
     Ok(())
 }
 
 fn build(args: &BuildArgs) -> anyhow::Result<()> {
+    let card = args.out.with_file_name("CARD.md");
+    anyhow::ensure!(args.out != card, "--out {}: the card has this name; give the bundle another", args.out.display());
+    [&args.out, &card].into_iter().try_for_each(|path| refuse_existing(path, args.force))?;
     let limits =
         args.limits.as_ref().map(|path| std::fs::read_to_string(path).with_context(|| path.display().to_string()));
     let limits = limits.transpose()?.unwrap_or_default();
@@ -137,7 +156,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         model_version: &args.model_version,
     })?;
     write_atomically(&args.out, |out| out.write_all(&built.bytes))?;
-    write_atomically(&args.out.with_file_name("CARD.md"), |out| out.write_all(built.card.as_bytes()))?;
+    write_atomically(&card, |out| out.write_all(built.card.as_bytes()))?;
     println!(
         "{}: {} {}, {} bytes, signed by {}",
         args.out.display(),
@@ -178,6 +197,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
 /// # Errors
 /// A folder without a finished run.
 pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
+    refuse_existing(&args.out, args.force)?;
     let bytes = if args.run.join("outcome.json").exists() {
         let weights = args.weights.as_ref().context("a classifier needs --weights, those it was trained on")?;
         to_onnx(&classifier_graph(&heads::load(&args.run)?, weights)?.0, "classifier")?
@@ -238,8 +258,14 @@ pub struct EvaluateArgs {
     #[arg(long, default_value = "test")]
     split: Split,
     /// Also writes one row a picture to this CSV file
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    /// Also writes one row a picture and mask to this CSV file: the pixels that all figures of masks are made of
+    #[arg(long, value_name = "FILE")]
+    pixels: Option<PathBuf>,
+    /// Write over files that are there
+    #[arg(long)]
+    force: bool,
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -250,9 +276,12 @@ pub struct EvaluateArgs {
 /// # Errors
 /// Bundles, manifests or pictures that cannot be read.
 pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
+    args.predictions.iter().chain(&args.pixels).try_for_each(|path| refuse_existing(path, args.force))?;
     let manifest = Manifest::load(&args.manifest)?;
     let trusted = trusted_keys(args.trust.as_deref())?;
-    let mut csv = String::new();
+    let [mut predictions, mut pixels] = [(); 2].map(|()| csv::Writer::from_writer(vec![]));
+    predictions.write_record(PREDICTIONS)?;
+    pixels.write_record(PIXELS)?;
     for path in &args.bundles {
         let model = JudgedModel::open(path, &trusted)?;
         let evaluation = evaluate(&manifest, &model, args.split, args.seed)?;
@@ -264,11 +293,12 @@ pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
         );
         println!("## {} ({})\n", model.title(), path.display());
         println!("{}", evaluation.to_markdown());
-        let rows = evaluation.to_csv();
-        csv.push_str(if csv.is_empty() { &rows } else { rows.split_once('\n').map_or("", |(_, rest)| rest) });
+        evaluation.write_predictions(&mut predictions)?;
+        evaluation.write_pixels(&mut pixels)?;
     }
-    if let Some(path) = &args.predictions {
-        write_atomically(path, |out| out.write_all(csv.as_bytes()))?;
+    for (path, table) in [(&args.predictions, predictions), (&args.pixels, pixels)] {
+        let table = table.into_inner()?;
+        path.iter().try_for_each(|path| write_atomically(path, |out| out.write_all(&table)))?;
     }
     println!("Research use only, not a medical device.");
     Ok(())

@@ -7,14 +7,16 @@ use std::{
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
-use thorax_files::hexadecimal;
+use thorax_files::{hexadecimal, remove_left_over};
 use thorax_nets::Backbone;
+use thorax_nn::device::threads;
 
 use crate::{
     classifiers::{
         ClassifierError, Configuration, DEFAULTS, FORMAT, Fitter, Folder, Gram, Kind, Parameters, Problem, Protocol,
         Resample, RunConfiguration, StoreIdentity, tune,
     },
+    files::take_folder,
     memory,
     progress::progress,
 };
@@ -35,8 +37,8 @@ pub struct ClassifyArgs {
     #[arg(long)]
     defaults: bool,
     /// Runs of each classifier; more may be asked for later
-    #[arg(long, value_name = "N", default_value = "100")]
-    runs: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: u32,
     /// How the runs differ
     #[arg(long, value_enum, default_value_t = Resample::Bootstrap)]
     resample: Resample,
@@ -58,15 +60,15 @@ pub struct ClassifyArgs {
     /// Refuse features of another net than this
     #[arg(long, value_name = "NAME")]
     backbone: Option<Backbone>,
-    /// Memory that may be used, in MiB, the pages of the mapped store included [default: 1.3 times the features and the Gram
-    /// matrix, and at least 512]
+    /// Memory that may be used, in MiB, the program itself and the pages of the mapped store included; what cannot do with it is
+    /// refused [default: 1.3 times the features and the Gram matrix, and at least 512, where XGBoost takes more]
     #[arg(long, value_name = "MIB")]
     memory: Option<usize>,
     /// The XGBoost library, such as `xgboost/lib/libxgboost.so` of the PyPI package xgboost-cpu [default: the system's]
     #[arg(long, value_name = "FILE", env = "THORAX_XGBOOST")]
     xgboost: Option<PathBuf>,
     /// Threads of the CPU; changes no result
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
 }
 
@@ -136,12 +138,18 @@ fn series(
         problem.columns(),
         identity.backbone
     );
-    let memory = limit(args, &problem)?;
-    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let memory = limit(args, &problem, &configuration.parameters)?;
+    let _lock = take_folder(out)?;
+    for kind in Kind::ALL {
+        let folder = out.join("predictions").join(kind.name());
+        if folder.is_dir() {
+            remove_left_over(&folder).with_context(|| folder.display().to_string())?;
+        }
+    }
     let begin = |parameters: &Parameters| {
         let protocol = Protocol {
             resample: args.resample,
-            runs: args.runs.get(),
+            runs: args.runs as usize,
             seed: args.seed,
             left_out: left_out.map(str::to_owned),
         };
@@ -168,7 +176,7 @@ fn series(
         Some(folder) => folder,
         None => begin(&parameters)?,
     };
-    let runs = problem.runs(args.resample, args.runs.get(), args.seed)?;
+    let runs = problem.runs(args.resample, args.runs as usize, args.seed)?;
     folder.describe(&problem, &runs)?;
     for kind in kinds {
         let missing: Vec<_> = runs.runs.iter().filter(|run| !folder.has(kind, run.number)).cloned().collect();
@@ -184,8 +192,14 @@ fn series(
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
         let there = runs.runs.len() - missing.len();
-        let memory = memory::peak_kib().map_or(String::new(), |kib| format!("; peak memory {} MiB", kib / 1024));
-        eprintln!("{kind}: {} runs in {seconds:.1} s, {there} were there{memory}", missing.len());
+        let peak = memory::peak_kib().ok().map(|kib| kib as usize / 1024);
+        let told = peak.map_or(String::new(), |mib| format!("; peak memory {mib} MiB"));
+        eprintln!("{kind}: {} runs in {seconds:.1} s, {there} were there{told}", missing.len());
+        if let (Some(peak), Some(allowed)) =
+            (peak, args.memory.filter(|allowed| peak.is_some_and(|peak| peak > *allowed)))
+        {
+            eprintln!("{kind}: took {peak} MiB, more than the {allowed} MiB that --memory allows");
+        }
     }
     Ok(parameters)
 }
@@ -200,16 +214,35 @@ fn open(
 }
 
 /// Bytes that may be used.
-fn limit(args: &ClassifyArgs, problem: &Problem) -> anyhow::Result<usize> {
+///
+/// # Errors
+/// Work that does not fit. Where --memory says what may be used, all counts that this process will have resident: what it has
+/// already, and what each classifier takes (of XGBoost's own matrices and histograms what was measured, see docs/figures.md).
+fn limit(args: &ClassifyArgs, problem: &Problem, parameters: &Parameters) -> anyhow::Result<usize> {
     const MIB: usize = 1 << 20;
-    let gram = 4 * problem.len() * problem.len();
+    let (pictures, columns, runs) = (problem.len(), problem.columns(), args.runs as usize);
+    let gram = 4 * pictures * pictures;
+    let codes = pictures * columns;
     let allowed = match args.memory {
         Some(mib) => mib.saturating_mul(MIB),
         None => ((problem.bytes() + gram) * 13 / 10).max(512 * MIB),
     };
+    let kinds = args.kinds();
     let mut needs = vec![("the Gram matrix and a kernel's", 2 * gram)];
-    if args.kinds().into_iter().any(Kind::of_trees) {
-        needs.push(("the trees' codes and the Gram matrix", gram + problem.len() * problem.columns()));
+    if kinds.iter().copied().any(Kind::of_trees) {
+        needs.push(("the trees' codes and the Gram matrix", gram + codes));
+    }
+    if args.memory.is_some() {
+        let base = memory::peak_kib()? as usize * 1024;
+        needs.iter_mut().for_each(|(_, bytes)| *bytes += base);
+        let each = [
+            (Kind::Knn, "kNN's votes and the Gram matrix", 16 * runs * pictures),
+            (Kind::NaiveBayes, "naive Bayes' sums and the Gram matrix", 8 * runs * pictures),
+            (Kind::Mlp, "two networks at a time and the Gram matrix", 32 * pictures * parameters.mlp.hidden),
+            (Kind::Xgboost, "XGBoost's matrices and the Gram matrix", 16 * codes / 5 + 2304 * columns),
+        ];
+        let asked = each.into_iter().filter(|(kind, ..)| kinds.contains(kind));
+        needs.extend(asked.map(|(_, what, bytes)| (what, base + gram + bytes)));
     }
     for (what, needed) in needs {
         if needed > allowed {

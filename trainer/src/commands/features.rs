@@ -35,8 +35,8 @@ pub struct FeaturesArgs {
     #[arg(long, value_enum, default_value_t = Dtype::F16)]
     dtype: Dtype,
     /// Pictures that are computed together, and written together
-    #[arg(long, value_name = "N", default_value = "16")]
-    batch: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
     #[command(flatten)]
     loading: LoadingArgs,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
         source: &source,
         lungs: lungs.as_ref(),
         dtype: args.dtype,
-        unit: args.batch.get(),
+        unit: usize::from(args.batch),
         loading: args.loading,
         device: &device,
     };

@@ -74,7 +74,7 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     figures: usize,
     /// Resamples of the bootstrap over patients
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     resamples: u32,
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 1)]
@@ -91,7 +91,7 @@ pub struct PoolArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Resamples of the bootstrap over patients
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     resamples: u32,
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 1)]

@@ -6,10 +6,12 @@ use std::{
 };
 
 use anyhow::Context;
+use candle_core::Device;
 use clap::{Args as _, FromArgMatches as _};
-use thorax_files::{file_sha256, hexadecimal, write_atomically};
+use thorax_files::{FolderLock, file_sha256, hexadecimal, write_atomically};
 use thorax_nets::{
     Backbone,
+    architecture::Parameter,
     segmentation::{
         NetConfig,
         attention_unet::AttentionUnetConfig,
@@ -25,12 +27,13 @@ use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
 use crate::{
     data::{
-        Manifest, Task,
+        Manifest, Split, Task,
         fingerprint::{fingerprint, healthy_fingerprint},
         recipe::preprocess_spec,
     },
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
-    heads,
+    files::take_folder,
+    heads, memory,
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
         lungs::LungsArgs,
@@ -75,6 +78,11 @@ pub struct CommonArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
+
+/// More epochs are taken for a mistake.
+const MOST_EPOCHS: usize = 100_000;
+/// More pictures a step are taken for a mistake.
+const MOST_BATCH: usize = 4096;
 
 /// Options of `train classify`.
 #[derive(Debug, clap::Args)]
@@ -131,7 +139,7 @@ pub struct SegmentArgs {
     /// Stop after so many epochs for now; without this the same command goes on to the end
     #[arg(long, value_name = "EPOCHS")]
     stop_after: Option<usize>,
-    /// Pictures a step
+    /// Pictures a step, or all training pictures where there are fewer
     #[arg(long, default_value_t = 8)]
     batch: usize,
     /// Highest learning rate of the schedule
@@ -182,7 +190,18 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         AugmentationName::None => AugmentationConfig::none(),
     };
     augmentation.flips = args.flips.unwrap_or(augmentation.flips);
+    if devices.iter().any(Device::is_cpu) {
+        fits(net, args)?;
+    }
     let manifest = Manifest::load(&common.manifest)?;
+    let normal = manifest.healthy(common.modality, Split::Train).count();
+    anyhow::ensure!(
+        args.healthy as usize <= normal,
+        "--healthy {}: the training split of {} has {normal} {} pictures of class normal; give at most that many",
+        args.healthy,
+        common.manifest.display(),
+        common.modality
+    );
     let config = SegmentConfig {
         modality: common.modality,
         net,
@@ -204,7 +223,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         augmentation,
         training,
     };
-    start(&common.out, &config)?;
+    let _lock = start(&common.out, &config)?;
     if let Some(weights) = &args.start {
         record_stages(&common.out, weights)?;
     }
@@ -254,6 +273,9 @@ impl SegmentArgs {
             self.batch > 0 && self.epochs > 0 && self.stop_after != Some(0),
             "--batch, --epochs and --stop-after must be above 0"
         );
+        for (option, value, most) in [("--epochs", self.epochs, MOST_EPOCHS), ("--batch", self.batch, MOST_BATCH)] {
+            anyhow::ensure!(value <= most, "{option} {value}: more than {most} are taken for a mistake; give fewer");
+        }
         anyhow::ensure!(
             self.learning_rate.is_finite() && self.learning_rate > 0.0,
             "--learning-rate {} must be a number above 0",
@@ -328,7 +350,7 @@ impl SegmentArgs {
             (NetName::UnetPlusPlus, _) => NetConfig::UnetPlusPlus(UnetPlusPlusConfig { unet }),
             (NetName::Efficientnet, None) => anyhow::bail!("--net efficientnet needs --weights SOURCE"),
             (NetName::Efficientnet, Some(source)) => {
-                let weights = source.weights(self.backbone(), &candle_core::Device::Cpu)?;
+                let weights = source.weights(self.backbone(), &Device::Cpu)?;
                 let config = EfficientNetUnetConfig {
                     backbone: self.backbone(),
                     layout: weights.layout(),
@@ -363,9 +385,9 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             backbone: contents.backbone,
             backbone_sha256: contents.weights_sha256.clone(),
         };
-        start(&common.out, &config).map(|()| config)
+        start(&common.out, &config).map(|lock| (lock, config))
     };
-    let (config, store) = match &args.features {
+    let ((_lock, config), store) = match &args.features {
         Some(path) => {
             let store = FeatureStore::open(path)?;
             store.verify()?;
@@ -422,8 +444,29 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the run's configuration, or sees that the run which is there has the same.
-fn start(folder: &Path, config: &impl serde::Serialize) -> anyhow::Result<()> {
+/// Sees that a net can be trained in the memory that there is: its weights, their gradient, and two moving means of it, and the
+/// maps of the first block alone, which is far from all. Without it a slip of the finger would end in the kernel's killer.
+fn fits(net: NetConfig, args: &SegmentArgs) -> anyhow::Result<()> {
+    let Some(available) = memory::available_bytes() else { return Ok(()) };
+    let weights: usize = net.architecture()?.parameters().iter().map(Parameter::count).sum();
+    let maps = args.batch * usize::from(args.base_channels) * (args.side as usize).pow(2);
+    let needed = 16 * weights as u64 + 16 * maps as u64;
+    anyhow::ensure!(
+        needed <= available,
+        "{weights} weights, and {} pictures of {} x {} at a time, take at least {} MiB, and {} MiB are free; give a smaller \
+         --base-channels, --blocks, --side or --batch",
+        args.batch,
+        args.side,
+        args.side,
+        needed >> 20,
+        available >> 20
+    );
+    Ok(())
+}
+
+/// Takes the run's folder, and writes its configuration, or sees that the run which is there has the same.
+fn start(folder: &Path, config: &impl serde::Serialize) -> anyhow::Result<FolderLock> {
+    let lock = take_folder(folder)?;
     let path = folder.join("config.json");
     let text = serde_json::to_string_pretty(config)?;
     match std::fs::read_to_string(&path) {
@@ -437,7 +480,7 @@ fn start(folder: &Path, config: &impl serde::Serialize) -> anyhow::Result<()> {
         }
         Err(_) => write_atomically(&path, |out| out.write_all(text.as_bytes()))?,
     }
-    Ok(())
+    Ok(lock)
 }
 
 #[cfg(test)]
@@ -451,6 +494,22 @@ mod tests {
     struct Command {
         #[command(flatten)]
         segment: SegmentArgs,
+    }
+
+    #[test]
+    fn a_net_that_no_memory_holds_is_refused() {
+        let fits = |words: &str| {
+            let all = format!("command --manifest m --modality ct --out o {words}");
+            let args = Command::try_parse_from(all.split_whitespace()).unwrap().segment;
+            fits(args.net(None).unwrap().0, &args).map_err(|error| error.to_string())
+        };
+        assert_eq!(fits("--net unet --side 64 --base-channels 4 --batch 1"), Ok(()));
+        for words in
+            ["--net unet --blocks 8 --base-channels 512 --side 256", "--batch 4096 --base-channels 512 --side 1024"]
+        {
+            let told = fits(words).unwrap_err();
+            assert!(told.contains("MiB are free") && told.contains("--base-channels"), "{words}: {told}");
+        }
     }
 
     #[test]
@@ -477,6 +536,9 @@ mod tests {
             ("--net efficientnet --weights random:1 --backbone resnet50 --side 224", "is an EfficientNet"),
             ("--blocks 6 --side 96", "multiple of 64"),
             ("--batch 0", "above 0"),
+            ("--epochs 0", "above 0"),
+            ("--epochs 18446744073709551615", "--epochs 18446744073709551615: more than 100000"),
+            ("--batch 1000000", "--batch 1000000: more than 4096"),
             ("--learning-rate nan", "above 0"),
             ("--dice-weight 0 --cross-entropy-weight 0", "nothing to learn"),
             ("--momentum 0.5", "--optimizer sgd"),

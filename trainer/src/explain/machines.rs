@@ -15,7 +15,7 @@ const BAND: usize = 1024;
 
 /// How far a probability of a machine that was fitted again may be from the one that the folder keeps. Another processor rounds
 /// otherwise, and the solver then stops elsewhere within its tolerance.
-const DRIFT: f32 = 0.01;
+const DRIFT: f64 = 0.01;
 
 /// Support vectors that together weigh less say nothing of a picture.
 const LEAST_WEIGHT: f64 = 1e-3;
@@ -39,7 +39,7 @@ pub(super) struct Answer {
     /// Their mean decision value: positive for COVID-19.
     pub(super) decision: f64,
     /// `[runs]`: probabilities of COVID-19.
-    pub(super) probabilities: Vec<f32>,
+    pub(super) probabilities: Vec<f64>,
     /// Whether all support vectors together weigh next to nothing: then the picture is unlike all that were
     /// learnt from, and the answer is the mean bias, as it is to any such picture.
     pub(super) unfamiliar: bool,
@@ -86,7 +86,7 @@ impl<'a> Machines<'a> {
             _ => anyhow::bail!("{kind} has no gradient; explain {} or {}", Kind::SvmRbf, Kind::SvmPolynomial),
         };
         let protocol = &configuration.protocol;
-        let kept: Vec<Vec<f32>> =
+        let kept: Vec<Vec<f64>> =
             (0..count).map(|run| kept(folder, kind, run, problem.len())).collect::<anyhow::Result<_>>()?;
         let runs = problem.runs(protocol.resample, count, protocol.seed)?.runs;
         let matrix = KernelMatrix::of(config.kernel, gram);
@@ -96,8 +96,8 @@ impl<'a> Machines<'a> {
             .zip(&kept)
             .map(|(run, kept)| {
                 let (machine, decisions) = Svm::fit(&matrix, &problem.labels, &problem.folds, run, &config)?;
-                let said = decisions.into_iter().map(|decision| machine.sigmoid.probability(decision) as f32);
-                let drift = said.zip(kept).map(|(said, kept)| (said - kept).abs()).fold(0.0, f32::max);
+                let said = decisions.into_iter().map(|decision| machine.sigmoid.probability(decision));
+                let drift = said.zip(kept).map(|(said, kept)| (said - kept).abs()).fold(0.0, f64::max);
                 ensure!(
                     drift <= DRIFT,
                     "{}: {kind}, run {}, fitted again differs by {drift} from what is kept there, so another program wrote \
@@ -168,7 +168,7 @@ impl<'a> Machines<'a> {
             })
             .collect();
         let weight: f64 = self.support.iter().zip(&kernels).map(|((_, c), k)| (c * k).abs()).sum();
-        let probability = |(machine, &decision): (&Svm, &f64)| machine.sigmoid.probability(decision) as f32;
+        let probability = |(machine, &decision): (&Svm, &f64)| machine.sigmoid.probability(decision);
         Answer {
             decision: decisions.iter().sum::<f64>() / decisions.len() as f64,
             probabilities: self.machines.iter().zip(&decisions).map(probability).collect(),
@@ -179,7 +179,7 @@ impl<'a> Machines<'a> {
 }
 
 /// What the folder keeps of a run.
-fn kept(folder: &Path, kind: Kind, run: usize, len: usize) -> anyhow::Result<Vec<f32>> {
+fn kept(folder: &Path, kind: Kind, run: usize, len: usize) -> anyhow::Result<Vec<f64>> {
     let path = classifiers::predictions(folder, kind, run);
     let fit = || format!("fit it: thorax-train classify --only {kind} with the same options");
     let bytes = std::fs::read(&path).with_context(|| format!("{}: {}", path.display(), fit()))?;

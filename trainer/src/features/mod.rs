@@ -43,7 +43,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct LoadingArgs {
     /// Threads that read and prepare pictures ahead; changes no result
-    #[arg(long, value_name = "N", default_value = "2")]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = thorax_nn::device::threads)]
     loaders: NonZeroUsize,
 }
 

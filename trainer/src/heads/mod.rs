@@ -25,7 +25,7 @@ use thorax_nn::{
 };
 use thorax_shared::{
     decision::{self, DecisionRule},
-    metrics,
+    metrics::{self, RiskCoverage, RiskPoint},
     modality::Modality,
     preprocess::{quality::QualityLimits, spec::PreprocessSpec},
     uncertainty::Ensemble,
@@ -167,12 +167,16 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     write_classifier(&standard, &heads, &familiar, table.columns, &folder.join("classifier.safetensors"))?;
     let text = serde_json::to_string_pretty(&outcome)?;
     write_atomically(&folder.join("outcome.json"), |out| out.write_all(text.as_bytes()))?;
-    let mut rows = String::from("path,positive,probability,entropy_bits,novelty\n");
+    let mut rows = csv::Writer::from_writer(vec![]);
+    rows.write_record(["path", "positive", "probability", "entropy_bits", "novelty"])?;
     for (((&index, label), member), novelty) in validation.iter().zip(&validation_labels).zip(&logits).zip(&novelty) {
         let e = Ensemble::from_logits(member, temperature)?;
-        rows += &format!("{},{label},{},{},{novelty}\n", table.rows[index].path, e.probability, e.entropy_bits);
+        let numbers = [e.probability, e.entropy_bits, *novelty].map(|number| number.to_string());
+        let words = [table.rows[index].path.clone(), label.to_string()];
+        rows.write_record(words.iter().chain(&numbers))?;
     }
-    write_atomically(&folder.join("validation.csv"), |out| out.write_all(rows.as_bytes()))?;
+    let rows = rows.into_inner()?;
+    write_atomically(&folder.join("validation.csv"), |out| out.write_all(&rows))?;
     Ok(outcome)
 }
 
@@ -194,28 +198,21 @@ fn decision_rule(ensembles: &[Ensemble], labels: &[bool], novelty: &[f32]) -> an
 }
 
 /// The largest entropy at which at most [`WANTED_RISK`] of the answers are wrong; if there is none that answers
-/// [`LEAST_ANSWERED`], the one with the least risk that does.
+/// [`LEAST_ANSWERED`], the one with the least risk that does. A limit answers all pictures of an entropy, or none.
 fn entropy_limit(ensembles: &[Ensemble], labels: &[bool], thresholds: &decision::Thresholds) -> f32 {
-    let mut answers: Vec<(f32, bool)> = ensembles
+    let (entropies, wrong): (Vec<f32>, Vec<bool>) = ensembles
         .iter()
         .zip(labels)
         .filter(|(e, _)| e.probability >= thresholds.positive_at || e.probability < thresholds.negative_at)
         .map(|(e, &positive)| (e.entropy_bits, (e.probability >= thresholds.positive_at) != positive))
-        .collect();
-    answers.sort_by(|a, b| a.0.total_cmp(&b.0));
+        .unzip();
     let least = (LEAST_ANSWERED * ensembles.len() as f64).ceil().max(1.0) as usize;
-    let mut wrong = 0usize;
-    let mut best: Option<(f64, f32)> = None;
-    for (index, &(entropy, is_wrong)) in answers.iter().enumerate() {
-        wrong += usize::from(is_wrong);
-        if index + 1 >= least {
-            let risk = (wrong as f64 / (index + 1) as f64).max(WANTED_RISK);
-            if best.is_none_or(|(lowest, _)| risk <= lowest) {
-                best = Some((risk, entropy));
-            }
-        }
-    }
-    best.map_or(1.0, |(_, entropy)| entropy.min(1.0))
+    let Ok(curve) = RiskCoverage::new(&entropies, &wrong) else { return 1.0 };
+    let enough = curve.points.iter().filter(|point| point.answered >= least);
+    let risk = |point: &RiskPoint| point.risk().unwrap_or(1.0).max(WANTED_RISK);
+    // Of equal ones the last, which answers most.
+    let best = enough.rev().min_by(|a, b| risk(a).total_cmp(&risk(b)));
+    best.map_or(1.0, |point| point.limit.min(1.0))
 }
 
 fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
@@ -649,6 +646,21 @@ mod tests {
             entropy_limit(&ensembles[..6], &labels[..6], &thresholds),
             at(0.03).entropy_bits.max(at(0.97).entropy_bits)
         );
+    }
+
+    #[test]
+    fn an_entropy_limit_answers_a_tie_whole() {
+        let at = |probability: f32| Ensemble::from_probabilities(&[probability]).unwrap();
+        let thresholds = decision::choose_thresholds(&[0.1, 0.9], &[false, true], 0.9, 0.9).unwrap();
+        // Nine sure answers are right; of three that are equally unsure, the first is right, the others are not. The limit at their
+        // entropy answers all three and is wrong in two of twelve, however they are ordered.
+        let mut ensembles = vec![at(0.02); 9];
+        ensembles.extend([at(0.4); 3]);
+        let mut labels = vec![false; 10];
+        labels.extend([true, true]);
+        assert_eq!(entropy_limit(&ensembles, &labels, &thresholds), at(0.02).entropy_bits);
+        labels.swap(9, 11);
+        assert_eq!(entropy_limit(&ensembles, &labels, &thresholds), at(0.02).entropy_bits);
     }
 
     #[test]

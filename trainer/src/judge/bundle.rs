@@ -3,7 +3,11 @@
 //! Every figure comes with a percentile bootstrap interval over patients, and per source: COVID and other pictures of public
 //! collections come from different hospitals, so a figure over all sources flatters.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+};
 
 use anyhow::Context;
 use rayon::prelude::*;
@@ -22,6 +26,7 @@ use crate::{
         Label, Manifest, Record, Split, Task,
         picture::{Picture, truth_masks},
     },
+    markdown::{self, escaped},
     progress::progress,
 };
 
@@ -32,6 +37,22 @@ pub const MASKS: [&str; 2] = [NAMES[INFECTION], LUNGS];
 const RESAMPLES: usize = 1000;
 /// Confidence level of the intervals.
 const LEVEL: f64 = 0.95;
+
+/// Columns of [`Evaluation::write_predictions`].
+pub const PREDICTIONS: [&str; 9] =
+    ["modality", "path", "group", "source", "positive", "verdict", "probability", "entropy_bits", "novelty"];
+/// Columns of [`Evaluation::write_pixels`].
+pub const PIXELS: [&str; 9] = [
+    "modality",
+    "path",
+    "group",
+    "source",
+    "mask",
+    "true_positives",
+    "false_positives",
+    "true_negatives",
+    "false_negatives",
+];
 
 /// One labelled picture as the device reads it.
 #[derive(Clone, Debug)]
@@ -249,7 +270,7 @@ impl Evaluation {
                 "selective accuracy",
                 "rejected",
             ];
-            let _ = writeln!(out, "| {} |\n|{}", header.join(" | "), "---|".repeat(header.len()));
+            out += &markdown::head(&header);
             self.by_source(
                 &self.predictions,
                 |p| &p.source,
@@ -259,15 +280,15 @@ impl Evaluation {
             );
         }
         for (label, positive) in [("positive", true), ("negative", false)] {
-            let mut shares: Vec<f32> = self
+            let mut shares: Vec<f64> = self
                 .predictions
                 .iter()
                 .filter(|p| p.positive == positive)
-                .filter_map(|p| p.involvement_percent)
+                .filter_map(|p| Some(p.involvement_percent?.into()))
                 .collect();
-            shares.sort_by(f32::total_cmp);
-            if let Some(last) = shares.len().checked_sub(1) {
-                let [low, median, high] = [1, 2, 3].map(|quarter| shares[last * quarter / 4]);
+            shares.sort_by(f64::total_cmp);
+            let quartiles = [0.25, 0.5, 0.75].map(|share| metrics::quantile(&shares, share));
+            if let [Some(low), Some(median), Some(high)] = quartiles {
                 let _ = writeln!(
                     out,
                     "\nInvolvement shown on {label} pictures: median {median:.1} % (quartiles {low:.1}–{high:.1} %)."
@@ -296,7 +317,7 @@ impl Evaluation {
                 "IoU per patient",
                 "pixel accuracy",
             ];
-            let _ = writeln!(out, "| {} |\n|{}", header.join(" | "), "---|".repeat(header.len()));
+            out += &markdown::head(&header);
             for (channel, mask) in MASKS.iter().enumerate() {
                 let scored: Vec<MaskedPicture> =
                     self.masks.iter().filter(|m| m.masks[channel].is_some()).cloned().collect();
@@ -325,12 +346,14 @@ impl Evaluation {
                         }
                     })
                     .collect();
-                let _ = writeln!(out, "| {patient} | {} | {} |", items.len(), cells.join(" | "));
+                let count = items.len().to_string();
+                out += &markdown::row([&patient, &count].into_iter().chain(&cells));
             }
         }
         out
     }
 
+    /// Tells `each` of all items together and, where there are several, of each source: its name as a Markdown cell, and its items.
     fn by_source<'a, T>(&self, items: &'a [T], source: impl Fn(&T) -> &str, mut each: impl FnMut(&str, &[&'a T])) {
         let all: Vec<&T> = items.iter().collect();
         if all.is_empty() {
@@ -339,12 +362,22 @@ impl Evaluation {
         each("**all**", &all);
         let sources = groups(items, source);
         if sources.len() > 1 {
-            sources.iter().for_each(|(name, items)| each(name, items));
+            sources.iter().for_each(|(name, items)| each(&escaped(name), items));
         }
     }
 
     fn classification_row(&self, items: &[&Prediction]) -> Vec<String> {
+        let positive = items.iter().filter(|p| p.positive).count();
         let rejected = items.iter().filter(|p| matches!(p.verdict, Verdict::Rejected(_))).count();
+        let mut row = vec![format!("{} ({positive})", items.len())];
+        row.extend(self.classification(items).map(cell));
+        row.push(rejected.to_string());
+        row
+    }
+
+    /// AUC, sensitivity, specificity, accuracy, ECE, AUROC of entropy for errors, answered, selective accuracy; of the pictures that
+    /// were read.
+    fn classification(&self, items: &[&Prediction]) -> [Option<Estimate>; 8] {
         let read: Vec<&Prediction> = items.iter().copied().filter(|p| p.evidence.is_some()).collect();
         let columns = |items: &[&Prediction]| -> (Vec<f32>, Vec<f32>, Vec<bool>) {
             let evidence = items.iter().map(|p| p.evidence.unwrap_or_default());
@@ -361,7 +394,7 @@ impl Evaluation {
                 .for_each(|p| confusion.count(p.evidence.is_some_and(|e| e[0] >= self.positive_at), p.positive));
             confusion
         };
-        let statistic = |f: &dyn Fn(&[&Prediction]) -> Option<f64>| cell(self.interval(&read, |p| &p.group, f));
+        let statistic = |f: &dyn Fn(&[&Prediction]) -> Option<f64>| self.interval(&read, |p| &p.group, f);
         let answered = |items: &[&Prediction]| -> Vec<bool> {
             let right = |p: &Prediction| match p.verdict {
                 Verdict::Positive => Some(p.positive),
@@ -370,8 +403,7 @@ impl Evaluation {
             };
             items.iter().filter_map(|p| right(p)).collect()
         };
-        vec![
-            format!("{} ({})", items.len(), items.iter().filter(|p| p.positive).count()),
+        [
             statistic(&|items| {
                 let (p, _, y) = columns(items);
                 metrics::roc_auc(&p, &y).ok()
@@ -390,60 +422,210 @@ impl Evaluation {
             }),
             statistic(&|items| Some(answered(items).len() as f64 / items.len().max(1) as f64)),
             statistic(&|items| mean(answered(items).into_iter().map(|right| f64::from(u8::from(right))))),
-            rejected.to_string(),
         ]
     }
 
     fn mask_row(&self, items: &[&MaskedPicture], channel: usize) -> Vec<String> {
+        let patients: BTreeSet<&str> = items.iter().map(|m| m.group.as_str()).collect();
+        let mut row = vec![format!("{} ({})", items.len(), patients.len())];
+        row.extend(self.mask_figures(items, channel).map(cell));
+        row
+    }
+
+    /// Dice and IoU per image, Dice with two empty masks as 1, both pooled, both per patient, pixel accuracy.
+    fn mask_figures(&self, items: &[&MaskedPicture], channel: usize) -> [Option<Estimate>; 8] {
         let one = |m: &MaskedPicture| m.masks[channel].unwrap_or_default();
-        let statistic = |f: &dyn Fn(&[&MaskedPicture]) -> Option<f64>| cell(self.interval(items, |m| &m.group, f));
+        let statistic = |f: &dyn Fn(&[&MaskedPicture]) -> Option<f64>| self.interval(items, |m| &m.group, f);
         let pooled = |items: &[&MaskedPicture]| items.iter().map(|m| one(m)).sum::<Confusion>();
-        let per_patient = |items: &[&MaskedPicture], score: fn(&Confusion) -> Option<f64>| {
-            let mut patients: BTreeMap<&str, Confusion> = BTreeMap::new();
-            items.iter().for_each(|m| *patients.entry(&m.group).or_default() += one(m));
-            mean(patients.values().filter_map(score))
+        let mut of_patient: BTreeMap<&str, Confusion> = BTreeMap::new();
+        items.iter().for_each(|m| *of_patient.entry(&m.group).or_default() += one(m));
+        // Patients are the samples here: one who is drawn twice counts twice.
+        let patients: Vec<(&str, Confusion)> = of_patient.into_iter().collect();
+        let patients: Vec<&(&str, Confusion)> = patients.iter().collect();
+        let per_patient = |score: fn(&Confusion) -> Option<f64>| {
+            let statistic = |drawn: &[&(&str, Confusion)]| mean(drawn.iter().filter_map(|(_, pixels)| score(pixels)));
+            self.interval(&patients, |(group, _)| group, statistic)
         };
-        let patients = groups_of(items, |m| &m.group).len();
-        vec![
-            format!("{} ({patients})", items.len()),
+        [
             statistic(&|items| mean(items.iter().filter_map(|m| dice(&one(m))))),
             statistic(&|items| mean(items.iter().filter_map(|m| iou(&one(m))))),
             statistic(&|items| mean(items.iter().map(|m| dice_empty_as_one(&one(m))))),
             statistic(&|items| dice(&pooled(items))),
             statistic(&|items| iou(&pooled(items))),
-            statistic(&|items| per_patient(items, dice)),
-            statistic(&|items| per_patient(items, iou)),
+            per_patient(dice),
+            per_patient(iou),
             statistic(&|items| pooled(items).accuracy()),
         ]
     }
 
-    /// One row a picture.
-    pub fn to_csv(&self) -> String {
-        let mut out = String::from("modality,path,group,source,positive,verdict,probability,entropy_bits,novelty\n");
+    /// Writes one row a labelled picture into `table`.
+    ///
+    /// # Errors
+    /// A table that cannot be written.
+    pub fn write_predictions(&self, table: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
         for p in &self.predictions {
-            let evidence = p.evidence.map_or_else(|| ",,".into(), |[a, b, c]| format!("{a},{b},{c}"));
-            let _ = writeln!(
-                out,
-                "{},{},{},{:?},{},{},{evidence}",
-                self.modality,
-                p.path,
-                p.group,
-                p.source,
-                p.positive,
-                p.verdict.as_str()
-            );
+            let words =
+                [self.modality.as_str(), &p.path, &p.group, &p.source, if p.positive { "true" } else { "false" }];
+            let evidence: [String; 3] = match p.evidence {
+                Some(evidence) => evidence.map(|number| number.to_string()),
+                None => Default::default(),
+            };
+            table.write_record(
+                words.into_iter().chain([p.verdict.as_str()]).chain(evidence.iter().map(String::as_str)),
+            )?;
         }
-        out
+        Ok(())
+    }
+
+    /// Writes one row a picture and mask into `table`: what was counted, from which all figures of masks follow.
+    ///
+    /// # Errors
+    /// A table that cannot be written.
+    pub fn write_pixels(&self, table: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        for picture in &self.masks {
+            for (mask, pixels) in MASKS.iter().zip(&picture.masks) {
+                let Some(c) = pixels else { continue };
+                let counts = [c.true_positives, c.false_positives, c.true_negatives, c.false_negatives];
+                let counts = counts.map(|count| count.to_string());
+                let words = [self.modality.as_str(), &picture.path, &picture.group, &picture.source, mask];
+                table.write_record(words.into_iter().chain(counts.iter().map(String::as_str)))?;
+            }
+        }
+        Ok(())
     }
 }
 
-fn groups<T>(items: &[T], key: impl Fn(&T) -> &str) -> BTreeMap<String, Vec<&T>> {
-    let all: Vec<&T> = items.iter().collect();
-    groups_of(&all, key)
-}
-
-fn groups_of<'a, T>(items: &[&'a T], key: impl Fn(&T) -> &str) -> BTreeMap<String, Vec<&'a T>> {
+fn groups<'a, T>(items: &'a [T], key: impl Fn(&T) -> &str) -> BTreeMap<String, Vec<&'a T>> {
     let mut found: BTreeMap<String, Vec<&'a T>> = BTreeMap::new();
     items.iter().for_each(|item| found.entry(key(item).to_owned()).or_default().push(item));
     found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::Value;
+    use thorax_shared::verdict::ReferReason;
+
+    use super::*;
+
+    fn evaluation(predictions: Vec<Prediction>, masks: Vec<MaskedPicture>, seed: u64) -> Evaluation {
+        Evaluation { modality: Modality::Xray, split: Split::Test, predictions, masks, positive_at: 0.5, seed }
+    }
+
+    fn masked(group: &str, infection: Confusion) -> MaskedPicture {
+        let (path, group) = (format!("{group}.png"), group.to_owned());
+        MaskedPicture { path, group, source: "made".into(), masks: vec![Some(infection), None] }
+    }
+
+    /// Whatever `evaluate` prints, value and both ends, against `trainer/references/bootstrap.py`.
+    #[test]
+    fn intervals_are_those_of_an_exact_bootstrap_in_numpy() {
+        let all: Value = serde_json::from_str(include_str!("../../tests/references/bootstrap.json")).unwrap();
+        let rows = |name: &str| all[name].as_array().unwrap().clone();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let number = |value: &Value| value.as_f64().unwrap();
+        let (predictions, pixels) = (rows("predictions"), rows("pixels"));
+        let predictions = predictions.iter().enumerate().map(|(index, row)| Prediction {
+            path: index.to_string(),
+            group: text(&row["group"]),
+            source: "made".into(),
+            positive: row["positive"].as_bool().unwrap(),
+            verdict: match row["verdict"].as_str().unwrap() {
+                "positive" => Verdict::Positive,
+                "negative" => Verdict::Negative,
+                _ => Verdict::Refer(ReferReason::HighEntropy),
+            },
+            evidence: Some([number(&row["probability"]) as f32, number(&row["entropy_bits"]) as f32, 0.0]),
+            involvement_percent: None,
+        });
+        let masks = pixels.iter().map(|row| {
+            let count = |name: &str| row[name].as_u64().unwrap();
+            let pixels = Confusion {
+                true_positives: count("true_positives"),
+                false_positives: count("false_positives"),
+                true_negatives: count("true_negatives"),
+                false_negatives: count("false_negatives"),
+            };
+            masked(&text(&row["group"]), pixels)
+        });
+        let predictions: Vec<Prediction> = predictions.collect();
+        let evaluation = evaluation(predictions, masks.collect(), all["seed"].as_u64().unwrap());
+        let (read, drawn) =
+            (evaluation.predictions.iter().collect::<Vec<_>>(), evaluation.masks.iter().collect::<Vec<_>>());
+        for (section, names, found) in [
+            (
+                "classification",
+                [
+                    "AUC",
+                    "sensitivity",
+                    "specificity",
+                    "accuracy",
+                    "ECE",
+                    "AUROC of entropy for errors",
+                    "answered",
+                    "selective accuracy",
+                ],
+                evaluation.classification(&read),
+            ),
+            (
+                "masks",
+                [
+                    "Dice per image",
+                    "IoU per image",
+                    "Dice per image, two empty masks as 1",
+                    "Dice pooled",
+                    "IoU pooled",
+                    "Dice per patient",
+                    "IoU per patient",
+                    "pixel accuracy",
+                ],
+                evaluation.mask_figures(&drawn, 0),
+            ),
+        ] {
+            for (name, found) in names.into_iter().zip(found) {
+                let found = found.unwrap();
+                let expected: Vec<f64> = all[section][name].as_array().unwrap().iter().map(number).collect();
+                for (found, expected) in [found.value, found.low, found.high].iter().zip(&expected) {
+                    assert!((found - expected).abs() < 1e-12, "{name}: found {found}, NumPy {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_from_outside_break_neither_table() {
+        let pixels = Confusion { true_positives: 1, true_negatives: 3, ..Confusion::default() };
+        let mut odd = masked("a|b", pixels);
+        odd.source = "one\n| two `x`".into();
+        let plain = masked("c,\"d\"", pixels);
+        let prediction = Prediction {
+            path: "a,b \"c\"\n.png".into(),
+            group: "g".into(),
+            source: "s|t".into(),
+            positive: true,
+            verdict: Verdict::Positive,
+            evidence: None,
+            involvement_percent: None,
+        };
+        let evaluation = evaluation(vec![prediction.clone()], vec![odd, plain], 1);
+        let text = evaluation.to_markdown();
+        assert!(text.contains("| one \\| two \\`x\\` | infection |") && text.contains("| a\\|b | 1 |"), "{text}");
+        let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+        let table: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("| source | mask")).collect();
+        assert!(table.iter().take_while(|line| !line.is_empty()).all(|line| cells(line) == cells(table[0])), "{text}");
+
+        let mut csv = csv::Writer::from_writer(vec![]);
+        csv.write_record(PREDICTIONS).unwrap();
+        evaluation.write_predictions(&mut csv).unwrap();
+        let bytes = csv.into_inner().unwrap();
+        let rows: Vec<csv::StringRecord> = csv::Reader::from_reader(&bytes[..]).records().map(Result::unwrap).collect();
+        assert_eq!((rows.len(), &rows[0][1], &rows[0][3], &rows[0][6]), (1, prediction.path.as_str(), "s|t", ""));
+        let mut csv = csv::Writer::from_writer(vec![]);
+        csv.write_record(PIXELS).unwrap();
+        evaluation.write_pixels(&mut csv).unwrap();
+        let bytes = csv.into_inner().unwrap();
+        let rows: Vec<csv::StringRecord> = csv::Reader::from_reader(&bytes[..]).records().map(Result::unwrap).collect();
+        assert_eq!((rows.len(), &rows[1][2], &rows[1][7]), (2, "c,\"d\"", "3"));
+    }
 }

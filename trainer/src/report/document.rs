@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::Pictures;
+use crate::{
+    figures::Pictures,
+    markdown::{escaped, row},
+};
 
 /// A page.
 pub(super) struct Document {
@@ -110,7 +113,7 @@ impl Document {
 
     /// Without drawings and pictures.
     pub(super) fn to_markdown(&self) -> String {
-        let mut out = format!("# {}\n", self.title);
+        let mut out = format!("# {}\n", escaped(&self.title));
         for block in &self.blocks {
             block.markdown(&mut out);
         }
@@ -192,25 +195,23 @@ impl Block {
     }
 
     fn markdown(&self, out: &mut String) {
-        let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-            format!("| {} |\n", cells.join(" | "))
-        };
         let _ = match self {
-            Self::Section(title) => writeln!(out, "\n## {title}"),
-            Self::Heading(title) => writeln!(out, "\n### {title}"),
-            Self::Paragraph(text) => writeln!(out, "\n{text}"),
-            Self::Caution(title, sentences) => writeln!(out, "\n> **{title}** {}", sentences.join(" ")),
+            Self::Section(title) => writeln!(out, "\n## {}", escaped(title)),
+            Self::Heading(title) => writeln!(out, "\n### {}", escaped(title)),
+            Self::Paragraph(text) => writeln!(out, "\n{}", escaped(text)),
+            Self::Caution(title, sentences) => {
+                writeln!(out, "\n> **{}** {}", escaped(title), escaped(&sentences.join(" ")))
+            }
             Self::Table(table) => {
                 *out += "\n";
-                *out += &line(&table.head);
+                *out += &row(&table.head);
                 *out += &format!("|---|{}\n", "---:|".repeat(table.head.len().saturating_sub(1)));
-                table.rows.iter().for_each(|row| *out += &line(&row.cells));
-                writeln!(out, "\n{}", table.caption)
+                table.rows.iter().for_each(|TableRow { cells, .. }| *out += &row(cells));
+                writeln!(out, "\n{}", escaped(&table.caption))
             }
-            Self::Charts(charts) => writeln!(out, "\n(Chart in report.html.) {}", charts.caption),
+            Self::Charts(charts) => writeln!(out, "\n(Chart in report.html.) {}", escaped(&charts.caption)),
             Self::Pictures(Pictures { title, caption, .. }) => {
-                writeln!(out, "\n### {title}\n\n(Pictures in report.html.) {caption}")
+                writeln!(out, "\n### {}\n\n(Pictures in report.html.) {}", escaped(title), escaped(caption))
             }
         };
     }

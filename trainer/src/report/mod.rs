@@ -55,7 +55,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "SHARE", default_value_t = Settings::default().risk, value_parser = share)]
     pub risk: f64,
     /// Bootstrap resamples of patients
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub resamples: u32,
     /// Seed of the bootstrap
     #[arg(long, default_value_t = Settings::default().seed)]

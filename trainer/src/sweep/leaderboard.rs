@@ -13,6 +13,7 @@ use thorax_nn::{
 };
 
 use super::grid::{Combination, Grid};
+use crate::markdown;
 
 /// The leaderboard for programs.
 pub const CSV: &str = "leaderboard.csv";
@@ -72,7 +73,7 @@ pub fn write(grid: &Grid, out: &Path) -> anyhow::Result<()> {
     let rows = rows(grid, out)?;
     let csv = csv(grid, &rows).with_context(|| out.join(CSV).display().to_string())?;
     write_atomically(&out.join(CSV), |file| file.write_all(&csv))?;
-    write_atomically(&out.join(MARKDOWN), |file| file.write_all(markdown(grid, &rows).as_bytes()))?;
+    write_atomically(&out.join(MARKDOWN), |file| file.write_all(table(grid, &rows).as_bytes()))?;
     Ok(())
 }
 
@@ -101,14 +102,10 @@ fn csv(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> anyhow::Result<Vec<u8>> {
     Ok(table.into_inner()?)
 }
 
-fn markdown(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> String {
-    let line = |cells: Vec<String>| {
-        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-        format!("| {} |\n", cells.join(" | "))
-    };
+fn table(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> String {
     let last = ["epochs done", "best epoch", "best validation Dice", "state"];
     let head = std::iter::once("").chain(grid.axes.iter().map(String::as_str)).chain(last);
-    let head: Vec<String> = head.map(str::to_owned).collect();
+    let head: Vec<&str> = head.collect();
     let finished = rows.iter().filter(|row| row.1.is_some_and(|progress| progress.finished)).count();
     let mut text = format!(
         "# Leaderboard of a sweep\n\n**Research use only, not a medical device.**\n\n\
@@ -116,11 +113,10 @@ fn markdown(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> String {
          epoch was chosen: it flatters, the more so the more runs are compared. What the best is worth, the test pictures say.\n\n",
         rows.len()
     );
-    text += &line(head.clone());
-    text += &format!("|{}\n", "---|".repeat(head.len()));
+    text += &markdown::head(&head);
     for (place, (run, progress)) in rows.iter().enumerate() {
         let cells = cells(*progress, |score| format!("{score:.4}"));
-        text += &line(std::iter::once((place + 1).to_string()).chain(run.labels.clone()).chain(cells).collect());
+        text += &markdown::row(std::iter::once((place + 1).to_string()).chain(run.labels.clone()).chain(cells));
     }
     text
 }

@@ -53,7 +53,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     /// Runs at the same time [default: 1, with --slurm as many as there is room for]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thorax_nn::device::threads)]
     jobs: Option<NonZeroUsize>,
     /// Successive halving: give all runs a few epochs, and let the best 1/ETA go on, until one is left
     #[arg(long, value_name = "ETA", value_parser = clap::value_parser!(u16).range(2..), conflicts_with_all = ["shard", "slurm"])]

@@ -3,7 +3,9 @@
 //! A run that crashes takes nothing with it, Slurm starts the very same command, and whatever one can do with a folder of
 //! `train segment` one can do with that of a run. In the folder lie besides: `sweep.json`, what the run was asked for, so that an
 //! altered grid is not mistaken for the one that was trained; and `log.txt`, all that the process has said. The process holds a lock
-//! on its log, so that of two sweeps, or of one and what a killed one has left running, the second waits.
+//! on its log, so that of two sweeps the second waits. It also reads its standard input, a pipe whose other end the sweep has and never
+//! writes to: however the sweep ends, the system closes that end, and the process ends too ([`end_with_sweep`]). So no run outlives
+//! its sweep, and no signal has to be caught.
 
 use std::{
     ffi::OsString,
@@ -33,6 +35,8 @@ use crate::{progress::progress, segmentation::run::THRESHOLD};
 const REQUEST: &str = "sweep.json";
 /// What its process said.
 const LOG: &str = "log.txt";
+/// In the environment of a process that is to end with its sweep.
+const ENDS_WITH_SWEEP: &str = "THORAX_ENDS_WITH_SWEEP";
 /// Lines of the log that are told of a run that failed.
 const LAST_LINES: usize = 5;
 
@@ -247,18 +251,40 @@ impl Sweep<'_> {
         }
         let before = log.metadata().with_context(named)?.len();
         let mut command = Command::new(&self.program);
-        command.args(self.arguments(job)).stdin(Stdio::null()).stdout(log.try_clone().with_context(named)?).stderr(log);
-        // The last lines of the log are to be the reason, and not where in the program it arose.
-        command.env("RUST_LIB_BACKTRACE", "0");
+        command
+            .args(self.arguments(job))
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().with_context(named)?)
+            .stderr(log);
+        command.env(ENDS_WITH_SWEEP, "1");
         if at_once.get() > 1 && std::env::var_os("RAYON_NUM_THREADS").is_none() {
             let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
             command.env("RAYON_NUM_THREADS", (cores / at_once).max(1).to_string());
         }
-        let status = command.status().with_context(|| format!("{} cannot be started", self.program.display()))?;
+        let child = command.spawn();
+        let mut child = child.with_context(|| format!("{} cannot be started", self.program.display()))?;
+        // Taken, since waiting would close it.
+        let held = child.stdin.take();
+        let status = child.wait().with_context(named)?;
+        drop(held);
         let end = || last_lines(&path, before).unwrap_or_else(|error| error.to_string());
         anyhow::ensure!(status.success(), "{status}; the end of {}:\n{}", path.display(), end());
         self.done(job)?.with_context(|| format!("it ended too early; the end of {}:\n{}", path.display(), end()))
     }
+}
+
+/// In a process that a sweep has started: has it end when the sweep has ended, which its standard input tells. Work goes on from the
+/// last checkpoint when the sweep is started again.
+pub fn end_with_sweep() {
+    if std::env::var_os(ENDS_WITH_SWEEP).is_none() {
+        return;
+    }
+    std::thread::spawn(|| {
+        // Nothing is ever written to it. An error tells as much as an end.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        eprintln!("the sweep that started this run has ended, and so does the run; start the sweep again to go on");
+        std::process::exit(1);
+    });
 }
 
 /// The last lines of what stands in a file after `start`.

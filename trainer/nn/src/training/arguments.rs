@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::{TrainingConfig, TrainingError};
 use crate::{
-    device::Precision,
+    device::{Precision, threads},
     optimizer::{AdamWConfig, OptimizerConfig, SgdConfig},
     schedule::{Restarts, Schedule},
 };
@@ -80,7 +80,7 @@ pub struct TrainingArgs {
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
     /// Threads that load and augment pictures ahead, for each device; changes no result
-    #[arg(long, value_name = "N", default_value = "2")]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]
     loaders: NonZeroUsize,
 }
 

@@ -36,7 +36,8 @@ impl Log {
         let path = folder.join("epochs.csv");
         let before = std::fs::read_to_string(&path).unwrap_or_default();
         let scores: Vec<String> = scores.iter().map(|&name| name.to_owned()).collect();
-        let mut text = format!("epoch,loss,{},learning_rate,gradient_norm,images_per_second\n", scores.join(","));
+        let names = ["epoch", "loss"].into_iter().chain(scores.iter().map(String::as_str));
+        let mut text = line(names.chain(["learning_rate", "gradient_norm", "images_per_second"]));
         before.lines().skip(1).take(epochs).for_each(|line| text += &format!("{line}\n"));
         let events = EventFile::open(folder, (epochs > 0).then_some(epochs as i64))?;
         Ok(Self { scores, path, text, events })
@@ -57,14 +58,22 @@ impl Log {
         values.push(("train/learning_rate".to_owned(), epoch.learning_rate));
         values.push(("train/gradient_norm".to_owned(), epoch.gradient_norm));
         values.push(("train/images_per_second".to_owned(), epoch.samples_per_second));
-        let columns: Vec<String> = values.iter().map(|(_, value)| value.to_string()).collect();
-        self.text += &format!("{},{}\n", epoch.number, columns.join(","));
+        let columns = values.iter().map(|(_, value)| value.to_string());
+        self.text += &line(std::iter::once(epoch.number.to_string()).chain(columns));
         write_atomically(&self.path, |out| out.write_all(self.text.as_bytes()))?;
         values.extend(epoch.loss_scale.map(|scale| ("train/loss_scale".to_owned(), scale)));
         // TensorBoard counts epochs as people do.
         self.events.add(epoch.number as i64 + 1, &values)?;
         Ok(())
     }
+}
+
+/// A line of CSV.
+fn line<S: AsRef<[u8]>>(fields: impl IntoIterator<Item = S>) -> String {
+    let mut table = csv::Writer::from_writer(vec![]);
+    // Writing into memory does not fail.
+    let _ = table.write_record(fields);
+    String::from_utf8(table.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
 /// A bar for the `samples` samples of an epoch, on standard error, if it is to be `seen`.

@@ -22,14 +22,14 @@ use super::{
 };
 use crate::features;
 
-/// The version of the folder.
-pub const FORMAT: u32 = 1;
+/// The version of the folder. Until version 1 predictions were f32, whose means split ties.
+pub const FORMAT: u32 = 2;
 
 /// All that decides what the runs say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfiguration {
-    /// The version of the folder, 1.
+    /// The version of the folder, [`FORMAT`].
     pub format: u32,
     /// The features.
     pub store: StoreIdentity,
@@ -107,7 +107,12 @@ impl RunConfiguration {
         let bytes = read::read(&path)?;
         let Version { format } = serde_json::from_slice(&bytes).map_err(|error| read::malformed(&path, error))?;
         if format != FORMAT {
-            return Err(read::malformed(&path, format!("it has format {format}, and this program reads {FORMAT}")));
+            return Err(read::malformed(
+                &path,
+                format!(
+                    "it has format {format}, and this program reads {FORMAT}; run thorax-train classify again into a new folder"
+                ),
+            ));
         }
         serde_json::from_slice(&bytes).map_err(|error| read::malformed(&path, error))
     }
@@ -187,10 +192,14 @@ impl Folder {
 
     /// A column a run, a line a picture.
     fn table(&self, name: &str, runs: usize, cell: impl Fn(usize, usize) -> String) -> Result<(), ClassifierError> {
-        let line = |cells: Vec<String>| cells.join(",") + "\n";
-        let mut text = line((0..runs).map(|run| format!("run{run}")).collect());
-        (0..self.len).for_each(|index| text += &line((0..runs).map(|run| cell(run, index)).collect()));
-        Ok(write_atomically(&self.path.join(name), |out| out.write_all(text.as_bytes()))?)
+        let path = self.path.join(name);
+        let mut table = csv::Writer::from_writer(vec![]);
+        table.write_record((0..runs).map(|run| format!("run{run}"))).map_err(|e| malformed(&path, e))?;
+        for index in 0..self.len {
+            table.write_record((0..runs).map(|run| cell(run, index))).map_err(|e| malformed(&path, e))?;
+        }
+        let table = table.into_inner().map_err(|e| malformed(&path, e))?;
+        Ok(write_atomically(&path, |out| out.write_all(&table))?)
     }
 
     /// The file of a run's predictions.
@@ -212,13 +221,13 @@ impl Folder {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn keep(&self, kind: Kind, run: usize, probabilities: &[f32]) -> Result<(), ClassifierError> {
+    pub fn keep(&self, kind: Kind, run: usize, probabilities: &[f64]) -> Result<(), ClassifierError> {
         let path = self.predictions(kind, run);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|reason| ClassifierError::Read { path: path.clone(), reason })?;
         }
         let bytes = bytemuck::cast_slice(probabilities);
-        let tensor = TensorView::new(Dtype::F32, vec![probabilities.len()], bytes).map_err(|e| malformed(&path, e))?;
+        let tensor = TensorView::new(Dtype::F64, vec![probabilities.len()], bytes).map_err(|e| malformed(&path, e))?;
         let metadata = [("key".to_owned(), self.key.clone())].into();
         let file =
             safetensors::serialize([("probability", tensor)], Some(metadata)).map_err(|e| malformed(&path, e))?;

@@ -108,7 +108,7 @@ pub struct ClassifierRuns {
     /// Which.
     pub kind: Kind,
     /// `[runs][N]`: probabilities of COVID-19.
-    pub runs: Vec<Vec<f32>>,
+    pub runs: Vec<Vec<f64>>,
 }
 
 /// `true`, `false`, `1` or `0`.
@@ -266,13 +266,13 @@ fn read_roles(path: &Path, runs: usize, rows: usize) -> Result<Vec<Vec<Split>>, 
 ///
 /// # Errors
 /// Why it is none, in words.
-pub fn probabilities(bytes: &[u8], len: usize) -> Result<Vec<f32>, String> {
+pub fn probabilities(bytes: &[u8], len: usize) -> Result<Vec<f64>, String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let tensor = tensors.tensor("probability").map_err(|error| error.to_string())?;
-    if tensor.dtype() != Dtype::F32 || tensor.shape() != [len] {
-        return Err(format!("probability is {:?} {:?}, and not F32 [{len}]", tensor.dtype(), tensor.shape()));
+    if tensor.dtype() != Dtype::F64 || tensor.shape() != [len] {
+        return Err(format!("probability is {:?} {:?}, and not F64 [{len}]", tensor.dtype(), tensor.shape()));
     }
-    let probabilities: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+    let probabilities: Vec<f64> = bytemuck::pod_collect_to_vec(tensor.data());
     match probabilities.iter().position(|p| !(0.0..=1.0).contains(p)) {
         Some(row) => Err(format!("the probability of row {row} is {}", probabilities[row])),
         None => Ok(probabilities),

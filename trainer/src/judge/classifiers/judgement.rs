@@ -8,16 +8,14 @@ use thorax_nets::Backbone;
 use thorax_shared::{
     decision::{ChoiceError, fit_temperature},
     metrics::{
-        Confusion, DEFAULT_BINS, MetricError, RocCurve, brier_score, error_detection_auc, expected_calibration_error,
-        negative_log_likelihood, reliability, roc_auc,
+        Confusion, DEFAULT_BINS, MetricError, RiskCoverage, RocCurve, brier_score, error_detection_auc,
+        expected_calibration_error, negative_log_likelihood, reliability, roc_auc,
     },
     modality::Modality,
     uncertainty::{Ensemble, sigmoid},
 };
 
-use super::{
-    Isotonic, JudgeError, Limit, Resample, RiskCoverage, RunFolder, choose_limit, holm, mcnemar, uncertainty_confusion,
-};
+use super::{Isotonic, JudgeError, Limit, Resample, RunFolder, choose_limit, holm, mcnemar, uncertainty_confusion};
 use crate::{
     classifiers::Kind,
     data::Split,
@@ -442,7 +440,7 @@ struct Subject<'a> {
     folder: &'a RunFolder,
     kind: Option<Kind>,
     /// `[classifiers][runs][N]`.
-    members: Vec<&'a Vec<Vec<f32>>>,
+    members: Vec<&'a Vec<Vec<f64>>>,
 }
 
 /// The averaged prediction of some pictures.
@@ -473,7 +471,7 @@ impl Subject<'_> {
             .map(|&row| {
                 let runs = (0..self.folder.runs).filter(|&run| self.folder.role(run, row) == Some(split));
                 let members = runs.flat_map(|run| self.members.iter().map(move |runs| runs[run][row]));
-                Ensemble::from_probabilities(&members.collect::<Vec<f32>>())
+                Ensemble::from_probabilities(&members.collect::<Vec<f64>>())
             })
             .collect::<Result<_, _>>()?;
         let labels: Vec<bool> = rows.iter().map(|&row| self.folder.rows[row].positive).collect();
@@ -494,7 +492,7 @@ impl Subject<'_> {
         for run in 0..self.folder.runs {
             let rows = (0..self.folder.rows.len()).filter(|&row| self.folder.role(run, row) == Some(Split::Test));
             let mean = |row: usize| {
-                let sum: f64 = self.members.iter().map(|runs| f64::from(runs[run][row])).sum();
+                let sum: f64 = self.members.iter().map(|runs| runs[run][row]).sum();
                 (sum / self.members.len() as f64) as f32
             };
             let (probabilities, labels): (Vec<f32>, Vec<bool>) =

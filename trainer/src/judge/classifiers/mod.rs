@@ -10,7 +10,6 @@ mod certainty;
 mod comparison;
 mod isotonic;
 mod judgement;
-mod selective;
 #[cfg(test)]
 pub(crate) mod simulation;
 #[cfg(test)]
@@ -23,7 +22,6 @@ pub use judgement::{
     Abstention, Bin, Calibration, Comparison, Count, Figures, Forecast, Judged, Judgement, Screening, Selective,
     Settings, SourceFigures, Spread, Uncertainty, judge,
 };
-pub use selective::{RiskCoverage, RiskPoint};
 use thorax_shared::{decision::ChoiceError, metrics::MetricError, uncertainty::UncertaintyError};
 
 pub use crate::classifiers::{ClassifierRuns, PredictedRow, Resample, RunFolder, RunFolderError};

@@ -1,7 +1,7 @@
 //! Run folders as classifiers of different skill would leave them, drawn from a seed; no picture is behind them.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use rand::{Rng, rngs::StdRng};
 use safetensors::{Dtype, tensor::TensorView};
@@ -73,7 +73,7 @@ pub(crate) fn simulate(
             let shift = 0.3 * normal(&mut random);
             let values = evidence.iter().zip(&own).map(|(evidence, own)| {
                 let logit = exaggeration * (skill * (evidence + own) + shift + 0.5 * normal(&mut random));
-                (1.0 / (1.0 + (-logit).exp())) as f32
+                1.0 / (1.0 + (-logit).exp())
             });
             values.collect()
         };
@@ -124,19 +124,17 @@ pub(crate) fn write(run: &RunFolder, folder: &Path) {
     }
     rows.flush().unwrap();
     if let Some(roles) = &run.roles {
-        let mut text = (0..run.runs).map(|run| format!("run{run}")).collect::<Vec<_>>().join(",");
-        for row in 0..run.rows.len() {
-            let line: Vec<&str> = roles.iter().map(|run| run[row].as_str()).collect();
-            write!(text, "\n{}", line.join(",")).unwrap();
-        }
-        fs::write(folder.join("roles.csv"), text).unwrap();
+        let mut table = csv::Writer::from_path(folder.join("roles.csv")).unwrap();
+        table.write_record((0..run.runs).map(|run| format!("run{run}"))).unwrap();
+        (0..run.rows.len()).for_each(|row| table.write_record(roles.iter().map(|run| run[row].as_str())).unwrap());
+        table.flush().unwrap();
     }
     for ClassifierRuns { kind, runs } in &run.classifiers {
         let folder = folder.join("predictions").join(kind.name());
         fs::create_dir_all(&folder).unwrap();
         for (number, probabilities) in runs.iter().enumerate() {
             let bytes: Vec<u8> = probabilities.iter().flat_map(|p| p.to_le_bytes()).collect();
-            let tensor = TensorView::new(Dtype::F32, vec![probabilities.len()], &bytes).unwrap();
+            let tensor = TensorView::new(Dtype::F64, vec![probabilities.len()], &bytes).unwrap();
             let path = folder.join(format!("{number:04}.safetensors"));
             safetensors::serialize_to_file([("probability", tensor)], None, &path).unwrap();
         }

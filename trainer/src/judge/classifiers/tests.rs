@@ -235,7 +235,7 @@ fn what_is_missing_or_damaged_is_named() {
     let nan = |path: &std::path::Path| {
         let mut bytes = fs::read(path).unwrap();
         let end = bytes.len();
-        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        bytes[end - 8..].copy_from_slice(&f64::NAN.to_le_bytes());
         fs::write(path, bytes).unwrap();
     };
     refused("predictions/mlp/0000.safetensors", &nan);
@@ -260,4 +260,43 @@ fn lists_of_different_lengths_are_refused() {
     let mut folder = by_hand();
     folder.classifiers.clear();
     assert!(matches!(judge(&folder, &QUICK), Err(JudgeError::RunFolder(RunFolderError::Shape { .. }))));
+}
+
+#[test]
+fn risk_and_coverage_are_numpys() {
+    use references::{flags, floats, number, section};
+    use thorax_shared::metrics::RiskCoverage;
+
+    let cases = section("risk_coverage");
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let curve = RiskCoverage::new(&floats(&case["uncertainty"]), &flags(&case["wrong"])).unwrap();
+        let tolerance = number(&case["tolerance"]);
+        let expected: Vec<f64> = case["risk"].as_array().unwrap().iter().map(number).collect();
+        let found: Vec<f64> = curve.risks().collect();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() <= 10.0 * tolerance, "{found} {expected}");
+        }
+        assert!((curve.area() - number(&case["aurc"])).abs() <= tolerance);
+    }
+}
+
+/// Votes of five neighbours in three runs: 5, 2 and none come to as many as 3, 3 and 1. As f32 the one mean is below the other, and
+/// this AUC would be 1.
+#[test]
+fn tied_votes_stay_tied() {
+    let mut folder = by_hand();
+    folder.runs = 3;
+    folder.classifiers[0].runs = vec![
+        vec![0.1, 0.3, 0.6, 0.9, 1.0, 1.0, 0.6, 0.6],
+        vec![0.1, 0.3, 0.6, 0.9, 0.4, 0.4, 0.6, 0.6],
+        vec![0.1, 0.3, 0.6, 0.9, 0.0, 0.0, 0.2, 0.2],
+    ];
+    let judgement = judge(&folder, &QUICK).unwrap();
+    let knn = &judgement.classifiers[0];
+    close(knn.averaged.auc.unwrap().value, 0.5);
+    assert_eq!(knn.roc, [[0.0, 0.0], [1.0, 1.0]], "one score, one step");
+    let risks: Vec<f64> = knn.selective.curve.iter().map(|[_, risk]| *risk).collect();
+    assert!(risks.iter().all(|risk| (risk - 0.5).abs() < 1e-12), "{risks:?}");
 }

@@ -6,7 +6,10 @@ use super::{
     MaskSpread, RunJudgement, RunSpread, SegmentationJudgement,
     score::{CLEARLY_FALSE_PERCENT, MaskFigures, MaskJudgement},
 };
-use crate::judge::Estimate;
+use crate::{
+    judge::Estimate,
+    markdown::{escaped, row},
+};
 
 /// Heads of the seven figures.
 const HEADS: &str = "Dice | IoU | pixel accuracy | sensitivity | specificity | HD95 pixels | HD95 mm";
@@ -60,7 +63,7 @@ pub(super) fn markdown(judgement: &SegmentationJudgement) -> String {
             let _ = write!(out, "\n### {title}\n\n| mask | {HEADS} |\n|{}\n", "---|".repeat(8));
             for mask in &judgement.spread {
                 let cells = cells(level(mask), spread_cell);
-                let _ = writeln!(out, "| {} | {} |", mask.mask, cells.join(" | "));
+                out += &row([&mask.mask].into_iter().chain(&cells));
             }
         }
     } else if judgement.runs.len() > 1 {
@@ -70,7 +73,7 @@ pub(super) fn markdown(judgement: &SegmentationJudgement) -> String {
 }
 
 fn of_run(run: &RunJudgement) -> String {
-    let mut out = format!("\n## {} (seed {})\n", run.identity.run, run.identity.seed);
+    let mut out = format!("\n## {} (seed {})\n", escaped(&run.identity.run), run.identity.seed);
     if !run.identity.same_data {
         out += "\n**The run did not learn from this manifest: it may have seen pictures that it is judged on here.**\n";
     }
@@ -85,7 +88,8 @@ fn of_run(run: &RunJudgement) -> String {
         for mask in &run.masks {
             let patients = mask.patients.len();
             let cells = cells(level(mask), |estimate, digits| estimate_cell(estimate, digits, patients));
-            let _ = writeln!(out, "| {} | {} ({patients}) | {} |", mask.mask, mask.pictures, cells.join(" | "));
+            let count = format!("{} ({patients})", mask.pictures);
+            out += &row([&mask.mask, &count].into_iter().chain(&cells));
         }
     }
     if let Some(error) = run.involvement_error {
@@ -102,8 +106,8 @@ fn of_run(run: &RunJudgement) -> String {
     for mask in &run.masks {
         for patient in &mask.patients {
             let cells = cells(patient.figures, |value, digits| format!("{value:.digits$}"));
-            let _ =
-                writeln!(out, "| {} | {} | {} | {} |", mask.mask, patient.group, patient.pictures, cells.join(" | "));
+            let pictures = patient.pictures.to_string();
+            out += &row([&mask.mask, &patient.group, &pictures].into_iter().chain(&cells));
         }
     }
     out
