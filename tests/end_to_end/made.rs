@@ -226,6 +226,8 @@ pub(crate) fn turned_volume(dicom: &Path, turn: Turn, out: &Path) {
         for (column, direction) in [i, j, k].into_iter().enumerate() {
             put(280 + 16 * row + 4 * column, &f32::from(direction[row]).to_le_bytes());
         }
+        // An origin, since one of zeros with the unit matrix is what programs write that know none.
+        put(280 + 16 * row + 12, &(10.5 * (row + 1) as f32).to_le_bytes());
     }
     put(344, b"n+1\0");
     let slice: Vec<u8> = turn.of(&values, side).into_iter().flat_map(i16::to_le_bytes).collect();

@@ -202,10 +202,11 @@ impl Header {
 
     /// From the affine: `sform`, else `qform`, else the voxel sizes alone.
     ///
-    /// Sides are not known where there is no affine, where the two contradict each other, and where it is the unit matrix to the
-    /// bit: that is what programs write that have none, and no scanner's origin is a corner of the volume.
+    /// Sides are not known where there is no affine, where the two contradict each other, and where it is a unit matrix to the bit,
+    /// in NIfTI's directions (nibabel) or DICOM's (ITK): that is what programs write that know none, and so hang chests upside down.
+    /// A scanner's voxels are no millimetre's cubes that begin at its origin.
     fn placement(&self) -> Placement {
-        const UNIT: Affine = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
+        const UNITS: [Affine; 2] = [unit([1.0, 1.0, 1.0]), unit([-1.0, -1.0, 1.0])];
         let told: Vec<(&Affine, Axes)> = [&self.sform, &self.qform]
             .into_iter()
             .flatten()
@@ -214,7 +215,7 @@ impl Header {
         match told[..] {
             [(affine, axes), ref others @ ..] => Placement {
                 axes: axes.in_units_of(self.unit_mm),
-                sides_known: *affine != UNIT && others.iter().all(|(_, other)| axes.run_as(other)),
+                sides_known: !UNITS.contains(affine) && others.iter().all(|(_, other)| axes.run_as(other)),
             },
             [] => {
                 let [_, sizes @ ..] = self.pixdim.map(|size| if size.is_finite() { size.abs() as f32 } else { 0.0 });
@@ -297,6 +298,11 @@ fn numbers<const N: usize>(bytes: &[u8], big_endian: bool, mut each: impl FnMut(
         }
         each(number);
     }
+}
+
+/// The matrix with this diagonal.
+const fn unit([x, y, z]: [f64; 3]) -> Affine {
+    [[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, z, 0.0]]
 }
 
 /// Voxels along the three axes, of the header's count of axes and their lengths.

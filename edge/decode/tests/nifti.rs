@@ -261,9 +261,13 @@ fn sform_then_qform_then_voxel_sizes() {
     let frame = file.volume().slice(0).unwrap();
     assert_eq!((frame.sides_known, frame.refer), unknown);
     // What programs write that know no affine.
-    file.sform = Some([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
-    let frame = file.volume().slice(0).unwrap();
-    assert_eq!((frame.sides_known, frame.refer), unknown);
+    for sign in [1.0, -1.0] {
+        file.sform = Some([[sign, 0.0, 0.0, 0.0], [0.0, sign, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        let frame = file.volume().slice(0).unwrap();
+        assert_eq!((frame.sides_known, frame.refer), unknown);
+        file.sform = Some([[sign, 0.0, 0.0, 7.5], [0.0, sign, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        assert!(file.volume().slice(0).unwrap().sides_known);
+    }
     // An unusable sform is passed over.
     file.sform = Some([[0.0; 4], [0.0, f32::NAN, 0.0, 0.0], [0.0; 4]]);
     assert_eq!(slices(&file.volume()), [flipped(&STORED[..6]), flipped(&STORED[6..])]);
