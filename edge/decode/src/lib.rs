@@ -12,6 +12,8 @@
 mod codestream;
 mod dicom;
 mod error;
+mod jpeg;
+mod jpeg_ls;
 mod nifti;
 mod picture;
 
@@ -135,7 +137,7 @@ fn decode_bytes_as(bytes: &[u8], limits: &Limits, modality: Option<Modality>) ->
         Format::Picture(format) => {
             contained(picture::name(format), || picture::decode(bytes, format, limits)).map(Study::Image)
         }
-        Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits, modality)).map(Study::Image),
+        Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits, modality)),
         Format::Nifti => contained("NIfTI", || Volume::decode(bytes, limits)).map(Study::Volume),
     }
 }

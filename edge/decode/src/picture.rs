@@ -15,7 +15,7 @@ use thorax_shared::{
     preprocess::Pixels,
 };
 
-use super::{DecodeError, Frame, Limits, codestream, oriented, plane};
+use super::{DecodeError, Frame, Limits, jpeg, oriented, plane};
 
 /// A pixel counts as coloured when its channels differ by more than this many of 255 steps: what JPEG does to the chroma
 /// of a grey picture stays below.
@@ -53,7 +53,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Resu
         return Err(DecodeError::TooMuchData { limit: limits.max_decoded_bytes });
     }
     decoder.set_limits(image_limits).map_err(translate)?;
-    if format == ImageFormat::Jpeg && !codestream::jpeg_is_complete(bytes) {
+    if format == ImageFormat::Jpeg && !jpeg::is_complete(bytes) {
         return Err(DecodeError::Truncated { format: name });
     }
 
