@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thorax_decode::{Frame, Limits, Study};
 use thorax_engine::{
     error::{DeviceError, ScreenError},
-    screening::{Reading, Screener, Screening, Timings},
+    screening::{Reading, Screener, Screening, Slices, Timings},
 };
 use thorax_shared::{modality::Modality, plane::Orientation, reason::Reason};
 
@@ -39,13 +39,19 @@ pub struct Cost {
 pub struct Hanging {
     /// How they were turned.
     pub orientation: Orientation,
+    /// How many columns and rows there are.
+    pub stored_size: (usize, usize),
     /// Whether the file says which side is which.
     pub sides_known: bool,
 }
 
 impl Hanging {
     fn of(study: &Study) -> Self {
-        let of = |frame: &Frame| Self { orientation: frame.orientation, sides_known: frame.sides_known };
+        let of = |frame: &Frame| Self {
+            orientation: frame.orientation,
+            stored_size: frame.stored_size,
+            sides_known: frame.sides_known,
+        };
         match study {
             Study::Image(frame) => of(frame),
             Study::Volume(volume) => volume.slice(0).as_ref().map(of).unwrap_or_default(),
@@ -54,7 +60,8 @@ impl Hanging {
 }
 
 /// Decodes and screens `file`: see [`Screener::screen`] for `modality` and `slices`. `each` sees every reading, with the number
-/// of its slice and how the file's rows and columns became it.
+/// of its slice and how the file's rows and columns became it. Slices have the numbers that they have in the file
+/// ([`Volume::stored_index`](thorax_decode::Volume::stored_index)), here as in the [`Screening`].
 ///
 /// # Errors
 /// [`DeviceError`] when the device cannot go on. What is wrong with the file is an [`Outcome`].
@@ -72,8 +79,15 @@ pub fn screen_file(
     };
     let decode = start.elapsed();
     let hanging = Hanging::of(&study);
-    match screener.screen(&study, modality, slices, |slice, reading| each(slice, reading, hanging)) {
-        Ok((screening, stages)) => Ok((Outcome::Screened(Box::new(screening)), Cost { decode, stages })),
+    let stored = |index: usize| match &study {
+        Study::Image(_) => index,
+        Study::Volume(volume) => volume.stored_index(index),
+    };
+    match screener.screen(&study, modality, slices, |slice, reading| each(slice.map(stored), reading, hanging)) {
+        Ok((mut screening, stages)) => {
+            screening.slices = screening.slices.map(|slices| Slices { shown: stored(slices.shown), ..slices });
+            Ok((Outcome::Screened(Box::new(screening)), Cost { decode, stages }))
+        }
         Err(ScreenError::Picture(error)) => Ok((Outcome::Refused(error.reason()), Cost::default())),
         Err(ScreenError::Device(error)) => Err(error),
     }

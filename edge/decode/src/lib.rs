@@ -16,11 +16,19 @@ mod jpeg;
 mod jpeg_ls;
 mod nifti;
 mod picture;
+mod square;
+mod volume;
 
 pub use error::DecodeError;
-pub use nifti::{StoreError, Volume};
+pub use square::as_stored;
+pub use volume::{Affine, NiftiHeader, StoreError, Volume, VolumeSource};
 
-use std::{fs::File, io::Read, panic::AssertUnwindSafe, path::Path};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    panic::AssertUnwindSafe,
+    path::Path,
+};
 
 use thorax_shared::{
     modality::Modality,
@@ -28,6 +36,8 @@ use thorax_shared::{
     preprocess::Pixels,
     verdict::ReferReason,
 };
+
+use square::squared_size;
 
 /// One picture, upright and with dark meaning air, ready for preprocessing.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +47,10 @@ pub struct Frame {
     pub pixels: Pixels,
     /// What the file says it is; `None` where it does not say.
     pub modality: Option<Modality>,
-    /// How the stored rows and columns were turned to make `pixels`; masks are turned back by its inverse.
+    /// How the stored rows and columns were turned to make `pixels`; [`as_stored`] is the way back for masks.
     pub orientation: Orientation,
+    /// Columns and rows as stored, before they were turned and before pixels that are not square were made square.
+    pub stored_size: (usize, usize),
     /// Height and width of a pixel of `pixels` in millimetres (down, across), where the file says.
     pub spacing_mm: Option<[f32; 2]>,
     /// Share of pixels (0 to 1) that are clearly coloured; radiographs have (nearly) none.
@@ -88,6 +100,9 @@ impl Limits {
     }
 }
 
+/// Bytes that [`sniff`] may look at: the headers of a format, and of what gzip put before them.
+const HEAD: u64 = 128 << 10;
+
 /// Reads the image or volume at `path`.
 ///
 /// # Errors
@@ -111,13 +126,21 @@ pub fn decode_as(path: &Path, limits: &Limits, modality: Option<Modality>) -> Re
     if !metadata.is_file() {
         return Err(DecodeError::NotAFile);
     }
+    let mut bytes = Vec::new();
+    let mut file = File::open(path)?;
+    file.by_ref().take(HEAD).read_to_end(&mut bytes)?;
+    if matches!(sniff(&bytes), Ok(Format::Nifti)) {
+        // Not held in memory, so that what limits it is what it unpacks to.
+        let open = || Ok(Box::new(BufReader::new(File::open(path)?)) as Box<dyn BufRead>);
+        return contained("NIfTI", || nifti::decode(&open, limits)).map(Study::Volume);
+    }
     // The size that the file system tells is only a first guess: the file may still be growing.
     let too_large = DecodeError::FileTooLarge { limit: limits.max_file_bytes };
     if metadata.len() > limits.max_file_bytes {
         return Err(too_large);
     }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limits.max_file_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    bytes.reserve_exact(metadata.len() as usize);
+    file.take(limits.max_file_bytes.saturating_add(1).saturating_sub(bytes.len() as u64)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limits.max_file_bytes {
         return Err(too_large);
     }
@@ -138,7 +161,7 @@ fn decode_bytes_as(bytes: &[u8], limits: &Limits, modality: Option<Modality>) ->
             contained(picture::name(format), || picture::decode(bytes, format, limits)).map(Study::Image)
         }
         Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits, modality)),
-        Format::Nifti => contained("NIfTI", || Volume::decode(bytes, limits)).map(Study::Volume),
+        Format::Nifti => contained("NIfTI", || nifti::decode(&|| Ok(Box::new(bytes)), limits)).map(Study::Volume),
     }
 }
 

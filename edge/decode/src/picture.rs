@@ -78,7 +78,16 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Resu
             });
         }
     };
-    Ok(Frame { pixels, modality: None, orientation, spacing_mm: None, colour_share, sides_known: false, refer: None })
+    Ok(Frame {
+        pixels,
+        modality: None,
+        orientation,
+        stored_size: (width as usize, height as usize),
+        spacing_mm: None,
+        colour_share,
+        sides_known: false,
+        refer: None,
+    })
 }
 
 /// Grey values of a colour picture, and the share of its pixels that are coloured. The luminance is `image`'s (sRGB

@@ -226,6 +226,7 @@ fn a_film_is_what_was_stored() {
             pixels: Pixels::Eight(Plane::new(3, 2, vec![0, 50, 100, 150, 200, 250]).unwrap()),
             modality: Some(Modality::Xray),
             orientation: Orientation::default(),
+            stored_size: (3, 2),
             spacing_mm: None,
             colour_share: 0.0,
             sides_known: false,

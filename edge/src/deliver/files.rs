@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use thorax_decode::name_without_ending;
+use thorax_decode::{as_stored, name_without_ending};
 use thorax_engine::screening::Reading;
 use thorax_files::{WriteError, write_atomically};
 use thorax_shared::plane::Plane;
@@ -109,7 +109,8 @@ impl ResultFiles {
                 false => vec![(infection, &masks.infection), (both, &lungs)],
             };
             for (path, mask) in told {
-                pending.push(Pending { path, bytes: png(&mask.oriented(hanging.orientation.inverse()))? });
+                let stored = as_stored(mask, hanging.orientation, hanging.stored_size);
+                pending.push(Pending { path, bytes: png(&stored)? });
             }
         }
         if let Some(folder) = &self.prepared {

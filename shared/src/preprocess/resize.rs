@@ -16,6 +16,23 @@ pub fn resize_u8(picture: &Plane<u8>, width: usize, height: usize) -> Plane<u8> 
     resample(picture, width, height, f32::from, |value| (value + 0.5) as u8)
 }
 
+/// [`resize_u8`] for sixteen bits without sign.
+pub fn resize_u16(picture: &Plane<u16>, width: usize, height: usize) -> Plane<u16> {
+    if (picture.width(), picture.height()) == (width, height) {
+        return picture.clone();
+    }
+    resample(picture, width, height, f32::from, |value| (value + 0.5) as u16)
+}
+
+/// [`resize_u8`] for Hounsfield units.
+pub fn resize_i16(picture: &Plane<i16>, width: usize, height: usize) -> Plane<i16> {
+    if (picture.width(), picture.height()) == (width, height) {
+        return picture.clone();
+    }
+    // Below 0 the cast rounds up.
+    resample(picture, width, height, f32::from, |value| libm::floorf(value + 0.5) as i16)
+}
+
 /// `map` (probabilities, heat) with `width` columns and `height` rows; without values if either has none.
 pub fn resize_f32(map: &Plane<f32>, width: usize, height: usize) -> Plane<f32> {
     if (map.width(), map.height()) == (width, height) {
@@ -144,6 +161,15 @@ mod tests {
     fn doubling_puts_new_centres_a_quarter_off() {
         let map = Plane::new(2, 1, vec![0.0, 1.0]).unwrap();
         assert_eq!(resize_f32(&map, 4, 1).data(), [0.0, 0.25, 0.75, 1.0]);
+    }
+
+    #[test]
+    fn every_kind_of_pixel_is_rounded_half_up() {
+        let eight = Plane::new(4, 2, vec![0u8, 10, 200, 201, 20, 31, 202, 203]).unwrap();
+        let sixteen = resize_u16(&eight.map(|value| u16::from(value) + 65000), 2, 1);
+        assert_eq!(sixteen.map(|value| (value - 65000) as u8), resize_u8(&eight, 2, 1));
+        let units = resize_i16(&eight.map(|value| i16::from(value) - 1000), 2, 1);
+        assert_eq!(units.map(|value| (value + 1000) as u8), resize_u8(&eight, 2, 1));
     }
 
     #[test]

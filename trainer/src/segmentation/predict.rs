@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use image::{GrayImage, Rgb, RgbImage};
-use thorax_decode::{Limits, Study, Volume, name_without_ending};
+use thorax_decode::{Limits, Study, Volume, as_stored, name_without_ending};
 use thorax_shared::{
     lungs::involvement_percent,
     mask::{self, outline},
@@ -46,8 +46,9 @@ pub fn predict_file(
         Study::Image(frame) => {
             let picture = Picture { frame, equalised };
             let drawn = segmenter.draw(&picture)?;
+            let Picture { frame, .. } = &picture;
             for (mask, path) in drawn.masks.iter().zip(&paths) {
-                write_png(path, &grey(&mask.oriented(picture.frame.orientation.inverse()))?)?;
+                write_png(path, &grey(&as_stored(mask, frame.orientation, frame.stored_size))?)?;
             }
             let said = told(segmenter.names(), &drawn.masks, drawn.seen, None);
             (drawn, said)

@@ -63,6 +63,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, told: Option<Modality>) -> R
         pixels,
         modality,
         orientation,
+        stored_size: (layout.columns.into(), layout.rows.into()),
         spacing_mm,
         colour_share,
         sides_known: view.sides_known,

@@ -52,7 +52,7 @@ impl Stack {
     pub fn read(path: &Path, label: Option<u16>) -> anyhow::Result<Self> {
         let frames: Vec<Frame> = match thorax_decode::decode(path, &Limits::default())? {
             Study::Image(frame) => vec![frame],
-            Study::Volume(volume) => (0..volume.slices()).filter_map(|index| volume.slice(index)).collect(),
+            Study::Volume(volume) => (0..volume.slices()).filter_map(|index| volume.slice_on_grid(index)).collect(),
         };
         let first = frames.first().context("no slices; export it again")?;
         let (orientation, spacing_mm) = (first.orientation, first.spacing_mm);
