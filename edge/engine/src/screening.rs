@@ -115,6 +115,8 @@ pub struct Screening {
     pub shown: Reading,
     /// Of a volume; `None` for a single image.
     pub slices: Option<Slices>,
+    /// What is to be told of how a volume was put together; it changes no verdict.
+    pub notes: Vec<String>,
     /// What read it.
     pub bundle: BundleIdentity,
 }
@@ -172,6 +174,7 @@ impl Screener {
                     sides_known: frame.sides_known,
                     shown,
                     slices: None,
+                    notes: vec![],
                     bundle: model.identity.clone(),
                 };
                 Ok((screening, timings))
@@ -263,6 +266,7 @@ impl Screener {
             sides_known: middle_frame.sides_known,
             shown,
             slices: Some(Slices { shown: index, read: chosen.len() }),
+            notes: volume.notes().to_vec(),
             bundle: model.identity.clone(),
         };
         Ok((screening, timings))
