@@ -99,7 +99,8 @@ mod tests {
     fn a_refusal_is_the_same_after_it_was_written_and_read() {
         let key = thorax_shared::bundle::SecretKey::from_seed(&mut [1; 32]).public_key();
         let screener = Screener::open(&[], &thorax_shared::bundle::TrustedKeys::only(key)).unwrap();
-        let (outcome, cost) = screen_file(&screener, &Input::File("/nowhere.png".into()), None, 0, |_, _, _| ()).unwrap();
+        let (outcome, cost) =
+            screen_file(&screener, &Input::File("/nowhere.png".into()), None, 0, |_, _, _| ()).unwrap();
         assert_eq!(outcome, Outcome::Refused(Reason::new("no such file", "check the path")));
         assert_eq!(cost, Cost::default());
         let bytes = postcard::to_stdvec(&outcome).unwrap();

@@ -119,9 +119,7 @@ impl Row {
     pub fn new(input: &Input, outcome: &Outcome, cost: &Cost) -> Self {
         let row = match outcome {
             Outcome::Screened(screening) => Self::screened(input.path(), screening, cost),
-            Outcome::Refused(reason) => {
-                Self { notes: input.notes().to_vec(), ..Self::refused(input.path(), reason) }
-            }
+            Outcome::Refused(reason) => Self { notes: input.notes().to_vec(), ..Self::refused(input.path(), reason) },
         };
         Self { files: input.slices(), ..row }
     }

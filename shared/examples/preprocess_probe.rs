@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             ("quality", []) => {
                 let picture = Plane::new(width, height, bytes(1)?)?;
-                let answer = assess(&picture, (width, height), 0.0, &Default::default());
+                let answer = assess(&picture, &picture, 0.0, &Default::default());
                 writeln!(output, "{}", serde_json::to_string(&answer)?)?;
             }
             _ => return Err(format!("request {request:?}: no such step").into()),

@@ -88,12 +88,16 @@ pub enum RejectReason {
     Overexposed,
     /// Hardly any difference between dark and bright.
     LowContrast,
-    /// A handful of grey values: a mask or a drawing.
+    /// A handful of grey values: a mask, a drawing, a page of black and white dots.
     FewGreyLevels,
     /// Much longer than wide or wider than long: not a whole chest.
     Shape,
     /// A colour photograph.
     Colour,
+    /// Air is bright and bone dark.
+    Negative,
+    /// On its side or upside down.
+    Turned,
     /// Unlike anything that the models were trained on.
     OutOfDistribution,
 }
@@ -107,9 +111,11 @@ impl RejectReason {
             Self::Underexposed => ("too dark", "check exposure or window, and send it again"),
             Self::Overexposed => ("too bright", "check exposure or window, and send it again"),
             Self::LowContrast => ("too little contrast", "check exposure or window, and send it again"),
-            Self::FewGreyLevels => ("a mask or drawing, not a radiograph", "send the image itself"),
+            Self::FewGreyLevels => ("few grey levels, as in a mask, a drawing or a fax", "send the image itself"),
             Self::Shape => ("not the shape of a whole chest image", "send it uncropped"),
             Self::Colour => ("a colour picture, not a radiograph", "send the image itself"),
+            Self::Negative => ("looks like a negative", "send it with air dark and bone bright"),
+            Self::Turned => ("looks turned on its side or upside down", "send it upright"),
             Self::OutOfDistribution => {
                 ("does not look like a chest X-ray or CT slice", "check that it is the right file")
             }

@@ -168,7 +168,7 @@ proptest! {
     #[test]
     fn measures_are_in_their_ranges(picture in eight(), colour in 0.0f32..1.0) {
         let limits = QualityLimits::default();
-        let (quality, reason) = assess(&picture, size(&picture), colour, &limits);
+        let (quality, reason) = assess(&picture, &picture, colour, &limits);
         let Quality { sharpness, contrast, dark_share, bright_share, grey_levels, score } = quality;
         for share in [sharpness, 2.0 * contrast, dark_share, bright_share, score] {
             prop_assert!((0.0..=1.0001).contains(&share), "{:?}", quality);

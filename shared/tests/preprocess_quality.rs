@@ -41,7 +41,7 @@ fn blurred(picture: &Plane<u8>, reach: usize) -> Plane<u8> {
 }
 
 fn assessed(picture: &Plane<u8>) -> (Quality, Option<RejectReason>) {
-    assess(picture, (picture.width(), picture.height()), 0.0, &QualityLimits::default())
+    assess(picture, picture, 0.0, &QualityLimits::default())
 }
 
 #[test]
@@ -82,9 +82,28 @@ fn spoiled_pictures_are_refused_for_what_is_wrong_with_them() {
 fn colour_and_source_size_count_too() {
     let chest = chest(400, 400);
     let limits = QualityLimits::default();
-    assert_eq!(assess(&chest, (400, 400), 0.5, &limits).1, Some(RejectReason::Colour));
-    assert_eq!(assess(&chest, (40, 40), 0.0, &limits).1, Some(RejectReason::TooSmall));
-    assert_eq!(assess(&chest, (400, 400), 0.01, &limits).1, None);
+    assert_eq!(assess(&chest, &chest, 0.5, &limits).1, Some(RejectReason::Colour));
+    assert_eq!(assess(&chest, &resize_u8(&chest, 40, 40), 0.0, &limits).1, Some(RejectReason::TooSmall));
+    assert_eq!(assess(&chest, &chest, 0.01, &limits).1, None);
+}
+
+/// Shrunk to the working size, dots of two to four levels become the film that they stand for.
+#[test]
+fn a_printed_page_is_refused_however_good_it_looks_from_afar() {
+    let chest = chest(1500, 1400);
+    for steps in [1u32, 3] {
+        // An ordered dither with a matrix of 4 x 4.
+        let matrix = [[0u32, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]];
+        let dots = Plane::from_fn(chest.width(), chest.height(), |x, y| {
+            let value = u32::from(chest.get(x, y)) * steps * 16 / 255 + matrix[y % 4][x % 4];
+            ((value / 16).min(steps) * 255 / steps) as u8
+        });
+        let working = resize_u8(&dots, 500, 467);
+        let limits = QualityLimits::default();
+        let (quality, reason) = assess(&working, &dots, 0.0, &limits);
+        assert_eq!(reason, Some(RejectReason::FewGreyLevels), "{steps}: {quality:?}");
+        assert_eq!(assess(&working, &working, 0.0, &limits).1, None, "{steps}: the shrunk one alone would pass");
+    }
 }
 
 #[test]

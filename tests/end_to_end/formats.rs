@@ -10,7 +10,9 @@ fn assert_agree(rows: &[Value], probability: f64, percent: f64) {
         let apart = |field| (number(row, field) - number(&rows[0], field)).abs();
         assert!(apart("probability") <= probability, "{}\n{row}", rows[0]);
         for field in ["involvement_percent", "involvement_left_percent", "involvement_right_percent"] {
-            assert!(apart(field) <= percent, "{field}: {}\n{row}", rows[0]);
+            // A PNG does not say which side is which.
+            let told = !row[field].is_null() || text(row, "file").ends_with(".dcm");
+            assert!(!told || apart(field) <= percent, "{field}: {}\n{row}", rows[0]);
         }
         assert_eq!(row["modality"], rows[0]["modality"]);
     }

@@ -40,6 +40,40 @@ pub(crate) fn cat(path: &Path) {
     picture.save(path).unwrap();
 }
 
+/// A film as DICOM (Explicit VR Little Endian) that says how it hangs: the rows run to the patient's left, the columns to the feet.
+pub(crate) fn dicom_film(picture: &GrayImage, out: &Path) {
+    let element = |tag: [u16; 2], vr: &str, value: &[u8]| {
+        let padded = [value, if value.len() % 2 == 1 { b" " } else { b"" }].concat();
+        let length = if vr == "OB" {
+            [&[0, 0][..], &(padded.len() as u32).to_le_bytes()].concat()
+        } else {
+            (padded.len() as u16).to_le_bytes().to_vec()
+        };
+        [&tag[0].to_le_bytes()[..], &tag[1].to_le_bytes(), vr.as_bytes(), &length, &padded].concat()
+    };
+    let short = |tag, value: u16| element(tag, "US", &value.to_le_bytes());
+    let meta = element([2, 0x10], "UI", b"1.2.840.10008.1.2.1\0");
+    let bytes = [
+        vec![0; 128],
+        b"DICM".to_vec(),
+        element([2, 0], "UL", &(meta.len() as u32).to_le_bytes()),
+        meta,
+        element([0x8, 0x60], "CS", b"DX"),
+        element([0x18, 0x5101], "CS", b"PA"),
+        element([0x20, 0x20], "CS", br"L\F"),
+        short([0x28, 0x2], 1),
+        element([0x28, 0x4], "CS", b"MONOCHROME2"),
+        short([0x28, 0x10], picture.height() as u16),
+        short([0x28, 0x11], picture.width() as u16),
+        short([0x28, 0x100], 8),
+        short([0x28, 0x101], 8),
+        short([0x28, 0x102], 7),
+        short([0x28, 0x103], 0),
+        element([0x7fe0, 0x10], "OB", picture.as_raw()),
+    ];
+    std::fs::write(out, bytes.concat()).unwrap();
+}
+
 /// Where the pixel data element of a phantom DICOM file (Explicit VR Little Endian) begins.
 fn pixel_data(bytes: &[u8]) -> usize {
     let element = [0xE0, 0x7F, 0x10, 0x00, b'O', b'W', 0, 0];

@@ -16,8 +16,11 @@ fn masks_of(files: &[PathBuf], options: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-/// What the files of the masks have behind the name.
+/// What the files of the masks have behind the name, where the file says which side is which.
 const SUFFIXES: [&str; 3] = ["", "_left_lung", "_right_lung"];
+
+/// And where it does not.
+const WITHOUT_SIDES: [&str; 2] = ["", "_lungs"];
 
 /// The patient's left and right lung.
 fn each_lung(folder: &Path, name: &str) -> [GrayImage; 2] {
@@ -25,6 +28,10 @@ fn each_lung(folder: &Path, name: &str) -> [GrayImage; 2] {
 }
 
 fn lungs(folder: &Path, name: &str) -> GrayImage {
+    let together = folder.join(format!("{name}_lungs.png"));
+    if together.exists() {
+        return grey(&together);
+    }
     let [left, right] = &each_lung(folder, name);
     both(left, right)
 }
@@ -41,14 +48,19 @@ fn masks_have_the_input_s_name_and_size_and_two_values() {
     imageops::crop_imm(&picture, 20, 0, 460, 512).to_image().save(&oblong).unwrap();
     let masks = masks_of(&[film(".png"), oblong, slice(".dcm")], &[]);
     let (film, slice) = (stem(&film(".png")), stem(&slice(".dcm")));
-    let mut expected: Vec<String> = [&film, "oblong", &slice]
+    let results = [
+        (&film[..], &WITHOUT_SIDES[..], (512, 512)),
+        ("oblong", &WITHOUT_SIDES, (460, 512)),
+        (&slice, &SUFFIXES, (384, 384)),
+    ];
+    let mut expected: Vec<String> = results
         .iter()
-        .flat_map(|name| SUFFIXES.map(|suffix| format!("{name}{suffix}.png")))
+        .flat_map(|(name, suffixes, _)| suffixes.iter().map(move |suffix| format!("{name}{suffix}.png")))
         .collect();
     expected.sort();
     assert_eq!(names(masks.path()), expected);
-    for (name, size) in [(film.as_str(), (512, 512)), ("oblong", (460, 512)), (&slice, (384, 384))] {
-        for suffix in SUFFIXES {
+    for (name, suffixes, size) in results {
+        for suffix in suffixes {
             let path = masks.path().join(format!("{name}{suffix}.png"));
             assert_eq!(image::open(&path).unwrap().color(), image::ColorType::L8, "{name}{suffix}");
             let mask = grey(&path);
@@ -58,6 +70,9 @@ fn masks_have_the_input_s_name_and_size_and_two_values() {
         let (infection, lung) = (grey(&masks.path().join(format!("{name}.png"))), lungs(masks.path(), name));
         let outside = infection.pixels().zip(lung.pixels()).filter(|(i, l)| i.0[0] > l.0[0]).count();
         assert_eq!(outside, 0, "{name}: infection outside of the lungs");
+        if suffixes.len() < SUFFIXES.len() {
+            continue;
+        }
         let [left, right] = each_lung(masks.path(), name);
         let shared = left.pixels().zip(right.pixels()).filter(|(l, r)| l.0[0] > 0 && r.0[0] > 0).count();
         assert_eq!(shared, 0, "{name}: a pixel of both lungs");
@@ -67,7 +82,7 @@ fn masks_have_the_input_s_name_and_size_and_two_values() {
 #[test]
 fn the_involved_shares_are_those_of_the_masks() {
     let out = folder();
-    for file in [film(".png"), slice(".png")] {
+    for file in [film(".dcm"), slice(".dcm")] {
         let row = screen(&["--masks", &out.path().to_string_lossy()], std::slice::from_ref(&file)).rows().remove(0);
         let infection = grey(&out.path().join(format!("{}.png", stem(&file))));
         let [left, right] = each_lung(out.path(), &stem(&file));
@@ -87,7 +102,7 @@ fn the_involved_shares_are_those_of_the_masks() {
 
 #[test]
 fn lungs_are_found_where_they_are() {
-    let masks = masks_of(&[film(".png"), slice(".png")], &[]);
+    let masks = masks_of(&[film(".dcm"), slice(".dcm")], &[]);
     for (picture, least) in [(film(".png"), 0.85), (slice(".png"), 0.9)] {
         let found = lungs(masks.path(), &stem(&picture));
         let truth = true_lungs(&picture);
@@ -225,12 +240,13 @@ fn png_dicom_and_nifti_of_a_slice_have_one_mask() {
     let own = names(masks.path()).into_iter().find_map(|file| {
         file.strip_suffix("_left_lung.png").filter(|name| name.ends_with("_slice0004")).map(str::to_owned)
     });
-    for other in ["picture", &own.unwrap()] {
-        for (lung, other_lung) in dicom.iter().zip(&each_lung(masks.path(), other)) {
-            let agreement = dice(lung, other_lung);
-            assert!(agreement > 0.97, "{other}: Dice {agreement}");
-        }
+    let own = own.unwrap();
+    for (lung, other_lung) in dicom.iter().zip(&each_lung(masks.path(), &own)) {
+        let agreement = dice(lung, other_lung);
+        assert!(agreement > 0.97, "{own}: Dice {agreement}");
     }
+    let agreement = dice(&lungs(masks.path(), &name), &lungs(masks.path(), "picture"));
+    assert!(agreement > 0.97, "PNG: Dice {agreement}");
 }
 
 #[test]
@@ -239,17 +255,17 @@ fn files_of_one_name_do_not_overwrite_each_other_s_masks() {
     let other = folder.path().join(film(".png").file_name().unwrap());
     imageops::flip_horizontal(&grey(&film(".png"))).save(&other).unwrap();
     let masks = masks_of(&[film(".png"), film(".dcm"), other], &[]);
-    assert_eq!(names(masks.path()).len(), 9, "{:?}", names(masks.path()));
+    assert_eq!(names(masks.path()).len(), 7, "{:?}", names(masks.path()));
 }
 
 #[test]
 fn a_name_that_ends_like_a_lung_mask_does_not_overwrite_one() {
     let folder = folder();
-    let files = ["a.png", "a_left_lung.png"].map(|name| folder.path().join(name));
+    let files = ["a.dcm", "a_left_lung.dcm", "a_lungs.png"].map(|name| folder.path().join(name));
     for file in &files {
-        std::fs::copy(film(".png"), file).unwrap();
+        std::fs::copy(film(&format!(".{}", file.extension().unwrap().display())), file).unwrap();
     }
-    assert_eq!(names(masks_of(&files, &[]).path()).len(), 6);
+    assert_eq!(names(masks_of(&files, &[]).path()).len(), 8);
 }
 
 #[test]

@@ -58,15 +58,21 @@ fn lesions_are_told_of_the_lung_they_are_in_however_the_file_is_turned() {
 }
 
 #[test]
-fn a_png_is_taken_as_it_is_looked_at() {
+fn of_a_picture_that_does_not_say_how_it_hangs_no_sides_are_told() {
     let folder = folder();
     let dicom = one_sided(folder.path(), "left");
     let [png, mirrored] = ["png", "mirrored"].map(|name| folder.path().join(format!("{name}.png")));
     png_of_slice(&dicom, &png);
     imageops::flip_horizontal(&grey(&png)).save(&mirrored).unwrap();
-    let rows = screen(&["--modality", "ct"], &[png, mirrored]).rows();
-    assert_ill(&rows[0], "left");
-    assert_ill(&rows[1], "right");
+    let masks = folder.path().join("masks");
+    let rows = screen(&["--modality", "ct", "--masks", masks.to_str().unwrap()], &[png, mirrored]).rows();
+    for row in &rows {
+        assert!(number(row, "involvement_percent") > 10.0, "{row}");
+        for side in ["involvement_left_percent", "involvement_right_percent"] {
+            assert!(row[side].is_null(), "{side}: {row}");
+        }
+    }
+    assert_eq!(thorax_tests::names(&masks), ["mirrored.png", "mirrored_lungs.png", "png.png", "png_lungs.png"]);
 }
 
 #[test]

@@ -69,6 +69,11 @@ pub(super) fn jpeg_is_lossless(bytes: &[u8]) -> bool {
     jpeg_segments(bytes).any(|(marker, _)| marker == 0xc3)
 }
 
+/// The number of the frame header's marker, which tells the process; 0xf7 is that of JPEG-LS.
+pub(super) fn jpeg_process(bytes: &[u8]) -> Option<u8> {
+    jpeg_segments(bytes).map(|(marker, _)| marker).find(|&marker| is_start_of_frame(marker))
+}
+
 /// Whether a codestream is JPEG-LS, which begins as JPEG does.
 pub(super) fn is_jpeg_ls(bytes: &[u8]) -> bool {
     jpeg_segments(bytes).any(|(marker, _)| marker == JPEG_LS)
@@ -82,8 +87,70 @@ pub(super) fn jpeg_has_end(bytes: &[u8]) -> bool {
 /// Whether a JPEG codestream says how its colours are coded (JFIF's segment or Adobe's); where it does not, decoders guess.
 pub(super) fn jpeg_tells_colours(bytes: &[u8]) -> bool {
     jpeg_segments(bytes).any(|(marker, payload)| {
-        matches!(marker, 0xe0 if payload.starts_with(b"JFIF\0")) || matches!(marker, 0xee if payload.starts_with(b"Adobe"))
+        matches!(marker, 0xe0 if payload.starts_with(b"JFIF\0"))
+            || matches!(marker, 0xee if payload.starts_with(b"Adobe"))
     })
+}
+
+/// Bits that are put behind a JPEG without end, as long as a few blocks.
+const FILLERS: [[u8; 64]; 3] = [[0x55; 64], [0xaa; 64], [0x00; 64]];
+
+/// Bytes behind the last block that some writers leave: a byte that makes the length even, or the last part of a word.
+const PADDING: usize = 16;
+
+/// What `decode` makes of a JPEG that lacks its end marker and nothing else; `None` where more is missing.
+///
+/// Every decoder makes up what is missing of a cut picture. So whatever is put behind a whole one must leave the picture as it is,
+/// and whatever is put behind its beginning must not: then the last bits that were read are the last there are.
+pub(super) fn jpeg_without_end<T: PartialEq>(bytes: &[u8], decode: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    if !jpeg_has_all_scans(bytes) {
+        return None;
+    }
+    // The half of a marker.
+    let length = bytes.iter().rposition(|&byte| byte != 0xff)? + 1;
+    let data = &bytes[..length];
+    // Where the decoder waits for the next restart marker, it shall have it.
+    let restarts = data.windows(2).filter(|pair| matches!(pair, [0xff, 0xd0..=0xd7])).count();
+    let restart = [0xff, 0xd0 + (restarts % 8) as u8];
+    let ended = |data: &[u8], restart: &[u8], filler: &[u8]| decode(&[data, restart, filler, &[0xff, EOI]].concat());
+    let whole = decode(&[data, &[0xff, EOI]].concat())?;
+    for filler in &FILLERS {
+        for restart in [&[][..], &restart] {
+            if ended(data, restart, filler).as_ref() != Some(&whole) {
+                return None;
+            }
+        }
+    }
+    let beginning = &data[..length.checked_sub(PADDING)?];
+    let is_read_to_its_end = ended(beginning, &[], &FILLERS[0]) != ended(beginning, &[], &FILLERS[1]);
+    is_read_to_its_end.then_some(whole)
+}
+
+/// Whether the scans of a JPEG codestream, as far as their headers go, bring every coefficient of every component to its last bit
+/// (ITU-T T.81, B.2.3); of the lossless process every component.
+fn jpeg_has_all_scans(bytes: &[u8]) -> bool {
+    const SCAN: u8 = 0xda;
+    const MISSING: u8 = u8::MAX;
+    let lossless = jpeg_is_lossless(bytes);
+    let mut missing_bits: Vec<(u8, [u8; 64])> = vec![];
+    for (marker, payload) in jpeg_segments(bytes) {
+        if is_start_of_frame(marker) {
+            let components = payload.get(6..).unwrap_or_default().chunks_exact(3);
+            missing_bits = components.map(|component| (component[0], [MISSING; 64])).collect();
+        }
+        if marker == SCAN
+            && let Some((&count, rest)) = payload.split_first()
+            && let Some((components, &[first, last, bits])) = rest.split_at_checked(2 * usize::from(count))
+        {
+            let (first, last) = if lossless { (0, 63) } else { (usize::from(first), usize::from(last)) };
+            for (_, missing) in missing_bits.iter_mut().filter(|(id, _)| components.iter().step_by(2).any(|c| c == id))
+            {
+                missing.iter_mut().take(last + 1).skip(first).for_each(|missing| *missing = bits & 15);
+            }
+        }
+    }
+    let has_all = |missing: &[u8; 64]| missing.iter().all(|&bits| bits == 0 || (lossless && bits != MISSING));
+    !missing_bits.is_empty() && missing_bits.iter().all(|(_, missing)| has_all(missing))
 }
 
 /// Start-of-frame markers: that of JPEG-LS, and all of 0xc0 to 0xcf but those of Huffman tables, of the reserved extension and of
@@ -183,7 +250,10 @@ mod tests {
 
     #[test]
     fn a_jpeg_tells_its_size() {
-        assert_eq!(jpeg_header(&jpeg()), Some(Header { width: 33, height: 17, components: 1, bits: 8, transformed: false }));
+        assert_eq!(
+            jpeg_header(&jpeg()),
+            Some(Header { width: 33, height: 17, components: 1, bits: 8, transformed: false })
+        );
     }
 
     #[test]

@@ -129,9 +129,9 @@ impl Bits<'_> {
 
 /// The order of a block's coefficients (figure A.6), by row and column.
 const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
-    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55,
-    62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
 ];
 
 /// A block of a picture: its component, its place in blocks across and down, its coefficients row by row.
@@ -142,11 +142,15 @@ pub(super) fn is_complete(bytes: &[u8]) -> bool {
     is_whole(bytes).unwrap_or_else(|| jpeg_has_end(bytes))
 }
 
+/// Bytes behind the last sample that some writers leave in place of the end marker: what makes the length even, or a word full.
+const PADDING: usize = 16;
+
 /// Whether every sample of a sequential JPEG is there, with or without the marker that ends it. What cannot be told, because
 /// the codestream is of another kind or contradicts itself, is `None`.
-fn is_whole(bytes: &[u8]) -> Option<bool> {
+pub(super) fn is_whole(bytes: &[u8]) -> Option<bool> {
     match walk(bytes, |_, _| ()) {
-        Ok(_) => Some(true),
+        // A picture without its end marker may have a few bytes more; many are what somebody filled a gap with.
+        Ok(after) => Some(after.len() <= PADDING || jpeg_has_end(bytes)),
         Err(CodestreamError::Truncated) => Some(false),
         Err(CodestreamError::Damaged(_) | CodestreamError::Unsupported(_)) => None,
     }
@@ -238,8 +242,11 @@ fn read_quantisation(mut payload: &[u8], tables: &mut Quantisation) -> Option<()
         let (entries, after) = rest.split_at_checked(if wide { 128 } else { 64 })?;
         let mut table = [0; 64];
         for (index, &place) in ZIGZAG.iter().enumerate() {
-            table[usize::from(place)] =
-                if wide { u16::from_be_bytes([entries[2 * index], entries[2 * index + 1]]) } else { entries[index].into() };
+            table[usize::from(place)] = if wide {
+                u16::from_be_bytes([entries[2 * index], entries[2 * index + 1]])
+            } else {
+                entries[index].into()
+            };
         }
         *tables.get_mut(usize::from(head & 15))? = Some(table);
         payload = after;
@@ -280,7 +287,8 @@ fn read_frame(marker: u8, payload: &[u8]) -> Result<Frame, CodestreamError> {
 }
 
 /// Reads all scans, and shows each block of each component to `sink`; of a lossless picture, which has no blocks, nothing is shown.
-fn walk(bytes: &[u8], mut sink: impl FnMut(&Frame, Block<'_>)) -> Result<Frame, CodestreamError> {
+/// Gives the bytes behind the last sample.
+fn walk(bytes: &[u8], mut sink: impl FnMut(&Frame, Block<'_>)) -> Result<&[u8], CodestreamError> {
     let broken = CodestreamError::damaged;
     let (frame, _) = headers(bytes)?;
     let mut rest = &bytes[2..];
@@ -338,7 +346,7 @@ fn walk(bytes: &[u8], mut sink: impl FnMut(&Frame, Block<'_>)) -> Result<Frame, 
             _ => {}
         }
     }
-    Ok(frame)
+    Ok(rest)
 }
 
 /// Reads one scan: units one after the other, in each of them the blocks of each component (A.2).
@@ -356,9 +364,7 @@ fn walk_scan(
     // A component alone in its scan has no units but blocks, as many as its own samples need.
     let alone = scan.len() == 1;
     let units: [usize; 2] = std::array::from_fn(|axis| match (alone, scan.first()) {
-        (true, Some((component, ..))) => {
-            (size[axis] * component.sampling[axis]).div_ceil(widest[axis]).div_ceil(side)
-        }
+        (true, Some((component, ..))) => (size[axis] * component.sampling[axis]).div_ceil(widest[axis]).div_ceil(side),
         _ => size[axis].div_ceil(widest[axis] * side),
     });
     let mut predictions = vec![0i32; scan.len()];
@@ -415,7 +421,8 @@ fn read_block(
             (_, 0) => break,
             _ => {
                 index += zeros;
-                let place = ZIGZAG.get(index).ok_or_else(|| CodestreamError::damaged("a JPEG block that is too long"))?;
+                let place =
+                    ZIGZAG.get(index).ok_or_else(|| CodestreamError::damaged("a JPEG block that is too long"))?;
                 coefficients[usize::from(*place)] = bits.number(size)?;
                 index += 1;
             }

@@ -39,9 +39,11 @@ use thorax_shared::{
     verdict::ReferReason,
 };
 
-use square::squared_size;
+use square::shown_size;
 
 /// One picture, upright and with dark meaning air, ready for preprocessing.
+///
+/// Its pixels are square, as far as the file says how large they are, and no more than 16 Mi: a larger picture is shrunk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// The pixels as a reader expects them: head up for films, the patient's right on the left of the picture,
@@ -193,17 +195,29 @@ enum Format {
 }
 
 /// First bytes of formats that people do send, so that the message can name them.
-const OTHER_FORMATS: [(&[u8], &str); 10] = [
+const OTHER_FORMATS: [(&[u8], &str); 22] = [
     (b"GIF8", "a GIF picture"),
     (b"BM", "a Windows bitmap"),
     (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
     (b"PK\x03\x04", "a ZIP archive or Office document"),
     (b"Rar!", "a RAR archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\0", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (b"NRRD", "an NRRD volume"),
     (b"ObjectType", "a MetaImage header"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 or MINC file"),
+    (b"CDF\x01", "a NetCDF or MINC file"),
     (b"\xff\x4f\xff\x51", "a bare JPEG 2000 codestream"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (b"\xff\x0a", "a JPEG XL picture"),
+    (b"8BPS", "a Photoshop picture"),
+    (b"P5", "a PGM picture"),
+    (b"P6", "a PPM picture"),
+    (b"qoif", "a QOI picture"),
 ];
 
 /// What `bytes` are, by their first bytes.
@@ -225,7 +239,16 @@ fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
         return Ok(Format::Dicom);
     }
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(DecodeError::OtherFormat("a gzip archive without a NIfTI volume"));
+        return Err(nifti::not_in_gzip(bytes));
+    }
+    if let Some(348) = bytes.first_chunk().map(|&length| u32::from_le_bytes(length).min(u32::from_be_bytes(length))) {
+        return Err(match bytes.len() {
+            ..348 => DecodeError::Truncated { format: "NIfTI" },
+            _ => DecodeError::OtherFormat("an ANALYZE header without its voxels"),
+        });
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
+        return Err(DecodeError::OtherFormat("a tar archive"));
     }
     if let Some((_, name)) = OTHER_FORMATS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return Err(DecodeError::OtherFormat(name));
@@ -242,6 +265,10 @@ fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
 /// Whether the first 4096 bytes are UTF-8 without control characters other than white space.
 fn is_text(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(4096)];
+    if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+        // UTF-16, which some programs of Windows write.
+        return head.iter().skip(2).filter(|&&byte| byte == 0).count() >= head.len() / 3;
+    }
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
         // The cut may have split the last character.

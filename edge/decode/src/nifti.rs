@@ -48,6 +48,15 @@ fn is_version_2(head: &[u8]) -> bool {
     matches!(head.get(4..8), Some(b"n+2\0" | b"ni2\0"))
 }
 
+/// Why a gzip file whose first bytes these are is not read.
+pub(super) fn not_in_gzip(bytes: &[u8]) -> DecodeError {
+    match Gunzip::new(bytes).take(HEADERS[0] as u64).read_to_end(&mut Vec::new()) {
+        Ok(_) => DecodeError::OtherFormat("a gzip archive without a NIfTI volume"),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => DecodeError::Truncated { format: "gzip" },
+        Err(error) => DecodeError::Damaged { format: "gzip", reason: error.to_string() },
+    }
+}
+
 /// The bytes themselves or what gzip makes of them.
 fn unpacked<'a>(mut bytes: Box<dyn BufRead + 'a>) -> Box<dyn Read + 'a> {
     match bytes.fill_buf() {
@@ -82,8 +91,7 @@ pub(super) fn decode(open: &Open<'_>, limits: &Limits) -> Result<Volume, DecodeE
     }
 
     let mut source = unpacked(open()?);
-    let again = Header::read(&mut source)?;
-    if again != header {
+    if Header::read(&mut source)?.stored != header.stored {
         return Err(damaged("it changes while it is read".into()));
     }
     header.skip_to_voxels(&mut source, limits)?;
@@ -96,7 +104,6 @@ pub(super) fn decode(open: &Open<'_>, limits: &Limits) -> Result<Volume, DecodeE
 }
 
 /// What a header says.
-#[derive(PartialEq)]
 struct Header {
     stored: NiftiHeader,
     dimensions: [usize; 3],
@@ -141,7 +148,8 @@ impl Header {
         let quaternion = [header.quatern_b, header.quatern_c, header.quatern_d].map(f64::from);
         let offset = [header.quatern_x, header.quatern_y, header.quatern_z].map(f64::from);
         Ok(Self {
-            dimensions: dimensions(header.dim.map(i64::from))?,
+            // `crate nifti` reads them without their sign.
+            dimensions: dimensions(header.dim.map(|length| i64::from(length as i16)))?,
             kind: kind(header.datatype)?,
             // The conversion of a float saturates.
             first_voxel: (header.vox_offset as u64).max(HEADERS[0] as u64 + 4),

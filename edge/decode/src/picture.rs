@@ -4,18 +4,20 @@
 //! meaning without, is a colour (luminance is taken, the share of coloured pixels is told), a transparency (black lies
 //! behind it) and an EXIF orientation (applied).
 
+mod tiff_page;
+
 use std::io::Cursor;
 
 use image::{
     DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Luma, Pixel, Primitive, Rgb,
-    metadata::Orientation as Exif,
+    codecs::png::PngDecoder, metadata::Orientation as Exif,
 };
 use thorax_shared::{
     plane::{Orientation, Plane},
     preprocess::Pixels,
 };
 
-use super::{DecodeError, Frame, Limits, jpeg, oriented, plane};
+use super::{DecodeError, Frame, Limits, codestream, jpeg, oriented, plane};
 
 /// A pixel counts as coloured when its channels differ by more than this many of 255 steps: what JPEG does to the chroma
 /// of a grey picture stays below.
@@ -23,6 +25,10 @@ const COLOURED: f32 = 24.0 / 255.0;
 
 /// Which of the three formats `bytes` are in, by their first bytes.
 pub(super) fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
+    // A TIFF with offsets of eight bytes.
+    if bytes.starts_with(b"II\x2b\0\x08\0") || bytes.starts_with(b"MM\0\x2b\0\x08") {
+        return Some(ImageFormat::Tiff);
+    }
     let format = image::guess_format(bytes).ok()?;
     matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Tiff).then_some(format)
 }
@@ -39,55 +45,105 @@ pub(super) fn name(format: ImageFormat) -> &'static str {
 /// Decodes a picture of that format.
 pub(super) fn decode(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Frame, DecodeError> {
     let name = name(format);
-    let translate = |error| translate(error, name, limits);
+    let (image, exif) = match format {
+        ImageFormat::Jpeg => jpeg(bytes, limits)?,
+        ImageFormat::Tiff => decoded(&tiff_page::only(bytes, limits)?, format, limits)?,
+        _ => {
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), image_limits(limits));
+            if decoder.and_then(|decoder| decoder.is_apng()).map_err(|error| translate(error, name, limits))? {
+                return Err(unsupported(name, "an animation".into()));
+            }
+            decoded(bytes, format, limits)?
+        }
+    };
+    let stored_size = (image.width() as usize, image.height() as usize);
+    let orientation = from_exif(exif);
+    let (pixels, colour_share) = match on_black(image) {
+        DynamicImage::ImageLuma8(grey) => (Pixels::Eight(to_plane(grey, name)?), 0.0),
+        DynamicImage::ImageLuma16(grey) => (Pixels::Sixteen(to_plane(grey, name)?), 0.0),
+        DynamicImage::ImageRgb8(colour) => {
+            let (grey, share) = luminance(&colour, name)?;
+            (Pixels::Eight(grey), share)
+        }
+        DynamicImage::ImageRgb16(colour) => {
+            let (grey, share) = luminance(&colour, name)?;
+            (Pixels::Sixteen(grey), share)
+        }
+        other => return Err(unsupported(name, format!("pixels of type {:?}", other.color()))),
+    };
+    let pixels = match pixels {
+        Pixels::Eight(plane) => Pixels::Eight(oriented(plane, orientation)),
+        Pixels::Sixteen(plane) => Pixels::Sixteen(oriented(plane, orientation)),
+        hounsfield @ Pixels::Hounsfield(_) => hounsfield,
+    };
+    let frame = Frame {
+        pixels,
+        modality: None,
+        orientation,
+        stored_size,
+        spacing_mm: None,
+        colour_share,
+        sides_known: false,
+        refer: None,
+    };
+    Ok(frame.shown())
+}
 
+/// What `image` makes of the bytes, and how the picture is to be turned.
+fn decoded(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(DynamicImage, Exif), DecodeError> {
+    let translate = |error| translate(error, name(format), limits);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut image_limits = image::Limits::no_limits();
-    image_limits.max_alloc = Some(limits.max_decoded_bytes);
-    reader.limits(image_limits.clone());
+    reader.limits(image_limits(limits));
     let mut decoder = reader.into_decoder().map_err(translate)?;
-
     let (width, height) = decoder.dimensions();
     limits.check_dimensions(width.into(), height.into())?;
     if decoder.total_bytes() > limits.max_decoded_bytes {
         return Err(DecodeError::TooMuchData { limit: limits.max_decoded_bytes });
     }
-    decoder.set_limits(image_limits).map_err(translate)?;
-    if format == ImageFormat::Jpeg && !jpeg::is_complete(bytes) {
-        return Err(DecodeError::Truncated { format: name });
-    }
+    decoder.set_limits(image_limits(limits)).map_err(translate)?;
+    let exif = decoder.orientation().map_err(translate)?;
+    Ok((DynamicImage::from_decoder(decoder).map_err(translate)?, exif))
+}
 
-    let orientation = from_exif(decoder.orientation().map_err(translate)?);
-    let image = DynamicImage::from_decoder(decoder).map_err(translate)?;
-    let (pixels, colour_share) = match on_black(image) {
-        DynamicImage::ImageLuma8(grey) => (Pixels::Eight(oriented(to_plane(grey, name)?, orientation)), 0.0),
-        DynamicImage::ImageLuma16(grey) => (Pixels::Sixteen(oriented(to_plane(grey, name)?, orientation)), 0.0),
-        DynamicImage::ImageRgb8(colour) => {
-            let (grey, share) = luminance(&colour, name)?;
-            (Pixels::Eight(oriented(grey, orientation)), share)
-        }
-        DynamicImage::ImageRgb16(colour) => {
-            let (grey, share) = luminance(&colour, name)?;
-            (Pixels::Sixteen(oriented(grey, orientation)), share)
-        }
-        other => {
-            return Err(DecodeError::Unsupported {
-                format: name,
-                feature: format!("pixels of type {:?}", other.color()),
-                instead: "a PNG of 8 or 16 bits",
-            });
-        }
+fn image_limits(limits: &Limits) -> image::Limits {
+    let mut image_limits = image::Limits::no_limits();
+    image_limits.max_alloc = Some(limits.max_decoded_bytes);
+    image_limits
+}
+
+/// A JPEG, which has to be whole: decoders show a cut one with the missing part grey, which is no picture to screen.
+fn jpeg(bytes: &[u8], limits: &Limits) -> Result<(DynamicImage, Exif), DecodeError> {
+    let name = name(ImageFormat::Jpeg);
+    let process = match codestream::jpeg_process(bytes) {
+        Some(0xc0..=0xc2) | None => None,
+        Some(0xc3) => Some("lossless compression"),
+        Some(0xf7) => Some("JPEG-LS compression"),
+        Some(0xc9..=0xcb) => Some("arithmetic coding"),
+        Some(_) => Some("hierarchical compression"),
     };
-    Ok(Frame {
-        pixels,
-        modality: None,
-        orientation,
-        stored_size: (width as usize, height as usize),
-        spacing_mm: None,
-        colour_share,
-        sides_known: false,
-        refer: None,
-    })
+    if let Some(process) = process {
+        return Err(unsupported(name, process.into()));
+    }
+    if let Some(header) = codestream::jpeg_header(bytes) {
+        limits.check_dimensions(header.width.into(), header.height.into())?;
+        match (header.bits, header.components) {
+            (8, 1 | 3) => {}
+            (8, 4) => return Err(unsupported(name, "CMYK colours".into())),
+            (8, components) => return Err(unsupported(name, format!("{components} samples a pixel"))),
+            (bits, _) => return Err(unsupported(name, format!("{bits} bits a sample"))),
+        }
+    }
+    match jpeg::is_whole(bytes) {
+        Some(true) => decoded(bytes, ImageFormat::Jpeg, limits),
+        Some(false) => Err(DecodeError::Truncated { format: name }),
+        None if codestream::jpeg_has_end(bytes) => decoded(bytes, ImageFormat::Jpeg, limits),
+        None => codestream::jpeg_without_end(bytes, |bytes| decoded(bytes, ImageFormat::Jpeg, limits).ok())
+            .ok_or(DecodeError::Truncated { format: name }),
+    }
+}
+
+fn unsupported(format: &'static str, feature: String) -> DecodeError {
+    DecodeError::Unsupported { format, feature, instead: "a PNG of 8 or 16 bits" }
 }
 
 /// Grey values of a colour picture, and the share of its pixels that are coloured. The luminance is `image`'s (sRGB
@@ -176,11 +232,7 @@ fn translate(error: ImageError, format: &'static str, limits: &Limits) -> Decode
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             DecodeError::Truncated { format }
         }
-        ImageError::Unsupported(reason) => DecodeError::Unsupported {
-            format,
-            feature: format!("a feature unknown to the decoder ({reason})"),
-            instead: "a PNG of 8 or 16 bits",
-        },
+        ImageError::Unsupported(reason) => unsupported(format, format!("a feature unknown to the decoder ({reason})")),
         other => DecodeError::Damaged { format, reason: other.to_string() },
     }
 }

@@ -180,9 +180,11 @@ pub fn gather(paths: &[PathBuf], limits: &Limits, modality: Option<Modality>) ->
         put_together(slices, &found, limits, &mut inputs, &mut gathered.passed_over);
     }
     for (folder, files) in folders {
-        let any = found.get(files).unwrap_or_default().iter().any(|file| {
-            inputs.iter().any(|(_, input)| input.files().contains(&file.path))
-        });
+        let any = found
+            .get(files)
+            .unwrap_or_default()
+            .iter()
+            .any(|file| inputs.iter().any(|(_, input)| input.files().contains(&file.path)));
         if !any {
             let first = found.iter().position(|file| file.path.starts_with(folder)).unwrap_or(found.len());
             inputs.push((first, Input::Empty(folder.clone())));
@@ -196,12 +198,7 @@ pub fn gather(paths: &[PathBuf], limits: &Limits, modality: Option<Modality>) ->
 
 /// Finds the files in `folder` and its folders, sorted by name; a folder that was seen is passed over, so that links may lead in
 /// circles.
-fn walk(
-    folder: &Path,
-    seen: &mut BTreeSet<PathBuf>,
-    found: &mut Vec<Found>,
-    passed_over: &mut Vec<(PathBuf, String)>,
-) {
+fn walk(folder: &Path, seen: &mut BTreeSet<PathBuf>, found: &mut Vec<Found>, passed_over: &mut Vec<(PathBuf, String)>) {
     let mut waiting = vec![folder.to_owned()];
     while let Some(path) = waiting.pop() {
         if !path.is_dir() {
@@ -225,7 +222,11 @@ fn walk(
 enum Looked {
     /// An image, or something that tries to be one.
     Alone,
-    Slice { uid: String, instance: Option<String>, place: Place },
+    Slice {
+        uid: String,
+        instance: Option<String>,
+        place: Place,
+    },
     /// Nothing that anybody wants read, unless they name it.
     PassedOver(String),
 }
@@ -250,7 +251,8 @@ fn look(path: &Path, limits: &Limits, modality: Option<Modality>) -> Looked {
         }
         Err(error) => return passed_over(&error),
     }
-    let header = read_whole(path, limits).and_then(|bytes| contained("DICOM", || dicom::header(&bytes, limits, modality)));
+    let header =
+        read_whole(path, limits).and_then(|bytes| contained("DICOM", || dicom::header(&bytes, limits, modality)));
     match header {
         Ok(dicom::Header { series: Some(uid), instance, kind: Kind::Slice(Some(place)) }) => {
             Looked::Slice { uid, instance, place }

@@ -1,7 +1,9 @@
-//! Pixels that are not square are made square, and what was drawn over them goes back.
+//! Pixels that are not square are made square, huge pictures are shrunk, and what was drawn over them goes back.
 //!
 //! Every model, every crop and every length on a picture takes a pixel's height for its width. Where a file says that they differ,
-//! the picture is resampled so that its pixels are as large as the smaller of the two, in both directions: nothing is lost.
+//! the picture is resampled so that its pixels are as large as the smaller of the two, in both directions: nothing is lost. And
+//! since every mask and map of a picture has its size, in 32 bits a pixel on its way, one of more than [`MOST_PIXELS`] is shrunk:
+//! the largest detectors have fewer, scanners of film and photographs more, and no model looks at so many.
 
 use thorax_shared::{
     plane::{Orientation, Plane},
@@ -16,41 +18,37 @@ use super::Frame;
 /// Heights and widths of a pixel that differ by less than this share are the same: files round them.
 const SAME: f64 = 0.01;
 
-/// The most pixels that a picture is enlarged to; one that would have more is shrunk along its finer side instead.
-const MOST_PIXELS: f64 = (64u64 << 20) as f64;
+/// The most pixels that a picture is shown with.
+const MOST_PIXELS: f64 = (16u64 << 20) as f64;
 
-/// Columns and rows of a picture of `size` when its pixels, `spacing_mm` high and wide, were made square; the same where they are
-/// square, or where a size is not known (not above 0).
-pub(super) fn squared_size((width, height): (usize, usize), spacing_mm: [f32; 2]) -> (usize, usize) {
+/// Columns and rows with which a picture of `size` is shown whose pixels are `spacing_mm` high and wide, where that is known (above
+/// 0): made square, and no more than [`MOST_PIXELS`].
+pub(super) fn shown_size((width, height): (usize, usize), spacing_mm: [f32; 2]) -> (usize, usize) {
     let [down, across] = spacing_mm.map(f64::from);
     let known = down > 0.0 && across > 0.0 && (down / across).is_finite() && (across / down).is_finite();
-    if !known || (down - across).abs() <= SAME * down.min(across) {
-        return (width, height);
+    let (mut wide, mut high) = (width as f64, height as f64);
+    if known && (down - across).abs() > SAME * down.min(across) {
+        let side = down.min(across);
+        (wide, high) = ((wide * across / side).round(), (high * down / side).round());
     }
-    let in_pixels_of = |side: f64| {
-        let length = |pixels: usize, mm: f64| (pixels as f64 * mm / side).round().max(1.0);
-        (length(width, across), length(height, down))
-    };
-    let (fine_width, fine_height) = in_pixels_of(down.min(across));
-    let (width, height) = if fine_width * fine_height <= MOST_PIXELS {
-        (fine_width, fine_height)
-    } else {
-        in_pixels_of(down.max(across))
-    };
-    (width as usize, height as usize)
+    if wide * high > MOST_PIXELS {
+        let share = (MOST_PIXELS / (wide * high)).sqrt();
+        (wide, high) = ((wide * share).floor(), (high * share).floor());
+    }
+    // One extremely long picture may still have a side of nothing, or the other too long.
+    (wide.clamp(1.0, MOST_PIXELS) as usize, high.clamp(1.0, MOST_PIXELS) as usize)
 }
 
 impl Frame {
-    /// The same picture with square pixels.
-    pub(super) fn squared(self) -> Self {
-        let Some(spacing) = self.spacing_mm else { return self };
+    /// The same picture with square pixels, and not too many.
+    pub(super) fn shown(self) -> Self {
         let size = match &self.pixels {
             Pixels::Eight(plane) => (plane.width(), plane.height()),
             Pixels::Sixteen(plane) => (plane.width(), plane.height()),
             Pixels::Hounsfield(plane) => (plane.width(), plane.height()),
         };
-        let (width, height) = squared_size(size, spacing);
-        if (width, height) == size {
+        let (width, height) = shown_size(size, self.spacing_mm.unwrap_or_default());
+        if (width, height) == size || size.0 * size.1 == 0 {
             return self;
         }
         let pixels = match &self.pixels {
@@ -58,10 +56,10 @@ impl Frame {
             Pixels::Sixteen(plane) => Pixels::Sixteen(resize_u16(plane, width, height)),
             Pixels::Hounsfield(plane) => Pixels::Hounsfield(resize_i16(plane, width, height)),
         };
-        let [down, across] = spacing;
-        let enlarged = width * height > size.0 * size.1;
-        let side = if enlarged { down.min(across) } else { down.max(across) };
-        Self { pixels, spacing_mm: Some([side; 2]), ..self }
+        let spacing_mm = self
+            .spacing_mm
+            .map(|[down, across]| [down * (size.1 as f32 / height as f32), across * (size.0 as f32 / width as f32)]);
+        Self { pixels, spacing_mm, ..self }
     }
 }
 
@@ -85,15 +83,20 @@ mod tests {
 
     #[test]
     fn the_finer_spacing_is_kept_and_a_hundredth_is_no_difference() {
-        assert_eq!(squared_size((100, 80), [0.4, 0.2]), (100, 160));
-        assert_eq!(squared_size((100, 80), [0.2, 0.4]), (200, 80));
-        assert_eq!(squared_size((100, 80), [0.2, 0.2019]), (100, 80));
-        assert_eq!(squared_size((100, 80), [0.2, 0.2021]), (101, 80));
-        assert_eq!(squared_size((100, 80), [0.0, 0.2]), (100, 80));
-        assert_eq!(squared_size((100, 80), [f32::NAN, f32::INFINITY]), (100, 80));
-        // Too many: shrunk across instead.
-        assert_eq!(squared_size((8000, 8000), [1.0, 0.5]), (4000, 8000));
-        assert_eq!(squared_size((8000, 10), [1e30, 1e-5]), (1, 10));
+        assert_eq!(shown_size((100, 80), [0.4, 0.2]), (100, 160));
+        assert_eq!(shown_size((100, 80), [0.2, 0.4]), (200, 80));
+        assert_eq!(shown_size((100, 80), [0.2, 0.2019]), (100, 80));
+        assert_eq!(shown_size((100, 80), [0.2, 0.2021]), (101, 80));
+        for unknown in [[0.0, 0.2], [0.0; 2], [f32::NAN, f32::INFINITY], [1e38, 1e-45]] {
+            assert_eq!(shown_size((100, 80), unknown), if unknown[0] > 1.0 { (1, 1 << 24) } else { (100, 80) });
+        }
+    }
+
+    #[test]
+    fn huge_pictures_are_shrunk_in_proportion() {
+        assert_eq!(shown_size((4096, 4096), [0.0; 2]), (4096, 4096));
+        assert_eq!(shown_size((8192, 8192), [0.1; 2]), (4096, 4096));
+        assert_eq!(shown_size((4000, 4000), [1.0, 0.25]), (2048, 8192));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use thorax_shared::{
     verdict::ReferReason,
 };
 
-use super::{DecodeError, Frame, as_stored, oriented, squared_size};
+use super::{DecodeError, Frame, as_stored, oriented, shown_size};
 
 /// From the indices of a voxel along the stored axes, and 1, to millimetres to the patient's right, front and head... the three rows
 /// of the matrix that NIfTI calls affine: `[[x_i, x_j, x_k, x_0], ...]`.
@@ -197,9 +197,9 @@ impl Volume {
         if self.axes.negative[2] { (self.slices() - 1).saturating_sub(index) } else { index }
     }
 
-    /// Slice `index`, counted from the feet, with square pixels; `None` where there is no such slice.
+    /// Slice `index`, counted from the feet, with square pixels and not too many of them (see [`Frame`]); `None` where there is no such slice.
     pub fn slice(&self, index: usize) -> Option<Frame> {
-        Some(self.slice_on_grid(index)?.squared())
+        Some(self.slice_on_grid(index)?.shown())
     }
 
     /// [`Self::slice`] with a pixel for each voxel, square or not: for labels, of which there are none in between.
@@ -238,7 +238,7 @@ impl Volume {
         let [across, down] = self.in_plane();
         let orientation = self.axes.orientation();
         let on_grid = if orientation.transpose { (down, across) } else { (across, down) };
-        let (expected_width, expected_height) = squared_size(on_grid, self.spacing_mm());
+        let (expected_width, expected_height) = shown_size(on_grid, self.spacing_mm());
         let (width, height, slices) = (picture.width(), picture.height(), self.slices());
         if index >= slices
             || (width, height) != (expected_width, expected_height)

@@ -139,7 +139,8 @@ fn shown(samples: &[u16], bits: u16) -> Vec<u16> {
 fn jpeg_ls_is_what_charls_decodes() {
     let mut seen = [0; 2];
     for (number, case) in cases(include_bytes!("fixtures/jpeg_ls.bin")).iter().enumerate() {
-        let found = Film::of(case).decode(JPEG_LS, case.codestream).unwrap_or_else(|error| panic!("case {number}: {error}"));
+        let found =
+            Film::of(case).decode(JPEG_LS, case.codestream).unwrap_or_else(|error| panic!("case {number}: {error}"));
         if case.components == 1 {
             assert_eq!(greys(&found), shown(&case.samples, case.bits), "case {number}, {} bits", case.bits);
             seen[0] += 1;
@@ -171,9 +172,10 @@ fn jpeg_of_12_bits_is_what_dcmtk_decodes() {
 
 #[test]
 fn a_codestream_that_is_cut_is_no_picture_and_one_without_its_end_marker_is() {
-    for (syntax, bytes) in
-        [(JPEG_LS, &include_bytes!("fixtures/jpeg_ls.bin")[..]), (JPEG_EXTENDED, include_bytes!("fixtures/jpeg_12.bin"))]
-    {
+    for (syntax, bytes) in [
+        (JPEG_LS, &include_bytes!("fixtures/jpeg_ls.bin")[..]),
+        (JPEG_EXTENDED, include_bytes!("fixtures/jpeg_12.bin")),
+    ] {
         for case in cases(bytes).iter().step_by(5) {
             let film = Film::of(case);
             let whole = film.decode(syntax, case.codestream).unwrap();
@@ -201,7 +203,7 @@ fn a_codestream_that_is_cut_is_no_picture_and_one_without_its_end_marker_is() {
     };
     let whole = film.decode(JPEG_BASELINE, &jpeg).unwrap();
     assert_eq!(film.decode(JPEG_BASELINE, &jpeg[..jpeg.len() - 2]).unwrap(), whole);
-    assert_eq!(frame(&jpeg[..jpeg.len() - 2]).unwrap().pixels, whole.pixels, "a JPEG by itself");
+    assert_eq!(frame(&jpeg[..jpeg.len() - 2]).unwrap(), frame(&jpeg).unwrap(), "a JPEG by itself");
     for cut in [3, 10, 60] {
         let cut = &jpeg[..jpeg.len() - cut];
         assert!(matches!(film.decode(JPEG_BASELINE, cut), Err(DecodeError::Truncated { .. })));
@@ -218,11 +220,8 @@ fn the_codestream_is_believed_before_the_data_set() {
     assert!(case.bits > 8 && case.bits < 16 && case.components == 1);
     let film = Film { stored: 16, signed: true, ..Film::of(case) };
     let unused = 16 - case.bits;
-    let expected: Vec<u16> = case
-        .samples
-        .iter()
-        .map(|&sample| (((sample << unused) as i16 >> unused) as i32 + 32768) as u16)
-        .collect();
+    let expected: Vec<u16> =
+        case.samples.iter().map(|&sample| (((sample << unused) as i16 >> unused) as i32 + 32768) as u16).collect();
     assert_eq!(greys(&film.decode(JPEG_LS, case.codestream).unwrap()), expected);
     // Three components where one was told, and JPEG-LS where JPEG was told.
     let colours = cases(include_bytes!("fixtures/jpeg_ls.bin")).into_iter().find(|case| case.components == 3).unwrap();

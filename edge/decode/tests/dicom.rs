@@ -798,6 +798,7 @@ fn rle_headers_are_not_believed() {
 
 mod properties {
     use proptest::prelude::*;
+    use thorax_shared::preprocess::spec::Window;
 
     use super::*;
 
@@ -822,5 +823,95 @@ mod properties {
             let frame = file.words(&stored).frame();
             prop_assert_eq!(hounsfield(&frame), expected);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// However a film is stored, the prepared picture is the same to one grey level.
+        #[test]
+        fn a_film_is_the_same_however_it_is_stored(
+            (width, height, greys) in (9usize..20, 9usize..20)
+                .prop_flat_map(|(w, h)| (Just(w), Just(h), proptest::collection::vec(any::<u8>(), w * h))),
+        ) {
+            let picture = Plane::new(width, height, greys.clone()).unwrap();
+            let expected = prepared(&Pixels::Eight(picture));
+            let size = |file: File| file.short(ROWS, height as u16).short(COLUMNS, width as u16);
+            let same = |name: &str, frame: Frame| {
+                let found = prepared(&frame.pixels);
+                let apart = found.data().iter().zip(expected.data()).map(|(a, b)| a.abs_diff(*b)).max();
+                prop_assert!(apart <= Some(1), "{name}: {apart:?} apart");
+                Ok(())
+            };
+            let (columns, rows) = (width as u32, height as u32);
+            let luma = image::GrayImage::from_raw(columns, rows, greys.clone()).unwrap();
+            let wide: Vec<u16> = greys.iter().map(|&grey| u16::from(grey) * 257).collect();
+            let luma16 = image::ImageBuffer::<image::Luma<u16>, _>::from_raw(columns, rows, wide).unwrap();
+            for format in [image::ImageFormat::Png, image::ImageFormat::Tiff] {
+                for image in [image::DynamicImage::from(luma.clone()), luma16.clone().into()] {
+                    let mut bytes = std::io::Cursor::new(Vec::new());
+                    image.write_to(&mut bytes, format).unwrap();
+                    same(&format!("{format:?} {:?}", image.color()), frame_of(bytes.get_ref()).unwrap())?;
+                }
+            }
+            let bytes = |greys: &[u8]| size(File::film()).with(PIXELS, "OB", greys.to_vec());
+            let negative: Vec<u8> = greys.iter().map(|grey| 255 - grey).collect();
+            same("8 bits", bytes(&greys).frame())?;
+            same("8 bits and their window", bytes(&greys).text(CENTER, "DS", "128").text(WIDTH, "DS", "256").frame())?;
+            same("MONOCHROME1", bytes(&negative).text(PHOTOMETRIC, "CS", "MONOCHROME1").frame())?;
+            same("INVERSE", bytes(&negative).text(0x2050_0020, "CS", "INVERSE").frame())?;
+            same("slope -1", bytes(&negative).text(SLOPE, "DS", "-1").text(INTERCEPT, "DS", "255").frame())?;
+            let mut implicit = bytes(&greys);
+            implicit.syntax = IMPLICIT;
+            same("implicit", implicit.frame())?;
+            for bits in [8u16, 10, 12, 15, 16] {
+                for signed in [false, true] {
+                    let half = if signed { 1i32 << (bits - 1) } else { 0 };
+                    let stored: Vec<u16> = greys
+                        .iter()
+                        .map(|&grey| ((i32::from(grey) << (bits - 8)) - half) as u16 & ((1u32 << bits) - 1) as u16)
+                        .collect();
+                    let file = size(File::film())
+                        .short(BITS_ALLOCATED, 16)
+                        .short(BITS_STORED, bits)
+                        .short(HIGH_BIT, bits - 1)
+                        .short(REPRESENTATION, signed.into())
+                        .words(&stored);
+                    let window = |center: i32| {
+                        file.clone().text(CENTER, "DS", &center.to_string()).text(WIDTH, "DS", &(1 << bits).to_string())
+                    };
+                    same(&format!("{bits} bits, signed {signed}"), file.frame())?;
+                    same(&format!("{bits} bits, window, signed {signed}"), window((1 << (bits - 1)) - half).frame())?;
+                }
+            }
+        }
+
+        /// Hounsfield units are the same from every way of writing them.
+        #[test]
+        fn a_slice_is_the_same_however_it_is_stored(values in proptest::array::uniform6(-1000i16..3000)) {
+            let mut values = values;
+            // Every slice has air and soft tissue.
+            (values[0], values[1]) = (-1000, 40);
+            let stored = |offset: i16| values.map(|value| (value + offset) as u16);
+            let base = |bits: u16| File::slice().short(BITS_STORED, bits).short(HIGH_BIT, bits - 1);
+            let signed = |file: File| file.short(REPRESENTATION, 1).words(&stored(0));
+            for (name, file) in [
+                ("offset", base(16).words(&stored(1024))),
+                ("12 bits and an offset", base(12).words(&stored(1024).map(|value| value & 0xfff))),
+                ("offset, intercept 0", base(16).text(INTERCEPT, "DS", "0").words(&stored(1024))),
+                ("signed", signed(base(16)).text(INTERCEPT, "DS", "0")),
+                ("signed, no rescale", signed(base(16)).without(INTERCEPT).without(SLOPE)),
+                ("signed, no unit", signed(base(16)).text(INTERCEPT, "DS", "0").text(0x0028_1054, "LO", "US")),
+                ("half slope", base(16).text(SLOPE, "DS", "0.5").words(&stored(1024).map(|value| value * 2))),
+            ] {
+                let frame = file.frame();
+                prop_assert_eq!(hounsfield(&frame), values, "{}", name);
+            }
+        }
+    }
+
+    /// As every film is prepared.
+    fn prepared(pixels: &Pixels) -> Plane<u8> {
+        thorax_shared::preprocess::window(pixels, &Window::Quantiles { low: 0.005, high: 0.995 })
     }
 }

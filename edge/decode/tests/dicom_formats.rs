@@ -63,9 +63,13 @@ impl Read {
         };
         let far = |found: f64, expected: &str, by: f64| (found - expected.parse::<f64>().unwrap()).abs() > by;
         let Self { minimum: least, maximum: most, mean: average, .. } = *self;
-        let differs = self.kind != kind || far(least, minimum, single) || far(most, maximum, single) || far(average, mean, whole);
+        let differs =
+            self.kind != kind || far(least, minimum, single) || far(most, maximum, single) || far(average, mean, whole);
         differs.then(|| {
-            format!("{} {least} to {most}, mean {average:.4}, instead of {kind} {minimum} to {maximum}, mean {mean}", self.kind)
+            format!(
+                "{} {least} to {most}, mean {average:.4}, instead of {kind} {minimum} to {maximum}, mean {mean}",
+                self.kind
+            )
         })
     }
 }
@@ -81,8 +85,21 @@ fn every_file_of_others_is_read_as_they_read_it_or_refused_by_name() {
     let mut differences = Vec::new();
     let mut files = 0;
     for line in include_str!("fixtures/dicom_formats.csv").lines().skip(1) {
-        let [file, modality, coding, reader, size, stored_minimum, stored_maximum, stored_mean, kind, minimum, maximum, mean, loss] =
-            line.split(',').collect::<Vec<_>>().try_into().unwrap();
+        let [
+            file,
+            modality,
+            coding,
+            reader,
+            size,
+            stored_minimum,
+            stored_maximum,
+            stored_mean,
+            kind,
+            minimum,
+            maximum,
+            mean,
+            loss,
+        ] = line.split(',').collect::<Vec<_>>().try_into().unwrap();
         files += 1;
         let path = folder.join(file);
         let told = decode(&path, &Limits::default());
@@ -108,14 +125,20 @@ fn every_file_of_others_is_read_as_they_read_it_or_refused_by_name() {
                 _ => "a film".to_owned(),
             },
             (Err(error), Ok(_)) => format!("refused: {}; its pixels agree", cause(error)),
-            (Err(error), Err(why)) if cause(error) != cause(why) => format!("refused: {}; {}", cause(error), cause(why)),
+            (Err(error), Err(why)) if cause(error) != cause(why) => {
+                format!("refused: {}; {}", cause(error), cause(why))
+            }
             (Err(error), _) => format!("refused: {}", cause(error)),
         };
-        if let Err(error @ (DecodeError::Damaged { .. } | DecodeError::Truncated { .. } | DecodeError::DecoderFailed { .. })) = &pixels {
+        if let Err(
+            error @ (DecodeError::Damaged { .. } | DecodeError::Truncated { .. } | DecodeError::DecoderFailed { .. }),
+        ) = &pixels
+        {
             differences.push(format!("{file}: {}, which others read", cause(error)));
         }
         assert!(agrees || pixels.is_err());
-        let stored = if size == "-" { "-".into() } else { format!("{stored_minimum} to {stored_maximum}, {stored_mean}") };
+        let stored =
+            if size == "-" { "-".into() } else { format!("{stored_minimum} to {stored_maximum}, {stored_mean}") };
         writeln!(table, "| {file} | {modality} | {coding} | {reader} | {size} | {stored} | {says} |").unwrap();
     }
     assert_eq!(differences, [] as [&str; 0]);

@@ -51,7 +51,18 @@ fn other_formats_are_named() {
         (b"RIFF\x24\0\0\0WEBPVP8 ", "WebP"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"\xff\x4f\xff\x51\0\x29", "JPEG 2000"),
-        (b"\x1f\x8b\x08\0\0\0\0\0", "gzip"),
+        (
+            b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\x4c\x4a\x06\0\xc2\x41\x24\x35\x03\0\0\0",
+            "gzip archive without a NIfTI volume",
+        ),
+        (b"BZh91AY&SY", "bzip2"),
+        (b"\xfd7zXZ\0\0\x04", "xz"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"P5\n64 64\n255\n\x01\x02", "PGM"),
+        (&[&348i32.to_le_bytes()[..], &[0; 344]].concat(), "ANALYZE"),
+        (&[&348i32.to_be_bytes()[..], &[0; 344]].concat(), "ANALYZE"),
+        (&[&[b'a'; 257][..], b"ustar", &[0; 250]].concat(), "tar archive"),
     ] {
         let error = error_of(bytes);
         assert!(matches!(error, DecodeError::OtherFormat(_)), "{name}: {error:?}");
@@ -61,6 +72,12 @@ fn other_formats_are_named() {
     assert!(matches!(error_of("R\u{f6}ntgenbefund: unauff\u{e4}llig".as_bytes()), DecodeError::Text));
     assert!(matches!(error_of(&"\u{e4}".repeat(4097).as_bytes()[1..]), DecodeError::UnknownFormat));
     assert!(matches!(error_of(&format!("a{}", "\u{e4}".repeat(4097)).into_bytes()), DecodeError::Text));
+    assert!(matches!(error_of(b"\xff\xfep\0a\0t\0i\0e\0n\0t\0"), DecodeError::Text));
+    assert!(matches!(error_of(b"\x1f\x8b\x08\0\0\0\0\0"), DecodeError::Truncated { format: "gzip" }));
+    assert!(matches!(
+        error_of(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xff\xff\xff\xff\xff"),
+        DecodeError::Damaged { format: "gzip", .. }
+    ));
     assert!(matches!(error_of(&[0; 1000]), DecodeError::UnknownFormat));
     assert!(matches!(error_of(b"\x01\x02\x03"), DecodeError::UnknownFormat));
 }

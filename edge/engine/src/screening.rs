@@ -16,7 +16,9 @@ use thorax_shared::{
     lungs::{self, Involvement, LungArea},
     modality::Modality,
     plane::{Plane, Rect},
-    preprocess::{self, Crop, Equalised, FoundLungs, PreprocessError, PreprocessSpec, quality::Quality},
+    preprocess::{
+        self, Crop, Equalised, FoundLungs, Pixels, PreprocessError, PreprocessSpec, quality::Quality, upright::Looks,
+    },
     uncertainty::Ensemble,
     verdict::{RejectReason, Verdict},
 };
@@ -286,6 +288,19 @@ fn unless_referred(verdict: Verdict, frame: &Frame) -> Verdict {
     }
 }
 
+/// Where the file does not say how its picture hangs, the picture itself has to look upright; and be no negative, whatever the file
+/// says. Hounsfield units are never negatives.
+fn turned_or_negative(equalised: &Equalised, frame: &Frame, modality: Modality) -> Option<RejectReason> {
+    if matches!(frame.pixels, Pixels::Hounsfield(_)) {
+        return None;
+    }
+    match equalised.looks(modality) {
+        Looks::Negative => Some(RejectReason::Negative),
+        Looks::Turned if !frame.sides_known => Some(RejectReason::Turned),
+        Looks::Turned | Looks::Upright => None,
+    }
+}
+
 /// `count` evenly spaced numbers of `0..total`, all of them when `count` is 0 or too large.
 fn evenly(total: usize, count: usize) -> Vec<usize> {
     if count == 0 || count >= total {
@@ -363,9 +378,11 @@ impl<'a> Prepared<'a> {
     /// Checks and reads the picture. What was `found` before is not looked for again, and counts for nothing where the picture is
     /// not good enough.
     fn read(mut self, found: Option<Found>) -> Result<(Reading, Timings), ScreenError> {
-        let Manifest { quality: limits, calibration, decision, classifier, .. } = &self.model.manifest;
-        let (quality, refused) =
-            timed(&mut self.timings.preprocess, || self.equalised.assess(self.frame.colour_share, limits));
+        let Manifest { modality, quality: limits, calibration, decision, classifier, .. } = &self.model.manifest;
+        let (quality, refused) = timed(&mut self.timings.preprocess, || {
+            let (quality, refused) = self.equalised.assess(self.frame.colour_share, limits);
+            (quality, refused.or_else(|| turned_or_negative(&self.equalised, self.frame, *modality)))
+        });
         if let Some(reason) = refused {
             return Ok(self.rejected(reason, None, quality));
         }

@@ -17,6 +17,7 @@ pub mod normalise;
 pub mod quality;
 pub mod resize;
 pub mod spec;
+pub mod upright;
 pub mod window;
 
 pub use clahe::{clahe_u8, clahe_u16};
@@ -26,9 +27,11 @@ pub use normalise::normalise;
 pub use quality::{Quality, QualityLimits, assess};
 pub use resize::{resize_f32, resize_u8};
 pub use spec::PreprocessSpec;
+pub use upright::Looks;
 pub use window::window;
 
 use crate::{
+    modality::Modality,
     plane::{Plane, Rect},
     verdict::RejectReason,
 };
@@ -174,7 +177,12 @@ impl Equalised {
 
     /// How good the picture is, and why it is refused, if it is; see [`quality::assess`].
     pub fn assess(&self, colour_share: f32, limits: &QualityLimits) -> (Quality, Option<RejectReason>) {
-        quality::assess(&self.working, (self.windowed.width(), self.windowed.height()), colour_share, limits)
+        quality::assess(&self.working, &self.windowed, colour_share, limits)
+    }
+
+    /// How the picture looks to stand; see [`upright::looks`].
+    pub fn looks(&self, modality: Modality) -> Looks {
+        upright::looks(&self.working, modality)
     }
 
     /// What a network sees of `crop`, `input_side` x `input_side`, and the same as numbers, `[C, input_side, input_side]`.

@@ -126,42 +126,76 @@ impl QualityLimits {
 
 /// Measures the working picture, and says why the picture is to be refused, if it is.
 ///
-/// `source_size` is the width and height of the picture as it came, `colour_share` the share of its pixels that are
-/// not grey (0 for formats without colour).
+/// `source` is the windowed picture as it came, `colour_share` the share of its pixels that are not grey (0 for formats
+/// without colour). Its size is held against the limits, and its grey levels are counted as well as those of the working picture:
+/// shrinking makes greys of the dots of a printed page.
 ///
 /// The limits are tried in this order: size, shape, colour, masks, darkness, brightness, contrast, grey levels, sharpness.
 /// A picture without pixels is too small.
 pub fn assess(
     working: &Plane<u8>,
-    source_size: (usize, usize),
+    source: &Plane<u8>,
     colour_share: f32,
     limits: &QualityLimits,
 ) -> (Quality, Option<RejectReason>) {
     let (width, height) = fitted(working.width(), working.height(), MEASURED_SIDE);
     let working = &resize_u8(working, width, height);
-    let mut counts = [0u32; 256];
-    for &value in working.data() {
-        counts[usize::from(value)] += 1;
-    }
-    let total = (working.data().len() as f64).max(1.0);
-    let shares = counts.map(|count| f64::from(count) / total);
-    let (dark, bright) = (usize::from(TAIL), 256 - usize::from(TAIL));
-    let mean: f64 = (0u32..).zip(shares).map(|(value, share)| f64::from(value) * share).sum();
-    let square: f64 = (0u32..).zip(shares).map(|(value, share)| f64::from(value * value) * share).sum();
-    let variance = (square - mean * mean).max(0.0);
-    let entropy: f64 = shares.iter().filter(|share| **share > 0.0).map(|share| -share * libm::log2(*share)).sum();
-
+    let [greys, source_greys] = [working, source].map(Greys::of);
+    let variance = (greys.square - greys.mean * greys.mean).max(0.0);
     let mut quality = Quality {
         sharpness: sharpness(working),
         contrast: (libm::sqrt(variance) / 255.0) as f32,
-        dark_share: shares[..dark].iter().sum::<f64>() as f32,
-        bright_share: shares[bright..].iter().sum::<f64>() as f32,
-        grey_levels: libm::exp2(entropy) as f32,
+        dark_share: greys.dark_share,
+        bright_share: greys.bright_share,
+        grey_levels: greys.levels.min(source_greys.levels),
         score: 0.0,
     };
     quality.score = score(&quality, limits);
-    let levels = counts.iter().filter(|&&count| count > 0).count();
-    (quality, refusal(&quality, levels, source_size, colour_share, limits))
+    let mask = [&greys, &source_greys].into_iter().any(|greys| greys.are_of_a_mask(limits));
+    (quality, refusal(&quality, mask, (source.width(), source.height()), colour_share, limits))
+}
+
+/// How the greys of a picture are distributed.
+struct Greys {
+    mean: f64,
+    /// Mean of the squares.
+    square: f64,
+    /// See [`Quality`].
+    dark_share: f32,
+    bright_share: f32,
+    /// Effective number, see [`Quality::grey_levels`].
+    levels: f32,
+    /// How many occur.
+    different: usize,
+}
+
+impl Greys {
+    fn of(picture: &Plane<u8>) -> Self {
+        let mut counts = [0u32; 256];
+        for &value in picture.data() {
+            counts[usize::from(value)] += 1;
+        }
+        let total = (picture.data().len() as f64).max(1.0);
+        let shares = counts.map(|count| f64::from(count) / total);
+        let (dark, bright) = (usize::from(TAIL), 256 - usize::from(TAIL));
+        let entropy: f64 = shares.iter().filter(|share| **share > 0.0).map(|share| -share * libm::log2(*share)).sum();
+        Self {
+            mean: (0u32..).zip(shares).map(|(value, share)| f64::from(value) * share).sum(),
+            square: (0u32..).zip(shares).map(|(value, share)| f64::from(value * value) * share).sum(),
+            dark_share: shares[..dark].iter().sum::<f64>() as f32,
+            bright_share: shares[bright..].iter().sum::<f64>() as f32,
+            levels: libm::exp2(entropy) as f32,
+            different: counts.iter().filter(|&&count| count > 0).count(),
+        }
+    }
+
+    /// Most of a mask is background, so it would pass for an underexposed picture: it is told by its few values, or by
+    /// having hardly any but black and white.
+    fn are_of_a_mask(&self, limits: &QualityLimits) -> bool {
+        let black_and_white =
+            self.dark_share > 0.0 && self.bright_share > 0.0 && self.dark_share + self.bright_share > 0.97;
+        self.levels < limits.min_grey_levels && ((2..=MASK_LEVELS).contains(&self.different) || black_and_white)
+    }
 }
 
 fn score(quality: &Quality, limits: &QualityLimits) -> f32 {
@@ -184,17 +218,12 @@ const MASK_LEVELS: usize = 3;
 
 fn refusal(
     quality: &Quality,
-    levels: usize,
+    mask: bool,
     (width, height): (usize, usize),
     colour_share: f32,
     limits: &QualityLimits,
 ) -> Option<RejectReason> {
     let (shorter, longer) = (width.min(height), width.max(height));
-    // Most of a mask is background, so it would pass for an underexposed picture: it is told by its few values, or by
-    // having hardly any but black and white.
-    let black_and_white =
-        quality.dark_share > 0.0 && quality.bright_share > 0.0 && quality.dark_share + quality.bright_share > 0.97;
-    let mask = quality.grey_levels < limits.min_grey_levels && ((2..=MASK_LEVELS).contains(&levels) || black_and_white);
     [
         (shorter < (limits.min_side as usize).max(1), RejectReason::TooSmall),
         (longer as f64 > shorter as f64 * f64::from(limits.max_aspect), RejectReason::Shape),

@@ -32,8 +32,8 @@ pub struct PreprocessSpec {
 /// From stored values to 8 bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Window {
-    /// For pixels that have no unit: the `low` and `high` quantiles (0 to 1) become 0 and 255. Eight-bit
-    /// pictures are left as they are: somebody windowed them already.
+    /// For pixels that have no unit: the `low` and `high` quantiles (0 to 1) of what lies inside an even border become 0 and
+    /// 255, whether they were stored in eight bits or in more.
     Quantiles {
         /// Share of pixels that become black.
         low: f32,
@@ -41,7 +41,7 @@ pub enum Window {
         high: f32,
     },
     /// For Hounsfield units: `center - width / 2` becomes 0, `center + width / 2` becomes 255. Pictures without a
-    /// unit are windowed by the quantiles 0.005 and 0.995 if they have more than eight bits.
+    /// unit are windowed by the quantiles 0.005 and 0.995.
     Hounsfield {
         /// Middle of the window, in HU.
         center: f32,

@@ -17,7 +17,9 @@ pub(super) fn rgb(data: &DataSet<'_>, layout: &Layout, samples: &Samples) -> Res
     let pixels = |rgb_of: fn([f32; 3]) -> [f32; 3]| -> Vec<u8> {
         let pixels = samples.codes.as_chunks::<3>().0.iter();
         pixels
-            .flat_map(|pixel| rgb_of(pixel.map(|code| f32::from(code) / full * 255.0)).map(|channel| channel.round() as u8))
+            .flat_map(|pixel| {
+                rgb_of(pixel.map(|code| f32::from(code) / full * 255.0)).map(|channel| channel.round() as u8)
+            })
             .collect()
     };
     let rgb = match (samples.photometric.as_str(), samples.channels) {

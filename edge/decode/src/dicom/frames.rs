@@ -41,7 +41,8 @@ pub(super) fn volume(
     for index in 0..frames {
         data.frame = index;
         view::of_slice(data)?;
-        let place = Place::read(data, layout)?.ok_or_else(|| unsupported(format!("no position of frame {}", index + 1)))?;
+        let place =
+            Place::read(data, layout)?.ok_or_else(|| unsupported(format!("no position of frame {}", index + 1)))?;
         if places.first().is_some_and(|first: &Place| !first.fits(&place)) {
             return Err(unsupported(format!("frame {} that lies otherwise than the first", index + 1)));
         }
@@ -49,7 +50,11 @@ pub(super) fn volume(
     }
     let Stack { order, affine, notes } = stack(&places, |index| format!("frame {}", index + 1)).map_err(|same| {
         let SamePlace(one, other) = same;
-        unsupported(format!("frames {} and {} at one place (two times, energies or reconstructions)", one + 1, other + 1))
+        unsupported(format!(
+            "frames {} and {} at one place (two times, energies or reconstructions)",
+            one + 1,
+            other + 1
+        ))
     })?;
     let mut refer = None;
     let slices = order.iter().map(|&index| {

@@ -176,9 +176,10 @@ pub(super) fn header(bytes: &[u8], limits: &Limits, told: Option<Modality>) -> R
         return Err(DecodeError::NoPixelData);
     }
     let ct = told.map_or_else(|| data.keyword(tags::MODALITY).as_deref() == Some("CT"), |told| told == Modality::Ct);
-    let overview = data.texts(tags::IMAGE_TYPE).iter().any(|word| {
-        ["LOCALIZER", "SCOUT", "TOPOGRAM", "SCANOGRAM", "SURVIEW"].contains(&&*word.to_uppercase())
-    });
+    let overview = data
+        .texts(tags::IMAGE_TYPE)
+        .iter()
+        .any(|word| ["LOCALIZER", "SCOUT", "TOPOGRAM", "SCANOGRAM", "SURVIEW"].contains(&&*word.to_uppercase()));
     let kind = match ct {
         true if overview => Kind::Localizer,
         // What is wrong with it is told when it is read.

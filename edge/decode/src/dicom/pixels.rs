@@ -57,7 +57,8 @@ impl Layout {
         let bits_stored = data.integer(tags::BITS_STORED)?.unwrap_or(bits_allocated);
         let high_bit = data.integer(tags::HIGH_BIT)?.unwrap_or(bits_stored.saturating_sub(1));
         if !matches!((bits_allocated, samples_per_pixel), (8 | 16, 1 | 3)) {
-            let samples = if samples_per_pixel == 1 { "one sample".into() } else { format!("{samples_per_pixel} samples") };
+            let samples =
+                if samples_per_pixel == 1 { "one sample".into() } else { format!("{samples_per_pixel} samples") };
             let bits = if bits_allocated == 1 { "one bit".into() } else { format!("{bits_allocated} bits") };
             return Err(unsupported(format!("{samples} a pixel of {bits}")));
         }
@@ -219,7 +220,8 @@ fn native(data: &DataSet<'_>, layout: &Layout, index: usize) -> Result<Samples, 
     let pixels = layout.pixels();
     let whole = pixels * usize::from(layout.samples_per_pixel) * width;
     // Two pixels of a row share their colour (PS3.3, C.7.6.3.1.2), but not every writer that says so does so.
-    let halved = layout.photometric == "YBR_FULL_422" && layout.samples_per_pixel == 3 && bytes.len() < layout.frames * whole;
+    let halved =
+        layout.photometric == "YBR_FULL_422" && layout.samples_per_pixel == 3 && bytes.len() < layout.frames * whole;
     if halved && (layout.bits_allocated != 8 || layout.columns % 2 == 1) {
         return Err(unsupported("YBR_FULL_422 of more than 8 bits, or of an odd width".into()));
     }
@@ -340,12 +342,7 @@ fn jpeg_2000(data: &DataSet<'_>, layout: &Layout, encoded: &[u8]) -> Result<Samp
 
 /// The codes of decoded `samples`. Where the data set says that they are signed and the codestream cannot say so, or says otherwise
 /// (`own_sign`), it is its highest bit that is their sign.
-fn stored_codes(
-    layout: &Layout,
-    header: &Header,
-    samples: impl Iterator<Item = i32>,
-    own_sign: bool,
-) -> Vec<u16> {
+fn stored_codes(layout: &Layout, header: &Header, samples: impl Iterator<Item = i32>, own_sign: bool) -> Vec<u16> {
     // A codestream of just the stored bits has lost the unused bits below them.
     let shift = if header.bits <= layout.bits_stored { 0 } else { layout.shift() };
     let unused = 32 - u32::from(header.bits);
@@ -364,7 +361,8 @@ fn check(layout: &Layout, header: &Header) -> Result<(), DecodeError> {
     if !matches!(header.components, 1 | 3) {
         return Err(unsupported(format!("{} samples a pixel", header.components)));
     }
-    if (header.width, header.height) != size || !(1..=16).contains(&header.bits) || header.bits > layout.bits_allocated {
+    if (header.width, header.height) != size || !(1..=16).contains(&header.bits) || header.bits > layout.bits_allocated
+    {
         let Header { width, height, bits, .. } = header;
         return Err(damaged(format!(
             "the compressed picture has {width} x {height} pixels of {bits} bits, the data set says {} x {} of {}",

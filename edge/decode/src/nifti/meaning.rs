@@ -102,13 +102,12 @@ impl Histogram {
             && beyond <= 0.001 * all
     }
 
-    /// The distance from the least value to that of air outside of the body, where there is a peak of it within 100.
+    /// The distance from `least` to the peak of air within 100 above it; `least` itself does not count, since there lies what is
+    /// outside of what was measured, and what was clipped.
     fn air_above(&self, least: i32) -> i32 {
-        // At the least value itself lies what is outside of what was measured.
-        let peak = (least + 1..=least + 100).max_by_key(|&value| self.count(value, value + 1) as u64).unwrap_or(least);
-        let around = self.count(peak - 5, peak + 6);
-        let clipped = self.count(least, least + 1);
-        if around >= 0.1 * clipped { peak - least } else { 0 }
+        const HALF: i32 = 6;
+        let near = |value: i32| self.count((value - HALF).max(least + 1), value + HALF + 1) as u64;
+        (least + 1 + HALF..=least + 100).max_by_key(|&value| near(value)).map_or(0, |peak| peak - least)
     }
 }
 
@@ -174,7 +173,7 @@ impl Meaning {
             let least = water - 1024;
             return units(if histogram.air_above(least) < 12 { least + 1000 } else { water });
         }
-        let mask = histogram.different() <= if highest <= 255.0 { LABELS } else { NUMBERED_LABELS };
+        let mask = histogram.different() <= if few || highest <= 255.0 { LABELS } else { NUMBERED_LABELS };
         let in_range = whole && lowest >= 0.0;
         match highest {
             _ if few && !mask => Err(picture()),
