@@ -40,8 +40,16 @@ pub struct Series {
     files: Vec<PathBuf>,
     affine: Affine,
     notes: Vec<String>,
-    /// Why there is no order of them.
-    problem: Option<String>,
+    problem: Option<Problem>,
+}
+
+/// Why the slices of a series are no volume.
+#[derive(Clone, Debug)]
+enum Problem {
+    /// What they are instead of axial.
+    NotAxial(&'static str),
+    /// Which two are at one place.
+    SamePlace(String),
 }
 
 /// What is to be read of some files and folders.
@@ -101,12 +109,13 @@ impl Input {
 
 impl Series {
     fn decode(&self, limits: &Limits) -> Result<Volume, DecodeError> {
-        if let Some(problem) = &self.problem {
-            return Err(DecodeError::Unsupported {
-                format: "a series",
-                feature: problem.clone(),
-                instead: "one series of axial slices",
-            });
+        match &self.problem {
+            Some(Problem::NotAxial(plane)) => return Err(DecodeError::NotAxial { plane }),
+            Some(Problem::SamePlace(which)) => {
+                let instead = "one series of axial slices";
+                return Err(DecodeError::Unsupported { format: "a series", feature: which.clone(), instead });
+            }
+            None => {}
         }
         let mut refer = None;
         let slices = self.files.iter().enumerate().map(|(index, file)| {
@@ -114,11 +123,8 @@ impl Series {
                 let bytes = read_whole(file, limits)?;
                 contained("DICOM", || dicom::slice(&bytes, limits))
             };
-            let (plane, reason) = read().map_err(|error| match error {
-                // That is so of all of them.
-                DecodeError::NotAxial { .. } => error,
-                error => DecodeError::Slice { file: name(file), error: Box::new(error) },
-            })?;
+            let (plane, reason) =
+                read().map_err(|error| DecodeError::Slice { file: name(file), error: Box::new(error) })?;
             let size = 2 * plane.data().len() as u64 * self.files.len() as u64;
             if index == 0 && size > limits.max_decoded_bytes {
                 return Err(DecodeError::TooMuchData { limit: limits.max_decoded_bytes });
@@ -311,7 +317,9 @@ fn put_together(
         let (order, affine, notes, problem) = loop {
             let places: Vec<Place> = part.iter().map(|slice| slice.place.clone()).collect();
             match dicom::stack(&places, |index| name(path(&part[index]))) {
-                Ok(Stack { order, affine, notes }) => break (order, affine, notes, None),
+                Ok(Stack { order, affine, notes }) => {
+                    break (order, affine, notes, part[0].place.not_axial.map(Problem::NotAxial));
+                }
                 Err(SamePlace(one, other)) if same_picture(path(&part[one]), path(&part[other]), limits) => {
                     let copy = part.remove(other);
                     left_out.push((path(&copy).clone(), format!("the same picture as {}", name(path(&part[one])))));
@@ -322,7 +330,7 @@ fn put_together(
                         name(path(&part[one])),
                         name(path(&part[other]))
                     );
-                    break ((0..part.len()).collect(), [[0.0; 4]; 3], vec![], Some(problem));
+                    break ((0..part.len()).collect(), [[0.0; 4]; 3], vec![], Some(Problem::SamePlace(problem)));
                 }
             }
         };

@@ -108,16 +108,11 @@ fn every_file_of_others_is_read_as_they_read_it_or_refused_by_name() {
             Err(DecodeError::Modality { .. }) => decode_as(&path, &Limits::default(), Some(Modality::Xray)),
             _ => decode(&path, &Limits::default()),
         };
-        let agrees = match &pixels {
-            Ok(study) => {
-                let read = Read::of(study);
-                if let Some(difference) = read.differs([kind, minimum, maximum, mean], loss == "loss") {
-                    differences.push(format!("{file}: {difference}"));
-                }
-                true
-            }
-            Err(_) => false,
-        };
+        if let Ok(study) = &pixels
+            && let Some(difference) = Read::of(study).differs([kind, minimum, maximum, mean], loss == "loss")
+        {
+            differences.push(format!("{file}: {difference}"));
+        }
         let says = match (&told, &pixels) {
             (Ok(study), _) => match Read::of(study) {
                 Read { kind: "hounsfield", frames: 1, .. } => "a slice".to_owned(),
@@ -130,13 +125,18 @@ fn every_file_of_others_is_read_as_they_read_it_or_refused_by_name() {
             }
             (Err(error), _) => format!("refused: {}", cause(error)),
         };
-        if let Err(
-            error @ (DecodeError::Damaged { .. } | DecodeError::Truncated { .. } | DecodeError::DecoderFailed { .. }),
-        ) = &pixels
+        let broken = |error: &DecodeError| {
+            matches!(
+                error,
+                DecodeError::Damaged { .. } | DecodeError::Truncated { .. } | DecodeError::DecoderFailed { .. }
+            )
+        };
+        if let Err(error) = &pixels
+            && broken(error)
+            && size != "-"
         {
             differences.push(format!("{file}: {}, which others read", cause(error)));
         }
-        assert!(agrees || pixels.is_err());
         let stored =
             if size == "-" { "-".into() } else { format!("{stored_minimum} to {stored_maximum}, {stored_mean}") };
         writeln!(table, "| {file} | {modality} | {coding} | {reader} | {size} | {stored} | {says} |").unwrap();

@@ -203,7 +203,7 @@ fn whatever_else_lies_in_a_folder_is_accounted_for() {
     for (name, why) in [
         ("overview", "lies otherwise"),
         ("small", "another size"),
-        ("IM5", "the same object as copy"),
+        ("copy", "the same object as IM5"),
         ("exported again", "the same picture as"),
     ] {
         assert!(notes.iter().any(|note| note.starts_with(name) && note.contains(why)), "{name}: {notes:?}");

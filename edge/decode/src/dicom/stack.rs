@@ -5,7 +5,7 @@
 
 use dicom_dictionary_std::tags;
 
-use super::{dataset::DataSet, pixels::Layout};
+use super::{dataset::DataSet, pixels::Layout, view};
 use crate::{Affine, DecodeError};
 
 /// Slices count as evenly spaced up to this share of their distance.
@@ -30,6 +30,8 @@ pub(crate) struct Place {
     spacing: [f64; 2],
     /// Rows and columns.
     size: [u16; 2],
+    /// What it is, where it is no axial slice.
+    pub(crate) not_axial: Option<&'static str>,
 }
 
 /// The order of slices from the feet to the head, and what is to be told of them.
@@ -73,7 +75,11 @@ impl Place {
             [down, across, ..] if down > 0.0 && across > 0.0 => [down, across],
             _ => [1.0; 2],
         };
-        Ok(Some(Self { position, row, column, spacing, size: [layout.rows, layout.columns] }))
+        let not_axial = match view::of_slice(data) {
+            Err(DecodeError::NotAxial { plane }) => Some(plane),
+            _ => None,
+        };
+        Ok(Some(Self { position, row, column, spacing, size: [layout.rows, layout.columns], not_axial }))
     }
 
     /// Across the slice, towards the head.
@@ -154,7 +160,14 @@ mod tests {
     use super::*;
 
     fn place(position: [f64; 3]) -> Place {
-        Place { position, row: [1.0, 0.0, 0.0], column: [0.0, 1.0, 0.0], spacing: [0.7, 0.6], size: [4, 5] }
+        Place {
+            position,
+            row: [1.0, 0.0, 0.0],
+            column: [0.0, 1.0, 0.0],
+            spacing: [0.7, 0.6],
+            size: [4, 5],
+            not_axial: None,
+        }
     }
 
     fn stacked(places: &[Place]) -> Stack {
