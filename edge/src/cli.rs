@@ -33,7 +33,7 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Screen images and volumes: PNG, JPEG, TIFF, DICOM, NIfTI
+    /// Screen images, volumes and folders of them: PNG, JPEG, TIFF, DICOM, NIfTI
     Screen(ScreenArgs),
     /// Measure each stage, the cold start and the memory
     Bench(BenchArgs),
@@ -56,7 +56,7 @@ pub struct BundleArgs {
 /// What is to be read, and with what.
 #[derive(Debug, Args)]
 pub struct InputArgs {
-    /// Images and volumes
+    /// Images and volumes; for `screen` folders as well, in which the slices of a CT series are one volume
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Kind of image, xray or ct, overruling what the file says [default: what the file says, else found from the image]

@@ -3,13 +3,10 @@
 //! An [`Outcome`] knows nothing of the process that made it, so it can be put into a journal, sent, and shown again after a power
 //! cut. What the process spent on it is a [`Cost`], beside it.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use thorax_decode::{Frame, Limits, Study};
+use thorax_decode::{Frame, Input, Limits, Study};
 use thorax_engine::{
     error::{DeviceError, ScreenError},
     screening::{Reading, Screener, Screening, Slices, Timings},
@@ -59,7 +56,7 @@ impl Hanging {
     }
 }
 
-/// Decodes and screens `file`: see [`Screener::screen`] for `modality` and `slices`. `each` sees every reading, with the number
+/// Decodes and screens `input`: see [`Screener::screen`] for `modality` and `slices`. `each` sees every reading, with the number
 /// of its slice and how the file's rows and columns became it. Slices have the numbers that they have in the file
 /// ([`Volume::stored_index`](thorax_decode::Volume::stored_index)), here as in the [`Screening`].
 ///
@@ -67,13 +64,13 @@ impl Hanging {
 /// [`DeviceError`] when the device cannot go on. What is wrong with the file is an [`Outcome`].
 pub fn screen_file(
     screener: &Screener,
-    file: &Path,
+    input: &Input,
     modality: Option<Modality>,
     slices: usize,
     mut each: impl FnMut(Option<usize>, &Reading, Hanging),
 ) -> Result<(Outcome, Cost), DeviceError> {
     let start = Instant::now();
-    let study = match thorax_decode::decode_as(file, &Limits::default(), modality) {
+    let study = match input.decode(&Limits::default(), modality) {
         Ok(study) => study,
         Err(error) => return Ok((Outcome::Refused(error.reason()), Cost::default())),
     };
@@ -102,7 +99,8 @@ mod tests {
     fn a_refusal_is_the_same_after_it_was_written_and_read() {
         let key = thorax_shared::bundle::SecretKey::from_seed(&mut [1; 32]).public_key();
         let screener = Screener::open(&[], &thorax_shared::bundle::TrustedKeys::only(key)).unwrap();
-        let (outcome, cost) = screen_file(&screener, Path::new("/nowhere.png"), None, 0, |_, _, _| ()).unwrap();
+        let (outcome, cost) =
+            screen_file(&screener, &Input::File("/nowhere.png".into()), None, 0, |_, _, _| ()).unwrap();
         assert_eq!(outcome, Outcome::Refused(Reason::new("no such file", "check the path")));
         assert_eq!(cost, Cost::default());
         let bytes = postcard::to_stdvec(&outcome).unwrap();

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use serde::Serialize;
+use thorax_decode::Input;
 use thorax_engine::screening::Screening;
 use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict};
 
@@ -39,8 +40,10 @@ pub fn refusal<'a>(reason: &'a Reason, name: &'a str) -> MessageScreen<'a> {
 /// What is told of one file. In JSON an object a line, with these fields.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// The file, as it was named.
+    /// The file, as it was named; of a series, that of its lowest slice.
     pub file: String,
+    /// How many files a series was put together from; null for a single file.
+    pub files: Option<usize>,
     /// `xray` or `ct`; null when the file could not be read.
     pub modality: Option<Modality>,
     /// `positive`, `negative`, `refer` or `rejected`.
@@ -61,6 +64,8 @@ pub struct Row {
     pub cause: Option<String>,
     /// What to do about it; null where there is nothing to do.
     pub remedy: Option<String>,
+    /// What is to be told of how a volume was put together; it changes no verdict.
+    pub notes: Vec<String>,
     /// Name and version of the bundle; null when the file could not be read.
     pub bundle: Option<String>,
     /// Distance to the training pictures; about 1 is familiar.
@@ -110,12 +115,13 @@ impl Milliseconds {
 }
 
 impl Row {
-    /// The row of a file.
-    pub fn new(file: &Path, outcome: &Outcome, cost: &Cost) -> Self {
-        match outcome {
-            Outcome::Screened(screening) => Self::screened(file, screening, cost),
-            Outcome::Refused(reason) => Self::refused(file, reason),
-        }
+    /// The row of an input.
+    pub fn new(input: &Input, outcome: &Outcome, cost: &Cost) -> Self {
+        let row = match outcome {
+            Outcome::Screened(screening) => Self::screened(input.path(), screening, cost),
+            Outcome::Refused(reason) => Self { notes: input.notes().to_vec(), ..Self::refused(input.path(), reason) },
+        };
+        Self { files: input.slices(), ..row }
     }
 
     fn screened(file: &Path, screening: &Screening, cost: &Cost) -> Self {
@@ -124,6 +130,7 @@ impl Row {
         let why = screening.verdict.reason();
         Self {
             file: file.display().to_string(),
+            files: None,
             modality: Some(screening.bundle.modality),
             verdict: screening.verdict.as_str(),
             probability: told.map(|e| e.probability),
@@ -134,6 +141,7 @@ impl Row {
             reason: why.as_ref().map(Reason::to_string),
             cause: why.as_ref().map(|why| why.cause.to_string()),
             remedy: why.and_then(|why| why.remedy).map(|remedy| remedy.into_owned()),
+            notes: screening.notes.clone(),
             bundle: Some(screening.bundle.title()),
             novelty: screening.evidence.map(|e| e.novelty),
             quality: Some(screening.shown.quality.score),
@@ -148,6 +156,7 @@ impl Row {
     fn refused(file: &Path, reason: &Reason) -> Self {
         Self {
             file: file.display().to_string(),
+            files: None,
             modality: None,
             verdict: "rejected",
             probability: None,
@@ -158,6 +167,7 @@ impl Row {
             reason: Some(reason.to_string()),
             cause: Some(reason.cause.to_string()),
             remedy: reason.remedy.as_ref().map(ToString::to_string),
+            notes: vec![],
             bundle: None,
             novelty: None,
             quality: None,
@@ -177,12 +187,13 @@ impl Row {
     /// Head of the table. Right before left, as the lungs stand in the picture.
     pub const HEADER: &'static str = "verdict   modality  COVID-19  entropy  involved    right     left  file";
 
-    /// A line of the table; a second one tells the reason.
+    /// A line of the table; further ones tell the reason and the notes.
     pub fn table_line(&self) -> String {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         let share = |percent: Option<f32>| or_dash(percent.map(|p| format!("{p:.1} %")));
+        let files = self.files.map_or_else(String::new, |files| format!(" (a series of {files} files)"));
         let line = format!(
-            "{:<9} {:<8} {:>9} {:>8} {:>9} {:>8} {:>8}  {}",
+            "{:<9} {:<8} {:>9} {:>8} {:>9} {:>8} {:>8}  {}{files}",
             self.verdict,
             or_dash(self.modality.map(|m| m.title().into())),
             or_dash(self.probability.map(percent)),
@@ -192,10 +203,7 @@ impl Row {
             share(self.involvement_left_percent),
             self.file,
         );
-        match &self.reason {
-            Some(reason) => format!("{line}\n          {reason}"),
-            None => line,
-        }
+        self.reason.iter().chain(&self.notes).fold(line, |lines, told| format!("{lines}\n          {told}"))
     }
 }
 
@@ -229,7 +237,7 @@ mod tests {
     #[test]
     fn a_refused_file_has_no_numbers_and_keeps_its_reason() {
         let outcome = Outcome::Refused(Reason::new("cut short", "copy it again"));
-        let row = Row::new(Path::new("a.dcm"), &outcome, &Cost::default());
+        let row = Row::new(&Input::File("a.dcm".into()), &outcome, &Cost::default());
         assert!(row.is_refused());
         let line = row.table_line();
         assert!(
@@ -245,7 +253,7 @@ mod tests {
         let screen = refusal(&reason, "a.dcm");
         assert_eq!(screen.text, "the DICOM file is damaged (element (0028,0010): 0 rows: not an image)");
         assert_eq!(screen.remedy, Some("copy or export it again"));
-        let row = Row::new(Path::new("a.dcm"), &Outcome::Refused(reason.clone()), &Cost::default());
+        let row = Row::new(&Input::File("a.dcm".into()), &Outcome::Refused(reason.clone()), &Cost::default());
         assert_eq!((row.cause.as_deref(), row.remedy.as_deref()), (Some(screen.text), screen.remedy));
         assert_eq!(row.reason, Some(reason.to_string()));
     }

@@ -1,7 +1,7 @@
-"""One drawn picture in every encoding that the decoders read (and two that they refuse), written by others' software.
+"""One drawn picture in every encoding that the decoders read (and some that they refuse), written by others' software.
 
     apt-get install dcmtk
-    venv/bin/pip install numpy pillow nibabel pydicom pylibjpeg pylibjpeg-openjpeg
+    venv/bin/pip install numpy pillow nibabel pydicom pylibjpeg pylibjpeg-openjpeg imagecodecs
     venv/bin/python references/decode_fixtures.py tests/fixtures/encodings
 
 The picture is 48 columns by 32 rows; the stored value of column x, row y is (37 x + 101 y) mod 4096 in 12 bits, and
@@ -13,16 +13,19 @@ import pathlib
 import subprocess
 import sys
 
+import imagecodecs
 import nibabel
 import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     CTImageStorage,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     RLELossless,
@@ -84,6 +87,10 @@ def main(folder):
         data = data_set("CT", TWELVE, 12)
         data.compress(syntax, TWELVE)
         data.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+    data = data_set("CT", TWELVE, 12)
+    data.PixelData = encapsulate([imagecodecs.htj2k_encode(TWELVE, reversible=True)])
+    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+    save(data, folder / "htj2k.dcm", HTJ2KLossless)
     dcmtk("dcmcjpeg", "+el", ct, folder / "jpeg_lossless.dcm")
     dcmtk("dcmcjpeg", "+e1", ct, folder / "jpeg_lossless_sv1.dcm")
     dcmtk("dcmcjpls", ct, folder / "jpeg_ls.dcm")

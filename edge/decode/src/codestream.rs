@@ -1,4 +1,4 @@
-//! What a JPEG, JPEG 2000 or RLE codestream says of itself, read without decoding it.
+//! What a JPEG, JPEG-LS, JPEG 2000 or RLE codestream says of itself, read without decoding it.
 //!
 //! Decoders allocate what the codestream's own header asks for. That header is therefore read first: a 300-byte DICOM
 //! fragment that claims 65535 x 65535 pixels is refused before anybody believes it.
@@ -14,11 +14,42 @@ pub(super) struct Header {
     pub(super) components: u16,
     /// Bits a sample (the most of any component).
     pub(super) bits: u16,
+    /// Whether a JPEG 2000 codestream turned red, green and blue into other components, which its decoder undoes.
+    pub(super) transformed: bool,
+}
+
+/// Why a codestream of our own decoders cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CodestreamError {
+    /// It ends before its last sample.
+    Truncated,
+    /// It contradicts the standard, or itself.
+    Damaged(&'static str),
+    /// Well formed, but not read.
+    Unsupported(String),
+}
+
+impl CodestreamError {
+    pub(super) fn damaged(what: &'static str) -> Self {
+        Self::Damaged(what)
+    }
+}
+
+/// There are no more bits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BitsError;
+
+impl From<BitsError> for CodestreamError {
+    fn from(_: BitsError) -> Self {
+        Self::Truncated
+    }
 }
 
 /// JPEG markers (ITU-T T.81, table B.1).
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
+/// The start of a JPEG-LS frame (ITU-T T.87, table C.1).
+const JPEG_LS: u8 = 0xf7;
 
 /// The frame header of a JPEG codestream (ITU-T T.81, B.2.2), `None` where there is none.
 pub(super) fn jpeg_header(bytes: &[u8]) -> Option<Header> {
@@ -29,6 +60,7 @@ pub(super) fn jpeg_header(bytes: &[u8]) -> Option<Header> {
         height: u32::from(u16::from_be_bytes([y1, y0])),
         components: components.into(),
         bits: bits.into(),
+        transformed: false,
     })
 }
 
@@ -39,13 +71,25 @@ pub(super) fn jpeg_is_lossless(bytes: &[u8]) -> bool {
 
 /// The number of the frame header's marker, which tells the process; 0xf7 is that of JPEG-LS.
 pub(super) fn jpeg_process(bytes: &[u8]) -> Option<u8> {
-    jpeg_segments(bytes).map(|(marker, _)| marker).find(|&marker| is_start_of_frame(marker) || marker == 0xf7)
+    jpeg_segments(bytes).map(|(marker, _)| marker).find(|&marker| is_start_of_frame(marker))
 }
 
-/// Whether a JPEG codestream goes on to its end marker. Decoders show a cut file with the missing part grey, which
-/// is no picture to screen.
-pub(super) fn jpeg_is_complete(bytes: &[u8]) -> bool {
+/// Whether a codestream is JPEG-LS, which begins as JPEG does.
+pub(super) fn is_jpeg_ls(bytes: &[u8]) -> bool {
+    jpeg_segments(bytes).any(|(marker, _)| marker == JPEG_LS)
+}
+
+/// Whether a JPEG codestream has its end marker.
+pub(super) fn jpeg_has_end(bytes: &[u8]) -> bool {
     jpeg_segments(bytes).any(|(marker, _)| marker == EOI)
+}
+
+/// Whether a JPEG codestream says how its colours are coded (JFIF's segment or Adobe's); where it does not, decoders guess.
+pub(super) fn jpeg_tells_colours(bytes: &[u8]) -> bool {
+    jpeg_segments(bytes).any(|(marker, payload)| {
+        matches!(marker, 0xe0 if payload.starts_with(b"JFIF\0"))
+            || matches!(marker, 0xee if payload.starts_with(b"Adobe"))
+    })
 }
 
 /// Bits that are put behind a JPEG without end, as long as a few blocks.
@@ -109,26 +153,30 @@ fn jpeg_has_all_scans(bytes: &[u8]) -> bool {
     !missing_bits.is_empty() && missing_bits.iter().all(|(_, missing)| has_all(missing))
 }
 
-/// Start-of-frame markers: all of 0xc0 to 0xcf but those of Huffman tables, of the reserved extension and of arithmetic
-/// conditioning.
-fn is_start_of_frame(marker: u8) -> bool {
-    matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
+/// Start-of-frame markers: that of JPEG-LS, and all of 0xc0 to 0xcf but those of Huffman tables, of the reserved extension and of
+/// arithmetic conditioning.
+pub(super) fn is_start_of_frame(marker: u8) -> bool {
+    matches!(marker, 0xc0..=0xcf | JPEG_LS) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
+}
+
+/// The first marker of `bytes` with its payload, and what follows; data before it are passed over. A marker is 0xff and a byte
+/// that is neither 0 (a stuffed 0xff of the data), a restart marker, nor 0xff (fill).
+pub(super) fn marker_segment(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let at = bytes.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))?;
+    let (marker, rest) = (bytes[at + 1], &bytes[at + 2..]);
+    if matches!(marker, SOI | EOI | 0x01) {
+        return Some((marker, &[], rest));
+    }
+    let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
+    Some((marker, rest.get(2..length)?, &rest[length..]))
 }
 
 /// The marker segments with their payloads; entropy-coded data is passed over.
 fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = if bytes.starts_with(&[0xff, SOI]) { &bytes[2..] } else { &[] };
     std::iter::from_fn(move || {
-        // A marker is 0xff and a byte that is neither 0 (a stuffed 0xff of the data), a restart marker, nor 0xff (fill).
-        let at = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))?;
-        let marker = rest[at + 1];
-        rest = &rest[at + 2..];
-        if matches!(marker, SOI | EOI | 0x01) {
-            return Some((marker, &[][..]));
-        }
-        let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
-        let payload = rest.get(2..length)?;
-        rest = &rest[length..];
+        let (marker, payload, after) = marker_segment(rest)?;
+        rest = after;
         Some((marker, payload))
     })
     // After the end of the image there may be anything (a DICOM padding byte, a second picture).
@@ -158,9 +206,28 @@ pub(super) fn jpeg2000(bytes: &[u8]) -> Option<(Header, &[u8])> {
     if component_sizes.chunks(3).any(|component| component[1..] != [1, 1]) {
         return None;
     }
-    let header =
-        Header { width: long(4)?.checked_sub(long(12)?)?, height: long(8)?.checked_sub(long(16)?)?, components, bits };
+    let header = Header {
+        width: long(4)?.checked_sub(long(12)?)?,
+        height: long(8)?.checked_sub(long(16)?)?,
+        components,
+        bits,
+        transformed: has_component_transform(codestream),
+    };
     Some((header, codestream))
+}
+
+/// What the first coding style segment (COD, A.6.1) of a JPEG 2000 codestream says of the component transform.
+fn has_component_transform(codestream: &[u8]) -> bool {
+    let mut rest = codestream.get(2..).unwrap_or_default();
+    while let &[0xff, marker, high, low, ref after @ ..] = rest {
+        match (marker, after) {
+            (0x52, &[_, _, _, _, transform, ..]) => return transform != 0,
+            // The first tile ends the header.
+            (0x90, _) => return false,
+            _ => rest = rest.get(2 + usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default(),
+        }
+    }
+    false
 }
 
 /// Segments that the header of an RLE frame tells (PS3.5, annex G.5), `None` where there is no whole header.
@@ -183,16 +250,10 @@ mod tests {
 
     #[test]
     fn a_jpeg_tells_its_size() {
-        assert_eq!(jpeg_header(&jpeg()), Some(Header { width: 33, height: 17, components: 1, bits: 8 }));
-    }
-
-    #[test]
-    fn a_cut_jpeg_is_incomplete_wherever_it_is_cut() {
-        let bytes = jpeg();
-        assert!(jpeg_is_complete(&bytes));
-        for length in 0..bytes.len() {
-            assert!(!jpeg_is_complete(&bytes[..length]), "cut to {length} of {}", bytes.len());
-        }
+        assert_eq!(
+            jpeg_header(&jpeg()),
+            Some(Header { width: 33, height: 17, components: 1, bits: 8, transformed: false })
+        );
     }
 
     #[test]
@@ -210,7 +271,7 @@ mod tests {
         bytes.extend((thumbnail.len() as u16 + 2).to_be_bytes());
         bytes.extend(thumbnail);
         bytes.extend(&whole[2..whole.len() - 20]);
-        assert!(!jpeg_is_complete(&bytes));
+        assert!(!jpeg_has_end(&bytes));
         assert_eq!(jpeg_header(&bytes), jpeg_header(&whole));
     }
 
@@ -221,7 +282,11 @@ mod tests {
             codestream.extend(value.to_be_bytes());
         }
         codestream.extend([0, 1, 0x8b, 1, 1]);
-        let expected = Header { width: 100, height: 40, components: 1, bits: 12 };
+        let plain = Header { width: 100, height: 40, components: 1, bits: 12, transformed: false };
+        assert_eq!(jpeg2000(&codestream), Some((plain, &codestream[..])));
+        // A comment, and then the coding style.
+        codestream.extend([0xff, 0x64, 0, 4, 0, 1, 0xff, 0x52, 0, 12, 0, 0, 0, 1, 1]);
+        let expected = Header { transformed: true, ..plain };
         assert_eq!(jpeg2000(&codestream), Some((expected, &codestream[..])));
 
         let mut file = b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\0jp2c".to_vec();

@@ -16,6 +16,8 @@ pub enum DecodeError {
     Unreadable(#[from] std::io::Error),
     /// A folder.
     Directory,
+    /// A folder in which there is no image.
+    NoImages,
     /// A device, a pipe or a socket.
     NotAFile,
     /// A file of no bytes.
@@ -102,6 +104,13 @@ pub enum DecodeError {
     },
     /// What a detector counted, before it was made a picture.
     ForProcessing,
+    /// One of the slices that make a volume cannot be read.
+    Slice {
+        /// The name of its file.
+        file: String,
+        /// What is wrong with it.
+        error: Box<DecodeError>,
+    },
     /// A chest film that is no frontal view.
     NotFrontal {
         /// The attribute that says so, with its value.
@@ -124,6 +133,11 @@ impl DecodeError {
                 with(format!("cannot be read ({error})"), "check the medium and the file's permissions")
             }
             Self::Directory => Reason::new("a folder, not a file", "name one image in it"),
+            Self::NoImages => Reason::new("a folder without an image", SEND_AS),
+            Self::Slice { file, error } => {
+                let Reason { cause, remedy } = error.reason();
+                Reason { cause: format!("slice {file}: {cause}").into(), remedy }
+            }
             Self::NotAFile => Reason::new("not a regular file", "copy the image to a disk first"),
             Self::Empty => Reason::new("the file is empty", COPY_AGAIN),
             Self::FileTooLarge { limit } => {
@@ -214,6 +228,8 @@ mod tests {
             DecodeError::NotFrontal { evidence: "View Position: LL".into() },
             DecodeError::NoHounsfield { evidence: "they are colours: red" },
             DecodeError::ForProcessing,
+            DecodeError::NoImages,
+            DecodeError::Slice { file: "IM7".into(), error: Box::new(DecodeError::Truncated { format: "DICOM" }) },
         ];
         let number = |error: &DecodeError| match error {
             DecodeError::Missing => 0,
@@ -239,8 +255,10 @@ mod tests {
             DecodeError::NotFrontal { .. } => 20,
             DecodeError::NoHounsfield { .. } => 21,
             DecodeError::ForProcessing => 22,
+            DecodeError::NoImages => 23,
+            DecodeError::Slice { .. } => 24,
         };
-        assert!(all.iter().map(number).eq(0..=22));
+        assert!(all.iter().map(number).eq(0..=24));
         all
     }
 

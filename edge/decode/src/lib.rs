@@ -3,7 +3,7 @@
 //! What a file is, its first bytes say, not its name: memory sticks from scanners carry `IM000001` as often as
 //! `chest.dcm`. [`decode`] looks at them and hands the file to one of three decoders: `picture` (PNG, JPEG, TIFF),
 //! `dicom` and `nifti`. What comes back is always the same: a [`Frame`] as a radiologist would hang it, or a
-//! [`Volume`] that cuts such frames on demand.
+//! [`Volume`] that cuts such frames on demand. [`gather`] finds out which files of a folder are the slices of one volume.
 //!
 //! Files come from outside, so nothing in them is believed. Sizes are compared with [`Limits`] before memory is
 //! allocated for them, and the decoders of others (`image`, `dicom-rs`, `openjp2`, `nifti`) run where a panic of
@@ -12,17 +12,21 @@
 mod codestream;
 mod dicom;
 mod error;
+mod jpeg;
+mod jpeg_ls;
 mod nifti;
 mod picture;
+mod series;
 mod square;
 mod volume;
 
 pub use error::DecodeError;
+pub use series::{Gathered, Input, Series, gather};
 pub use square::as_stored;
 pub use volume::{Affine, NiftiHeader, StoreError, Volume, VolumeSource};
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{BufRead, BufReader, Read},
     panic::AssertUnwindSafe,
     path::Path,
@@ -116,6 +120,17 @@ pub fn decode(path: &Path, limits: &Limits) -> Result<Study, DecodeError> {
 /// # Errors
 /// [`DecodeError`], whose message gives reason and remedy but not `path`.
 pub fn decode_as(path: &Path, limits: &Limits, modality: Option<Modality>) -> Result<Study, DecodeError> {
+    let (file, metadata, head) = open(path)?;
+    if matches!(sniff(&head), Ok(Format::Nifti)) {
+        // Not held in memory, so that what limits it is what it unpacks to.
+        let open = || Ok(Box::new(BufReader::new(File::open(path)?)) as Box<dyn BufRead>);
+        return contained("NIfTI", || nifti::decode(&open, limits)).map(Study::Volume);
+    }
+    decode_bytes_as(&rest_of(file, &metadata, head, limits)?, limits, modality)
+}
+
+/// Opens a regular file, and reads its first bytes for [`sniff`].
+fn open(path: &Path) -> Result<(File, Metadata, Vec<u8>), DecodeError> {
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => DecodeError::Missing,
         _ => DecodeError::Unreadable(error),
@@ -126,25 +141,32 @@ pub fn decode_as(path: &Path, limits: &Limits, modality: Option<Modality>) -> Re
     if !metadata.is_file() {
         return Err(DecodeError::NotAFile);
     }
-    let mut bytes = Vec::new();
+    let mut head = Vec::new();
     let mut file = File::open(path)?;
-    file.by_ref().take(HEAD).read_to_end(&mut bytes)?;
-    if matches!(sniff(&bytes), Ok(Format::Nifti)) {
-        // Not held in memory, so that what limits it is what it unpacks to.
-        let open = || Ok(Box::new(BufReader::new(File::open(path)?)) as Box<dyn BufRead>);
-        return contained("NIfTI", || nifti::decode(&open, limits)).map(Study::Volume);
-    }
+    file.by_ref().take(HEAD).read_to_end(&mut head)?;
+    Ok((file, metadata, head))
+}
+
+/// All bytes of a file that was [`open`]ed.
+fn rest_of(file: File, metadata: &Metadata, head: Vec<u8>, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     // The size that the file system tells is only a first guess: the file may still be growing.
     let too_large = DecodeError::FileTooLarge { limit: limits.max_file_bytes };
     if metadata.len() > limits.max_file_bytes {
         return Err(too_large);
     }
-    bytes.reserve_exact(metadata.len() as usize);
+    let mut bytes = head;
+    bytes.reserve_exact((metadata.len() as usize).saturating_sub(bytes.len()));
     file.take(limits.max_file_bytes.saturating_add(1).saturating_sub(bytes.len() as u64)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limits.max_file_bytes {
         return Err(too_large);
     }
-    decode_bytes_as(&bytes, limits, modality)
+    Ok(bytes)
+}
+
+/// All bytes of the file at `path`.
+fn read_whole(path: &Path, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
+    let (file, metadata, head) = open(path)?;
+    rest_of(file, &metadata, head, limits)
 }
 
 /// Reads the image or volume that `bytes`, the content of a file, holds.
@@ -160,7 +182,7 @@ fn decode_bytes_as(bytes: &[u8], limits: &Limits, modality: Option<Modality>) ->
         Format::Picture(format) => {
             contained(picture::name(format), || picture::decode(bytes, format, limits)).map(Study::Image)
         }
-        Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits, modality)).map(Study::Image),
+        Format::Dicom => contained("DICOM", || dicom::decode(bytes, limits, modality)),
         Format::Nifti => contained("NIfTI", || nifti::decode(&|| Ok(Box::new(bytes)), limits)).map(Study::Volume),
     }
 }

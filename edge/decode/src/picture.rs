@@ -17,7 +17,7 @@ use thorax_shared::{
     preprocess::Pixels,
 };
 
-use super::{DecodeError, Frame, Limits, codestream, oriented, plane};
+use super::{DecodeError, Frame, Limits, codestream, jpeg, oriented, plane};
 
 /// A pixel counts as coloured when its channels differ by more than this many of 255 steps: what JPEG does to the chroma
 /// of a grey picture stays below.
@@ -133,11 +133,13 @@ fn jpeg(bytes: &[u8], limits: &Limits) -> Result<(DynamicImage, Exif), DecodeErr
             (bits, _) => return Err(unsupported(name, format!("{bits} bits a sample"))),
         }
     }
-    if codestream::jpeg_is_complete(bytes) {
-        return decoded(bytes, ImageFormat::Jpeg, limits);
+    match jpeg::is_whole(bytes) {
+        Some(true) => decoded(bytes, ImageFormat::Jpeg, limits),
+        Some(false) => Err(DecodeError::Truncated { format: name }),
+        None if codestream::jpeg_has_end(bytes) => decoded(bytes, ImageFormat::Jpeg, limits),
+        None => codestream::jpeg_without_end(bytes, |bytes| decoded(bytes, ImageFormat::Jpeg, limits).ok())
+            .ok_or(DecodeError::Truncated { format: name }),
     }
-    codestream::jpeg_without_end(bytes, |bytes| decoded(bytes, ImageFormat::Jpeg, limits).ok())
-        .ok_or(DecodeError::Truncated { format: name })
 }
 
 fn unsupported(format: &'static str, feature: String) -> DecodeError {

@@ -27,6 +27,8 @@ pub struct Volume {
     pub(super) sides_known: bool,
     /// Why a person has to look, whatever the models say.
     pub(super) refer: Option<ReferReason>,
+    /// What is to be told of how it was put together.
+    notes: Vec<String>,
     source: VolumeSource,
 }
 
@@ -101,7 +103,7 @@ impl std::fmt::Debug for Volume {
 impl Volume {
     /// `voxels` along `axes`; there are as many of them as `dimensions` say.
     pub(super) fn new(voxels: Voxels, dimensions: [usize; 3], axes: Axes, source: VolumeSource) -> Self {
-        Self { voxels, dimensions, axes, sides_known: true, refer: None, source }
+        Self { voxels, dimensions, axes, sides_known: true, refer: None, notes: Vec::new(), source }
     }
 
     /// The volume of `count` slices of one size in Hounsfield units, from the first stored to the last: their rows run along the
@@ -151,6 +153,17 @@ impl Volume {
     #[must_use]
     pub fn without_sides(self) -> Self {
         Self { sides_known: false, ..self }
+    }
+
+    /// The same volume, of which this is to be told.
+    #[must_use]
+    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// What is to be told of how the volume was put together: missing slices, a tilted gantry. It changes no verdict.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where it came from.

@@ -117,6 +117,8 @@ pub struct Screening {
     pub shown: Reading,
     /// Of a volume; `None` for a single image.
     pub slices: Option<Slices>,
+    /// What is to be told of how a volume was put together; it changes no verdict.
+    pub notes: Vec<String>,
     /// What read it.
     pub bundle: BundleIdentity,
 }
@@ -174,6 +176,7 @@ impl Screener {
                     sides_known: frame.sides_known,
                     shown,
                     slices: None,
+                    notes: vec![],
                     bundle: model.identity.clone(),
                 };
                 Ok((screening, timings))
@@ -265,6 +268,7 @@ impl Screener {
             sides_known: middle_frame.sides_known,
             shown,
             slices: Some(Slices { shown: index, read: chosen.len() }),
+            notes: volume.notes().to_vec(),
             bundle: model.identity.clone(),
         };
         Ok((screening, timings))

@@ -4,6 +4,7 @@ use std::{process::Command, time::Instant};
 
 use anyhow::Context;
 use embedded_graphics::Drawable;
+use thorax_decode::Input;
 use thorax_engine::{screening::Screener, trust};
 
 use crate::{
@@ -31,8 +32,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
         let ms = |start: Instant| start.elapsed().as_secs_f64() * 1e3;
         // One run more: the first prepares the graphs and is not counted.
         for run in 0..=runs {
-            let (outcome, cost) = screen_file(&screener, file, args.input.modality, 1, |_, _, _| ())
-                .with_context(|| file.display().to_string())?;
+            let (outcome, cost) =
+                screen_file(&screener, &Input::File(file.clone()), args.input.modality, 1, |_, _, _| ())
+                    .with_context(|| file.display().to_string())?;
             let screening = match outcome {
                 Outcome::Screened(screening) => screening,
                 Outcome::Refused(reason) => anyhow::bail!("{}: {reason}", file.display()),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use thorax_decode::{as_stored, name_without_ending};
+use thorax_decode::{Input, as_stored, name_without_ending};
 use thorax_engine::screening::Reading;
 use thorax_files::{WriteError, write_atomically};
 use thorax_shared::plane::Plane;
@@ -48,7 +48,8 @@ pub struct ResultFiles {
     display: Option<PathBuf>,
     /// Whether `display` is a folder, and not a file.
     display_folder: bool,
-    names: Vec<String>,
+    /// For each input, a name for each of its files.
+    names: Vec<Vec<String>>,
 }
 
 impl ResultFiles {
@@ -57,7 +58,7 @@ impl ResultFiles {
     /// # Errors
     /// A folder that cannot be made.
     pub fn new(
-        inputs: &[PathBuf],
+        inputs: &[Input],
         masks: Option<&Path>,
         prepared: Option<&Path>,
         display: Option<&Path>,
@@ -67,22 +68,28 @@ impl ResultFiles {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("{}: cannot be made a folder", folder.display()))?;
         }
+        let files: Vec<PathBuf> = inputs.iter().flat_map(|input| input.files().to_vec()).collect();
+        let mut all = result_names(&files).into_iter();
+        let names = inputs.iter().map(|input| all.by_ref().take(input.files().len()).collect()).collect();
         let [masks, prepared, display] = [masks, prepared, display].map(|path| path.map(Path::to_owned));
-        Ok(Self { masks, prepared, display, display_folder, names: result_names(inputs) })
+        Ok(Self { masks, prepared, display, display_folder, names })
     }
 
-    /// What each input's results are called, in the order of the inputs.
-    pub fn names(&self) -> &[String] {
+    /// What the results are called, in the order of the inputs: a name for each file, since the slices of a series are called after
+    /// theirs.
+    pub fn names(&self) -> &[Vec<String>] {
         &self.names
     }
 
     /// The input that a result would be written over, if there is one.
-    pub fn overwritten_input(&self, inputs: &[PathBuf]) -> Option<PathBuf> {
-        let inputs: BTreeSet<PathBuf> = inputs.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    pub fn overwritten_input(&self, inputs: &[Input]) -> Option<PathBuf> {
+        let files = inputs.iter().flat_map(Input::files);
+        let inputs: BTreeSet<PathBuf> = files.filter_map(|file| file.canonicalize().ok()).collect();
         let masks = |name: &str| self.masks.iter().flat_map(|folder| mask_paths(folder, name)).collect::<Vec<_>>();
         let prepared = |name: &str| self.prepared.as_ref().map(|folder| folder.join(format!("{name}.png")));
         self.names
             .iter()
+            .flatten()
             .flat_map(|name| masks(name).into_iter().chain(prepared(name)).chain(self.panel_path(name)))
             .find(|path| path.canonicalize().is_ok_and(|path| inputs.contains(&path)))
     }
@@ -94,12 +101,15 @@ impl ResultFiles {
     /// A picture that cannot be encoded.
     pub fn pictures(
         &self,
-        name: &str,
+        names: &[String],
         slice: Option<usize>,
         reading: &Reading,
         hanging: Hanging,
     ) -> anyhow::Result<Vec<Pending>> {
-        let name = slice.map_or_else(|| name.to_owned(), |slice| format!("{name}_slice{slice:04}"));
+        let name = match (names, slice) {
+            ([name], Some(slice)) => format!("{name}_slice{slice:04}"),
+            (names, slice) => names.get(slice.unwrap_or(0)).cloned().unwrap_or_default(),
+        };
         let mut pending = vec![];
         if let (Some(folder), Some(masks)) = (&self.masks, &reading.masks) {
             let [infection, left, right, both] = mask_paths(folder, &name);
@@ -119,13 +129,13 @@ impl ResultFiles {
         Ok(pending)
     }
 
-    /// Writes what the panel shows of `file`, if that was asked for.
+    /// Writes what the panel shows of `input`, if that was asked for.
     ///
     /// # Errors
     /// A panel that cannot be written.
-    pub fn panel(&self, name: &str, file: &Path, outcome: &Outcome) -> anyhow::Result<()> {
-        let Some(path) = self.panel_path(name) else { return Ok(()) };
-        let file_name = file.file_name().unwrap_or_default().to_string_lossy();
+    pub fn panel(&self, names: &[String], input: &Input, outcome: &Outcome) -> anyhow::Result<()> {
+        let Some(path) = names.first().and_then(|name| self.panel_path(name)) else { return Ok(()) };
+        let file_name = input.path().file_name().unwrap_or_default().to_string_lossy();
         match outcome {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();

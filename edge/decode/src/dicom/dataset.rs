@@ -19,7 +19,7 @@ use super::{
 use crate::{DecodeError, Limits};
 
 /// The elements that are kept.
-const WANTED: [Tag; 50] = [
+const WANTED: [Tag; 59] = [
     tags::SOP_CLASS_UID,
     tags::IMAGE_TYPE,
     tags::MODALITY,
@@ -67,6 +67,15 @@ const WANTED: [Tag; 50] = [
     tags::LUT_DESCRIPTOR,
     tags::LUT_DATA,
     tags::PRESENTATION_LUT_SHAPE,
+    tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+    tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+    tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+    tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+    tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+    tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+    tags::SEGMENTED_RED_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+    tags::SEGMENTED_GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+    tags::SEGMENTED_BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA,
     tags::FLOAT_PIXEL_DATA,
     tags::DOUBLE_FLOAT_PIXEL_DATA,
     tags::PIXEL_DATA,
@@ -152,6 +161,8 @@ struct Place {
 pub(super) struct DataSet<'a> {
     /// How the pixels are encoded.
     pub(super) transfer_syntax: &'static TransferSyntax,
+    /// The frame that is asked about, counted from 0.
+    pub(super) frame: usize,
     /// The data set as it is written, unpacked.
     encoded: Cow<'a, [u8]>,
     /// The elements of the data set itself.
@@ -196,6 +207,7 @@ impl<'a> DataSet<'a> {
             Syntax { explicit: uid != uids::IMPLICIT_VR_LITTLE_ENDIAN, big_endian: uid == EXPLICIT_VR_BIG_ENDIAN };
         let mut data_set = Self {
             transfer_syntax,
+            frame: 0,
             encoded: Cow::Borrowed(&[]),
             values: BTreeMap::new(),
             items: BTreeMap::new(),
@@ -260,18 +272,13 @@ impl<'a> DataSet<'a> {
         (!bytes.is_empty()).then_some(Value { vr: place.vr, big_endian: place.big_endian, bytes })
     }
 
-    /// A value of the data set or, in the enhanced objects, of the functional groups of all frames or of the first one;
+    /// A value of the data set or, in the enhanced objects, of the functional groups of all frames or of the [`Self::frame`];
     /// empty values count as absent.
     pub(super) fn get(&self, tag: Tag) -> Option<Value<'_>> {
-        self.of_frame(0, tag)
-    }
-
-    /// [`Self::get`] for frame `index`, counted from 0.
-    pub(super) fn of_frame(&self, index: usize, tag: Tag) -> Option<Value<'_>> {
         let places = [
             self.values.get(&tag),
             self.shared_groups.get(&tag),
-            self.frame_groups.get(index).and_then(|g| g.get(&tag)),
+            self.frame_groups.get(self.frame).and_then(|group| group.get(&tag)),
         ];
         places.into_iter().flatten().find_map(|place| self.value(place))
     }
@@ -325,11 +332,11 @@ impl<'a> DataSet<'a> {
         self.value(self.items.get(&(sequence, tag))?)
     }
 
-    /// The native pixel data, little endian.
-    pub(super) fn native_pixels(&self) -> Option<Cow<'_, [u8]>> {
+    /// The native pixel data, little endian, of samples of one byte or of two (`wide`).
+    pub(super) fn native_pixels(&self, wide: bool) -> Option<Cow<'_, [u8]>> {
         let value = self.get(tags::PIXEL_DATA)?;
         // Words are swapped, whatever lies in them (PS3.5, 7.3).
-        Some(match value.big_endian && value.vr == VR::OW {
+        Some(match value.big_endian && (wide || value.vr == VR::OW) {
             true => Cow::Owned(value.bytes().as_chunks::<2>().0.iter().flat_map(|&[high, low]| [low, high]).collect()),
             false => Cow::Borrowed(value.bytes()),
         })
@@ -341,12 +348,15 @@ impl<'a> DataSet<'a> {
         Some(fragments.iter().skip(1).map(|span| &self.encoded[span.clone()]).collect())
     }
 
-    /// The fragments put together: where there is one frame, all are its.
-    pub(super) fn fragments(&self) -> Option<Cow<'_, [u8]>> {
-        Some(match self.fragment_list()?[..] {
-            [one] => Cow::Borrowed(one),
-            ref all => Cow::Owned(all.concat()),
-        })
+    /// Where the frames of encapsulated pixel data begin, if that is told.
+    pub(super) fn offset_table(&self) -> Vec<u32> {
+        let table = self.fragments.iter().flatten().next().map_or(&[][..], |span| &self.encoded[span.clone()]);
+        table.as_chunks().0.iter().map(|&offset| u32::from_le_bytes(offset)).collect()
+    }
+
+    /// Whether there is any pixel data that is read.
+    pub(super) fn has_pixels(&self) -> bool {
+        self.get(tags::PIXEL_DATA).is_some() || self.fragments.iter().flatten().skip(1).any(|span| !span.is_empty())
     }
 }
 

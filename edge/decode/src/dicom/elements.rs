@@ -224,7 +224,17 @@ fn header(bytes: &[u8], at: usize, tag: Tag, syntax: Syntax) -> Result<(VR, u32,
     if !syntax.explicit {
         return Ok((standard_vr(tag).unwrap_or(VR::UN), u32_at(bytes, at + 4, syntax)?, 8));
     }
-    let vr = VR::from_binary(array(bytes, at + 4)?).unwrap_or(VR::UN);
+    let told: [u8; 2] = array(bytes, at + 4)?;
+    // No VR at all: the element is written as in implicit VR, if its length fits then, or its VR is blank.
+    if !told.iter().all(u8::is_ascii_uppercase) {
+        let vr = standard_vr(tag).unwrap_or(VR::UN);
+        let implicit = u32_at(bytes, at + 4, syntax)?;
+        return Ok(match implicit as usize <= bytes.len().saturating_sub(at + 8) {
+            true => (vr, implicit, 8),
+            false => (vr, u16_at(bytes, at + 6, syntax)?.into(), 8),
+        });
+    }
+    let vr = VR::from_binary(told).unwrap_or(VR::UN);
     Ok(match vr {
         // PS3.5, table 7.1-1; those that came later than the reader are taken for long ones (6.2.2).
         VR::OB
