@@ -8,7 +8,10 @@ use thorax_decode::{DecodeError, Frame, Limits, Study, decode_bytes};
 use thorax_shared::{
     modality::Modality,
     plane::{Orientation, Plane},
-    preprocess::Pixels,
+    preprocess::{
+        Pixels,
+        resize::{resize_i16, resize_u8},
+    },
     verdict::ReferReason,
 };
 
@@ -595,9 +598,12 @@ fn films_are_hung_upright() {
             .text(IMAGER_SPACING, "DS", r"0.2\0.1")
             .text(PATIENT_ORIENTATION, "CS", direction);
         let frame = film.frame();
-        assert_eq!(frame.pixels, Pixels::Eight(upright.clone()), "{direction}");
+        // Made square: pixels are 0.1 mm wide and high.
+        let (columns, rows) = if transpose { (6, 2) } else { (3, 4) };
+        assert_eq!(frame.pixels, Pixels::Eight(resize_u8(&upright, columns, rows)), "{direction}");
         assert_eq!(frame.orientation, turn);
-        assert_eq!(frame.spacing_mm, Some(if transpose { [0.1, 0.2] } else { [0.2, 0.1] }));
+        assert_eq!(frame.stored_size, (stored.width(), stored.height()));
+        assert_eq!(frame.spacing_mm, Some([0.1; 2]));
         seen.insert(format!("{turn:?}"));
     }
     assert_eq!(seen.len(), 8);
@@ -637,9 +643,9 @@ fn slices_are_turned_to_the_radiological_view() {
     assert_eq!(hounsfield(&frame), [3071, 1000, 40, 0, -1000, -1024]);
     // Rows run to posterior.
     let frame =
-        File::slice().text(IMAGE_ORIENTATION, "DS", r"0\1\0\1\0\0").text(PIXEL_SPACING, "DS", r"0.5\0.7").frame();
+        File::slice().text(IMAGE_ORIENTATION, "DS", r"0\1\0\1\0\0").text(PIXEL_SPACING, "DS", r"0.5\0.5").frame();
     assert_eq!(hounsfield(&frame), [-1024, 40, -1000, 1000, 0, 3071]);
-    assert_eq!(frame.spacing_mm, Some([0.7, 0.5]));
+    assert_eq!(frame.spacing_mm, Some([0.5; 2]));
     for (orientation, plane) in [(r"1\0\0\0\0\-1", "coronal"), (r"0\1\0\0\0\-1", "sagittal")] {
         let error = File::slice().text(IMAGE_ORIENTATION, "DS", orientation).decode().unwrap_err();
         assert!(error.to_string().contains(plane), "{error}");
@@ -652,10 +658,23 @@ fn slices_are_turned_to_the_radiological_view() {
 
 #[test]
 fn spacing_of_the_patient_goes_before_the_detector() {
-    let film = File::film().text(IMAGER_SPACING, "DS", r"0.2\0.1");
-    assert_eq!(film.frame().spacing_mm, Some([0.2, 0.1]));
-    assert_eq!(film.clone().text(PIXEL_SPACING, "DS", r"0.4\0.3").frame().spacing_mm, Some([0.4, 0.3]));
-    assert_eq!(film.text(PIXEL_SPACING, "DS", r"0\0").frame().spacing_mm, Some([0.2, 0.1]));
+    let film = File::film().text(IMAGER_SPACING, "DS", r"0.2\0.2");
+    assert_eq!(film.frame().spacing_mm, Some([0.2; 2]));
+    assert_eq!(film.clone().text(PIXEL_SPACING, "DS", r"0.4\0.4").frame().spacing_mm, Some([0.4; 2]));
+    assert_eq!(film.text(PIXEL_SPACING, "DS", r"0\0").frame().spacing_mm, Some([0.2; 2]));
+}
+
+#[test]
+fn pixels_that_are_not_square_are_made_square() {
+    let stored = Plane::new(3, 2, vec![0u8, 50, 100, 150, 200, 250]).unwrap();
+    let wide = Pixels::Eight(resize_u8(&stored, 6, 2));
+    let spaced = File::film().text(PIXEL_SPACING, "DS", r"0.2\0.4").frame();
+    assert_eq!((&spaced.pixels, spaced.spacing_mm, spaced.stored_size), (&wide, Some([0.2; 2]), (3, 2)));
+    // A ratio without a length.
+    let ratio = File::film().text(0x0028_0034, "IS", r"1\2");
+    assert_eq!((&ratio.frame().pixels, ratio.frame().spacing_mm), (&wide, None));
+    // A length goes before it.
+    assert_eq!(ratio.text(PIXEL_SPACING, "DS", r"0.2\0.2").frame().pixels, Pixels::Eight(stored));
 }
 
 #[test]
@@ -759,7 +778,8 @@ fn drawn(x: usize, y: usize) -> (i16, u8) {
 
 #[test]
 fn every_encoding_gives_the_drawn_picture() {
-    let slice = Pixels::Hounsfield(Plane::from_fn(48, 32, |x, y| drawn(x, y).0));
+    // Pixels of 0.75 x 0.5 mm are made square.
+    let slice = Pixels::Hounsfield(resize_i16(&Plane::from_fn(48, 32, |x, y| drawn(x, y).0), 48, 48));
     for (name, bytes) in [
         ("explicit", &include_bytes!("fixtures/encodings/explicit.dcm")[..]),
         ("implicit", include_bytes!("fixtures/encodings/implicit.dcm")),
@@ -774,7 +794,7 @@ fn every_encoding_gives_the_drawn_picture() {
     ] {
         let frame = frame_of(bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(frame.pixels, slice, "{name}");
-        assert_eq!(frame.spacing_mm, Some([0.75, 0.5]), "{name}");
+        assert_eq!(frame.spacing_mm, Some([0.5; 2]), "{name}");
         // Cut in the middle of the pixels, or with half of them overwritten, it is an error or a picture, not a panic.
         assert!(frame_of(&bytes[..bytes.len() - 200]).is_err(), "{name} cut");
         let mut damaged = bytes.to_vec();

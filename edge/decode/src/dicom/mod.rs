@@ -57,18 +57,22 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, told: Option<Modality>) -> R
         Pixels::Sixteen(plane) => Pixels::Sixteen(oriented(plane, orientation)),
         Pixels::Hounsfield(plane) => Pixels::Hounsfield(oriented(plane, orientation)),
     };
-    let spacing_mm =
-        spacing(&data)?.map(|[down, across]| if orientation.transpose { [across, down] } else { [down, across] });
-    Ok(Study::Image(Frame {
+    let turned = |[down, across]: [f32; 2]| if orientation.transpose { [across, down] } else { [down, across] };
+    let spacing = spacing(&data)?.map(turned);
+    let frame = Frame {
         pixels,
         modality,
         orientation,
         stored_size: (layout.columns.into(), layout.rows.into()),
-        spacing_mm,
+        spacing_mm: spacing.or_else(|| aspect(&data).map(turned)),
         colour_share,
         sides_known: view.sides_known,
         refer: view.refer,
-    }))
+    }
+    .shown();
+    // A ratio is no length.
+    let spacing_mm = spacing.and(frame.spacing_mm);
+    Ok(Study::Image(Frame { spacing_mm, ..frame }))
 }
 
 /// A picture as it is stored, and how to hang it.
@@ -131,6 +135,15 @@ fn modality(data: &DataSet<'_>) -> Result<Option<Modality>, DecodeError> {
         },
     }
 }
+
+/// Height and width of a stored pixel by Pixel Aspect Ratio (PS3.3, C.7.6.3.1.7), in no unit: for pictures without spacing.
+fn aspect(data: &DataSet<'_>) -> Option<[f32; 2]> {
+    match data.numbers(tags::PIXEL_ASPECT_RATIO).ok()?[..] {
+        [down, across] if down > 0.0 && across > 0.0 => Some([down as f32, across as f32]),
+        _ => None,
+    }
+}
+
 /// Height and width of a stored pixel in millimetres: in the patient, or else on the detector.
 fn spacing(data: &DataSet<'_>) -> Result<Option<[f32; 2]>, DecodeError> {
     for tag in [tags::PIXEL_SPACING, tags::IMAGER_PIXEL_SPACING] {
