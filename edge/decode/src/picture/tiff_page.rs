@@ -35,7 +35,7 @@ pub(super) fn only<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Cow<'a, [u8]>
         [] if pages == 1 => 0,
         _ => {
             let feature = format!("{pages} pages");
-            return Err(DecodeError::Unsupported { format: FORMAT, feature, instead: "one page a file" });
+            return Err(DecodeError::Unsupported { format: FORMAT, feature, instead: "a TIFF of one page" });
         }
     };
     decoder.seek_to_image(page).map_err(failed)?;
