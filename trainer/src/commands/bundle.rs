@@ -16,7 +16,7 @@ use crate::{
         card::seen_part,
         keys, verify,
     },
-    data::{Manifest, Split},
+    data::{self, Split, Task},
     heads,
     judge::bundle::{JudgedModel, evaluate},
     segmentation::Members,
@@ -150,7 +150,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
-    let manifest = Manifest::load(&args.manifest)?;
+    let manifest = data::open(&args.manifest)?;
     let trusted = trusted_keys(args.trust.as_deref())?;
     let mut failed = false;
     for path in &args.bundles {
@@ -250,11 +250,12 @@ pub struct EvaluateArgs {
 /// # Errors
 /// Bundles, manifests or pictures that cannot be read.
 pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
-    let manifest = Manifest::load(&args.manifest)?;
+    let manifest = data::open(&args.manifest)?;
     let trusted = trusted_keys(args.trust.as_deref())?;
     let mut csv = String::new();
     for path in &args.bundles {
         let model = JudgedModel::open(path, &trusted)?;
+        data::verify(&manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
         let evaluation = evaluate(&manifest, &model, args.split, args.seed)?;
         anyhow::ensure!(
             !evaluation.predictions.is_empty() || !evaluation.masks.is_empty(),

@@ -25,7 +25,7 @@ use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
 use crate::{
     data::{
-        Manifest, Task,
+        self, Task,
         fingerprint::{fingerprint, healthy_fingerprint},
         recipe::preprocess_spec,
     },
@@ -182,7 +182,9 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         AugmentationName::None => AugmentationConfig::none(),
     };
     augmentation.flips = args.flips.unwrap_or(augmentation.flips);
-    let manifest = Manifest::load(&common.manifest)?;
+    let manifest = data::open(&common.manifest)?;
+    let tasks: &[Task] = if args.healthy > 0 { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
+    data::verify(&manifest, common.modality, tasks)?;
     let config = SegmentConfig {
         modality: common.modality,
         net,
@@ -348,7 +350,8 @@ impl SegmentArgs {
 fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let common = &args.common;
     let device = args.device.open_one()?;
-    let manifest = Manifest::load(&common.manifest)?;
+    let manifest = data::open(&common.manifest)?;
+    data::verify(&manifest, common.modality, &[Task::Classify])?;
     let begin = |contents: &features::Contents| {
         let config = heads::ClassifyConfig {
             modality: common.modality,
