@@ -7,7 +7,7 @@ use thorax_nn::device::DeviceArgs;
 use thorax_shared::modality::Modality;
 
 use crate::{
-    data::{self, Task},
+    data,
     features::{Dtype, LoadingArgs, Request, State},
     segmentation::lungs::LungsArgs,
 };
@@ -57,7 +57,6 @@ impl FeaturesArgs {
 pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
     let device = args.device.open_one()?;
     let manifest = data::open(&args.manifest)?;
-    data::verify(&manifest, args.modality, &[Task::Classify])?;
     let source = args.weights.resolve(args.backbone)?;
     let pretrained = source.open(args.backbone, &device)?;
     let lungs = args.lungs.open(args.modality)?;

@@ -37,7 +37,8 @@ pub fn open(path: &Path) -> Result<Manifest, DataError> {
     Ok(manifest)
 }
 
-/// Sees that the pictures of `modality` for `tasks`, and their masks, are the files that were imported.
+/// Sees that the pictures of `modality` for `tasks`, and their masks, are the files that were imported. (The extraction of features
+/// asks picture by picture, so that what it did before a changed one is kept.)
 ///
 /// # Errors
 /// [`DataError::Unsound`] naming the first files that are not, or cannot be read.
