@@ -11,10 +11,27 @@ use std::{
 use candle_core::{DType, Device, Tensor, Var, WithDType};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
-use thorax_files::write_atomically;
+use sha2::{Digest, Sha256};
+use thorax_files::{hexadecimal, write_atomically};
 
 /// The metadata entry that holds all words, as a JSON object.
 const METADATA: &str = "thorax";
+
+/// The word with the hash of all else.
+const SHA256: &str = "sha256";
+
+/// The hash of words and tensors: a checkpoint that a disk or a hand changed is not gone on from.
+fn contents_sha256(words: &BTreeMap<String, String>, tensors: &BTreeMap<&str, TensorView<'_>>) -> String {
+    let mut hash = Sha256::new();
+    for (name, word) in words {
+        hash.update(format!("{name:?} {word:?}\n"));
+    }
+    for (name, tensor) in tensors {
+        hash.update(format!("{name:?} {:?} {:?}\n", tensor.dtype(), tensor.shape()));
+        hash.update(tensor.data());
+    }
+    hexadecimal(&hash.finalize())
+}
 
 /// A checkpoint could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,10 +91,12 @@ impl Checkpoint {
         let views = data
             .iter()
             .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
-            .collect::<Result<Vec<_>, _>>()
+            .collect::<Result<BTreeMap<_, _>, _>>()
             .map_err(read)?;
         // One entry: safetensors keeps several in an order that differs from run to run, and the file's hash with it.
-        let words = serde_json::to_string(&self.metadata)
+        let mut words = self.metadata.clone();
+        words.insert(SHA256.to_owned(), contents_sha256(&self.metadata, &views));
+        let words = serde_json::to_string(&words)
             .map_err(|e| CheckpointError::Read { path: path.display().to_string(), reason: e.to_string() })?;
         let bytes = safetensors::serialize(views, Some([(METADATA.to_owned(), words)].into())).map_err(read)?;
         write_atomically(path, |out| out.write_all(&bytes))?;
@@ -93,7 +112,15 @@ impl Checkpoint {
         let bytes = std::fs::read(path).map_err(|e| error(e.to_string()))?;
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| error(e.to_string()))?;
         let words = header.metadata().as_ref().and_then(|words| words.get(METADATA)).map_or("{}", String::as_str);
-        let metadata = serde_json::from_str(words).map_err(|e| error(e.to_string()))?;
+        let mut metadata: BTreeMap<String, String> = serde_json::from_str(words).map_err(|e| error(e.to_string()))?;
+        // Files from before the hash have none.
+        if let Some(expected) = metadata.remove(SHA256) {
+            let views = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| error(e.to_string()))?;
+            let views: BTreeMap<&str, TensorView<'_>> = views.iter().collect();
+            if contents_sha256(&metadata, &views) != expected {
+                return Err(error("its content is not what was written (SHA-256 differs)".into()));
+            }
+        }
         let tensors = candle_core::safetensors::load_buffer(&bytes, device).map_err(|e| error(e.to_string()))?;
         Ok(Self { tensors: tensors.into_iter().collect(), metadata, path: path.to_owned() })
     }
@@ -118,8 +145,9 @@ impl Checkpoint {
             let header: Header = serde_json::from_slice(&header)?;
             Ok(serde_json::from_str(header.words.get(METADATA).map_or("{}", String::as_str))?)
         };
-        let metadata =
+        let mut metadata =
             words().map_err(|e| CheckpointError::Read { path: path.display().to_string(), reason: e.to_string() })?;
+        metadata.remove(SHA256);
         Ok(Self { tensors: BTreeMap::new(), metadata, path: path.to_owned() })
     }
 
@@ -221,6 +249,28 @@ mod tests {
         let other = Var::zeros(3, DType::F32, &Device::Cpu).unwrap();
         let misshapen = read.restore(&[("w".to_owned(), other)]).unwrap_err().to_string();
         assert!(misshapen.contains("a.safetensors") && misshapen.contains("w: "), "{misshapen}");
+    }
+
+    #[test]
+    fn a_changed_weight_or_word_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let tensor = Tensor::new(&[1f32, -2.5], &Device::Cpu).unwrap();
+        let words = [("epoch".to_owned(), "31415".to_owned())];
+        Checkpoint::new([("w".to_owned(), tensor)].into(), words.into()).save(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let word = whole.windows(5).position(|bytes| bytes == b"31415").unwrap();
+        for at in [word, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let error = Checkpoint::load(&path, &Device::Cpu).err().unwrap().to_string();
+            assert!(error.contains("a.safetensors") && error.contains("SHA-256"), "{error}");
+        }
+        // One of before the hash.
+        let tensors = candle_core::safetensors::load_buffer(&whole, &Device::Cpu).unwrap();
+        candle_core::safetensors::save(&tensors, &path).unwrap();
+        assert!(Checkpoint::load(&path, &Device::Cpu).is_ok());
     }
 
     #[test]

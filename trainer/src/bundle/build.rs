@@ -26,7 +26,7 @@ use thorax_shared::{
 
 use super::card::{Origins, card};
 use crate::{
-    data::{Manifest, Split, Task, fingerprint::fingerprint},
+    data::{self, Manifest, Split, Task, fingerprint::fingerprint},
     heads,
     judge::bundle::{JudgedModel, evaluate},
     segmentation::{Members, run::THRESHOLD},
@@ -100,8 +100,10 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let classifier = heads::load(args.classifier)?;
     let segmenters = Members::load(args.segmenters)?;
     let segmenter = segmenters.first();
-    let manifest = Manifest::load(args.manifest)?;
+    let manifest = data::open(args.manifest)?;
     let modality = classifier.config.modality;
+    // The card says that splits are by patient and what the data were: it is not signed over others.
+    data::verify(&manifest, modality, &[Task::Segment, Task::Classify])?;
     anyhow::ensure!(
         segmenter.config.modality == modality,
         "the classifier reads {modality} pictures, the segmenter {} pictures",

@@ -273,6 +273,7 @@ mod tests {
             lung_mask: String::new(),
             sha256: String::new(),
             equalised: false,
+            masks_sha256: String::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use thorax_shared::{
 };
 
 use crate::{
-    data::{Manifest, Record, Split, Task, picture::Picture},
+    data::{self, Manifest, Record, Split, Task, picture::Picture},
     judge::bundle::JudgedModel,
     progress::progress,
 };
@@ -60,6 +60,7 @@ pub fn verify(
     limit: Option<usize>,
 ) -> anyhow::Result<Agreement> {
     let model = JudgedModel::open(path, trusted)?;
+    data::verify(manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
     let bytes = std::fs::read(path)?;
     let bundle = Bundle::read(&bytes, trusted, &Limits::default())?;
     let classifier = from_onnx(bundle.classifier_graph())?;

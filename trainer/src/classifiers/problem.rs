@@ -79,6 +79,7 @@ impl Problem {
             return Err(ClassifierError::Backbone { store: path.to_owned(), found: contents.backbone, wanted });
         }
         check_leaks(path, &contents.rows)?;
+        store.verify()?;
         let passed = (0..store.rows()).filter(|&row| store.state(row) == State::Extracted);
         let apart: BTreeSet<&str> =
             contents.rows.iter().filter(|r| Some(&*r.source) == left_out).map(|r| &*r.group).collect();
@@ -229,7 +230,8 @@ fn check_leaks(store: &Path, rows: &[FeatureRow]) -> Result<(), ClassifierError>
     for row in rows {
         let patient =
             (row.patient_id != UNKNOWN_PATIENT).then(|| format!("patient {} of {}", row.patient_id, row.source));
-        for what in [Some(format!("the group {}", row.group)), patient].into_iter().flatten() {
+        let content = (!row.sha256.is_empty()).then(|| format!("the picture {}", row.sha256));
+        for what in [Some(format!("the group {}", row.group)), patient, content].into_iter().flatten() {
             let first = *seen.entry(what.clone()).or_insert(row);
             if first.split != row.split {
                 return Err(ClassifierError::Leak {
@@ -282,5 +284,6 @@ fn record(row: &FeatureRow, modality: Modality) -> Record {
         lung_mask: String::new(),
         sha256: row.sha256.clone(),
         equalised: row.equalised,
+        masks_sha256: String::new(),
     }
 }

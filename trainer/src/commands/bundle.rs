@@ -19,7 +19,7 @@ use crate::{
         card::seen_part,
         keys, verify,
     },
-    data::{Manifest, Split},
+    data::{self, Split, Task},
     files::refuse_existing,
     heads,
     judge::bundle::{JudgedModel, PIXELS, PREDICTIONS, evaluate},
@@ -169,7 +169,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
-    let manifest = Manifest::load(&args.manifest)?;
+    let manifest = data::open(&args.manifest)?;
     let trusted = trusted_keys(args.trust.as_deref())?;
     let mut failed = false;
     for path in &args.bundles {
@@ -277,13 +277,14 @@ pub struct EvaluateArgs {
 /// Bundles, manifests or pictures that cannot be read.
 pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
     args.predictions.iter().chain(&args.pixels).try_for_each(|path| refuse_existing(path, args.force))?;
-    let manifest = Manifest::load(&args.manifest)?;
+    let manifest = data::open(&args.manifest)?;
     let trusted = trusted_keys(args.trust.as_deref())?;
     let [mut predictions, mut pixels] = [(); 2].map(|()| csv::Writer::from_writer(vec![]));
     predictions.write_record(PREDICTIONS)?;
     pixels.write_record(PIXELS)?;
     for path in &args.bundles {
         let model = JudgedModel::open(path, &trusted)?;
+        data::verify(&manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
         let evaluation = evaluate(&manifest, &model, args.split, args.seed)?;
         anyhow::ensure!(
             !evaluation.predictions.is_empty() || !evaluation.masks.is_empty(),

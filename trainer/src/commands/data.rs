@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::{Fold, Fractions, ImportArgs, Manifest, assign_fold, assign_splits, check, import, summary};
+use crate::data::{
+    Findings, Fold, Fractions, ImportArgs, Imported, Manifest, assign_fold, assign_splits, check, import, summary,
+};
 
 /// Import, check, split and count training data
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -45,13 +47,19 @@ pub enum DataCommand {
 pub fn run(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Import(args) => {
-            let manifest = import(&args)?;
+            let Imported { manifest, told, left_out } = import(&args)?;
+            told.iter().for_each(|what| eprintln!("{what}"));
+            left_out.iter().for_each(|(file, reason)| eprintln!("left out: {file}: {reason}"));
             manifest.save(&args.out)?;
             report(&manifest, &args.out);
+            if !left_out.is_empty() {
+                println!("{} files left out, listed above", left_out.len());
+            }
         }
         DataCommand::Check { manifest: path } => {
             let manifest = Manifest::load(&path)?;
-            let problems = check(&manifest);
+            let Findings { problems, told } = check(&manifest);
+            told.iter().for_each(|what| eprintln!("to know: {what}"));
             problems.iter().for_each(|problem| eprintln!("{problem}"));
             if !problems.is_empty() {
                 anyhow::bail!("{} has {} problem(s), listed above", path.display(), problems.len());

@@ -7,7 +7,7 @@ use thorax_nn::device::DeviceArgs;
 use thorax_shared::modality::Modality;
 
 use crate::{
-    data::Manifest,
+    data,
     features::{Dtype, LoadingArgs, Request, State},
     segmentation::lungs::LungsArgs,
 };
@@ -56,7 +56,7 @@ impl FeaturesArgs {
 /// Whatever went wrong, with the file it went wrong with.
 pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
     let device = args.device.open_one()?;
-    let manifest = Manifest::load(&args.manifest)?;
+    let manifest = data::open(&args.manifest)?;
     let source = args.weights.resolve(args.backbone)?;
     let pretrained = source.open(args.backbone, &device)?;
     let lungs = args.lungs.open(args.modality)?;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 use crate::{
-    data::{Manifest, Split},
+    data::{self, Split, Task},
     judge::{
         Resampling,
         masks::{
@@ -125,7 +125,8 @@ pub struct CompareArgs {
     found: PathBuf,
     /// The true mask, on the voxels or pixels of the other
     truth: PathBuf,
-    /// Of the true mask only what has this value; a mask of both lungs often has 1 and 2 [default: all above 0]
+    /// Of the true mask only what has this value; a mask of both lungs often has 1 and 2 [default:
+    /// what training would take as marked: all above 0 of labels, the brighter half of shades of grey]
     #[arg(long, value_name = "VALUE", value_parser = clap::value_parser!(u16).range(1..))]
     label: Option<u16>,
     /// Tell it as JSON
@@ -138,11 +139,14 @@ pub struct CompareArgs {
 /// # Errors
 /// Whatever went wrong, with the file it went wrong with.
 fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
-    let manifest = Manifest::load(&args.manifest)?;
+    let manifest = data::open(&args.manifest)?;
     let settings = Resampling { resamples: args.resamples as usize, level: 0.95, seed: args.seed };
     let groups: Vec<&[PathBuf]> = args.runs.chunks(if args.mean { args.runs.len() } else { 1 }).collect();
     let nets = groups.iter().map(|folders| Members::load(folders)).collect::<anyhow::Result<Vec<Members>>>()?;
     refuse_twins(&nets)?;
+    if let Some(members) = nets.first() {
+        data::verify(&manifest, members.first().config.modality, &[Task::Segment, Task::Classify])?;
+    }
     let mut runs: Vec<RunJudgement> = vec![];
     let mut modality = None;
     for (folders, members) in groups.into_iter().zip(&nets) {

@@ -27,7 +27,7 @@ use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
 use crate::{
     data::{
-        Manifest, Split, Task,
+        self, Split, Task,
         fingerprint::{fingerprint, healthy_fingerprint},
         recipe::preprocess_spec,
     },
@@ -193,7 +193,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
     if devices.iter().any(Device::is_cpu) {
         fits(net, args)?;
     }
-    let manifest = Manifest::load(&common.manifest)?;
+    let manifest = data::open(&common.manifest)?;
     let normal = manifest.healthy(common.modality, Split::Train).count();
     anyhow::ensure!(
         args.healthy as usize <= normal,
@@ -202,6 +202,8 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         common.manifest.display(),
         common.modality
     );
+    let tasks: &[Task] = if args.healthy > 0 { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
+    data::verify(&manifest, common.modality, tasks)?;
     let config = SegmentConfig {
         modality: common.modality,
         net,
@@ -370,7 +372,7 @@ impl SegmentArgs {
 fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let common = &args.common;
     let device = args.device.open_one()?;
-    let manifest = Manifest::load(&common.manifest)?;
+    let manifest = data::open(&common.manifest)?;
     let begin = |contents: &features::Contents| {
         let config = heads::ClassifyConfig {
             modality: common.modality,

@@ -12,8 +12,14 @@ use dicom_dictionary_std::tags;
 use dicom_object::OpenFileOptions;
 use flate2::read::GzDecoder;
 use thorax_files::{file_sha256, hexadecimal};
+use thorax_shared::plane::Plane;
 
-use super::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
+use super::{
+    Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT,
+    mask::Mask,
+    picture::{Picture, refuse_lungs_as_infection},
+    trust::hashes,
+};
 use crate::progress::in_parallel;
 
 /// One thing that is wrong with a manifest or its files; printed, it names the files and the remedy.
@@ -56,6 +62,41 @@ pub enum Problem {
         positive: String,
         /// A negative file with the same content.
         negative: String,
+    },
+    /// One and the same picture is of two classes.
+    TwoClasses {
+        /// A class and a file of it, for each.
+        files: Vec<(String, String)>,
+    },
+    /// A line stands twice: the picture would count twice.
+    Duplicate {
+        /// The file.
+        file: String,
+        /// What for.
+        task: &'static str,
+        /// How many lines.
+        lines: usize,
+    },
+    /// A mask of the lungs in the place of the infection's.
+    LungMask {
+        /// The picture.
+        picture: String,
+        /// The mask.
+        mask: String,
+    },
+    /// A picture that can be read, but is none to learn from or judge on.
+    NoPicture {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// No infection mask of a split marks anything.
+    NothingMarked {
+        /// The modality.
+        modality: &'static str,
+        /// The split.
+        split: Split,
     },
     /// A picture of an unknown patient outside training.
     UnknownPatient {
@@ -101,6 +142,24 @@ impl fmt::Display for Problem {
                 f,
                 "the same picture is positive as {positive} and negative as {negative}; find out which is right, or take both out"
             ),
+            Self::TwoClasses { files } => {
+                let places: Vec<String> = files.iter().map(|(class, file)| format!("`{class}` as {file}")).collect();
+                write!(f, "the same picture is of several classes: {}; keep the right one", places.join(", "))
+            }
+            Self::Duplicate { file, task, lines } => {
+                write!(f, "{file}: {lines} lines for the task {task}, and would count so often; keep one")
+            }
+            Self::LungMask { picture, mask } => write!(
+                f,
+                "{mask}: by its name a mask of the lungs, given as the infection's of {picture}; name it in the column lung_mask"
+            ),
+            Self::NoPicture { file, reason } => write!(f, "{file}: {reason}; take its row out"),
+            Self::NothingMarked { modality, split } => write!(
+                f,
+                "no infection mask of the {modality} pictures in {} marks anything: nothing can be learnt or judged there; \
+                 check how the masks were exported",
+                split.as_str()
+            ),
             Self::UnknownPatient { file, split } => write!(
                 f,
                 "{file}: in {} though its patient is unknown; such pictures are for training only",
@@ -116,51 +175,187 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Looks for all problems, and reads every file's bytes but decodes no more than headers.
-pub fn check(manifest: &Manifest) -> Vec<Problem> {
+/// What [`check`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is not wrong, but was understood in one of several ways, or may surprise.
+    pub told: Vec<String>,
+}
+
+/// Looks for all problems. Every file is read, and decoded where something is learnt from it.
+pub fn check(manifest: &Manifest) -> Findings {
     if manifest.records.is_empty() {
-        return vec![Problem::Empty];
+        return Findings { problems: vec![Problem::Empty], told: vec![] };
     }
-    let mut problems: BTreeSet<Problem> =
-        in_parallel("checking", &manifest.records, |record| file_problems(manifest, record))
-            .into_iter()
-            .flatten()
-            .collect();
-    problems.extend(leaks(&manifest.records));
-    problems.extend(contradictions(&manifest.records));
+    let seen = in_parallel("checking", &manifest.records, |record| look(manifest, record));
+    let mut problems: BTreeSet<Problem> = static_problems(manifest).into_iter().collect();
     problems.extend(missing_classes(&manifest.records));
+    let mut marked: BTreeMap<(&'static str, Split), bool> = BTreeMap::new();
+    let mut told: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (record, seen) in manifest.records.iter().zip(&seen) {
+        problems.extend(seen.problems.iter().cloned());
+        if let Some(infection) = seen.infection {
+            *marked.entry((record.modality.as_str(), record.split)).or_default() |= infection;
+        }
+        seen.told.iter().for_each(|(file, what)| told.entry(what.clone()).or_default().push(file));
+    }
+    let nothing = marked.into_iter().filter(|(_, marked)| !marked);
+    problems.extend(nothing.map(|((modality, split), _)| Problem::NothingMarked { modality, split }));
+    let mut told: Vec<String> = told
+        .into_iter()
+        .map(|(what, mut files)| {
+            files.sort_unstable();
+            files.dedup();
+            format!("{what} ({}): {}", files.len(), super::layouts::listed(&files))
+        })
+        .collect();
+    let unknown = manifest.records.iter().flat_map(hashes).filter(|(_, sha256)| sha256.is_empty()).count();
+    if unknown > 0 {
+        told.push(format!(
+            "{unknown} files have no SHA-256 in the manifest: whether they changed is not known; import again"
+        ));
+    }
+    Findings { problems: problems.into_iter().collect(), told }
+}
+
+/// What the lines alone show.
+pub(super) fn static_problems(manifest: &Manifest) -> Vec<Problem> {
+    let records = &manifest.records;
+    let mut problems: BTreeSet<Problem> = leaks(records).into_iter().collect();
+    problems.extend(contradictions(records));
+    problems.extend(duplicates(records));
     problems.extend(
-        manifest
-            .records
+        records
             .iter()
-            .filter(|record| record.patient_id == UNKNOWN_PATIENT && record.split != Split::Train)
-            .map(|record| Problem::UnknownPatient { file: record.path.clone(), split: record.split }),
+            .filter(|record| names_lungs(record))
+            .map(|record| Problem::LungMask { picture: record.path.clone(), mask: record.mask.clone() }),
     );
+    let unknown = records.iter().filter(|r| r.patient_id == UNKNOWN_PATIENT && r.split != Split::Train);
+    problems.extend(unknown.map(|r| Problem::UnknownPatient { file: r.path.clone(), split: r.split }));
     problems.into_iter().collect()
 }
 
-fn file_problems(manifest: &Manifest, record: &Record) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut measured = |file: &str| match dimensions(&manifest.locate(file)) {
-        Ok(size) => Some(size),
-        Err(reason) => {
-            problems.push(Problem::Unreadable { file: file.to_owned(), reason });
-            None
-        }
+/// Whether the infection mask is called one of the lungs, or is one of the lung masks. What the picture itself is called says
+/// nothing.
+fn names_lungs(record: &Record) -> bool {
+    let stem = Path::new(&record.path).file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let mask = record.mask.to_lowercase().replace(stem.as_str(), "");
+    mask.contains("lung") || (!record.mask.is_empty() && record.lung_masks().any(|lung| lung == record.mask))
+}
+
+fn duplicates(records: &[Record]) -> Vec<Problem> {
+    let mut lines: BTreeMap<(&str, &'static str), usize> = BTreeMap::new();
+    for record in records {
+        *lines.entry((&record.path, record.task.as_str())).or_default() += 1;
+    }
+    let twice = lines.into_iter().filter(|(_, lines)| *lines > 1);
+    twice.map(|((file, task), lines)| Problem::Duplicate { file: file.to_owned(), task, lines }).collect()
+}
+
+/// What a record's files show.
+#[derive(Default)]
+struct Look {
+    problems: Vec<Problem>,
+    /// Whether the infection mask marks anything, where there is one that can be read.
+    infection: Option<bool>,
+    /// A file and what is to be told of it.
+    told: Vec<(String, String)>,
+}
+
+fn look(manifest: &Manifest, record: &Record) -> Look {
+    let mut look = Look::default();
+    let size = if record.task == Task::None {
+        dimensions(&manifest.locate(&record.path))
+    } else {
+        decoded_size(manifest, record, &mut look)
     };
-    let picture_size = measured(&record.path);
-    let mask_sizes: Vec<_> = record.masks().map(|mask| (mask.to_owned(), measured(mask))).collect();
-    if let Some(picture_size) = picture_size {
-        if file_sha256(&manifest.locate(&record.path)).is_ok_and(|sha256| hexadecimal(&sha256) != record.sha256) {
-            problems.push(Problem::Changed { file: record.path.clone() });
+    let picture_size =
+        size.map_err(|reason| look.problems.push(Problem::Unreadable { file: record.path.clone(), reason })).ok();
+    let mut planes: Vec<Option<Plane<u8>>> = vec![];
+    for (position, mask) in record.masks().enumerate() {
+        let (mask_size, plane) = match mask_of(manifest, record, mask) {
+            Ok(read) => read,
+            Err(reason) => {
+                look.problems.push(Problem::Unreadable { file: mask.to_owned(), reason });
+                planes.push(None);
+                continue;
+            }
+        };
+        if let Some(picture_size) = picture_size.filter(|size| *size != mask_size) {
+            let (picture, mask) = (record.path.clone(), mask.to_owned());
+            look.problems.push(Problem::MaskSize { picture, picture_size, mask, mask_size });
+            planes.push(None);
+            continue;
         }
-        for (mask, mask_size) in mask_sizes {
-            if let Some(mask_size) = mask_size.filter(|size| *size != picture_size) {
-                problems.push(Problem::MaskSize { picture: record.path.clone(), picture_size, mask, mask_size });
+        if let Some(mask_read) = &plane {
+            if let Some(values) = mask_read.foreground.told() {
+                look.told.push((mask.to_owned(), format!("masks with the values {values}")));
+            }
+            let infection = position == 0 && !record.mask.is_empty();
+            let empty = mask_read.is_empty();
+            if infection && record.task == Task::Segment {
+                look.infection = Some(!empty);
+            }
+            if empty && record.label != Label::Negative {
+                look.told.push((mask.to_owned(), "masks that mark nothing".into()));
             }
         }
+        planes.push(plane.map(|mask| mask.plane));
     }
-    problems
+    if !record.mask.is_empty() && planes.len() > 1 {
+        if let Err(error) = refuse_lungs_as_infection(record, &planes) {
+            look.problems.push(Problem::NoPicture { file: record.mask.clone(), reason: error.to_string() });
+        }
+    }
+    // Of a file that is told above, its hash says no more.
+    let changed = hashes(record).filter(|(file, expected)| {
+        let differs = |sha256: [u8; 32]| hexadecimal(&sha256) != *expected;
+        !expected.is_empty() && file_sha256(&manifest.locate(file)).is_ok_and(differs)
+    });
+    let told = |file: &str, problems: &[Problem]| {
+        problems.iter().any(|problem| match problem {
+            Problem::Unreadable { file: other, .. } | Problem::MaskSize { mask: other, .. } => other == file,
+            _ => false,
+        })
+    };
+    let changed: Vec<Problem> = changed
+        .filter(|(file, _)| !told(file, &look.problems))
+        .map(|(file, _)| Problem::Changed { file: file.to_owned() })
+        .collect();
+    look.problems.extend(changed);
+    look
+}
+
+/// The size of a picture that is learnt from, which is decoded as training does.
+fn decoded_size(manifest: &Manifest, record: &Record, look: &mut Look) -> Result<[usize; 3], String> {
+    let path = manifest.locate(&record.path);
+    let size = dimensions(&path)?;
+    let picture = Picture::decode(&path, record.equalised).map_err(|error| match error.source() {
+        Some(reason) => reason.to_string(),
+        None => error.to_string(),
+    })?;
+    let reason = picture.is_none().map(str::to_owned).or_else(|| {
+        let [width, height] = picture.size();
+        (width.min(height) < 16).then(|| format!("{width} x {height} pixels are no picture"))
+    });
+    if let Some(reason) = reason {
+        look.problems.push(Problem::NoPicture { file: record.path.clone(), reason });
+    }
+    let [width, height] = picture.size();
+    Ok([width, height, size[2]])
+}
+
+/// A mask's size, and what it marks where it is a picture's.
+fn mask_of(manifest: &Manifest, record: &Record, mask: &str) -> Result<([usize; 3], Option<Mask>), String> {
+    let path = manifest.locate(mask);
+    let size = dimensions(&path)?;
+    if record.task == Task::None {
+        return Ok((size, None));
+    }
+    let read = Mask::read(&path).map_err(|error| format!("{:#}", error.root_cause()))?;
+    Ok((size, Some(read)))
 }
 
 fn leaks(records: &[Record]) -> Vec<Problem> {
@@ -170,7 +365,9 @@ fn leaks(records: &[Record]) -> Vec<Problem> {
             places.entry(what).or_default().entry(record.split).or_insert(&record.path);
         };
         note(format!("group `{}`", record.group));
-        note(format!("picture {}", &record.sha256));
+        if !record.sha256.is_empty() {
+            note(format!("picture {}", &record.sha256));
+        }
         if record.patient_id != UNKNOWN_PATIENT {
             note(format!("patient `{}` of {}", record.patient_id, record.source));
         }
@@ -184,16 +381,29 @@ fn leaks(records: &[Record]) -> Vec<Problem> {
         .collect()
 }
 
+/// One content with two labels, or, where classes are learnt, with two classes.
 fn contradictions(records: &[Record]) -> Vec<Problem> {
     let mut labels: BTreeMap<&str, BTreeMap<Label, &str>> = BTreeMap::new();
-    for record in records {
+    let mut classes: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    for record in records.iter().filter(|record| !record.sha256.is_empty()) {
         labels.entry(&record.sha256).or_default().entry(record.label).or_insert(&record.path);
+        if record.task == Task::Classify {
+            classes.entry(&record.sha256).or_default().entry(&record.class).or_insert(&record.path);
+        }
     }
-    let pairs =
-        labels.values().filter_map(|files| Some((*files.get(&Label::Positive)?, *files.get(&Label::Negative)?)));
-    pairs
-        .map(|(positive, negative)| Problem::Contradiction { positive: positive.into(), negative: negative.into() })
-        .collect()
+    let pair = |files: &BTreeMap<Label, &str>| {
+        let (positive, negative) = (*files.get(&Label::Positive)?, *files.get(&Label::Negative)?);
+        Some(Problem::Contradiction { positive: positive.into(), negative: negative.into() })
+    };
+    let told: Vec<(&str, Problem)> =
+        labels.iter().filter_map(|(sha256, files)| Some((*sha256, pair(files)?))).collect();
+    let several = classes.iter().filter(|(sha256, files)| files.len() > 1 && !told.iter().any(|(t, _)| t == *sha256));
+    let several: Vec<Problem> = several
+        .map(|(_, files)| Problem::TwoClasses {
+            files: files.iter().map(|(class, file)| ((*class).to_owned(), (*file).to_owned())).collect(),
+        })
+        .collect();
+    told.into_iter().map(|(_, problem)| problem).chain(several).collect()
 }
 
 /// Classes to be classified, and masks to be learnt, must occur in each split; both labels must occur at all.
@@ -229,7 +439,7 @@ fn missing_classes(records: &[Record]) -> Vec<Problem> {
 }
 
 /// Columns, rows and slices, from the file's header.
-fn dimensions(path: &Path) -> Result<[usize; 3], String> {
+pub(super) fn dimensions(path: &Path) -> Result<[usize; 3], String> {
     if path.metadata().map_err(|error| error.to_string())?.len() == 0 {
         return Err("the file is empty".into());
     }
@@ -288,11 +498,17 @@ pub(super) enum Kind {
 
 pub(super) fn kind(path: &Path) -> Kind {
     let name = path.to_string_lossy().to_ascii_lowercase();
-    if name.ends_with(".dcm") {
+    if name.ends_with(".dcm") || (path.extension().is_none() && is_dicom(path)) {
         Kind::Dicom
     } else if name.ends_with(".nii") || name.ends_with(".nii.gz") {
         Kind::Nifti
     } else {
         Kind::Picture
     }
+}
+
+/// Whether a file says that it is DICOM (PS3.10: after a preamble of 128 bytes).
+pub(super) fn is_dicom(path: &Path) -> bool {
+    let mut start = [0; 132];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start[128..] == *b"DICM"
 }

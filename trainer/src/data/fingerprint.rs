@@ -73,6 +73,7 @@ mod tests {
             lung_mask: lung_mask.into(),
             sha256: "00".into(),
             equalised: false,
+            masks_sha256: String::new(),
         };
         let of = |lung_mask: &str| {
             let manifest = Manifest::new(folder.path().to_owned(), vec![record(lung_mask)]);

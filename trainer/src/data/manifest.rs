@@ -1,16 +1,16 @@
 //! The manifest: one line per picture, saying what it shows, whose it is, and what it may be used for.
 
-use std::{
-    io::Read,
-    path::{Component, Path, PathBuf},
-};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_files::{hexadecimal, write_atomically};
 use thorax_shared::modality::Modality;
 
-use super::DataError;
+use super::{
+    DataError,
+    table::{Table, decoded},
+};
 
 /// The `patient_id` of a picture whose patient nobody knows: for training only.
 pub const UNKNOWN_PATIENT: &str = "unknown";
@@ -122,6 +122,10 @@ pub struct Record {
     /// have no such pictures.
     #[serde(default)]
     pub equalised: bool,
+    /// SHA-256 of the masks' files, in the order of [`Self::masks`], with `;` between; empty where it is not known, as in manifests
+    /// without this column.
+    #[serde(default)]
+    pub masks_sha256: String,
 }
 
 impl Record {
@@ -161,21 +165,19 @@ impl Manifest {
     /// [`DataError::Read`] when there is no such file, [`DataError::Table`] for a line that cannot be understood or
     /// that names a file outside the root.
     pub fn load(path: &Path) -> Result<Self, DataError> {
-        let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|mut file| file.read_to_string(&mut text))
-            .map_err(|reason| DataError::Read { path: path.to_owned(), reason })?;
+        let mut told = vec![];
+        let text = decoded(path, &mut told)?;
         let folder = folder_of(path);
         // The root's line is no line of the table, but one of the file.
         let (root, table, above) = match text.strip_prefix(ROOT_COMMENT).and_then(|rest| rest.split_once('\n')) {
             Some((root, table)) => (folder.join(root.trim_end()), table, 1),
             None => (folder.to_owned(), text.as_str(), 0),
         };
+        let table = Table::parse(path, table, above, &mut told)?;
+        told.iter().for_each(|what| eprintln!("{what}"));
         let mut records = Vec::new();
-        for record in csv::Reader::from_reader(table.as_bytes()).deserialize() {
-            let line = records.len() as u64 + 2 + above;
+        for (line, record) in table.rows::<Record>(path)? {
             let failed = |reason| DataError::Table { path: path.to_owned(), line, reason };
-            let record: Record = record.map_err(|error| failed(csv_reason(&error)))?;
             for file in std::iter::once(record.path.as_str()).chain(record.masks()) {
                 if !stays_inside(file) {
                     return Err(failed(format!(
@@ -226,12 +228,22 @@ impl Manifest {
     }
 
     fn table(&self, path: &Path) -> Result<Vec<u8>, DataError> {
-        let mut writer = csv::WriterBuilder::new().has_headers(true).from_writer(Vec::new());
-        self.records
-            .iter()
-            .try_for_each(|record| writer.serialize(record))
-            .map_err(|error| table_error(path, &error))?;
-        writer.into_inner().map_err(|error| table_error(path, &error.into_error().into()))
+        let write = || -> csv::Result<Vec<u8>> {
+            let mut writer = csv::WriterBuilder::new().has_headers(true).from_writer(Vec::new());
+            self.records.iter().try_for_each(|record| writer.serialize(record))?;
+            let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
+            if self.records.iter().any(|record| !record.masks_sha256.is_empty()) {
+                return Ok(bytes);
+            }
+            // A manifest from before the masks' hashes stays as it was, and so does its own hash.
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            for row in csv::ReaderBuilder::new().has_headers(false).from_reader(&bytes[..]).records() {
+                let row = row?;
+                writer.write_record(row.iter().take(row.len() - 1))?;
+            }
+            Ok(writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
+        };
+        write().map_err(|error| table_error(path, &error))
     }
 
     /// The records of one modality and task, of one split or of all.
@@ -264,7 +276,7 @@ pub(super) fn table_error(path: &Path, error: &csv::Error) -> DataError {
     DataError::Table { path: path.to_owned(), line, reason: csv_reason(error) }
 }
 
-fn csv_reason(error: &csv::Error) -> String {
+pub(super) fn csv_reason(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
         _ => error.to_string(),
@@ -275,7 +287,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn stays_inside(file: &str) -> bool {
+pub(super) fn stays_inside(file: &str) -> bool {
     !file.is_empty() && Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `import` reads one of four layouts into a [`Manifest`] (a CSV table with a line per picture), `split` deals patients
 //! out to training, validation and test, `check` looks for everything that would make a measured accuracy a lie
-//! (a patient on both sides, one picture under two labels, a mask of another size), and `summary` counts.
+//! (a patient on both sides, one picture under two labels, a mask of another size), and `summary` counts. Commands that learn or
+//! judge [`open`] a manifest and [`verify`] its files, which refuse what `check` would find there.
 //!
 //! A picture belongs to a patient, patients that cannot be told apart share a group, and a group is never divided.
 //! Whose patient is not known (`unknown`) may be trained on, never tested on.
@@ -11,19 +12,23 @@ mod check;
 pub mod fingerprint;
 mod layouts;
 mod manifest;
+pub mod mask;
 pub mod picture;
 pub mod recipe;
 mod split;
 mod summary;
+mod table;
+mod trust;
 
 use std::path::PathBuf;
 
-pub use check::{Problem, check};
-pub use layouts::{ImportArgs, Layout, import};
+pub use check::{Findings, Problem, check};
+pub use layouts::{ImportArgs, Imported, Layout, import};
 pub use manifest::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
 pub use split::{Fold, Fractions, assign_fold, assign_splits};
 pub use summary::summary;
 use thorax_files::{ReadError, WriteError};
+pub use trust::{open, verify};
 
 /// Why data could not be imported, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,31 @@ pub enum DataError {
         path: PathBuf,
         /// What is wrong, and the remedy.
         reason: String,
+    },
+    /// Pictures whose patients nobody told.
+    #[error(
+        "{path}: nothing says which patient {pictures} of the pictures are of ({examples}), and pictures of one patient must not \
+         be learnt from and tested on; give --patients FILE (CSV with the columns file,patient), or --patient-pattern REGEX \
+         for what names the patient in a file's path, or, where it is so, --each-picture-is-a-patient",
+        path = path.display()
+    )]
+    PatientsUnknown {
+        /// The folder.
+        path: PathBuf,
+        /// How many pictures.
+        pictures: usize,
+        /// The first of them.
+        examples: String,
+    },
+    /// A manifest that would make a figure a lie.
+    #[error("{path}: {count} problem(s): {first}; `thorax-train data check` lists all", path = path.display())]
+    Unsound {
+        /// The manifest.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// The first few.
+        first: String,
     },
     /// Split fractions that are no fractions.
     #[error("fractions `{0}`: give three percentages that add up to 100, e.g. 70,10,20 (train,val,test)")]

@@ -7,10 +7,16 @@ use thorax_decode::{Frame, Limits, Study};
 use thorax_shared::{
     lungs,
     plane::Plane,
-    preprocess::{self, Equalised, Prepared, PreprocessError, PreprocessSpec},
+    preprocess::{self, Equalised, Pixels, Prepared, PreprocessError, PreprocessSpec},
 };
 
-use super::{Manifest, Record};
+use super::{
+    Manifest, Record,
+    mask::{Mask, is_two_valued},
+};
+
+/// What a mask in a picture's place is refused with.
+const TWO_VALUED: &str = "nearly all its pixels have one of two values, so it is a mask and no picture";
 
 /// A picture, and what its manifest knows of it that no file says.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,12 +31,56 @@ impl Picture {
     /// Reads one picture.
     ///
     /// # Errors
-    /// When the file cannot be read, or is a volume.
+    /// When the file cannot be read, is a volume, or a mask.
     pub fn read(path: &Path, equalised: bool) -> anyhow::Result<Self> {
+        let picture = Self::decode(path, equalised)?;
+        anyhow::ensure!(
+            !is_two_valued(picture.values()),
+            "{}: {TWO_VALUED}; take its row out of the manifest",
+            path.display()
+        );
+        Ok(picture)
+    }
+
+    /// Reads one picture, whatever it shows.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is a volume.
+    pub(super) fn decode(path: &Path, equalised: bool) -> anyhow::Result<Self> {
         match thorax_decode::decode(path, &Limits::default()).with_context(|| path.display().to_string())? {
             Study::Image(frame) => Ok(Self { frame, equalised }),
             Study::Volume(_) => anyhow::bail!("{}: a volume; training takes single pictures", path.display()),
         }
+    }
+
+    /// Why this is no picture to learn from, if it is none.
+    pub(super) fn is_none(&self) -> Option<&'static str> {
+        let mut values = self.values();
+        let first = values.next();
+        match values.all(|value| Some(value) == first) {
+            true => Some("all its pixels are alike"),
+            false => is_two_valued(self.values()).then_some(TWO_VALUED),
+        }
+    }
+
+    /// Columns and rows.
+    pub(super) fn size(&self) -> [usize; 2] {
+        match &self.frame.pixels {
+            Pixels::Eight(plane) => [plane.width(), plane.height()],
+            Pixels::Sixteen(plane) => [plane.width(), plane.height()],
+            Pixels::Hounsfield(plane) => [plane.width(), plane.height()],
+        }
+    }
+
+    /// The grey values.
+    fn values(&self) -> impl Iterator<Item = f32> + Clone + '_ {
+        let (eight, sixteen, hounsfield): (&[u8], &[u16], &[i16]) = match &self.frame.pixels {
+            Pixels::Eight(plane) => (plane.data(), &[], &[]),
+            Pixels::Sixteen(plane) => (&[], plane.data(), &[]),
+            Pixels::Hounsfield(plane) => (&[], &[], plane.data()),
+        };
+        let (eight, sixteen) = (eight.iter().map(|&v| f32::from(v)), sixteen.iter().map(|&v| f32::from(v)));
+        eight.chain(sixteen).chain(hounsfield.iter().map(|&v| f32::from(v)))
     }
 
     /// Reads the picture of a manifest's line.
@@ -66,19 +116,37 @@ impl Picture {
     }
 }
 
-/// The masks of a record at the picture's own size, in the order of [`NAMES`](thorax_shared::mask::NAMES), 0 or 255. A mask of both lungs is cut in two.
+/// The masks of a record.
+pub struct Truth {
+    /// At the picture's own size, in the order of [`NAMES`](thorax_shared::mask::NAMES), 0 or 255; `None` where there is none. A
+    /// mask of both lungs is cut in two.
+    pub masks: Vec<Option<Plane<u8>>>,
+    /// Of which values they were made, where it was not 0 and 255.
+    pub told: Vec<String>,
+}
+
+/// [`Truth::masks`] of a record.
 ///
 /// # Errors
-/// A mask that cannot be read or has another size than its picture.
+/// Those of [`truth`].
 pub fn truth_masks(
     manifest: &Manifest,
     record: &Record,
     picture: &Plane<u8>,
 ) -> anyhow::Result<Vec<Option<Plane<u8>>>> {
-    let read = |path: &str| -> anyhow::Result<Plane<u8>> {
+    Ok(truth(manifest, record, picture)?.masks)
+}
+
+/// Reads the masks of a record. Which values of a file are marked, [`Mask`] says.
+///
+/// # Errors
+/// A mask that cannot be read or has another size than its picture; lungs given as infection.
+pub fn truth(manifest: &Manifest, record: &Record, picture: &Plane<u8>) -> anyhow::Result<Truth> {
+    let mut told = vec![];
+    let mut read = |path: &str| -> anyhow::Result<Plane<u8>> {
         let path = manifest.locate(path);
-        let image = image::open(&path).with_context(|| path.display().to_string())?.into_luma8();
-        let (width, height) = (image.width() as usize, image.height() as usize);
+        let Mask { plane, foreground } = Mask::read(&path)?;
+        let (width, height) = (plane.width(), plane.height());
         anyhow::ensure!(
             (width, height) == (picture.width(), picture.height()),
             "{}: the mask is {width} x {height}, its picture {} x {}",
@@ -86,7 +154,8 @@ pub fn truth_masks(
             picture.width(),
             picture.height()
         );
-        Ok(Plane::new(width, height, image.into_raw())?.map(|v| if v > 127 { 255 } else { 0 }))
+        told.extend(foreground.told());
+        Ok(plane)
     };
     let infection = (!record.mask.is_empty()).then(|| read(&record.mask)).transpose()?;
     let paths: Vec<&str> = record.lung_masks().collect();
@@ -96,5 +165,26 @@ pub fn truth_masks(
         [left, right] => [Some(read(left)?), Some(read(right)?)],
         _ => anyhow::bail!("{}: {} lung masks; give one, or the left and the right", record.path, paths.len()),
     };
-    Ok(vec![infection, left, right])
+    let masks = vec![infection, left, right];
+    refuse_lungs_as_infection(record, &masks)?;
+    Ok(Truth { masks, told })
+}
+
+/// Sees that the infection, the first of `masks`, is not just what the others mark.
+///
+/// # Errors
+/// Where it is.
+pub(super) fn refuse_lungs_as_infection(record: &Record, masks: &[Option<Plane<u8>>]) -> anyhow::Result<()> {
+    let Some((Some(infection), lungs)) = masks.split_first() else { return Ok(()) };
+    let lungs: Vec<&Plane<u8>> = lungs.iter().flatten().collect();
+    let same_size = lungs.iter().all(|lung| lung.data().len() == infection.data().len());
+    let marked = |pixel: usize| lungs.iter().any(|lung| lung.data()[pixel] > 0);
+    let data = infection.data();
+    let same = same_size && !lungs.is_empty() && data.iter().enumerate().all(|(i, &v)| (v > 0) == marked(i));
+    anyhow::ensure!(
+        !same || data.iter().all(|&v| v == 0),
+        "{}: marks exactly the lungs, so it is a lung mask given as the infection's; name it in the column lung_mask",
+        record.mask
+    );
+    Ok(())
 }

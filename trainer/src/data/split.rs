@@ -194,6 +194,7 @@ mod tests {
             lung_mask: String::new(),
             sha256: format!("{picture:064x}"),
             equalised: false,
+            masks_sha256: String::new(),
         }
     }
 

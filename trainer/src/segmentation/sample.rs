@@ -1,5 +1,10 @@
 //! Pictures and their masks as a segmentation net sees them: prepared by the very code that the device runs, at the net's size.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -17,7 +22,7 @@ use thorax_shared::{
 use crate::{
     data::{
         Manifest, Record, Split,
-        picture::{Picture, truth_masks},
+        picture::{Picture, truth},
     },
     progress::progress,
 };
@@ -67,11 +72,25 @@ impl SegmentationSample {
         spec: &PreprocessSpec,
     ) -> anyhow::Result<Vec<Self>> {
         let records: Vec<&Record> = manifest.masked(modality, split).collect();
-        Self::load(manifest, &records, spec, &format!("{modality} {}", split.as_str()), |record, prepared| {
-            let masks = truth_masks(manifest, record, &prepared.windowed)?;
-            let side = spec.input_side as usize;
-            Ok(masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, prepared, side))).collect())
-        })
+        let told: Mutex<BTreeMap<String, usize>> = Mutex::default();
+        let samples =
+            Self::load(manifest, &records, spec, &format!("{modality} {}", split.as_str()), |record, prepared| {
+                let truth = truth(manifest, record, &prepared.windowed)?;
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                truth.told.into_iter().for_each(|what| *told.entry(what).or_default() += 1);
+                drop(told);
+                let side = spec.input_side as usize;
+                Ok(truth.masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, prepared, side))).collect())
+            })?;
+        for (values, masks) in told.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            eprintln!("{masks} masks of the {} split have the values {values}", split.as_str());
+        }
+        Ok(samples)
+    }
+
+    /// Whether any infection is left at the net's size.
+    pub fn shows_infection(&self) -> bool {
+        self.masks[INFECTION].as_ref().is_some_and(|mask| mask.iter().any(|&value| value > 0))
     }
 
     /// All pictures of class `normal` of one split: no infection, lungs not marked.

@@ -63,6 +63,19 @@ pub fn train(
             config.modality,
             split.as_str()
         );
+        let empty = samples.iter().filter(|sample| !sample.shows_infection()).count();
+        anyhow::ensure!(
+            empty < samples.len(),
+            "no infection mask of the {} {} pictures in the {} split marks anything (at {3} x {3} pixels): there is nothing to learn; \
+             look at the masks with thorax-train data check",
+            samples.len(),
+            config.modality,
+            split.as_str(),
+            config.preprocess.input_side
+        );
+        if empty > 0 {
+            eprintln!("{empty} of {} pictures in the {} split have no infection marked", samples.len(), split.as_str());
+        }
         Ok(samples)
     };
     let samples = load(Split::Train)?;

@@ -26,6 +26,8 @@ use run::{Job, Sweep};
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_shared::modality::Modality;
 
+use crate::data;
+
 /// Options of `sweep`.
 #[derive(Debug, clap::Args)]
 pub struct SweepArgs {
@@ -101,6 +103,8 @@ impl FromStr for Shard {
 /// A grid or folder that cannot be used, and the names of the runs that failed.
 pub fn run(args: &SweepArgs, options: &RunOptions) -> anyhow::Result<()> {
     let grid = Grid::load(&args.grid, options)?;
+    // Each run asks the same; here it is said once, before anything is started.
+    data::open(&args.manifest)?;
     let chosen = choose(&grid, &args.only, args.shard)?;
     let sweep = Sweep {
         program: std::env::current_exe().context("the path of this program cannot be had; start it by its path")?,

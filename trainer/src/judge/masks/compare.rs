@@ -4,7 +4,7 @@
 //! another program, and here they are compared with true ones, slice by slice: a volume counts as a patient does there, its voxels
 //! together, and the distance of the outlines is a mean over slices.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -18,7 +18,7 @@ use super::{
     NOTICE,
     score::{MaskFigures, MaskScore, together},
 };
-use crate::judge::mean;
+use crate::{data::mask::Foreground, judge::mean};
 
 /// What the comparison came to.
 #[derive(Debug, Serialize)]
@@ -45,7 +45,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Of a file; `label`: what has this value, else all above 0.
+    /// Of a file; `label`: what has this value, else what [`Foreground`] says is marked, as in training.
     ///
     /// # Errors
     /// A file that cannot be read, or a scan in Hounsfield units.
@@ -56,7 +56,11 @@ impl Stack {
         };
         let first = frames.first().context("no slices; export it again")?;
         let (orientation, spacing_mm) = (first.orientation, first.spacing_mm);
-        let belongs = |value: u16| u8::from(label.map_or(value > 0, |label| value == label));
+        let foreground = match label {
+            Some(_) => Foreground::Empty,
+            None => Foreground::of(&values(&frames)).map_err(anyhow::Error::msg)?,
+        };
+        let belongs = |value: u16| u8::from(label.map_or_else(|| foreground.holds(value), |label| value == label));
         let slices = frames.into_iter().map(|frame| match frame.pixels {
             Pixels::Eight(plane) => Ok(plane.map(|value| belongs(value.into()))),
             Pixels::Sixteen(plane) => Ok(plane.map(belongs)),
@@ -80,6 +84,19 @@ impl Stack {
         };
         self.size() == other.size() && self.orientation == other.orientation && spacing
     }
+}
+
+/// All values of a mask; none of a scan in Hounsfield units, which is no mask.
+fn values(frames: &[Frame]) -> BTreeSet<u16> {
+    let mut values = BTreeSet::new();
+    for frame in frames {
+        match &frame.pixels {
+            Pixels::Eight(plane) => values.extend(plane.data().iter().map(|&value| u16::from(value))),
+            Pixels::Sixteen(plane) => values.extend(plane.data()),
+            Pixels::Hounsfield(_) => {}
+        }
+    }
+    values
 }
 
 /// Compares two stacks of one size.

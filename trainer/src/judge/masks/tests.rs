@@ -34,6 +34,7 @@ fn manifest(root: &Path) -> Manifest {
         lung_mask: String::new(),
         sha256: String::new(),
         equalised: false,
+        masks_sha256: String::new(),
     };
     let mut records = vec![];
     // Patient, the square that is found, and the true one: from and side.
