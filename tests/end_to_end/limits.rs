@@ -37,7 +37,7 @@ fn numbers_beyond_all_measure_are_refused_before_anything_is_read() {
         ("--epochs 1000000000", &["--epochs", "100000"]),
         ("--batch 1000000000", &["--batch", "4096"]),
         ("--side 1000000", &["--side", "1024"]),
-        ("--net unet --blocks 8 --base-channels 512 --side 1024", &["MiB are free", "--base-channels"]),
+        ("--net unet --blocks 8 --base-channels 512 --side 1024 --batch 4096", &["MiB are free", "--base-channels"]),
     ] {
         refused(&mut segment(words), told);
     }

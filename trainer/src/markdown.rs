@@ -5,9 +5,12 @@
 /// GitHub splits a row at `|` even within backticks, so these are escaped as well.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
         match letter {
-            '|' | '`' | '\\' | '*' | '<' | '[' | ']' => out.extend(['\\', letter]),
+            '|' | '`' | '\\' | '*' | '<' => out.extend(['\\', letter]),
+            // A link; brackets by themselves are none.
+            ']' if letters.peek() == Some(&'(') => out.push_str("\\]"),
             letter if letter.is_control() || "\u{2028}\u{2029}".contains(letter) => out.push(' '),
             letter => out.push(letter),
         }
@@ -34,7 +37,7 @@ mod tests {
 
     #[test]
     fn a_cell_is_not_markdown() {
-        assert_eq!(escaped("a|b `c` *d* <e> [f] g\\h"), "a\\|b \\`c\\` \\*d\\* \\<e> \\[f\\] g\\\\h");
+        assert_eq!(escaped("a|b `c` *d* <e> [f](g) [h] i\\j"), "a\\|b \\`c\\` \\*d\\* \\<e> [f\\](g) [h] i\\\\j");
         assert_eq!(escaped("two\r\nlines\tand a tab"), "two  lines and a tab");
         assert_eq!(row(["a", "b|c"]), "| a | b\\|c |\n");
         assert_eq!(head(&["a", "b"]), "| a | b |\n|---|---|\n");

@@ -228,7 +228,7 @@ fn what_is_missing_or_damaged_is_named() {
             fs::write(path, text.replacen(from, to, 1)).unwrap();
         }
     };
-    refused("configuration.json", &edited("\"format\":1", "\"format\":2"));
+    refused("configuration.json", &edited("\"format\":2", "\"format\":1"));
     refused("rows.csv", &edited(",true,", ",maybe,"));
     refused("roles.csv", &edited("\ntrain", "\nteacher"));
     refused("roles.csv", &edited("\ntrain", ""));
