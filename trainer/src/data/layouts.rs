@@ -568,7 +568,10 @@ impl<'a> Patients<'a> {
             stem.split_once("__").map(|(patient, _)| patient.to_owned())
         };
         known.filter(|patient| !patient.is_empty()).unwrap_or_else(|| {
-            self.unknown.push(relative.to_owned());
+            // What cannot be opened is left out anyway.
+            if dimensions(path).is_ok() {
+                self.unknown.push(relative.to_owned());
+            }
             UNKNOWN_PATIENT.to_owned()
         })
     }
