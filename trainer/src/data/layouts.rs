@@ -486,7 +486,13 @@ fn from_folders(args: &ImportArgs, notes: &mut Notes) -> Result<Vec<Record>, Dat
     let modality = needed_modality(args)?;
     let mut patients = Patients::new(args, notes)?;
     let mut records = Vec::new();
-    for folder in entries(&args.dir, notes)?.into_iter().filter(|path| path.is_dir()) {
+    for folder in entries(&args.dir, notes)? {
+        if !folder.is_dir() {
+            if is_picture(&folder) || !folder.exists() {
+                notes.leave_out(&relative(&args.dir, &folder), "in no class's folder, or a link to nowhere");
+            }
+            continue;
+        }
         let class = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut files = Vec::new();
         let mut seen = BTreeSet::new();
@@ -562,7 +568,10 @@ impl<'a> Patients<'a> {
             stem.split_once("__").map(|(patient, _)| patient.to_owned())
         };
         known.filter(|patient| !patient.is_empty()).unwrap_or_else(|| {
-            self.unknown.push(relative.to_owned());
+            // What cannot be opened is left out anyway.
+            if dimensions(path).is_ok() {
+                self.unknown.push(relative.to_owned());
+            }
             UNKNOWN_PATIENT.to_owned()
         })
     }

@@ -118,11 +118,12 @@ impl Mask {
     }
 }
 
-/// Whether a picture is a mask rather than a film or slice: nearly all of its greys are one of two, and neither is rare.
+/// Whether a picture is a mask rather than a film or slice: nearly all of its greys are one of two, neither is rare, and the lower is
+/// about 0 or they are next to each other, as labels are.
 pub fn is_two_valued(values: impl Iterator<Item = f32> + Clone) -> bool {
     let (low, high) = values.clone().fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(v), high.max(v)));
     let near = (high - low) / 32.0;
-    if near <= 0.0 {
+    if near <= 0.0 || (low.abs() > near && high - low > 8.0) {
         return false;
     }
     let [mut count, mut dark, mut bright] = [0_usize; 3];
@@ -189,6 +190,7 @@ mod tests {
         assert!(is_two_valued((0..4096).map(square)));
         assert!(is_two_valued((0..4096).map(|i| square(i) + (i % 3) as f32)), "with JPEG's noise");
         assert!(!is_two_valued((0..4096).map(|i| (i % 64) as f32)));
+        assert!(is_two_valued((0..4096).map(|i| 1.0 + square(i) / 255.0)), "labels 1 and 2");
         assert!(!is_two_valued((0..4096).map(|_| 7.0)), "black is for the quality check");
     }
 }

@@ -490,7 +490,7 @@ fn odd_things_in_folders_are_left_out_and_listed() {
     let film = at("normal/normal0__1.png");
     copy(&film, folder.path().join("covid").join(OsStr::from_bytes(b"n\xe4me__1.png")));
     copy(&film, at("covid/masks/covid0__0.png"));
-    fs::write(at("normal/empty__0.jpg"), "").unwrap();
+    fs::write(at("normal/empty.jpg"), "").unwrap();
     fs::write(at("normal/notes.xlsx"), "x").unwrap();
     for name in [".DS_Store", "Thumbs.db", "._covid0__0.png", "__MACOSX/a.png"] {
         fs::create_dir_all(at("covid").join(name).parent().unwrap()).unwrap();
@@ -505,7 +505,7 @@ fn odd_things_in_folders_are_left_out_and_listed() {
         "covid/dangling.png: No such file",
         "not UTF-8",
         "covid/masks/covid0__0.png: in a folder of masks",
-        "normal/empty__0.jpg: the file is empty",
+        "normal/empty.jpg: the file is empty",
         "normal/notes.xlsx: no PNG",
     ] {
         assert!(listed.contains(words), "{words}: {listed}");
