@@ -43,7 +43,7 @@ use square::shown_size;
 
 /// One picture, upright and with dark meaning air, ready for preprocessing.
 ///
-/// Its pixels are square, as far as the file says how large they are, and no more than 10 Mi: a larger picture is shrunk.
+/// Its pixels are square, as far as the file says how large they are, and no more than 8 Mi: a larger picture is shrunk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// The pixels as a reader expects them: head up for films, the patient's right on the left of the picture,

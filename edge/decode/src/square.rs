@@ -3,7 +3,7 @@
 //! Every model, every crop and every length on a picture takes a pixel's height for its width. Where a file says that they differ,
 //! the picture is resampled so that its pixels are as large as the smaller of the two, in both directions: nothing is lost. And
 //! since every mask and map of a picture has its size, in 32 bits a pixel on its way, one of more than [`MOST_PIXELS`] is shrunk:
-//! few detectors have more, scanners of film and photographs do, and no model looks at so many.
+//! some detectors have more, scanners of film and photographs do, but no model looks at so many.
 
 use thorax_shared::{
     plane::{Orientation, Plane},
@@ -22,7 +22,7 @@ const SAME: f64 = 0.01;
 const MOST_OBLONG: f64 = 16.0;
 
 /// The most pixels that a picture is shown with.
-const MOST_PIXELS: f64 = (10u64 << 20) as f64;
+const MOST_PIXELS: f64 = (8u64 << 20) as f64;
 
 /// Columns and rows with which a picture of `size` is shown whose pixels are `spacing_mm` high and wide, where that is known (above
 /// 0): made square, and no more than [`MOST_PIXELS`].
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn huge_pictures_are_shrunk_in_proportion() {
-        assert_eq!(shown_size((4096, 2560), [0.0; 2]), (4096, 2560));
-        assert_eq!(shown_size((8192, 5120), [0.1; 2]), (4096, 2560));
-        assert_eq!(shown_size((2560, 2560), [1.0, 0.4]), (2048, 5120));
+        assert_eq!(shown_size((4096, 2048), [0.0; 2]), (4096, 2048));
+        assert_eq!(shown_size((8192, 4096), [0.1; 2]), (4096, 2048));
+        assert_eq!(shown_size((2048, 2560), [1.0, 0.4]), (1638, 5120));
     }
 
     #[test]

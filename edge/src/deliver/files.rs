@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use thorax_decode::{Input, as_stored, name_without_ending};
 use thorax_engine::screening::Reading;
 use thorax_files::{WriteError, write_atomically};
@@ -176,11 +177,9 @@ fn result_names(files: &[PathBuf]) -> Vec<String> {
 
 fn png(picture: &Plane<u8>) -> anyhow::Result<Vec<u8>> {
     let (width, height) = (u32::try_from(picture.width())?, u32::try_from(picture.height())?);
-    let image =
-        image::GrayImage::from_raw(width, height, picture.data().to_vec()).context("a picture of another size")?;
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut bytes, image::ImageFormat::Png)?;
-    Ok(bytes.into_inner())
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes).write_image(picture.data(), width, height, ExtendedColorType::L8)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
