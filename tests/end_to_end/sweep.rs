@@ -91,7 +91,7 @@ impl Material {
             log.is_ok_and(|log| log.try_lock().is_err())
         };
         let killed = Instant::now();
-        while RUNS.iter().any(|run| at_work(&run)) {
+        while RUNS.iter().any(at_work) {
             assert!(killed.elapsed() < Duration::from_secs(10), "a run outlives its sweep");
             std::thread::sleep(Duration::from_millis(5));
         }

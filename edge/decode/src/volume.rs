@@ -298,8 +298,9 @@ impl Axes {
         let length = |axis: usize| affine.iter().map(|row| row[axis] * row[axis]).sum::<f64>().sqrt();
         let cosine = |direction: usize, axis: usize| affine[direction][axis] / length(axis);
         let cosines = std::array::from_fn(|direction| std::array::from_fn(|axis| cosine(direction, axis)));
+        let size = determinant(&cosines).abs();
         // Not so for what is not finite, either.
-        if !(determinant(&cosines).abs() > 0.1) {
+        if size.is_nan() || size <= 0.1 {
             return None;
         }
         let agreement =

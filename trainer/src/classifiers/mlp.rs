@@ -269,7 +269,7 @@ mod tests {
         }
         for (picture, found) in found.iter().enumerate() {
             let expected = plain.forward(row(picture)).1;
-            assert!((f64::from(*found) - expected).abs() < 1e-4, "{picture}: {found} {expected}");
+            assert!((*found - expected).abs() < 1e-4, "{picture}: {found} {expected}");
         }
         let learnt = (0..PICTURES).filter(|&p| run.counts[p] > 0);
         assert!(learnt.into_iter().all(|p| (found[p] > 0.5) == labels[p]), "it has learnt: {found:?}");

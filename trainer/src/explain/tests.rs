@@ -112,7 +112,7 @@ fn the_maps_are_those_of_pytorch_grad_cam() {
             let decision = decisions.iter().sum::<f64>() / count as f64;
             assert!((answer.decision - decision).abs() < 1e-5, "{} {decision}", answer.decision);
             for (said, decision) in answer.probabilities.iter().zip(decisions) {
-                assert!((f64::from(*said) - 1.0 / (1.0 + (-decision).exp())).abs() < 1e-5);
+                assert!((*said - 1.0 / (1.0 + (-decision).exp())).abs() < 1e-5);
             }
             for sign in [1.0, -1.0] {
                 let gradient: Vec<f64> = answer.gradient.iter().map(|derivative| sign * derivative).collect();

@@ -262,7 +262,10 @@ mod tests {
     const EXPLICIT: Syntax = Syntax { explicit: true, big_endian: false };
 
     /// Tags of the elements found, with the sequences they are in.
-    fn found(bytes: &[u8], syntax: Syntax) -> Vec<(Vec<(Tag, usize)>, Tag, VR, Vec<u8>)> {
+    /// Where an element lies, and what it is.
+    type Told = (Vec<(Tag, usize)>, Tag, VR, Vec<u8>);
+
+    fn found(bytes: &[u8], syntax: Syntax) -> Vec<Told> {
         let mut all = vec![];
         walk(bytes, syntax, |path, found| {
             if let Found::Element { tag, vr, value, .. } = found {
