@@ -122,3 +122,28 @@ fn slices_chooses_how_much_of_a_volume_is_read() {
         assert!(number(&row, "shown_slice") < 9.0);
     }
 }
+
+#[test]
+fn a_folder_is_read_with_its_folders_and_nothing_is_dropped_without_a_word() {
+    let folder = folder();
+    let inside = folder.path().join("inside");
+    std::fs::create_dir(&inside).unwrap();
+    for (file, name) in [(film(".png"), "film.png"), (film(".dcm"), "IM000001"), (slice(".dcm"), "slice.dcm")] {
+        std::fs::copy(file, inside.join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("notes.txt"), "bed 3").unwrap();
+    let run = screen(&[], &[folder.path().to_owned()]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let rows = run.rows();
+    let mut files: Vec<&str> = rows.iter().map(|row| text(row, "file")).collect();
+    files.sort_unstable();
+    assert_eq!(files.len(), 3, "{run:?}");
+    for (file, name) in files.iter().zip(["IM000001", "film.png", "slice.dcm"]) {
+        assert!(file.ends_with(name), "{file}");
+    }
+    assert!(run.stderr.contains("notes.txt"), "{}", run.stderr);
+    // A folder without an image is a row of its own.
+    let empty = thorax_tests::folder();
+    let run = screen(&[], &[empty.path().to_owned()]);
+    assert_eq!((run.code, text(&run.rows()[0], "verdict")), (1, "rejected"), "{run:?}");
+}
