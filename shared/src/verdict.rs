@@ -51,8 +51,8 @@ pub enum ReferReason {
     OrientationUnknown,
     /// The file names a view of the chest that is not known to be a frontal one.
     ViewUnknown,
-    /// The CT values hold no air and no lung.
-    NoAir,
+    /// The CT values are not those of a chest, which has air and soft tissue.
+    NotOfAChest,
 }
 
 impl ReferReason {
@@ -63,7 +63,7 @@ impl ReferReason {
             Self::HighEntropy => "the ensemble is too uncertain",
             Self::Unfamiliar => "at the border of what the models were trained on",
             Self::OrientationUnknown => "the file does not say how the picture hangs",
-            Self::NoAir => "no air and no lung among the CT values",
+            Self::NotOfAChest => "the CT values are not those of a chest (air and soft tissue)",
             Self::ViewUnknown => "the file names a view that is not known to be frontal",
         })
     }

@@ -318,7 +318,7 @@ fn hounsfield_units() {
     assert!(matches!(strange.decode(), Err(DecodeError::NoHounsfield { .. })));
     // Hounsfield units by every word, but of no chest: a person has to look.
     let airless = File::slice().words(&[2000; 6]).frame();
-    assert_eq!((hounsfield(&airless), airless.refer), (&[976; 6][..], Some(ReferReason::NoAir)));
+    assert_eq!((hounsfield(&airless), airless.refer), (&[976; 6][..], Some(ReferReason::NotOfAChest)));
     assert!(matches!(File::slice().text(SLOPE, "DS", "0").decode(), Err(DecodeError::Damaged { .. })));
     assert!(matches!(File::slice().text(SLOPE, "DS", "steep").decode(), Err(DecodeError::Damaged { .. })));
 }

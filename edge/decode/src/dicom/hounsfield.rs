@@ -21,7 +21,7 @@ const AIR: i16 = -1024;
 const OFFSET: f64 = 1024.0;
 
 /// Hounsfield units of a CT slice, and why a person has to look at them, if one has to: a file whose every word says Hounsfield
-/// units is believed, but without air and lung it is no slice of a chest, or its words are wrong.
+/// units is believed, but without air and soft tissue it is no slice of a chest, or its words are wrong.
 ///
 /// # Errors
 /// [`DecodeError::NoHounsfield`], where the file does not say how to get them and the values do not tell.
@@ -70,7 +70,7 @@ pub(super) fn hounsfield(
         // The conversion saturates, as it should.
         .map(|value| value.map_or(AIR, |value| (value - offset).round() as i16))
         .collect();
-    let refer = (offset == 0.0 && !air(0.0)).then_some(ReferReason::NoAir);
+    let refer = (!air(offset) || !tissue(offset)).then_some(ReferReason::NotOfAChest);
     Ok((Pixels::Hounsfield(look_up(layout, codes, &table)?), refer))
 }
 
