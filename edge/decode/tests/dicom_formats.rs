@@ -13,6 +13,8 @@ use thorax_shared::{modality::Modality, preprocess::Pixels};
 struct Read {
     kind: &'static str,
     frames: usize,
+    /// Whether the pixels of the file are not square.
+    squared: bool,
     minimum: f64,
     maximum: f64,
     mean: f64,
@@ -45,6 +47,10 @@ impl Read {
         Self {
             kind,
             frames: frames.len(),
+            squared: frames.iter().any(|frame| {
+                let (width, height) = frame.stored_size;
+                width * height != values.len() / frames.len()
+            }),
             minimum: values.iter().copied().fold(f64::INFINITY, f64::min),
             maximum: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             mean: values.iter().sum::<f64>() / values.len() as f64,
@@ -57,6 +63,8 @@ impl Read {
         let (single, whole) = match (self.kind, lossy) {
             ("sixteen", true) => (656.0, 66.0),
             ("hounsfield", true) => (40.0, 1.0),
+            // Pixels that were made square lie between those stored.
+            _ if self.squared => (16.0, 0.1),
             ("eight", true) => (4.0, 0.5),
             ("eight", false) => (1.0, 0.1),
             _ => (1.0, 0.05),
