@@ -94,7 +94,7 @@ fn modality_comes_from_the_file_from_the_image_or_from_the_user() {
     assert_eq!(found(&[], ".nii.gz", slice), "ct", "Hounsfield units");
     assert_eq!(found(&[], ".png", film), "xray", "recognised");
     assert_eq!(found(&[], ".png", slice), "ct", "recognised");
-    assert_eq!(found(&["--modality", "ct"], ".dcm", film), "ct", "overruled");
+    assert_eq!(found(&["--modality", "ct"], ".png", film), "ct", "overruled");
     assert_eq!(found(&["--modality", "xray"], ".nii.gz", slice), "xray", "overruled");
     assert_eq!(found(&["--modality", "xray"], ".png", slice), "xray", "overruled");
 }

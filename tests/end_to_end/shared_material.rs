@@ -5,19 +5,17 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use thorax_tests::{files, folder, grey, names, screen, text};
 
-/// Screens all files of a folder; every file has its row, in order.
+/// Screens all files of a folder, one after the other, so that slices of one series stay slices; every file has its row.
 fn rows_of(folder: &Path, options: &[&str], wanted: impl Fn(&str) -> bool) -> Vec<(String, Value)> {
     let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
     let files: Vec<PathBuf> = files(folder).into_iter().filter(|path| wanted(&name(path))).collect();
     assert!(!files.is_empty(), "{}: nothing to screen", folder.display());
-    let run = screen(options, &files);
-    let rows = run.rows();
-    assert_eq!(rows.len(), files.len(), "{}", run.stderr);
-    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
     files
         .iter()
-        .zip(rows)
-        .map(|(file, row)| {
+        .map(|file| {
+            let run = screen(options, std::slice::from_ref(file));
+            assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+            let [row] = <[Value; 1]>::try_from(run.rows()).unwrap_or_else(|rows| panic!("{rows:?}"));
             assert_eq!(text(&row, "file"), file.to_str().unwrap());
             (name(file), row)
         })

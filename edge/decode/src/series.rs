@@ -186,17 +186,18 @@ pub fn gather(paths: &[PathBuf], limits: &Limits, modality: Option<Modality>) ->
         put_together(slices, &found, limits, &mut inputs, &mut gathered.passed_over);
     }
     for (folder, files) in folders {
+        let first = files.start;
         let any = found
             .get(files)
             .unwrap_or_default()
             .iter()
             .any(|file| inputs.iter().any(|(_, input)| input.files().contains(&file.path)));
         if !any {
-            let first = found.iter().position(|file| file.path.starts_with(folder)).unwrap_or(found.len());
             inputs.push((first, Input::Empty(folder.clone())));
         }
     }
-    inputs.sort_by_key(|(first, _)| *first);
+    // In the order in which they were named; a folder without an image has no file, and stands before the next one.
+    inputs.sort_by_key(|(first, input)| (*first, !matches!(input, Input::Empty(_))));
     gathered.inputs = inputs.into_iter().map(|(_, input)| input).collect();
     gathered.passed_over.sort();
     gathered

@@ -41,7 +41,7 @@ pub enum Window {
         high: f32,
     },
     /// For Hounsfield units: `center - width / 2` becomes 0, `center + width / 2` becomes 255. Pictures without a
-    /// unit are windowed by the quantiles 0.005 and 0.995.
+    /// unit keep the black and white that whoever wrote them gave them.
     Hounsfield {
         /// Middle of the window, in HU.
         center: f32,

@@ -4,26 +4,25 @@ use super::{Pixels, spec::Window};
 use crate::plane::{Plane, Rect};
 use alloc::{vec, vec::Vec};
 
-/// The quantiles for pixels without a unit where the recipe only has a window in Hounsfield units.
-const DEFAULT_QUANTILES: [f32; 2] = [0.005, 0.995];
-
 /// `pixels` in eight bits, as `spec` says.
 ///
 /// | | eight bits | sixteen bits | Hounsfield units |
 /// |---|---|---|---|
 /// | [`Window::Quantiles`] | quantiles | quantiles | quantiles |
-/// | [`Window::Hounsfield`] | quantiles 0.005 and 0.995 | quantiles 0.005 and 0.995 | the window |
+/// | [`Window::Hounsfield`] | unchanged | as many bits as occur, in eight | the window |
 ///
-/// The same picture in eight bits, in twelve or in sixteen so becomes the same: greys without a unit mean nothing but their order
-/// and proportions, and which of them are black and white is not left to how they were stored.
+/// The same picture in eight bits, in twelve or in sixteen so becomes the same. Greys of a film mean nothing but their order and
+/// proportions, and which of them are black and white is not left to how they were stored. A slice without a unit was windowed
+/// by whoever wrote it, and its black and white are those of that window.
 ///
 /// Between the two ends of a window values are scaled linearly and rounded half up. A window without width is a
 /// step: values up to it become 0, values above it 255.
 pub fn window(pixels: &Pixels, spec: &Window) -> Plane<u8> {
     match (pixels, spec) {
-        (Pixels::Eight(plane), spec) => window(&Pixels::Sixteen(plane.map(u16::from)), spec),
+        (Pixels::Eight(plane), Window::Quantiles { .. }) => window(&Pixels::Sixteen(plane.map(u16::from)), spec),
+        (Pixels::Eight(plane), Window::Hounsfield { .. }) => plane.clone(),
         (Pixels::Sixteen(plane), Window::Quantiles { low, high }) => by_quantiles(plane, [*low, *high]),
-        (Pixels::Sixteen(plane), Window::Hounsfield { .. }) => by_quantiles(plane, DEFAULT_QUANTILES),
+        (Pixels::Sixteen(plane), Window::Hounsfield { .. }) => by_depth(plane),
         (Pixels::Hounsfield(plane), Window::Quantiles { low, high }) => {
             by_quantiles(&plane.map(|value| value.wrapping_sub(i16::MIN) as u16), [*low, *high])
         }
@@ -33,6 +32,14 @@ pub fn window(pixels: &Pixels, spec: &Window) -> Plane<u8> {
             plane.map(|value| table[usize::from(value.wrapping_sub(i16::MIN) as u16)])
         }
     }
+}
+
+/// Sixteen bits of which only those occur that the greatest value has, but eight at least, in eight.
+fn by_depth(plane: &Plane<u16>) -> Plane<u8> {
+    let most = plane.data().iter().copied().max().unwrap_or(0);
+    let depth = (u16::BITS - most.leading_zeros()).max(8);
+    let table = table(0, 0.0, f64::from((1u32 << depth) - 1));
+    plane.map(|value| table[usize::from(value)])
 }
 
 /// Rows and columns at the edge whose values differ by less than this share of the picture's span show nothing: JPEG moves an even
@@ -147,11 +154,10 @@ mod tests {
     #[test]
     fn eight_bits_are_what_sixteen_are() {
         let plane = Plane::from_fn(16, 16, |x, y| (8 * y + 5 * x) as u8);
-        for spec in [Window::Quantiles { low: 0.2, high: 0.8 }, Window::Hounsfield { center: -600.0, width: 1500.0 }] {
-            let eight = window(&Pixels::Eight(plane.clone()), &spec);
-            assert_eq!(window(&Pixels::Sixteen(plane.map(|value| u16::from(value) * 257)), &spec), eight);
-            assert_eq!(window(&Pixels::Sixteen(plane.map(|value| u16::from(value) * 16)), &spec), eight);
-        }
+        let spec = Window::Quantiles { low: 0.2, high: 0.8 };
+        let eight = window(&Pixels::Eight(plane.clone()), &spec);
+        assert_eq!(window(&Pixels::Sixteen(plane.map(|value| u16::from(value) * 257)), &spec), eight);
+        assert_eq!(window(&Pixels::Sixteen(plane.map(|value| u16::from(value) * 16)), &spec), eight);
     }
 
     #[test]
@@ -172,13 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn values_without_a_unit_take_the_default_quantiles_under_a_hounsfield_window() {
-        let plane = Plane::from_fn(100, 100, |x, y| (100 * y + x) as u16);
-        let pixels = Pixels::Sixteen(plane);
-        let [low, high] = DEFAULT_QUANTILES;
-        assert_eq!(
-            window(&pixels, &Window::Hounsfield { center: -600.0, width: 1500.0 }),
-            window(&pixels, &Window::Quantiles { low, high })
-        );
+    fn slices_without_a_unit_keep_their_black_and_white_however_deep_they_are() {
+        let spec = Window::Hounsfield { center: -600.0, width: 1500.0 };
+        let plane = Plane::from_fn(16, 16, |x, y| (60 + 8 * y + 4 * x) as u8);
+        for by in [1, 16, 257] {
+            let deep = window(&Pixels::Sixteen(plane.map(|value| u16::from(value) * by)), &spec);
+            let apart = deep.data().iter().zip(plane.data()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(apart <= Some(1), "{by}: {apart:?}");
+        }
+        assert_eq!(window(&Pixels::Eight(plane.clone()), &spec), plane);
     }
 }

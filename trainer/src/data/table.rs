@@ -47,7 +47,11 @@ impl Table {
             if record.iter().all(str::is_empty) {
                 continue;
             }
-            let line = record.position().map_or(0, csv::Position::line) + above;
+            // The reader's own lines do not count blank ones, and lag behind.
+            let before = record.position().map_or(0, |position| position.byte() as usize);
+            let (before, after) = text.split_at_checked(before).unwrap_or((text, ""));
+            let blank = after.bytes().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+            let line = 1 + before.bytes().chain(blank).filter(|&byte| byte == b'\n').count() as u64 + above;
             let Some(header) = &header else {
                 let plain: csv::StringRecord = record.iter().map(plain_name).collect();
                 if let Some(twice) = (1..plain.len()).find(|&i| plain.iter().take(i).any(|name| name == &plain[i])) {

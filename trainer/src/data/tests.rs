@@ -125,7 +125,7 @@ fn pictures_that_were_equalised_are_told_by_how_their_path_begins() {
     manifest.save(&path).unwrap();
     assert_eq!(equalised(&Manifest::load(&path).unwrap()), [false, true, false]);
     let text = fs::read_to_string(&path).unwrap();
-    let older: Vec<&str> = text.lines().map(|line| line.rsplit_once(',').unwrap().0).collect();
+    let older: Vec<&str> = text.lines().map(|line| line.rsplitn(3, ',').last().unwrap()).collect();
     fs::write(&path, older.join("\n")).unwrap();
     assert_eq!(equalised(&Manifest::load(&path).unwrap()), [false; 3], "a manifest from before the column");
     let error = import(&told("films/")).unwrap_err().to_string();
@@ -226,7 +226,7 @@ fn folders_that_do_not_fit_are_refused_with_a_remedy() {
         import(&ImportArgs { modality: None, ..import_args(folder.path(), Layout::Auto) }).unwrap_err().to_string();
     assert!(error.contains("--modality"), "{error}");
 
-    copy(&folder.path().join("covid/covid0__0.png"), folder.path().join("martians/m.png"));
+    copy(&folder.path().join("covid/covid0__0.png"), folder.path().join("martians/m0__0.png"));
     let error = import(&import_args(folder.path(), Layout::Auto)).unwrap_err().to_string();
     assert!(error.contains("martians") && error.contains("--positive martians"), "{error}");
     let args = ImportArgs { negative: vec!["martians".into()], ..import_args(folder.path(), Layout::Auto) };

@@ -144,7 +144,7 @@ impl Storage {
         stored
     }
 
-    /// A NIfTI-1 file of Hounsfield units stored so, of voxels of 0.7 x 0.8 x 5 mm (left, back, head).
+    /// A NIfTI-1 file of Hounsfield units stored so, of voxels of 0.8 x 0.8 x 5 mm (left, back, head).
     fn file(self, slices: &[(Plane<i16>, Plane<bool>)]) -> Vec<u8> {
         let mut bytes = vec![0u8; 352];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
@@ -155,7 +155,7 @@ impl Storage {
         }
         put(70, &4i16.to_le_bytes());
         put(72, &16i16.to_le_bytes());
-        let mm = [0.7f32, 0.8, 5.0];
+        let mm = [0.8f32, 0.8, 5.0];
         for (at, size) in [1.0].into_iter().chain(self.axes.map(|axis| mm[axis])).enumerate() {
             put(76 + 4 * at, &size.to_le_bytes());
         }
@@ -208,7 +208,7 @@ fn masks_of_a_volume_lie_on_its_voxels_however_it_is_stored() {
         std::fs::write(&path, &scan).unwrap();
         let said = predict(&segmenter, &path, false, folder.path(), anywhere).unwrap();
         let lesion = slices.iter().flat_map(|(_, bright)| bright.data()).filter(|&&bright| bright).count();
-        let millilitres = lesion as f64 * 0.7 * 0.8 * 5.0 / 1000.0;
+        let millilitres = lesion as f64 * 0.8 * 0.8 * 5.0 / 1000.0;
         assert!(said.contains(&format!("infection {millilitres:.1} ml")), "{said}, {millilitres}");
         for (position, name) in segmenter.names().iter().enumerate() {
             let mask = unpacked(&folder.path().join(format!("scan{number}_{name}.nii.gz")));
