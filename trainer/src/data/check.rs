@@ -304,10 +304,11 @@ fn look(manifest: &Manifest, record: &Record) -> Look {
         }
         planes.push(plane.map(|mask| mask.plane));
     }
-    if !record.mask.is_empty() && planes.len() > 1 {
-        if let Err(error) = refuse_lungs_as_infection(record, &planes) {
-            look.problems.push(Problem::NoPicture { file: record.mask.clone(), reason: error.to_string() });
-        }
+    if !record.mask.is_empty()
+        && planes.len() > 1
+        && let Err(error) = refuse_lungs_as_infection(record, &planes)
+    {
+        look.problems.push(Problem::NoPicture { file: record.mask.clone(), reason: error.to_string() });
     }
     // Of a file that is told above, its hash says no more.
     let changed = hashes(record).filter(|(file, expected)| {

@@ -146,7 +146,9 @@ mod tests {
         patient_id: String,
     }
 
-    fn read(bytes: &[u8]) -> (Result<Vec<(u64, Row)>, String>, Vec<String>) {
+    type Lines = Vec<(u64, Row)>;
+
+    fn read(bytes: &[u8]) -> (Result<Lines, String>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.csv");
         fs::write(&path, bytes).unwrap();

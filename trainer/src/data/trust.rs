@@ -118,10 +118,10 @@ impl HashCache {
     fn sha256(&self, file: &str) -> Result<(String, Option<Seen>), String> {
         let path = self.root.join(file);
         let seen = Seen::of(&path).map_err(|error| error.to_string())?;
-        if let Some(known) = self.files.get(file) {
-            if (Seen { sha256: known.sha256.clone(), ..seen.clone() }) == *known {
-                return Ok((known.sha256.clone(), None));
-            }
+        if let Some(known) = self.files.get(file)
+            && (Seen { sha256: known.sha256.clone(), ..seen.clone() }) == *known
+        {
+            return Ok((known.sha256.clone(), None));
         }
         let sha256 = hexadecimal(&file_sha256(&path).map_err(|error| error.reason.to_string())?);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
