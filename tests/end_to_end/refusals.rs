@@ -22,7 +22,7 @@ fn each_bad_file_gets_its_own_reason_and_the_good_ones_their_results() {
         (file(at, "report.dcm", &without_pixels(&film(".dcm"))), "without pixel data", "send the image"),
         (at.join("one.png"), "too few pixels", "send the original"),
         (file(at, "huge.png", &png_of_header(20_000, 20_000)), "20000 x 20000", "send the image at its original size"),
-        (at.join("folder.dcm"), "a folder", "name one image in it"),
+        (at.join("folder.dcm"), "a folder", "send the image as"),
         (file(at, "notes.png", b"no image, only words\n"), "a text file", "send the image as"),
         (at.join("nowhere.png"), "no such file", "check the path"),
     ];

@@ -32,6 +32,11 @@ fn every_dicom_file_is_screened() {
     let Some(dicom) = thorax_wanted::shared("data/dicom") else { return };
     let rows = rows_of(&dicom, &[], |_| true);
     for (name, row) in &rows {
+        if name.contains("mono1_fake") {
+            // It says MONOCHROME1 of greys that are MONOCHROME2: by its own words it is a negative.
+            assert!(text(row, "reason").contains("negative"), "{row}");
+            continue;
+        }
         assert_screened(name, row, if name.starts_with("cxr") { "xray" } else { "ct" });
     }
     // One slice in three transfer syntaxes: JPEG lossless, explicit and implicit VR.
