@@ -8,7 +8,7 @@
 //! bundle says, and [`Equalised`] the part of it that two networks can share: a segmenter, which sees the core that the greys
 //! tell, and a classifier, whose core may be the lungs that the segmenter found there ([`Equalised::crop`]). Trainer and device
 //! call the same functions, and every step is exact integer arithmetic or a fixed order of `f32` operations, so both see the
-//! same numbers. [`map_to_source`] is the way back, for what the network drew.
+//! same numbers. [`map_to_source()`] is the way back, for what the network drew.
 
 pub mod clahe;
 pub mod core_crop;
