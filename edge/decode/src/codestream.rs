@@ -39,6 +39,45 @@ impl CodestreamError {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BitsError;
 
+/// Bits that were read ahead, the next one at the upper end: what a reader that knows how its codestream stuffs bytes takes from.
+#[derive(Debug, Default)]
+pub(super) struct BitsAhead {
+    pub(super) bits: u64,
+    pub(super) count: u32,
+}
+
+impl BitsAhead {
+    /// Whether another byte fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.count <= 56
+    }
+
+    /// Puts the lower `width` bits of `byte`, 8 at most, behind the others; there must be room.
+    pub(super) fn push(&mut self, byte: u8, width: u32) {
+        self.bits |= u64::from(byte) << (64 - width - self.count);
+        self.count += width;
+    }
+
+    /// Leaves out the next `count` bits, fewer than 64, which must be there.
+    pub(super) fn skip(&mut self, count: u32) {
+        self.bits <<= count;
+        self.count -= count;
+    }
+
+    /// Takes `count` bits, 32 at most.
+    pub(super) fn take(&mut self, count: u32) -> Result<i32, BitsError> {
+        if self.count < count {
+            return Err(BitsError);
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        let value = self.bits >> (64 - count);
+        self.skip(count);
+        Ok(value as i32)
+    }
+}
+
 impl From<BitsError> for CodestreamError {
     fn from(_: BitsError) -> Self {
         Self::Truncated

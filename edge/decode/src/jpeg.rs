@@ -5,7 +5,7 @@
 //! the same walk over the codes, of which there is one here: [`is_whole`] counts what it finds, [`decode`] makes samples of it.
 //! Progressive JPEG, whose number of scans nothing tells, is not walked.
 
-use crate::codestream::{BitsError, CodestreamError, is_start_of_frame, jpeg_has_end, marker_segment};
+use crate::codestream::{BitsAhead, BitsError, CodestreamError, is_start_of_frame, jpeg_has_end, marker_segment};
 
 /// A component of a frame (B.2.2).
 #[derive(Clone, Debug)]
@@ -53,52 +53,40 @@ impl Table {
 /// Entropy-coded bits; a 0 after 0xff is no data (B.1.1.5).
 struct Bits<'a> {
     rest: &'a [u8],
-    cache: u64,
-    count: u32,
+    ahead: BitsAhead,
 }
 
 impl Bits<'_> {
     fn fill(&mut self) {
-        while self.count <= 56 {
+        while self.ahead.has_room() {
             let (byte, rest) = match *self.rest {
                 [0xff, 0, ref rest @ ..] => (0xff, rest),
                 [0xff, ..] | [] => return,
                 [byte, ref rest @ ..] => (byte, rest),
             };
-            self.cache |= u64::from(byte) << (56 - self.count);
-            self.count += 8;
+            self.ahead.push(byte, 8);
             self.rest = rest;
         }
     }
 
     /// `count` bits, 16 at most.
     fn take(&mut self, count: u32) -> Result<i32, BitsError> {
-        if self.count < count {
+        if self.ahead.count < count {
             self.fill();
-            if self.count < count {
-                return Err(BitsError);
-            }
         }
-        if count == 0 {
-            return Ok(0);
-        }
-        let value = self.cache >> (64 - count);
-        self.cache <<= count;
-        self.count -= count;
-        Ok(value as i32)
+        self.ahead.take(count)
     }
 
     /// The next value of `table`; `None` where no code fits.
     fn code(&mut self, table: &Table) -> Result<Option<u8>, BitsError> {
         self.fill();
         for (length, &(end, offset)) in (1..).zip(&table.lengths) {
-            if length > self.count {
+            if length > self.ahead.count {
                 return Err(BitsError);
             }
-            let code = (self.cache >> (64 - length)) as i32;
+            let code = (self.ahead.bits >> (64 - length)) as i32;
             if code < end {
-                self.cache <<= length;
-                self.count -= length;
+                self.ahead.skip(length);
                 return Ok(usize::try_from(code + offset).ok().and_then(|place| table.values.get(place)).copied());
             }
         }
@@ -116,7 +104,7 @@ impl Bits<'_> {
 
     /// Goes on behind the next restart marker.
     fn restart(&mut self) -> Result<(), BitsError> {
-        (self.cache, self.count) = (0, 0);
+        self.ahead = BitsAhead::default();
         match *self.rest {
             [0xff, 0xd0..=0xd7, ref rest @ ..] => {
                 self.rest = rest;
@@ -338,7 +326,7 @@ fn walk(bytes: &[u8], mut sink: impl FnMut(&Frame, Block<'_>)) -> Result<&[u8], 
                     }
                     scan.push((&frame.components[place], first, others));
                 }
-                let mut bits = Bits { rest, cache: 0, count: 0 };
+                let mut bits = Bits { rest, ahead: BitsAhead::default() };
                 walk_scan(&frame, &scan, &mut bits, restart_interval, &mut sink)?;
                 rest = bits.rest;
             }

@@ -7,7 +7,7 @@
 //! Names are those of the standard where it has a name: `A`, `B`, `C` and `N` of a context, `Ra` (left of the sample), `Rb` (above),
 //! `Rc` (left of above), `Rd` (right of above).
 
-use crate::codestream::{BitsError, CodestreamError, marker_segment};
+use crate::codestream::{BitsAhead, BitsError, CodestreamError, marker_segment};
 
 /// Contexts of the regular mode (A.3.5).
 const CONTEXTS: usize = 365;
@@ -140,19 +140,16 @@ fn entropy_coded(bytes: &[u8]) -> usize {
 struct Bits<'a> {
     rest: &'a [u8],
     after_ff: bool,
-    /// The next bits, at the upper end.
-    cache: u64,
-    count: u32,
+    ahead: BitsAhead,
 }
 
 impl Bits<'_> {
     fn fill(&mut self) {
-        while self.count <= 56
+        while self.ahead.has_room()
             && let Some((&byte, rest)) = self.rest.split_first()
         {
             let width = if self.after_ff { 7 } else { 8 };
-            self.cache |= u64::from(byte) << (64 - width - self.count);
-            self.count += width;
+            self.ahead.push(byte, width);
             self.after_ff = byte == 0xff;
             self.rest = rest;
         }
@@ -160,30 +157,21 @@ impl Bits<'_> {
 
     /// `count` bits, 32 at most.
     fn take(&mut self, count: u32) -> Result<i32, BitsError> {
-        if self.count < count {
+        if self.ahead.count < count {
             self.fill();
-            if self.count < count {
-                return Err(BitsError);
-            }
         }
-        if count == 0 {
-            return Ok(0);
-        }
-        let value = self.cache >> (64 - count);
-        self.cache <<= count;
-        self.count -= count;
-        Ok(value as i32)
+        self.ahead.take(count)
     }
 
     /// How many zeros come before the next one, which is taken as well.
     fn zeros(&mut self) -> Result<u32, BitsError> {
         self.fill();
-        let zeros = self.cache.leading_zeros();
-        if zeros >= self.count {
+        let zeros = self.ahead.bits.leading_zeros();
+        if zeros >= self.ahead.count {
             return Err(BitsError);
         }
-        self.cache = (self.cache << zeros) << 1;
-        self.count -= zeros + 1;
+        self.ahead.skip(zeros);
+        self.ahead.skip(1);
         Ok(zeros)
     }
 }
@@ -265,7 +253,7 @@ impl<'a> Scan<'a> {
         let sample_bits = bits_of(maximum + 1).max(2);
         let a = i64::from(2.max((range + 32) / 64));
         Ok(Self {
-            bits: Bits { rest: coded, after_ff: false, cache: 0, count: 0 },
+            bits: Bits { rest: coded, after_ff: false, ahead: BitsAhead::default() },
             maximum,
             near,
             thresholds,

@@ -157,6 +157,13 @@ struct Slice {
 /// Looks at `paths` and at every file in those that are folders, and in their folders.
 pub fn gather(paths: &[PathBuf], limits: &Limits, modality: Option<Modality>) -> Gathered {
     let mut gathered = Gathered::default();
+    // One file is itself, whatever it is: there is nothing that it could be put together with.
+    if let [file] = paths
+        && !file.is_dir()
+    {
+        gathered.inputs.push(Input::File(file.clone()));
+        return gathered;
+    }
     let mut found = Vec::new();
     // Folders, with the numbers of their files.
     let mut folders = Vec::new();

@@ -64,18 +64,20 @@ fn by_quantiles(plane: &Plane<u16>, quantiles: [f32; 2]) -> Plane<u8> {
 /// The picture without the rows and columns at its edges that are even; all of it where nothing else would be left.
 fn inside_border(plane: &Plane<u16>) -> Rect {
     let (width, height) = (plane.width(), plane.height());
-    let span = |values: &mut dyn Iterator<Item = u16>| {
-        values.fold((u16::MAX, 0), |(least, most), value| (least.min(value), most.max(value)))
-    };
-    let (least, most) = span(&mut plane.data().iter().copied());
+    let (least, most) = span(plane.data().iter().copied());
     let even = |(from, to): (u16, u16)| f64::from(to.saturating_sub(from)) <= EVEN * f64::from(most - least.min(most));
-    let row = |y: usize| even(span(&mut plane.row(y).iter().copied()));
+    let row = |y: usize| even(span(plane.row(y).iter().copied()));
     let Some(top) = (0..height).find(|&y| !row(y)) else { return Rect::full(width, height) };
     let bottom = (top..height).rev().find(|&y| !row(y)).unwrap_or(top);
-    let column = |x: usize| even(span(&mut (top..=bottom).map(|y| plane.row(y)[x])));
+    let column = |x: usize| even(span((top..=bottom).map(|y| plane.row(y)[x])));
     let Some(left) = (0..width).find(|&x| !column(x)) else { return Rect::full(width, height) };
     let right = (left..width).rev().find(|&x| !column(x)).unwrap_or(left);
     Rect { x: left, y: top, width: right - left + 1, height: bottom - top + 1 }
+}
+
+/// The least and the most of some values.
+fn span(values: impl Iterator<Item = u16>) -> (u16, u16) {
+    values.fold((u16::MAX, 0), |(least, most), value| (least.min(value), most.max(value)))
 }
 
 /// The smallest level at or below which at least the share `quantile` of all values lies (never below the smallest

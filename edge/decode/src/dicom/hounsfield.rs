@@ -40,11 +40,17 @@ pub(super) fn hounsfield(
         .map(|code| layout.stored_value(code))
         .map(|stored| (!padding.contains(stored)).then(|| rescale.apply(stored.into())))
         .collect();
-    let counts = counts(layout, codes);
+    let counts = counts(layout, codes.iter().copied());
+    let measured: Vec<(f64, usize)> = values
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| *count > 0)
+        .filter_map(|(value, count)| Some(((*value)?, count)))
+        .collect();
+    let pixels = measured.iter().map(|(_, count)| count).sum::<usize>().max(1) as f64;
     let share = |from: f64, to: f64| {
-        let measured = || values.iter().zip(&counts).filter_map(|(value, &count)| Some(((*value)?, count)));
-        let inside: usize = measured().filter(|(value, _)| (from..to).contains(value)).map(|(_, count)| count).sum();
-        inside as f64 / measured().map(|(_, count)| count).sum::<usize>().max(1) as f64
+        let inside = measured.iter().filter(|(value, _)| (from..to).contains(value)).map(|(_, count)| count);
+        inside.sum::<usize>() as f64 / pixels
     };
     let air = |offset: f64| share(f64::NEG_INFINITY, offset - 500.0) >= 0.01;
     let tissue = |offset: f64| share(offset - 200.0, offset + 300.0) >= 0.05;

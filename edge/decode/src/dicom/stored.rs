@@ -16,9 +16,9 @@ pub(super) fn codes_of(layout: &Layout) -> impl Iterator<Item = u16> + use<> {
 }
 
 /// How many pixels have each of the [`codes_of`].
-pub(super) fn counts(layout: &Layout, codes: &[u16]) -> Vec<usize> {
+pub(super) fn counts(layout: &Layout, codes: impl Iterator<Item = u16>) -> Vec<usize> {
     let mut counts = vec![0; 1 << layout.bits_stored];
-    for &code in codes {
+    for code in codes {
         counts[usize::from(code)] += 1;
     }
     counts

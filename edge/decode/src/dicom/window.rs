@@ -32,18 +32,19 @@ pub(super) fn film(
     let columns = usize::from(layout.columns).max(1);
     let shutter = Shutter::read(data);
     let seen = |at: usize| shutter.as_ref().is_none_or(|shutter| shutter.shows(at % columns, at / columns));
-    let seen_codes: Vec<u16> = codes.iter().enumerate().filter(|(at, _)| seen(*at)).map(|(_, &code)| code).collect();
+    let seen_codes = codes.iter().enumerate().filter(|(at, _)| seen(*at)).map(|(_, &code)| code);
     let occurs: Vec<bool> =
-        counts(layout, &seen_codes).iter().zip(&measured).map(|(&n, &measured)| n > 0 && measured).collect();
-    let least = |of: &[f64], among: &[bool]| {
-        of.iter().zip(among).filter(|(_, among)| **among).map(|(value, _)| *value).fold(f64::INFINITY, f64::min)
-    };
-    let greatest = |of: &[f64], among: &[bool]| -least(&of.iter().map(|value| -value).collect::<Vec<_>>(), among);
+        counts(layout, seen_codes).iter().zip(&measured).map(|(&n, &measured)| n > 0 && measured).collect();
+    let among =
+        |of: &[f64], which: &[bool]| ends(of.iter().zip(which).filter(|(_, which)| **which).map(|(&value, _)| value));
 
-    let window = Window::read(data, least(&values, &measured) < 0.0)?
+    let window = Window::read(data, among(&values, &measured).0 < 0.0)?
         .map(|window| values.iter().map(|&value| window.apply(value)).collect::<Vec<_>>())
         // A window that leaves one grey is none.
-        .filter(|shares| greatest(shares, &occurs) > least(shares, &occurs));
+        .filter(|shares| {
+            let (darkest, brightest) = among(shares, &occurs);
+            brightest > darkest
+        });
     // Without a window a grey is what was stored, counted from the least that can be; with one, what the window makes of it in
     // as many levels as there are.
     let levels = match (&window, layout.bits_stored) {
@@ -52,8 +53,7 @@ pub(super) fn film(
         (Some(_), _) => 65535.0,
     };
     let shares = window.unwrap_or_else(|| {
-        let all = vec![true; values.len()];
-        let (lowest, highest) = (least(&values, &all), greatest(&values, &all));
+        let (lowest, highest) = ends(values.iter().copied());
         values.iter().map(|value| (value - lowest) / (highest - lowest).max(f64::MIN_POSITIVE)).collect()
     });
     // MONOCHROME1 means that the lowest value *after* the window is shown white, so that is where it is inverted. What the
@@ -64,7 +64,7 @@ pub(super) fn film(
         _ => photometric == "MONOCHROME1",
     };
     let shown: Vec<f64> = shares.iter().map(|share| if inverted { 1.0 - share } else { *share }).collect();
-    let darkest = (least(&shown, &occurs).clamp(0.0, 1.0) * levels).round() as u16;
+    let darkest = (among(&shown, &occurs).0.clamp(0.0, 1.0) * levels).round() as u16;
     let table = shown
         .iter()
         .zip(&measured)
@@ -76,6 +76,11 @@ pub(super) fn film(
         picture.data_mut().iter_mut().enumerate().filter(|(at, _)| !seen(*at)).for_each(|(_, grey)| *grey = darkest);
     }
     Ok(if levels > 255.0 { Pixels::Sixteen(picture) } else { Pixels::Eight(picture.map(|grey| grey as u8)) })
+}
+
+/// The least and the greatest of some values.
+fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, greatest), value| (least.min(value), greatest.max(value)))
 }
 
 /// The file's window, from value to a share of full brightness (0 to 1).
