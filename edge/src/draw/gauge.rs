@@ -161,18 +161,9 @@ impl Metric<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::draw::mock::{area, display};
     use core::convert::Infallible;
     use embedded_graphics::mock_display::MockDisplay;
-
-    fn display() -> MockDisplay<Rgb565> {
-        let mut display = MockDisplay::new();
-        display.set_allow_overdraw(true);
-        display
-    }
-
-    fn area(x: i32, y: i32, width: u32, height: u32) -> Rectangle {
-        Rectangle::new(Point::new(x, y), Size::new(width, height))
-    }
 
     /// Filled white, empty blue.
     fn meter(meter: Meter, share: Option<f32>) -> Result<MockDisplay<Rgb565>, Infallible> {

@@ -15,6 +15,8 @@
 mod framebuffer;
 mod gauge;
 mod layout;
+#[cfg(test)]
+mod mock;
 mod palette;
 mod parts;
 mod picture;

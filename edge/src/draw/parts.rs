@@ -279,18 +279,9 @@ pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::draw::mock::{area, display};
     use core::convert::Infallible;
     use embedded_graphics::{mock_display::MockDisplay, mono_font::ascii::FONT_4X6};
-
-    fn display() -> MockDisplay<Rgb565> {
-        let mut display = MockDisplay::new();
-        display.set_allow_overdraw(true);
-        display
-    }
-
-    fn area(x: i32, y: i32, width: u32, height: u32) -> Rectangle {
-        Rectangle::new(Point::new(x, y), Size::new(width, height))
-    }
 
     fn sign(sign: Sign) -> Result<MockDisplay<Rgb565>, Infallible> {
         let mut display = display();
