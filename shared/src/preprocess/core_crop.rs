@@ -5,7 +5,7 @@
 //! ([`Core::Body`]), and the exposed part of a film ([`Core::Film`]); a segmenter, which looks there, tells where the lungs are,
 //! and they are the core that a classifier sees ([`Core::Lungs`]).
 
-use super::spec::Core;
+use super::{frame, spec::Core};
 use crate::plane::{Plane, Rect};
 use alloc::vec::Vec;
 
@@ -26,16 +26,6 @@ const SMALLEST_LUNGS: usize = 8;
 /// How much brighter than the darkest pixel the padding around a scanner's round field of view may be.
 const PADDING_TOLERANCE: u8 = 8;
 
-/// How far a pixel of a border may be from the median of its row or column, in grey levels (JPEG ringing, noise).
-const BORDER_TOLERANCE: u8 = 6;
-
-/// The share of a row or column, in percent, that has to be within the tolerance: the rest may be letters.
-const BORDER_PERCENT: usize = 90;
-
-/// How many lines that are no border (a stripe of letters, a thin frame) may lie between lines that are, as a divisor
-/// of the picture's side.
-const BORDER_GAP: usize = 24;
-
 /// The rectangle that holds the core of `picture` (windowed, before equalisation).
 ///
 /// - For [`Core::Whole`] everything, and for [`Core::Lungs`], which greys do not tell: see [`around_lungs`].
@@ -53,7 +43,7 @@ pub fn find_core(picture: &Plane<u8>, core: Core) -> Rect {
     let (found, margin) = match core {
         Core::Whole | Core::Lungs { .. } => return whole,
         Core::Body { margin } => (body(picture), margin),
-        Core::Film { margin } => (film(picture), margin),
+        Core::Film { margin } => (frame::inside(picture, 0), margin),
     };
     let grown = grown(found, margin).within(picture.width(), picture.height());
     if grown.area() < whole.area().div_ceil(SMALLEST_CORE) { whole } else { grown }
@@ -193,56 +183,6 @@ fn otsu(picture: &Plane<u8>) -> u8 {
         }
     }
     best.1
-}
-
-/// What is left of `picture` without uniform borders, see [`Core::Film`]; empty where nothing is.
-pub(super) fn film(picture: &Plane<u8>) -> Rect {
-    let (mut left, mut right, mut top, mut bottom) = (0, picture.width(), 0, picture.height());
-    let (gap_x, gap_y) = (picture.width() / BORDER_GAP, picture.height() / BORDER_GAP);
-    loop {
-        let before = (left, right, top, bottom);
-        let row = |y: usize| picture.row(y)[left..right].iter().copied();
-        top += border(bottom - top, gap_y, |line| is_uniform(row(top + line)));
-        bottom -= border(bottom - top, gap_y, |line| is_uniform(row(bottom - 1 - line)));
-        let column = |x: usize| (top..bottom).map(move |y| picture.row(y)[x]);
-        left += border(right - left, gap_x, |line| is_uniform(column(left + line)));
-        right -= border(right - left, gap_x, |line| is_uniform(column(right - 1 - line)));
-        if before == (left, right, top, bottom) {
-            return Rect { x: left, y: top, width: right - left, height: bottom - top };
-        }
-    }
-}
-
-/// How many of `lines` belong to the border: up to the last uniform one from which no more than `gap` lines in a row
-/// that are not uniform separate the edge.
-fn border(lines: usize, gap: usize, is_uniform: impl Fn(usize) -> bool) -> usize {
-    let mut border = 0;
-    for line in 0..lines {
-        if is_uniform(line) {
-            border = line + 1;
-        } else if line - border >= gap {
-            break;
-        }
-    }
-    border
-}
-
-/// Whether nearly all of a row or column is near its median.
-fn is_uniform(line: impl Iterator<Item = u8>) -> bool {
-    let mut counts = [0usize; 256];
-    let mut length = 0;
-    for value in line {
-        counts[usize::from(value)] += 1;
-        length += 1;
-    }
-    let mut seen = 0;
-    let median = counts.iter().position(|count| {
-        seen += count;
-        2 * seen >= length
-    });
-    let median = median.unwrap_or(0);
-    let near = median.saturating_sub(BORDER_TOLERANCE.into())..(median + 1 + usize::from(BORDER_TOLERANCE)).min(256);
-    counts[near].iter().sum::<usize>() * 100 >= length * BORDER_PERCENT
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! From a decoded picture to the numbers a network sees.
 //!
 //! ```text
-//! stored values -> window -> shrink to the working side -> CLAHE -> crop to the core -> resize -> normalise
+//! stored values -> window -> take a frame off -> shrink to the working side -> CLAHE -> crop to the core -> resize -> normalise
 //! ```
 //!
 //! Each step is a function in a file of its own; [`prepare`] is the whole way, as the recipe ([`PreprocessSpec`]) in a
@@ -12,6 +12,7 @@
 
 pub mod clahe;
 pub mod core_crop;
+mod frame;
 pub mod map_to_source;
 pub mod normalise;
 pub mod quality;
@@ -118,7 +119,9 @@ pub fn working(windowed: &Plane<u8>, spec: &PreprocessSpec) -> Plane<u8> {
 pub struct Equalised {
     /// The picture in its own size, windowed, not equalised: for the screen.
     pub windowed: Plane<u8>,
-    /// `windowed` at the working size.
+    /// The part of `windowed` that lies inside of a frame; everything where there is none.
+    inside: Rect,
+    /// That part at the working size.
     working: Plane<u8>,
     /// `working` after CLAHE; `None` where the recipe leaves it out.
     equalised: Option<Plane<u8>>,
@@ -150,34 +153,45 @@ impl Equalised {
     /// recipe.
     pub fn new(pixels: &Pixels, spec: &PreprocessSpec) -> Result<Self, PreprocessError> {
         spec.validate()?;
-        let windowed = window(pixels, &spec.window);
+        let (windowed, inside) = frame::window_without_frame(pixels, &spec.window, spec.working_side as usize);
         if windowed.data().is_empty() {
             return Err(PreprocessError::Empty);
         }
-        let working = working(&windowed, spec);
+        let working = match inside == Rect::full(windowed.width(), windowed.height()) {
+            true => working(&windowed, spec),
+            false => working(&windowed.cropped(inside), spec),
+        };
         let equalised = spec.clahe.map(|clahe| clahe_u8(&working, clahe)).transpose()?;
-        Ok(Self { windowed, working, equalised })
+        Ok(Self { windowed, inside, working, equalised })
     }
 
-    /// The part that `core` names. [`Core::Lungs`] is the box around the lungs, if they are `found`, and otherwise the part in
-    /// which they were looked for; the whole picture if nobody looked.
+    /// The part that `core` names, inside of a frame. [`Core::Lungs`] is the box around the lungs, if they are `found`, and
+    /// otherwise the part in which they were looked for; the whole picture if nobody looked.
     pub fn crop(&self, core: Core, found: Option<FoundLungs<'_>>) -> Crop {
         let (source, small) =
-            ((self.windowed.width(), self.windowed.height()), (self.working.width(), self.working.height()));
-        let cut = |working| Crop { rect: scaled_out(working, small, source), working };
+            ((self.inside.width, self.inside.height), (self.working.width(), self.working.height()));
+        let cut = |working| {
+            let Rect { x, y, width, height } = scaled_out(working, small, source);
+            Crop { rect: Rect { x: self.inside.x + x, y: self.inside.y + y, width, height }, working }
+        };
         match (core, found) {
             (Core::Lungs { margin }, Some(FoundLungs { mask, seen })) => {
                 let seen = cut(find_core(&self.working, seen));
                 let lungs = around_lungs(mask, seen.rect, margin);
-                if lungs == seen.rect { seen } else { cut(scaled_out(lungs, source, small)) }
+                let lungs_inside = Rect { x: lungs.x - self.inside.x, y: lungs.y - self.inside.y, ..lungs };
+                if lungs == seen.rect { seen } else { cut(scaled_out(lungs_inside, source, small)) }
             }
             _ => cut(find_core(&self.working, core)),
         }
     }
 
-    /// How good the picture is, and why it is refused, if it is; see [`quality::assess`].
+    /// How good the picture is inside of a frame, and why it is refused, if it is: see [`quality::assess`], or for a frame that
+    /// leaves less than a third of the picture.
     pub fn assess(&self, colour_share: f32, limits: &QualityLimits) -> (Quality, Option<RejectReason>) {
-        quality::assess(&self.working, &self.windowed, colour_share, limits)
+        let framed = self.inside.area() < self.windowed.data().len().div_ceil(SMALLEST_INSIDE);
+        let (quality, refused) =
+            quality::assess(&self.working, &self.windowed.cropped(self.inside), colour_share, limits);
+        (quality, refused.or(framed.then_some(RejectReason::Framed)))
     }
 
     /// How the picture looks to stand; see [`upright::looks`].
@@ -194,6 +208,10 @@ impl Equalised {
         (input, tensor)
     }
 }
+
+/// The least part of a picture, as a divisor of its area, that lies inside of a frame: with less, the chest is small, or what was
+/// found is something else. Of the training pictures each leaves more.
+const SMALLEST_INSIDE: usize = 3;
 
 /// Carries `spec` out on `pixels`, for a network whose core the greys tell (see [`find_core`]).
 ///

@@ -6,7 +6,6 @@
 
 use super::{
     PreprocessError,
-    core_crop::film,
     resize::{fitted, resize_u8},
 };
 use crate::{plane::Plane, verdict::RejectReason};
@@ -131,7 +130,7 @@ impl QualityLimits {
 /// without colour). Its size is held against the limits, and its grey levels are counted as well as those of the working picture:
 /// shrinking makes greys of the dots of a printed page.
 ///
-/// The limits are tried in this order: size, shape, colour, masks, frames, darkness, brightness, contrast, grey levels, sharpness.
+/// The limits are tried in this order: size, shape, colour, masks, darkness, brightness, contrast, grey levels, sharpness.
 /// A picture without pixels is too small.
 pub fn assess(
     working: &Plane<u8>,
@@ -153,9 +152,7 @@ pub fn assess(
     };
     quality.score = score(&quality, limits);
     let mask = [&greys, &source_greys].into_iter().any(|greys| greys.are_of_a_mask(limits));
-    let inside = film(working).area();
-    let framed = inside > 0 && inside < working.data().len().div_ceil(SMALLEST_INSIDE);
-    (quality, refusal(&quality, mask, framed, (source.width(), source.height()), colour_share, limits))
+    (quality, refusal(&quality, mask, (source.width(), source.height()), colour_share, limits))
 }
 
 /// How the greys of a picture are distributed.
@@ -216,17 +213,12 @@ fn score(quality: &Quality, limits: &QualityLimits) -> f32 {
     .max(0.0)
 }
 
-/// The least part of a picture, as a divisor of its area, that lies inside of uniform borders: with less, a network sees little of
-/// the chest, or a screenshot's frame instead. Of the training pictures each leaves more.
-const SMALLEST_INSIDE: usize = 3;
-
 /// A picture of two to this many grey values is a mask, however dark it is.
 const MASK_LEVELS: usize = 3;
 
 fn refusal(
     quality: &Quality,
     mask: bool,
-    framed: bool,
     (width, height): (usize, usize),
     colour_share: f32,
     limits: &QualityLimits,
@@ -237,7 +229,6 @@ fn refusal(
         (longer as f64 > shorter as f64 * f64::from(limits.max_aspect), RejectReason::Shape),
         (colour_share > limits.max_colour_share, RejectReason::Colour),
         (mask, RejectReason::FewGreyLevels),
-        (framed, RejectReason::Framed),
         (quality.dark_share > limits.max_dark_share, RejectReason::Underexposed),
         (quality.bright_share > limits.max_bright_share, RejectReason::Overexposed),
         (quality.contrast < limits.min_contrast, RejectReason::LowContrast),

@@ -2,7 +2,7 @@
 
 use super::{Pixels, spec::Window};
 use crate::plane::{Plane, Rect};
-use alloc::{vec, vec::Vec};
+use alloc::{borrow::Cow, vec, vec::Vec};
 
 /// `pixels` in eight bits, as `spec` says.
 ///
@@ -19,18 +19,34 @@ use alloc::{vec, vec::Vec};
 /// step: values up to it become 0, values above it 255.
 pub fn window(pixels: &Pixels, spec: &Window) -> Plane<u8> {
     match (pixels, spec) {
-        (Pixels::Eight(plane), Window::Quantiles { .. }) => window(&Pixels::Sixteen(plane.map(u16::from)), spec),
-        (Pixels::Eight(plane), Window::Hounsfield { .. }) => plane.clone(),
-        (Pixels::Sixteen(plane), Window::Quantiles { low, high }) => by_quantiles(plane, [*low, *high]),
-        (Pixels::Sixteen(plane), Window::Hounsfield { .. }) => by_depth(plane),
-        (Pixels::Hounsfield(plane), Window::Quantiles { low, high }) => {
-            by_quantiles(&plane.map(|value| value.wrapping_sub(i16::MIN) as u16), [*low, *high])
+        (_, Window::Quantiles { low, high }) => {
+            let plane = sixteen(pixels);
+            by_quantiles(&plane, inside_border(&plane), [*low, *high])
         }
+        (Pixels::Eight(plane), Window::Hounsfield { .. }) => plane.clone(),
+        (Pixels::Sixteen(plane), Window::Hounsfield { .. }) => by_depth(plane),
         (Pixels::Hounsfield(plane), Window::Hounsfield { center, width }) => {
             let (center, half) = (f64::from(*center), f64::from(*width) / 2.0);
             let table = table(i16::MIN.into(), center - half, center + half);
             plane.map(|value| table[usize::from(value.wrapping_sub(i16::MIN) as u16)])
         }
+    }
+}
+
+/// [`window`], where black and white are those of the part `inside` alone; `None` where they do not follow from the picture.
+pub(super) fn window_inside(pixels: &Pixels, spec: &Window, inside: Rect) -> Option<Plane<u8>> {
+    match spec {
+        Window::Quantiles { low, high } => Some(by_quantiles(&sixteen(pixels), inside, [*low, *high])),
+        Window::Hounsfield { .. } => None,
+    }
+}
+
+/// The values as they are ordered, without what they mean.
+fn sixteen(pixels: &Pixels) -> Cow<'_, Plane<u16>> {
+    match pixels {
+        Pixels::Eight(plane) => Cow::Owned(plane.map(u16::from)),
+        Pixels::Sixteen(plane) => Cow::Borrowed(plane),
+        Pixels::Hounsfield(plane) => Cow::Owned(plane.map(|value| value.wrapping_sub(i16::MIN) as u16)),
     }
 }
 
@@ -46,10 +62,8 @@ fn by_depth(plane: &Plane<u16>) -> Plane<u8> {
 /// border by less.
 const EVEN: f64 = 4.0 / 255.0;
 
-/// The quantiles are those of the picture inside its even border, if it has one: what a shutter, a collimator, padding or a viewer
-/// left around the picture says nothing about it.
-fn by_quantiles(plane: &Plane<u16>, quantiles: [f32; 2]) -> Plane<u8> {
-    let inside = inside_border(plane);
+/// The quantiles are those of the part `inside`.
+fn by_quantiles(plane: &Plane<u16>, inside: Rect, quantiles: [f32; 2]) -> Plane<u8> {
     let mut counts = vec![0usize; 1 << 16];
     for y in inside.y..inside.y + inside.height {
         for &value in &plane.row(y)[inside.x..inside.x + inside.width] {
@@ -61,7 +75,8 @@ fn by_quantiles(plane: &Plane<u16>, quantiles: [f32; 2]) -> Plane<u8> {
     plane.map(|value| table[usize::from(value)])
 }
 
-/// The picture without the rows and columns at its edges that are even; all of it where nothing else would be left.
+/// The picture without the rows and columns at its edges that are even; all of it where nothing else would be left. What a shutter,
+/// a collimator, padding or a viewer left around the picture says nothing about it.
 fn inside_border(plane: &Plane<u16>) -> Rect {
     let (width, height) = (plane.width(), plane.height());
     let (least, most) = span(plane.data().iter().copied());
