@@ -11,6 +11,7 @@
 
 pub mod bench;
 pub mod bundle;
+pub mod changes;
 pub mod classifiers;
 pub mod commands;
 pub mod data;

@@ -266,12 +266,14 @@ fn perpendicular(axis: Point, rng: &mut impl Rng) -> Point {
 }
 
 /// Letters of 5 x 7 dots, a byte a row, the five low bits from left to right.
-const LETTERS: [(char, [u8; 7]); 14] = [
+const LETTERS: [(char, [u8; 7]); 21] = [
     ('A', [14, 17, 17, 31, 17, 17, 17]),
+    ('B', [30, 17, 17, 30, 17, 17, 30]),
     ('C', [14, 17, 16, 16, 16, 17, 14]),
     ('E', [31, 16, 16, 30, 16, 16, 31]),
     ('H', [17, 17, 17, 31, 17, 17, 17]),
     ('I', [14, 4, 4, 4, 4, 4, 14]),
+    ('L', [16, 16, 16, 16, 16, 16, 31]),
     ('M', [17, 27, 21, 21, 17, 17, 17]),
     ('N', [17, 25, 21, 19, 17, 17, 17]),
     ('O', [14, 17, 17, 17, 17, 17, 14]),
@@ -280,11 +282,17 @@ const LETTERS: [(char, [u8; 7]); 14] = [
     ('S', [15, 16, 16, 14, 1, 1, 30]),
     ('T', [31, 4, 4, 4, 4, 4, 4]),
     ('Y', [17, 17, 10, 4, 4, 4, 4]),
+    ('0', [14, 17, 19, 21, 25, 17, 14]),
+    ('1', [4, 12, 4, 4, 4, 4, 14]),
+    ('2', [14, 17, 1, 2, 4, 8, 31]),
+    ('3', [31, 2, 4, 2, 1, 17, 14]),
+    (':', [0, 12, 12, 0, 12, 12, 0]),
     (' ', [0; 7]),
 ];
 
-/// Writes `text` with its top left corner at (`left`, `top`), dots of `dot` pixels, by setting pixels to `value`.
-pub(super) fn write_text(field: &mut Field, text: &str, left: usize, top: usize, dot: usize, value: f32) {
+/// Writes `text` with its top left corner at (`left`, `top`), dots of `dot` pixels, by setting pixels to `value`. Of letters there
+/// are those that films have in notices and markers; others are left blank, and so is what lies beyond the picture.
+pub fn write_text<T: Copy>(field: &mut Plane<T>, text: &str, left: usize, top: usize, dot: usize, value: T) {
     let (width, height) = (field.width(), field.height());
     for (n, letter) in text.chars().enumerate() {
         let Some((_, rows)) = LETTERS.iter().find(|(name, _)| *name == letter) else { continue };

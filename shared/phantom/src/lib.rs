@@ -14,6 +14,8 @@ mod ct;
 mod film;
 mod write;
 
+pub use canvas::write_text;
+
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};

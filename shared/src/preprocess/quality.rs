@@ -93,7 +93,7 @@ impl Default for QualityLimits {
             max_bright_share: 0.9,
             min_contrast: 0.04,
             good_contrast: 0.16,
-            min_sharpness: 0.42,
+            min_sharpness: 0.24,
             good_sharpness: 0.6,
         }
     }

@@ -181,6 +181,7 @@ fn draw(path: &Path, pictures: usize, backbone: Backbone) -> anyhow::Result<()> 
                 label: if patient % 2 == 0 { Label::Positive } else { Label::Negative },
                 split: [Split::Train, Split::Val, Split::Test][[0, 0, 0, 0, 0, 0, 0, 1, 2, 2][patient / 2 % 10]],
                 equalised: false,
+                copy: 0,
             }
         })
         .collect();
@@ -200,6 +201,8 @@ fn draw(path: &Path, pictures: usize, backbone: Backbone) -> anyhow::Result<()> 
         quality: QualityLimits::default(),
         lungs_sha256: None,
         manifest_sha256: "00".repeat(32),
+        copies: 0,
+        copies_seed: None,
         rows,
     };
     let shape = backbone.feature_shape();

@@ -289,6 +289,7 @@ mod tests {
             label: Label::Positive,
             split: Split::Train,
             equalised: false,
+            copy: 0,
         };
         Contents {
             format: FORMAT,
@@ -306,6 +307,8 @@ mod tests {
             quality: QualityLimits::default(),
             lungs_sha256: None,
             manifest_sha256: "cd".repeat(32),
+            copies: 0,
+            copies_seed: None,
             rows: (0..rows).map(row).collect(),
         }
     }

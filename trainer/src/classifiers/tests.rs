@@ -40,6 +40,7 @@ fn rows() -> Vec<FeatureRow> {
         label: if label == 1 { Label::Positive } else { Label::Negative },
         split: [Split::Train, Split::Train, Split::Train, Split::Train, Split::Val, Split::Test][index / 10],
         equalised: false,
+        copy: 0,
     };
     whole_numbers("labels").iter().enumerate().map(row).collect()
 }
@@ -62,6 +63,8 @@ fn store(path: &Path, rows: Vec<FeatureRow>, values: &[f32]) {
         quality: QualityLimits::default(),
         lungs_sha256: None,
         manifest_sha256: "cd".repeat(32),
+        copies: 0,
+        copies_seed: None,
         rows,
     };
     let Opened::Unfinished(writer) = StoreWriter::open(path, &contents, SHAPE).unwrap() else {

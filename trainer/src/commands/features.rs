@@ -8,7 +8,7 @@ use thorax_shared::modality::Modality;
 
 use crate::{
     data,
-    features::{Dtype, LoadingArgs, Request, State},
+    features::{CopiesArgs, Dtype, LoadingArgs, Request, State},
     segmentation::lungs::LungsArgs,
 };
 
@@ -28,6 +28,8 @@ pub struct FeaturesArgs {
     weights: WeightsArgs,
     #[command(flatten)]
     lungs: LungsArgs,
+    #[command(flatten)]
+    copies: CopiesArgs,
     /// The store; a run that was stopped goes on
     #[arg(long, value_name = "STORE")]
     out: PathBuf,
@@ -66,6 +68,7 @@ pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
         pretrained: &pretrained,
         source: &source,
         lungs: lungs.as_ref(),
+        copies: args.copies,
         dtype: args.dtype,
         unit: usize::from(args.batch),
         loading: args.loading,

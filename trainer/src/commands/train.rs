@@ -31,7 +31,7 @@ use crate::{
         fingerprint::{fingerprint, healthy_fingerprint},
         recipe::preprocess_spec,
     },
-    features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
+    features::{self, CopiesArgs, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::take_folder,
     heads, memory,
     segmentation::{
@@ -96,8 +96,10 @@ pub struct ClassifyArgs {
     weights: Option<WeightsArgs>,
     #[command(flatten)]
     lungs: LungsArgs,
+    #[command(flatten)]
+    copies: CopiesArgs,
     /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder
-    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "weights", "lungs"])]
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "weights", "lungs", "copies"])]
     features: Option<PathBuf>,
     #[command(flatten)]
     loading: LoadingArgs,
@@ -422,6 +424,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                 pretrained: &pretrained,
                 source: &source,
                 lungs: lungs.as_ref(),
+                copies: args.copies,
                 dtype: Dtype::F16,
                 unit: features::UNIT,
                 loading: args.loading,

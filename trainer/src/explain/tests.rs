@@ -28,6 +28,7 @@ fn problem(folder: &Path, features: &[f32], shape: [usize; 3]) -> Problem {
         label: [Label::Positive, Label::Negative][row % 2],
         split: [Split::Train, Split::Train, Split::Val, Split::Test][(row * 6 / count).saturating_sub(2)],
         equalised: false,
+        copy: 0,
     };
     let contents = Contents {
         format: FORMAT,
@@ -45,6 +46,8 @@ fn problem(folder: &Path, features: &[f32], shape: [usize; 3]) -> Problem {
         quality: QualityLimits::default(),
         lungs_sha256: None,
         manifest_sha256: "cd".repeat(32),
+        copies: 0,
+        copies_seed: None,
         rows: (0..count).map(row).collect(),
     };
     let path = folder.join("a.features");

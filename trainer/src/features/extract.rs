@@ -26,6 +26,7 @@ use super::{
     writer::{StoreWriter, WrittenRow},
 };
 use crate::{
+    changes,
     data::{Manifest, picture::Picture},
     segmentation::{LungFinder, lungs},
 };
@@ -135,7 +136,9 @@ fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &FeatureRow) -> an
         path.display(),
         row.sha256
     );
-    let picture = Picture::read(&path, row.equalised)?;
+    let mut picture = Picture::read(&path, row.equalised)?;
+    let changes = row.changes(contents.modality, contents.copies_seed.unwrap_or_default());
+    picture.frame.pixels = changes::apply_all(&changes, picture.frame.pixels, &contents.preprocess.window);
     let equalised = picture.equalise(&contents.preprocess).with_context(|| row.path.clone())?;
     let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
     let crop = lungs::crop(&picture, &equalised, &contents.preprocess, pictures.lungs);

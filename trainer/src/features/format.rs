@@ -14,13 +14,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_files::hexadecimal;
 use thorax_nets::{Backbone, Layout};
+use thorax_nn::seeded;
 use thorax_shared::{
     modality::Modality,
     preprocess::{QualityLimits, spec::PreprocessSpec},
     verdict::RejectReason,
 };
 
-use crate::data::{Label, Record, Split};
+use crate::{
+    changes::{self, Change},
+    data::{Label, Record, Split},
+};
 
 // A row is lent out as it lies in the file.
 #[cfg(target_endian = "big")]
@@ -232,13 +236,39 @@ pub struct FeatureRow {
     /// It was equalised before it was published; see [`Record::equalised`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub equalised: bool,
+    /// 0 for the picture itself; from 1 on, a copy of it that was changed at random, see [`FeatureRow::changes`].
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub copy: u16,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(count: &u16) -> bool {
+    *count == 0
 }
 
 impl FeatureRow {
     /// The row of a picture.
     pub fn of(record: &Record) -> Self {
         let Record { path, sha256, patient_id, group, source, label, split, equalised, .. } = record.clone();
-        Self { path, sha256, patient_id, group, source, label, split, equalised }
+        Self { path, sha256, patient_id, group, source, label, split, equalised, copy: 0 }
+    }
+
+    /// The row of a picture and those of its changed copies; a picture of the test split has none.
+    pub(super) fn with_copies(record: &Record, copies: u16) -> impl Iterator<Item = Self> {
+        let row = Self::of(record);
+        let copies = if row.split == Split::Test { 0 } else { copies };
+        (0..=copies).map(move |copy| Self { copy, ..row.clone() })
+    }
+
+    /// What becomes of the picture in this copy: a random history of changes that depends on nothing but the picture's hash, the
+    /// number of the copy, and `seed`. Slices are not mirrored, films may be.
+    pub fn changes(&self, modality: Modality, seed: u64) -> Vec<Change> {
+        if self.copy == 0 {
+            return vec![];
+        }
+        let picture = self.sha256.get(..16).and_then(|hash| u64::from_str_radix(hash, 16).ok()).unwrap_or_default();
+        let seed = seeded::derive(seed, &[picture, self.copy.into()]);
+        changes::random(&mut seeded::generator(seed, 0), modality == Modality::Xray)
     }
 }
 
@@ -278,6 +308,12 @@ pub struct Contents {
     pub lungs_sha256: Option<String>,
     /// [`crate::data::fingerprint::fingerprint`] of the manifest.
     pub manifest_sha256: String,
+    /// Changed copies of each picture of the training and the validation split.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub copies: u16,
+    /// Of their changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies_seed: Option<u64>,
     /// The pictures, in the order of the rows.
     pub rows: Vec<FeatureRow>,
 }

@@ -47,6 +47,17 @@ pub struct LoadingArgs {
     loaders: NonZeroUsize,
 }
 
+/// Which changed copies of pictures are wanted beside the pictures themselves.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct CopiesArgs {
+    /// Changed copies of each picture that is learnt from or chosen by: greys, sharpness, noise, JPEG, borders, letters, small turns
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=100))]
+    copies: u16,
+    /// Of the changes
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    copies_seed: u64,
+}
+
 /// Features that are wanted.
 pub struct Request<'a> {
     /// Whose pictures.
@@ -59,6 +70,8 @@ pub struct Request<'a> {
     pub source: &'a Source,
     /// What finds the lungs that pictures are cropped to; without it they are cropped to the film or the body.
     pub lungs: Option<&'a LungFinder>,
+    /// Changed copies of each picture of the training and the validation split.
+    pub copies: CopiesArgs,
     /// Type of the stored numbers.
     pub dtype: Dtype,
     /// Pictures a unit.
@@ -86,7 +99,8 @@ impl Request<'_> {
     pub fn contents(&self) -> anyhow::Result<Contents> {
         let Self { manifest, modality, pretrained, source, lungs, .. } = *self;
         let labelled = manifest.select(modality, Task::Classify, None).filter(|r| r.label != Label::Unlabelled);
-        let rows: Vec<FeatureRow> = labelled.map(FeatureRow::of).collect();
+        let CopiesArgs { copies, copies_seed } = self.copies;
+        let rows: Vec<FeatureRow> = labelled.flat_map(|record| FeatureRow::with_copies(record, copies)).collect();
         anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
         let mut preprocess = preprocess(modality, pretrained);
         if let Some(lungs) = lungs {
@@ -113,6 +127,8 @@ impl Request<'_> {
             quality: QualityLimits::default(),
             lungs_sha256: lungs.map(|lungs| lungs.sha256().to_owned()),
             manifest_sha256: fingerprint::fingerprint(manifest, modality, Task::Classify)?,
+            copies,
+            copies_seed: (copies > 0).then_some(copies_seed),
             rows,
         })
     }

@@ -28,6 +28,7 @@ fn contents(rows: usize, unit: usize, dtype: Dtype) -> Contents {
             label: [Label::Positive, Label::Negative][row % 2],
             split: Split::ALL[row / 2 % 3],
             equalised: false,
+            copy: 0,
         })
         .collect();
     Contents {
@@ -46,6 +47,8 @@ fn contents(rows: usize, unit: usize, dtype: Dtype) -> Contents {
         quality: QualityLimits::default(),
         lungs_sha256: None,
         manifest_sha256: "cd".repeat(32),
+        copies: 0,
+        copies_seed: None,
         rows,
     }
 }

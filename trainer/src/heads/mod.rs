@@ -530,6 +530,7 @@ mod tests {
                 label: if positive { Label::Positive } else { Label::Negative },
                 split,
                 equalised: false,
+                copy: 0,
             });
         }
         table
