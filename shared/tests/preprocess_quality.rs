@@ -1,12 +1,16 @@
 //! What the default limits refuse, on pictures made for the purpose. For the real ones see
 //! `references/quality_calibration.py`.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 #[path = "references/preprocess/synthetic.rs"]
 mod synthetic;
 
 use thorax_shared::{
     plane::Plane,
-    preprocess::{Quality, QualityLimits, assess, resize_u8},
+    preprocess::{
+        Equalised, Pixels, PreprocessSpec, Quality, QualityLimits, assess, resize_u8,
+        spec::{Clahe, Core, Normalise, Window},
+    },
     verdict::RejectReason,
 };
 
@@ -38,6 +42,18 @@ fn blurred(picture: &Plane<u8>, reach: usize) -> Plane<u8> {
         }
     }
     blurred
+}
+
+/// As films are read.
+fn recipe() -> PreprocessSpec {
+    PreprocessSpec {
+        window: Window::Quantiles { low: 0.005, high: 0.995 },
+        working_side: 1024,
+        clahe: Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
+        core: Core::Film { margin: 0.02 },
+        input_side: 224,
+        normalise: Normalise { mean: vec![0.5], std: vec![0.5] },
+    }
 }
 
 fn assessed(picture: &Plane<u8>) -> (Quality, Option<RejectReason>) {
@@ -87,19 +103,27 @@ fn colour_and_source_size_count_too() {
     assert_eq!(assess(&chest, &chest, 0.01, &limits).1, None);
 }
 
+/// What a film is judged by lies inside of its frame.
 #[test]
-fn a_small_picture_in_a_wide_frame_is_refused_and_a_large_one_is_not() {
+fn a_small_picture_in_a_wide_frame_is_refused_and_a_large_one_is_read_without_it() {
     let chest = chest(400, 400);
-    let framed = |side: usize, grey: u8| {
-        let from = (side - 400) / 2;
-        Plane::from_fn(side, side, |x, y| {
-            let inside = |at: usize| (from..from + 400).contains(&at);
-            if inside(x) && inside(y) { chest.get(x - from, y - from) } else { grey }
-        })
-    };
+    let spec = recipe();
+    let alone = Equalised::new(&Pixels::Eight(chest.clone()), &spec).unwrap();
+    let alone = (alone.assess(0.0, &QualityLimits::default()), alone.input(alone.crop(spec.core, None), &spec).0);
     for grey in [0, 30, 128, 200, 255] {
-        assert_eq!(assessed(&framed(720, grey)).1, Some(RejectReason::Framed), "{grey}");
-        assert_eq!(assessed(&framed(640, grey)).1, None, "{grey}");
+        for (side, refused) in [(720, Some(RejectReason::Framed)), (640, None), (410, None)] {
+            let from = (side - 400) / 2;
+            let framed = Plane::from_fn(side, side, |x, y| {
+                let inside = |at: usize| (from..from + 400).contains(&at);
+                if inside(x) && inside(y) { chest.get(x - from, y - from) } else { grey }
+            });
+            let equalised = Equalised::new(&Pixels::Eight(framed), &spec).unwrap();
+            let (quality, reason) = equalised.assess(0.0, &QualityLimits::default());
+            assert_eq!((quality, reason), (alone.0.0, refused.or(alone.0.1)), "{grey} {side}");
+            let crop = equalised.crop(spec.core, None);
+            assert!(crop.rect.x >= from && crop.rect.x + crop.rect.width <= from + 400, "{grey} {side}: {crop:?}");
+            assert_eq!(equalised.input(crop, &spec).0, alone.1, "{grey} {side}: not what the film alone becomes");
+        }
     }
 }
 

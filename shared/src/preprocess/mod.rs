@@ -168,8 +168,7 @@ impl Equalised {
     /// The part that `core` names, inside of a frame. [`Core::Lungs`] is the box around the lungs, if they are `found`, and
     /// otherwise the part in which they were looked for; the whole picture if nobody looked.
     pub fn crop(&self, core: Core, found: Option<FoundLungs<'_>>) -> Crop {
-        let (source, small) =
-            ((self.inside.width, self.inside.height), (self.working.width(), self.working.height()));
+        let (source, small) = ((self.inside.width, self.inside.height), (self.working.width(), self.working.height()));
         let cut = |working| {
             let Rect { x, y, width, height } = scaled_out(working, small, source);
             Crop { rect: Rect { x: self.inside.x + x, y: self.inside.y + y, width, height }, working }
@@ -251,7 +250,8 @@ mod tests {
 
     fn recipe(input_side: u32) -> PreprocessSpec {
         PreprocessSpec {
-            window: Window::Quantiles { low: 0.005, high: 0.995 },
+            // Of a film the black around the body would be taken off.
+            window: Window::Hounsfield { center: -600.0, width: 1500.0 },
             working_side: 155,
             clahe: Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
             core: Core::Body { margin: 0.05 },

@@ -62,7 +62,7 @@ pub(crate) fn manifest() -> Manifest {
             channels: vec![name("infection"), name("lung")],
             mask_threshold: 0.5,
         }),
-        quality: QualityLimits::default(),
+        quality: QualityLimits { min_sharpness: 0.42, ..QualityLimits::default() },
         decision: DecisionRule {
             positive_at: 0.75,
             negative_at: 0.25,

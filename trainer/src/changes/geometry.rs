@@ -6,11 +6,26 @@ use thorax_shared::plane::{Plane, Rect};
 
 use super::greys;
 
-/// Reads a picture at a place between its pixels, whose centres lie at whole numbers; `None` beyond it.
-pub(super) type Sample = fn(&Plane<u8>, f64, f64) -> Option<u8>;
+/// How a picture is read at a place between its pixels, whose centres lie at whole numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sample {
+    /// Bilinear; beyond the outermost centres by half a pixel the outermost value.
+    Bilinear,
+    /// The pixel whose centre is nearest: for masks.
+    Nearest,
+}
 
-/// Bilinear; beyond the outermost centres by half a pixel the outermost value.
-pub(super) fn bilinear(picture: &Plane<u8>, x: f64, y: f64) -> Option<u8> {
+impl Sample {
+    /// The value at a place; `None` beyond the picture.
+    fn at(self, picture: &Plane<u8>, x: f64, y: f64) -> Option<u8> {
+        match self {
+            Self::Bilinear => bilinear(picture, x, y),
+            Self::Nearest => nearest(picture, x, y),
+        }
+    }
+}
+
+fn bilinear(picture: &Plane<u8>, x: f64, y: f64) -> Option<u8> {
     nearest(picture, x, y)?;
     let (last_x, last_y) = ((picture.width() - 1) as f64, (picture.height() - 1) as f64);
     let (x, y) = (x.clamp(0.0, last_x), y.clamp(0.0, last_y));
@@ -23,8 +38,7 @@ pub(super) fn bilinear(picture: &Plane<u8>, x: f64, y: f64) -> Option<u8> {
     Some((above * (1.0 - down) + below * down + 0.5) as u8)
 }
 
-/// The pixel whose centre is nearest.
-pub(super) fn nearest(picture: &Plane<u8>, x: f64, y: f64) -> Option<u8> {
+fn nearest(picture: &Plane<u8>, x: f64, y: f64) -> Option<u8> {
     let (column, row) = ((x + 0.5).floor(), (y + 0.5).floor());
     let inside = column >= 0.0 && row >= 0.0 && column < picture.width() as f64 && row < picture.height() as f64;
     inside.then(|| picture.get(column as usize, row as usize))
@@ -57,7 +71,7 @@ pub(super) fn tilted(picture: &Plane<u8>, degrees: f64, sample: Sample) -> Plane
     let (middle_x, middle_y) = ((picture.width() - 1) as f64 / 2.0, (picture.height() - 1) as f64 / 2.0);
     Plane::from_fn(picture.width(), picture.height(), |x, y| {
         let (x, y) = (x as f64 - middle_x, y as f64 - middle_y);
-        sample(picture, cos * x + sin * y + middle_x, cos * y - sin * x + middle_y).unwrap_or(0)
+        sample.at(picture, cos * x + sin * y + middle_x, cos * y - sin * x + middle_y).unwrap_or(0)
     })
 }
 
@@ -121,7 +135,7 @@ impl Camera {
         let (width, height) = (film.width() as f64, film.height() as f64);
         Plane::from_fn(film.width(), film.height(), |x, y| {
             let (u, v) = self.film((x as f64 + 0.5) / width, (y as f64 + 0.5) / height);
-            sample(film, u * width - 0.5, v * height - 0.5)
+            sample.at(film, u * width - 0.5, v * height - 0.5)
         })
     }
 }
@@ -129,7 +143,7 @@ impl Camera {
 /// See [`super::Change::Photograph`].
 pub(super) fn photographed(film: &Plane<u8>, seed: u64) -> Plane<u8> {
     let camera = Camera::held(seed);
-    let seen = camera.seen(film, bilinear);
+    let seen = camera.seen(film, Sample::Bilinear);
     let (width, height) = (film.width() as f64, film.height() as f64);
     let [spot_x, spot_y, radius] = camera.reflection;
     let lit = Plane::from_fn(film.width(), film.height(), |column, row| {
@@ -148,5 +162,5 @@ pub(super) fn photographed_mask(mask: &Plane<u8>, seed: u64) -> Plane<u8> {
     if mask.data().is_empty() {
         return mask.clone();
     }
-    Camera::held(seed).seen(mask, nearest).map(|value| value.unwrap_or(0))
+    Camera::held(seed).seen(mask, Sample::Nearest).map(|value| value.unwrap_or(0))
 }

@@ -39,20 +39,20 @@ fn smooth(picture: &Plane<u8>, sigma: f64) -> Plane<f32> {
         (at.min(period - at) as usize).min(length - 1)
     };
     let (width, height) = (picture.width(), picture.height());
-    let columns: Vec<usize> =
-        (-(reach as isize)..(width + reach) as isize).map(|x| reflected(x, width)).collect();
-    let along_x = Plane::new(width, height, {
-        let mut values = Vec::with_capacity(width * height);
-        for y in 0..height {
-            let row = picture.row(y);
-            let padded: Vec<f32> = columns.iter().map(|&x| f32::from(row[x])).collect();
-            values.extend(padded.windows(weights.len()).map(|window| {
-                window.iter().zip(&weights).map(|(value, weight)| value * weight).sum::<f32>() / total
-            }));
-        }
-        values
-    })
-    .unwrap_or_else(|_| picture.map(f32::from));
+    let columns: Vec<usize> = (-(reach as isize)..(width + reach) as isize).map(|x| reflected(x, width)).collect();
+    let along_x =
+        Plane::new(width, height, {
+            let mut values = Vec::with_capacity(width * height);
+            for y in 0..height {
+                let row = picture.row(y);
+                let padded: Vec<f32> = columns.iter().map(|&x| f32::from(row[x])).collect();
+                values.extend(padded.windows(weights.len()).map(|window| {
+                    window.iter().zip(&weights).map(|(value, weight)| value * weight).sum::<f32>() / total
+                }));
+            }
+            values
+        })
+        .unwrap_or_else(|_| picture.map(f32::from));
     let mut smooth = Plane::filled(width, height, 0f32);
     for (y, out) in smooth.data_mut().chunks_exact_mut(width).enumerate() {
         for (i, &weight) in weights.iter().enumerate() {

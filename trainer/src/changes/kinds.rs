@@ -129,11 +129,7 @@ pub const KINDS: &[Kind] = &[
         0,
         &[("4 %", Change::Collimated { share: 0.04 }), ("8 %", Change::Collimated { share: 0.08 })],
     ),
-    harmless(
-        "cropped",
-        0,
-        &[("3 %", Change::Cropped { share: 0.03 }), ("6 %", Change::Cropped { share: 0.06 })],
-    ),
+    harmless("cropped", 0, &[("3 %", Change::Cropped { share: 0.03 }), ("6 %", Change::Cropped { share: 0.06 })]),
     harmless("tilted", 0, &[("3", Change::Tilted(3.0)), ("6", Change::Tilted(6.0))]),
     harmless(
         "resized",

@@ -15,13 +15,17 @@ mod random;
 #[cfg(test)]
 mod tests;
 
+use geometry::Sample;
 pub use kinds::{KINDS, Kind};
 pub use random::random;
 
 use serde::{Deserialize, Serialize};
 use thorax_shared::{
     plane::{Orientation, Plane},
-    preprocess::{self, Pixels, clahe_u8, resize_u8, spec::{Clahe, Window}},
+    preprocess::{
+        self, Pixels, clahe_u8, resize_u8,
+        spec::{Clahe, Window},
+    },
 };
 
 /// A change of a grey picture of 8 bits.
@@ -120,9 +124,7 @@ impl Change {
                 // Refused are only other numbers of tiles and limits that are no numbers; nothing is then equalised.
                 clahe_u8(picture, Clahe { clip_limit, tiles_x: 8, tiles_y: 8 }).unwrap_or_else(|_| picture.clone())
             }
-            Self::Gamma(exponent) => {
-                greys::by_table(picture, |grey| 255.0 * (f64::from(grey) / 255.0).powf(exponent))
-            }
+            Self::Gamma(exponent) => greys::by_table(picture, |grey| 255.0 * (f64::from(grey) / 255.0).powf(exponent)),
             Self::Range { black, white } => {
                 let (black, white) = (f64::from(black), f64::from(white));
                 greys::by_table(picture, |grey| black + f64::from(grey) * (white - black) / 255.0)
@@ -144,7 +146,7 @@ impl Change {
             Self::Negative => picture.map(|grey| 255 - grey),
             Self::Collimated { share } => geometry::collimated(picture, share),
             Self::Photograph { seed } => geometry::photographed(picture, seed),
-            _ => self.moved(picture, geometry::bilinear),
+            _ => self.moved(picture, Sample::Bilinear),
         }
     }
 
@@ -152,20 +154,20 @@ impl Change {
     pub fn apply_to_mask(self, mask: &Plane<u8>) -> Plane<u8> {
         match self {
             Self::Photograph { seed } => geometry::photographed_mask(mask, seed),
-            Self::Border { share, .. } => Self::Border { share, grey: 0 }.moved(mask, geometry::nearest),
+            Self::Border { share, .. } => Self::Border { share, grey: 0 }.moved(mask, Sample::Nearest),
             _ if mask.data().is_empty() => mask.clone(),
-            _ => self.moved(mask, geometry::nearest),
+            _ => self.moved(mask, Sample::Nearest),
         }
     }
 
     /// What of the change moves pixels, with `sample` to read between them.
-    fn moved(self, picture: &Plane<u8>, sample: geometry::Sample) -> Plane<u8> {
+    fn moved(self, picture: &Plane<u8>, sample: Sample) -> Plane<u8> {
         let (width, height) = (picture.width(), picture.height());
-        let resized = |new_width: usize, new_height: usize| match sample == geometry::nearest as geometry::Sample {
-            true => Plane::from_fn(new_width, new_height, |x, y| {
+        let resized = |new_width: usize, new_height: usize| match sample {
+            Sample::Nearest => Plane::from_fn(new_width, new_height, |x, y| {
                 picture.get((2 * x + 1) * width / (2 * new_width), (2 * y + 1) * height / (2 * new_height))
             }),
-            false => resize_u8(picture, new_width, new_height),
+            Sample::Bilinear => resize_u8(picture, new_width, new_height),
         };
         let turned = |transpose, flip_horizontal, flip_vertical| {
             picture.oriented(Orientation { transpose, flip_horizontal, flip_vertical })

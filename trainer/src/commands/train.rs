@@ -106,6 +106,9 @@ pub struct ClassifyArgs {
     /// Heads in the ensemble
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     members: u16,
+    /// How far the sources and classes count alike however many pictures they have: 0 not at all, 1 wholly
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
+    balance: f32,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -370,6 +373,12 @@ impl SegmentArgs {
     }
 }
 
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f32, String> {
+    let share = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("take 0 to 1".into()) }
+}
+
 /// `train classify`.
 fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let common = &args.common;
@@ -382,6 +391,8 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             seed: common.seed,
             steps: 400,
             directions: 64,
+            balance: args.balance,
+            copies: contents.copies_seed.map(|seed| (contents.copies, seed)),
             preprocess: contents.preprocess.clone(),
             quality: contents.quality,
             lungs_sha256: contents.lungs_sha256.clone(),

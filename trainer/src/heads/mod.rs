@@ -7,7 +7,7 @@
 //! How familiar a picture is, is its Mahalanobis distance to the training features, with the covariance reduced to its
 //! leading directions and one variance for the rest (probabilistic principal components, Tipping and Bishop 1999).
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
@@ -46,6 +46,13 @@ pub struct ClassifyConfig {
     pub steps: usize,
     /// Directions kept of the features' covariance.
     pub directions: usize,
+    /// How much the pictures of a source and class count together: 0, as many as they are; 1, all sources and classes alike; between,
+    /// each picture counts the number of its kind to the power of minus this.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub balance: f32,
+    /// Changed copies of each picture that were learnt from and chosen by, and the seed of their changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<(u16, u64)>,
     /// How a picture becomes the backbone's input.
     pub preprocess: PreprocessSpec,
     /// What is refused before it is read.
@@ -59,6 +66,11 @@ pub struct ClassifyConfig {
     pub backbone: Backbone,
     /// Hash of its weights.
     pub backbone_sha256: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(share: &f32) -> bool {
+    *share == 0.0
 }
 
 /// What a fit leaves besides the weights.
@@ -131,7 +143,11 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     let standard = Standard::of(table, &train);
     let x = standard.apply(table, &train);
     let x_validation = standard.apply(table, &validation);
-    let resamples = bootstrap(table, &train, config.members, config.seed);
+    let mut resamples = bootstrap(table, &train, config.members, config.seed);
+    let balanced = balanced(table, &train, config.balance);
+    resamples
+        .iter_mut()
+        .for_each(|counts| counts.iter_mut().zip(&balanced).for_each(|(count, weight)| *count *= weight));
 
     let bar = progress(PENALTIES.len(), "heads");
     let mut best: Option<(f64, f32, Heads)> = None;
@@ -234,6 +250,16 @@ fn bootstrap(table: &FeatureTable, train: &[usize], members: usize, seed: u64) -
             of_row.iter().map(|&group| counts[group]).collect()
         })
         .collect()
+}
+
+/// What each row counts, see [`ClassifyConfig::balance`]; 1 on average.
+fn balanced(table: &FeatureTable, rows: &[usize], balance: f32) -> Vec<f32> {
+    let kind = |row: usize| (table.rows[row].source.as_str(), table.rows[row].positive());
+    let mut counts = BTreeMap::<_, f32>::new();
+    rows.iter().for_each(|&row| *counts.entry(kind(row)).or_default() += 1.0);
+    let weights: Vec<f32> = rows.iter().map(|&row| counts[&kind(row)].powf(-balance)).collect();
+    let mean = weights.iter().sum::<f32>() / weights.len() as f32;
+    weights.into_iter().map(|weight| weight / mean).collect()
 }
 
 impl Standard {
@@ -543,6 +569,8 @@ mod tests {
             seed: 3,
             steps: 300,
             directions: 4,
+            balance: 0.0,
+            copies: None,
             preprocess: preprocess_spec(Modality::Ct, 16, Normalise { mean: vec![0.5], std: vec![0.5] }),
             quality: QualityLimits::default(),
             lungs_sha256: None,
