@@ -107,8 +107,11 @@ pub struct ClassifyArgs {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     members: u16,
     /// How far the sources and classes count alike however many pictures they have: 0 not at all, 1 wholly
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     balance: f32,
+    /// How much more than large weights it is punished when changed copies of a picture (--copies) get other logits
+    #[arg(long, value_name = "FACTOR", default_value_t = 10.0, value_parser = factor)]
+    steadiness: f32,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -379,6 +382,12 @@ fn share(text: &str) -> Result<f32, String> {
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("take 0 to 1".into()) }
 }
 
+/// A number that is 0 or more.
+fn factor(text: &str) -> Result<f32, String> {
+    let factor: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if factor.is_finite() && factor >= 0.0 { Ok(factor) } else { Err("take 0 or more".into()) }
+}
+
 /// `train classify`.
 fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let common = &args.common;
@@ -392,6 +401,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             steps: 400,
             directions: 64,
             balance: args.balance,
+            steadiness: if contents.copies > 0 { args.steadiness } else { 0.0 },
             copies: contents.copies_seed.map(|seed| (contents.copies, seed)),
             preprocess: contents.preprocess.clone(),
             quality: contents.quality,

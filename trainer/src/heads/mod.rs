@@ -50,6 +50,9 @@ pub struct ClassifyConfig {
     /// each picture counts the number of its kind to the power of minus this.
     #[serde(default, skip_serializing_if = "is_none")]
     pub balance: f32,
+    /// Penalty on the variance of a logit among the changed copies of a picture, as a multiple of that on the squared weights.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub steadiness: f32,
     /// Changed copies of each picture that were learnt from and chosen by, and the seed of their changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copies: Option<(u16, u64)>,
@@ -143,6 +146,7 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     let standard = Standard::of(table, &train);
     let x = standard.apply(table, &train);
     let x_validation = standard.apply(table, &validation);
+    let spread = (config.steadiness > 0.0 && config.copies.is_some()).then(|| spread(table, &train, &x));
     let mut resamples = bootstrap(table, &train, config.members, config.seed);
     let balanced = balanced(table, &train, config.balance);
     resamples
@@ -152,7 +156,7 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     let bar = progress(PENALTIES.len(), "heads");
     let mut best: Option<(f64, f32, Heads)> = None;
     for l2 in PENALTIES {
-        let heads = Heads::fit(&x, &train_labels, &resamples, table.columns, config, l2);
+        let heads = Heads::fit(&x, &train_labels, &resamples, table.columns, config, l2, spread.as_deref());
         let logits = heads.logits(&x_validation, table.columns);
         let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
         let loss = metrics::negative_log_likelihood(&probabilities, &validation_labels)?;
@@ -203,7 +207,10 @@ fn decision_rule(ensembles: &[Ensemble], labels: &[bool], novelty: &[f32]) -> an
     let mut sorted = novelty.to_vec();
     sorted.sort_by(f32::total_cmp);
     let quantile = sorted[((sorted.len() - 1) as f64 * 0.99).round() as usize];
-    let thresholds = decision::choose_thresholds(&probabilities, labels, WANTED_SENSITIVITY, WANTED_SPECIFICITY)?;
+    let mut thresholds = decision::choose_thresholds(&probabilities, labels, WANTED_SENSITIVITY, WANTED_SPECIFICITY)?;
+    // No word goes against its number: what is called positive is more probable than not, and the other way round.
+    thresholds.positive_at = thresholds.positive_at.max(0.5);
+    thresholds.negative_at = thresholds.negative_at.min(0.5);
     Ok(DecisionRule {
         positive_at: thresholds.positive_at,
         negative_at: thresholds.negative_at,
@@ -262,6 +269,36 @@ fn balanced(table: &FeatureTable, rows: &[usize], balance: f32) -> Vec<f32> {
     weights.into_iter().map(|weight| weight / mean).collect()
 }
 
+/// `[columns, columns]`: the covariance of standardised features among the changed copies of a picture, over all pictures. A head that
+/// is steep along its leading directions reads how a picture was stored (within-class covariance normalisation, Hatch, Kajarekar and
+/// Stolcke 2006, with a picture as the class).
+fn spread(table: &FeatureTable, rows: &[usize], x: &[f32]) -> Vec<f32> {
+    let columns = table.columns;
+    let mut pictures = BTreeMap::<&str, Vec<usize>>::new();
+    rows.iter().enumerate().for_each(|(at, &row)| pictures.entry(table.rows[row].path.as_str()).or_default().push(at));
+    let mut apart = x.to_vec();
+    for copies in pictures.values() {
+        let mut mean = vec![0f32; columns];
+        for &at in copies {
+            mean.iter_mut().zip(&x[at * columns..][..columns]).for_each(|(m, v)| *m += v / copies.len() as f32);
+        }
+        for &at in copies {
+            apart[at * columns..][..columns].iter_mut().zip(&mean).for_each(|(v, m)| *v -= m);
+        }
+    }
+    let view = View::row_major(rows.len(), columns);
+    let mut spread = vec![0f32; columns * columns];
+    multiply(
+        (&mut spread, View::row_major(columns, columns)),
+        false,
+        (&apart, view.transposed()),
+        (&apart, view),
+        true,
+    );
+    spread.iter_mut().for_each(|v| *v /= rows.len() as f32);
+    spread
+}
+
 impl Standard {
     fn of(table: &FeatureTable, rows: &[usize]) -> Self {
         let count = rows.len() as f64;
@@ -289,7 +326,9 @@ impl Standard {
 }
 
 impl Heads {
-    /// Weighted logistic regressions, one a resample, all at once: full-batch Adam on a convex loss.
+    /// Weighted logistic regressions, one a resample, all at once: full-batch Adam on a convex loss, the mean cross entropy and
+    /// `l2 / 2` times the squared weights and the variance of the logit that `spread` tells.
+    #[allow(clippy::too_many_arguments, reason = "each is another part of one loss")]
     fn fit(
         x: &[f32],
         labels: &[bool],
@@ -297,6 +336,7 @@ impl Heads {
         columns: usize,
         config: &ClassifyConfig,
         l2: f32,
+        spread: Option<&[f32]>,
     ) -> Self {
         let (rows, members) = (labels.len(), resamples.len());
         let totals: Vec<f32> = resamples.iter().map(|counts| counts.iter().sum()).collect();
@@ -306,6 +346,7 @@ impl Heads {
         let adam = AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() };
         let mut residual = vec![0f32; rows * members];
         let mut gradient = vec![0f32; columns * members];
+        let mut unsteady = vec![0f32; columns * members];
         let (x_view, w_view, r_view) =
             (View::row_major(rows, columns), View::row_major(columns, members), View::row_major(rows, members));
         for step in 1..=config.steps {
@@ -321,6 +362,16 @@ impl Heads {
             }
             multiply((&mut gradient, w_view), false, (x, x_view.transposed()), (&residual, r_view), true);
             gradient.iter_mut().zip(&weights).for_each(|(g, w)| *g += l2 * w);
+            if let Some(spread) = spread {
+                multiply(
+                    (&mut unsteady, w_view),
+                    false,
+                    (spread, View::row_major(columns, columns)),
+                    (&weights, w_view),
+                    true,
+                );
+                gradient.iter_mut().zip(&unsteady).for_each(|(g, u)| *g += l2 * config.steadiness * u);
+            }
             let share = step as f64 / config.steps as f64;
             let rate = HIGHEST_RATE * 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
             let adam = AdamWStep::new(&adam, step, rate, 1.0);
@@ -570,6 +621,7 @@ mod tests {
             steps: 300,
             directions: 4,
             balance: 0.0,
+            steadiness: 0.0,
             copies: None,
             preprocess: preprocess_spec(Modality::Ct, 16, Normalise { mean: vec![0.5], std: vec![0.5] }),
             quality: QualityLimits::default(),
@@ -621,6 +673,64 @@ mod tests {
         let familiar = Familiar { directions: get("directions"), variances: get("variances"), rest: get("rest")[0] };
         let expected = familiar.novelty(&standard, COLUMNS)[0];
         assert!((flat("novelty")[0] - expected).abs() < 1e-4 * expected.max(1.0), "{:?} {expected}", flat("novelty"));
+    }
+
+    #[test]
+    fn balanced_sources_and_classes_count_alike() {
+        let mut table = table();
+        let train: Vec<usize> = table.split(Split::Train).map(|(index, _)| index).collect();
+        // A fifth is from elsewhere, and mostly positive.
+        for (at, &row) in train.iter().enumerate().filter(|(at, _)| at % 5 == 0) {
+            table.rows[row].source = "elsewhere".into();
+            table.rows[row].label = if at % 20 == 0 { Label::Negative } else { Label::Positive };
+        }
+        assert!(balanced(&table, &train, 0.0).iter().all(|&weight| (weight - 1.0).abs() < 1e-6));
+        let weights = balanced(&table, &train, 1.0);
+        let mut sums = BTreeMap::<_, f32>::new();
+        for (&row, weight) in train.iter().zip(&weights) {
+            *sums.entry((table.rows[row].source.as_str(), table.rows[row].positive())).or_default() += weight;
+        }
+        assert_eq!(sums.len(), 4);
+        let mean = train.len() as f32 / 4.0;
+        assert!(sums.values().all(|sum| (sum - mean).abs() < 1e-2 * mean), "{sums:?}");
+        let half = balanced(&table, &train, 0.5);
+        assert!(half.iter().zip(&weights).all(|(half, whole)| (half - 1.0).abs() <= (whole - 1.0).abs() + 0.2));
+    }
+
+    /// A feature that tells the classes but not the same in each copy of a picture is used less than one that is steady.
+    #[test]
+    fn a_feature_that_changes_with_the_copy_is_used_less() {
+        let mut random = seeded::generator(8, 0);
+        let mut table = FeatureTable { rows: vec![], columns: 2, values: vec![] };
+        for index in 0..360u16 {
+            let (picture, copy) = (index / 3, index % 3);
+            let positive = picture % 2 == 0;
+            let shift = if positive { 1.0 } else { -1.0 };
+            let steady = shift + f32::from(picture % 7) / 4.0 - 0.75;
+            table.values.extend([steady, shift + random.random_range(-2.0f32..2.0)]);
+            table.rows.push(FeatureRow {
+                path: format!("{picture}.png"),
+                sha256: String::new(),
+                patient_id: picture.to_string(),
+                group: picture.to_string(),
+                source: "made".into(),
+                label: if positive { Label::Positive } else { Label::Negative },
+                split: if picture % 3 == 2 { Split::Val } else { Split::Train },
+                equalised: false,
+                copy,
+            });
+        }
+        let share = |steadiness: f32| {
+            let folder = tempfile::tempdir().unwrap();
+            fit(&table, &ClassifyConfig { steadiness, copies: Some((2, 1)), directions: 1, ..config() }, folder.path())
+                .unwrap();
+            std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
+            let weights = load(folder.path()).unwrap().weights.tensor("weights").unwrap().to_vec2::<f32>().unwrap();
+            let size = |column: usize| weights[column].iter().map(|w| w.abs()).sum::<f32>();
+            size(1) / size(0)
+        };
+        let (without, with) = (share(0.0), share(100.0));
+        assert!(with < 0.7 * without, "{without} without, {with} with");
     }
 
     #[test]
