@@ -1,0 +1,224 @@
+//! The port: a thread for each association, no more of them than was said, and a clean end.
+//!
+//! Whoever is idle gives way: when all places are taken, the association on which nothing has come for longest is ended for
+//! the next. So a hundred connections that say nothing keep nobody out.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use thorax_journal::Journal;
+
+use crate::{
+    association::{Activity, converse, turn_away},
+    config::Config,
+    error::IntakeError,
+    tally::Tally,
+};
+
+/// Who has been idle for less than this keeps his place.
+const LEAST_IDLE: Duration = Duration::from_millis(500);
+/// So many are turned away with a reason at a time; others are just closed.
+const MOST_TURNED_AWAY: usize = 8;
+
+/// The DICOM port at work. Dropped, it stops.
+#[derive(Debug)]
+pub struct Intake {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    acceptor: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    journal: Arc<Journal>,
+    tally: Arc<Tally>,
+    stopping: AtomicBool,
+    places: Mutex<Places>,
+    /// Somebody has left.
+    left: Condvar,
+    turned_away: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    next: u64,
+    taken: HashMap<u64, Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    activity: Arc<Activity>,
+    /// The same connection, to be shut down.
+    connection: TcpStream,
+}
+
+impl Intake {
+    /// Listens, and takes what comes into the journal.
+    ///
+    /// # Errors
+    /// [`IntakeError::Setting`], [`IntakeError::Port`].
+    pub fn start(config: Config, journal: Arc<Journal>, tally: Arc<Tally>) -> Result<Self, IntakeError> {
+        config.check()?;
+        let failed = |reason| IntakeError::Port { address: config.address, reason };
+        let listener = TcpListener::bind(config.address).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, ae_title = config.ae_title, "listening");
+        let shared = Arc::new(Shared {
+            config,
+            journal,
+            tally,
+            stopping: AtomicBool::new(false),
+            places: Mutex::default(),
+            left: Condvar::new(),
+            turned_away: AtomicUsize::new(0),
+        });
+        let accepting = shared.clone();
+        let acceptor = thread::Builder::new()
+            .name("intake".into())
+            .spawn(move || accept(&listener, &accepting))
+            .map_err(IntakeError::Thread)?;
+        Ok(Self { shared, address, acceptor: Some(acceptor) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more associations, lets the messages that are arriving be finished within
+    /// [`Config::stop_seconds`], and returns when all is quiet.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(acceptor) = self.acceptor.take() else { return };
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        // It sleeps until somebody comes.
+        let mut own = self.address;
+        if own.ip().is_unspecified() {
+            own.set_ip(match own.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        match TcpStream::connect_timeout(&own, Duration::from_secs(5)) {
+            Ok(_) => drop(acceptor.join()),
+            Err(reason) => tracing::warn!(%reason, "the port cannot be woken; it ends with the process"),
+        }
+        let until = Instant::now() + Duration::from_secs(self.shared.config.stop_seconds);
+        let mut places = self.shared.places();
+        while !places.taken.is_empty() {
+            let late = Instant::now() >= until;
+            for place in places.taken.values() {
+                place.activity.stop();
+                if late || place.activity.idle().is_some() {
+                    let _ = place.connection.shutdown(Shutdown::Both);
+                }
+            }
+            // Idle or not may change at any time, so it is looked at again and again.
+            let wait = self.shared.left.wait_timeout(places, Duration::from_millis(50));
+            places = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        tracing::info!("the port is closed");
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection; that of the longest idle, if there is no other.
+    fn place(&self, connection: &TcpStream) -> io::Result<Option<(u64, Arc<Activity>)>> {
+        let connection = connection.try_clone()?;
+        let mut places = self.places();
+        if places.taken.len() >= self.config.most_associations {
+            let idle = places.taken.iter().filter_map(|(number, place)| Some((place.activity.idle()?, *number)));
+            let Some((_, number)) = idle.max().filter(|(idle, _)| *idle >= LEAST_IDLE) else { return Ok(None) };
+            if let Some(place) = places.taken.remove(&number) {
+                tracing::info!("an idle association gives way");
+                let _ = place.connection.shutdown(Shutdown::Both);
+            }
+        }
+        let activity = Arc::new(Activity::default());
+        let number = places.next;
+        places.next += 1;
+        places.taken.insert(number, Place { activity: activity.clone(), connection });
+        Ok(Some((number, activity)))
+    }
+}
+
+/// Gives a place back, also when its thread panics.
+struct Leaving(Arc<Shared>, u64);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.places().taken.remove(&self.1);
+        self.0.left.notify_all();
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for connection in listener.incoming() {
+        if shared.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(reason) = connection.and_then(|connection| serve(connection, shared)) {
+            tracing::warn!(%reason, "a connection failed before it began");
+            // As when the process has no file handles left.
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn serve(connection: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    shared.tally.connections.up();
+    let address = connection.peer_addr()?.ip();
+    connection.set_nodelay(true)?;
+    connection.set_write_timeout(Some(Duration::from_secs(shared.config.write_seconds)))?;
+    let Some((number, activity)) = shared.place(&connection)? else {
+        shared.tally.rejected.up();
+        return too_many(connection, shared);
+    };
+    let leaving = Leaving(shared.clone(), number);
+    let name = format!("association {number}");
+    thread::Builder::new().name(name).spawn(move || {
+        let shared = &leaving.0;
+        converse(&connection, address, &shared.config, &shared.journal, &shared.tally, &activity);
+        let _ = connection.shutdown(Shutdown::Both);
+    })?;
+    Ok(())
+}
+
+fn too_many(connection: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    if shared.turned_away.fetch_add(1, Ordering::Relaxed) >= MOST_TURNED_AWAY {
+        shared.turned_away.fetch_sub(1, Ordering::Relaxed);
+        return Ok(());
+    }
+    struct Gone(Arc<Shared>);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            self.0.turned_away.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let gone = Gone(shared.clone());
+    thread::Builder::new().name("turned away".into()).spawn(move || turn_away(&connection, &gone.0.config))?;
+    Ok(())
+}
