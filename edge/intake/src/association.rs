@@ -26,7 +26,8 @@ use thorax_journal::{Journal, Received, Source};
 use crate::{
     command::{C_CANCEL, C_ECHO, C_STORE, MOST_COMMAND_BYTES, Request, status},
     config::Config,
-    object::{Announced, ArrivingObject, Refusal, told},
+    object::{ArrivingObject, Refusal, told},
+    part10::Announced,
     tally::Tally,
     uids::{self, trimmed},
 };
@@ -38,6 +39,12 @@ pub trait Wire: Read + Write {
     /// # Errors
     /// The system's.
     fn set_read_timeout(&self, timeout: Duration) -> io::Result<()>;
+}
+
+impl<W: Wire> Wire for &mut W {
+    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        W::set_read_timeout(self, timeout)
+    }
 }
 
 impl Wire for &TcpStream {
@@ -145,7 +152,7 @@ impl<W: Wire> Talk<W> {
         loop {
             let mut rest = &self.buffer[..];
             // Strict: a length beyond what was agreed is refused before anything is waited for.
-            if let Some(pdu) = read_pdu(&mut rest, self.most_pdu_bytes, true).map_err(End::wrong)? {
+            if let Some(pdu) = read_contained(&mut rest, self.most_pdu_bytes)? {
                 let read = self.buffer.len() - rest.len();
                 self.buffer.drain(..read);
                 return Ok(pdu);
@@ -173,6 +180,13 @@ impl<W: Wire> Talk<W> {
         self.wire.write_all(&bytes)?;
         Ok(self.wire.flush()?)
     }
+}
+
+/// Reads a PDU, if there is a whole one. The library takes some lengths within a PDU on trust, and panics where they lie; that
+/// is contained here, and ends the association like any other PDU that is none.
+fn read_contained(rest: &mut &[u8], most_bytes: u32) -> Result<Option<Pdu>, End> {
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read_pdu(rest, most_bytes, true)));
+    read.map_err(|_| End::wrong("a PDU whose lengths lie"))?.map_err(End::wrong)
 }
 
 /// A presentation context that was agreed upon.

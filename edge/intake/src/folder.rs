@@ -7,14 +7,13 @@
 use std::{
     collections::HashMap,
     fs::{self, File, Metadata},
-    io::{self, BufReader, Read, Seek},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use dicom_object::meta::FileMetaTable;
 use thorax_files::{sync_folder, write_atomically};
 use thorax_journal::{Journal, Kind, Received, ReceivedObject, Source};
 
@@ -22,7 +21,8 @@ use crate::{
     command::status,
     config::{Config, Folder},
     error::IntakeError,
-    object::{Announced, ArrivingObject, Refusal, told},
+    object::{ArrivingObject, Refusal, told},
+    part10::{self, MOST_META_BYTES},
     tally::Tally,
 };
 
@@ -203,11 +203,11 @@ impl Watch {
     /// Brings a file into the journal.
     fn read(&self, file: &mut File, source: Source) -> io::Result<Result<Received, Refusal>> {
         let mut begins = vec![];
-        Read::by_ref(file).take(352).read_to_end(&mut begins)?;
-        file.rewind()?;
-        if begins.get(128..132) == Some(b"DICM") {
-            return self.read_dicom(file, source);
+        Read::by_ref(file).take(MOST_META_BYTES as u64).read_to_end(&mut begins)?;
+        if part10::is_dicom(&begins) {
+            return self.read_dicom(file, &begins, source);
         }
+        file.rewind()?;
         if !is_picture(&begins) {
             return Ok(Err(Refusal::new(status::CANNOT_UNDERSTAND, "neither DICOM nor NIfTI, PNG, JPEG or TIFF")));
         }
@@ -221,29 +221,18 @@ impl Watch {
         })
     }
 
-    fn read_dicom(&self, file: &mut File, source: Source) -> io::Result<Result<Received, Refusal>> {
-        let mut file = BufReader::new(file);
-        file.seek_relative(128)?;
-        let meta = match FileMetaTable::from_reader(&mut file) {
-            Ok(meta) => meta,
-            Err(error) => {
-                return Ok(Err(Refusal::new(
-                    status::CANNOT_UNDERSTAND,
-                    format!("a damaged file meta header ({error})"),
-                )));
-            }
+    fn read_dicom(&self, file: &mut File, begins: &[u8], source: Source) -> io::Result<Result<Received, Refusal>> {
+        let (announced, data_set) = match part10::read(begins) {
+            Ok(read) => read,
+            Err(why) => return Ok(Err(Refusal::new(status::CANNOT_UNDERSTAND, why))),
         };
-        let announced = Announced {
-            sop_class_uid: meta.media_storage_sop_class_uid().to_owned(),
-            sop_instance_uid: meta.media_storage_sop_instance_uid().to_owned(),
-            transfer_syntax_uid: meta.transfer_syntax().to_owned(),
-        };
+        file.seek(SeekFrom::Start(data_set as u64))?;
         let mut object = ArrivingObject::begin(&self.journal, &self.config, announced);
-        let written: Result<(), ()> = in_parts(&mut file, |part| {
+        let written: Result<(), ()> = in_parts(file, |part| {
             object.write(part);
-            if object.is_endless() { Err(()) } else { Ok(()) }
+            if object.is_refused() { Err(()) } else { Ok(()) }
         })?;
-        // What was too long has been refused by then.
+        // What stopped it is told by the object.
         let _ = written;
         Ok(object.finish(source))
     }

@@ -17,6 +17,7 @@ mod error;
 mod folder;
 mod head;
 mod object;
+mod part10;
 mod server;
 mod tally;
 mod uids;

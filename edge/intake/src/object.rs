@@ -1,17 +1,14 @@
 //! A DICOM object on its way to the journal, from the network as from a folder.
-//!
-//! Its file begins with a file meta header that is made from what the object is, and from nothing else (DICOM PS3.10, 7.1), so
-//! that the same data set is the same file whichever way it came.
 
-use dicom_object::meta::FileMetaTableBuilder;
 use thorax_journal::{Journal, JournalError, Kind, ObjectWriter, Received, ReceivedObject, Source};
 
 use crate::{
     command::status,
     config::Config,
     head::{HeadError, HeadReader},
+    part10::{self, Announced},
     tally::Tally,
-    uids::{self, is_uid},
+    uids::is_uid,
 };
 
 /// Why an object was not taken.
@@ -54,14 +51,6 @@ impl From<HeadError> for Refusal {
     }
 }
 
-/// What an object was said to be before its data set came.
-#[derive(Clone, Debug)]
-pub(crate) struct Announced {
-    pub(crate) sop_class_uid: String,
-    pub(crate) sop_instance_uid: String,
-    pub(crate) transfer_syntax_uid: String,
-}
-
 /// An object that is arriving. Once it is refused, what comes is counted and dropped.
 pub(crate) struct ArrivingObject<'j> {
     announced: Announced,
@@ -90,6 +79,11 @@ impl<'j> ArrivingObject<'j> {
         {
             self.way = Err(error.into());
         }
+    }
+
+    /// Whether it is refused already.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.way.is_err()
     }
 
     /// Whether it is refused, and longer than anything that would not be.
@@ -134,25 +128,9 @@ fn begin<'j>(journal: &'j Journal, config: &Config, announced: &Announced) -> Re
         return Err(Refusal::new(status::CANNOT_UNDERSTAND, "a transfer syntax that is not read"));
     }
     let mut writer = journal.begin_object()?;
-    writer.write(&file_meta(announced)?)?;
+    let meta = part10::write(announced).map_err(|error| Refusal::new(status::PROCESSING_FAILURE, error.to_string()))?;
+    writer.write(&meta)?;
     Ok(writer)
-}
-
-/// Preamble and file meta header.
-fn file_meta(announced: &Announced) -> Result<Vec<u8>, Refusal> {
-    let failed = |error: dicom_object::meta::Error| Refusal::new(status::PROCESSING_FAILURE, error.to_string());
-    let meta = FileMetaTableBuilder::new()
-        .media_storage_sop_class_uid(&announced.sop_class_uid)
-        .media_storage_sop_instance_uid(&announced.sop_instance_uid)
-        .transfer_syntax(&announced.transfer_syntax_uid)
-        .implementation_class_uid(uids::IMPLEMENTATION_CLASS)
-        .implementation_version_name(uids::IMPLEMENTATION_VERSION)
-        .build()
-        .map_err(failed)?;
-    let mut bytes = vec![0; 128];
-    bytes.extend_from_slice(b"DICM");
-    meta.write(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }
 
 /// Counts what became of an object and puts it in the log. What another image has the UID of is not taken: the answer must not

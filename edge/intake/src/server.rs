@@ -60,6 +60,8 @@ struct Place {
     activity: Arc<Activity>,
     /// The same connection, to be shut down.
     connection: TcpStream,
+    /// Whether its place is another's already.
+    gives_way: bool,
 }
 
 impl Intake {
@@ -149,18 +151,21 @@ impl Shared {
     fn place(&self, connection: &TcpStream) -> io::Result<Option<(u64, Arc<Activity>)>> {
         let connection = connection.try_clone()?;
         let mut places = self.places();
-        if places.taken.len() >= self.config.most_associations {
-            let idle = places.taken.iter().filter_map(|(number, place)| Some((place.activity.idle()?, *number)));
-            let Some((_, number)) = idle.max().filter(|(idle, _)| *idle >= LEAST_IDLE) else { return Ok(None) };
-            if let Some(place) = places.taken.remove(&number) {
-                tracing::info!("an idle association gives way");
-                let _ = place.connection.shutdown(Shutdown::Both);
-            }
+        let staying = || places.taken.values().filter(|place| !place.gives_way);
+        if staying().count() >= self.config.most_associations {
+            let longest = staying().filter_map(|place| place.activity.idle()).max();
+            let Some(longest) = longest.filter(|longest| *longest >= LEAST_IDLE) else { return Ok(None) };
+            let idle =
+                |place: &&mut Place| !place.gives_way && place.activity.idle().is_some_and(|idle| idle >= longest);
+            let Some(place) = places.taken.values_mut().find(idle) else { return Ok(None) };
+            tracing::info!("an idle association gives way");
+            place.gives_way = true;
+            let _ = place.connection.shutdown(Shutdown::Both);
         }
         let activity = Arc::new(Activity::default());
         let number = places.next;
         places.next += 1;
-        places.taken.insert(number, Place { activity: activity.clone(), connection });
+        places.taken.insert(number, Place { activity: activity.clone(), connection, gives_way: false });
         Ok(Some((number, activity)))
     }
 }

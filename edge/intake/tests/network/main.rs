@@ -147,6 +147,26 @@ fn films_of_eight_senders_at_once_are_each_kept_once() {
     assert!(String::from_utf8_lossy(&dump.stdout).starts_with("yes:"), "{dump:?}");
 }
 
+/// `cargo test --release -p thorax-intake --test network -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes"]
+fn two_thousand_films_of_eight_senders_at_once_are_each_kept_once() {
+    let device = Device::start(|_, _| {});
+    let place = tempfile::tempdir().unwrap();
+    let all: Vec<Vec<PathBuf>> = (0..8).map(|seed| films(&place.path().join(seed.to_string()), 125, seed)).collect();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for files in &all {
+            scope.spawn(|| succeeded(&storescu(device.port(), &[], files)));
+        }
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    println!("2000 films over 8 associations: {seconds:.1} s, {:.0} a minute", 2000.0 / seconds * 60.0);
+    assert_eq!(device.figures().accepted, 2000);
+    assert_eq!((device.objects(), device.kept().len()), (2000, 2000));
+    assert_eq!(device.journal.verify().unwrap().problems, []);
+}
+
 fn first_object(journal: &Journal) -> [u8; 32] {
     journal.objects_of(journal.studies().unwrap()[0].0).unwrap()[0].1.sha256
 }
