@@ -16,14 +16,15 @@ use std::{
 use dicom_ul::pdu::{
     AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed, UserVariableItem, write_pdu,
 };
-use thorax_intake::{Activity, Config, Tally, Wire, converse};
+use thorax_intake::{Activity, Config, Peer, Tally, Wire, converse};
 use thorax_journal::{FileStore, Journal, Settings, StoreFile, SystemClock};
 
-const CLASSES: [(&str, &str); 4] = [
+const CLASSES: [(&str, &str); 5] = [
     ("1.2.840.10008.1.1", "1.2.840.10008.1.2"),
     ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.1.2"),
     ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.1.2.1"),
     ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1.99"),
+    ("1.2.840.10008.1.20.1", "1.2.840.10008.1.2.1"),
 ];
 
 #[derive(Debug, Default)]
@@ -147,6 +148,23 @@ fn command(field: u8, context: u8) -> Vec<u8> {
     [element(0, &(rest.len() as u32).to_le_bytes()), rest].concat()
 }
 
+/// An N-ACTION about storage commitment.
+fn question() -> Vec<u8> {
+    let element = |number: u16, value: &[u8]| {
+        [&[0, 0][..], &number.to_le_bytes(), &(value.len() as u32).to_le_bytes(), value].concat()
+    };
+    let rest = [
+        element(0x0003, b"1.2.840.10008.1.20.1"),
+        element(0x0100, &[0x30, 1]),
+        element(0x0110, &[1, 0]),
+        element(0x0800, &[0, 0]),
+        element(0x1001, b"1.2.840.10008.1.20.1.1"),
+        element(0x1008, &[1, 0]),
+    ]
+    .concat();
+    [element(0, &(rest.len() as u32).to_le_bytes()), rest].concat()
+}
+
 /// What a peer sends of which this is a recipe: a byte of flags, a length, bytes.
 fn messages(mut recipe: &[u8]) -> Vec<u8> {
     let mut sent = vec![];
@@ -154,11 +172,12 @@ fn messages(mut recipe: &[u8]) -> Vec<u8> {
     while let [flags, length, rest @ ..] = recipe {
         let (part, rest) = rest.split_at(usize::from(*length).min(rest.len()));
         recipe = rest;
-        let context = flags >> 2 & 3;
+        let context = (flags >> 2 & 7) % CLASSES.len() as u8;
         let value_type = if flags & 1 == 0 { PDataValueType::Command } else { PDataValueType::Data };
         let data = match flags >> 5 {
             0 if flags & 1 == 0 => command(1, context),
             1 if flags & 1 == 0 => command(0x30, context),
+            2 if flags & 1 == 0 => question(),
             _ => part.to_vec(),
         };
         let is_last = flags & 2 != 0;
@@ -184,13 +203,15 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     thorax_fuzz::contain_libraries();
     let Some((form, data)) = data.split_first() else { return };
     let sent = if form % 2 == 0 { data.to_vec() } else { messages(data) };
-    let config = Config { accept_any_peer: true, close_at_release: true, ..Config::default() };
+    let asking =
+        Peer { ae_title: "PEER".into(), addresses: vec![], commitment_address: Some(([127, 0, 0, 1], 1).into()) };
+    let config = Config { peers: vec![asking], close_at_release: true, ..Config::default() };
     let (tally, activity) = (Tally::default(), Activity::default());
     JOURNAL.with_borrow_mut(|kept| {
         let journal = kept.get_or_insert_with(journal);
         let mut connection = Connection(&sent, vec![]);
         let address = [127, 0, 0, 1].into();
-        converse(&mut connection, address, &config, journal, &tally, &activity);
+        converse(&mut connection, address, &config, journal, &tally, &activity, &|_| {});
         // As many objects as were answered with success are there, and nothing that was not.
         let runs = RUNS.get() + 1;
         RUNS.set(runs);

@@ -24,7 +24,8 @@ use dicom_ul::pdu::{
 use thorax_journal::{Journal, Received, Source};
 
 use crate::{
-    command::{C_CANCEL, C_ECHO, C_STORE, MOST_COMMAND_BYTES, Request, status},
+    command::{C_CANCEL, C_ECHO, C_STORE, MOST_COMMAND_BYTES, N_ACTION, Request, status},
+    commitment::{MOST_QUESTION_BYTES, Question, Report},
     config::Config,
     object::{ArrivingObject, Refusal, told},
     part10::Announced,
@@ -206,7 +207,8 @@ struct Agreed {
     most_peer_bytes: usize,
 }
 
-/// Talks with a peer until the association is over, however it ends. The connection is left to be closed by the caller.
+/// Talks with a peer until the association is over, however it ends. What is to be reported back to the peer on another
+/// association is given to `reports`. The connection is left to be closed by the caller.
 pub fn converse(
     wire: impl Wire,
     address: IpAddr,
@@ -214,6 +216,7 @@ pub fn converse(
     journal: &Journal,
     tally: &Tally,
     activity: &Activity,
+    reports: &dyn Fn(Report),
 ) {
     let mut conversation = Conversation {
         talk: Talk::new(wire, config.most_pdu_bytes),
@@ -222,6 +225,7 @@ pub fn converse(
         journal,
         tally,
         activity,
+        reports,
         studies: vec![],
     };
     let end = conversation.run();
@@ -259,6 +263,7 @@ struct Conversation<'a, W> {
     journal: &'a Journal,
     tally: &'a Tally,
     activity: &'a Activity,
+    reports: &'a dyn Fn(Report),
     /// Studies that got an object.
     studies: Vec<u64>,
 }
@@ -269,6 +274,8 @@ enum Message<'j> {
     Command { context: u8, bytes: Vec<u8> },
     /// The data set of a C-STORE.
     Object { context: u8, request: Request, object: Box<ArrivingObject<'j>> },
+    /// The data set of an N-ACTION of storage commitment.
+    Question { context: u8, request: Request, bytes: Vec<u8> },
     /// The data set of what we do not do.
     Passed { context: u8, request: Request, bytes: u64 },
 }
@@ -356,6 +363,18 @@ impl<'a, W: Wire> Conversation<'a, W> {
                     message => Ok(Some(message)),
                 }
             }
+            (Message::Question { context, bytes, request }, Data) if *context == id => {
+                if bytes.len() + data.len() > MOST_QUESTION_BYTES {
+                    return Err(End::wrong("a question about too many images"));
+                }
+                bytes.extend_from_slice(&data);
+                if is_last {
+                    let (request, bytes) = (request.clone(), std::mem::take(bytes));
+                    self.asked(agreed, id, &request, &bytes)?;
+                    return Ok(None);
+                }
+                Ok(Some(message))
+            }
             (Message::Passed { context, bytes, request }, Data) if *context == id => {
                 *bytes += data.len() as u64;
                 if *bytes > self.journal.settings().most_object_bytes {
@@ -399,6 +418,9 @@ impl<'a, W: Wire> Conversation<'a, W> {
                 let object = Box::new(ArrivingObject::begin(self.journal, self.config, announced));
                 Ok(Some(Message::Object { context: id, request, object }))
             }
+            (N_ACTION, true) if context.abstract_syntax == uids::STORAGE_COMMITMENT => {
+                Ok(Some(Message::Question { context: id, request, bytes: vec![] }))
+            }
             (C_CANCEL, false) => Ok(None),
             (_, true) => Ok(Some(Message::Passed { context: id, request, bytes: 0 })),
             (_, false) => {
@@ -425,6 +447,45 @@ impl<'a, W: Wire> Conversation<'a, W> {
         match told(result, self.tally, &what.escape_debug().to_string()) {
             Ok(()) => self.answer(agreed, id, request, status::SUCCESS, ""),
             Err(Refusal { status, comment }) => self.answer(agreed, id, request, status, &comment),
+        }
+    }
+
+    /// It was asked what is kept: the response says that the question was understood, the answer follows on its own association.
+    fn asked(&mut self, agreed: &Agreed, id: u8, request: &Request, bytes: &[u8]) -> Result<(), End> {
+        let context = agreed.contexts.iter().find(|context| context.id == id);
+        let syntax = context.map_or(uids::IMPLICIT_LITTLE_ENDIAN, |context| &context.transfer_syntax);
+        let address = self.config.peer(&agreed.calling_ae_title, self.address).and_then(|peer| peer.commitment_address);
+        if request.sop_class_uid.as_deref() != Some(uids::STORAGE_COMMITMENT)
+            || request.sop_instance_uid.as_deref() != Some(uids::STORAGE_COMMITMENT_INSTANCE)
+        {
+            return self.answer(
+                agreed,
+                id,
+                request,
+                status::NO_SUCH_OBJECT_INSTANCE,
+                "not storage commitment's instance",
+            );
+        }
+        if request.action_type != Some(1) {
+            return self.answer(agreed, id, request, status::NO_SUCH_ACTION, "an action that is not request (1)");
+        }
+        let (question, address) = match (Question::read(bytes, syntax), address) {
+            (Ok(question), Some(address)) => (question, address),
+            (Err(why), _) => return self.answer(agreed, id, request, status::PROCESSING_FAILURE, why),
+            (_, None) => {
+                return self.answer(agreed, id, request, status::PROCESSING_FAILURE, "no address to answer to");
+            }
+        };
+        match question.answer(self.journal, &agreed.calling_ae_title, &agreed.called_ae_title, address) {
+            Ok(report) => {
+                self.answer(agreed, id, request, status::SUCCESS, "")?;
+                (self.reports)(report);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal fails");
+                self.answer(agreed, id, request, status::PROCESSING_FAILURE, "the journal fails")
+            }
         }
     }
 
@@ -465,6 +526,8 @@ fn agree(asked: AssociationRQ, config: &Config, address: IpAddr) -> Result<(Agre
     if !crate::config::is_ae_title(&asked.calling_ae_title) || !config.knows(&asked.calling_ae_title, address) {
         return user(AssociationRJServiceUserReason::CallingAETitleNotRecognized);
     }
+    let peer = config.peer(&asked.calling_ae_title, address);
+    let may_ask = peer.is_some_and(|peer| peer.commitment_address.is_some());
     let mut contexts: Vec<Context> = vec![];
     let mut presentation_contexts = vec![];
     for proposed in &asked.presentation_contexts {
@@ -473,7 +536,7 @@ fn agree(asked: AssociationRQ, config: &Config, address: IpAddr) -> Result<(Agre
         {
             return user(AssociationRJServiceUserReason::NoReasonGiven);
         }
-        let (reason, transfer_syntax) = match choose(proposed, config) {
+        let (reason, transfer_syntax) = match choose(proposed, config, may_ask) {
             Ok(transfer_syntax) => {
                 let abstract_syntax = trimmed(&proposed.abstract_syntax).to_owned();
                 let transfer_syntax = transfer_syntax.to_owned();
@@ -515,10 +578,11 @@ fn agree(asked: AssociationRQ, config: &Config, address: IpAddr) -> Result<(Agre
 fn choose<'p>(
     proposed: &'p PresentationContextProposed,
     config: &Config,
+    may_ask: bool,
 ) -> Result<&'p str, PresentationContextResultReason> {
     let class = trimmed(&proposed.abstract_syntax);
     let mut syntaxes = proposed.transfer_syntaxes.iter().map(|syntax| trimmed(syntax));
-    let chosen = if class == uids::VERIFICATION {
+    let chosen = if class == uids::VERIFICATION || (class == uids::STORAGE_COMMITMENT && may_ask) {
         syntaxes.find(|syntax| [uids::IMPLICIT_LITTLE_ENDIAN, uids::EXPLICIT_LITTLE_ENDIAN].contains(syntax))
     } else if config.sop_classes.iter().any(|known| known == class) {
         syntaxes.find(|syntax| config.transfer_syntaxes.iter().any(|known| known == syntax))

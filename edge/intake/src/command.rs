@@ -17,6 +17,9 @@ mod element {
     pub(super) const STATUS: u16 = 0x0900;
     pub(super) const ERROR_COMMENT: u16 = 0x0902;
     pub(super) const AFFECTED_SOP_INSTANCE_UID: u16 = 0x1000;
+    pub(super) const REQUESTED_SOP_INSTANCE_UID: u16 = 0x1001;
+    pub(super) const EVENT_TYPE_ID: u16 = 0x1002;
+    pub(super) const ACTION_TYPE_ID: u16 = 0x1008;
 }
 
 /// No command set is longer.
@@ -30,6 +33,10 @@ const MOST_COMMENT: usize = 64;
 pub(crate) const C_STORE: u16 = 0x0001;
 /// C-ECHO-RQ.
 pub(crate) const C_ECHO: u16 = 0x0030;
+/// N-EVENT-REPORT-RQ.
+const N_EVENT_REPORT: u16 = 0x0100;
+/// N-ACTION-RQ.
+pub(crate) const N_ACTION: u16 = 0x0130;
 /// C-CANCEL-RQ.
 pub(crate) const C_CANCEL: u16 = 0x0fff;
 /// This bit tells a response from its request.
@@ -41,6 +48,10 @@ pub(crate) mod status {
     pub(crate) const SUCCESS: u16 = 0x0000;
     /// Processing failure (PS3.7, C.5.12).
     pub(crate) const PROCESSING_FAILURE: u16 = 0x0110;
+    /// No such object instance (PS3.7, C.5.8).
+    pub(crate) const NO_SUCH_OBJECT_INSTANCE: u16 = 0x0112;
+    /// No such action (PS3.7, C.5.24).
+    pub(crate) const NO_SUCH_ACTION: u16 = 0x0123;
     /// SOP class not supported (PS3.7, C.5.23).
     pub(crate) const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
     /// Unrecognized operation (PS3.7, C.5.26).
@@ -62,8 +73,10 @@ pub(crate) struct Request {
     pub(crate) message_id: u16,
     /// Affected or Requested SOP Class UID.
     pub(crate) sop_class_uid: Option<String>,
-    /// Affected SOP Instance UID.
+    /// Affected or Requested SOP Instance UID.
     pub(crate) sop_instance_uid: Option<String>,
+    /// Action Type ID.
+    pub(crate) action_type: Option<u16>,
     /// Whether a data set follows.
     pub(crate) has_data_set: bool,
 }
@@ -146,7 +159,8 @@ impl Request {
             field,
             message_id: message_id.ok_or(CommandError::Missing)?,
             sop_class_uid: affected.or(uid(element::REQUESTED_SOP_CLASS_UID)?),
-            sop_instance_uid: uid(element::AFFECTED_SOP_INSTANCE_UID)?,
+            sop_instance_uid: uid(element::AFFECTED_SOP_INSTANCE_UID)?.or(uid(element::REQUESTED_SOP_INSTANCE_UID)?),
+            action_type: short(element::ACTION_TYPE_ID)?,
             has_data_set: data_set != NO_DATA_SET,
         })
     }
@@ -166,8 +180,30 @@ impl Request {
             set.text(element::ERROR_COMMENT, &comment, b' ');
         }
         set.uid(element::AFFECTED_SOP_INSTANCE_UID, self.sop_instance_uid.as_deref());
+        if let Some(action_type) = self.action_type {
+            set.short(element::ACTION_TYPE_ID, action_type);
+        }
         set.finish()
     }
+}
+
+/// An N-EVENT-REPORT-RQ (PS3.7, table 10.3-1).
+pub(crate) fn event_report(sop_class_uid: &str, sop_instance_uid: &str, event_type: u16) -> Vec<u8> {
+    let mut set = CommandSet::default();
+    set.uid(element::AFFECTED_SOP_CLASS_UID, Some(sop_class_uid));
+    set.short(element::COMMAND_FIELD, N_EVENT_REPORT);
+    set.short(element::MESSAGE_ID, 1);
+    set.short(element::COMMAND_DATA_SET_TYPE, 0);
+    set.uid(element::AFFECTED_SOP_INSTANCE_UID, Some(sop_instance_uid));
+    set.short(element::EVENT_TYPE_ID, event_type);
+    set.finish()
+}
+
+/// The status of a response.
+pub(crate) fn status_of(response: &[u8]) -> Result<u16, CommandError> {
+    let elements = elements(response)?;
+    let status = elements.iter().find(|(number, _)| *number == element::STATUS).ok_or(CommandError::Missing)?;
+    status.1.try_into().map(u16::from_le_bytes).map_err(|_| CommandError::Value)
 }
 
 /// A command set that is being written.
@@ -238,6 +274,7 @@ pub(crate) mod tests {
             message_id: 7,
             sop_class_uid: Some("1.2.840.10008.5.1.4.1.1.1".into()),
             sop_instance_uid: Some("1.2.3".into()),
+            action_type: None,
             has_data_set: true,
         }
     }
@@ -260,6 +297,7 @@ pub(crate) mod tests {
             \0\0\0\x08\x02\0\0\0\x01\x01\
             \0\0\0\x09\x02\0\0\0\0\0";
         assert_eq!(request.response(status::SUCCESS, ""), answer);
+        assert_eq!(status_of(&request.response(status::OUT_OF_RESOURCES, "full")).unwrap(), 0xa700);
     }
 
     #[test]

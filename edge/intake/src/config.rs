@@ -1,7 +1,6 @@
 //! Who may send what, and how much of everything.
 
 use std::{
-    collections::HashSet,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -74,6 +73,9 @@ pub struct Peer {
     /// The addresses it may call from; any, if there is none.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
+    /// Where it listens for answers about storage commitment; without it, it cannot ask.
+    #[serde(default)]
+    pub commitment_address: Option<SocketAddr>,
 }
 
 /// A folder that is watched.
@@ -143,12 +145,16 @@ impl Config {
 
     /// Whether somebody at this address may call by this title.
     pub(crate) fn knows(&self, ae_title: &str, address: IpAddr) -> bool {
+        self.accept_any_peer || self.peer(ae_title, address).is_some()
+    }
+
+    /// The peer that this is.
+    pub(crate) fn peer(&self, ae_title: &str, address: IpAddr) -> Option<&Peer> {
         let address = address.to_canonical();
-        self.accept_any_peer
-            || self.peers.iter().any(|peer| {
-                let addresses: HashSet<IpAddr> = peer.addresses.iter().map(IpAddr::to_canonical).collect();
-                peer.ae_title == ae_title && (addresses.is_empty() || addresses.contains(&address))
-            })
+        self.peers.iter().find(|peer| {
+            peer.ae_title == ae_title
+                && (peer.addresses.is_empty() || peer.addresses.iter().any(|known| known.to_canonical() == address))
+        })
     }
 }
 
@@ -175,7 +181,10 @@ mod tests {
         };
         refused(|config| config.ae_title = "A TITLE THAT IS TOO LONG".into(), "ae_title");
         refused(|config| config.ae_title = " THORAX".into(), "ae_title");
-        refused(|config| config.peers = vec![Peer { ae_title: "A\\B".into(), addresses: vec![] }], "peers");
+        refused(
+            |config| config.peers = vec![Peer { ae_title: "A\\B".into(), addresses: vec![], commitment_address: None }],
+            "peers",
+        );
         refused(|config| config.sop_classes = vec!["../x".into()], "sop_classes");
         refused(|config| config.transfer_syntaxes.clear(), "transfer_syntaxes");
         refused(|config| config.most_pdu_bytes = 100, "most_pdu_bytes");
@@ -185,8 +194,9 @@ mod tests {
 
     #[test]
     fn a_peer_is_known_by_title_and_address() {
-        let cart = Peer { ae_title: "CART".into(), addresses: vec!["192.0.2.1".parse().unwrap()] };
-        let any = Peer { ae_title: "PACS".into(), addresses: vec![] };
+        let cart =
+            Peer { ae_title: "CART".into(), addresses: vec!["192.0.2.1".parse().unwrap()], commitment_address: None };
+        let any = Peer { ae_title: "PACS".into(), addresses: vec![], commitment_address: None };
         let mut config = Config { peers: vec![cart, any], ..Config::default() };
         let from = |text: &str| text.parse().unwrap();
         assert!(config.knows("CART", from("192.0.2.1")) && config.knows("CART", from("::ffff:192.0.2.1")));

@@ -8,10 +8,13 @@
 //! 3. C-ECHO is answered. The data set of a C-STORE streams to the journal behind a file meta header of our own, while its UIDs
 //!    are read in passing; it is held against its command, committed, and only then answered with `0000`.
 //!
+//! 4. An N-ACTION that asks what is kept is answered by an N-EVENT-REPORT on an association back to the peer.
+//!
 //! Whatever a peer sends decides over no name of a file and no size of memory.
 
 mod association;
 mod command;
+mod commitment;
 mod config;
 mod error;
 mod folder;
@@ -23,6 +26,7 @@ mod tally;
 mod uids;
 
 pub use association::{Activity, Wire, converse};
+pub use commitment::Report;
 pub use config::{Config, Folder, Peer};
 pub use error::IntakeError;
 pub use folder::FolderWatch;

@@ -49,7 +49,8 @@ pub(crate) fn read(begins: &[u8]) -> Result<(Announced, usize), &'static str> {
     let mut at = PREAMBLE + PREFIX.len();
     let mut uids: [Option<String>; 3] = [const { None }; 3];
     // A data set of no elements is none, but that is found out later.
-    while let Some([2, 0, low, high, vr @ ..]) = begins.get(at..at + 8).and_then(|head| <&[u8; 8]>::try_from(head).ok()) {
+    while let Some([2, 0, low, high, vr @ ..]) = begins.get(at..at + 8).and_then(|head| <&[u8; 8]>::try_from(head).ok())
+    {
         let [v, r, length @ ..] = vr;
         let (head, length) = match [*v, *r] {
             // Of the VRs that there are in this group, those whose length has four bytes.

@@ -4,7 +4,7 @@
 //! the next. So a hundred connections that say nothing keep nobody out.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -19,6 +19,7 @@ use thorax_journal::Journal;
 
 use crate::{
     association::{Activity, converse, turn_away},
+    commitment::Report,
     config::Config,
     error::IntakeError,
     tally::Tally,
@@ -28,6 +29,11 @@ use crate::{
 const LEAST_IDLE: Duration = Duration::from_millis(500);
 /// So many are turned away with a reason at a time; others are just closed.
 const MOST_TURNED_AWAY: usize = 8;
+/// Answers about storage commitment that wait.
+const MOST_REPORTS: usize = 1000;
+/// How often each is tried, and the first pause; the next are twice as long each.
+const MOST_REPORT_ATTEMPTS: u32 = 7;
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The DICOM port at work. Dropped, it stops.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ pub struct Intake {
     shared: Arc<Shared>,
     address: SocketAddr,
     acceptor: Option<thread::JoinHandle<()>>,
+    reporter: Option<thread::JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -47,6 +54,17 @@ struct Shared {
     /// Somebody has left.
     left: Condvar,
     turned_away: AtomicUsize,
+    /// Answers about storage commitment on their way.
+    reports: Mutex<VecDeque<WaitingReport>>,
+    /// There is one more of them, or an end to them.
+    reported: Condvar,
+}
+
+#[derive(Debug)]
+struct WaitingReport {
+    report: Report,
+    attempts: u32,
+    not_before: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -83,13 +101,20 @@ impl Intake {
             places: Mutex::default(),
             left: Condvar::new(),
             turned_away: AtomicUsize::new(0),
+            reports: Mutex::default(),
+            reported: Condvar::new(),
         });
         let accepting = shared.clone();
         let acceptor = thread::Builder::new()
             .name("intake".into())
             .spawn(move || accept(&listener, &accepting))
             .map_err(IntakeError::Thread)?;
-        Ok(Self { shared, address, acceptor: Some(acceptor) })
+        let reporting = shared.clone();
+        let reporter = thread::Builder::new()
+            .name("storage commitment".into())
+            .spawn(move || reporting.send_reports())
+            .map_err(IntakeError::Thread)?;
+        Ok(Self { shared, address, acceptor: Some(acceptor), reporter: Some(reporter) })
     }
 
     /// Where it listens.
@@ -132,6 +157,11 @@ impl Intake {
             let wait = self.shared.left.wait_timeout(places, Duration::from_millis(50));
             places = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
+        drop(places);
+        self.shared.reported.notify_all();
+        if let Some(reporter) = self.reporter.take() {
+            let _ = reporter.join();
+        }
         tracing::info!("the port is closed");
     }
 }
@@ -143,6 +173,46 @@ impl Drop for Intake {
 }
 
 impl Shared {
+    fn report(&self, report: Report) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        if reports.len() >= MOST_REPORTS {
+            tracing::warn!("too many answers about storage commitment wait; the peer has to ask again");
+            return;
+        }
+        reports.push_back(WaitingReport { report, attempts: 0, not_before: Instant::now() });
+        self.reported.notify_all();
+    }
+
+    /// Sends answers about storage commitment, one at a time, until the device stops.
+    fn send_reports(&self) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.stopping.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            let Some(due) = reports.iter().position(|waiting| waiting.not_before <= now) else {
+                let pause = Duration::from_millis(200);
+                reports = self.reported.wait_timeout(reports, pause).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            };
+            let Some(mut waiting) = reports.remove(due) else { continue };
+            drop(reports);
+            let sent = waiting.report.send();
+            reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+            let (address, peer) = (waiting.report.address, &waiting.report.calling_ae_title);
+            match sent {
+                Ok(()) => tracing::info!(%address, peer, "told what is kept"),
+                Err(cause) if waiting.attempts + 1 < MOST_REPORT_ATTEMPTS => {
+                    tracing::warn!(%address, peer, cause, "cannot tell what is kept; tried again");
+                    waiting.not_before = Instant::now() + REPORT_PAUSE * 2_u32.pow(waiting.attempts);
+                    waiting.attempts += 1;
+                    reports.push_back(waiting);
+                }
+                Err(cause) => {
+                    tracing::warn!(%address, peer, cause, "cannot tell what is kept; the peer has to ask again")
+                }
+            }
+        }
+    }
+
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,7 +276,8 @@ fn serve(connection: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let name = format!("association {number}");
     thread::Builder::new().name(name).spawn(move || {
         let shared = &leaving.0;
-        converse(&connection, address, &shared.config, &shared.journal, &shared.tally, &activity);
+        let reports = |report| shared.report(report);
+        converse(&connection, address, &shared.config, &shared.journal, &shared.tally, &activity, &reports);
         let _ = connection.shutdown(Shutdown::Both);
     })?;
     Ok(())

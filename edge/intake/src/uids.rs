@@ -2,6 +2,9 @@
 
 /// Verification, the class of C-ECHO.
 pub(crate) const VERIFICATION: &str = "1.2.840.10008.1.1";
+/// Storage Commitment Push Model, and its only instance (PS3.4, J.3).
+pub(crate) const STORAGE_COMMITMENT: &str = "1.2.840.10008.1.20.1";
+pub(crate) const STORAGE_COMMITMENT_INSTANCE: &str = "1.2.840.10008.1.20.1.1";
 /// The only application context there is (PS3.7, annex A.2.1).
 pub(crate) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 pub(crate) const IMPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2";

@@ -17,7 +17,7 @@ use std::{
 };
 
 use dcmtk::{dcmtk, films};
-use peer::{CR, Peer, VERIFICATION, data_set};
+use peer::{COMMITMENT, CR, Peer, VERIFICATION, data_set};
 use tempfile::TempDir;
 use thorax_intake::{Config, Intake, Tally, TallyFigures};
 use thorax_journal::{Journal, Kind, Settings};
@@ -34,7 +34,11 @@ impl Device {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config {
             address: "127.0.0.1:0".parse().unwrap(),
-            peers: vec![thorax_intake::Peer { ae_title: "CART".into(), addresses: vec!["127.0.0.1".parse().unwrap()] }],
+            peers: vec![thorax_intake::Peer {
+                ae_title: "CART".into(),
+                addresses: vec!["127.0.0.1".parse().unwrap()],
+                commitment_address: None,
+            }],
             ..Config::default()
         };
         let mut settings = Settings { reserve_bytes: 0, ..Settings::default() };
@@ -441,6 +445,39 @@ fn a_study_is_complete_when_its_association_is_released() {
     assert_eq!(device.journal.next_study_due().unwrap(), None);
     peer.release();
     wait_until(|| device.journal.next_study_due().unwrap().is_some());
+}
+
+#[test]
+fn a_peer_that_asks_what_is_kept_is_told_on_another_association() {
+    let cart = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = cart.local_addr().unwrap();
+    let device = Device::start(|config, _| config.peers[0].commitment_address = Some(address));
+    let contexts = [(CR, "1.2.840.10008.1.2.1"), (COMMITMENT, "1.2.840.10008.1.2.1")];
+    let mut peer = Peer::ask(device.port(), "CART", "THORAX", &contexts);
+    assert_eq!(peer.contexts, [0, 0]);
+    assert_eq!(peer.store(CR, "1.2.1", &data_set(CR, "1.2.1", "1.2", "1.2.9", 10)), 0);
+    assert_eq!(peer.ask_commitment("2.25.77", 1, &[(CR, "1.2.1")]), 0);
+    // The first call is not taken, and it calls again.
+    drop(cart.accept().unwrap());
+    let report = peer::take_report(&cart);
+    assert_eq!((report.calling.as_str(), report.called.as_str(), report.event_type), ("THORAX", "CART", 1));
+    assert!(report.has("2.25.77") && report.has("1.2.1"));
+    // What is not kept, and what is of another class.
+    let ct = "1.2.840.10008.5.1.4.1.1.2";
+    assert_eq!(peer.ask_commitment("2.25.78", 1, &[(CR, "1.2.1"), (CR, "1.2.2"), (ct, "1.2.1")]), 0);
+    let report = peer::take_report(&cart);
+    assert_eq!(report.event_type, 2);
+    assert!(
+        report.has("1.2.2") && report.data_set.windows(10).any(|part| part == b"\x97\x11\x02\0\0\0\x12\x01\xfe\xff")
+    );
+    // What is no question.
+    assert_eq!(peer.ask_commitment("2.25.79", 2, &[(CR, "1.2.1")]), 0x0123);
+    assert_eq!(peer.ask_commitment("2.25.80", 1, &[]), 0x0110);
+    assert_eq!(peer.ask_commitment("no transaction", 1, &[(CR, "1.2.1")]), 0x0110);
+    peer.release();
+    // Whoever has no address to be told at cannot ask.
+    let device = Device::start(|_, _| {});
+    assert_eq!(Peer::ask(device.port(), "CART", "THORAX", &contexts).contexts, [0, 3]);
 }
 
 #[test]

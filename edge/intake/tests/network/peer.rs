@@ -2,16 +2,17 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::Duration,
 };
 
 use dicom_ul::pdu::{
-    AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed, PresentationContextResultReason,
-    UserVariableItem, read_pdu, write_pdu,
+    AssociationAC, AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed,
+    PresentationContextResult, PresentationContextResultReason, RequestorRoles, UserVariableItem, read_pdu, write_pdu,
 };
 
 pub(crate) const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
+pub(crate) const COMMITMENT: &str = "1.2.840.10008.1.20.1";
 pub(crate) const VERIFICATION: &str = "1.2.840.10008.1.1";
 
 pub(crate) struct Peer {
@@ -163,6 +164,33 @@ impl Peer {
         assert!(self.try_send(&Pdu::ReleaseRQ));
     }
 
+    /// Asks which of these are kept.
+    #[track_caller]
+    pub(crate) fn ask_commitment(&mut self, transaction: &str, action: u8, images: &[(&str, &str)]) -> u16 {
+        let class = even(COMMITMENT);
+        let rest = [
+            element(0x0003, &class),
+            element(0x0100, &[0x30, 1]),
+            element(0x0110, &[5, 0]),
+            element(0x0800, &[0, 0]),
+            element(0x1001, &even("1.2.840.10008.1.20.1.1")),
+            element(0x1008, &[action, 0]),
+        ]
+        .concat();
+        let command = [element(0, &(rest.len() as u32).to_le_bytes()), rest].concat();
+        let item = |(class, instance): &(&str, &str)| {
+            let fields = [uid([8, 0, 0x50, 0x11], class), uid([8, 0, 0x55, 0x11], instance)].concat();
+            [&[0xfe, 0xff, 0, 0xe0][..], &(fields.len() as u32).to_le_bytes(), &fields].concat()
+        };
+        let items: Vec<u8> = images.iter().flat_map(item).collect();
+        let sequence =
+            [&[8, 0, 0x99, 0x11, b'S', b'Q', 0, 0][..], &(items.len() as u32).to_le_bytes(), &items].concat();
+        assert!(self.part(COMMITMENT, PDataValueType::Command, true, &command));
+        let data_set = [uid([8, 0, 0x95, 0x11], transaction), sequence].concat();
+        assert!(self.part(COMMITMENT, PDataValueType::Data, true, &data_set));
+        self.status()
+    }
+
     #[track_caller]
     pub(crate) fn release(mut self) {
         self.send_release();
@@ -179,15 +207,87 @@ impl Peer {
     }
 }
 
+/// A report that the device made on an association of its own.
+pub(crate) struct Report {
+    pub(crate) calling: String,
+    pub(crate) called: String,
+    pub(crate) event_type: u8,
+    pub(crate) data_set: Vec<u8>,
+}
+
+impl Report {
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.data_set.windows(uid.len()).any(|part| part == uid.as_bytes())
+    }
+}
+
+/// Waits for a report, and answers it.
+pub(crate) fn take_report(listener: &TcpListener) -> Report {
+    let (wire, _) = listener.accept().unwrap();
+    wire.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut peer = Peer { wire, buffer: vec![], proposed: vec![COMMITMENT.into()], contexts: vec![] };
+    let Some(Pdu::AssociationRQ(asked)) = peer.receive() else { panic!("no association") };
+    let role =
+        UserVariableItem::ScuScpRoleSelectionSubItem(COMMITMENT.into(), RequestorRoles { scu: false, scp: true });
+    assert!(asked.user_variables.contains(&role), "{asked:?}");
+    assert_eq!(asked.presentation_contexts[0].abstract_syntax, COMMITMENT);
+    assert_eq!(asked.presentation_contexts[0].id, 1);
+    let answer = AssociationAC {
+        protocol_version: 1,
+        called_ae_title: asked.called_ae_title.clone(),
+        calling_ae_title: asked.calling_ae_title.clone(),
+        application_context_name: asked.application_context_name,
+        presentation_contexts: vec![PresentationContextResult {
+            id: 1,
+            reason: PresentationContextResultReason::Acceptance,
+            transfer_syntax: "1.2.840.10008.1.2".into(),
+        }],
+        user_variables: vec![UserVariableItem::MaxLength(16384), role],
+    };
+    assert!(peer.try_send(&Pdu::AssociationAC(answer)));
+    let (mut command, mut data_set) = (vec![], vec![]);
+    let mut is_whole = false;
+    while !is_whole {
+        let Some(Pdu::PData { data }) = peer.receive() else { panic!("no report") };
+        for value in data {
+            match value.value_type {
+                PDataValueType::Command => command.extend(value.data),
+                PDataValueType::Data => {
+                    data_set.extend(value.data);
+                    is_whole = value.is_last;
+                }
+            }
+        }
+    }
+    let at = command.windows(8).position(|head| head == [0, 0, 2, 0x10, 2, 0, 0, 0]).unwrap() + 8;
+    let event_type = command[at];
+    let rest =
+        [element(0x0100, &[0, 0x81]), element(0x0120, &[1, 0]), element(0x0800, &[1, 1]), element(0x0900, &[0, 0])]
+            .concat();
+    let response = [element(0, &(rest.len() as u32).to_le_bytes()), rest].concat();
+    assert!(peer.part(COMMITMENT, PDataValueType::Command, true, &response));
+    assert!(matches!(peer.receive(), Some(Pdu::ReleaseRQ)));
+    assert!(peer.try_send(&Pdu::ReleaseRP));
+    Report { calling: asked.calling_ae_title, called: asked.called_ae_title, event_type, data_set }
+}
+
+/// An element of a command set.
+fn element(number: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0];
+    bytes.extend(number.to_le_bytes());
+    bytes.extend((value.len() as u32).to_le_bytes());
+    bytes.extend(value);
+    bytes
+}
+
+/// A UID in Explicit VR Little Endian.
+fn uid(tag: [u8; 4], text: &str) -> Vec<u8> {
+    let value = even(text);
+    [&tag[..], b"UI", &(value.len() as u16).to_le_bytes(), &value].concat()
+}
+
 /// A request with message number 3.
 fn command(field: u16, class: &str, instance: Option<&str>) -> Vec<u8> {
-    let element = |number: u16, value: &[u8]| {
-        let mut bytes = vec![0, 0];
-        bytes.extend(number.to_le_bytes());
-        bytes.extend((value.len() as u32).to_le_bytes());
-        bytes.extend(value);
-        bytes
-    };
     let mut bytes = element(0x0002, &even(class));
     bytes.extend(element(0x0100, &field.to_le_bytes()));
     bytes.extend(element(0x0110, &[3, 0]));
@@ -205,10 +305,6 @@ fn even(text: &str) -> Vec<u8> {
 
 /// A data set in Explicit VR Little Endian with as many bytes of pixels.
 pub(crate) fn data_set(class: &str, instance: &str, study: &str, series: &str, pixels: u32) -> Vec<u8> {
-    let uid = |tag: [u8; 4], text: &str| {
-        let value = even(text);
-        [&tag[..], b"UI", &(value.len() as u16).to_le_bytes(), &value].concat()
-    };
     let mut bytes = uid([8, 0, 0x16, 0], class);
     bytes.extend(uid([8, 0, 0x18, 0], instance));
     bytes.extend(uid([0x20, 0, 0x0d, 0], study));
