@@ -13,12 +13,12 @@ test:
 check:
     .ci/run
 
-# Fuzzes bundle, codestream, dicom, features, image or nifti (needs cargo-fuzz; see fuzz/README.md).
+# Fuzzes association, bundle, codestream, dicom, features, image or nifti (needs cargo-fuzz; see fuzz/README.md).
 fuzz TARGET SECONDS="240":
     mkdir -p fuzz/corpus/{{TARGET}}
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{ if TARGET == "features" { "--features trainer" } else { "" } }} {{TARGET}} \
         fuzz/corpus/{{TARGET}} \
-        {{ if TARGET =~ "^(bundle|features)$" { "" } else { "edge/decode/tests/fixtures/encodings" } }} -- \
+        {{ if TARGET =~ "^(association|bundle|features)$" { "" } else { "edge/decode/tests/fixtures/encodings" } }} -- \
         -max_total_time={{SECONDS}} -rss_limit_mb=2048 -timeout=20
 
 # Our unsafe calls on the CPU under valgrind's memory checker (needs valgrind): gemm, feature stores, mimalloc's option.

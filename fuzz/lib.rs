@@ -4,11 +4,9 @@ use std::sync::Once;
 
 use thorax_decode::{Limits, Study, decode_bytes};
 
-/// Decodes `data` if it begins like the format of the target; every slice of a volume is cut.
-///
-/// Our decoders contain panics of third-party decoders, but libFuzzer's hook aborts on any. The hook here aborts only
-/// where the panic is in our own code, and tells each place of the others' once.
-pub fn decode(data: &[u8], is_of_target: impl Fn(&[u8]) -> bool) {
+/// Has a panic in our own code be a finding, and not one in a library that our code contains: of those each place is told once.
+/// libFuzzer's hook aborts on any.
+pub fn contain_libraries() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let abort = std::panic::take_hook();
@@ -22,6 +20,11 @@ pub fn decode(data: &[u8], is_of_target: impl Fn(&[u8]) -> bool) {
             }
         }));
     });
+}
+
+/// Decodes `data` if it begins like the format of the target; every slice of a volume is cut.
+pub fn decode(data: &[u8], is_of_target: impl Fn(&[u8]) -> bool) {
+    contain_libraries();
     if !is_of_target(data) {
         return;
     }

@@ -1,0 +1,354 @@
+//! What the journal keeps a record of: objects, studies, results, deliveries.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{clock::Moment, record::Record};
+
+/// A SHA-256, by which a kept file is named.
+pub type Hash = [u8; 32];
+
+/// One image that was received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// The study it belongs to.
+    pub study: u64,
+    /// SHA-256 of its file.
+    pub sha256: Hash,
+    /// Length of its file.
+    pub bytes: u64,
+    /// When it was received.
+    pub received: Moment,
+    /// What the sender said of it.
+    pub what: ReceivedObject,
+}
+
+/// What is known of an image when it is received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivedObject {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// What an image is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// A DICOM object; one SOP Instance UID is one object, whoever sends it.
+    Dicom {
+        /// (0008,0016)
+        sop_class_uid: String,
+        /// (0008,0018)
+        sop_instance_uid: String,
+        /// (0020,000D)
+        study_instance_uid: String,
+        /// (0020,000E)
+        series_instance_uid: String,
+        /// (0002,0010) of its file.
+        transfer_syntax_uid: String,
+    },
+    /// Any other file, which is known by its bytes alone and is a study of its own.
+    Picture,
+}
+
+/// Where an image came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// The DICOM network.
+    Association {
+        /// Who sent it.
+        calling_ae_title: String,
+        /// Whom it was sent to.
+        called_ae_title: String,
+        /// The peer's address.
+        address: String,
+    },
+    /// A watched folder, or a medium.
+    Folder {
+        /// The folder, as the profile names it.
+        folder: String,
+        /// The file's path in it.
+        file: String,
+    },
+}
+
+/// What is screened together: the objects of one Study Instance UID that came before it was screened. Those that come later
+/// are a study of the next [`round`](Self::round).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Study {
+    /// Study Instance UID; of a picture, `picture:` and its SHA-256.
+    pub key: String,
+    /// 1, and more for what came when the earlier rounds had been taken.
+    pub round: u32,
+    /// The study of the round before.
+    pub earlier: Option<u64>,
+    /// When its first object came.
+    pub opened: Moment,
+    /// When its last object came.
+    pub last_arrival: Moment,
+    /// How many objects it has.
+    pub objects: u64,
+    /// Where it is on its way.
+    pub state: StudyState,
+    /// How often it was taken.
+    pub taken: u32,
+    /// What was said when it was last put back.
+    pub note: Option<String>,
+}
+
+/// Where a study is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StudyState {
+    /// More objects may come.
+    Open,
+    /// Complete; waits.
+    Closed,
+    /// In the hands of the program.
+    Taken,
+    /// Has a result.
+    Finished {
+        /// Since when.
+        at: Moment,
+    },
+    /// Will not have one.
+    Failed {
+        /// Since when.
+        at: Moment,
+        /// Why.
+        cause: String,
+    },
+}
+
+impl StudyState {
+    /// One word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Taken => "taken",
+            Self::Finished { .. } => "finished",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// Whether nothing more will become of it.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Finished { .. } | Self::Failed { .. })
+    }
+}
+
+/// What was found in a study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudyResult {
+    /// What lists and tables show of it.
+    pub summary: Summary,
+    /// The files that were made, such as the whole outcome, masks and the panel.
+    pub files: Vec<ResultFile>,
+    /// When it was finished.
+    pub finished: Moment,
+}
+
+/// A kept file of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultFile {
+    /// What it is, such as `outcome.json`.
+    pub label: String,
+    /// SHA-256 of the file.
+    pub sha256: Hash,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A result in a line. The program fills it; the journal does not judge it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// `xray` or `ct`.
+    pub modality: Option<String>,
+    /// Such as `positive`, `negative`, `refer`, `rejected`.
+    pub verdict: String,
+    /// Why, where there is something to say: cause.
+    pub cause: Option<String>,
+    /// And remedy.
+    pub remedy: Option<String>,
+    /// Of the finding, 0 to 1.
+    pub probability: Option<f64>,
+    /// Of the ensemble's mean, in bits.
+    pub entropy_bits: Option<f64>,
+    /// Infected share of the patient's left lung.
+    pub left_involvement_percent: Option<f64>,
+    /// Infected share of the patient's right lung.
+    pub right_involvement_percent: Option<f64>,
+    /// The bundle's name and version.
+    pub bundle: Option<String>,
+    /// SHA-256 of the bundle's file.
+    pub bundle_sha256: Option<Hash>,
+}
+
+/// A result on its way to one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Whose result.
+    pub study: u64,
+    /// Where to, by the profile's name for it.
+    pub destination: String,
+    /// Since when it is wanted.
+    pub created: Moment,
+    /// Where it is on its way.
+    pub state: DeliveryState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Not to be tried before this device time, in milliseconds.
+    pub not_before_milliseconds: u64,
+    /// The device went down during the last attempt, so that the peer may have the result already: the next attempt asks, or
+    /// sends the very same instances.
+    pub interrupted: bool,
+    /// What the last attempt failed of.
+    pub last_error: Option<String>,
+}
+
+/// Where a delivery is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeliveryState {
+    /// For its turn, or for the end of a pause.
+    Waiting,
+    /// Being sent.
+    Sending,
+    /// Arrived.
+    Delivered {
+        /// When.
+        at: Moment,
+    },
+    /// Refused for good.
+    GivenUp {
+        /// When.
+        at: Moment,
+        /// Why.
+        cause: String,
+    },
+}
+
+impl DeliveryState {
+    /// One word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sending => "sending",
+            Self::Delivered { .. } => "delivered",
+            Self::GivenUp { .. } => "given up",
+        }
+    }
+
+    /// Whether nothing more will become of it.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::GivenUp { .. })
+    }
+}
+
+/// What the journal counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// The next number; studies, objects and deliveries share them, so that they tell the order of everything.
+    pub(crate) next: u64,
+    /// Milliseconds that the journal has been open, up to the last commit.
+    pub(crate) device_milliseconds: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { next: 1, device_milliseconds: 0 }
+    }
+}
+
+macro_rules! first_version {
+    ($($record:ty: $name:literal),*) => { $(
+        impl Record for $record {
+            const NAME: &'static str = $name;
+            const VERSION: u8 = 1;
+        }
+    )* };
+}
+
+first_version!(
+    Object: "received object",
+    Study: "study",
+    StudyResult: "result",
+    Delivery: "delivery",
+    Counters: "set of counters"
+);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn hexadecimal(record: &impl Record) -> String {
+        thorax_files::hexadecimal(&record.encode().unwrap())
+    }
+
+    /// Whoever changes a record's fields without counting its version up breaks every journal out there, and this test.
+    #[test]
+    fn the_bytes_of_version_1() {
+        let moment = Moment { unix_milliseconds: -2, device_milliseconds: 300 };
+        let object = Object {
+            study: 7,
+            sha256: [0xab; 32],
+            bytes: 1000,
+            received: moment,
+            what: ReceivedObject {
+                kind: Kind::Dicom {
+                    sop_class_uid: "1.2".into(),
+                    sop_instance_uid: "1.3".into(),
+                    study_instance_uid: "1.4".into(),
+                    series_instance_uid: "1.5".into(),
+                    transfer_syntax_uid: "1.6".into(),
+                },
+                source: Source::Association {
+                    calling_ae_title: "CART".into(),
+                    called_ae_title: "THORAX".into(),
+                    address: "::1".into(),
+                },
+            },
+        };
+        let study = Study {
+            key: "1.4".into(),
+            round: 2,
+            earlier: Some(3),
+            opened: moment,
+            last_arrival: moment,
+            objects: 4,
+            state: StudyState::Failed { at: moment, cause: "no".into() },
+            taken: 1,
+            note: None,
+        };
+        let result = StudyResult {
+            summary: Summary { verdict: "refer".into(), probability: Some(0.5), ..Summary::default() },
+            files: vec![ResultFile { label: "a".into(), sha256: [1; 32], bytes: 5 }],
+            finished: moment,
+        };
+        let delivery = Delivery {
+            study: 7,
+            destination: "pacs".into(),
+            created: moment,
+            state: DeliveryState::Waiting,
+            attempts: 1,
+            not_before_milliseconds: 10,
+            interrupted: true,
+            last_error: Some("x".into()),
+        };
+        assert_eq!(
+            hexadecimal(&object),
+            format!(
+                "0107{}e80703ac020003312e3203312e3303312e3403312e3503312e3600044341525406{}033a3a31",
+                "ab".repeat(32),
+                { "54484f524158" }
+            )
+        );
+        assert_eq!(hexadecimal(&study), "0103312e3402010303ac0203ac02040403ac02026e6f0100");
+        assert_eq!(
+            hexadecimal(&result),
+            format!("0100057265666572000001000000000000e03f0000000000010161{}0503ac02", "01".repeat(32))
+        );
+        assert_eq!(hexadecimal(&delivery), "0107047061637303ac0200010a01010178");
+        assert_eq!(hexadecimal(&Counters::default()), "010100");
+    }
+}
