@@ -37,7 +37,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 SAME = [
     "SOPClassUID", "Modality", "Rows", "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "SamplesPerPixel",
     "PixelRepresentation", "PhotometricInterpretation", "SegmentationType", "SegmentsOverlap", "ImageType", "LossyImageCompression",
-    "PresentationLUTShape", "StudyInstanceUID", "PatientID", "PatientName", "StudyDate", "FrameOfReferenceUID", "PixelData",
+    "PresentationLUTShape", "StudyInstanceUID", "PatientID", "PatientName", "StudyDate", "FrameOfReferenceUID",
 ]
 failures = []
 
@@ -86,7 +86,7 @@ def code(value, scheme, meaning):
 
 def film(rows=101, columns=203):
     data = base("1.2.840.10008.5.1.4.1.1.1", "CR", rows, columns)
-    data.BodyPartExamined, data.ViewPosition, data.Laterality = "CHEST", "PA", ""
+    data.BodyPartExamined, data.ViewPosition = "CHEST", "PA"
     data.PatientOrientation = ["L", "F"]
     data.ImagerPixelSpacing = [0.2, 0.2]
     data.AcquisitionDate = "20210405"
@@ -104,7 +104,7 @@ def slices(count, rows=61, columns=77):
     for number in range(count):
         data = base("1.2.840.10008.5.1.4.1.1.2", "CT", rows, columns)
         data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = study, series, frame
-        data.PositionReferenceIndicator, data.InstanceNumber = "", number + 1
+        data.PositionReferenceIndicator, data.InstanceNumber, data.BodyPartExamined = "", number + 1, "CHEST"
         data.ImageType, data.PatientPosition, data.KVP, data.AcquisitionNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], "HFS", 120, 1
         data.RescaleIntercept, data.RescaleSlope, data.RescaleType = -1024, 1, "HU"
         data.ImageOrientationPatient = OBLIQUE
@@ -143,7 +143,7 @@ def save(data, path):
 
 
 def dciodvfy(path):
-    told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True)
+    told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, encoding="latin-1")
     return told.returncode, [line for line in (told.stdout + told.stderr).splitlines() if line.startswith(("Error", "Abort"))]
 
 
@@ -199,8 +199,9 @@ def check_segmentation(name, folder, sources):
         check(f"{name}: highdicom finds every mask by source", numpy.array_equal(found.transpose(0, 3, 1, 2) != 0, numpy.array(want)))
     except Exception as error:  # noqa: BLE001
         check(f"{name}: highdicom finds every mask by source", False, repr(error))
-    check(f"{name}: segments are described", [s.segment_label for s in made.segment_descriptions] == labels
-          and all(s.tracking_uid and s.tracking_id for s in made.segment_descriptions))
+    described = [made.get_segment_description(number) for number in numbers]
+    check(f"{name}: segments are described", [s.segment_label for s in described] == labels
+          and all(s.tracking_uid and s.tracking_id for s in described))
     return plain, masks, labels
 
 
@@ -229,28 +230,33 @@ def compare_with_highdicom(name, plain, masks, labels, sources):
     check(f"{name}: as highdicom's in {len(SAME)} attributes", not differ, [(k, str(plain.get(k))[:60], str(theirs.get(k))[:60]) for k in differ])
 
     def shape(data):
-        """What ties frames to pictures, of each frame."""
-        told = []
+        """What ties frames to pictures, and the frames' pixels, by segment, source and frame; and the order of positions."""
+        told, order = {}, {}
         shared = data.SharedFunctionalGroupsSequence[0]
-        for group in data.PerFrameFunctionalGroupsSequence:
+        pixels = data.pixel_array.reshape(data.NumberOfFrames, -1)
+        for group, frame in zip(data.PerFrameFunctionalGroupsSequence, pixels):
             both = lambda key: group.get(key) or shared.get(key)  # noqa: E731
             image = group.DerivationImageSequence[0].SourceImageSequence[0]
-            told.append((
-                list(numpy.atleast_1d(group.FrameContentSequence[0].DimensionIndexValues)),
+            segment, *position = numpy.atleast_1d(group.FrameContentSequence[0].DimensionIndexValues)
+            key = segment, image.ReferencedSOPInstanceUID, image.get("ReferencedFrameNumber")
+            order[key[1:]] = position
+            told[key] = (
+                frame.tobytes(),
                 group.SegmentIdentificationSequence[0].ReferencedSegmentNumber,
-                image.ReferencedSOPInstanceUID, image.get("ReferencedFrameNumber"), image.SpatialLocationsPreserved,
-                image.PurposeOfReferenceCodeSequence[0].CodeValue,
+                image.ReferencedSOPClassUID, image.SpatialLocationsPreserved, image.PurposeOfReferenceCodeSequence[0].CodeValue,
                 group.DerivationImageSequence[0].DerivationCodeSequence[0].CodeValue,
                 both("PlanePositionSequence") and [*both("PlanePositionSequence")[0].ImagePositionPatient],
                 both("PlaneOrientationSequence") and [*both("PlaneOrientationSequence")[0].ImageOrientationPatient],
                 both("PixelMeasuresSequence") and [*both("PixelMeasuresSequence")[0].PixelSpacing],
                 both("PixelMeasuresSequence") and both("PixelMeasuresSequence")[0].get("SliceThickness"),
-            ))
-        return told
+            )
+        # From which end positions are counted is anybody's choice.
+        ordered = sorted(order, key=order.get)
+        return told, min(ordered, ordered[::-1])
 
     ours, others = shape(plain), shape(theirs)
-    check(f"{name}: functional groups of {len(ours)} frames as highdicom's", ours == others,
-          next(((a, b) for a, b in zip(ours, others) if a != b), "count"))
+    differ = [(key, ours[0][key][1:], others[0].get(key, [None])[1:]) for key in ours[0] if ours[0][key] != others[0].get(key)]
+    check(f"{name}: functional groups and pixels of {len(ours[0])} frames as highdicom's", ours == others, differ[:1] or "order")
     pointers = lambda data: [(i.DimensionIndexPointer, i.FunctionalGroupPointer) for i in data.DimensionIndexSequence]  # noqa: E731
     check(f"{name}: dimensions as highdicom's", pointers(plain) == pointers(theirs))
     references = lambda data: {  # noqa: E731
@@ -299,14 +305,22 @@ def check_report(name, folder, sources, plain_segmentation, sided, marked):
     found = {}
     for region in groups:
         if planar:
-            item = region.referenced_segmentation_frame
-            references = [(item.referenced_sop_instance_uid, item.referenced_segment_number)]
+            item, = [i for i in region[0].ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "121214"]
+            check(f"{name}: highdicom finds the frame", region.referenced_segmentation_frame is not None)
         else:
-            item = region.referenced_segment
-            references = [(item.referenced_sop_instance_uid, item.referenced_segment_number)]
+            item, = [i for i in region[0].ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "121191"]
+            check(f"{name}: highdicom finds the segment", region.referenced_segment is not None)
+        item = item.ReferencedSOPSequence[0]
+        if planar:
+            # A frame is of one segment, and then none may be told (PS3.3, C.17.3.5).
+            group = plain_segmentation.PerFrameFunctionalGroupsSequence[item.ReferencedFrameNumber - 1]
+            number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        else:
+            number = item.ReferencedSegmentNumber
+        references = [(item.ReferencedSOPInstanceUID, number)]
         for uid, number in references:
             if uid == plain_segmentation.SOPInstanceUID:
-                found[region.tracking_uid] = number[0] if isinstance(number, (list, pydicom.multival.MultiValue)) else number
+                found[region.tracking_uid] = number
     check(f"{name}: {len(want)} regions refer to segments", found == want, (found, want))
 
 
@@ -342,6 +356,7 @@ def main():
     sources = work / "sources"
     save(film(), sources / "film.dcm")
     save(film(1, 1), sources / "one_pixel.dcm")
+    save(film(5, 3), sources / "tiny.dcm")
     for data in slices(1):
         save(data, sources / "oblique.dcm")
     for number, data in enumerate(slices(7)):
@@ -378,7 +393,9 @@ def main():
         empty = not any(mask.any() for mask in masks.values())
         marked = set() if empty else {
             g.SegmentIdentificationSequence[0].ReferencedSegmentNumber for g in plain.PerFrameFunctionalGroupsSequence}
-        compare_with_highdicom(name, plain, masks, labels, data)
+        # highdicom writes no character set whose first value is empty, and no frames of one pixel that pydicom could read.
+        if path.stem not in ("name_japanese", "one_pixel"):
+            compare_with_highdicom(name, plain, masks, labels, data)
         check_report(name, folder, data, plain, "--unsided" not in option, marked)
         check_capture(name, folder, 1 if len(paths) == 1 else 3)
         if not path.stem.startswith("name_"):

@@ -257,6 +257,8 @@ pub(crate) fn algorithm(bundle: &Bundle) -> String {
 
 /// What an object of pixels has besides: it was derived from `sources`, maybe through a lossy compression.
 pub(crate) fn derived_from(set: &mut Set, sources: &[&Source]) {
+    // Which is not one of a pair, so that no Laterality is asked for (PS3.3, C.7.3.1).
+    put(set, tags::BODY_PART_EXAMINED, "CHEST");
     put(set, tags::IMAGE_COMMENTS, format!("Thorax: {RESEARCH_USE}"));
     put_items(set, tags::SOURCE_IMAGE_SEQUENCE, sources.iter().map(|source| source.reference().item()).collect());
     // Once lossy is always lossy (PS3.3, C.7.6.1.1.5).

@@ -284,7 +284,8 @@ fn region(segmentation: &Segmentation, segment: &SegmentFrames) -> Set {
     let reference = segmentation.object.reference();
     match &segment.frames[..] {
         [(frame, source, source_frame)] if segmentation.planar => {
-            content.push(image(code::SEGMENTATION_FRAME, reference, Some(*frame), Some(segment.number)));
+            // A frame is of one segment, which is not told besides (PS3.3, C.17.3.5).
+            content.push(image(code::SEGMENTATION_FRAME, reference, Some(*frame), None));
             content.push(image(code::SOURCE_OF_SEGMENTATION, source, *source_frame, None));
             container(Relation::Contains, code::MEASUREMENT_GROUP, Some("1410"), content)
         }
