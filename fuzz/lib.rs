@@ -1,14 +1,12 @@
-//! What the decoder targets share.
+//! What the targets share.
 
 use std::sync::Once;
 
 use thorax_decode::{Limits, Study, decode_bytes};
 
-/// Decodes `data` if it begins like the format of the target; every slice of a volume is cut.
-///
-/// Our decoders contain panics of third-party decoders, but libFuzzer's hook aborts on any. The hook here aborts only
+/// Our crates contain panics of others' decoders and parsers, but libFuzzer's hook aborts on any. The hook here aborts only
 /// where the panic is in our own code, and tells each place of the others' once.
-pub fn decode(data: &[u8], is_of_target: impl Fn(&[u8]) -> bool) {
+pub fn let_libraries_panic() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let abort = std::panic::take_hook();
@@ -22,6 +20,11 @@ pub fn decode(data: &[u8], is_of_target: impl Fn(&[u8]) -> bool) {
             }
         }));
     });
+}
+
+/// Decodes `data` if it begins like the format of the target; every slice of a volume is cut.
+pub fn decode(data: &[u8], is_of_target: impl Fn(&[u8]) -> bool) {
+    let_libraries_panic();
     if !is_of_target(data) {
         return;
     }

@@ -3,7 +3,12 @@
 //! A picture is a DICOM file, or a folder of files that are the slices of one series. For each there is a folder `OUT/NAME` with
 //! `seg.dcm`, `sr.dcm`, `sc.dcm`, `page.html`, a `deidentified-*.dcm` of each file, and the masks as they were given
 //! (`SEGMENT-UID-FRAME.pgm`). `references/check_objects.py` compares them with what pydicom and highdicom read.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a program for those who develop this crate")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a program for those who develop this crate"
+)]
 
 use std::{
     fs,
@@ -21,7 +26,8 @@ use thorax_shared::{
 };
 
 /// The smallest PNG: one white pixel.
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc\xf8\x0f\0\x01\x01\x01\0\
+const PNG: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc\xf8\x0f\0\x01\x01\x01\0\
     \x1b\xb6\xeeV\0\0\0\0IEND\xaeB`\x82";
 
 fn ellipse(width: usize, height: usize, centre: (f64, f64), radii: (f64, f64)) -> Plane<u8> {
@@ -119,8 +125,7 @@ fn make(picture: &Path, folder: &Path, unsided: bool, empty: bool) -> Result<(),
         object.write(fs::File::create(folder.join(format!("{name}.dcm"))).unwrap())?;
     }
     for file in &files {
-        let object = dicom_object::open_file(file).map_err(Box::new)?;
-        let made = deidentify::deidentify(object, &deidentify::Key::new([7; 32]))?;
+        let made = deidentify::deidentify_file(fs::File::open(file)?, &deidentify::Key::new([7; 32]))?;
         made.warnings.iter().for_each(|warning| println!("{}: {warning}", file.display()));
         let name = format!("deidentified-{}", file.file_name().unwrap().to_string_lossy());
         made.object.write_to_file(folder.join(name)).map_err(Box::new)?;
@@ -132,7 +137,10 @@ fn make(picture: &Path, folder: &Path, unsided: bool, empty: bool) -> Result<(),
         verdict: "REFER",
         reason: "probability between the two thresholds",
         sections: vec![
-            Section { heading: "Picture", rows: vec![("File", picture.display().to_string()), ("Patient", "Doe <Jane>".into())] },
+            Section {
+                heading: "Picture",
+                rows: vec![("File", picture.display().to_string()), ("Patient", "Doe <Jane>".into())],
+            },
             Section { heading: "Reading", rows: vec![("Probability", "0.63".into()), ("Entropy", "0.95 bits".into())] },
         ],
         pictures: vec![Picture { png: PNG, caption: "With overlay", alternative: "Film with overlay" }],

@@ -59,7 +59,8 @@ pub fn capture(
     if sources.iter().any(|source| source.study_instance_uid() != first.study_instance_uid()) {
         return Err(ObjectError::Differ("study"));
     }
-    let (width, height) = panels.first().map(|panel| (panel.width, panel.height)).ok_or(ObjectError::Nothing("panel"))?;
+    let (width, height) =
+        panels.first().map(|panel| (panel.width, panel.height)).ok_or(ObjectError::Nothing("panel"))?;
     if let Some(other) = panels.iter().find(|panel| (panel.width, panel.height) != (width, height)) {
         let (width, height) = (other.width.into(), other.height.into());
         return Err(ObjectError::PanelSize { width, height, bytes: other.rgb.len() });

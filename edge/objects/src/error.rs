@@ -7,7 +7,13 @@ use thorax_shared::reason::Reason;
 #[error("{}", self.reason())]
 #[non_exhaustive]
 pub enum ObjectError {
-    /// The source is no DICOM file that can be read.
+    /// The operating system does not let us read it.
+    Io(#[from] std::io::Error),
+    /// No Part 10 file.
+    NotDicom,
+    /// The file contradicts itself.
+    Damaged(String),
+    /// No DICOM file that can be read.
     Unreadable(#[from] Box<dicom_object::ReadError>),
     /// The source lacks an attribute without which nothing can refer to it.
     Missing(&'static str),
@@ -79,6 +85,14 @@ impl ObjectError {
     /// Cause and remedy.
     pub fn reason(&self) -> Reason {
         match self {
+            Self::Io(error) => {
+                Reason::new(format!("cannot be read ({error})"), "check that it is there, and the permissions")
+            }
+            Self::NotDicom => Reason::new(
+                "not a DICOM file (no preamble with DICM behind it)",
+                "send it from the device that took it, or from an archive",
+            ),
+            Self::Damaged(reason) => Reason::new(format!("a damaged DICOM file ({reason})"), "send it again"),
             Self::Unreadable(error) => {
                 Reason::new(format!("not a DICOM file that can be read ({})", chain(error)), "send it again")
             }
@@ -101,7 +115,9 @@ impl ObjectError {
                 Reason::new(format!("frame {frame} of {instance} was given twice"), "give each frame once")
             }
             Self::Nothing(what) => Reason::new(format!("no {what} was given"), "give one at least"),
-            Self::Differ(what) => Reason::new(format!("the pictures differ in {what}"), "make an object for each of them"),
+            Self::Differ(what) => {
+                Reason::new(format!("the pictures differ in {what}"), "make an object for each of them")
+            }
             Self::NoPlace => Reason::new(
                 "one of several pictures does not say where in the patient it lies",
                 "make a segmentation for each of them",
@@ -120,10 +136,9 @@ impl ObjectError {
                 "export the pictures without it",
             ),
             Self::NotPng => Reason::new("a picture of the page is no PNG file", "give the bytes of a PNG file"),
-            Self::Write(error) => Reason::new(
-                format!("the object could not be written ({})", chain(error)),
-                "check that there is space",
-            ),
+            Self::Write(error) => {
+                Reason::new(format!("the object could not be written ({})", chain(error)), "check that there is space")
+            }
             Self::Meta(error) => Reason::new(
                 format!("the object's head could not be made ({})", chain(error)),
                 "report this as a fault of Thorax",

@@ -23,6 +23,7 @@ pub mod deidentify;
 mod error;
 mod object;
 mod page;
+mod part10;
 mod report;
 mod segmentation;
 mod set;

@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, io::Write};
 
-use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::{DicomDate, DicomTime}};
+use dicom_core::{
+    DataElement, PrimitiveValue, Tag, VR,
+    value::{DataSetSequence, DicomDate, DicomTime},
+};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileDicomObject, InMemDicomObject, meta::FileMetaTableBuilder};
 use sha2::{Digest, Sha256};
 
 use crate::{
     ObjectError,
-    set::{Set, plain, put, put_empty, put_items, standard_vr, texts},
+    set::{Set, is_text, plain, put, put_empty, put_items, standard_vr, texts},
     source::{Reference, Source},
     uid,
 };
@@ -157,7 +160,7 @@ pub(crate) struct Kind {
 
 /// What is copied from the source: the modules Patient, Clinical Trial Subject, General Study, Patient Study and Clinical Trial
 /// Study (PS3.3, C.7.1 and C.7.2). Of type 2 are those marked: they stand empty where the source has not got them.
-const PATIENT_AND_STUDY: [(Tag, bool); 43] = [
+const PATIENT_AND_STUDY: [(Tag, bool); 42] = [
     (tags::SPECIFIC_CHARACTER_SET, false),
     (tags::PATIENT_NAME, true),
     (tags::PATIENT_ID, true),
@@ -184,7 +187,6 @@ const PATIENT_AND_STUDY: [(Tag, bool); 43] = [
     (tags::CLINICAL_TRIAL_SUBJECT_READING_ID, false),
     (tags::CLINICAL_TRIAL_TIME_POINT_ID, false),
     (tags::CLINICAL_TRIAL_TIME_POINT_DESCRIPTION, false),
-    (tags::STUDY_INSTANCE_UID, true),
     (tags::STUDY_DATE, true),
     (tags::STUDY_TIME, true),
     (tags::REFERRING_PHYSICIAN_NAME, true),
@@ -207,17 +209,29 @@ const PATIENT_AND_STUDY: [(Tag, bool); 43] = [
 /// cannot be understood.
 fn copied(from: &Set, tag: Tag) -> Option<DataElement<InMemDicomObject>> {
     let element = from.get(tag)?;
-    let vr = standard_vr(tag)?;
-    if element.header().vr == vr {
+    let (vr, own) = (standard_vr(tag)?, element.header().vr);
+    match element.value().items() {
         // The length of sequences is told anew: that of the source may be of another transfer syntax.
-        if let Some(items) = element.value().items() {
-            return Some(DataElement::new(tag, VR::SQ, dicom_core::value::DataSetSequence::from(items.to_vec())));
+        Some(items) if vr == VR::SQ => Some(DataElement::new(tag, vr, DataSetSequence::from(items.to_vec()))),
+        None if own == vr => Some(element.clone()),
+        // The bytes of a text, which are written as they are.
+        None if is_text(vr) && (is_text(own) || own == VR::UN) => {
+            Some(DataElement::new(tag, vr, element.value().primitive()?.clone()))
         }
-        return Some(element.clone());
+        _ => None,
     }
-    // Text under another name, such as UN (a known element of an archive that did not know it).
-    let value = texts(from, tag)?;
-    (vr != VR::SQ).then(|| DataElement::new(tag, vr, PrimitiveValue::Strs(value.into_iter().collect())))
+}
+
+/// Whether the values of an element have the form of its VR (PS3.5, 6.2), for the VRs in which it matters.
+fn is_well_formed(set: &Set, element: &DataElement<InMemDicomObject>) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let check: &dyn Fn(&str) -> bool = match element.header().vr {
+        VR::AS => &|text| text.len() == 4 && digits(&text[..3]) && text.ends_with(['D', 'W', 'M', 'Y']),
+        VR::DA => &|text| text.len() == 8 && digits(text),
+        VR::DS => &|text| text.len() <= 16 && text.parse::<f64>().is_ok_and(f64::is_finite),
+        _ => return true,
+    };
+    texts(set, element.header().tag).unwrap_or_default().iter().all(|text| text.is_ascii() && check(text))
 }
 
 /// The beginning of an object of `kind`, of the patient and study of `source`.
@@ -228,12 +242,14 @@ fn copied(from: &Set, tag: Tag) -> Option<DataElement<InMemDicomObject>> {
 pub(crate) fn begin(kind: &Kind, source: &Source, provenance: &Provenance) -> Set {
     let mut set = Set::new_empty();
     for (tag, always) in PATIENT_AND_STUDY {
-        match copied(source.set(), tag) {
+        // What a study goes by is handed on whatever it looks like; nobody misses an age that is none.
+        match copied(source.set(), tag).filter(|element| always || is_well_formed(source.set(), element)) {
             Some(element) => drop(set.put(element)),
             None if always => put_empty(&mut set, tag),
             None => {}
         }
     }
+    put(&mut set, tags::STUDY_INSTANCE_UID, source.study_instance_uid());
     put(&mut set, tags::SOP_CLASS_UID, kind.class);
     put(&mut set, tags::MODALITY, kind.modality);
     put(&mut set, tags::SERIES_NUMBER, kind.series_number.to_string());

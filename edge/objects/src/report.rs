@@ -174,7 +174,11 @@ pub fn report(
     let made = segmentation.map(|made| (made.object.series_instance_uid(), made.object.reference()));
     let read = sources.iter().map(|source| (source.series_instance_uid(), source.reference()));
     let mut evidence = Set::new_empty();
-    put_items(&mut evidence, tags::REFERENCED_SERIES_SEQUENCE, by_series(read.chain(made), tags::REFERENCED_SOP_SEQUENCE));
+    put_items(
+        &mut evidence,
+        tags::REFERENCED_SERIES_SEQUENCE,
+        by_series(read.chain(made), tags::REFERENCED_SOP_SEQUENCE),
+    );
     put(&mut evidence, tags::STUDY_INSTANCE_UID, first.study_instance_uid());
     put_items(&mut set, tags::CURRENT_REQUESTED_PROCEDURE_EVIDENCE_SEQUENCE, vec![evidence]);
 
@@ -319,7 +323,8 @@ mod tests {
     #[test]
     fn what_is_no_number_is_refused() {
         for value in [f32::NAN, f32::INFINITY, -0.1, 1.1] {
-            let told = number("the probability", code::PROBABILITY, value, 1.0, code::NO_UNITS).unwrap_err().to_string();
+            let told =
+                number("the probability", code::PROBABILITY, value, 1.0, code::NO_UNITS).unwrap_err().to_string();
             assert!(told.contains("the probability cannot be"), "{told}");
         }
         assert!(number("the entropy", code::ENTROPY, 1.000_000_1, 1.0, code::BIT).is_ok());

@@ -123,11 +123,8 @@ fn cielab(rgb: [u8; 3]) -> [u16; 3] {
         if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
     });
     // Bradford-adapted from D65 to D50, each row divided by the white point's value, which is the row's sum.
-    let rows = [
-        [0.4360747, 0.3850649, 0.1430804],
-        [0.2225045, 0.7168786, 0.0606169],
-        [0.0139322, 0.0971045, 0.7141733],
-    ];
+    let rows =
+        [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]];
     let [x, y, z] = rows.map(|row| {
         let sum: f64 = row.iter().sum();
         let value = row.iter().zip(linear).map(|(a, b)| a * b).sum::<f64>() / sum;
@@ -266,7 +263,11 @@ impl SegmentationBuilder {
         put(&mut set, tags::CONTENT_DESCRIPTION, format!("Infection and lungs; {RESEARCH_USE}"));
         put_empty(&mut set, tags::CONTENT_CREATOR_NAME);
         let references = sources.iter().map(|source| (source.series_instance_uid(), source.reference()));
-        put_items(&mut set, tags::REFERENCED_SERIES_SEQUENCE, by_series(references, tags::REFERENCED_INSTANCE_SEQUENCE));
+        put_items(
+            &mut set,
+            tags::REFERENCED_SERIES_SEQUENCE,
+            by_series(references, tags::REFERENCED_INSTANCE_SEQUENCE),
+        );
         if let Some(uid) = first.frame_of_reference().filter(|_| placed) {
             put(&mut set, tags::FRAME_OF_REFERENCE_UID, uid);
             put_empty(&mut set, tags::POSITION_REFERENCE_INDICATOR);
@@ -336,7 +337,8 @@ impl SegmentationBuilder {
     /// An item of the Segment Sequence (PS3.3, C.8.20.4).
     fn described(&self, segment: Segment, number: u16, tracking_uid: &str) -> Set {
         let bundle = &self.provenance.bundle;
-        let category = if segment == Segment::Infection { code::ABNORMAL_STRUCTURE } else { code::ANATOMICAL_STRUCTURE };
+        let category =
+            if segment == Segment::Infection { code::ABNORMAL_STRUCTURE } else { code::ANATOMICAL_STRUCTURE };
         let mut set = Set::new_empty();
         put(&mut set, tags::SEGMENT_NUMBER, number);
         put(&mut set, tags::SEGMENT_LABEL, segment.label());
@@ -353,7 +355,11 @@ impl SegmentationBuilder {
             put_items(&mut set, tags::ANATOMIC_REGION_SEQUENCE, vec![code::LUNG.item()]);
         }
         let mut identification = Set::new_empty();
-        put_items(&mut identification, tags::ALGORITHM_FAMILY_CODE_SEQUENCE, vec![code::ARTIFICIAL_INTELLIGENCE.item()]);
+        put_items(
+            &mut identification,
+            tags::ALGORITHM_FAMILY_CODE_SEQUENCE,
+            vec![code::ARTIFICIAL_INTELLIGENCE.item()],
+        );
         put(&mut identification, tags::ALGORITHM_NAME, algorithm(bundle));
         put(&mut identification, tags::ALGORITHM_VERSION, bundle.hexadecimal());
         put_items(&mut set, tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE, vec![identification]);
@@ -380,10 +386,13 @@ impl SegmentationBuilder {
             put(&mut set, tags::DIMENSION_DESCRIPTION_LABEL, label);
             set
         };
-        let segment =
-            dimension(tags::REFERENCED_SEGMENT_NUMBER, tags::SEGMENT_IDENTIFICATION_SEQUENCE, "Referenced Segment Number");
-        let position =
-            placed.then(|| dimension(tags::IMAGE_POSITION_PATIENT, tags::PLANE_POSITION_SEQUENCE, "Image Position Patient"));
+        let segment = dimension(
+            tags::REFERENCED_SEGMENT_NUMBER,
+            tags::SEGMENT_IDENTIFICATION_SEQUENCE,
+            "Referenced Segment Number",
+        );
+        let position = placed
+            .then(|| dimension(tags::IMAGE_POSITION_PATIENT, tags::PLANE_POSITION_SEQUENCE, "Image Position Patient"));
         put_items(set, tags::DIMENSION_INDEX_SEQUENCE, [Some(segment), position].into_iter().flatten().collect());
     }
 
@@ -463,7 +472,9 @@ fn positions(slices: &mut [Slice]) -> Result<Vec<u32>, ObjectError> {
     let mut number = 1;
     let mut numbers = vec![];
     for (i, slice) in slices.iter().enumerate() {
-        if i > 0 && slice.place.as_ref().map(|place| &place.position) != slices[i - 1].place.as_ref().map(|it| &it.position) {
+        if i > 0
+            && slice.place.as_ref().map(|place| &place.position) != slices[i - 1].place.as_ref().map(|it| &it.position)
+        {
             number += 1;
         }
         numbers.push(number);
@@ -519,6 +530,8 @@ mod tests {
         assert_eq!(cielab([0, 0, 0]), [0, 32896, 32896]);
         // Of pure red, L*a*b* under D50 is 54.29, 80.80, 69.89 (Lindbloom's companding calculator).
         let [l, a, b] = cielab([255, 0, 0]).map(|value| f64::from(value) / 65535.0);
-        assert!((l * 100.0 - 54.29).abs() < 0.01 && (a * 255.0 - 208.80).abs() < 0.02 && (b * 255.0 - 197.89).abs() < 0.02);
+        assert!(
+            (l * 100.0 - 54.29).abs() < 0.01 && (a * 255.0 - 208.80).abs() < 0.02 && (b * 255.0 - 197.89).abs() < 0.02
+        );
     }
 }

@@ -44,10 +44,30 @@ pub(crate) fn plain(text: &str, most: usize) -> String {
     plain.take(most).collect::<String>().trim().to_owned()
 }
 
+/// Whether values of `vr` are characters.
+pub(crate) fn is_text(vr: VR) -> bool {
+    use VR::{AE, AS, CS, DA, DS, DT, IS, LO, LT, PN, SH, ST, TM, UC, UI, UR, UT};
+    matches!(vr, AE | AS | CS | DA | DS | DT | IS | LO | LT | PN | SH | ST | TM | UC | UI | UR | UT)
+}
+
 /// The texts of a value, without the spaces and NULs that pad them; `None` where there are none.
+///
+/// Archives write elements that they did not know as bytes (VR UN, in the order of the least significant byte first, PS3.5, 6.2.2);
+/// we do know them.
 pub(crate) fn texts(set: &Set, tag: Tag) -> Option<Vec<String>> {
-    let element = set.get(tag)?;
-    let texts = element.value().primitive()?.to_multi_str();
+    let value = set.get(tag)?.value().primitive()?;
+    let texts: Vec<String> = match (value, standard_vr(tag)) {
+        (PrimitiveValue::U8(bytes), Some(vr)) if is_text(vr) => {
+            bytes.split(|&byte| byte == b'\\').map(|part| part.iter().map(|&byte| char::from(byte)).collect()).collect()
+        }
+        (PrimitiveValue::U8(bytes), Some(VR::US)) => {
+            bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]).to_string()).collect()
+        }
+        // Text that holds backslashes as characters (PS3.5, 6.2).
+        (_, Some(VR::LT | VR::ST | VR::UT)) => value.to_multi_str().into_owned(),
+        // One string of several values is what a data set made by hand has.
+        _ => value.to_multi_str().iter().flat_map(|text| text.split('\\').map(str::to_owned)).collect(),
+    };
     let texts: Vec<String> =
         texts.iter().map(|text| text.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_owned()).collect();
     (!texts.iter().all(String::is_empty)).then_some(texts)
@@ -76,10 +96,28 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_known_are_understood() {
+        let mut set = Set::new_empty();
+        let mut unknown = |tag, bytes: &[u8]| {
+            set.put(DataElement::new(tag, VR::UN, PrimitiveValue::U8(bytes.iter().copied().collect())));
+        };
+        unknown(tags::STUDY_INSTANCE_UID, b"1.2.3\0");
+        unknown(tags::IMAGE_TYPE, b"ORIGINAL\\PRIMARY");
+        unknown(tags::ROWS, &[0x34, 0x12]);
+        assert_eq!(text(&set, tags::STUDY_INSTANCE_UID).unwrap(), "1.2.3");
+        assert_eq!(texts(&set, tags::IMAGE_TYPE).unwrap(), ["ORIGINAL", "PRIMARY"]);
+        assert_eq!(text(&set, tags::ROWS).unwrap(), "4660");
+    }
+
+    #[test]
     fn values_have_the_vr_of_the_dictionary() {
         let mut set = Set::new_empty();
         put(&mut set, tags::ROWS, 7u16);
-        put(&mut set, tags::PIXEL_SPACING, PrimitiveValue::Strs(["0.5", "0.25 "].map(String::from).into_iter().collect()));
+        put(
+            &mut set,
+            tags::PIXEL_SPACING,
+            PrimitiveValue::Strs(["0.5", "0.25 "].map(String::from).into_iter().collect()),
+        );
         put_empty(&mut set, tags::PATIENT_NAME);
         put_empty(&mut set, tags::PERFORMED_PROCEDURE_CODE_SEQUENCE);
         assert_eq!(set.get(tags::ROWS).unwrap().header().vr, VR::US);

@@ -4,15 +4,20 @@
 //! is, and where in the patient each of its frames lies. Nothing of it is repaired: what a hospital's systems go by (names,
 //! identifiers, dates) is handed on as it came.
 
-use std::{io::Read, path::Path};
+use std::{
+    fs::File,
+    io::{BufReader, Read, Seek},
+    path::Path,
+};
 
 use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
-use dicom_object::{InMemDicomObject, OpenFileOptions};
+use dicom_object::InMemDicomObject;
 
 use crate::{
     ObjectError,
     code::{self, Code},
+    part10,
     set::{Set, items, put, text, texts},
     uid::is_uid,
 };
@@ -84,22 +89,21 @@ fn numbers<const N: usize>(texts: &[String]) -> Option<[f64; N]> {
 }
 
 impl Source {
-    /// Reads the data set of the file at `path`, up to its pixels.
+    /// Reads the data set of the Part 10 file at `path`, up to its pixels.
     ///
     /// # Errors
     /// [`ObjectError`], whose message does not give `path`.
     pub fn open(path: &Path) -> Result<Self, ObjectError> {
-        let file = OpenFileOptions::new().read_until(PIXELS).open_file(path).map_err(Box::new)?;
-        Self::new(file.into_inner())
+        Self::read(BufReader::new(File::open(path)?))
     }
 
-    /// Reads the data set of a file's bytes, up to its pixels.
+    /// Reads the data set of a Part 10 file, up to its pixels. The file may come from anywhere: sequences nested without end and
+    /// lengths beyond its own are refused.
     ///
     /// # Errors
     /// [`ObjectError`] with cause and remedy.
-    pub fn read(bytes: impl Read) -> Result<Self, ObjectError> {
-        let file = OpenFileOptions::new().read_until(PIXELS).from_reader(bytes).map_err(Box::new)?;
-        Self::new(file.into_inner())
+    pub fn read(file: impl Read + Seek) -> Result<Self, ObjectError> {
+        Self::new(part10::read(file, Some(PIXELS))?.into_inner())
     }
 
     /// Takes a data set. Pixels, should it have them, are dropped.
@@ -279,8 +283,7 @@ mod tests {
         };
         let mut set = set();
         put(&mut set, tags::NUMBER_OF_FRAMES, "2");
-        let shared =
-            groups(tags::PLANE_ORIENTATION_SEQUENCE, tags::IMAGE_ORIENTATION_PATIENT, "1\\0\\0\\0\\0.6\\-0.8");
+        let shared = groups(tags::PLANE_ORIENTATION_SEQUENCE, tags::IMAGE_ORIENTATION_PATIENT, "1\\0\\0\\0\\0.6\\-0.8");
         put_items(&mut set, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, vec![shared]);
         let own = |value| groups(tags::PLANE_POSITION_SEQUENCE, tags::IMAGE_POSITION_PATIENT, value);
         put_items(&mut set, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, vec![own("0\\8\\6"), own("0\\0\\x")]);

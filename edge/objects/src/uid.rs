@@ -44,7 +44,9 @@ mod tests {
         let uid = derived("series", &[b"a", b"bc"]);
         assert!(is_uid(&uid) && uid.starts_with("2.25."), "{uid}");
         assert_eq!(uid, derived("series", &[b"a", b"bc"]));
-        for other in [derived("series", &[b"ab", b"c"]), derived("instance", &[b"a", b"bc"]), derived("series", &[b"a"])] {
+        for other in
+            [derived("series", &[b"ab", b"c"]), derived("instance", &[b"a", b"bc"]), derived("series", &[b"a"])]
+        {
             assert_ne!(uid, other);
         }
     }

@@ -18,7 +18,9 @@
 
 mod profile;
 
-use dicom_core::{DataElement, PrimitiveValue, Tag, VR, header::Header};
+use std::io::{Read, Seek};
+
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::{DefaultDicomObject, InMemDicomObject, meta::FileMetaTableBuilder};
 use hmac::{Hmac, Mac};
@@ -27,13 +29,12 @@ use sha2::Sha256;
 use crate::{
     ObjectError,
     code::Code,
+    part10::{self, DEEPEST},
     set::{Set, put, put_items, standard_vr, text, texts},
     uid::from_bits,
 };
 use profile::TABLE;
 
-/// Sequences in sequences, deeper than any that the standard has; what lies deeper is removed.
-const DEEPEST: usize = 32;
 /// What De-identification Method says: profile and edition.
 const METHOD: &str = "DICOM PS3.15 2026c E.1 Basic Profile, no options";
 const METHOD_CODE: Code = Code("113100", "DCM", "Basic Application Confidentiality Profile");
@@ -174,7 +175,9 @@ impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::BurnedIn => "the pixels show who the patient is: do not give this picture away",
-            Self::BurnedInUnknown => "look at the picture: the file does not say whether text is burned into the pixels",
+            Self::BurnedInUnknown => {
+                "look at the picture: the file does not say whether text is burned into the pixels"
+            }
         })
     }
 }
@@ -188,7 +191,16 @@ pub struct Deidentified {
     pub warnings: Vec<Warning>,
 }
 
-/// De-identifies a picture, with its pixels or without.
+/// De-identifies the picture in a Part 10 file, which may come from anywhere: sequences nested without end and lengths beyond its own
+/// are refused.
+///
+/// # Errors
+/// [`ObjectError`] where the file cannot be read, and as [`deidentify`].
+pub fn deidentify_file(file: impl Read + Seek, key: &Key) -> Result<Deidentified, ObjectError> {
+    deidentify(part10::read(file, None)?, key)
+}
+
+/// De-identifies a picture, with its pixels or without. Sequences that are nested deeper than any of the standard are removed.
 ///
 /// # Errors
 /// [`ObjectError::NotAPicture`] for objects without rows and columns, whose texts cannot be cleaned; [`ObjectError::Missing`] without
@@ -234,29 +246,35 @@ pub fn deidentify(object: DefaultDicomObject, key: &Key) -> Result<Deidentified,
 }
 
 /// A data set of which only what may stay is left.
-fn cleaned(set: InMemDicomObject, key: &Key, depth: usize) -> InMemDicomObject {
+fn cleaned(mut set: InMemDicomObject, key: &Key, depth: usize) -> InMemDicomObject {
     let mut clean = Set::new_empty();
-    for element in set {
-        let (tag, vr) = (element.tag(), element.vr());
-        match deed(tag, vr) {
+    for tag in set.tags().collect::<Vec<_>>() {
+        let Some(deed) = set.get(tag).map(|element| deed(tag, element.header().vr)) else { continue };
+        // Nothing that the standard does not know is left; of VR UN may be what it knows.
+        let Some(vr) = standard_vr(tag).filter(|_| deed != Deed::Remove) else { continue };
+        match deed {
             Deed::Remove => {}
             Deed::Empty if vr == VR::SQ => put_items(&mut clean, tag, vec![]),
             Deed::Empty => drop(clean.put(DataElement::new(tag, vr, PrimitiveValue::Empty))),
             Deed::Dummy if vr == VR::SQ => put_items(&mut clean, tag, vec![DUMMY_CODE.item()]),
             Deed::Dummy => drop(clean.put(DataElement::new(tag, vr, dummy(vr)))),
             Deed::Uid => {
-                let uids = element.value().primitive().map(|value| value.to_multi_str()).unwrap_or_default();
-                let uids = uids.iter().map(|uid| key.uid(uid.trim_matches(|c: char| c == '\0' || c == ' '))).collect();
+                let uids = texts(&set, tag).unwrap_or_default().iter().map(|uid| key.uid(uid)).collect();
                 clean.put(DataElement::new(tag, VR::UI, PrimitiveValue::Strs(uids)));
             }
             Deed::Clean if vr == VR::SQ => {
                 if depth < DEEPEST {
-                    let items = element.into_value().into_items().unwrap_or_default();
+                    let items = set.take(tag).and_then(|element| element.into_value().into_items()).unwrap_or_default();
                     let items = items.into_iter().map(|item| cleaned(item, key, depth + 1)).collect();
                     put_items(&mut clean, tag, items);
                 }
             }
-            Deed::Clean => drop(clean.put(element)),
+            Deed::Clean if vr == VR::UI => {
+                let uids = texts(&set, tag).unwrap_or_default().into_iter().collect();
+                clean.put(DataElement::new(tag, VR::UI, PrimitiveValue::Strs(uids)));
+            }
+            // Taken, not copied: it may be the pixels.
+            Deed::Clean => drop(set.take(tag).map(|element| clean.put(element))),
         }
     }
     clean

@@ -75,33 +75,33 @@ pub(super) const TABLE: [(Tag, Action); 652] = [
     (Tag(0x0008, 0x1140), XZU), // Referenced Image Sequence
     (Tag(0x0008, 0x1155), U), // Referenced SOP Instance UID
     (Tag(0x0008, 0x1195), U), // Transaction UID
-    (Tag(0x0008, 0x1301), X), // Principal Diagnosis Code Sequence
-    (Tag(0x0008, 0x1302), X), // Primary Diagnosis Code Sequence
-    (Tag(0x0008, 0x1303), X), // Secondary Diagnoses Code Sequence
-    (Tag(0x0008, 0x1304), X), // Histological Diagnoses Code Sequence
+    (Tag(0x0008, 0x1301), X),
+    (Tag(0x0008, 0x1302), X),
+    (Tag(0x0008, 0x1303), X),
+    (Tag(0x0008, 0x1304), X),
     (Tag(0x0008, 0x2111), X), // Derivation Description
     (Tag(0x0008, 0x2112), XZU), // Source Image Sequence
     (Tag(0x0008, 0x3010), U), // Irradiation Event UID
     (Tag(0x0008, 0x4000), X), // Identifying Comments
     (Tag(0x0010, 0x0010), Z), // Patient's Name
-    (Tag(0x0010, 0x0011), X), // Person Names to Use Sequence
-    (Tag(0x0010, 0x0012), X), // Name to Use
-    (Tag(0x0010, 0x0013), X), // Name to Use Comment
-    (Tag(0x0010, 0x0014), X), // Third Person Pronouns Sequence
-    (Tag(0x0010, 0x0015), X), // Pronoun Code Sequence
-    (Tag(0x0010, 0x0016), X), // Pronoun Comment
+    (Tag(0x0010, 0x0011), X),
+    (Tag(0x0010, 0x0012), X),
+    (Tag(0x0010, 0x0013), X),
+    (Tag(0x0010, 0x0014), X),
+    (Tag(0x0010, 0x0015), X),
+    (Tag(0x0010, 0x0016), X),
     (Tag(0x0010, 0x0020), ZD), // Patient ID
     (Tag(0x0010, 0x0021), X), // Issuer of Patient ID
     (Tag(0x0010, 0x0030), Z), // Patient's Birth Date
     (Tag(0x0010, 0x0032), X), // Patient's Birth Time
     (Tag(0x0010, 0x0040), Z), // Patient's Sex
-    (Tag(0x0010, 0x0041), X), // Gender Identity Sequence
-    (Tag(0x0010, 0x0042), X), // Sex Parameters for Clinical Use Category Comment
-    (Tag(0x0010, 0x0043), X), // Sex Parameters for Clinical Use Category Sequence
-    (Tag(0x0010, 0x0044), X), // Gender Identity Code Sequence
-    (Tag(0x0010, 0x0045), X), // Gender Identity Comment
-    (Tag(0x0010, 0x0046), X), // Sex Parameters for Clinical Use Category Code Sequence
-    (Tag(0x0010, 0x0047), X), // Sex Parameters for Clinical Use Category Reference
+    (Tag(0x0010, 0x0041), X),
+    (Tag(0x0010, 0x0042), X),
+    (Tag(0x0010, 0x0043), X),
+    (Tag(0x0010, 0x0044), X),
+    (Tag(0x0010, 0x0045), X),
+    (Tag(0x0010, 0x0046), X),
+    (Tag(0x0010, 0x0047), X),
     (Tag(0x0010, 0x0050), X), // Patient's Insurance Plan Code Sequence
     (Tag(0x0010, 0x0101), X), // Patient's Primary Language Code Sequence
     (Tag(0x0010, 0x0102), X), // Patient's Primary Language Modifier Code Sequence
@@ -127,7 +127,7 @@ pub(super) const TABLE: [(Tag, Action); 652] = [
     (Tag(0x0010, 0x2155), X), // Patient's Telecom Information
     (Tag(0x0010, 0x2160), X), // Ethnic Group
     (Tag(0x0010, 0x2161), X), // Ethnic Group Code Sequence
-    (Tag(0x0010, 0x2162), X), // Ethnic Groups
+    (Tag(0x0010, 0x2162), X),
     (Tag(0x0010, 0x2180), X), // Occupation
     (Tag(0x0010, 0x21A0), X), // Smoking Status
     (Tag(0x0010, 0x21B0), X), // Additional Patient History
@@ -224,7 +224,7 @@ pub(super) const TABLE: [(Tag, Action); 652] = [
     (Tag(0x0018, 0x1073), X), // Radiopharmaceutical Stop Time
     (Tag(0x0018, 0x1078), X), // Radiopharmaceutical Start DateTime
     (Tag(0x0018, 0x1079), X), // Radiopharmaceutical Stop DateTime
-    (Tag(0x0018, 0x11BB), D), // Acquisition Field Of View Label
+    (Tag(0x0018, 0x11BB), D), // Acquisition Field of View Label
     (Tag(0x0018, 0x1200), X), // Date of Last Calibration
     (Tag(0x0018, 0x1201), X), // Time of Last Calibration
     (Tag(0x0018, 0x1202), X), // DateTime of Last Calibration
@@ -414,8 +414,8 @@ pub(super) const TABLE: [(Tag, Action); 652] = [
     (Tag(0x0040, 0xA030), D), // Verification DateTime
     (Tag(0x0040, 0xA032), XD), // Observation DateTime
     (Tag(0x0040, 0xA033), X), // Observation Start DateTime
-    (Tag(0x0040, 0xA034), X), // Effective Start DateTime
-    (Tag(0x0040, 0xA035), X), // Effective Stop DateTime
+    (Tag(0x0040, 0xA034), X),
+    (Tag(0x0040, 0xA035), X),
     (Tag(0x0040, 0xA073), D), // Verifying Observer Sequence
     (Tag(0x0040, 0xA075), D), // Verifying Observer Name
     (Tag(0x0040, 0xA078), X), // Author Observer Sequence
@@ -443,16 +443,16 @@ pub(super) const TABLE: [(Tag, Action); 652] = [
     (Tag(0x0040, 0xA402), U), // Observation Subject UID (Trial)
     (Tag(0x0040, 0xA730), D), // Content Sequence
     (Tag(0x0040, 0xB020), XD), // Waveform Annotation Sequence
-    (Tag(0x0040, 0xB034), X), // Annotation DateTime
-    (Tag(0x0040, 0xB036), X), // Segment Definition DateTime
-    (Tag(0x0040, 0xB03B), X), // Montage Name
-    (Tag(0x0040, 0xB03F), X), // Montage Channel Label
+    (Tag(0x0040, 0xB034), X),
+    (Tag(0x0040, 0xB036), X),
+    (Tag(0x0040, 0xB03B), X),
+    (Tag(0x0040, 0xB03F), X),
     (Tag(0x0040, 0xDB06), X), // Template Version
     (Tag(0x0040, 0xDB07), X), // Template Local Version
     (Tag(0x0040, 0xDB0C), U), // Template Extension Organization UID
     (Tag(0x0040, 0xDB0D), U), // Template Extension Creator UID
     (Tag(0x0040, 0xE004), X), // HL7 Document Effective Time
-    (Tag(0x0040, 0xE012), X), // Display URI
+    (Tag(0x0040, 0xE012), X),
     (Tag(0x0042, 0x0011), D), // Encapsulated Document
     (Tag(0x0044, 0x0004), X), // Approval Status DateTime
     (Tag(0x0044, 0x000B), X), // Product Expiration DateTime
@@ -496,7 +496,7 @@ pub(super) const TABLE: [(Tag, Action); 652] = [
     (Tag(0x0074, 0x1234), X), // Receiving AE
     (Tag(0x0074, 0x1236), X), // Requesting AE
     (Tag(0x0088, 0x0140), U), // Storage Media File-set UID
-    (Tag(0x0088, 0x0200), X), // Icon Image Sequence(see Note 11)
+    (Tag(0x0088, 0x0200), X), // Icon Image Sequence
     (Tag(0x0088, 0x0904), X), // Topic Title
     (Tag(0x0088, 0x0906), X), // Topic Subject
     (Tag(0x0088, 0x0910), X), // Topic Author
@@ -586,8 +586,8 @@ pub(super) const TABLE: [(Tag, Action); 652] = [
     (Tag(0x300A, 0x062A), D), // RT Tolerance Set Label
     (Tag(0x300A, 0x0650), U), // Patient Setup UID
     (Tag(0x300A, 0x0676), X), // Equipment Frame of Reference Description
-    (Tag(0x300A, 0x067C), D), // Radiation Generation Mode Label
-    (Tag(0x300A, 0x067D), Z), // Radiation Generation Mode Description
+    (Tag(0x300A, 0x067C), D), // Radiation GenerationMode Label
+    (Tag(0x300A, 0x067D), Z), // Radiation GenerationMode Description
     (Tag(0x300A, 0x0700), U), // Treatment Session UID
     (Tag(0x300A, 0x0734), D), // Treatment Tolerance Violation Description
     (Tag(0x300A, 0x0736), D), // Treatment Tolerance Violation DateTime
