@@ -24,8 +24,10 @@ fn segmentation(sources: &[Source], masks: impl Fn(usize) -> [Plane<u8>; 3]) -> 
     builder.finish().unwrap()
 }
 
-/// Each frame: segment, instance, frame of it, dimension index, and the mask.
-fn frames(set: &Set) -> Vec<(u16, String, Option<u32>, Vec<u32>, Plane<u8>)> {
+/// Segment, instance, frame of it, dimension index, and the mask.
+type Frame = (u16, String, Option<u32>, Vec<u32>, Plane<u8>);
+
+fn frames(set: &Set) -> Vec<Frame> {
     let number = |tag| set.element(tag).unwrap().to_int::<usize>().unwrap();
     let groups = items(set, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
     let bytes = set.element(tags::PIXEL_DATA).unwrap().to_bytes().unwrap();

@@ -89,6 +89,7 @@ impl std::fmt::Debug for Key {
 
 /// What is done to an attribute: the codes of table E.1-1, where a slash leaves a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::upper_case_acronyms, reason = "the table's own codes, without the slashes")]
 enum Action {
     /// Replace with a dummy value.
     D,

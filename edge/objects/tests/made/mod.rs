@@ -162,7 +162,8 @@ pub(crate) fn reading() -> Reading {
 
 /// Infection, left lung, right lung, unlike each other and unlike themselves mirrored.
 pub(crate) fn drawn(width: usize, height: usize, seed: usize) -> [Plane<u8>; 3] {
-    [3, 5, 7].map(|step| Plane::from_fn(width, height, |x, y| u8::from((x * x + 2 * y + seed) % step == 0) * 255))
+    [3, 5, 7]
+        .map(|step| Plane::from_fn(width, height, |x, y| u8::from((x * x + 2 * y + seed).is_multiple_of(step)) * 255))
 }
 
 pub(crate) fn sided(masks: &[Plane<u8>; 3]) -> Masks<'_> {
