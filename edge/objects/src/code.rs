@@ -18,6 +18,7 @@ pub(crate) const THORAX: &str = "99THORAX";
 
 const SCT: &str = "SCT";
 const DCM: &str = "DCM";
+const LN: &str = "LN";
 const UCUM: &str = "UCUM";
 
 // Segments (CID 7150, 7151, 6102, 244).
@@ -45,8 +46,9 @@ pub(crate) const DEVICE_MANUFACTURER: Code = Code("121014", DCM, "Device Observe
 pub(crate) const DEVICE_MODEL: Code = Code("121015", DCM, "Device Observer Model Name");
 pub(crate) const DEVICE_SERIAL: Code = Code("121016", DCM, "Device Observer Serial Number");
 pub(crate) const PROCEDURE_REPORTED: Code = Code("121058", DCM, "Procedure reported");
-pub(crate) const CHEST_RADIOGRAPH: Code = Code("399208008", SCT, "Plain chest X-ray");
-pub(crate) const CHEST_CT: Code = Code("169069000", SCT, "CT of chest");
+// Of CID 100, which has no procedure of the chest; the body part is that of the findings.
+pub(crate) const RADIOGRAPH: Code = Code("43468-8", LN, "XR unspecified body region");
+pub(crate) const CT: Code = Code("25045-6", LN, "CT unspecified body region");
 pub(crate) const IMAGE_LIBRARY: Code = Code("111028", DCM, "Image Library");
 pub(crate) const IMAGE_LIBRARY_GROUP: Code = Code("126200", DCM, "Image Library Group");
 pub(crate) const SOURCE: Code = Code("260753009", SCT, "Source");
@@ -63,8 +65,8 @@ pub(crate) const ALGORITHM_PARAMETERS: Code = Code("111002", DCM, "Algorithm Par
 pub(crate) const ALGORITHM_VERSION: Code = Code("111003", DCM, "Algorithm Version");
 pub(crate) const SEGMENTATION_FRAME: Code = Code("121214", DCM, "Referenced Segmentation Frame");
 pub(crate) const REFERENCED_SEGMENT: Code = Code("121191", DCM, "Referenced Segment");
-pub(crate) const SOURCE_OF_SEGMENTATION: Code = Code("121233", DCM, "Source Image for Segmentation");
-pub(crate) const SOURCE_SERIES: Code = Code("121232", DCM, "Source Series for Segmentation");
+pub(crate) const SOURCE_OF_SEGMENTATION: Code = Code("121233", DCM, "Source image for segmentation");
+pub(crate) const SOURCE_SERIES: Code = Code("121232", DCM, "Source series for segmentation");
 pub(crate) const SOURCE_OF_MEASUREMENT: Code = Code("121112", DCM, "Source of Measurement");
 pub(crate) const COMMENT: Code = Code("121106", DCM, "Comment");
 pub(crate) const QUALITY_RATING: Code = Code("111029", DCM, "Image Quality Rating");

@@ -75,7 +75,7 @@ impl Moment {
         };
         let made = (DicomDate::from_ymd(year, month, day), DicomTime::from_hms(time.0, time.1, time.2));
         match made {
-            (Ok(date), Ok(time)) if day <= days => Ok(Self { date, time }),
+            (Ok(date), Ok(time)) if day <= days && (1..=9999).contains(&year) => Ok(Self { date, time }),
             _ => Err(ObjectError::Moment),
         }
     }
@@ -322,4 +322,45 @@ pub(crate) fn finish(set: Set, kind: &Kind, provenance: &Provenance) -> Result<O
     put(&mut set, tags::CONTENT_DATE, PrimitiveValue::from(provenance.moment.date));
     put(&mut set, tags::CONTENT_TIME, PrimitiveValue::from(provenance.moment.time));
     Ok(Object { reference, series, file: set.with_meta(meta).map_err(Box::new)? })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_moment_is_one_of_the_calendar() {
+        for date in [(2024, 2, 29), (2000, 2, 29), (1, 1, 1), (9999, 12, 31)] {
+            assert!(Moment::new(date, (23, 59, 59)).is_ok(), "{date:?}");
+        }
+        for date in [
+            (2023, 2, 29),
+            (1900, 2, 29),
+            (2026, 4, 31),
+            (2026, 13, 1),
+            (2026, 0, 1),
+            (2026, 1, 0),
+            (0, 1, 1),
+            (10_000, 1, 1),
+        ] {
+            assert!(
+                Moment::new(date, (0, 0, 0)).unwrap_err().to_string().contains("set the device's clock"),
+                "{date:?}"
+            );
+        }
+        for time in [(24, 0, 0), (0, 60, 0), (0, 0, 61)] {
+            assert!(Moment::new((2026, 1, 1), time).is_err(), "{time:?}");
+        }
+    }
+
+    #[test]
+    fn instances_are_listed_once_by_series() {
+        let references: Vec<Reference> =
+            ["1.1", "1.2", "1.1"].map(|uid| Reference { class: "1".into(), instance: uid.into() }).into();
+        let listed = by_series(["2.1", "2.2", "2.1"].into_iter().zip(&references), tags::REFERENCED_INSTANCE_SEQUENCE);
+        let counts: Vec<usize> =
+            listed.iter().map(|series| crate::set::items(series, tags::REFERENCED_INSTANCE_SEQUENCE).len()).collect();
+        assert_eq!(counts, [1, 1]);
+    }
 }

@@ -103,10 +103,13 @@ fn number(what: &'static str, name: Code, value: f32, most: f32, unit: Code) -> 
     Ok(set)
 }
 
-/// Nine decimals without the zeros behind: at most 13 characters for what is at most 100.
+/// The shortest decimal that is this f32 and no other; of tiny values nine decimals, at most 13 characters for what is at most 100.
 fn decimal(value: f32) -> String {
-    let text = format!("{value:.9}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let text = value.to_string();
+    if text.len() <= 16 {
+        return text;
+    }
+    format!("{value:.9}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn container(relation: Relation, name: Code, template: Option<&str>, content: Vec<Set>) -> Set {
@@ -187,7 +190,7 @@ pub fn report(
     put_items(&mut set, tags::CONCEPT_NAME_CODE_SEQUENCE, vec![code::IMAGING_MEASUREMENT_REPORT.item()]);
     put(&mut set, tags::CONTINUITY_OF_CONTENT, "SEPARATE");
     put_items(&mut set, tags::CONTENT_TEMPLATE_SEQUENCE, vec![template_item("1500")]);
-    let procedure = if first.is_ct() { code::CHEST_CT } else { code::CHEST_RADIOGRAPH };
+    let procedure = if first.is_ct() { code::CT } else { code::RADIOGRAPH };
     let mut content = vec![coded(Relation::Modifier, code::LANGUAGE, code::ENGLISH)];
     content.extend(observer(provenance));
     content.push(coded(Relation::Modifier, code::PROCEDURE_REPORTED, procedure));
@@ -316,7 +319,8 @@ mod tests {
 
     #[test]
     fn numbers_fit_their_element() {
-        assert_eq!([0.0, 1.0, 0.5, 100.0, 12.345].map(decimal), ["0", "1", "0.5", "100", "12.345000267"]);
+        assert_eq!([0.0, 1.0, 0.5, 100.0, 12.345].map(decimal), ["0", "1", "0.5", "100", "12.345"]);
+        assert_eq!([f32::MIN_POSITIVE, 1e-9].map(decimal), ["0", "0.000000001"]);
         assert!([f32::MIN_POSITIVE, 99.999_99, 1.0 / 3.0, 1e-7].iter().all(|value| decimal(*value).len() <= 16));
     }
 

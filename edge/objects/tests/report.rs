@@ -149,7 +149,7 @@ fn a_series_refers_to_whole_segments_and_none_that_is_empty() {
         .collect();
     assert_eq!(numbers, ["2", "3"]);
     assert_eq!(children(children(&set, "111028")[0], "126200").len(), 1);
-    assert_eq!(deep(children(&set, "121058")[0], &[tags::CONCEPT_CODE_SEQUENCE, tags::CODE_MEANING]), "CT of chest");
+    assert_eq!(deep(children(&set, "121058")[0], &[tags::CONCEPT_CODE_SEQUENCE, tags::CODE_VALUE]), "25045-6");
 }
 
 #[test]

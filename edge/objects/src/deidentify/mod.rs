@@ -186,7 +186,7 @@ impl std::fmt::Display for Warning {
 /// A picture without names.
 #[derive(Clone, Debug)]
 pub struct Deidentified {
-    /// The object, in the transfer syntax in which it came.
+    /// The object, in the transfer syntax in which it came; a deflated one is explicit VR little endian now.
     pub object: DefaultDicomObject,
     /// What a person has to look at.
     pub warnings: Vec<Warning>,
