@@ -15,7 +15,7 @@ use crate::{
     code::{self, Code},
     object::{Kind, MANUFACTURER, MODEL, Object, Provenance, RESEARCH_USE, algorithm, begin, by_series, finish},
     segmentation::{SegmentFrames, Segmentation},
-    set::{Set, plain, put, put_empty, put_items},
+    set::{self, Set, plain, put, put_empty, put_items},
     source::{Reference, Source},
     uid,
 };
@@ -156,7 +156,7 @@ fn site(side: Option<Code>) -> Set {
 /// masks.
 ///
 /// # Errors
-/// [`ObjectError`] when there is no source, when sources are of several studies, or when a figure is none (NaN, out of its range).
+/// [`ObjectError`] when there is no source, when sources or segmentation are of several studies, or when a figure is none (NaN, out of its range).
 pub fn report(
     sources: &[&Source],
     reading: &Reading,
@@ -165,6 +165,10 @@ pub fn report(
 ) -> Result<Object, ObjectError> {
     let (first, others) = sources.split_first().ok_or(ObjectError::Nothing("picture"))?;
     if others.iter().any(|source| source.study_instance_uid() != first.study_instance_uid()) {
+        return Err(ObjectError::Differ("study"));
+    }
+    let of_study = |made: &Segmentation| set::text(made.object.file(), tags::STUDY_INSTANCE_UID);
+    if segmentation.is_some_and(|made| of_study(made).as_deref() != Some(first.study_instance_uid())) {
         return Err(ObjectError::Differ("study"));
     }
     let mut set = begin(&KIND, first, provenance);

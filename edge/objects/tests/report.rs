@@ -189,7 +189,11 @@ fn figures_that_are_none_and_pictures_of_two_studies_are_refused() {
     assert!(told(Reading { quality_score: 1.5, ..reading() }).contains("the quality cannot be 1.5"));
     let mut other = film(20, 30);
     put(&mut other, tags::STUDY_INSTANCE_UID, "1.2.9");
-    let told = report(&[&one, &source(other)], &reading(), None, &provenance()).unwrap_err().to_string();
+    let other = source(other);
+    let told = report(&[&one, &other], &reading(), None, &provenance()).unwrap_err().to_string();
+    assert!(told.contains("differ in study"), "{told}");
+    let made = segmentation(&[other], true);
+    let told = report(&[&one], &reading(), Some(&made), &provenance()).unwrap_err().to_string();
     assert!(told.contains("differ in study"), "{told}");
     assert!(report(&[], &reading(), None, &provenance()).unwrap_err().to_string().contains("no picture was given"));
 }
