@@ -1,4 +1,4 @@
-//! What the decoder targets share.
+//! What the targets share.
 
 use std::sync::Once;
 

@@ -1,4 +1,4 @@
-//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, a GPU.
+//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, dciodvfy, a GPU.
 //!
 //! A test asks here for its material, and returns early on `None`:
 //!
@@ -36,6 +36,8 @@ pub enum Kind {
     Xgboost,
     /// Files of `trainer/references/keras_weights.py`, in the folder `THORAX_KERAS_FILES`.
     Keras,
+    /// `dciodvfy`, which checks DICOM objects, on the path.
+    Dicom3tools,
     /// An NVIDIA GPU and its libraries.
     Gpu,
     /// Linux's `/proc`.
@@ -44,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Shared, Self::Xgboost, Self::Keras, Self::Gpu, Self::Proc];
+    pub const ALL: [Self; 6] = [Self::Shared, Self::Xgboost, Self::Keras, Self::Dicom3tools, Self::Gpu, Self::Proc];
 
     /// Its word in `THORAX_REQUIRE_MATERIAL`.
     pub fn name(self) -> &'static str {
@@ -52,6 +54,7 @@ impl Kind {
             Self::Shared => "shared",
             Self::Xgboost => "xgboost",
             Self::Keras => "keras",
+            Self::Dicom3tools => "dicom3tools",
             Self::Gpu => "gpu",
             Self::Proc => "proc",
         }
@@ -66,6 +69,7 @@ impl Kind {
                  xgboost/lib/libxgboost.so in that folder"
             }
             Self::Keras => "run trainer/references/keras_weights.py, and set THORAX_KERAS_FILES to the folder it wrote",
+            Self::Dicom3tools => "apt-get install dicom3tools, which has dciodvfy",
             Self::Gpu => "run it on a machine with an NVIDIA GPU, as CONTRIBUTING.md says",
             Self::Proc => "mount /proc",
         }
@@ -100,6 +104,17 @@ pub fn xgboost() -> Option<PathBuf> {
 #[track_caller]
 pub fn keras() -> Option<PathBuf> {
     named_file(Kind::Keras, "THORAX_KERAS_FILES")
+}
+
+/// The program `dciodvfy`.
+///
+/// # Panics
+/// When it is missing and required.
+#[track_caller]
+pub fn dciodvfy() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).map(|folder| folder.join("dciodvfy")).find(|path| path.is_file());
+    found(Kind::Dicom3tools, there.ok_or("no dciodvfy on the path"))
 }
 
 /// What was found; `None`, said and noted, where there is only a reason why not.
