@@ -26,4 +26,5 @@ pub mod memory;
 pub mod progress;
 pub mod report;
 pub mod segmentation;
+pub mod stress;
 pub mod sweep;

@@ -19,6 +19,7 @@ use crate::{
         Members,
         run::{SegmentConfig, SegmentRun},
     },
+    stress::Stress,
 };
 
 /// What a bundle was made of.
@@ -35,15 +36,50 @@ pub struct Origins<'a> {
     pub limits: &'a str,
 }
 
+/// What is known of what a verdict survives.
+pub enum Survival {
+    /// What was found.
+    Tried(Box<Stress>),
+    /// Nobody tried.
+    NotTried,
+}
+
+impl Survival {
+    /// What has to be said before anything else; nothing of a bundle that survives.
+    fn warning(&self) -> String {
+        match self {
+            Self::NotTried => "**What its verdicts survive was not tried.** Signed with `--despite-stress`.\n\n".into(),
+            Self::Tried(stress) if stress.not_survived().is_empty() => String::new(),
+            Self::Tried(stress) => format!(
+                "**Its verdicts do not survive what happens to files.** {} Signed with `--despite-stress`.\n\n",
+                stress.judged()
+            ),
+        }
+    }
+
+    fn section(&self) -> String {
+        match self {
+            Self::NotTried => "\n## What a verdict survives\n\nNot tried (`--stress-pictures 0`).\n".into(),
+            Self::Tried(stress) => format!("\n## What a verdict survives\n\n{}", stress.to_markdown()),
+        }
+    }
+}
+
 /// The card, in Markdown.
-pub fn card(contents: &bundle::Manifest, origins: &Origins<'_>, evaluation: &Evaluation) -> String {
+pub fn card(
+    contents: &bundle::Manifest,
+    origins: &Origins<'_>,
+    survival: &Survival,
+    evaluation: &Evaluation,
+) -> String {
     let mut out = format!(
         "# Model card: {} {}\n\n\
          **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train bundle build`; do not edit.\n\n\
-         ## What it is\n\n\
+         {}## What it is\n\n\
          Reads {}: COVID-19 positive, negative or refer, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n",
         contents.name,
         contents.version,
+        survival.warning(),
         match contents.modality {
             Modality::Xray => "frontal chest X-rays",
             Modality::Ct => "axial chest CT slices",
@@ -53,6 +89,7 @@ pub fn card(contents: &bundle::Manifest, origins: &Origins<'_>, evaluation: &Eva
     out += &decision(contents);
     out += &segmenter(origins.segmenters);
     out += &data(origins.manifest, contents.modality);
+    out += &survival.section();
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
     out += &limits(origins.manifest, contents.modality, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenters);

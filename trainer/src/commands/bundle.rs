@@ -34,7 +34,8 @@ pub enum BundleCommand {
         /// File for the secret key; it must not exist
         out: PathBuf,
     },
-    /// Put a classifier and a segmenter into a signed bundle, with a model card measured on the test split
+    /// Put a classifier and a segmenter whose verdicts survive what happens to files into a signed bundle, with a model card measured on
+    /// the test split
     Build(BuildArgs),
     /// Compare candle with tract on every test picture of a bundle
     Verify(VerifyArgs),
@@ -66,6 +67,13 @@ pub struct BuildArgs {
     /// Markdown list of what only you know of the data's limits (who was labelled how, when, by whom); the card ends its own list with it
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
+    /// Labelled pictures of the validation split, and as many with masks, that are tried under every change; 0 (with --despite-stress)
+    /// tries none
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    stress_pictures: u32,
+    /// Sign also where a harmless change leaves fewer than 90 % of the verdicts as they are; the card says so first
+    #[arg(long)]
+    despite_stress: bool,
     /// Secret key written by `bundle keygen`
     #[arg(long)]
     key: PathBuf,
@@ -152,6 +160,8 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         weights: &args.weights,
         manifest: &args.manifest,
         limits: &limits,
+        stress_pictures: args.stress_pictures as usize,
+        despite_stress: args.despite_stress,
         key: &key,
         model_version: &args.model_version,
     })?;

@@ -8,4 +8,5 @@ pub mod data;
 pub mod features;
 pub mod masks;
 pub mod phantom;
+pub mod stress;
 pub mod train;
