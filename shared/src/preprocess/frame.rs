@@ -142,7 +142,8 @@ mod tests {
         let alone = framed(150, 160, Rect::full(150, 160), 0);
         for frame in [0, 255, 90] {
             for (side, exact) in [(400, true), (100, false)] {
-                let (windowed, found) = window_without_frame(&Pixels::Eight(framed(200, 190, at, frame)), &FILM, side);
+                let (windowed, found) =
+                    window_without_frame(&Pixels::Eight(framed(200, 190, at, frame)), &FILM, side);
                 if exact {
                     assert_eq!(found, at, "a frame of {frame}");
                     assert_eq!(windowed.cropped(found), window(&Pixels::Eight(alone.clone()), &FILM), "{frame}");

@@ -168,7 +168,8 @@ impl Equalised {
     /// The part that `core` names, inside of a frame. [`Core::Lungs`] is the box around the lungs, if they are `found`, and
     /// otherwise the part in which they were looked for; the whole picture if nobody looked.
     pub fn crop(&self, core: Core, found: Option<FoundLungs<'_>>) -> Crop {
-        let (source, small) = ((self.inside.width, self.inside.height), (self.working.width(), self.working.height()));
+        let (source, small) =
+            ((self.inside.width, self.inside.height), (self.working.width(), self.working.height()));
         let cut = |working| {
             let Rect { x, y, width, height } = scaled_out(working, small, source);
             Crop { rect: Rect { x: self.inside.x + x, y: self.inside.y + y, width, height }, working }

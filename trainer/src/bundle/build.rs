@@ -27,8 +27,10 @@ use thorax_shared::{
 use super::card::{Origins, Survival, card};
 use crate::{
     data::{self, Manifest, Split, Task, fingerprint::fingerprint},
+    features::preprocess_sha256,
     heads,
     judge::bundle::{JudgedModel, evaluate},
+    probe::{Probe, Probed},
     segmentation::{Members, run::THRESHOLD},
     stress::{self, KEPT_AT_LEAST},
 };
@@ -77,6 +79,8 @@ pub struct Ingredients<'a> {
     pub manifest: &'a Path,
     /// What only the data's owner knows of their limits, as Markdown list items.
     pub limits: &'a str,
+    /// What `thorax-train probe` found in the features that the classifier learnt from.
+    pub probe: Option<&'a Probe>,
     /// Labelled pictures of the validation split, and as many with masks, whose verdicts have to survive every harmless change; 0 to
     /// try none.
     pub stress_pictures: usize,
@@ -143,6 +147,20 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         );
     }
 
+    if let Some(probe) = args.probe {
+        let config = &classifier.config;
+        let learnt_from = Probed {
+            modality,
+            manifest_sha256: config.manifest_sha256.clone(),
+            weights_sha256: config.backbone_sha256.clone(),
+            preprocess_sha256: preprocess_sha256(&config.preprocess),
+        };
+        anyhow::ensure!(
+            probe.of == learnt_from,
+            "--probe: of other features than those the classifier learnt from; probe these with thorax-train probe"
+        );
+    }
+
     let (classifier_net, backbone) = classifier_graph(&classifier, args.weights)?;
     let segmenter_net = segmenters.shipped_graph()?;
     let outcome = &classifier.outcome;
@@ -196,6 +214,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         backbone: &backbone,
         segmenters: &segmenters,
         manifest: &manifest,
+        probe: args.probe,
         limits: args.limits,
     };
     let card = card(&contents, &origins, &survival, &evaluation);

@@ -15,6 +15,7 @@ use crate::{
     heads,
     judge::bundle::Evaluation,
     markdown::{self, escaped},
+    probe::Probe,
     segmentation::{
         Members,
         run::{SegmentConfig, SegmentRun},
@@ -32,6 +33,8 @@ pub struct Origins<'a> {
     pub segmenters: &'a Members,
     /// What all learnt from.
     pub manifest: &'a Manifest,
+    /// What else than the disease tells the classes apart; `None` where nobody asked.
+    pub probe: Option<&'a Probe>,
     /// Limits of the data that only their owner knows, as Markdown list items; empty for none.
     pub limits: &'a str,
 }
@@ -90,6 +93,7 @@ pub fn card(
     out += &segmenter(origins.segmenters);
     out += &data(origins.manifest, contents.modality);
     out += &survival.section();
+    out += &confounders(origins.probe);
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
     out += &limits(origins.manifest, contents.modality, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenters);
@@ -218,6 +222,15 @@ fn data(manifest: &Manifest, modality: Modality) -> String {
         out += &markdown::row([source, licence, task].into_iter().chain(counts.iter().map(String::as_str)));
     }
     out
+}
+
+/// What else than the disease may have been learnt.
+fn confounders(probe: Option<&Probe>) -> String {
+    let found = probe.map_or_else(
+        || "Not asked: `thorax-train probe` says whether the features know the collection, and `bundle build --probe FILE` tells it here.\n".into(),
+        Probe::to_markdown,
+    );
+    format!("\n## What else tells the classes apart\n\n{found}")
 }
 
 /// What the figures do not say: what the manifest shows, and what holds of any data.
