@@ -140,7 +140,14 @@ impl Stress {
         let tried = self.shown(false).len();
         let fallen = self.not_survived();
         let answered = self.figures.first().and_then(|unchanged| unchanged.answered).unwrap_or_default();
-        let answers = format!("Unchanged, {:.0} % of the pictures are answered.", answered * 100.0);
+        let mut answers = format!("Unchanged, {:.0} % of the pictures are answered", answered * 100.0);
+        // What refers everything keeps everything.
+        let of_answered =
+            self.shown(false).iter().filter_map(|figures| value(figures.kept_of_answered)).reduce(f64::min);
+        if let Some(least) = of_answered {
+            let _ = write!(answers, ", and the worst harmless change keeps {:.0} % of these answers", least * 100.0);
+        }
+        answers.push('.');
         match fallen.first() {
             None => format!(
                 "After each of {tried} harmless changes at least {:.0} % of the verdicts are the same. {answers}",
