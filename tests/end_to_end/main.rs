@@ -14,5 +14,6 @@ mod refusals;
 mod screen;
 mod shared_material;
 mod sides;
+mod stress;
 mod sweep;
 mod trainer;

@@ -269,7 +269,13 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     assert_ne!(validation(&classifier), validation(&of_films), "the crop to the lungs is none");
 
     let mut build = train();
-    build.args(["bundle", "build"]).arg("--classifier").arg(&classifier).arg("--segmenter").arg(&segmenter);
+    // Of nets as small as these nobody expects that their verdicts survive.
+    build
+        .args(["bundle", "build", "--stress-pictures", "2", "--despite-stress"])
+        .arg("--classifier")
+        .arg(&classifier)
+        .arg("--segmenter")
+        .arg(&segmenter);
     build
         .arg("--weights")
         .arg(&backbone)

@@ -43,6 +43,8 @@ pub struct Pictures {
     pub caption: String,
     /// PNG files in base64.
     pub pngs: Vec<String>,
+    /// What stands below each of them; where there is none, a letter.
+    pub labels: Vec<String>,
 }
 
 /// Reads `figures.json` of a folder and the PNG files that it names.
@@ -66,7 +68,7 @@ pub fn read(folder: &Path) -> anyhow::Result<Vec<Pictures>> {
     };
     let pictures = figures.iter().map(|Figure { title, caption, files }| {
         let pngs = files.iter().map(picture).collect::<anyhow::Result<_>>()?;
-        Ok(Pictures { title: title.clone(), caption: caption.clone(), pngs })
+        Ok(Pictures { title: title.clone(), caption: caption.clone(), pngs, labels: vec![] })
     });
     pictures.collect()
 }

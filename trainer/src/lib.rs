@@ -5,9 +5,10 @@
 //! ```
 //!
 //! [`data`] knows pictures and patients and no tensors; `thorax-nn` and `thorax-nets` know tensors and no medicine; [`segmentation`],
-//! [`features`], [`heads`] and [`classifiers`] bring them together. [`judge`] makes figures, [`report`] pages of them. [`commands`] are
-//! the words of the command line, and nothing imports them. Whatever is decoded or prepared is so by the device's own code
-//! (`thorax-decode`, `thorax-engine`, `thorax-shared`).
+//! [`features`], [`heads`] and [`classifiers`] bring them together. [`judge`] makes figures, [`report`] pages of them;
+//! [`stress`] and [`probe`] ask what figures are worth on other files and other hospitals. [`commands`] are the words of the command line,
+//! and nothing imports them. Whatever is decoded or prepared is so by the device's own code (`thorax-decode`, `thorax-engine`,
+//! `thorax-shared`).
 
 pub mod bench;
 pub mod bundle;
@@ -23,7 +24,9 @@ pub mod heads;
 pub mod judge;
 pub mod markdown;
 pub mod memory;
+pub mod probe;
 pub mod progress;
 pub mod report;
 pub mod segmentation;
+pub mod stress;
 pub mod sweep;

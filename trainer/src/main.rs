@@ -67,6 +67,10 @@ enum Command {
     Bundle(commands::bundle::BundleCommand),
     /// Judge bundles on a split of a manifest
     Evaluate(commands::bundle::EvaluateArgs),
+    /// Try what a bundle's verdicts survive: JPEG, another window, noise, a border, a negative, and more
+    Stress(commands::stress::StressArgs),
+    /// Ask what else than the disease tells the classes apart: the collection, the file's size and compression
+    Probe(commands::probe::ProbeArgs),
     /// Judge classifiers' runs and write the page with the paper's tables, charts and pictures
     Report(report::ReportArgs),
     /// Time operators and backbones beside other libraries
@@ -153,6 +157,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Export(arguments) => commands::bundle::export(&arguments),
         Command::Bundle(command) => commands::bundle::run(&command),
         Command::Evaluate(arguments) => commands::bundle::evaluate_bundles(&arguments),
+        Command::Stress(arguments) => commands::stress::run(&arguments),
+        Command::Probe(arguments) => commands::probe::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(command) => bench::run(&command),
     }

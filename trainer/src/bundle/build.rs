@@ -24,12 +24,15 @@ use thorax_shared::{
     preprocess::PreprocessSpec,
 };
 
-use super::card::{Origins, card};
+use super::card::{Origins, Survival, card};
 use crate::{
     data::{self, Manifest, Split, Task, fingerprint::fingerprint},
+    features::preprocess_sha256,
     heads,
     judge::bundle::{JudgedModel, evaluate},
+    probe::{Probe, Probed},
     segmentation::{Members, run::THRESHOLD},
+    stress::{self, KEPT_AT_LEAST},
 };
 
 /// The classifier's graph, weights rounded as they are stored, and where its backbone's weights are from.
@@ -76,6 +79,13 @@ pub struct Ingredients<'a> {
     pub manifest: &'a Path,
     /// What only the data's owner knows of their limits, as Markdown list items.
     pub limits: &'a str,
+    /// What `thorax-train probe` found in the features that the classifier learnt from.
+    pub probe: Option<&'a Probe>,
+    /// Labelled pictures of the validation split, and as many with masks, whose verdicts have to survive every harmless change; 0 to
+    /// try none.
+    pub stress_pictures: usize,
+    /// Sign all the same.
+    pub despite_stress: bool,
     /// Signs the bundle.
     pub key: &'a SecretKey,
     /// Version of the model.
@@ -94,9 +104,17 @@ pub struct Built {
 
 /// Makes a bundle.
 ///
+/// Its verdicts have to survive every harmless change on the validation split, which is asked before the test split is looked at.
+///
 /// # Errors
-/// Runs that are not finished, do not belong together, or learnt from other data; pictures of the test split that cannot be read.
+/// Runs that are not finished, do not belong together, or learnt from other data; verdicts that do not survive; pictures that cannot
+/// be read.
 pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
+    anyhow::ensure!(
+        args.stress_pictures > 0 || args.despite_stress,
+        "--stress-pictures 0: a bundle that was not tried is signed with --despite-stress alone, and its card says so; give both, or a \
+         number of pictures"
+    );
     let classifier = heads::load(args.classifier)?;
     let segmenters = Members::load(args.segmenters)?;
     let segmenter = segmenters.first();
@@ -126,6 +144,20 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             "{}: not the segmenter whose lungs the classifier was trained on (SHA-256 {given}, expected {expected}); \
              give that one, or train the classifier with --lungs (once for each --segmenter, in the same order)",
             segmenters.name()
+        );
+    }
+
+    if let Some(probe) = args.probe {
+        let config = &classifier.config;
+        let learnt_from = Probed {
+            modality,
+            manifest_sha256: config.manifest_sha256.clone(),
+            weights_sha256: config.backbone_sha256.clone(),
+            preprocess_sha256: preprocess_sha256(&config.preprocess),
+        };
+        anyhow::ensure!(
+            probe.of == learnt_from,
+            "--probe: of other features than those the classifier learnt from; probe these with thorax-train probe"
         );
     }
 
@@ -175,16 +207,41 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let draft = tempfile::NamedTempFile::new()?;
     std::fs::write(draft.path(), parts("")?)?;
     let model = JudgedModel::open(draft.path(), &TrustedKeys::only(args.key.public_key()))?;
+    let survival = survival(args, &manifest, &model)?;
     let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
     let origins = Origins {
         classifier: &classifier,
         backbone: &backbone,
         segmenters: &segmenters,
         manifest: &manifest,
+        probe: args.probe,
         limits: args.limits,
     };
-    let card = card(&contents, &origins, &evaluation);
+    let card = card(&contents, &origins, &survival, &evaluation);
     Ok(Built { bytes: parts(&card)?, name: title, card })
+}
+
+/// What the verdicts survive on the validation split.
+fn survival(args: &Ingredients<'_>, manifest: &Manifest, model: &JudgedModel) -> anyhow::Result<Survival> {
+    if args.stress_pictures == 0 {
+        return Ok(Survival::NotTried);
+    }
+    let settings = stress::Settings {
+        split: Split::Val,
+        pictures: Some(args.stress_pictures),
+        seed: 1,
+        trials: stress::trials(&[], false)?,
+    };
+    let (stress, _) = stress::measure(manifest, model, &settings, None)?;
+    let fallen = stress.not_survived().len();
+    anyhow::ensure!(
+        fallen == 0 || args.despite_stress,
+        "the verdicts do not survive: after {fallen} harmless changes fewer than {:.0} % of them are the same ({}); train with changed \
+         copies (--copies), or give --despite-stress, which the card then says first",
+        KEPT_AT_LEAST * 100.0,
+        stress.worst()
+    );
+    Ok(Survival::Tried(Box::new(stress)))
 }
 
 fn provenance(

@@ -15,10 +15,12 @@ use crate::{
     heads,
     judge::bundle::Evaluation,
     markdown::{self, escaped},
+    probe::Probe,
     segmentation::{
         Members,
         run::{SegmentConfig, SegmentRun},
     },
+    stress::Stress,
 };
 
 /// What a bundle was made of.
@@ -31,19 +33,56 @@ pub struct Origins<'a> {
     pub segmenters: &'a Members,
     /// What all learnt from.
     pub manifest: &'a Manifest,
+    /// What else than the disease tells the classes apart; `None` where nobody asked.
+    pub probe: Option<&'a Probe>,
     /// Limits of the data that only their owner knows, as Markdown list items; empty for none.
     pub limits: &'a str,
 }
 
+/// What is known of what a verdict survives.
+pub enum Survival {
+    /// What was found.
+    Tried(Box<Stress>),
+    /// Nobody tried.
+    NotTried,
+}
+
+impl Survival {
+    /// What has to be said before anything else; nothing of a bundle that survives.
+    fn warning(&self) -> String {
+        match self {
+            Self::NotTried => "**What its verdicts survive was not tried.** Signed with `--despite-stress`.\n\n".into(),
+            Self::Tried(stress) if stress.not_survived().is_empty() => String::new(),
+            Self::Tried(stress) => format!(
+                "**Its verdicts do not survive what happens to files.** {} Signed with `--despite-stress`.\n\n",
+                stress.judged()
+            ),
+        }
+    }
+
+    fn section(&self) -> String {
+        match self {
+            Self::NotTried => "\n## What a verdict survives\n\nNot tried (`--stress-pictures 0`).\n".into(),
+            Self::Tried(stress) => format!("\n## What a verdict survives\n\n{}", stress.to_markdown()),
+        }
+    }
+}
+
 /// The card, in Markdown.
-pub fn card(contents: &bundle::Manifest, origins: &Origins<'_>, evaluation: &Evaluation) -> String {
+pub fn card(
+    contents: &bundle::Manifest,
+    origins: &Origins<'_>,
+    survival: &Survival,
+    evaluation: &Evaluation,
+) -> String {
     let mut out = format!(
         "# Model card: {} {}\n\n\
          **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train bundle build`; do not edit.\n\n\
-         ## What it is\n\n\
+         {}## What it is\n\n\
          Reads {}: COVID-19 positive, negative or refer, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n",
         contents.name,
         contents.version,
+        survival.warning(),
         match contents.modality {
             Modality::Xray => "frontal chest X-rays",
             Modality::Ct => "axial chest CT slices",
@@ -53,6 +92,8 @@ pub fn card(contents: &bundle::Manifest, origins: &Origins<'_>, evaluation: &Eva
     out += &decision(contents);
     out += &segmenter(origins.segmenters);
     out += &data(origins.manifest, contents.modality);
+    out += &survival.section();
+    out += &confounders(origins.probe);
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
     out += &limits(origins.manifest, contents.modality, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenters);
@@ -181,6 +222,15 @@ fn data(manifest: &Manifest, modality: Modality) -> String {
         out += &markdown::row([source, licence, task].into_iter().chain(counts.iter().map(String::as_str)));
     }
     out
+}
+
+/// What else than the disease may have been learnt.
+fn confounders(probe: Option<&Probe>) -> String {
+    let found = probe.map_or_else(
+        || "Not asked: `thorax-train probe` says whether the features know the collection, and `bundle build --probe FILE` tells it here.\n".into(),
+        Probe::to_markdown,
+    );
+    format!("\n## What else tells the classes apart\n\n{found}")
 }
 
 /// What the figures do not say: what the manifest shows, and what holds of any data.

@@ -8,4 +8,6 @@ pub mod data;
 pub mod features;
 pub mod masks;
 pub mod phantom;
+pub mod probe;
+pub mod stress;
 pub mod train;

@@ -64,7 +64,7 @@ impl Picture {
     }
 
     /// Columns and rows.
-    pub(super) fn size(&self) -> [usize; 2] {
+    pub fn size(&self) -> [usize; 2] {
         match &self.frame.pixels {
             Pixels::Eight(plane) => [plane.width(), plane.height()],
             Pixels::Sixteen(plane) => [plane.width(), plane.height()],

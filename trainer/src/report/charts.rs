@@ -14,7 +14,7 @@ use crate::judge::{
 };
 
 /// Why a chart could not be drawn.
-pub(super) type DrawError = DrawingAreaErrorKind<std::io::Error>;
+pub(crate) type DrawError = DrawingAreaErrorKind<std::io::Error>;
 
 const INK: RGBColor = RGBColor(0x1c, 0x25, 0x30);
 const GREY: RGBColor = RGBColor(0x8a, 0x96, 0xa3);
@@ -67,6 +67,8 @@ struct Axes<'a> {
     x: (std::ops::Range<f64>, &'a str),
     y: (std::ops::Range<f64>, &'a str),
     percent: bool,
+    /// Words below the whole numbers from 0 on, in place of numbers; empty for numbers.
+    words: &'a [String],
 }
 
 type Chart<'a, 'b> = ChartContext<
@@ -85,13 +87,18 @@ fn framed(frame: Axes, draw: impl FnOnce(&mut Chart) -> Result<(), DrawError>) -
             .y_label_area_size(if frame.percent { 60 } else { 48 })
             .build_cartesian_2d(frame.x.0, frame.y.0)?;
         let tick = |value: &f64| if frame.percent { format!("{:.0} %", value * 100.0) } else { format!("{value:.1}") };
+        let below = |value: &f64| match frame.words {
+            [] => format!("{value:.1}"),
+            // Between whole numbers stands nothing.
+            words => words.get(value.round() as usize).filter(|_| value.fract() == 0.0).cloned().unwrap_or_default(),
+        };
         chart
             .configure_mesh()
             .x_desc(frame.x.1)
             .y_desc(frame.y.1)
-            .x_labels(6)
+            .x_labels(if frame.words.is_empty() { 6 } else { frame.words.len() })
             .y_labels(6)
-            .x_label_formatter(&|value| format!("{value:.1}"))
+            .x_label_formatter(&below)
             .y_label_formatter(&tick)
             .label_style(font(11, INK))
             .axis_desc_style(font(12, INK))
@@ -194,7 +201,13 @@ pub(super) fn curves(judgement: &Judgement, caption: String) -> Result<Charts, D
     let line = |judged: &Judged| colour(judged).stroke_width(if judged.kind.is_none() { 4 } else { 2 });
     let axis = 0.0..1.0;
     let size = (560, 430);
-    let frame = Axes { size, x: (axis.clone(), "1 - specificity"), y: (axis.clone(), "sensitivity"), percent: false };
+    let frame = Axes {
+        size,
+        x: (axis.clone(), "1 - specificity"),
+        y: (axis.clone(), "sensitivity"),
+        percent: false,
+        words: &[],
+    };
     let roc = framed(frame, |chart| {
         dashed(chart, [(0.0, 0.0), (1.0, 1.0)], GREY)?;
         for judged in &judgement.classifiers {
@@ -209,6 +222,7 @@ pub(super) fn curves(judgement: &Judgement, caption: String) -> Result<Charts, D
         x: (axis, "coverage: share of pictures that is answered"),
         y: (0.0..top, "risk: share of wrong answers"),
         percent: true,
+        words: &[],
     };
     let risk_coverage = framed(frame, |chart| {
         for judged in &judgement.classifiers {
@@ -231,7 +245,7 @@ pub(super) fn training(judgements: &[&SegmentationJudgement], caption: String) -
     };
     let epochs = curves(|curve| &curve.loss).map(|(_, values)| values.len()).max().unwrap_or(0).max(2) as f64;
     let chart = |name: &'static str, of: fn(&Curve) -> &Vec<f64>, y: std::ops::Range<f64>| {
-        let frame = Axes { size: (560, 380), x: (1.0..epochs, "epoch"), y: (y, name), percent: false };
+        let frame = Axes { size: (560, 380), x: (1.0..epochs, "epoch"), y: (y, name), percent: false, words: &[] };
         framed(frame, |chart| {
             for (colour, values) in curves(of) {
                 let points = values.iter().enumerate().map(|(epoch, &value)| ((epoch + 1) as f64, value));
@@ -270,6 +284,7 @@ pub(super) fn entropies(judgement: &Judgement, caption: String) -> Result<Charts
             x: (0.0..1.0, "entropy in bits"),
             y: (0.0..top.min(1.05), "share of answers"),
             percent: true,
+            words: &[],
         };
         let svg = framed(frame, |chart| {
             for (share, colour) in shares.iter().zip([BLUE, VERMILION]) {
@@ -308,6 +323,7 @@ pub(super) fn reliabilities(judgement: &Judgement, caption: String) -> Result<Ch
             x: (axis.clone(), "mean probability of COVID-19"),
             y: (axis, "share with COVID-19"),
             percent: false,
+            words: &[],
         };
         let svg = framed(frame, |chart| {
             dashed(chart, [(0.0, 0.0), (1.0, 1.0)], GREY)?;
@@ -335,4 +351,33 @@ fn reliability(chart: &mut Chart, forecast: &Forecast, colour: RGBColor) -> Resu
     });
     chart.draw_series(dots)?;
     Ok(())
+}
+
+/// A figure, 0 to 1, against the strength of something, from none at all to the strongest, each with its interval; and the limit above
+/// which it should stay.
+pub(crate) fn strengths(
+    words: &[String],
+    figures: &[Option<Estimate>],
+    (name, limit): (&str, f64),
+) -> Result<String, DrawError> {
+    let last = words.len().saturating_sub(1).max(1) as f64;
+    let frame = Axes { size: (380, 270), x: (0.0..last, ""), y: (0.0..1.0, name), percent: true, words };
+    let points = || figures.iter().enumerate().filter_map(|(step, estimate)| Some((step as f64, (*estimate)?)));
+    framed(frame, |chart| {
+        dashed(chart, [(0.0, limit), (last, limit)], VERMILION)?;
+        for (x, Estimate { low, high, .. }) in points() {
+            chart.draw_series([PathElement::new([(x, low), (x, high)], BLUE.mix(0.5).stroke_width(3))])?;
+        }
+        chart.draw_series(LineSeries::new(points().map(|(x, estimate)| (x, estimate.value)), BLUE.stroke_width(2)))?;
+        chart.draw_series(points().map(|(x, estimate)| Circle::new((x, estimate.value), 4, BLUE.filled())))?;
+        Ok(())
+    })
+}
+
+/// What the colours of [`strengths`] mean.
+pub(crate) fn strengths_legend(name: &str, limit: f64) -> Vec<(String, String)> {
+    vec![
+        (hex(BLUE), format!("{name}, 95 % interval over patients")),
+        (hex(VERMILION), format!("dashed: {:.0} %", limit * 100.0)),
+    ]
 }

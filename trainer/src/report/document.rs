@@ -8,13 +8,15 @@ use crate::{
 };
 
 /// A page.
-pub(super) struct Document {
-    pub(super) title: String,
-    pub(super) blocks: Vec<Block>,
+pub(crate) struct Document {
+    pub(crate) title: String,
+    /// The name of its file, `report` for `report.html`, to which the Markdown without drawings refers.
+    pub(crate) name: &'static str,
+    pub(crate) blocks: Vec<Block>,
 }
 
 /// A part of a page. All text is plain and escaped when it is rendered.
-pub(super) enum Block {
+pub(crate) enum Block {
     /// A section of the table of contents.
     Section(String),
     /// A heading within a section.
@@ -29,21 +31,21 @@ pub(super) enum Block {
 
 /// Rows of words and numbers; the first column names, the others are numbers.
 #[derive(Default)]
-pub(super) struct Table {
-    pub(super) caption: String,
-    pub(super) head: Vec<String>,
-    pub(super) rows: Vec<TableRow>,
+pub(crate) struct Table {
+    pub(crate) caption: String,
+    pub(crate) head: Vec<String>,
+    pub(crate) rows: Vec<TableRow>,
 }
 
 #[derive(Default)]
-pub(super) struct TableRow {
-    pub(super) cells: Vec<String>,
-    pub(super) look: Look,
+pub(crate) struct TableRow {
+    pub(crate) cells: Vec<String>,
+    pub(crate) look: Look,
 }
 
 /// How a row stands out.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// Not at all.
     #[default]
     Plain,
@@ -56,24 +58,31 @@ pub(super) enum Look {
 }
 
 impl Table {
-    pub(super) fn new(caption: impl Into<String>, head: &[&str]) -> Self {
+    pub(crate) fn new(caption: impl Into<String>, head: &[&str]) -> Self {
         Self { caption: caption.into(), head: head.iter().map(|&cell| cell.into()).collect(), rows: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, look: Look, cells: Vec<String>) {
+    pub(crate) fn push(&mut self, look: Look, cells: Vec<String>) {
         self.rows.push(TableRow { cells, look });
+    }
+
+    /// Without its caption.
+    pub(crate) fn to_markdown(&self) -> String {
+        let numbers = "---:|".repeat(self.head.len().saturating_sub(1));
+        let rows = self.rows.iter().map(|TableRow { cells, .. }| row(cells));
+        std::iter::once(row(&self.head)).chain([format!("|---|{numbers}\n")]).chain(rows).collect()
     }
 }
 
 /// Small charts side by side, with one legend for all.
-pub(super) struct Charts {
-    pub(super) caption: String,
+pub(crate) struct Charts {
+    pub(crate) caption: String,
     /// Colour and what it means.
-    pub(super) legend: Vec<(String, String)>,
+    pub(crate) legend: Vec<(String, String)>,
     /// Title, and an SVG drawing.
-    pub(super) charts: Vec<(String, String)>,
+    pub(crate) charts: Vec<(String, String)>,
     /// How many stand side by side where there is room.
-    pub(super) columns: usize,
+    pub(crate) columns: usize,
 }
 
 /// Letters of the pictures of a figure.
@@ -87,7 +96,7 @@ fn escape(text: &str) -> String {
 
 impl Document {
     /// One file: styles, drawings and pictures are inside, nothing is fetched and nothing is executed.
-    pub(super) fn to_html(&self) -> String {
+    pub(crate) fn to_html(&self) -> String {
         let title = escape(&self.title);
         let mut out = format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -112,10 +121,10 @@ impl Document {
     }
 
     /// Without drawings and pictures.
-    pub(super) fn to_markdown(&self) -> String {
+    pub(crate) fn to_markdown(&self) -> String {
         let mut out = format!("# {}\n", escaped(&self.title));
         for block in &self.blocks {
-            block.markdown(&mut out);
+            block.markdown(self.name, &mut out);
         }
         out
     }
@@ -179,10 +188,14 @@ impl Block {
                 }
                 writeln!(out, "</div><figcaption>{}</figcaption></figure>", escape(caption))
             }
-            Self::Pictures(Pictures { title, caption, pngs }) => {
+            Self::Pictures(Pictures { title, caption, pngs, labels }) => {
                 let _ = writeln!(out, "<h3>{}</h3>\n<figure><div class=\"pictures\">", escape(title));
                 for (number, png) in pngs.iter().enumerate() {
-                    let label = if pngs.len() > 1 { format!("({})", letter(number)) } else { String::new() };
+                    let label = match labels.get(number) {
+                        Some(label) => escape(label),
+                        None if pngs.len() > 1 => format!("({})", letter(number)),
+                        None => String::new(),
+                    };
                     let _ = writeln!(
                         out,
                         "<div><img alt=\"{} {label}\" src=\"data:image/png;base64,{png}\"><span>{label}</span></div>",
@@ -194,7 +207,7 @@ impl Block {
         };
     }
 
-    fn markdown(&self, out: &mut String) {
+    fn markdown(&self, name: &str, out: &mut String) {
         let _ = match self {
             Self::Section(title) => writeln!(out, "\n## {}", escaped(title)),
             Self::Heading(title) => writeln!(out, "\n### {}", escaped(title)),
@@ -204,14 +217,12 @@ impl Block {
             }
             Self::Table(table) => {
                 *out += "\n";
-                *out += &row(&table.head);
-                *out += &format!("|---|{}\n", "---:|".repeat(table.head.len().saturating_sub(1)));
-                table.rows.iter().for_each(|TableRow { cells, .. }| *out += &row(cells));
+                *out += &table.to_markdown();
                 writeln!(out, "\n{}", escaped(&table.caption))
             }
-            Self::Charts(charts) => writeln!(out, "\n(Chart in report.html.) {}", escaped(&charts.caption)),
+            Self::Charts(charts) => writeln!(out, "\n(Chart in {name}.html.) {}", escaped(&charts.caption)),
             Self::Pictures(Pictures { title, caption, .. }) => {
-                writeln!(out, "\n### {}\n\n(Pictures in report.html.) {}", escaped(title), escaped(caption))
+                writeln!(out, "\n### {}\n\n(Pictures in {name}.html.) {}", escaped(title), escaped(caption))
             }
         };
     }
@@ -225,7 +236,11 @@ mod tests {
     fn words_from_outside_stay_words() {
         let mut table = Table::new("<caption>", &["a", "b|c"]);
         table.push(Look::Strong, vec!["<script>\"".into(), "1 & 2".into()]);
-        let page = Document { title: "<t>".into(), blocks: vec![Block::Section("s".into()), Block::Table(table)] };
+        let page = Document {
+            title: "<t>".into(),
+            name: "page",
+            blocks: vec![Block::Section("s".into()), Block::Table(table)],
+        };
         let html = page.to_html();
         assert!(html.contains("&lt;script&gt;&quot;") && html.contains("1 &amp; 2") && !html.contains("<script"));
         assert!(html.contains("<title>&lt;t&gt;</title>") && html.contains("&lt;caption&gt;"));

@@ -5,8 +5,8 @@
 //! folders with a source left out become one table beside the run that learnt from it. `document` is the page as data, which is
 //! rendered twice, as HTML and as Markdown; `tables` and `charts` fill it. The same folders and options give the same bytes.
 
-mod charts;
-mod document;
+pub(crate) mod charts;
+pub(crate) mod document;
 mod masks;
 mod numbers;
 mod paper;
@@ -214,7 +214,7 @@ fn page(
         (true, _) => "COVID-19 on chest X-rays and CT: segmentation",
         (_, true) => "COVID-19 on chest X-rays and CT: classifiers and their uncertainty",
     };
-    Ok(Document { title: title.into(), blocks })
+    Ok(Document { title: title.into(), name: "report", blocks })
 }
 
 /// A run without a source beside the run that learnt from it.
