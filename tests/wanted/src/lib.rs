@@ -1,4 +1,4 @@
-//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, dciodvfy, a GPU.
+//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, dciodvfy, DCMTK, a GPU.
 //!
 //! A test asks here for its material, and returns early on `None`:
 //!
@@ -38,6 +38,8 @@ pub enum Kind {
     Keras,
     /// `dciodvfy`, which checks DICOM objects, on the path.
     Dicom3tools,
+    /// DCMTK's programs, which send images, on the path.
+    Dcmtk,
     /// An NVIDIA GPU and its libraries.
     Gpu,
     /// Linux's `/proc`.
@@ -46,7 +48,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Shared, Self::Xgboost, Self::Keras, Self::Dicom3tools, Self::Gpu, Self::Proc];
+    pub const ALL: [Self; 7] =
+        [Self::Shared, Self::Xgboost, Self::Keras, Self::Dicom3tools, Self::Dcmtk, Self::Gpu, Self::Proc];
 
     /// Its word in `THORAX_REQUIRE_MATERIAL`.
     pub fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Kind {
             Self::Xgboost => "xgboost",
             Self::Keras => "keras",
             Self::Dicom3tools => "dicom3tools",
+            Self::Dcmtk => "dcmtk",
             Self::Gpu => "gpu",
             Self::Proc => "proc",
         }
@@ -70,6 +74,7 @@ impl Kind {
             }
             Self::Keras => "run trainer/references/keras_weights.py, and set THORAX_KERAS_FILES to the folder it wrote",
             Self::Dicom3tools => "apt-get install dicom3tools, which has dciodvfy",
+            Self::Dcmtk => "apt-get install dcmtk",
             Self::Gpu => "run it on a machine with an NVIDIA GPU, as CONTRIBUTING.md says",
             Self::Proc => "mount /proc",
         }
@@ -112,9 +117,22 @@ pub fn keras() -> Option<PathBuf> {
 /// When it is missing and required.
 #[track_caller]
 pub fn dciodvfy() -> Option<PathBuf> {
+    found(Kind::Dicom3tools, on_path("dciodvfy"))
+}
+
+/// One of DCMTK's programs, such as `storescu`.
+///
+/// # Panics
+/// When it is missing and required.
+#[track_caller]
+pub fn dcmtk(program: &str) -> Option<PathBuf> {
+    found(Kind::Dcmtk, on_path(program))
+}
+
+fn on_path(program: &str) -> Result<PathBuf, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = std::env::split_paths(&path).map(|folder| folder.join("dciodvfy")).find(|path| path.is_file());
-    found(Kind::Dicom3tools, there.ok_or("no dciodvfy on the path"))
+    let there = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
+    there.ok_or_else(|| format!("no {program} on the path"))
 }
 
 /// What was found; `None`, said and noted, where there is only a reason why not.

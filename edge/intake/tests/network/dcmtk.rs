@@ -7,16 +7,17 @@ use std::{
 
 use thorax_phantom::{Format, ModalityChoice, PhantomArgs, generate_files};
 
-/// One of DCMTK's programs. The tests are about what other programs see, so there is nothing in its place.
+/// One of DCMTK's programs; `None` where DCMTK is not installed. The tests are about what other programs see, so there is nothing in
+/// its place.
+///
+/// # Panics
+/// When it is missing and required.
 #[track_caller]
-pub(crate) fn dcmtk(program: &str) -> Command {
-    let there =
-        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|f| f.join(program).is_file()));
-    assert!(there, "{program} is not there: apt-get install dcmtk");
-    let mut command = Command::new(program);
+pub(crate) fn dcmtk(program: &str) -> Option<Command> {
+    let mut command = Command::new(thorax_wanted::dcmtk(program)?);
     // Debian's dictionary is found by itself; whoever named another has it.
     command.env("TMPDIR", std::env::temp_dir());
-    command
+    Some(command)
 }
 
 /// Phantom films as DICOM files, two for each of `count`.
