@@ -1,6 +1,6 @@
 //! A Part 10 file (PS3.10) from outside, read by `dicom-object`, which trusts what it reads: it builds nested sequences by recursion
-//! and allocates the lengths that a file claims. So the file is walked first, with `dicom-parser`, whose tokens need neither: what is
-//! nested deeper than any standard sequence, or longer than the file, is refused before.
+//! and allocates the lengths that a file claims. So the file is walked first, by the tokens of `dicom-parser`, which it stands on: what
+//! is nested deeper than any standard sequence, or longer than the file, is refused before.
 //!
 //! Of the file's head only what is needed is read, here: the transfer syntax, and class and instance where the data set itself has
 //! none. Application entity titles of 18 characters and the like are no reason to refuse a picture.
@@ -10,11 +10,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use dicom_core::{DataElement, Tag, VR};
+use dicom_core::{DataElement, Length, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_object::{DefaultDicomObject, OpenFileOptions, meta::FileMetaTableBuilder};
-use dicom_parser::dataset::{LazyDataToken, lazy_read::LazyDataSetReader};
+use dicom_parser::dataset::{DataSetReader, DataToken};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use flate2::read::DeflateDecoder;
 
@@ -156,39 +156,32 @@ fn walk(
     let Some(syntax) = TransferSyntaxRegistry.get(transfer_syntax) else {
         return Err(damaged(format!("unknown transfer syntax {transfer_syntax}")));
     };
-    let mut tokens = LazyDataSetReader::new_with_ts(file, syntax).map_err(damaged)?;
+    // The very reader that `dicom-object` has, so that both see the same tokens: it strays from a file's lengths in ways of its own, and
+    // a reader that strays otherwise would check another file. A value is read with the token behind its header, so that a header's
+    // length is seen before anything is allocated for it.
     let mut depth = 0usize;
-    while let Some(token) = tokens.advance() {
+    for token in DataSetReader::new_with_ts(file, syntax).map_err(damaged)? {
         let (tag, size) = match token.map_err(damaged)? {
-            LazyDataToken::SequenceStart { tag, .. } => {
+            DataToken::SequenceStart { tag, .. } => {
                 depth += 1;
-                (Some(tag), 0)
+                (Some(tag), Length::UNDEFINED)
             }
-            LazyDataToken::PixelSequenceStart => {
+            DataToken::PixelSequenceStart => {
                 depth += 1;
-                (Some(tags::PIXEL_DATA), 0)
+                (Some(tags::PIXEL_DATA), Length::UNDEFINED)
             }
-            LazyDataToken::SequenceEnd => {
+            DataToken::SequenceEnd => {
                 depth = depth.saturating_sub(1);
                 continue;
             }
-            LazyDataToken::ElementHeader(header) => (Some(header.tag), header.len.get().unwrap_or(0)),
-            value @ LazyDataToken::LazyValue { .. } => {
-                value.skip().map_err(damaged)?;
-                continue;
-            }
-            LazyDataToken::LazyItemValue { len, mut decoder } => {
-                if u64::from(len) <= length {
-                    dicom_parser::StatefulDecode::skip_bytes(&mut decoder, len).map_err(damaged)?;
-                }
-                (None, len)
-            }
+            DataToken::ElementHeader(header) => (Some(header.tag), header.len),
+            DataToken::ItemStart { len } => (None, len),
             _ => continue,
         };
         if depth > DEEPEST {
             return Err(damaged("sequences in sequences without end"));
         }
-        if u64::from(size) > length {
+        if size.get().is_some_and(|size| u64::from(size) > length) {
             return Err(damaged("an element is longer than the file"));
         }
         if depth == 0 && until.is_some_and(|until| tag.is_some_and(|tag| tag >= until)) {
@@ -226,6 +219,15 @@ mod tests {
     fn a_claimed_length_is_not_allocated() {
         let long = [&[8, 0, 0x16, 0][..], b"OB", &[0, 0, 0xf0, 255, 255, 255, 1, 2]].concat();
         assert!(told(&file(&long)).contains("longer than the file"));
+    }
+
+    /// A finding of the fuzzer: of numbers of eight bytes in 38, `dicom-parser` reads four, and goes on inside of the value.
+    #[test]
+    fn a_length_inside_of_a_value_is_not_allocated_either() {
+        let inside = [&[9, 0, 2, 0x10][..], b"OB"].concat();
+        let value =
+            [&[8, 0, 0x3e, 0x10][..], b"FD", &[38, 0], &[0; 32], &inside, &[0, 0, 0xf0, 255, 255, 255]].concat();
+        assert!(told(&file(&value)).contains("longer than the file"));
     }
 
     #[test]
