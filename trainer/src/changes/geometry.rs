@@ -159,8 +159,5 @@ pub(super) fn photographed(film: &Plane<u8>, seed: u64) -> Plane<u8> {
 
 /// The film's mask in the photograph.
 pub(super) fn photographed_mask(mask: &Plane<u8>, seed: u64) -> Plane<u8> {
-    if mask.data().is_empty() {
-        return mask.clone();
-    }
     Camera::held(seed).seen(mask, Sample::Nearest).map(|value| value.unwrap_or(0))
 }

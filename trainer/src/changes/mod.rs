@@ -152,10 +152,12 @@ impl Change {
 
     /// A mask of the picture after the change: only where pixels lie matters to it.
     pub fn apply_to_mask(self, mask: &Plane<u8>) -> Plane<u8> {
+        if mask.data().is_empty() {
+            return mask.clone();
+        }
         match self {
             Self::Photograph { seed } => geometry::photographed_mask(mask, seed),
             Self::Border { share, .. } => Self::Border { share, grey: 0 }.moved(mask, Sample::Nearest),
-            _ if mask.data().is_empty() => mask.clone(),
             _ => self.moved(mask, Sample::Nearest),
         }
     }

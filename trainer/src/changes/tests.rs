@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 use rand::{SeedableRng as _, rngs::StdRng};

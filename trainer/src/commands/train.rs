@@ -110,7 +110,7 @@ pub struct ClassifyArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     balance: f32,
     /// How much more than large weights it is punished when changed copies of a picture (--copies) get other logits
-    #[arg(long, value_name = "FACTOR", default_value_t = 10.0, value_parser = factor)]
+    #[arg(long, value_name = "FACTOR", default_value_t = heads::STEADINESS, value_parser = factor)]
     steadiness: f32,
     #[command(flatten)]
     device: DeviceArgs,

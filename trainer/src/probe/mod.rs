@@ -256,6 +256,9 @@ fn left_out(
         steps: STEPS,
         // Novelty is not asked for.
         directions: 1,
+        balance: 0.0,
+        steadiness: heads::STEADINESS,
+        copies: contents.copies_seed.map(|seed| (contents.copies, seed)),
         preprocess: contents.preprocess.clone(),
         quality: contents.quality,
         lungs_sha256: contents.lungs_sha256.clone(),

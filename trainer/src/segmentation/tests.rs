@@ -356,7 +356,9 @@ fn masks_of_dicom_and_png_lie_on_the_stored_rows_and_columns() {
     }
     let upright = [false; 3];
     let path = folder.path().join("slice.png");
-    grey_png(&path, &bright.map(|lesion| if lesion { 230 } else { 90 }));
+    // One grey all around would be a frame.
+    let texture = |x: usize, y: usize| 60 + ((x * 37 + y * 91) % 60) as u8;
+    grey_png(&path, &Plane::from_fn(SIDE, SIDE, |x, y| if bright.get(x, y) { 230 } else { texture(x, y) }));
     assert_masks(&ct, &path, &bright, upright);
     assert_masks(&sided_net(Modality::Xray), &path, &bright, upright);
     let error = predict(&sided_net(Modality::Xray), &plain, false, folder.path(), anywhere).unwrap_err().to_string();

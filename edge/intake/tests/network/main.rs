@@ -1,6 +1,6 @@
 //! The port, asked by DCMTK's programs and by peers that misbehave.
 //!
-//! DCMTK is wanted (`apt-get install dcmtk`): a test without it fails.
+//! Tests that start DCMTK's programs ask `thorax-wanted` for them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod dcmtk;
