@@ -8,7 +8,7 @@ import cv2
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(os.environ.get("THORAX_SHARED_MATERIAL", REPOSITORY.parent / "shared")) / "data"
-PARTS = ("xray", "ct", "seg", "seg_xray")
+PARTS = ("xray", "xray_siim", "ct", "seg", "seg_xray")
 
 
 def train_rows():
