@@ -25,32 +25,48 @@ const BORDER_GAP: usize = 24;
 /// The darkest line that can be a frame around a slice, in grey levels: what is darker is air beside the patient.
 const BRIGHTER_THAN_AIR: u8 = 16;
 
-/// `pixels` in eight bits, and the part of them that lies inside of a frame; everything where there is none.
+/// A picture in eight bits, looked at inside of its frame.
+pub(super) struct Framed {
+    /// All of the picture; black and white are those of what lies inside.
+    pub(super) windowed: Plane<u8>,
+    /// The part of `windowed` that lies inside of a frame; everything where there is none.
+    pub(super) inside: Rect,
+    /// That part, shrunk until its longer side is the one that was asked for.
+    pub(super) working: Plane<u8>,
+}
+
+/// `pixels` in eight bits, the part of them that lies inside of a frame, and that part no larger than `side`, its longer side in pixels.
 ///
 /// A film's borders are a frame whatever their grey, and its black and white are those of what lies inside. A slice without a
 /// unit has air around the patient, and only what is brighter than air can be a frame. Hounsfield units were never on a screen.
 ///
-/// The frame is looked for in the picture shrunk to `side`, its longer side in pixels.
-pub(super) fn window_without_frame(pixels: &Pixels, spec: &Window, side: usize) -> (Plane<u8>, Rect) {
+/// The frame is looked for in the picture shrunk to `side`.
+pub(super) fn window_without_frame(pixels: &Pixels, spec: &Window, side: usize) -> Framed {
     let windowed = window(pixels, spec);
     let full = Rect::full(windowed.width(), windowed.height());
+    let working = shrunk(&windowed, side);
     let darkest = match (spec, pixels) {
         (Window::Quantiles { .. }, _) => 0,
         (Window::Hounsfield { .. }, Pixels::Eight(_) | Pixels::Sixteen(_)) => BRIGHTER_THAN_AIR,
-        (Window::Hounsfield { .. }, Pixels::Hounsfield(_)) => return (windowed, full),
+        (Window::Hounsfield { .. }, Pixels::Hounsfield(_)) => return Framed { windowed, inside: full, working },
     };
-    let (width, height) = fitted(full.width, full.height, side);
-    let found = match (width, height) == (full.width, full.height) {
-        true => inside(&windowed, darkest),
-        false => {
-            let found = inside(&resize_u8(&windowed, width, height), darkest);
-            scaled_in(found, (width, height), (full.width, full.height))
-        }
+    let found = inside(&working, darkest);
+    let found = match (working.width(), working.height()) {
+        size if size == (full.width, full.height) => found,
+        size => scaled_in(found, size, (full.width, full.height)),
     };
-    match found {
-        found if found == full || found.area() == 0 => (windowed, full),
-        found => (window_inside(pixels, spec, found).unwrap_or(windowed), found),
+    if found == full || found.area() == 0 {
+        return Framed { windowed, inside: full, working };
     }
+    let windowed = window_inside(pixels, spec, found).unwrap_or(windowed);
+    let working = shrunk(&windowed.cropped(found), side);
+    Framed { windowed, inside: found, working }
+}
+
+/// `picture` shrunk until its longer side is `side`; unchanged when it is no longer.
+pub(super) fn shrunk(picture: &Plane<u8>, side: usize) -> Plane<u8> {
+    let (width, height) = fitted(picture.width(), picture.height(), side);
+    resize_u8(picture, width, height)
 }
 
 /// What is left of `picture` when uniform rows and columns whose median is `darkest` or brighter are taken off from outside, in
@@ -142,7 +158,8 @@ mod tests {
         let alone = framed(150, 160, Rect::full(150, 160), 0);
         for frame in [0, 255, 90] {
             for (side, exact) in [(400, true), (100, false)] {
-                let (windowed, found) = window_without_frame(&Pixels::Eight(framed(200, 190, at, frame)), &FILM, side);
+                let Framed { windowed, inside: found, .. } =
+                    window_without_frame(&Pixels::Eight(framed(200, 190, at, frame)), &FILM, side);
                 if exact {
                     assert_eq!(found, at, "a frame of {frame}");
                     assert_eq!(windowed.cropped(found), window(&Pixels::Eight(alone.clone()), &FILM), "{frame}");
@@ -158,17 +175,18 @@ mod tests {
         let at = Rect { x: 20, y: 12, width: 150, height: 160 };
         for (frame, expected) in [(0, Rect::full(200, 190)), (255, at), (90, at)] {
             let picture = framed(200, 190, at, frame);
-            let (windowed, found) = window_without_frame(&Pixels::Eight(picture.clone()), &SLICE, 512);
+            let Framed { windowed, inside: found, .. } =
+                window_without_frame(&Pixels::Eight(picture.clone()), &SLICE, 512);
             assert_eq!((windowed, found), (picture.clone(), expected), "{frame}");
             let hounsfield = Pixels::Hounsfield(picture.map(|value| i16::from(value) * 5 - 1000));
-            assert_eq!(window_without_frame(&hounsfield, &SLICE, 512).1, Rect::full(200, 190));
+            assert_eq!(window_without_frame(&hounsfield, &SLICE, 512).inside, Rect::full(200, 190));
         }
     }
 
     #[test]
     fn a_picture_of_nothing_has_no_frame() {
         for (width, height) in [(0, 0), (1, 1), (30, 20)] {
-            let (_, found) = window_without_frame(&Pixels::Eight(Plane::filled(width, height, 128)), &FILM, 10);
+            let found = window_without_frame(&Pixels::Eight(Plane::filled(width, height, 128)), &FILM, 10).inside;
             assert_eq!(found, Rect::full(width, height));
         }
     }

@@ -36,7 +36,8 @@ use crate::{
     plane::{Plane, Rect},
     verdict::RejectReason,
 };
-use alloc::vec::Vec;
+use alloc::{borrow::Cow, vec::Vec};
+use frame::Framed;
 use spec::Core;
 
 /// Grey values and what they mean.
@@ -109,8 +110,7 @@ pub struct Prepared {
 /// `windowed` shrunk until its longer side is the recipe's working side; unchanged when it is no longer. This is the
 /// picture whose quality is measured.
 pub fn working(windowed: &Plane<u8>, spec: &PreprocessSpec) -> Plane<u8> {
-    let (width, height) = resize::fitted(windowed.width(), windowed.height(), spec.working_side as usize);
-    resize_u8(windowed, width, height)
+    frame::shrunk(windowed, spec.working_side as usize)
 }
 
 /// A picture that is windowed and equalised: everything that does not depend on what part of it a network sees, and how large,
@@ -153,14 +153,11 @@ impl Equalised {
     /// recipe.
     pub fn new(pixels: &Pixels, spec: &PreprocessSpec) -> Result<Self, PreprocessError> {
         spec.validate()?;
-        let (windowed, inside) = frame::window_without_frame(pixels, &spec.window, spec.working_side as usize);
+        let Framed { windowed, inside, working } =
+            frame::window_without_frame(pixels, &spec.window, spec.working_side as usize);
         if windowed.data().is_empty() {
             return Err(PreprocessError::Empty);
         }
-        let working = match inside == Rect::full(windowed.width(), windowed.height()) {
-            true => working(&windowed, spec),
-            false => working(&windowed.cropped(inside), spec),
-        };
         let equalised = spec.clahe.map(|clahe| clahe_u8(&working, clahe)).transpose()?;
         Ok(Self { windowed, inside, working, equalised })
     }
@@ -188,8 +185,11 @@ impl Equalised {
     /// leaves less than a third of the picture.
     pub fn assess(&self, colour_share: f32, limits: &QualityLimits) -> (Quality, Option<RejectReason>) {
         let framed = self.inside.area() < self.windowed.data().len().div_ceil(SMALLEST_INSIDE);
-        let (quality, refused) =
-            quality::assess(&self.working, &self.windowed.cropped(self.inside), colour_share, limits);
+        let source = match self.inside == Rect::full(self.windowed.width(), self.windowed.height()) {
+            true => Cow::Borrowed(&self.windowed),
+            false => Cow::Owned(self.windowed.cropped(self.inside)),
+        };
+        let (quality, refused) = quality::assess(&self.working, &source, colour_share, limits);
         (quality, refused.or(framed.then_some(RejectReason::Framed)))
     }
 

@@ -398,17 +398,9 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             modality: common.modality,
             members: usize::from(args.members),
             seed: common.seed,
-            steps: 400,
-            directions: 64,
             balance: args.balance,
             steadiness: if contents.copies > 0 { args.steadiness } else { 0.0 },
-            copies: contents.copies_seed.map(|seed| (contents.copies, seed)),
-            preprocess: contents.preprocess.clone(),
-            quality: contents.quality,
-            lungs_sha256: contents.lungs_sha256.clone(),
-            manifest_sha256: contents.manifest_sha256.clone(),
-            backbone: contents.backbone,
-            backbone_sha256: contents.weights_sha256.clone(),
+            ..heads::ClassifyConfig::of(contents)
         };
         start(&common.out, &config).map(|lock| (lock, config))
     };

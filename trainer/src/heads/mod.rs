@@ -31,7 +31,11 @@ use thorax_shared::{
     uncertainty::Ensemble,
 };
 
-use crate::{data::Split, features::FeatureTable, progress::progress};
+use crate::{
+    data::Split,
+    features::{Contents, FeatureTable},
+    progress::progress,
+};
 
 /// How a run goes.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -69,6 +73,28 @@ pub struct ClassifyConfig {
     pub backbone: Backbone,
     /// Hash of its weights.
     pub backbone_sha256: String,
+}
+
+impl ClassifyConfig {
+    /// The usual fit of the features of a store.
+    pub fn of(contents: &Contents) -> Self {
+        Self {
+            modality: contents.modality,
+            members: 32,
+            seed: 1,
+            steps: 400,
+            directions: 64,
+            balance: 0.0,
+            steadiness: if contents.copies > 0 { STEADINESS } else { 0.0 },
+            copies: contents.copies_seed.map(|seed| (contents.copies, seed)),
+            preprocess: contents.preprocess.clone(),
+            quality: contents.quality,
+            lungs_sha256: contents.lungs_sha256.clone(),
+            manifest_sha256: contents.manifest_sha256.clone(),
+            backbone: contents.backbone,
+            backbone_sha256: contents.weights_sha256.clone(),
+        }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

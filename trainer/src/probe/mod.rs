@@ -35,8 +35,6 @@ const FORMAT: u32 = 1;
 const FOLDS: usize = 5;
 /// Heads of each ensemble that learns without a source.
 const MEMBERS: usize = 8;
-/// Steps of their fit, as in `train classify`.
-const STEPS: usize = 400;
 /// Bootstrap resamples of patients.
 const RESAMPLES: usize = 1000;
 /// Confidence level of the intervals.
@@ -249,23 +247,8 @@ fn left_out(
         columns: table.columns,
         values: others.iter().flat_map(|&row| table.row(row)).copied().collect(),
     };
-    let config = heads::ClassifyConfig {
-        modality: contents.modality,
-        members: MEMBERS,
-        seed,
-        steps: STEPS,
-        // Novelty is not asked for.
-        directions: 1,
-        balance: 0.0,
-        steadiness: heads::STEADINESS,
-        copies: contents.copies_seed.map(|seed| (contents.copies, seed)),
-        preprocess: contents.preprocess.clone(),
-        quality: contents.quality,
-        lungs_sha256: contents.lungs_sha256.clone(),
-        manifest_sha256: contents.manifest_sha256.clone(),
-        backbone: contents.backbone,
-        backbone_sha256: contents.weights_sha256.clone(),
-    };
+    // Novelty is not asked for.
+    let config = heads::ClassifyConfig { members: MEMBERS, seed, directions: 1, ..heads::ClassifyConfig::of(contents) };
     let folder = tempfile::tempdir()?;
     let outcome = heads::fit(&learnt, &config, folder.path())?;
     let fitted = Checkpoint::load(&folder.path().join("classifier.safetensors"), &Device::Cpu)?;
