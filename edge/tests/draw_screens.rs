@@ -232,25 +232,11 @@ fn the_pictures_in_the_docs_are_what_is_drawn() {
     check("refer-480x320", (480, 320), &refer);
 }
 
-const REFER_REASONS: [ReferReason; 3] = [ReferReason::AbstainZone, ReferReason::HighEntropy, ReferReason::Unfamiliar];
-const REJECT_REASONS: [RejectReason; 10] = [
-    RejectReason::TooSmall,
-    RejectReason::Blurred,
-    RejectReason::Underexposed,
-    RejectReason::Overexposed,
-    RejectReason::LowContrast,
-    RejectReason::FewGreyLevels,
-    RejectReason::Shape,
-    RejectReason::Colour,
-    RejectReason::OutOfDistribution,
-    RejectReason::Framed,
-];
-
 fn every_verdict() -> impl Iterator<Item = Verdict> {
     [Verdict::Positive, Verdict::Negative]
         .into_iter()
-        .chain(REFER_REASONS.map(Verdict::Refer))
-        .chain(REJECT_REASONS.map(Verdict::Rejected))
+        .chain(ReferReason::ALL.map(Verdict::Refer))
+        .chain(RejectReason::ALL.map(Verdict::Rejected))
 }
 
 fn supported_sizes() -> impl Iterator<Item = Size> {
@@ -340,7 +326,7 @@ fn every_screen_says_that_it_is_for_research_only() {
 fn each_lung_s_share_is_whole_on_every_panel_the_patient_s_right_on_the_left() {
     let picture = Plane::filled(1, 1, 128);
     for size in supported_sizes() {
-        for verdict in [Verdict::Positive].into_iter().chain(REFER_REASONS.map(Verdict::Refer)) {
+        for verdict in [Verdict::Positive].into_iter().chain(ReferReason::ALL.map(Verdict::Refer)) {
             for (percent, shown) in [(0.04, "<0.1 %"), (7.25, "7.2 %"), (100.0, "100 %")] {
                 let result =
                     ResultScreen { involvement: involvement(50.0, percent, percent), ..plain(&picture, verdict) };

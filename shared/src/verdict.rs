@@ -56,6 +56,16 @@ pub enum ReferReason {
 }
 
 impl ReferReason {
+    /// Every one, in the order of their numbers in the encoding.
+    pub const ALL: [Self; 6] = [
+        Self::AbstainZone,
+        Self::HighEntropy,
+        Self::Unfamiliar,
+        Self::OrientationUnknown,
+        Self::ViewUnknown,
+        Self::NotOfAChest,
+    ];
+
     /// In words. There is no remedy: another picture of the same chest may say no more.
     pub fn reason(self) -> Reason {
         Reason::without_remedy(match self {
@@ -102,9 +112,34 @@ pub enum RejectReason {
     OutOfDistribution,
     /// Most of it is a frame of one grey: a screenshot, a page with a small picture.
     Framed,
+    /// A chest seen from the side.
+    NotFrontal,
+    /// A child's chest.
+    Child,
+    /// A CT slice in a window for soft tissue, in which lung is black.
+    SoftTissueWindow,
 }
 
 impl RejectReason {
+    /// Every one, in the order of their numbers in the encoding.
+    pub const ALL: [Self; 15] = [
+        Self::TooSmall,
+        Self::Blurred,
+        Self::Underexposed,
+        Self::Overexposed,
+        Self::LowContrast,
+        Self::FewGreyLevels,
+        Self::Shape,
+        Self::Colour,
+        Self::Negative,
+        Self::Turned,
+        Self::OutOfDistribution,
+        Self::Framed,
+        Self::NotFrontal,
+        Self::Child,
+        Self::SoftTissueWindow,
+    ];
+
     /// In words: what is wrong with the image, and what to do.
     pub fn reason(self) -> Reason {
         let (cause, remedy) = match self {
@@ -119,6 +154,11 @@ impl RejectReason {
             Self::Negative => ("looks like a negative", "send it with air dark and bone bright"),
             Self::Turned => ("looks turned on its side or upside down", "send it upright"),
             Self::Framed => ("a small picture in a wide frame", "send it without the frame, or the original"),
+            Self::NotFrontal => ("looks like a film from the side", "send the frontal film"),
+            Self::Child => ("looks like the film of a child", "have a person read it: the models know adults only"),
+            Self::SoftTissueWindow => {
+                ("looks like a slice in a soft-tissue window", "send it in a lung window, or with CT values")
+            }
             Self::OutOfDistribution => {
                 ("does not look like a chest X-ray or CT slice", "check that it is the right file")
             }
@@ -130,5 +170,23 @@ impl RejectReason {
 impl core::fmt::Display for RejectReason {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         self.reason().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_of_reasons_are_complete() {
+        for (number, reason) in ReferReason::ALL.iter().enumerate() {
+            assert_eq!(postcard::to_allocvec(reason), Ok([number as u8].into()));
+        }
+        for (number, reason) in RejectReason::ALL.iter().enumerate() {
+            assert_eq!(postcard::to_allocvec(reason), Ok([number as u8].into()));
+        }
+        // There is none behind the last.
+        assert!(postcard::from_bytes::<ReferReason>(&[ReferReason::ALL.len() as u8]).is_err());
+        assert!(postcard::from_bytes::<RejectReason>(&[RejectReason::ALL.len() as u8]).is_err());
     }
 }

@@ -34,7 +34,7 @@ fn every_length_in_the_manifest_may_lie() {
                     }
                 }
                 manifest.extend(std::iter::repeat_n(1u8, padding));
-                let file = frame(&manifest, b"graph 1graph 2# Card\n");
+                let file = frame(&manifest, b"graph 1graph 2graph 3# Card\n");
                 assert!(Bundle::read(&file, &trusted, &Limits::default()).is_err(), "{} {lie}", fields[at].0);
             }
         }

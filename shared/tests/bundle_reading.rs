@@ -3,13 +3,15 @@
 
 mod bundle_sample;
 
-use bundle_sample::{PARTS, bundle, fields, frame, key, manifest, name, trusted};
+use bundle_sample::{PARTS, bundle, extension_fields, fields, frame, frame_of, key, manifest, name, trusted};
 use proptest::prelude::*;
 use thorax_shared::bundle::{
-    Bundle, BundleError, FORMAT_VERSION, Limits, Manifest, PartKind, PartSource, SecretKey, TrustedKeys,
+    Bundle, BundleError, Extension, FORMAT_VERSION, Limits, Manifest, PartKind, PartSource, SecretKey, TrustedKeys,
     inspect_untrusted, write,
 };
+use thorax_shared::calibration::ProbabilityMap;
 use thorax_shared::decision::RuleError;
+use thorax_shared::lesions::LesionEvidence;
 use thorax_shared::preprocess::PreprocessError;
 use thorax_shared::preprocess::spec::{Clahe, Core, Window};
 
@@ -83,10 +85,10 @@ fn other_files_and_versions_are_named() {
     let mut bytes = bundle();
     bytes[6..8].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
     let error = refusal(&bytes);
-    assert_eq!(error, BundleError::UnsupportedVersion { found: 2, supported: 1 });
-    assert!(error.to_string().contains("version 2") && error.to_string().contains("version 1"), "{error}");
+    assert_eq!(error, BundleError::UnsupportedVersion { found: 3, supported: 2 });
+    assert!(error.to_string().contains("version 3") && error.to_string().contains("version 2"), "{error}");
     // The version is looked at before anything that a newer version may have moved.
-    assert_eq!(refusal(b"THORAX\x02\x00"), error);
+    assert_eq!(refusal(b"THORAX\x03\x00"), error);
 }
 
 #[test]
@@ -137,7 +139,7 @@ fn limits_hold_for_the_file_and_for_what_its_header_says() {
         BundleError::ManifestTooLarge { limit: 100, .. }
     ));
     let header = |manifest: u32, parts: u64| {
-        [&b"THORAX\x01\x00"[..], &manifest.to_le_bytes(), &parts.to_le_bytes(), &[0; 96]].concat()
+        [&b"THORAX\x02\x00"[..], &manifest.to_le_bytes(), &parts.to_le_bytes(), &[0; 96]].concat()
     };
     assert!(matches!(refusal(&header(0, u64::MAX)), BundleError::TooLarge { bytes: u64::MAX, .. }));
     assert!(matches!(refusal(&header(u32::MAX, 0)), BundleError::ManifestTooLarge { .. }));
@@ -161,12 +163,12 @@ fn with_field(meaning: &str, replacement: &[u8]) -> Vec<u8> {
         })
         .collect();
     assert!(found, "no field {meaning}");
-    frame(&manifest, b"graph 1graph 2# Card\n")
+    frame(&manifest, b"graph 1graph 2graph 3# Card\n")
 }
 
 #[test]
 fn the_second_writer_agrees_with_the_first() {
-    assert_eq!(frame(&encoded(), b"graph 1graph 2# Card\n"), bundle());
+    assert_eq!(frame(&encoded(), b"graph 1graph 2graph 3# Card\n"), bundle());
 }
 
 #[test]
@@ -174,7 +176,7 @@ fn signed_nonsense_is_refused_all_the_same() {
     assert_eq!(refusal(&frame(&[], &[])), BundleError::MalformedManifest);
     assert_eq!(refusal(&frame(&[&encoded()[..], &[0]].concat(), &[])), BundleError::MalformedManifest);
     assert_eq!(refusal(&frame(&encoded(), b"graph 1")), BundleError::PartLengths);
-    assert_eq!(refusal(&frame(&encoded(), b"graph 1graph 2# Card\n!")), BundleError::PartLengths);
+    assert_eq!(refusal(&frame(&encoded(), b"graph 1graph 2graph 3# Card\n!")), BundleError::PartLengths);
     assert_eq!(refusal(&with_field("parts[1].length", &[0xff; 10])), BundleError::MalformedManifest);
     let longest = postcard::to_allocvec(&u64::MAX).unwrap();
     assert_eq!(refusal(&with_field("parts[1].length", &longest)), BundleError::PartLengths);
@@ -219,7 +221,7 @@ fn parts_have_to_be_there_once_and_be_plain_files() {
 #[test]
 fn manifests_out_of_range_are_neither_written_nor_read() {
     type Change = fn(&mut Manifest);
-    let cases: [(&str, Change); 32] = [
+    let cases: [(&str, Change); 46] = [
         ("name", |m| m.name.clear()),
         ("name", |m| m.name = "\u{1b}[31mred".into()),
         ("version", |m| m.version = "1".repeat(257)),
@@ -265,6 +267,23 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         ("calibration.ece_after", |m| m.calibration.ece_after = 1.5),
         ("provenance.code_revision", |m| m.provenance.code_revision.clear()),
         ("provenance.inputs", |m| m.provenance.inputs[0].name = "\n".into()),
+        ("lesions", |m| lesions(m).mean = f32::NAN),
+        ("lesions", |m| lesions(m).weights[1] = f32::INFINITY),
+        ("lesions.std", |m| lesions(m).std = 0.0),
+        ("lesions.weights", |m| lesions(m).weights.truncate(3)),
+        ("lesions", |m| m.segmenter.as_mut().unwrap().channels[0] = name("heart")),
+        ("probability_map", |m| m.extension.probability_map = Some(ProbabilityMap::Isotonic(vec![]))),
+        ("refusals.kind", |m| m.extension.refusals[0].kind.clear()),
+        ("refusals.at", |m| m.extension.refusals[0].at = 1.5),
+        ("refusals", |m| m.classifier.graph.outputs.truncate(3)),
+        ("precisions", |m| {
+            m.segmenter = None;
+            m.extension.lesions = None;
+        }),
+        ("golden.entropy_bits", |m| m.extension.golden[0].entropy_bits = -0.1),
+        ("golden.involvement_percent", |m| m.extension.golden[0].involvement_percent = Some(101.0)),
+        ("teacher.auc", |m| m.extension.teacher.as_mut().unwrap().auc = f32::NAN),
+        ("disease", |m| m.extension.disease.as_mut().unwrap().code.clear()),
     ];
     for (field, change) in cases {
         let mut manifest = manifest();
@@ -274,7 +293,7 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         // Signed all the same: the list of parts follows the manifest in the encoding.
         let mut encoding = postcard::to_allocvec(&manifest).unwrap();
         encoding.extend(fields().into_iter().skip_while(|(field, _)| field != "parts: count").flat_map(|(_, b)| b));
-        assert_eq!(invalid(refusal(&frame(&encoding, b"graph 1graph 2# Card\n"))), field);
+        assert_eq!(invalid(refusal(&frame(&encoding, b"graph 1graph 2graph 3# Card\n"))), field);
     }
     let mut of_lungs = manifest();
     of_lungs.classifier.graph.preprocess.core = LUNGS;
@@ -292,6 +311,34 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
     crossed.decision.positive_at = 0.1;
     let error = write(crossed, &PARTS, &key()).unwrap_err();
     assert!(matches!(error, BundleError::Decision(RuleError::Thresholds { .. })));
+}
+
+fn lesions(manifest: &mut Manifest) -> &mut LesionEvidence {
+    manifest.extension.lesions.as_mut().unwrap()
+}
+
+#[test]
+fn version_1_is_read_and_says_nothing_of_what_came_later() {
+    let first: Vec<u8> = {
+        let later = extension_fields();
+        let fields = fields();
+        let at = fields.iter().position(|field| field.0 == later[0].0).unwrap();
+        let rest = &fields[at + later.len()..];
+        fields[..at].iter().chain(rest).flat_map(|(_, bytes)| bytes.clone()).collect()
+    };
+    let bytes = frame_of(1, &first, b"graph 1graph 2graph 3# Card\n");
+    let bundle = read(&bytes).unwrap();
+    assert_eq!(bundle.manifest(), &Manifest { extension: Extension::default(), ..manifest() });
+    assert_eq!(bundle.card(), Some("# Card\n"));
+    // What one version says is not what the other says.
+    assert_eq!(refusal(&frame_of(2, &first, b"graph 1graph 2graph 3# Card\n")), BundleError::MalformedManifest);
+    assert_eq!(refusal(&frame_of(1, &encoded(), b"graph 1graph 2graph 3# Card\n")), BundleError::MalformedManifest);
+}
+
+#[test]
+fn a_graph_in_another_precision_has_to_be_there() {
+    let error = write(manifest(), &[PARTS[0], PARTS[1], PARTS[3]], &key()).unwrap_err();
+    assert_eq!(error, missing("segmenter", "segmenter.int8.onnx"));
 }
 
 #[test]
@@ -319,7 +366,7 @@ proptest! {
             let index = index.index(manifest.len());
             manifest[index] = byte;
         }
-        if let Ok(bundle) = read(&frame(&manifest, b"graph 1graph 2# Card\n")) {
+        if let Ok(bundle) = read(&frame(&manifest, b"graph 1graph 2graph 3# Card\n")) {
             prop_assert!(bundle.manifest().validate().is_ok());
             prop_assert_eq!(bundle.classifier_graph(), b"graph 1");
         }

@@ -17,7 +17,7 @@ fn example() -> String {
     let parts_length = PARTS.iter().map(|part| part.bytes.len()).sum::<usize>();
     let mut pieces: Vec<(String, Vec<u8>)> = vec![
         ("magic \"THORAX\"".into(), b"THORAX".to_vec()),
-        ("format version 1".into(), 1u16.to_le_bytes().to_vec()),
+        ("format version 2".into(), 2u16.to_le_bytes().to_vec()),
         (format!("length of the manifest: {manifest_length}"), (manifest_length as u32).to_le_bytes().to_vec()),
         (format!("length of all parts: {parts_length}"), (parts_length as u64).to_le_bytes().to_vec()),
     ];

@@ -74,6 +74,8 @@ pub struct Classification {
     pub activation: Plane<f32>,
     /// Distance to the training pictures; about 1 is familiar.
     pub novelty: f32,
+    /// The logit of each of the bundle's refusals.
+    pub refusals: Vec<f32>,
 }
 
 impl Model {
@@ -147,7 +149,15 @@ impl Model {
         if !novelty.is_finite() {
             return Err(error(&format!("novelty is {novelty}, which is no finite number")));
         }
-        Ok(Classification { logits: logits.clone(), activation, novelty })
+        let kinds = self.manifest.extension.refusals.len();
+        let refusals = if kinds == 0 { vec![] } else { output("refusal")?.1.clone() };
+        if refusals.len() != kinds || refusals.iter().any(|logit| logit.is_nan()) {
+            return Err(error(&format!(
+                "refusal has {} values for {kinds} kinds, or one that is no number",
+                refusals.len()
+            )));
+        }
+        Ok(Classification { logits: logits.clone(), activation, novelty, refusals })
     }
 
     /// Runs the segmenter on a tensor `[C, S, S]`: one probability map a channel of the manifest; `None` if the bundle has

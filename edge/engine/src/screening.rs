@@ -1,6 +1,6 @@
 //! The way of an image on the device: check, preprocess, find the lungs, infer, decide.
 //!
-//! The segmenter goes first where the classifier looks at the lungs that it finds and at nothing else.
+//! The segmenter goes first where the classifier looks at the lungs that it finds, or weighs what is infected in them.
 //!
 //! [`Screener::screen`] takes what was decoded and gives a [`Screening`]: a value that knows neither the models that made it nor
 //! how long they took ([`Timings`] stand beside it), so that it can be written down and read again. Nothing here knows a file, a
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use thorax_decode::{Frame, Study, Volume};
 use thorax_shared::{
-    bundle::{Manifest, TrustedKeys},
+    bundle::{Manifest, Refusal, TrustedKeys},
     decision::Evidence,
     lungs::{self, Involvement, LungArea},
     modality::Modality,
@@ -19,7 +19,7 @@ use thorax_shared::{
     preprocess::{
         self, Crop, Equalised, FoundLungs, Pixels, PreprocessError, PreprocessSpec, quality::Quality, upright::Looks,
     },
-    uncertainty::Ensemble,
+    uncertainty::{Ensemble, binary_entropy_bits, sigmoid},
     verdict::{RejectReason, Verdict},
 };
 
@@ -340,7 +340,7 @@ struct Prepared<'a> {
 
 /// What the classifier found in a picture, and where it looked.
 struct Found {
-    /// The masks, where the classifier looks at the lungs.
+    /// The masks, where the classifier needs them.
     masks: Option<Masks>,
     crop: Crop,
     classification: Classification,
@@ -368,17 +368,21 @@ impl<'a> Prepared<'a> {
     fn find(&mut self) -> Result<Found, ScreenError> {
         let Self { model, frame, equalised, timings } = self;
         let masks = timed(&mut timings.segment, || find_lungs(model, frame, equalised))?;
-        let (crop, classification) = timed(&mut timings.classify, || {
+        let (crop, mut classification) = timed(&mut timings.classify, || {
             let (crop, tensor) = see(model, equalised, masks.as_ref());
             model.classify(&tensor).map(|classification| (crop, classification))
         })?;
+        if let Some(lesions) = &model.manifest.extension.lesions {
+            let involvement = masks.as_ref().and_then(|masks| masks.area.involvement());
+            lesions.add_to(&mut classification.logits, involvement.map(|involvement| involvement.percent));
+        }
         Ok(Found { masks, crop, classification })
     }
 
     /// Checks and reads the picture. What was `found` before is not looked for again, and counts for nothing where the picture is
     /// not good enough.
     fn read(mut self, found: Option<Found>) -> Result<(Reading, Timings), ScreenError> {
-        let Manifest { modality, quality: limits, calibration, decision, classifier, .. } = &self.model.manifest;
+        let Manifest { modality, quality: limits, calibration, decision, extension, .. } = &self.model.manifest;
         let (quality, refused) = timed(&mut self.timings.preprocess, || {
             let (quality, refused) = self.equalised.assess(self.frame.colour_share, limits);
             (quality, refused.or_else(|| turned_or_negative(&self.equalised, self.frame, *modality)))
@@ -390,21 +394,27 @@ impl<'a> Prepared<'a> {
             Some(found) => found,
             None => self.find()?,
         };
+        if let Some(reason) = refusal(&extension.refusals, &classification.refusals) {
+            return Ok(self.rejected(reason, None, quality));
+        }
         let ensemble =
             timed(&mut self.timings.decide, || Ensemble::from_logits(&classification.logits, calibration.temperature))
                 .map_err(|reason| DeviceError::Answer { bundle: self.model.title(), reason })?;
-        let evidence = Evidence {
-            probability: ensemble.probability,
-            entropy_bits: ensemble.entropy_bits,
-            novelty: classification.novelty,
+        let [probability, entropy_bits] = match &extension.probability_map {
+            None => [ensemble.probability, ensemble.entropy_bits],
+            Some(map) => {
+                let probability = map.apply(ensemble.probability);
+                [probability, binary_entropy_bits(probability)]
+            }
         };
+        let evidence = Evidence { probability, entropy_bits, novelty: classification.novelty };
         let verdict = unless_referred(decision.decide(&evidence), self.frame);
         if let Verdict::Rejected(reason) = verdict {
             return Ok(self.rejected(reason, Some(evidence), quality));
         }
 
         let Self { model, frame, equalised, mut timings } = self;
-        if !classifier.graph.preprocess.core.follows_lungs() {
+        if !needs_lungs(model) {
             masks = timed(&mut timings.segment, || segment(model, frame, &equalised))?;
         }
         let size = (equalised.windowed.width(), equalised.windowed.height());
@@ -451,10 +461,21 @@ pub fn classifier_input(model: &Model, frame: &Frame) -> Result<Vec<f32>, Screen
     Ok(see(model, &equalised, masks.as_ref()).1)
 }
 
-/// The masks, if the classifier sees the lungs, which are then to be found first; where it does not, a picture that it rejects is
-/// not segmented.
+/// What the picture is rejected as: of the kinds that reach their limits the most probable one.
+fn refusal(kinds: &[Refusal], logits: &[f32]) -> Option<RejectReason> {
+    let probable = kinds.iter().zip(logits).filter(|(kind, logit)| sigmoid(**logit, 1.0) >= kind.at);
+    probable.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(kind, _)| kind.reason)
+}
+
+/// Whether the classifier sees the lungs, or what is infected in them, which are then to be found first.
+fn needs_lungs(model: &Model) -> bool {
+    let Manifest { classifier, extension, .. } = &model.manifest;
+    classifier.graph.preprocess.core.follows_lungs() || extension.lesions.is_some()
+}
+
+/// The masks, if the classifier needs them; where it does not, a picture that it rejects is not segmented.
 fn find_lungs(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option<Masks>, ScreenError> {
-    match model.manifest.classifier.graph.preprocess.core.follows_lungs() {
+    match needs_lungs(model) {
         true => segment(model, frame, equalised),
         false => Ok(None),
     }

@@ -128,6 +128,9 @@ pub(crate) fn verdict_reason(verdict: Verdict) -> Option<Code> {
             RejectReason::Turned => ("TURNED", "Looks turned on its side or upside down"),
             RejectReason::OutOfDistribution => ("OUT_OF_DISTRIB", "Does not look like a chest X-ray or CT slice"),
             RejectReason::Framed => ("FRAMED", "A small picture in a wide frame"),
+            RejectReason::NotFrontal => ("NOT_FRONTAL", "Looks like a film from the side"),
+            RejectReason::Child => ("CHILD", "Looks like the film of a child"),
+            RejectReason::SoftTissueWindow => ("SOFT_TISSUE", "Looks like a slice in a soft-tissue window"),
         },
     };
     Some(Code(value, THORAX, meaning))
@@ -151,29 +154,7 @@ mod tests {
     #[test]
     fn codes_fit_their_elements() {
         // Code Value is SH (16 characters), Code Meaning LO (64).
-        let refers = [
-            ReferReason::AbstainZone,
-            ReferReason::HighEntropy,
-            ReferReason::Unfamiliar,
-            ReferReason::OrientationUnknown,
-            ReferReason::ViewUnknown,
-            ReferReason::NotOfAChest,
-        ];
-        let rejects = [
-            RejectReason::TooSmall,
-            RejectReason::Blurred,
-            RejectReason::Underexposed,
-            RejectReason::Overexposed,
-            RejectReason::LowContrast,
-            RejectReason::FewGreyLevels,
-            RejectReason::Shape,
-            RejectReason::Colour,
-            RejectReason::Negative,
-            RejectReason::Turned,
-            RejectReason::OutOfDistribution,
-            RejectReason::Framed,
-        ];
-        let verdicts = refers.map(Verdict::Refer).into_iter().chain(rejects.map(Verdict::Rejected));
+        let verdicts = ReferReason::ALL.map(Verdict::Refer).into_iter().chain(RejectReason::ALL.map(Verdict::Rejected));
         let codes: Vec<Code> = verdicts
             .flat_map(|it| [Some(verdict(it)), verdict_reason(it)])
             .flatten()

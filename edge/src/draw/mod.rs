@@ -239,21 +239,6 @@ mod tests {
     use super::*;
     use thorax_shared::verdict::{ReferReason, RejectReason};
 
-    const REFER_REASONS: [ReferReason; 3] =
-        [ReferReason::AbstainZone, ReferReason::HighEntropy, ReferReason::Unfamiliar];
-    const REJECT_REASONS: [RejectReason; 10] = [
-        RejectReason::TooSmall,
-        RejectReason::Blurred,
-        RejectReason::Underexposed,
-        RejectReason::Overexposed,
-        RejectReason::LowContrast,
-        RejectReason::FewGreyLevels,
-        RejectReason::Shape,
-        RejectReason::Colour,
-        RejectReason::OutOfDistribution,
-        RejectReason::Framed,
-    ];
-
     /// Each supported size of panel with its scale and parts.
     fn supported() -> impl Iterator<Item = (Size, &'static Scale, Frame, ResultBody)> {
         let sizes = (240..=480).flat_map(|width| (240..=320).map(move |height| Size::new(width, height)));
@@ -297,7 +282,7 @@ mod tests {
     fn every_reason_and_number_fits_on_every_supported_panel() {
         let picture = Plane::filled(1, 1, 0);
         for (size, scale, _, body) in supported() {
-            for verdict in REJECT_REASONS.map(Verdict::Rejected) {
+            for verdict in RejectReason::ALL.map(Verdict::Rejected) {
                 let [cause, remedy] = result(&picture, verdict).reason();
                 assert!(!cause.is_empty() && !remedy.is_empty(), "{verdict:?}");
                 let words = cause_and_remedy(&cause, &remedy, scale);
@@ -306,7 +291,7 @@ mod tests {
                 assert!(used + scale.gap <= body.column.size.height, "{verdict:?} on {size}");
                 assert!(words.iter().all(|words| fits(words, body.column)), "{verdict:?} on {size}");
             }
-            for verdict in REFER_REASONS.map(Verdict::Refer) {
+            for verdict in ReferReason::ALL.map(Verdict::Refer) {
                 let result = result(&picture, verdict);
                 let metrics = result.metrics();
                 assert_eq!(metrics.len(), 3);

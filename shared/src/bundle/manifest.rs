@@ -1,6 +1,6 @@
 //! What a bundle says of itself. The order of the fields is the format: see `shared/SPEC.md`.
 
-use super::BundleError;
+use super::{BundleError, Extension};
 use crate::decision::DecisionRule;
 use crate::modality::Modality;
 use crate::preprocess::quality::QualityLimits;
@@ -18,7 +18,7 @@ const MAX_TEXT: usize = 256;
 /// Most parts.
 const MAX_PARTS: usize = 64;
 /// Most entries of any other list.
-const MAX_ENTRIES: usize = 256;
+pub(super) const MAX_ENTRIES: usize = 256;
 /// Least side of a picture on its way into a network: no radiograph is told by less.
 const MIN_SIDE: u32 = 16;
 /// The year 10000, in seconds since 1970.
@@ -49,6 +49,9 @@ pub struct Manifest {
     pub calibration: Calibration,
     /// Where it comes from.
     pub provenance: Provenance,
+    /// What was added in version 2.
+    #[serde(default)]
+    pub extension: Extension,
 }
 
 /// A network of the bundle.
@@ -156,6 +159,49 @@ pub struct PartEntry {
     pub sha256: Sha256Sum,
 }
 
+/// What was encoded and signed in version 1.
+#[derive(Deserialize)]
+pub(super) struct FirstContents {
+    manifest: FirstManifest,
+    parts: Vec<PartEntry>,
+}
+
+/// [`Manifest`] without its extension.
+#[derive(Deserialize)]
+struct FirstManifest {
+    name: String,
+    version: String,
+    created_unix_s: u64,
+    modality: Modality,
+    class_names: [Name; 2],
+    classifier: Classifier,
+    segmenter: Option<Segmenter>,
+    quality: QualityLimits,
+    decision: DecisionRule,
+    calibration: Calibration,
+    provenance: Provenance,
+}
+
+impl From<FirstContents> for Contents {
+    fn from(FirstContents { manifest: first, parts }: FirstContents) -> Self {
+        let manifest = Manifest {
+            name: first.name,
+            version: first.version,
+            created_unix_s: first.created_unix_s,
+            modality: first.modality,
+            class_names: first.class_names,
+            classifier: first.classifier,
+            segmenter: first.segmenter,
+            quality: first.quality,
+            decision: first.decision,
+            calibration: first.calibration,
+            provenance: first.provenance,
+            extension: Extension::default(),
+        };
+        Self { manifest, parts }
+    }
+}
+
 /// What is encoded and signed: the manifest and the list of parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Contents {
@@ -163,11 +209,11 @@ pub(super) struct Contents {
     pub(super) parts: Vec<PartEntry>,
 }
 
-fn ensure(fine: bool, field: &'static str, problem: &'static str) -> Result<(), BundleError> {
+pub(super) fn ensure(fine: bool, field: &'static str, problem: &'static str) -> Result<(), BundleError> {
     if fine { Ok(()) } else { Err(BundleError::InvalidManifest { field, problem }) }
 }
 
-fn text(field: &'static str, text: &str) -> Result<(), BundleError> {
+pub(super) fn text(field: &'static str, text: &str) -> Result<(), BundleError> {
     ensure(!text.is_empty(), field, "is empty")?;
     ensure(text.len() <= MAX_TEXT, field, "is longer than 256 bytes")?;
     // What is shown on screens and terminals must not steer them.
@@ -182,7 +228,7 @@ fn names(field: &'static str, names: &[Name]) -> Result<(), BundleError> {
     ensure(unique, field, "has an entry twice")
 }
 
-fn share(field: &'static str, value: f32) -> Result<(), BundleError> {
+pub(super) fn share(field: &'static str, value: f32) -> Result<(), BundleError> {
     ensure((0.0..=1.0).contains(&value), field, "is not within 0 to 1")
 }
 
@@ -212,11 +258,8 @@ impl Manifest {
                 "is the lungs, which the segmenter has yet to find",
             )?;
         }
-        let finds_lungs = |segmenter: &Segmenter| {
-            segmenter.marks("infection") && (segmenter.marks("left_lung") || segmenter.marks("lung"))
-        };
         ensure(
-            !self.classifier.graph.preprocess.core.follows_lungs() || self.segmenter.as_ref().is_some_and(finds_lungs),
+            !self.classifier.graph.preprocess.core.follows_lungs() || self.finds_lungs(),
             "classifier.preprocess.core",
             "is the lungs, which no segmenter of the bundle finds",
         )?;
@@ -233,7 +276,15 @@ impl Manifest {
         text("provenance.code_revision", &self.provenance.code_revision)?;
         text("provenance.trainer_version", &self.provenance.trainer_version)?;
         ensure(self.provenance.inputs.len() <= MAX_ENTRIES, "provenance.inputs", "has more than 256 entries")?;
-        self.provenance.inputs.iter().try_for_each(|input| text("provenance.inputs", &input.name))
+        self.provenance.inputs.iter().try_for_each(|input| text("provenance.inputs", &input.name))?;
+        self.extension.validate(self, None)
+    }
+
+    /// Whether its segmenter marks lungs and what is infected in them.
+    pub(super) fn finds_lungs(&self) -> bool {
+        self.segmenter.as_ref().is_some_and(|segmenter| {
+            segmenter.marks("infection") && (segmenter.marks("left_lung") || segmenter.marks("lung"))
+        })
     }
 }
 
@@ -276,6 +327,6 @@ impl Contents {
                 return Err(BundleError::MissingPart { role, name: graph.part.clone() });
             }
         }
-        Ok(())
+        self.manifest.extension.validate(&self.manifest, Some(&self.parts))
     }
 }

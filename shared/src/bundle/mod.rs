@@ -12,11 +12,13 @@
 //! verification knows one valid form of it).
 
 mod error;
+mod extension;
 mod keys;
 mod manifest;
 mod write;
 
 pub use error::BundleError;
+pub use extension::{Disease, Extension, GoldenAnswer, OtherPrecision, Precision, Refusal, Role, Teacher};
 pub use keys::{Fingerprint, KeyError, PublicKey, SecretKey, TrustedKeys};
 pub use manifest::{
     Calibration, Classifier, Graph, Hashed, Manifest, Name, PartEntry, PartKind, Provenance, Segmenter, Sha256Sum,
@@ -24,13 +26,15 @@ pub use manifest::{
 pub use write::{PartSource, write};
 
 use alloc::vec::Vec;
-use manifest::Contents;
+use manifest::{Contents, FirstContents};
 use sha2::{Digest, Sha256};
 
 /// The first bytes of every bundle.
 pub const MAGIC: [u8; 6] = *b"THORAX";
-/// The version of the format that this crate writes, and the only one that it reads.
-pub const FORMAT_VERSION: u16 = 1;
+/// The version of the format that this crate writes. It reads this one and [`FIRST_VERSION`].
+pub const FORMAT_VERSION: u16 = 2;
+/// The version that had no [`Extension`].
+pub const FIRST_VERSION: u16 = 1;
 /// Magic (6), version (2), length of the manifest (4), length of all parts (8).
 const HEADER_BYTES: usize = 20;
 /// Public key (32), signature (64).
@@ -140,6 +144,7 @@ pub fn inspect_untrusted(bytes: &[u8], limits: &Limits) -> Result<Inspection, Bu
 
 /// A file cut at its seams; nothing is known of the pieces yet.
 struct Envelope<'a> {
+    version: u16,
     /// Header and manifest: what is signed.
     signed: &'a [u8],
     manifest: &'a [u8],
@@ -164,7 +169,7 @@ impl<'a> Envelope<'a> {
         }
         let (version, rest) = rest.split_first_chunk::<2>().ok_or(at_least.clone())?;
         let version = u16::from_le_bytes(*version);
-        if version != FORMAT_VERSION {
+        if !(FIRST_VERSION..=FORMAT_VERSION).contains(&version) {
             return Err(BundleError::UnsupportedVersion { found: version, supported: FORMAT_VERSION });
         }
         let (manifest_length, rest) = rest.split_first_chunk::<4>().ok_or(at_least.clone())?;
@@ -190,7 +195,7 @@ impl<'a> Envelope<'a> {
         let (parts, rest) = rest.split_at_checked(parts_length).ok_or(truncated.clone())?;
         let (key, rest) = rest.split_first_chunk::<32>().ok_or(truncated.clone())?;
         let (signature, _) = rest.split_first_chunk::<64>().ok_or(truncated)?;
-        Ok(Self { signed: &bytes[..HEADER_BYTES + manifest_length], manifest, parts, key, signature })
+        Ok(Self { version, signed: &bytes[..HEADER_BYTES + manifest_length], manifest, parts, key, signature })
     }
 
     /// Everything that `signer` vouches for, and the bytes of each part.
@@ -198,10 +203,7 @@ impl<'a> Envelope<'a> {
         if !signer.has_signed(self.signed, self.signature) {
             return Err(BundleError::BadSignature);
         }
-        let contents: Contents = match postcard::take_from_bytes(self.manifest) {
-            Ok((contents, [])) => contents,
-            _ => return Err(BundleError::MalformedManifest),
-        };
+        let contents = decode(self.version, self.manifest).ok_or(BundleError::MalformedManifest)?;
         contents.validate()?;
         let mut rest = self.parts;
         let mut parts = Vec::with_capacity(contents.parts.len());
@@ -221,6 +223,18 @@ impl<'a> Envelope<'a> {
         }
         Ok((contents, parts))
     }
+}
+
+/// What a manifest of `version` says, if it says nothing else.
+fn decode(version: u16, bytes: &[u8]) -> Option<Contents> {
+    let (contents, rest) = match version {
+        FIRST_VERSION => {
+            let (first, rest): (FirstContents, _) = postcard::take_from_bytes(bytes).ok()?;
+            (first.into(), rest)
+        }
+        _ => postcard::take_from_bytes(bytes).ok()?,
+    };
+    rest.is_empty().then_some(contents)
 }
 
 /// The README's examples are tests.

@@ -5,13 +5,16 @@ use ed25519_dalek::{Signer, SigningKey};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use thorax_shared::bundle::{
-    Calibration, Classifier, Graph, Hashed, Manifest, Name, PartKind, PartSource, Provenance, SecretKey, Segmenter,
-    TrustedKeys, write,
+    Calibration, Classifier, Disease, Extension, GoldenAnswer, Graph, Hashed, Manifest, Name, OtherPrecision, PartKind,
+    PartSource, Precision, Provenance, Refusal, Role, SecretKey, Segmenter, Teacher, TrustedKeys, write,
 };
+use thorax_shared::calibration::ProbabilityMap;
 use thorax_shared::decision::DecisionRule;
+use thorax_shared::lesions::LesionEvidence;
 use thorax_shared::modality::Modality;
 use thorax_shared::preprocess::QualityLimits;
 use thorax_shared::preprocess::spec::{Clahe, Core, Normalise, PreprocessSpec, Window};
+use thorax_shared::verdict::RejectReason;
 
 pub(crate) const SEED: [u8; 32] = [7; 32];
 
@@ -43,14 +46,14 @@ pub(crate) fn manifest() -> Manifest {
             graph: Graph {
                 part: name("classifier.onnx"),
                 input: name("image"),
-                outputs: vec![name("logits"), name("activation"), name("novelty")],
+                outputs: vec![name("logits"), name("activation"), name("novelty"), name("refusal")],
                 preprocess: preprocess(
                     Window::Hounsfield { center: -600.0, width: 1500.0 },
                     Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
                     Core::Body { margin: 0.05 },
                 ),
             },
-            members: 800,
+            members: 4,
         },
         segmenter: Some(Segmenter {
             graph: Graph {
@@ -80,12 +83,42 @@ pub(crate) fn manifest() -> Manifest {
             backbone_sha256: Some([0xbb; 32]),
             inputs: vec![Hashed { name: "train.toml".into(), sha256: [0x17; 32] }],
         },
+        extension: extension(),
     }
 }
 
-pub(crate) const PARTS: [PartSource<'static>; 3] = [
+fn extension() -> Extension {
+    Extension {
+        lesions: Some(LesionEvidence { mean: 1.5, std: 0.75, weights: vec![0.5, 1.0, 0.25, 0.75] }),
+        probability_map: Some(ProbabilityMap::Beta { a: 1.25, b: 0.5, c: -0.25 }),
+        refusals: vec![Refusal { kind: name("lateral film"), reason: RejectReason::NotFrontal, at: 0.5 }],
+        minimum_age_years: Some(16),
+        precisions: vec![OtherPrecision {
+            role: Role::Segmenter,
+            precision: Precision::Int8,
+            part: name("segmenter.int8.onnx"),
+        }],
+        golden: vec![GoldenAnswer {
+            seed: 7,
+            lesions: true,
+            probability: 0.875,
+            entropy_bits: 0.5,
+            involvement_percent: Some(12.5),
+        }],
+        teacher: Some(Teacher { name: "ensemble of 5".into(), auc: 0.875, dice: Some(0.75) }),
+        disease: Some(Disease {
+            words: name("COVID-19 pneumonia"),
+            scheme: name("SCT"),
+            code: name("882784691000119100"),
+            meaning: name("Pneumonia caused by SARS-CoV-2"),
+        }),
+    }
+}
+
+pub(crate) const PARTS: [PartSource<'static>; 4] = [
     PartSource { name: "classifier.onnx", kind: PartKind::Onnx, bytes: b"graph 1" },
     PartSource { name: "segmenter.onnx", kind: PartKind::Onnx, bytes: b"graph 2" },
+    PartSource { name: "segmenter.int8.onnx", kind: PartKind::Onnx, bytes: b"graph 3" },
     PartSource { name: "card.md", kind: PartKind::Card, bytes: b"# Card\n" },
 ];
 
@@ -93,9 +126,14 @@ pub(crate) fn bundle() -> Vec<u8> {
     write(manifest(), &PARTS, &key()).expect("a valid bundle")
 }
 
-/// The file for an encoded manifest and its parts, signed with the trusted key.
+/// The file of version 2 for an encoded manifest and its parts, signed with the trusted key.
 pub(crate) fn frame(manifest: &[u8], parts: &[u8]) -> Vec<u8> {
-    let mut file = b"THORAX\x01\x00".to_vec();
+    frame_of(2, manifest, parts)
+}
+
+/// The same of any version.
+pub(crate) fn frame_of(version: u8, manifest: &[u8], parts: &[u8]) -> Vec<u8> {
+    let mut file = [b"THORAX".as_slice(), &[version, 0]].concat();
     file.extend((manifest.len() as u32).to_le_bytes());
     file.extend((parts.len() as u64).to_le_bytes());
     file.extend(manifest);
@@ -159,6 +197,7 @@ pub(crate) fn fields() -> Vec<(String, Vec<u8>)> {
         list.text(&format!("provenance.inputs[{i}].name"), &input.name);
         list.add(&format!("provenance.inputs[{i}].sha256"), input.sha256);
     }
+    list.0.extend(extension_fields());
     list.add("parts: count", PARTS.len());
     for (i, part) in PARTS.iter().enumerate() {
         list.text(&format!("parts[{i}].name"), part.name);
@@ -166,6 +205,62 @@ pub(crate) fn fields() -> Vec<(String, Vec<u8>)> {
         list.add(&format!("parts[{i}].length"), part.bytes.len());
         list.add(&format!("parts[{i}].sha256"), <[u8; 32]>::from(Sha256::digest(part.bytes)));
     }
+    list.0
+}
+
+/// What version 2 adds.
+pub(crate) fn extension_fields() -> Vec<(String, Vec<u8>)> {
+    let e = extension();
+    let mut list = Fields::default();
+    let lesions = e.lesions.expect("sample has it");
+    list.add("lesions: 0 none, 1 follows", 1u8);
+    list.add("lesions.mean", lesions.mean);
+    list.add("lesions.std", lesions.std);
+    list.add("lesions.weights: count", lesions.weights.len());
+    for (i, weight) in lesions.weights.iter().enumerate() {
+        list.add(&format!("lesions.weights[{i}]"), weight);
+    }
+    list.add("probability_map: 0 none, 1 follows", 1u8);
+    let Some(ProbabilityMap::Beta { a, b, c }) = e.probability_map else { unreachable!("sample has one of Beta") };
+    list.add("probability_map: 0 Isotonic, 1 Beta", 1u8);
+    list.add("probability_map.a", a);
+    list.add("probability_map.b", b);
+    list.add("probability_map.c", c);
+    list.add("refusals: count", e.refusals.len());
+    for (i, refusal) in e.refusals.iter().enumerate() {
+        list.text(&format!("refusals[{i}].kind"), &refusal.kind);
+        list.add(&format!("refusals[{i}].reason: {:?}", refusal.reason), refusal.reason);
+        list.add(&format!("refusals[{i}].at"), refusal.at);
+    }
+    list.add("minimum_age_years: 0 none, 1 follows", 1u8);
+    list.add("minimum_age_years", e.minimum_age_years.expect("sample has it"));
+    list.add("precisions: count", e.precisions.len());
+    for (i, precision) in e.precisions.iter().enumerate() {
+        list.add(&format!("precisions[{i}].role: 0 Classifier, 1 Segmenter"), precision.role);
+        list.add(&format!("precisions[{i}].precision: 0 Half, 1 Int8"), precision.precision);
+        list.text(&format!("precisions[{i}].part"), &precision.part);
+    }
+    list.add("golden: count", e.golden.len());
+    for (i, golden) in e.golden.iter().enumerate() {
+        list.add(&format!("golden[{i}].seed"), golden.seed);
+        list.add(&format!("golden[{i}].lesions: 0 without, 1 with"), golden.lesions);
+        list.add(&format!("golden[{i}].probability"), golden.probability);
+        list.add(&format!("golden[{i}].entropy_bits"), golden.entropy_bits);
+        list.add(&format!("golden[{i}].involvement_percent: 0 none, 1 follows"), 1u8);
+        list.add(&format!("golden[{i}].involvement_percent"), golden.involvement_percent.expect("sample has it"));
+    }
+    let teacher = e.teacher.expect("sample has one");
+    list.add("teacher: 0 none, 1 follows", 1u8);
+    list.text("teacher.name", &teacher.name);
+    list.add("teacher.auc", teacher.auc);
+    list.add("teacher.dice: 0 none, 1 follows", 1u8);
+    list.add("teacher.dice", teacher.dice.expect("sample has it"));
+    let disease = e.disease.expect("sample has it");
+    list.add("disease: 0 none, 1 follows", 1u8);
+    list.text("disease.words", &disease.words);
+    list.text("disease.scheme", &disease.scheme);
+    list.text("disease.code", &disease.code);
+    list.text("disease.meaning", &disease.meaning);
     list.0
 }
 

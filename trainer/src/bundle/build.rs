@@ -17,7 +17,7 @@ use thorax_nn::{
 };
 use thorax_shared::{
     bundle::{
-        self, Calibration, Classifier, Hashed, Name, PartKind, PartSource, Provenance, SecretKey, Segmenter,
+        self, Calibration, Classifier, Extension, Hashed, Name, PartKind, PartSource, Provenance, SecretKey, Segmenter,
         TrustedKeys,
     },
     mask,
@@ -161,6 +161,15 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         );
     }
 
+    if let Some(expected) = &classifier.config.lesions_sha256 {
+        let given = segmenters.sha256()?;
+        anyhow::ensure!(
+            given == *expected,
+            "{}: not the segmenter whose lesions the classifier weighs (SHA-256 {given}, expected {expected}); give that one, or train \
+             the classifier with --lesions (once for each --segmenter, in the same order)",
+            segmenters.name()
+        );
+    }
     let (classifier_net, backbone) = classifier_graph(&classifier, args.weights)?;
     let segmenter_net = segmenters.shipped_graph()?;
     let outcome = &classifier.outcome;
@@ -189,6 +198,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             images: u32::try_from(outcome.validation_pictures)?,
         },
         provenance: provenance(args, &manifest, &classifier.config)?,
+        extension: Extension { lesions: classifier.lesions()?, ..Extension::default() },
     };
     let graphs = [to_onnx(&classifier_net, "classifier")?, to_onnx(&segmenter_net, "segmenter")?];
     let parts = |card: &str| {

@@ -11,6 +11,7 @@ use thorax_nets::source::Source;
 use thorax_shared::{bundle, modality::Modality, preprocess::spec::Core};
 
 use crate::{
+    changes::Copies,
     data::{Label, Manifest, Record, Split, Task},
     heads,
     judge::bundle::Evaluation,
@@ -190,8 +191,11 @@ fn stage(config: &SegmentConfig) -> String {
             hash.as_deref().unwrap_or("not recorded")
         ),
     };
+    let copies = config.copies.map_or_else(String::new, |Copies { count, seed }| {
+        format!(" {count} changed copies (seed {seed}) of each picture, one of which, or the picture itself, was seen each time;")
+    });
     format!(
-        "  - {} epochs at {side} x {side}, seed {}, {}, {}; {healthy}; pictures, splits and masks: SHA-256 `{}`\n",
+        "  - {} epochs at {side} x {side}, seed {}, {}, {};{copies} {healthy}; pictures, splits and masks: SHA-256 `{}`\n",
         config.epochs,
         config.seed,
         config.loss.describe(),

@@ -8,6 +8,7 @@
 //! The definitions agree with NumPy and OpenCV (`trainer/references/changes.py`, `tests`) to one grey level, but for JPEG, noise
 //! and letters, which are alike in kind.
 
+mod copies;
 mod geometry;
 mod greys;
 mod kinds;
@@ -15,6 +16,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 
+pub use copies::{Copies, history};
 use geometry::Sample;
 pub use kinds::{KINDS, Kind};
 pub use random::random;

@@ -7,8 +7,9 @@ use thorax_nn::device::DeviceArgs;
 use thorax_shared::modality::Modality;
 
 use crate::{
+    changes::Copies,
     data,
-    features::{CopiesArgs, Dtype, LoadingArgs, Request, State},
+    features::{Dtype, LoadingArgs, Request, State},
     segmentation::lungs::LungsArgs,
 };
 
@@ -29,7 +30,7 @@ pub struct FeaturesArgs {
     #[command(flatten)]
     lungs: LungsArgs,
     #[command(flatten)]
-    copies: CopiesArgs,
+    copies: Copies,
     /// The store; a run that was stopped goes on
     #[arg(long, value_name = "STORE")]
     out: PathBuf,

@@ -26,17 +26,18 @@ use thorax_nn::{device::DeviceArgs, losses::LossArgs, training::TrainingArgs};
 use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
 use crate::{
+    changes::Copies,
     data::{
         self, Split, Task,
         fingerprint::{fingerprint, healthy_fingerprint},
         recipe::preprocess_spec,
     },
-    features::{self, CopiesArgs, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
+    features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::take_folder,
     heads, memory,
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
-        lungs::LungsArgs,
+        lungs::{LesionsArgs, LungsArgs},
         run::{SegmentConfig, record_stages},
         train::{Beginning, train},
     },
@@ -97,7 +98,9 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     lungs: LungsArgs,
     #[command(flatten)]
-    copies: CopiesArgs,
+    lesions: LesionsArgs,
+    #[command(flatten)]
+    copies: Copies,
     /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder
     #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "weights", "lungs", "copies"])]
     features: Option<PathBuf>,
@@ -164,6 +167,8 @@ pub struct SegmentArgs {
     /// Pictures of class `normal` that each epoch draws as pictures without infection, so that healthy lungs are learnt too
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     healthy: u32,
+    #[command(flatten)]
+    copies: Copies,
     /// Weights to start from, such as another run's best.safetensors (of the same net)
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
@@ -230,6 +235,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
             .map(|path| Ok::<_, anyhow::Error>(hexadecimal(&file_sha256(path)?)))
             .transpose()?,
         loss: args.loss.config()?,
+        copies: (args.copies.count > 0).then_some(args.copies),
         augmentation,
         training,
     };
@@ -393,6 +399,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let common = &args.common;
     let device = args.device.open_one()?;
     let manifest = data::open(&common.manifest)?;
+    let lesions = args.lesions.open(common.modality)?;
     let begin = |contents: &features::Contents| {
         let config = heads::ClassifyConfig {
             modality: common.modality,
@@ -400,6 +407,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             seed: common.seed,
             balance: args.balance,
             steadiness: if contents.copies > 0 { args.steadiness } else { 0.0 },
+            lesions_sha256: lesions.as_ref().map(|finder| finder.sha256().to_owned()),
             ..heads::ClassifyConfig::of(contents)
         };
         start(&common.out, &config).map(|lock| (lock, config))
@@ -448,7 +456,17 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         }
     };
     let table = FeatureTable::pooled(&store);
-    let outcome = heads::fit(&table, &config, &common.out)?;
+    let involvement = lesions.as_ref().map(|finder| {
+        anyhow::ensure!(
+            finder.learnt_from(&manifest)?,
+            "--lesions: a segmenter that learnt from other data than {}: its patients may be in the validation or test split; give one \
+             that learnt from this manifest",
+            common.manifest.display()
+        );
+        heads::involvement(&manifest, store.contents(), &table.rows, finder, &common.out)
+    });
+    let involvement = involvement.transpose()?;
+    let outcome = heads::fit(&table, involvement.as_deref(), &config, &common.out)?;
     eprintln!(
         "validation AUC {:.4}, L2 {}, temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
         outcome.validation_auc,

@@ -22,7 +22,7 @@ use thorax_files::{file_sha256, hexadecimal};
 use thorax_nn::graph::Graph;
 
 use super::{
-    format::{Dtype, FeatureError, FeatureRow, State},
+    format::{Contents, Dtype, FeatureError, FeatureRow, State},
     writer::{StoreWriter, WrittenRow},
 };
 use crate::{
@@ -126,9 +126,12 @@ fn load(
     }
 }
 
-fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &FeatureRow) -> anyhow::Result<Prepared> {
-    let contents = writer.contents();
-    let path = pictures.manifest.locate(&row.path);
+/// The picture of a row as it was extracted, changed if it is a copy.
+///
+/// # Errors
+/// A file that cannot be read, or is not the one that was imported.
+pub fn picture(manifest: &Manifest, contents: &Contents, row: &FeatureRow) -> anyhow::Result<Picture> {
+    let path = manifest.locate(&row.path);
     let sha256 = hexadecimal(&file_sha256(&path)?);
     anyhow::ensure!(
         sha256 == row.sha256,
@@ -139,6 +142,12 @@ fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &FeatureRow) -> an
     let mut picture = Picture::read(&path, row.equalised)?;
     let changes = row.changes(contents.modality, contents.copies_seed.unwrap_or_default());
     picture.frame.pixels = changes::apply_all(&changes, picture.frame.pixels, &contents.preprocess.window);
+    Ok(picture)
+}
+
+fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &FeatureRow) -> anyhow::Result<Prepared> {
+    let contents = writer.contents();
+    let picture = picture(pictures.manifest, contents, row)?;
     let equalised = picture.equalise(&contents.preprocess).with_context(|| row.path.clone())?;
     let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
     let crop = lungs::crop(&picture, &equalised, &contents.preprocess, pictures.lungs);

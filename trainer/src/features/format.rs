@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_files::hexadecimal;
 use thorax_nets::{Backbone, Layout};
-use thorax_nn::seeded;
 use thorax_shared::{
     modality::Modality,
     preprocess::{QualityLimits, spec::PreprocessSpec},
@@ -260,15 +259,9 @@ impl FeatureRow {
         (0..=copies).map(move |copy| Self { copy, ..row.clone() })
     }
 
-    /// What becomes of the picture in this copy: a random history of changes that depends on nothing but the picture's hash, the
-    /// number of the copy, and `seed`. Slices are not mirrored, films may be.
+    /// What becomes of the picture in this copy, see [`changes::history`].
     pub fn changes(&self, modality: Modality, seed: u64) -> Vec<Change> {
-        if self.copy == 0 {
-            return vec![];
-        }
-        let picture = self.sha256.get(..16).and_then(|hash| u64::from_str_radix(hash, 16).ok()).unwrap_or_default();
-        let seed = seeded::derive(seed, &[picture, self.copy.into()]);
-        changes::random(&mut seeded::generator(seed, 0), modality == Modality::Xray)
+        changes::history(&self.sha256, self.copy, seed, modality)
     }
 }
 

@@ -20,6 +20,7 @@ use std::{num::NonZeroUsize, path::Path};
 use anyhow::Context;
 use candle_core::Device;
 use extract::Pictures;
+pub use extract::picture;
 pub use format::{Contents, Dtype, FORMAT, FeatureError, FeatureRow, State, preprocess_sha256};
 pub use store::{FeatureStore, Values};
 pub use table::FeatureTable;
@@ -34,6 +35,7 @@ use thorax_shared::{
 pub use writer::{Opened, StoreWriter, WrittenRow};
 
 use crate::{
+    changes::Copies,
     data::{Label, Manifest, Task, fingerprint, recipe},
     progress::progress,
     segmentation::lungs::{self, LungFinder},
@@ -45,17 +47,6 @@ pub struct LoadingArgs {
     /// Threads that read and prepare pictures ahead; changes no result
     #[arg(long, value_name = "N", default_value = "2", value_parser = thorax_nn::device::threads)]
     loaders: NonZeroUsize,
-}
-
-/// Which changed copies of pictures are wanted beside the pictures themselves.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct CopiesArgs {
-    /// Changed copies of each picture that is learnt from or chosen by: greys, sharpness, noise, JPEG, borders, letters, small turns
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=100))]
-    copies: u16,
-    /// Of the changes
-    #[arg(long, value_name = "SEED", default_value_t = 1)]
-    copies_seed: u64,
 }
 
 /// Features that are wanted.
@@ -71,7 +62,7 @@ pub struct Request<'a> {
     /// What finds the lungs that pictures are cropped to; without it they are cropped to the film or the body.
     pub lungs: Option<&'a LungFinder>,
     /// Changed copies of each picture of the training and the validation split.
-    pub copies: CopiesArgs,
+    pub copies: Copies,
     /// Type of the stored numbers.
     pub dtype: Dtype,
     /// Pictures a unit.
@@ -99,7 +90,7 @@ impl Request<'_> {
     pub fn contents(&self) -> anyhow::Result<Contents> {
         let Self { manifest, modality, pretrained, source, lungs, .. } = *self;
         let labelled = manifest.select(modality, Task::Classify, None).filter(|r| r.label != Label::Unlabelled);
-        let CopiesArgs { copies, copies_seed } = self.copies;
+        let Copies { count: copies, seed: copies_seed } = self.copies;
         let rows: Vec<FeatureRow> = labelled.flat_map(|record| FeatureRow::with_copies(record, copies)).collect();
         anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
         let mut preprocess = preprocess(modality, pretrained);

@@ -7,6 +7,8 @@
 //! How familiar a picture is, is its Mahalanobis distance to the training features, with the covariance reduced to its
 //! leading directions and one variance for the rest (probabilistic principal components, Tipping and Bishop 1999).
 
+mod lesions;
+
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context;
@@ -25,11 +27,14 @@ use thorax_nn::{
 };
 use thorax_shared::{
     decision::{self, DecisionRule},
+    lesions::{LesionEvidence, log_share},
     metrics::{self, RiskCoverage, RiskPoint},
     modality::Modality,
     preprocess::{quality::QualityLimits, spec::PreprocessSpec},
     uncertainty::Ensemble,
 };
+
+pub use lesions::involvement;
 
 use crate::{
     data::Split,
@@ -67,6 +72,9 @@ pub struct ClassifyConfig {
     /// [`crate::segmentation::Members::sha256`] of the segmenter whose lungs pictures were cropped to; `None` where they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lungs_sha256: Option<String>,
+    /// [`crate::segmentation::Members::sha256`] of the segmenter whose lesions are evidence beside the features; `None` where none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lesions_sha256: Option<String>,
     /// Hash of the manifest.
     pub manifest_sha256: String,
     /// Whose features were learnt from.
@@ -90,6 +98,7 @@ impl ClassifyConfig {
             preprocess: contents.preprocess.clone(),
             quality: contents.quality,
             lungs_sha256: contents.lungs_sha256.clone(),
+            lesions_sha256: None,
             manifest_sha256: contents.manifest_sha256.clone(),
             backbone: contents.backbone,
             backbone_sha256: contents.weights_sha256.clone(),
@@ -135,6 +144,10 @@ pub const LEAST_ANSWERED: f64 = 0.20;
 /// The [`ClassifyConfig::steadiness`] that was best on the validation split of the project's films.
 pub const STEADINESS: f32 = 10.0;
 
+/// The infected share of the lungs is so much larger than a feature to the penalty on squared weights, which then hardly touches it: it
+/// is one number that knows the disease among a thousand that do not.
+const LESION_SCALE: f64 = 10.0;
+
 /// Learning rate of the heads at the start; half a cosine leads to 0.
 const HIGHEST_RATE: f64 = 0.01;
 
@@ -148,17 +161,31 @@ struct Heads {
     bias: Vec<f32>,
 }
 
+/// How much of the lungs is infected in each row that heads learn from, standardised.
+struct Lesions {
+    mean: f32,
+    std: f32,
+    /// Times [`LESION_SCALE`], of every row of the table.
+    values: Vec<f32>,
+}
+
 /// Mean and inverse standard deviation of each column.
 struct Standard {
     mean: Vec<f32>,
     inverse_std: Vec<f32>,
 }
 
-/// Fits everything and writes `classifier.safetensors`, `outcome.json` and `validation.csv` into `folder`.
+/// Fits everything and writes `classifier.safetensors`, `outcome.json` and `validation.csv` into `folder`. `involvement` has the
+/// infected share of the lungs in percent of each row of `table`, where it is evidence.
 ///
 /// # Errors
 /// A split without one of the classes; files that cannot be written.
-pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyhow::Result<ClassifyOutcome> {
+pub fn fit(
+    table: &FeatureTable,
+    involvement: Option<&[Option<f32>]>,
+    config: &ClassifyConfig,
+    folder: &Path,
+) -> anyhow::Result<ClassifyOutcome> {
     let gather = |split: Split| -> anyhow::Result<(Vec<usize>, Vec<bool>)> {
         let (indices, labels): (Vec<usize>, Vec<bool>) = table.split(split).map(|(i, row)| (i, row.positive())).unzip();
         anyhow::ensure!(
@@ -173,9 +200,15 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     let (train, train_labels) = gather(Split::Train)?;
     let (validation, validation_labels) = gather(Split::Val)?;
     let standard = Standard::of(table, &train);
-    let x = standard.apply(table, &train);
-    let x_validation = standard.apply(table, &validation);
-    let spread = (config.steadiness > 0.0 && config.copies.is_some()).then(|| spread(table, &train, &x));
+    let lesions = involvement.map(|percent| Lesions::of(percent, &train));
+    let features = standard.apply(table, &train);
+    let familiar = Familiar::fit(&features, table.columns, config.directions, config.seed);
+    let features_validation = standard.apply(table, &validation);
+    let novelty = familiar.novelty(&features_validation, table.columns);
+    let columns = table.columns + usize::from(lesions.is_some());
+    let x = Lesions::beside(lesions.as_ref(), features, &train, table.columns);
+    let x_validation = Lesions::beside(lesions.as_ref(), features_validation, &validation, table.columns);
+    let spread = (config.steadiness > 0.0 && config.copies.is_some()).then(|| spread(table, &train, &x, columns));
     let mut resamples = bootstrap(table, &train, config.members, config.seed);
     let balanced = balanced(table, &train, config.balance);
     resamples
@@ -185,8 +218,8 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     let bar = progress(PENALTIES.len(), "heads");
     let mut best: Option<(f64, f32, Heads)> = None;
     for l2 in PENALTIES {
-        let heads = Heads::fit(&x, &train_labels, &resamples, table.columns, config, l2, spread.as_deref());
-        let logits = heads.logits(&x_validation, table.columns);
+        let heads = Heads::fit(&x, &train_labels, &resamples, columns, config, l2, spread.as_deref());
+        let logits = heads.logits(&x_validation, columns);
         let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
         let loss = metrics::negative_log_likelihood(&probabilities, &validation_labels)?;
         bar.inc(1);
@@ -196,10 +229,7 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
     }
     bar.finish_and_clear();
     let (_, l2, heads) = best.context("no penalty gave a finite validation loss")?;
-    let familiar = Familiar::fit(&x, table.columns, config.directions, config.seed);
-    let novelty = familiar.novelty(&x_validation, table.columns);
-
-    let logits = heads.logits(&x_validation, table.columns);
+    let logits = heads.logits(&x_validation, columns);
     let temperature = decision::fit_temperature(&logits, &validation_labels)?;
     let probabilities =
         |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
@@ -213,7 +243,14 @@ pub fn fit(table: &FeatureTable, config: &ClassifyConfig, folder: &Path) -> anyh
         validation_auc: metrics::roc_auc(&after, &validation_labels)?,
         decision: decision_rule(&ensemble(&logits, temperature)?, &validation_labels, &novelty)?,
     };
-    write_classifier(&standard, &heads, &familiar, table.columns, &folder.join("classifier.safetensors"))?;
+    write_classifier(
+        &standard,
+        &heads,
+        lesions.as_ref(),
+        &familiar,
+        table.columns,
+        &folder.join("classifier.safetensors"),
+    )?;
     let text = serde_json::to_string_pretty(&outcome)?;
     write_atomically(&folder.join("outcome.json"), |out| out.write_all(text.as_bytes()))?;
     let mut rows = csv::Writer::from_writer(vec![]);
@@ -301,8 +338,7 @@ fn balanced(table: &FeatureTable, rows: &[usize], balance: f32) -> Vec<f32> {
 /// `[columns, columns]`: the covariance of standardised features among the changed copies of a picture, over all pictures. A head that
 /// is steep along its leading directions reads how a picture was stored (within-class covariance normalisation, Hatch, Kajarekar and
 /// Stolcke 2006, with a picture as the class).
-fn spread(table: &FeatureTable, rows: &[usize], x: &[f32]) -> Vec<f32> {
-    let columns = table.columns;
+fn spread(table: &FeatureTable, rows: &[usize], x: &[f32], columns: usize) -> Vec<f32> {
     let mut pictures = BTreeMap::<&str, Vec<usize>>::new();
     rows.iter().enumerate().for_each(|(at, &row)| pictures.entry(table.rows[row].path.as_str()).or_default().push(at));
     let mut apart = x.to_vec();
@@ -326,6 +362,29 @@ fn spread(table: &FeatureTable, rows: &[usize], x: &[f32]) -> Vec<f32> {
     );
     spread.iter_mut().for_each(|v| *v /= rows.len() as f32);
     spread
+}
+
+impl Lesions {
+    /// Of the `percent` of each row, by those of the training `rows`.
+    fn of(percent: &[Option<f32>], rows: &[usize]) -> Self {
+        let known: Vec<f64> = rows.iter().filter_map(|&row| percent[row]).map(log_share).collect();
+        let count = known.len().max(1) as f64;
+        let mean = known.iter().sum::<f64>() / count;
+        let variance = known.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
+        let (mean, std) = (mean as f32, (variance.sqrt() + 1e-3) as f32);
+        let evidence = LesionEvidence { mean, std, weights: vec![] };
+        let values = percent.iter().map(|&percent| (LESION_SCALE * evidence.value(percent)) as f32).collect();
+        Self { mean, std, values }
+    }
+
+    /// The features of `rows` with the share of each behind them, `[rows, columns + 1]`; the features alone where there are none.
+    fn beside(lesions: Option<&Self>, features: Vec<f32>, rows: &[usize], columns: usize) -> Vec<f32> {
+        let Some(lesions) = lesions else { return features };
+        let of = |(features, &row): (&[f32], &usize)| {
+            features.iter().copied().chain([lesions.values[row]]).collect::<Vec<_>>()
+        };
+        features.chunks_exact(columns).zip(rows).flat_map(of).collect()
+    }
 }
 
 impl Standard {
@@ -507,6 +566,7 @@ fn orthonormalise(rows: &mut [f32], columns: usize) {
 fn write_classifier(
     standard: &Standard,
     heads: &Heads,
+    lesions: Option<&Lesions>,
     familiar: &Familiar,
     columns: usize,
     path: &Path,
@@ -515,16 +575,22 @@ fn write_classifier(
     let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &device);
     let members = heads.bias.len();
     let count = familiar.variances.len();
-    let tensors = [
+    let (of_features, of_lesions) = heads.weights.split_at(columns * members);
+    let mut tensors = vec![
         ("mean".to_owned(), tensor(&standard.mean, &[columns])?),
         ("inverse_std".to_owned(), tensor(&standard.inverse_std, &[columns])?),
-        ("weights".to_owned(), tensor(&heads.weights, &[columns, members])?),
+        ("weights".to_owned(), tensor(of_features, &[columns, members])?),
         ("bias".to_owned(), tensor(&heads.bias, &[members])?),
         ("directions".to_owned(), tensor(&familiar.directions, &[count, columns])?),
         ("variances".to_owned(), tensor(&familiar.variances, &[count])?),
         ("rest".to_owned(), tensor(&[familiar.rest], &[1])?),
     ];
-    Checkpoint::new(tensors.into(), [].into()).save(path)?;
+    if let Some(Lesions { mean, std, .. }) = lesions {
+        let weights: Vec<f32> = of_lesions.iter().map(|weight| weight * LESION_SCALE as f32).collect();
+        tensors.push(("lesion_weights".to_owned(), tensor(&weights, &[members])?));
+        tensors.push(("lesion_mean_std".to_owned(), tensor(&[*mean, *std], &[2])?));
+    }
+    Checkpoint::new(tensors.into_iter().collect(), [].into()).save(path)?;
     Ok(())
 }
 
@@ -556,6 +622,20 @@ pub fn load(folder: &Path) -> anyhow::Result<ClassifyRun> {
 }
 
 impl ClassifyRun {
+    /// How the infected share of the lungs moves the logits, where it is evidence.
+    ///
+    /// # Errors
+    /// Weights that lack it although the run was fitted with it.
+    pub fn lesions(&self) -> anyhow::Result<Option<LesionEvidence>> {
+        let read = |name: &str| anyhow::Ok(self.weights.tensor(name)?.flatten_all()?.to_vec1::<f32>()?);
+        let of = |_: &String| {
+            let (mean_std, weights) = (read("lesion_mean_std")?, read("lesion_weights")?);
+            let [mean, std] = mean_std[..] else { anyhow::bail!("lesion_mean_std: {} numbers, not 2", mean_std.len()) };
+            Ok(LesionEvidence { mean, std, weights })
+        };
+        self.config.lesions_sha256.as_ref().map(of).transpose()
+    }
+
     /// Puts the heads and the novelty score behind a backbone whose first output is its feature map. Outputs: `activation`
     /// `[1, members, H, W]`, `logits` `[1, members, 1, 1]` (the mean of each map) and `novelty` `[1, 1, 1, 1]`.
     ///
@@ -655,6 +735,7 @@ mod tests {
             preprocess: preprocess_spec(Modality::Ct, 16, Normalise { mean: vec![0.5], std: vec![0.5] }),
             quality: QualityLimits::default(),
             lungs_sha256: None,
+            lesions_sha256: None,
             manifest_sha256: String::new(),
             backbone: Backbone::EfficientNetLite(0),
             backbone_sha256: String::new(),
@@ -673,7 +754,7 @@ mod tests {
     fn the_graph_gives_the_heads_logits_their_maps_and_the_novelty() {
         let folder = tempfile::tempdir().unwrap();
         let table = table();
-        let outcome = fit(&table, &config(), folder.path()).unwrap();
+        let outcome = fit(&table, None, &config(), folder.path()).unwrap();
         assert!(outcome.validation_auc > 0.9, "{outcome:?}");
         std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
         let run = load(folder.path()).unwrap();
@@ -751,8 +832,13 @@ mod tests {
         }
         let share = |steadiness: f32| {
             let folder = tempfile::tempdir().unwrap();
-            fit(&table, &ClassifyConfig { steadiness, copies: Some((2, 1)), directions: 1, ..config() }, folder.path())
-                .unwrap();
+            fit(
+                &table,
+                None,
+                &ClassifyConfig { steadiness, copies: Some((2, 1)), directions: 1, ..config() },
+                folder.path(),
+            )
+            .unwrap();
             std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
             let weights = load(folder.path()).unwrap().weights.tensor("weights").unwrap().to_vec2::<f32>().unwrap();
             let size = |column: usize| weights[column].iter().map(|w| w.abs()).sum::<f32>();
@@ -835,7 +921,7 @@ mod tests {
     fn a_split_without_positives_is_refused_by_name() {
         let mut table = table();
         table.rows.iter_mut().filter(|row| row.split == Split::Val).for_each(|row| row.label = Label::Negative);
-        let error = fit(&table, &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
+        let error = fit(&table, None, &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
         assert!(error.contains("val split has no positive ct pictures"), "{error}");
     }
 }

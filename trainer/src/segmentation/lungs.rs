@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use thorax_shared::{
-    mask::union,
+    lungs,
+    mask::{INFECTION, LEFT_LUNG, RIGHT_LUNG, union},
     modality::Modality,
     plane::Plane,
     preprocess::{Crop, Equalised, FoundLungs, spec::PreprocessSpec},
@@ -33,6 +34,25 @@ impl LungsArgs {
     /// A folder without a finished run; a run on pictures of another modality; runs that do not agree.
     pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
         (!self.lungs.is_empty()).then(|| LungFinder::open(&self.lungs, modality)).transpose()
+    }
+}
+
+/// What finds the lesions whose share of the lungs is evidence.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LesionsArgs {
+    /// Take the infected share of the lungs that this finished run of `thorax-train train segment` finds, or the mean of several, as
+    /// evidence beside the features: a bundle of all then does so too
+    #[arg(long, value_name = "RUN")]
+    lesions: Vec<PathBuf>,
+}
+
+impl LesionsArgs {
+    /// The runs, if any were given.
+    ///
+    /// # Errors
+    /// Those of [`LungsArgs::open`].
+    pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
+        (!self.lesions.is_empty()).then(|| LungFinder::open(&self.lesions, modality)).transpose()
     }
 }
 
@@ -67,6 +87,17 @@ impl LungFinder {
     /// A mask that cannot be read.
     pub fn learnt_from(&self, manifest: &Manifest) -> anyhow::Result<bool> {
         self.config.learnt_from(manifest)
+    }
+
+    /// Infected share of the lungs in percent; `None` where hardly any lung is found.
+    ///
+    /// # Errors
+    /// A segmenter that fails.
+    pub fn involvement_percent(&self, picture: &Picture) -> anyhow::Result<Option<f32>> {
+        let drawn = self.segmenter.draw(picture)?;
+        let lungs =
+            union([LEFT_LUNG, RIGHT_LUNG].map(|lung| drawn.masks.get(lung))).context("the segmenter draws no lungs")?;
+        Ok(lungs::involvement_percent(&drawn.masks[INFECTION], &lungs, drawn.seen).map(|percent| percent as f32))
     }
 
     /// Both lungs with what is infected in them, at the picture's size, 0 or 255.

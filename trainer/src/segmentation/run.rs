@@ -16,7 +16,10 @@ use thorax_nn::{
 use thorax_shared::{mask, modality::Modality, preprocess::spec::PreprocessSpec};
 
 use super::augment::AugmentationConfig;
-use crate::data::{Manifest, Task, fingerprint};
+use crate::{
+    changes::Copies,
+    data::{Manifest, Task, fingerprint},
+};
 
 /// How a run goes.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -46,6 +49,10 @@ pub struct SegmentConfig {
     pub healthy_sha256: Option<String>,
     /// Hash of the weights the run starts from; `None` for drawn ones.
     pub start_sha256: Option<String>,
+    /// Changed copies of each training picture, one of which (or the picture itself) is drawn each time; of a validation picture, and
+    /// of one of class `normal`, there is one. Earlier runs had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Copies>,
     /// What is made small.
     pub loss: LossConfig,
     /// How pictures are varied.
@@ -98,6 +105,7 @@ impl SegmentConfig {
             healthy: 0,
             healthy_sha256: None,
             start_sha256: None,
+            copies: None,
             loss: LossConfig::default(),
             augmentation: AugmentationConfig::of(Modality::Ct),
             training: TrainingConfig::default(),

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use thorax_nn::distance_transform::{DistanceError, signed_distance};
 use thorax_shared::{
-    mask::{INFECTION, NAMES as MASKS},
+    mask::{INFECTION, LEFT_LUNG, NAMES as MASKS, RIGHT_LUNG},
     modality::Modality,
     plane::{Plane, Rect},
     preprocess::{
@@ -20,6 +20,7 @@ use thorax_shared::{
 };
 
 use crate::{
+    changes::{self, Change, Copies},
     data::{
         Manifest, Record, Split,
         picture::{Picture, truth},
@@ -61,7 +62,7 @@ impl SegmentationSample {
         self.normalise.iter().flat_map(channel).collect()
     }
 
-    /// All pictures of one split that have an infection mask.
+    /// All pictures of one split that have an infection mask, each followed by its changed copies.
     ///
     /// # Errors
     /// The first file that cannot be read or does not fit its mask.
@@ -70,18 +71,24 @@ impl SegmentationSample {
         modality: Modality,
         split: Split,
         spec: &PreprocessSpec,
-    ) -> anyhow::Result<Vec<Self>> {
+        copies: Copies,
+    ) -> anyhow::Result<Vec<Vec<Self>>> {
         let records: Vec<&Record> = manifest.masked(modality, split).collect();
         let told: Mutex<BTreeMap<String, usize>> = Mutex::default();
-        let samples =
-            Self::load(manifest, &records, spec, &format!("{modality} {}", split.as_str()), |record, prepared| {
-                let truth = truth(manifest, record, &prepared.windowed)?;
+        let samples = Self::load(
+            manifest,
+            &records,
+            spec,
+            copies,
+            &format!("{modality} {}", split.as_str()),
+            |record, [width, height]| {
+                let truth = truth(manifest, record, &Plane::filled(width, height, 0))?;
                 let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                 truth.told.into_iter().for_each(|what| *told.entry(what).or_default() += 1);
                 drop(told);
-                let side = spec.input_side as usize;
-                Ok(truth.masks.into_iter().map(|mask| mask.map(|mask| to_input(&mask, prepared, side))).collect())
-            })?;
+                Ok(truth.masks)
+            },
+        )?;
         for (values, masks) in told.into_inner().unwrap_or_else(PoisonError::into_inner) {
             eprintln!("{masks} masks of the {} split have the values {values}", split.as_str());
         }
@@ -93,7 +100,7 @@ impl SegmentationSample {
         self.masks[INFECTION].as_ref().is_some_and(|mask| mask.iter().any(|&value| value > 0))
     }
 
-    /// All pictures of class `normal` of one split: no infection, lungs not marked.
+    /// All pictures of class `normal` of one split, each followed by its changed copies: no infection, lungs not marked.
     ///
     /// # Errors
     /// The first file that cannot be read; no such pictures.
@@ -102,34 +109,45 @@ impl SegmentationSample {
         modality: Modality,
         split: Split,
         spec: &PreprocessSpec,
-    ) -> anyhow::Result<Vec<Self>> {
+        copies: Copies,
+    ) -> anyhow::Result<Vec<Vec<Self>>> {
         let records: Vec<&Record> = manifest.healthy(modality, split).collect();
         anyhow::ensure!(
             !records.is_empty(),
             "the manifest has no {modality} pictures of class normal in its {} split; leave out --healthy",
             split.as_str()
         );
-        let area = (spec.input_side * spec.input_side) as usize;
-        Self::load(manifest, &records, spec, &format!("{modality} normal {}", split.as_str()), |_, _| {
-            Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| vec![0; area])).collect())
-        })
+        Self::load(
+            manifest,
+            &records,
+            spec,
+            copies,
+            &format!("{modality} normal {}", split.as_str()),
+            |_, [width, height]| {
+                Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| Plane::filled(width, height, 0))).collect())
+            },
+        )
     }
 
-    /// Reads and prepares `records`, behind a progress bar called `title`; `masks` gives each its masks at the net's size.
+    /// Reads and prepares `records` and their changed copies, behind a progress bar called `title`; `masks` gives a record its masks,
+    /// of the picture's columns and rows.
     fn load(
         manifest: &Manifest,
         records: &[&Record],
         spec: &PreprocessSpec,
+        copies: Copies,
         title: &str,
-        masks: impl Fn(&Record, &Prepared) -> anyhow::Result<Vec<Option<Vec<u8>>>> + Sync,
-    ) -> anyhow::Result<Vec<Self>> {
+        masks: impl Fn(&Record, [usize; 2]) -> anyhow::Result<Vec<Option<Plane<u8>>>> + Sync,
+    ) -> anyhow::Result<Vec<Vec<Self>>> {
         let bar = progress(records.len(), title);
-        let load = |record: &Record| -> anyhow::Result<Self> {
-            let prepared = Picture::of(manifest, record)?.prepare(spec)?;
-            let masks = masks(record, &prepared)?;
-            let Normalise { mean, std } = &spec.normalise;
-            let (side, picture) = (spec.input_side as usize, prepared.input.into_data());
-            Ok(Self::new(record.path.clone(), side, picture, masks, mean, std))
+        let load = |record: &Record| -> anyhow::Result<Vec<Self>> {
+            let picture = Picture::of(manifest, record)?;
+            let masks = masks(record, picture.size())?;
+            let copy = |copy| {
+                let changes = changes::history(&record.sha256, copy, copies.seed, record.modality);
+                Self::changed(record, &picture, &masks, &changes, spec)
+            };
+            (0..=copies.count).map(copy).collect()
         };
         let samples = records
             .par_iter()
@@ -137,6 +155,32 @@ impl SegmentationSample {
             .collect();
         bar.finish_and_clear();
         samples
+    }
+
+    /// The picture and its masks after all `changes`, prepared.
+    fn changed(
+        record: &Record,
+        picture: &Picture,
+        masks: &[Option<Plane<u8>>],
+        changes: &[Change],
+        spec: &PreprocessSpec,
+    ) -> anyhow::Result<Self> {
+        let mut picture = picture.clone();
+        picture.frame.pixels = changes::apply_all(changes, picture.frame.pixels, &spec.window);
+        // Whoever changes a picture does not pass on what was done to it before.
+        picture.equalised &= changes.is_empty();
+        let prepared = picture.prepare(spec)?;
+        let side = spec.input_side as usize;
+        let moved = |mask: &Plane<u8>| {
+            let mask = changes.iter().fold(mask.clone(), |mask, change| change.apply_to_mask(&mask));
+            to_input(&mask, &prepared, side)
+        };
+        let mut masks: Vec<_> = masks.iter().map(|mask| mask.as_ref().map(moved)).collect();
+        if changes.contains(&Change::Mirrored) {
+            masks.swap(LEFT_LUNG, RIGHT_LUNG);
+        }
+        let Normalise { mean, std } = &spec.normalise;
+        Ok(Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std))
     }
 }
 
@@ -239,13 +283,71 @@ mod tests {
             let path = folder.path().join("manifest.csv");
             std::fs::write(&path, lines(equalised)).unwrap();
             let manifest = Manifest::load(&path).unwrap();
-            SegmentationSample::load_split(&manifest, Modality::Ct, Split::Train, &spec).unwrap().swap_remove(0).picture
+            let samples =
+                SegmentationSample::load_split(&manifest, Modality::Ct, Split::Train, &spec, Copies::default());
+            samples.unwrap().swap_remove(0).swap_remove(0).picture
         };
         let pixels = Picture::read(&folder.path().join("slice.png"), false).unwrap().frame.pixels;
         let prepared = |spec: &PreprocessSpec| preprocess::prepare(&pixels, spec).unwrap().input.into_data();
         assert_eq!(seen(false), prepared(&spec));
         assert_eq!(seen(true), prepared(&PreprocessSpec { clahe: None, ..spec.clone() }));
         assert_ne!(seen(false), seen(true));
+    }
+
+    #[test]
+    fn masks_go_with_the_changed_copies_of_their_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        // A bright disc left of the middle, which is its own infection mask, on a film with left and right lung.
+        let disc = |x: u32, y: u32| (x as i32 - 80).pow(2) + (y as i32 - 120).pow(2) < 40 * 40;
+        let film = |x: u32, y: u32| {
+            image::Luma([if disc(x, y) { 230 } else { (40 + (x + y) / 5 + (x * 7 + y * 13) % 20) as u8 }])
+        };
+        image::GrayImage::from_fn(256, 256, film).save(folder.path().join("film.png")).unwrap();
+        let save = |name: &str, of: &dyn Fn(u32, u32) -> bool| {
+            let mask = image::GrayImage::from_fn(256, 256, |x, y| image::Luma([if of(x, y) { 255 } else { 0 }]));
+            mask.save(folder.path().join(name)).unwrap();
+        };
+        save("infection.png", &disc);
+        save("left.png", &|x, _| x > 140);
+        save("right.png", &|x, _| x < 110);
+        let table = "path,modality,task,label,class,patient_id,group,source,licence,split,mask,lung_mask,sha256,equalised\n\
+             film.png,xray,segment,positive,covid,p,p,made,,train,infection.png,left.png;right.png,0123456789abcdef,true";
+        std::fs::write(folder.path().join("manifest.csv"), table).unwrap();
+        let manifest = Manifest::load(&folder.path().join("manifest.csv")).unwrap();
+        let spec = preprocess_spec(Modality::Xray, 96, Normalise { mean: vec![0.5], std: vec![0.25] });
+        let load = |count| {
+            let copies = Copies { count, seed: 3 };
+            SegmentationSample::load_split(&manifest, Modality::Xray, Split::Train, &spec, copies)
+                .unwrap()
+                .swap_remove(0)
+        };
+        let (alone, samples) = (load(0), load(40));
+        assert_eq!((alone.len(), samples.len()), (1, 41));
+        assert!(alone[0].picture == samples[0].picture && alone[0].masks == samples[0].masks);
+        let mean = |sample: &SegmentationSample, inside: bool| {
+            let mask = sample.masks[INFECTION].as_ref().unwrap();
+            let greys: Vec<f32> =
+                sample.picture.iter().zip(mask).filter(|(_, m)| (**m > 0) == inside).map(|(&g, _)| g.into()).collect();
+            greys.iter().sum::<f32>() / greys.len() as f32
+        };
+        // The middle of a mask, across.
+        let middle = |sample: &SegmentationSample, mask: usize| {
+            let mask = sample.masks[mask].as_ref().unwrap();
+            let columns: Vec<usize> =
+                mask.iter().enumerate().filter(|(_, v)| **v > 0).map(|(at, _)| at % sample.side).collect();
+            columns.iter().sum::<usize>() / columns.len()
+        };
+        let mut mirrored = 0;
+        for sample in &samples[1..] {
+            assert_ne!(sample.picture, samples[0].picture);
+            assert!(mean(sample, true) > mean(sample, false) + 40.0, "the mask has left the disc");
+            assert!(
+                middle(sample, LEFT_LUNG) > middle(sample, RIGHT_LUNG),
+                "the patient's left is on the picture's right"
+            );
+            mirrored += usize::from(middle(sample, INFECTION) > middle(&samples[0], LEFT_LUNG) - 20);
+        }
+        assert!((10..30).contains(&mirrored), "{mirrored} of 40 are mirrored");
     }
 
     #[test]

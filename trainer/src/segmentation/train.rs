@@ -27,7 +27,10 @@ use super::{
     run::{SegmentConfig, THRESHOLD, Threshold, best_net, is_finished},
     sample::{SegmentationSample, Values, collate},
 };
-use crate::data::{Manifest, Split};
+use crate::{
+    changes::Copies,
+    data::{Manifest, Split},
+};
 
 /// Thresholds are chosen in steps of a twentieth: less would follow the noise of a few patients.
 const THRESHOLD_STEPS: usize = 20;
@@ -55,15 +58,17 @@ pub fn train(
     loaders: usize,
     stop_after: Option<usize>,
 ) -> anyhow::Result<()> {
-    let load = |split| {
-        let samples = SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess)?;
+    let copies = config.copies.unwrap_or_default();
+    let one = Copies { count: copies.count.min(1), ..copies };
+    let load = |split, copies| {
+        let samples = SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess, copies)?;
         anyhow::ensure!(
             !samples.is_empty(),
             "the manifest has no {} pictures with masks in the {} split",
             config.modality,
             split.as_str()
         );
-        let empty = samples.iter().filter(|sample| !sample.shows_infection()).count();
+        let empty = samples.iter().filter(|copies| !copies[0].shows_infection()).count();
         anyhow::ensure!(
             empty < samples.len(),
             "no infection mask of the {} {} pictures in the {} split marks anything (at {3} x {3} pixels): there is nothing to learn; \
@@ -78,17 +83,17 @@ pub fn train(
         }
         Ok(samples)
     };
-    let samples = load(Split::Train)?;
-    let mut validation = load(Split::Val)?;
+    let samples = load(Split::Train, copies)?;
+    let mut validation = load(Split::Val, one)?;
     let healthy = |split| match config.healthy {
         0 => Ok(vec![]),
-        _ => SegmentationSample::load_healthy(manifest, config.modality, split, &config.preprocess),
+        _ => SegmentationSample::load_healthy(manifest, config.modality, split, &config.preprocess, one),
     };
     validation.extend(healthy(Split::Val)?);
 
     let task = Segmentation {
         training: Pictures { samples, healthy: healthy(Split::Train)?, config },
-        validation,
+        validation: validation.into_iter().flatten().collect(),
         config,
         beginning,
     };
@@ -123,9 +128,10 @@ pub fn train(
 
 /// The training pictures.
 struct Pictures<'a> {
-    samples: Vec<SegmentationSample>,
+    /// Each with its changed copies.
+    samples: Vec<Vec<SegmentationSample>>,
     /// Those without infection, of which an epoch draws as many as the configuration says.
-    healthy: Vec<SegmentationSample>,
+    healthy: Vec<Vec<SegmentationSample>>,
     config: &'a SegmentConfig,
 }
 
@@ -145,14 +151,16 @@ impl Dataset for Pictures<'_> {
     }
 
     fn name(&self, index: usize) -> String {
-        self.samples.get(index).map_or_else(|| "a picture of class normal".to_owned(), |sample| sample.name.clone())
+        self.samples.get(index).map_or_else(|| "a picture of class normal".to_owned(), |copies| copies[0].name.clone())
     }
 
     fn load(&self, index: usize, random: &mut StdRng) -> Result<Values, TaskError> {
-        let sample = match self.samples.get(index) {
-            Some(sample) => sample,
+        let copies = match self.samples.get(index) {
+            Some(copies) => copies,
             None => &self.healthy[random.random_range(0..self.healthy.len())],
         };
+        // Without copies nothing is drawn, so that runs made before there were any are made anew to the bit.
+        let sample = if copies.len() > 1 { &copies[random.random_range(0..copies.len())] } else { &copies[0] };
         let mut values = Augmentation::draw(&self.config.augmentation, random).apply(sample);
         if self.config.loss.boundary.is_some() {
             values.measure()?;
