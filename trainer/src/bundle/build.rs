@@ -198,7 +198,11 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             images: u32::try_from(outcome.validation_pictures)?,
         },
         provenance: provenance(args, &manifest, &classifier.config)?,
-        extension: Extension { lesions: classifier.lesions()?, ..Extension::default() },
+        extension: Extension {
+            lesions: classifier.lesions()?,
+            refusals: outcome.refusals.clone(),
+            ..Extension::default()
+        },
     };
     let graphs = [to_onnx(&classifier_net, "classifier")?, to_onnx(&segmenter_net, "segmenter")?];
     let parts = |card: &str| {

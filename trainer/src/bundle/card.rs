@@ -90,6 +90,7 @@ pub fn card(
         },
     );
     out += &classifier(contents, origins);
+    out += &beside(contents);
     out += &decision(contents);
     out += &segmenter(origins.segmenters);
     out += &data(origins.manifest, contents.modality);
@@ -119,6 +120,28 @@ fn classifier(contents: &bundle::Manifest, Origins { classifier, backbone, .. }:
         calibration.images,
         classifier.outcome.validation_auc,
     )
+}
+
+/// What moves the logits beside the features, and what gets no verdict.
+fn beside(contents: &bundle::Manifest) -> String {
+    let mut out = String::new();
+    if let Some(lesions) = &contents.extension.lesions {
+        let mean = lesions.weights.iter().sum::<f32>() / lesions.weights.len().max(1) as f32;
+        let _ = writeln!(
+            out,
+            "- Beside the features: the infected share of the lungs that the segmenter finds. Each standard deviation of ln(1 + percent) above \
+             the mean of the training pictures ({:.2} percent) adds {mean:.2} to a logit, on average over the heads.",
+            lesions.mean.exp_m1()
+        );
+    }
+    for refusal in &contents.extension.refusals {
+        let _ = writeln!(
+            out,
+            "- Rejected as *{}* from a probability of {:.3} on, by a head on the same features.",
+            refusal.kind, refusal.at
+        );
+    }
+    out
 }
 
 /// From which numbers on it says what.

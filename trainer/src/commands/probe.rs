@@ -53,7 +53,7 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<()> {
         args.manifest.display()
     );
     data::verify(&manifest, contents.modality, &[Task::Classify])?;
-    let probe = probe(&manifest, contents, &FeatureTable::pooled(&store), args.with_test, args.seed)?;
+    let probe = probe(&manifest, contents, &FeatureTable::pooled(&store, u16::MAX), args.with_test, args.seed)?;
     let text = format!(
         "# What else tells the classes apart: {}, {}\n\nResearch use only, not a medical device.\n\n{}",
         contents.modality.title(),

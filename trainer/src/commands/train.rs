@@ -34,7 +34,8 @@ use crate::{
     },
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::take_folder,
-    heads, memory,
+    heads::{self, RefuseArgs, RefusedPictures},
+    memory,
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
         lungs::{LesionsArgs, LungsArgs},
@@ -100,10 +101,16 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     lesions: LesionsArgs,
     #[command(flatten)]
+    refuse: RefuseArgs,
+    #[command(flatten)]
     copies: Copies,
-    /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder
-    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "weights", "lungs", "copies"])]
+    /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder. --weights is then asked for
+    /// --refuse alone
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "lungs", "copies"])]
     features: Option<PathBuf>,
+    /// Of the changed copies in --features, learn from so many of each picture [default: all]
+    #[arg(long, value_name = "N", requires = "features")]
+    at_most_copies: Option<u16>,
     #[command(flatten)]
     loading: LoadingArgs,
     /// Heads in the ensemble
@@ -400,6 +407,10 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let device = args.device.open_one()?;
     let manifest = data::open(&common.manifest)?;
     let lesions = args.lesions.open(common.modality)?;
+    let refuse = args.refuse.refuse.as_deref();
+    let refused = refuse.map(RefusedPictures::open).transpose()?;
+    let refuse_sha256 = refuse.map(|table| anyhow::Ok(hexadecimal(&file_sha256(table)?))).transpose()?;
+    let most_copies = args.at_most_copies.unwrap_or(u16::MAX);
     let begin = |contents: &features::Contents| {
         let config = heads::ClassifyConfig {
             modality: common.modality,
@@ -408,10 +419,17 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             balance: args.balance,
             steadiness: if contents.copies > 0 { args.steadiness } else { 0.0 },
             lesions_sha256: lesions.as_ref().map(|finder| finder.sha256().to_owned()),
+            refuse_sha256: refuse_sha256.clone(),
+            copies: contents.copies_seed.map(|seed| (contents.copies.min(most_copies), seed)),
             ..heads::ClassifyConfig::of(contents)
         };
         start(&common.out, &config).map(|lock| (lock, config))
     };
+    anyhow::ensure!(
+        args.features.is_none() || args.weights.is_some() == refused.is_some(),
+        "--features: give --weights, those of the features, with --refuse, and not without it"
+    );
+    let lungs = args.lungs.open(common.modality)?;
     let ((_lock, config), store) = match &args.features {
         Some(path) => {
             let store = FeatureStore::open(path)?;
@@ -438,7 +456,6 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             )?;
             let source = weights.resolve(args.backbone)?;
             let pretrained = source.open(args.backbone, &device)?;
-            let lungs = args.lungs.open(common.modality)?;
             let request = Request {
                 manifest: &manifest,
                 modality: common.modality,
@@ -455,7 +472,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             (config, request.store(&common.out.join("pictures.features"))?)
         }
     };
-    let table = FeatureTable::pooled(&store);
+    let table = FeatureTable::pooled(&store, most_copies);
     let involvement = lesions.as_ref().map(|finder| {
         anyhow::ensure!(
             finder.learnt_from(&manifest)?,
@@ -466,7 +483,24 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         heads::involvement(&manifest, store.contents(), &table.rows, finder, &common.out)
     });
     let involvement = involvement.transpose()?;
-    let outcome = heads::fit(&table, involvement.as_deref(), &config, &common.out)?;
+    let refused = refused.map(|refused| {
+        let contents = store.contents();
+        let weights = args.weights.as_ref().context("--refuse needs --weights SOURCE, the backbone's weights")?;
+        let source = weights.resolve(contents.backbone)?;
+        anyhow::ensure!(
+            source.sha256 == contents.weights_sha256,
+            "--weights: {} are not those of the features (SHA-256 {}, expected {}); give those",
+            source.origin,
+            source.sha256,
+            contents.weights_sha256
+        );
+        refused.features(contents, &source.open(contents.backbone, &Device::Cpu)?.graph, lungs.as_ref())
+    });
+    let refused = refused.transpose()?;
+    let outcome = heads::fit(&table, involvement.as_deref(), refused.as_ref(), &config, &common.out)?;
+    for refusal in &outcome.refusals {
+        eprintln!("rejected as {} from a probability of {:.3} on", refusal.kind, refusal.at);
+    }
     eprintln!(
         "validation AUC {:.4}, L2 {}, temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
         outcome.validation_auc,

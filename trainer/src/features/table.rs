@@ -14,11 +14,12 @@ pub struct FeatureTable {
 }
 
 impl FeatureTable {
-    /// The mean of every channel of every picture of `store` that passed the quality check.
-    pub fn pooled(store: &FeatureStore) -> Self {
+    /// The mean of every channel of every picture of `store` that passed the quality check, and of its first `copies` changed copies.
+    pub fn pooled(store: &FeatureStore, copies: u16) -> Self {
         let [columns, ..] = store.shape();
         let mut table = Self { rows: vec![], columns, values: vec![] };
-        let passed = (0..store.rows()).filter(|&row| store.state(row) == State::Extracted);
+        let wanted = |row: usize| store.contents().rows[row].copy <= copies;
+        let passed = (0..store.rows()).filter(|&row| wanted(row) && store.state(row) == State::Extracted);
         let mut values = vec![0f32; columns];
         for row in passed {
             store.pooled(row, &mut values);

@@ -118,7 +118,7 @@ fn what_is_written_is_read_in_both_types() {
             let mean = |channel: usize| values[6 * channel..][..6].iter().sum::<f32>() / 6.0;
             assert!(pooled.iter().enumerate().all(|(channel, &p)| (p - mean(channel)).abs() < 1e-5));
         }
-        let table = FeatureTable::pooled(&store);
+        let table = FeatureTable::pooled(&store, u16::MAX);
         assert_eq!(table.rows.len(), 6, "row 2 was refused");
         assert_eq!(table.rows[2].path, "slices/0003.png");
 

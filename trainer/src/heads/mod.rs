@@ -8,6 +8,7 @@
 //! leading directions and one variance for the rest (probabilistic principal components, Tipping and Bishop 1999).
 
 mod lesions;
+mod refusals;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -26,6 +27,7 @@ use thorax_nn::{
     seeded,
 };
 use thorax_shared::{
+    bundle::Refusal,
     decision::{self, DecisionRule},
     lesions::{LesionEvidence, log_share},
     metrics::{self, RiskCoverage, RiskPoint},
@@ -35,6 +37,8 @@ use thorax_shared::{
 };
 
 pub use lesions::involvement;
+use refusals::RefusalHeads;
+pub use refusals::{RefuseArgs, RefusedFeatures, RefusedPictures};
 
 use crate::{
     data::Split,
@@ -75,6 +79,9 @@ pub struct ClassifyConfig {
     /// [`crate::segmentation::Members::sha256`] of the segmenter whose lesions are evidence beside the features; `None` where none are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lesions_sha256: Option<String>,
+    /// Hash of the table of pictures that are to be rejected; `None` where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refuse_sha256: Option<String>,
     /// Hash of the manifest.
     pub manifest_sha256: String,
     /// Whose features were learnt from.
@@ -99,6 +106,7 @@ impl ClassifyConfig {
             quality: contents.quality,
             lungs_sha256: contents.lungs_sha256.clone(),
             lesions_sha256: None,
+            refuse_sha256: None,
             manifest_sha256: contents.manifest_sha256.clone(),
             backbone: contents.backbone,
             backbone_sha256: contents.weights_sha256.clone(),
@@ -126,6 +134,9 @@ pub struct ClassifyOutcome {
     pub validation_auc: f64,
     /// Thresholds, chosen on the validation split.
     pub decision: DecisionRule,
+    /// What is rejected, in the order of the refusal heads.
+    #[serde(default)]
+    pub refusals: Vec<Refusal>,
 }
 
 /// Penalties tried.
@@ -176,13 +187,14 @@ struct Standard {
 }
 
 /// Fits everything and writes `classifier.safetensors`, `outcome.json` and `validation.csv` into `folder`. `involvement` has the
-/// infected share of the lungs in percent of each row of `table`, where it is evidence.
+/// infected share of the lungs in percent of each row of `table`, where it is evidence; `refused` what is to be rejected.
 ///
 /// # Errors
 /// A split without one of the classes; files that cannot be written.
 pub fn fit(
     table: &FeatureTable,
     involvement: Option<&[Option<f32>]>,
+    refused: Option<&RefusedFeatures>,
     config: &ClassifyConfig,
     folder: &Path,
 ) -> anyhow::Result<ClassifyOutcome> {
@@ -205,10 +217,18 @@ pub fn fit(
     let familiar = Familiar::fit(&features, table.columns, config.directions, config.seed);
     let features_validation = standard.apply(table, &validation);
     let novelty = familiar.novelty(&features_validation, table.columns);
+    let apart = |x: &[f32], columns| {
+        (config.steadiness > 0.0 && config.copies.is_some()).then(|| spread(table, &train, x, columns))
+    };
+    let of_refused = |refused| {
+        let spread = apart(&features, table.columns);
+        RefusalHeads::fit(refused, &standard, &features, &features_validation, config, spread.as_deref())
+    };
+    let refusals = refused.map(of_refused).transpose()?;
     let columns = table.columns + usize::from(lesions.is_some());
     let x = Lesions::beside(lesions.as_ref(), features, &train, table.columns);
     let x_validation = Lesions::beside(lesions.as_ref(), features_validation, &validation, table.columns);
-    let spread = (config.steadiness > 0.0 && config.copies.is_some()).then(|| spread(table, &train, &x, columns));
+    let spread = apart(&x, columns);
     let mut resamples = bootstrap(table, &train, config.members, config.seed);
     let balanced = balanced(table, &train, config.balance);
     resamples
@@ -242,11 +262,13 @@ pub fn fit(
         validation_pictures: validation.len(),
         validation_auc: metrics::roc_auc(&after, &validation_labels)?,
         decision: decision_rule(&ensemble(&logits, temperature)?, &validation_labels, &novelty)?,
+        refusals: refusals.as_ref().map(|heads| heads.refusals.clone()).unwrap_or_default(),
     };
     write_classifier(
         &standard,
         &heads,
         lesions.as_ref(),
+        refusals.as_ref(),
         &familiar,
         table.columns,
         &folder.join("classifier.safetensors"),
@@ -405,11 +427,11 @@ impl Standard {
     }
 
     fn apply(&self, table: &FeatureTable, rows: &[usize]) -> Vec<f32> {
-        rows.iter()
-            .flat_map(|&row| {
-                table.row(row).iter().zip(&self.mean).zip(&self.inverse_std).map(|((x, m), s)| (x - m) * s)
-            })
-            .collect()
+        rows.iter().flat_map(|&row| self.row(table.row(row))).collect()
+    }
+
+    fn row(&self, features: &[f32]) -> impl Iterator<Item = f32> {
+        features.iter().zip(&self.mean).zip(&self.inverse_std).map(|((x, m), s)| (x - m) * s)
     }
 }
 
@@ -567,6 +589,7 @@ fn write_classifier(
     standard: &Standard,
     heads: &Heads,
     lesions: Option<&Lesions>,
+    refusals: Option<&RefusalHeads>,
     familiar: &Familiar,
     columns: usize,
     path: &Path,
@@ -589,6 +612,10 @@ fn write_classifier(
         let weights: Vec<f32> = of_lesions.iter().map(|weight| weight * LESION_SCALE as f32).collect();
         tensors.push(("lesion_weights".to_owned(), tensor(&weights, &[members])?));
         tensors.push(("lesion_mean_std".to_owned(), tensor(&[*mean, *std], &[2])?));
+    }
+    if let Some(RefusalHeads { weights, bias, refusals }) = refusals {
+        tensors.push(("refusal_weights".to_owned(), tensor(weights, &[columns, refusals.len()])?));
+        tensors.push(("refusal_bias".to_owned(), tensor(bias, &[refusals.len()])?));
     }
     Checkpoint::new(tensors.into_iter().collect(), [].into()).save(path)?;
     Ok(())
@@ -637,7 +664,8 @@ impl ClassifyRun {
     }
 
     /// Puts the heads and the novelty score behind a backbone whose first output is its feature map. Outputs: `activation`
-    /// `[1, members, H, W]`, `logits` `[1, members, 1, 1]` (the mean of each map) and `novelty` `[1, 1, 1, 1]`.
+    /// `[1, members, H, W]`, `logits` `[1, members, 1, 1]` (the mean of each map), `novelty` `[1, 1, 1, 1]`, and `refusal`
+    /// `[1, kinds, 1, 1]` where there are refusal heads.
     ///
     /// # Errors
     /// When the weights do not fit the backbone.
@@ -646,18 +674,26 @@ impl ClassifyRun {
         backbone.outputs.clear();
         let get = |name: &str| self.weights.tensor(name);
         let (mean, inverse_std, weights) = (get("mean")?, get("inverse_std")?, get("weights")?);
-        let (columns, members) = weights.dims2()?;
+        let columns = weights.dim(0)?;
         let pointwise = ConvolutionConfig::dense(1);
 
         // Heads on raw features: the standardisation goes into weight and bias.
-        let raw = weights.broadcast_mul(&inverse_std.reshape((columns, 1))?)?;
-        let shift = raw.t()?.contiguous()?.matmul(&mean.reshape((columns, 1))?)?.flatten_all()?;
-        let bias = (get("bias")? - shift)?;
-        let weight = raw.t()?.contiguous()?.reshape((members, columns, 1, 1))?;
+        let raw = |weights: &Tensor, bias: &Tensor| -> candle_core::Result<[Tensor; 2]> {
+            let heads = weights.dim(1)?;
+            let raw = weights.broadcast_mul(&inverse_std.reshape((columns, 1))?)?.t()?.contiguous()?;
+            let shift = raw.matmul(&mean.reshape((columns, 1))?)?.flatten_all()?;
+            Ok([raw.reshape((heads, columns, 1, 1))?, (bias - shift)?])
+        };
+        let [weight, bias] = raw(weights, get("bias")?)?;
         let activation = backbone.convolution(features, weight, bias, pointwise);
         let logits = backbone.push(Operation::GlobalAveragePool, &[activation]);
 
         let pooled = backbone.push(Operation::GlobalAveragePool, &[features]);
+        if !self.outcome.refusals.is_empty() {
+            let [weight, bias] = raw(get("refusal_weights")?, get("refusal_bias")?)?;
+            let refusal = backbone.convolution(pooled, weight, bias, pointwise);
+            backbone.output("refusal", refusal);
+        }
         let shift = (mean * inverse_std)?.neg()?;
         let standard = backbone.scale_and_shift(pooled, inverse_std, shift)?;
         let directions = get("directions")?;
@@ -683,7 +719,7 @@ impl ClassifyRun {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use thorax_shared::preprocess::spec::Normalise;
+    use thorax_shared::{preprocess::spec::Normalise, uncertainty::sigmoid, verdict::RejectReason};
 
     use super::*;
     use crate::{
@@ -736,6 +772,7 @@ mod tests {
             quality: QualityLimits::default(),
             lungs_sha256: None,
             lesions_sha256: None,
+            refuse_sha256: None,
             manifest_sha256: String::new(),
             backbone: Backbone::EfficientNetLite(0),
             backbone_sha256: String::new(),
@@ -754,7 +791,7 @@ mod tests {
     fn the_graph_gives_the_heads_logits_their_maps_and_the_novelty() {
         let folder = tempfile::tempdir().unwrap();
         let table = table();
-        let outcome = fit(&table, None, &config(), folder.path()).unwrap();
+        let outcome = fit(&table, None, None, &config(), folder.path()).unwrap();
         assert!(outcome.validation_auc > 0.9, "{outcome:?}");
         std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
         let run = load(folder.path()).unwrap();
@@ -783,6 +820,80 @@ mod tests {
         let familiar = Familiar { directions: get("directions"), variances: get("variances"), rest: get("rest")[0] };
         let expected = familiar.novelty(&standard, COLUMNS)[0];
         assert!((flat("novelty")[0] - expected).abs() < 1e-4 * expected.max(1.0), "{:?} {expected}", flat("novelty"));
+    }
+
+    #[test]
+    fn infected_lungs_are_weighed_beside_the_features() {
+        let mut random = seeded::generator(6, 0);
+        let mut table = table();
+        // The features say nothing, the infected share nearly all; of every tenth picture it is not known.
+        table.values.iter_mut().for_each(|value| *value = random.random_range(-1.5..1.5));
+        let percent: Vec<Option<f32>> = table
+            .rows
+            .iter()
+            .enumerate()
+            .map(|(at, row)| {
+                let share =
+                    if row.positive() { random.random_range(1.0..30.0) } else { random.random_range(0.0..2.0f32) };
+                (at % 10 != 0).then_some(share)
+            })
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let config = ClassifyConfig { lesions_sha256: Some("ab".into()), ..config() };
+        let without = fit(&table, None, None, &config, folder.path()).unwrap();
+        assert!(without.validation_auc < 0.7, "{}", without.validation_auc);
+        let with = fit(&table, Some(&percent), None, &config, folder.path()).unwrap();
+        assert!(with.validation_auc > 0.9, "{}", with.validation_auc);
+
+        std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
+        let run = load(folder.path()).unwrap();
+        let lesions = run.lesions().unwrap().unwrap();
+        assert!(lesions.weights.len() == 5 && lesions.weights.iter().all(|&weight| weight > 0.5), "{lesions:?}");
+        // The graph's logits, and what the lesions add, are the logits of the fit.
+        let graph = run.extend(identity()).unwrap();
+        let rows = csv::Reader::from_path(folder.path().join("validation.csv")).unwrap().into_records();
+        let told: BTreeMap<String, f32> =
+            rows.map(|row| row.map(|row| (row[0].to_owned(), row[2].parse().unwrap())).unwrap()).collect();
+        for (index, row) in table.split(Split::Val) {
+            let values: Vec<f32> = table.row(index).iter().flat_map(|&value| [value; 6]).collect();
+            let outputs = graph.run(&Tensor::from_vec(values, (1, COLUMNS, 2, 3), &Device::Cpu).unwrap()).unwrap();
+            let at = graph.outputs.iter().position(|(output, _)| output == "logits").unwrap();
+            let mut logits = outputs[at].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            lesions.add_to(&mut logits, percent[index]);
+            let probability = Ensemble::from_logits(&logits, run.outcome.temperature).unwrap().probability;
+            assert!((probability - told[&row.path]).abs() < 1e-4, "{} {probability} {}", row.path, told[&row.path]);
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_refused_is_told_from_what_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = table();
+        let mut random = seeded::generator(7, 0);
+        // Two kinds, each far off in a column of its own.
+        let mut odd = |column: usize| -> Vec<f32> {
+            (0..COLUMNS)
+                .map(|c| 3.0 + c as f32 + if c == column { 8.0 } else { random.random_range(-1.5..1.5) })
+                .collect()
+        };
+        let refused =
+            RefusedFeatures { rows: (0..20).map(|at| if at % 2 == 0 { (0, odd(6)) } else { (1, odd(9)) }).collect() };
+        let outcome = fit(&table, None, Some(&refused), &config(), folder.path()).unwrap();
+        let reasons: Vec<_> = outcome.refusals.iter().map(|refusal| refusal.reason).collect();
+        assert_eq!(reasons, [RejectReason::NotFrontal, RejectReason::Child]);
+        std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
+        let graph = load(folder.path()).unwrap().extend(identity()).unwrap();
+        let told = |row: &[f32]| -> Vec<bool> {
+            let values: Vec<f32> = row.iter().flat_map(|&value| [value; 6]).collect();
+            let outputs = graph.run(&Tensor::from_vec(values, (1, COLUMNS, 2, 3), &Device::Cpu).unwrap()).unwrap();
+            let at = graph.outputs.iter().position(|(output, _)| output == "refusal").unwrap();
+            let logits = outputs[at].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            logits.iter().zip(&outcome.refusals).map(|(&logit, refusal)| sigmoid(logit, 1.0) >= refusal.at).collect()
+        };
+        assert_eq!((told(&odd(6)), told(&odd(9))), (vec![true, false], vec![false, true]));
+        for (index, _) in table.split(Split::Val) {
+            assert_eq!(told(table.row(index)), [false, false]);
+        }
     }
 
     #[test]
@@ -834,6 +945,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             fit(
                 &table,
+                None,
                 None,
                 &ClassifyConfig { steadiness, copies: Some((2, 1)), directions: 1, ..config() },
                 folder.path(),
@@ -921,7 +1033,7 @@ mod tests {
     fn a_split_without_positives_is_refused_by_name() {
         let mut table = table();
         table.rows.iter_mut().filter(|row| row.split == Split::Val).for_each(|row| row.label = Label::Negative);
-        let error = fit(&table, None, &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
+        let error = fit(&table, None, None, &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
         assert!(error.contains("val split has no positive ct pictures"), "{error}");
     }
 }
