@@ -183,7 +183,10 @@ fn what_does_not_belong_together_is_refused_and_what_was_done_is_kept() {
     std::fs::write(&manifest, table.replace(",train,", ",val,")).unwrap();
     refused(&mut classify(&store, &manifest), &["xray.features", "other pictures, labels or splits"]);
     std::fs::write(&manifest, &table).unwrap();
-    refused(classify(&store, &manifest).args(["--weights", "random:1"]), &["cannot be used with"]);
+    refused(
+        classify(&store, &manifest).args(["--weights", "random:1"]),
+        &["--features", "with --refuse, and not without it"],
+    );
     refused(
         train().args(["train", "classify", "--modality", "xray", "--out", "x", "--manifest"]).arg(&manifest),
         &["--weights", "--features"],

@@ -253,10 +253,23 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
         classify.args(["train", "classify", "--modality", "xray", "--members", "20", "--weights"]).arg(&backbone);
         classify.arg("--manifest").arg(&manifest).arg("--out").arg(out);
         if let Some(run) = lungs {
-            classify.arg("--lungs").arg(run);
+            classify.arg("--lungs").arg(run).arg("--lesions").arg(run).arg("--refuse").arg(at("refuse.csv"));
         }
         classify
     };
+    // Waves of all directions and lengths are no chests.
+    let waves = |number: u32| {
+        let (length, angle) = (6.0 + f64::from(number), f64::from(number));
+        let grey = |x: u32, y: u32| {
+            let along = f64::from(x) * angle.cos() + f64::from(y) * angle.sin();
+            image::Luma([(128.0 + 100.0 * (along / length).sin() + f64::from((x * 7 + y * 13) % 20)) as u8])
+        };
+        let name = format!("waves-{number}.png");
+        image::GrayImage::from_fn(224, 224, grey).save(at(&name)).unwrap();
+        name
+    };
+    let rows: String = (0..8).map(|number| format!("{},not-a-chest,train\n", waves(number))).collect();
+    std::fs::write(at("refuse.csv"), format!("path,kind,split\n{rows}")).unwrap();
     let early = run(&mut classify(Some(&segmenter), &classifier));
     assert!(early.code != 0 && early.stderr.contains("train segment"), "{early:?}");
     // Long enough to find lungs, if not lesions.
@@ -307,6 +320,11 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
         std::fs::read_to_string(at("own/CARD.md")).unwrap().contains("thorax-train phantom"),
         "the card names the data"
     );
+    for words in
+        ["the infected share of the lungs that the segmenter finds", "Rejected as *no chest X-ray or CT slice*"]
+    {
+        assert!(std::fs::read_to_string(at("own/CARD.md")).unwrap().contains(words), "{words}");
+    }
 
     let mut verify = train();
     verify.args(["bundle", "verify"]).arg(&bundle).arg("--manifest").arg(&manifest);
@@ -367,6 +385,13 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     assert!(text(&row, "bundle").starts_with("thorax-xray "), "{row}");
     let evaluated: f64 = told.lines().nth(1).unwrap().split(',').nth(6).unwrap().parse().unwrap();
     assert!((number(&row, "probability") - evaluated).abs() < 1e-6, "{row}: evaluated as {evaluated}");
+
+    // What the classifier was to refuse gets no verdict.
+    let mut screen = edge();
+    screen.args(["screen", "--json", "--modality", "xray", "--trust"]).arg(at("trusted")).arg("--bundle").arg(&bundle);
+    let row = succeed(screen.arg(at(&waves(9)))).rows().remove(0);
+    assert_eq!(text(&row, "verdict"), "rejected", "{row}");
+    assert!(text(&row, "reason").contains("does not look like a chest"), "{row}");
 
     // One altered byte, and the key helps no more.
     let mut bytes = std::fs::read(&bundle).unwrap();

@@ -76,6 +76,17 @@ pub enum DeviceError {
         /// What tract said, or what is wrong with the answer.
         reason: String,
     },
+    /// A bundle answers otherwise than its signer's machine did.
+    Golden {
+        /// Name and version of the bundle.
+        bundle: String,
+        /// Of the phantom.
+        seed: u64,
+        /// The probability that its signer's machine gave.
+        expected: String,
+        /// The one of this device.
+        found: String,
+    },
     /// A model's answer is no probability.
     Answer {
         /// Name and version of the bundle.
@@ -102,6 +113,10 @@ impl DeviceError {
             Self::Graph { bundle, path, graph, reason } => Reason::new(
                 format!("the {graph} of bundle {bundle} ({}) cannot be run ({reason})", path.display()),
                 another,
+            ),
+            Self::Golden { bundle, seed, expected, found } => Reason::new(
+                format!("bundle {bundle} fails its self-test (phantom {seed}: {found}, not {expected})"),
+                "use no verdict of this device; install the program and the bundle anew, and report it if it fails again",
             ),
             Self::Answer { bundle, reason } => Reason::new(
                 format!("the answer of bundle {bundle} means nothing ({reason})"),

@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thorax_files::{WriteError, write_atomically};
-use thorax_shared::{modality::Modality, plane::Plane};
+use thorax_shared::{modality::Modality, plane::Plane, preprocess::Pixels};
 
 /// What every synthetic picture says of itself.
 pub const NOTICE: &str = "SYNTHETIC PHANTOM";
@@ -30,6 +30,9 @@ pub const NOTICE: &str = "SYNTHETIC PHANTOM";
 /// The lung window in which CT slices become grey pictures: -600 HU in the middle, 1500 HU wide.
 const WINDOW_CENTRE_HU: f32 = -600.0;
 const WINDOW_WIDTH_HU: f32 = 1500.0;
+
+/// Width and height of the phantoms by which a bundle is tested.
+pub const GOLDEN_SIDE: usize = 512;
 
 /// Slices in a NIfTI volume, the key slice in the middle.
 const VOLUME_SLICES: usize = 9;
@@ -197,6 +200,14 @@ impl Phantom {
         let middle = (VOLUME_SLICES / 2) as f32;
         let height = |slice: usize| patient.key_height + SLICE_SPACING_CM * (slice as f32 - middle);
         (0..VOLUME_SLICES).map(|slice| Self::slice(&patient, seed, size, positive, height(slice))).collect()
+    }
+
+    /// What a device decodes of it: a film of 16 bits, a slice in Hounsfield units.
+    pub fn pixels(&self) -> Pixels {
+        match &self.hounsfield {
+            Some(hounsfield) => Pixels::Hounsfield(hounsfield.map(|hu| hu.round() as i16)),
+            None => Pixels::Sixteen(self.picture.map(|value| (value * 65535.0).round() as u16)),
+        }
     }
 
     fn slice(patient: &ct::Patient, seed: u64, size: usize, positive: bool, height: f32) -> Self {

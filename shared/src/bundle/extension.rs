@@ -72,10 +72,10 @@ pub struct OtherPrecision {
     pub part: Name,
 }
 
-/// What the bundle answers on a phantom, to 1e-4 in probability and entropy and 0.1 in percent.
+/// What the bundle answers on a phantom of 512 x 512 pixels, to 1e-4 in probability and entropy and 0.1 in percent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoldenAnswer {
-    /// Seed of the phantom, of the bundle's modality, as `thorax-edge phantom --seed` draws it.
+    /// Seed of the phantom, which is of the bundle's modality.
     pub seed: u64,
     /// Whether it is drawn with lesions.
     pub lesions: bool,

@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context;
 use candle_core::Device;
 use sha2::{Digest, Sha256};
+use thorax_engine::{golden, model::Model};
 use thorax_files::file_sha256;
 use thorax_nets::source::{Source, WeightsArgs};
 use thorax_nn::{
@@ -15,10 +16,11 @@ use thorax_nn::{
     onnx::{HALF_PRECISION_FROM, to_onnx},
     training::BEST,
 };
+use thorax_phantom::{GOLDEN_SIDE, Phantom};
 use thorax_shared::{
     bundle::{
-        self, Calibration, Classifier, Extension, Hashed, Name, PartKind, PartSource, Provenance, SecretKey, Segmenter,
-        TrustedKeys,
+        self, Calibration, Classifier, Extension, GoldenAnswer, Hashed, Name, PartKind, PartSource, Provenance,
+        SecretKey, Segmenter, TrustedKeys,
     },
     mask,
     preprocess::PreprocessSpec,
@@ -66,6 +68,9 @@ fn bundle_graph(part: &str, graph: &Graph, preprocess: &PreprocessSpec) -> anyho
         preprocess: preprocess.clone(),
     })
 }
+
+/// Phantoms that a bundle's answers are written down of.
+const GOLDEN_PHANTOMS: u64 = 6;
 
 /// What a bundle is to be made of.
 pub struct Ingredients<'a> {
@@ -174,7 +179,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let segmenter_net = segmenters.shipped_graph()?;
     let outcome = &classifier.outcome;
     let title = format!("thorax-{modality}");
-    let contents = bundle::Manifest {
+    let mut contents = bundle::Manifest {
         name: title.clone(),
         version: args.model_version.to_owned(),
         created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
@@ -205,7 +210,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         },
     };
     let graphs = [to_onnx(&classifier_net, "classifier")?, to_onnx(&segmenter_net, "segmenter")?];
-    let parts = |card: &str| {
+    let parts = |contents: &bundle::Manifest, card: &str| {
         let [classifier, segmenter] = &graphs;
         bundle::write(
             contents.clone(),
@@ -219,8 +224,11 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     };
     // The card tells what this very bundle does on the test split, so the bundle is first made without it.
     let draft = tempfile::NamedTempFile::new()?;
-    std::fs::write(draft.path(), parts("")?)?;
-    let model = JudgedModel::open(draft.path(), &TrustedKeys::only(args.key.public_key()))?;
+    std::fs::write(draft.path(), parts(&contents, "")?)?;
+    let trusted = TrustedKeys::only(args.key.public_key());
+    // So is what it says of phantoms, by which every device will be tested.
+    contents.extension.golden = golden(&Model::open(draft.path(), &trusted)?)?;
+    let model = JudgedModel::open(draft.path(), &trusted)?;
     let survival = survival(args, &manifest, &model)?;
     let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
     let origins = Origins {
@@ -232,7 +240,17 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         limits: args.limits,
     };
     let card = card(&contents, &origins, &survival, &evaluation);
-    Ok(Built { bytes: parts(&card)?, name: title, card })
+    Ok(Built { bytes: parts(&contents, &card)?, name: title, card })
+}
+
+/// What the bundle says of phantoms; of those that it rejects it says nothing.
+fn golden(model: &Model) -> anyhow::Result<Vec<GoldenAnswer>> {
+    let phantoms = (1..=GOLDEN_PHANTOMS).map(|seed| (seed, seed % 2 == 0));
+    let answers = phantoms.filter_map(|(seed, lesions)| {
+        let phantom = Phantom::generate(model.manifest.modality, seed, GOLDEN_SIDE, lesions);
+        golden::answer(model, seed, lesions, phantom.pixels()).transpose()
+    });
+    Ok(answers.collect::<Result<_, _>>()?)
 }
 
 /// What the verdicts survive on the validation split.

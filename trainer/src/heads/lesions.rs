@@ -9,7 +9,7 @@ use anyhow::Context;
 use rayon::prelude::*;
 
 use crate::{
-    data::Manifest,
+    data::{Manifest, Split},
     features::{Contents, FeatureRow, picture},
     progress::progress,
     segmentation::LungFinder,
@@ -21,7 +21,8 @@ const FILE: &str = "involvement.csv";
 /// Rows that are computed before they are written.
 const UNIT: usize = 32;
 
-/// The infected share of the lungs of every row, in percent; `None` where hardly any lung was found.
+/// The infected share of the lungs of every row, in percent; `None` where hardly any lung was found, and in rows of the test split, which
+/// nothing is learnt from.
 ///
 /// # Errors
 /// Pictures that cannot be read, a segmenter that fails, a file that cannot be written or was written by something else.
@@ -35,7 +36,8 @@ pub fn involvement(
     let path = folder.join(FILE);
     let mut known = read(&path)?;
     let key = |row: &FeatureRow| (row.copy, row.path.clone());
-    let missing: Vec<&FeatureRow> = rows.iter().filter(|row| !known.contains_key(&key(row))).collect();
+    let learnt = |row: &&FeatureRow| row.split != Split::Test;
+    let missing: Vec<&FeatureRow> = rows.iter().filter(learnt).filter(|row| !known.contains_key(&key(row))).collect();
     let bar = progress(missing.len(), "lesions");
     let mut file =
         OpenOptions::new().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
@@ -55,7 +57,7 @@ pub fn involvement(
         known.extend(found);
     }
     bar.finish_and_clear();
-    rows.iter().map(|row| known.get(&key(row)).copied().context("a row without a share")).collect()
+    Ok(rows.iter().map(|row| known.get(&key(row)).copied().flatten()).collect())
 }
 
 /// What was written so far. A last line that was cut off is taken off the file, so that the next one is not written onto it.
