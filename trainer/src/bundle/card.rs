@@ -214,11 +214,18 @@ fn stage(config: &SegmentConfig) -> String {
             hash.as_deref().unwrap_or("not recorded")
         ),
     };
+    let boxed = config.boxes_sha256.as_ref().map_or_else(String::new, |[table, lungs]| {
+        format!(
+            " {} pictures with boxes around their lesions were drawn for each epoch, what of the boxes is lung as infected (boxes: SHA-256 \
+             `{table}`, lungs of the segmenter `{lungs}`);",
+            config.boxed
+        )
+    });
     let copies = config.copies.map_or_else(String::new, |Copies { count, seed }| {
         format!(" {count} changed copies (seed {seed}) of each picture, one of which, or the picture itself, was seen each time;")
     });
     format!(
-        "  - {} epochs at {side} x {side}, seed {}, {}, {};{copies} {healthy}; pictures, splits and masks: SHA-256 `{}`\n",
+        "  - {} epochs at {side} x {side}, seed {}, {}, {};{copies}{boxed} {healthy}; pictures, splits and masks: SHA-256 `{}`\n",
         config.epochs,
         config.seed,
         config.loss.describe(),

@@ -38,7 +38,8 @@ use crate::{
     memory,
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
-        lungs::{LesionsArgs, LungsArgs},
+        boxes::Boxes,
+        lungs::{LesionsArgs, LungFinder, LungsArgs},
         run::{SegmentConfig, record_stages},
         train::{Beginning, train},
     },
@@ -174,6 +175,15 @@ pub struct SegmentArgs {
     /// Pictures of class `normal` that each epoch draws as pictures without infection, so that healthy lungs are learnt too
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     healthy: u32,
+    /// Positive pictures with --boxes that each epoch draws beside those with masks
+    #[arg(long, default_value_t = 0, requires = "boxes", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    boxed: u32,
+    /// Boxes around lesions: a table path,x0,y0,x1,y1, paths as in the manifest, corners in pixels; infected is what of them is lung
+    #[arg(long, value_name = "CSV", requires_all = ["boxed", "boxes_lungs"])]
+    boxes: Option<PathBuf>,
+    /// Finished run of `train segment` that finds the lungs in pictures with --boxes; of several, their mean
+    #[arg(long, value_name = "RUN", requires = "boxes")]
+    boxes_lungs: Vec<PathBuf>,
     #[command(flatten)]
     copies: Copies,
     /// Weights to start from, such as another run's best.safetensors (of the same net)
@@ -222,7 +232,9 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         common.manifest.display(),
         common.modality
     );
-    let tasks: &[Task] = if args.healthy > 0 { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
+    let boxed = args.boxed(&manifest)?;
+    let tasks: &[Task] =
+        if args.healthy > 0 || boxed.is_some() { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
     data::verify(&manifest, common.modality, tasks)?;
     let config = SegmentConfig {
         modality: common.modality,
@@ -236,6 +248,8 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment)?,
         healthy_sha256: (args.healthy > 0).then(|| healthy_fingerprint(&manifest, common.modality)).transpose()?,
         healthy: args.healthy as usize,
+        boxed: args.boxed as usize,
+        boxes_sha256: boxed.as_ref().map(|(table, _, finder)| [table.clone(), finder.sha256().to_owned()]),
         start_sha256: args
             .start
             .as_deref()
@@ -251,7 +265,8 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         record_stages(&common.out, weights)?;
     }
     let beginning = Beginning { start: args.start.as_deref(), encoder: encoder.as_ref() };
-    train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
+    let boxed = boxed.as_ref().map(|(_, boxes, finder)| (boxes, finder));
+    train(&manifest, &config, beginning, boxed, &common.out, &devices, args.training.loaders(), args.stop_after)
 }
 
 /// A segmentation net's name on the command line.
@@ -280,6 +295,26 @@ pub fn segment_options() -> RunOptions {
 }
 
 impl SegmentArgs {
+    /// The table of boxes with its hash, and what finds the lungs, where pictures with boxes are drawn.
+    fn boxed(&self, manifest: &data::Manifest) -> anyhow::Result<Option<(String, Boxes, LungFinder)>> {
+        let Some(table) = self.boxes.as_deref().filter(|_| self.boxed > 0) else { return Ok(None) };
+        let finder = LungFinder::open(&self.boxes_lungs, self.common.modality)?;
+        anyhow::ensure!(
+            finder.learnt_from(manifest)?,
+            "--boxes-lungs: the run learnt from other masks or splits than this manifest's; give one that was trained with it"
+        );
+        let boxes = Boxes::open(table)?;
+        let pictures = boxes.pictures(manifest, &finder).count();
+        anyhow::ensure!(
+            pictures > 0,
+            "{}: no box of a positive {} picture in the training split of {}; its paths are those of the manifest",
+            table.display(),
+            self.common.modality,
+            self.common.manifest.display()
+        );
+        Ok(Some((hexadecimal(&file_sha256(table)?), boxes, finder)))
+    }
+
     /// The backbone of the frozen encoder.
     fn backbone(&self) -> Backbone {
         self.backbone.unwrap_or(Backbone::EfficientNetLite(0))

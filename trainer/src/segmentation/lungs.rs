@@ -64,7 +64,11 @@ pub struct LungFinder {
 }
 
 impl LungFinder {
-    fn open(folders: &[PathBuf], modality: Modality) -> anyhow::Result<Self> {
+    /// The mean of finished runs on pictures of `modality`.
+    ///
+    /// # Errors
+    /// A folder without a finished run; a run on pictures of another modality; runs that do not agree.
+    pub fn open(folders: &[PathBuf], modality: Modality) -> anyhow::Result<Self> {
         let members = Members::load(folders)?;
         let config = members.first().config.clone();
         ensure!(
@@ -100,8 +104,13 @@ impl LungFinder {
         Ok(lungs::involvement_percent(&drawn.masks[INFECTION], &lungs, drawn.seen).map(|percent| percent as f32))
     }
 
+    /// Whose pictures it reads.
+    pub fn modality(&self) -> Modality {
+        self.config.modality
+    }
+
     /// Both lungs with what is infected in them, at the picture's size, 0 or 255.
-    fn find(&self, picture: &Picture) -> anyhow::Result<Plane<u8>> {
+    pub(super) fn find(&self, picture: &Picture) -> anyhow::Result<Plane<u8>> {
         let drawn = self.segmenter.draw(picture)?;
         union(drawn.masks.iter().map(Some)).context("the segmenter draws no masks")
     }

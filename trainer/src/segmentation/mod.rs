@@ -1,12 +1,14 @@
 //! Nets that find infection and lungs: trained, and set to work on whole pictures.
 //!
-//! [`train`] makes a [`run`]'s folder from [`sample`]s that are varied by [`augment`]. A [`Segmenter`] is such a run, or the mean of several
+//! [`train`] makes a [`run`]'s folder from [`sample`]s that are varied by [`augment`]; where lesions have no
+//! masks, [`boxes`] around them will do. A [`Segmenter`] is such a run, or the mean of several
 //! ([`Members`]), that takes whole pictures: it prepares them as the device does and brings what the net drew back to the picture's own
 //! size. [`predict`] writes such masks: for a picture as PNG files of its rows and columns, for a volume as NIfTI files that lie over
 //! the scan ([`nifti`]). And a classifier can be shown the lungs that it finds, and nothing else ([`lungs`]). What the masks are worth,
 //! [`judge::masks`](crate::judge::masks) says.
 
 pub mod augment;
+pub mod boxes;
 pub mod lungs;
 mod members;
 pub mod nifti;

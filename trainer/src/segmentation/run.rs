@@ -47,6 +47,12 @@ pub struct SegmentConfig {
     pub healthy: usize,
     /// Hash of the manifest's pictures of class `normal`; `None` where none are drawn.
     pub healthy_sha256: Option<String>,
+    /// Positive pictures with boxes around their lesions that are drawn for each epoch from those of the training split. 0 for none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub boxed: usize,
+    /// Hashes of the table of boxes and of the segmenter whose lungs they are cut to; `None` where none are drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boxes_sha256: Option<[String; 2]>,
     /// Hash of the weights the run starts from; `None` for drawn ones.
     pub start_sha256: Option<String>,
     /// Changed copies of each training picture, one of which (or the picture itself) is drawn each time; of a validation picture, and
@@ -59,6 +65,11 @@ pub struct SegmentConfig {
     pub augmentation: AugmentationConfig,
     /// Optimizer, schedule and the like.
     pub training: TrainingConfig,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl SegmentConfig {
@@ -104,6 +115,8 @@ impl SegmentConfig {
             manifest_sha256: "00".into(),
             healthy: 0,
             healthy_sha256: None,
+            boxed: 0,
+            boxes_sha256: None,
             start_sha256: None,
             copies: None,
             loss: LossConfig::default(),

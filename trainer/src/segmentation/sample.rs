@@ -131,7 +131,7 @@ impl SegmentationSample {
 
     /// Reads and prepares `records` and their changed copies, behind a progress bar called `title`; `masks` gives a record its masks,
     /// of the picture's columns and rows.
-    fn load(
+    pub(super) fn load(
         manifest: &Manifest,
         records: &[&Record],
         spec: &PreprocessSpec,

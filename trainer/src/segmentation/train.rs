@@ -24,6 +24,8 @@ use thorax_shared::{
 
 use super::{
     augment::Augmentation,
+    boxes::Boxes,
+    lungs::LungFinder,
     run::{SegmentConfig, THRESHOLD, Threshold, best_net, is_finished},
     sample::{SegmentationSample, Values, collate},
 };
@@ -44,6 +46,9 @@ pub struct Beginning<'a> {
     pub encoder: Option<&'a Source>,
 }
 
+/// Boxes around lesions, and what finds the lungs that they are cut to.
+pub type BoxedLungs<'a> = (&'a Boxes, &'a LungFinder);
+
 /// Trains to the end, or goes on with what `folder`, which holds this very configuration, has; stops for now after
 /// `stop_after` epochs, if a number is given.
 ///
@@ -53,6 +58,7 @@ pub fn train(
     manifest: &Manifest,
     config: &SegmentConfig,
     beginning: Beginning<'_>,
+    boxed: Option<BoxedLungs<'_>>,
     folder: &Path,
     devices: &[Device],
     loaders: usize,
@@ -91,8 +97,10 @@ pub fn train(
     };
     validation.extend(healthy(Split::Val)?);
 
+    let boxed = boxed.map(|(boxes, finder)| boxes.load(manifest, finder, &config.preprocess, one)).transpose()?;
+    let boxed = boxed.unwrap_or_default();
     let task = Segmentation {
-        training: Pictures { samples, healthy: healthy(Split::Train)?, config },
+        training: Pictures { samples, healthy: healthy(Split::Train)?, boxed, config },
         validation: validation.into_iter().flatten().collect(),
         config,
         beginning,
@@ -132,6 +140,8 @@ struct Pictures<'a> {
     samples: Vec<Vec<SegmentationSample>>,
     /// Those without infection, of which an epoch draws as many as the configuration says.
     healthy: Vec<Vec<SegmentationSample>>,
+    /// Those with boxes, of which an epoch draws as many as the configuration says.
+    boxed: Vec<Vec<SegmentationSample>>,
     config: &'a SegmentConfig,
 }
 
@@ -147,17 +157,22 @@ impl Dataset for Pictures<'_> {
     type Sample = Values;
 
     fn len(&self) -> usize {
-        self.samples.len() + self.config.healthy
+        self.samples.len() + self.config.healthy + self.config.boxed
     }
 
     fn name(&self, index: usize) -> String {
-        self.samples.get(index).map_or_else(|| "a picture of class normal".to_owned(), |copies| copies[0].name.clone())
+        self.samples
+            .get(index)
+            .map_or_else(|| "a picture of class normal, or with boxes".to_owned(), |copies| copies[0].name.clone())
     }
 
     fn load(&self, index: usize, random: &mut StdRng) -> Result<Values, TaskError> {
         let copies = match self.samples.get(index) {
             Some(copies) => copies,
-            None => &self.healthy[random.random_range(0..self.healthy.len())],
+            None => {
+                let of = if index < self.samples.len() + self.config.healthy { &self.healthy } else { &self.boxed };
+                &of[random.random_range(0..of.len())]
+            }
         };
         // Without copies nothing is drawn, so that runs made before there were any are made anew to the bit.
         let sample = if copies.len() > 1 { &copies[random.random_range(0..copies.len())] } else { &copies[0] };

@@ -1,0 +1,120 @@
+//! Boxes around lesions, as masks: of each box what is lung.
+//!
+//! Few films have lesions drawn to the pixel, and they are of few hospitals; many have boxes around what a radiologist saw. The lung inside
+//! of a box is not all infected, but where there is no box there is no lesion, and films of the same hospitals that show none can then be
+//! shown beside them without the net learning that those hospitals have none.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, ensure};
+use thorax_shared::{
+    mask::{INFECTION, NAMES as MASKS},
+    plane::Plane,
+    preprocess::PreprocessSpec,
+};
+
+use super::{lungs::LungFinder, sample::SegmentationSample};
+use crate::{
+    changes::Copies,
+    data::{Label, Manifest, Record, Split, Task, picture::Picture},
+};
+
+/// Where lesions lie in the pictures of a manifest.
+pub struct Boxes {
+    /// Corners in pixels (left, top, right, bottom) of the boxes of each picture.
+    of: BTreeMap<String, Vec<[f64; 4]>>,
+}
+
+impl Boxes {
+    /// Reads a table `path,x0,y0,x1,y1`: paths as in the manifest, corners in pixels of the picture, from its upper left.
+    ///
+    /// # Errors
+    /// A table that cannot be read, a box without width or height.
+    pub fn open(table: &Path) -> anyhow::Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            path: String,
+            x0: f64,
+            y0: f64,
+            x1: f64,
+            y1: f64,
+        }
+        let named = || table.display().to_string();
+        let mut of = BTreeMap::<String, Vec<[f64; 4]>>::new();
+        let mut lines = csv::Reader::from_path(table).with_context(named)?;
+        for (line, row) in lines.deserialize().enumerate() {
+            let Row { path, x0, y0, x1, y1 } = row.with_context(named)?;
+            ensure!(
+                [x0, y0, x1, y1].iter().all(|side| side.is_finite()) && x0 < x1 && y0 < y1,
+                "{}: line {}: no box from ({x0}, {y0}) to ({x1}, {y1}); give its left, top, right and bottom in pixels",
+                named(),
+                line + 2
+            );
+            of.entry(path).or_default().push([x0, y0, x1, y1]);
+        }
+        Ok(Self { of })
+    }
+
+    /// The positive pictures of the training split that have boxes.
+    pub fn pictures<'a>(&'a self, manifest: &'a Manifest, finder: &LungFinder) -> impl Iterator<Item = &'a Record> {
+        let has = |record: &&Record| record.label == Label::Positive && self.of.contains_key(&record.path);
+        manifest.select(finder.modality(), Task::Classify, Some(Split::Train)).filter(has)
+    }
+
+    /// All [`Self::pictures`], each followed by its changed copies: infected is what of the boxes is lung; which lung is which is not known.
+    ///
+    /// # Errors
+    /// The first file that cannot be read; a segmenter that fails; no such pictures.
+    pub(super) fn load(
+        &self,
+        manifest: &Manifest,
+        finder: &LungFinder,
+        spec: &PreprocessSpec,
+        copies: Copies,
+    ) -> anyhow::Result<Vec<Vec<SegmentationSample>>> {
+        let records: Vec<&Record> = self.pictures(manifest, finder).collect();
+        SegmentationSample::load(manifest, &records, spec, copies, "pictures with boxes", |record, _| {
+            let lungs = finder.find(&Picture::of(manifest, record)?)?;
+            let boxes = self.of.get(&record.path).map_or(&[][..], Vec::as_slice);
+            let infection = inside(&lungs, boxes);
+            Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| infection.clone())).collect())
+        })
+    }
+}
+
+/// What of `mask` lies in one of `boxes`.
+fn inside(mask: &Plane<u8>, boxes: &[[f64; 4]]) -> Plane<u8> {
+    Plane::from_fn(mask.width(), mask.height(), |x, y| {
+        let (column, row) = (x as f64 + 0.5, y as f64 + 0.5);
+        let within = |[x0, y0, x1, y1]: &[f64; 4]| (*x0..*x1).contains(&column) && (*y0..*y1).contains(&row);
+        if boxes.iter().any(within) { mask.get(x, y) } else { 0 }
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_box_what_is_lung_is_infected() {
+        let lungs = Plane::from_fn(8, 4, |x, _| if x < 3 { 255 } else { 0 });
+        let found = inside(&lungs, &[[1.0, 1.0, 6.0, 3.0], [2.0, 0.0, 3.0, 1.0]]);
+        let expected = Plane::from_fn(8, 4, |x, y| match (x, y) {
+            (1 | 2, 1 | 2) | (2, 0) => 255,
+            _ => 0,
+        });
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_box_without_area_is_refused_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("boxes.csv");
+        std::fs::write(&table, "path,x0,y0,x1,y1\na.png,1,2,3,4\na.png,5,5,5,9\n").unwrap();
+        let error = Boxes::open(&table).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("line 3: no box from (5, 5) to (5, 9)"), "{error}");
+        std::fs::write(&table, "path,x0,y0,x1,y1\na.png,1,2,3,4\na.png,5,5,6,9\n").unwrap();
+        assert_eq!(Boxes::open(&table).unwrap().of["a.png"].len(), 2);
+    }
+}
