@@ -217,10 +217,10 @@ fn is_ae_title(text: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn dicom() -> Dicom {
+    fn dicom() -> Dicom {
         Dicom {
             address: "127.0.0.1:104".into(),
             ae_title: "ARCHIVE".into(),

@@ -43,5 +43,6 @@ pub use config::{Config, Destination, Dicom, To, Web};
 pub use error::DeliveryError;
 pub use export::{ExportError, Exported, Noted, export, key_of};
 pub use meaning::Meaning;
+pub use reports::{Inbox, receive_reports};
 pub use status::Status;
 pub use worker::Deliveries;

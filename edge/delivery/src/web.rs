@@ -10,6 +10,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use rustls::{RootCertStore, pki_types::CertificateDer};
 use thorax_files::hexadecimal;
 use thorax_shared::reason::Reason;
 use ureq::{
@@ -230,6 +231,9 @@ fn authority(path: &Path) -> Result<RootCerts, DeliveryError> {
     let mut certificates: Vec<Certificate<'static>> = vec![];
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(certificate) = item.map_err(|error| wrong(error.to_string()))? {
+            // Whether it can be an authority's is looked at now, and not when the first result is to be sent.
+            let der = CertificateDer::from_slice(certificate.der());
+            RootCertStore::empty().add(der).map_err(|error| wrong(error.to_string()))?;
             certificates.push(certificate);
         }
     }

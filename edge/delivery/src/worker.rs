@@ -300,53 +300,42 @@ impl Lane {
                     format!("the archive does not keep {} objects that it had taken ({})", lost.len(), lost[0].why),
                     "see the archive's log and its disk; they are sent again",
                 );
-                self.state().answered();
                 let hashes: Vec<Hash> = lost.into_iter().map(|lost| lost.sha256).collect();
-                self.postpone(taken, &reason, self.own_pause(taken), &hashes)
+                self.postpone(taken, reason, false, true, &hashes)
             }
-            Err(Failure::Wait(reason)) => {
-                self.state().answered();
-                self.postpone(taken, &reason, self.own_pause(taken), &[])
-            }
-            Err(Failure::Peer(reason)) => {
-                // The peer's pause is enough for a delivery that was not to blame.
-                self.rest();
-                self.postpone(taken, &reason, Duration::ZERO, &[])
-            }
-            Err(Failure::Broken(reason)) => {
-                let pause = self.own_pause(taken);
-                self.rest();
-                self.postpone(taken, &reason, pause, &[])
-            }
+            Err(Failure::Wait(reason)) => self.postpone(taken, reason, false, true, &[]),
+            // The peer's pause is enough for a delivery that was not to blame.
+            Err(Failure::Peer(reason)) => self.postpone(taken, reason, true, false, &[]),
+            Err(Failure::Broken(reason)) => self.postpone(taken, reason, true, true, &[]),
             Err(Failure::Stopping) => self.journal.hand_back_delivery(number),
             Err(Failure::Journal(error)) => Err(error),
         }
     }
 
-    fn own_pause(&self, taken: &TakenDelivery) -> Duration {
-        self.state().pauses.after(taken.delivery.attempts)
-    }
-
+    /// It is tried again, after a pause of the peer, of the delivery, or both.
     fn postpone(
         &self,
         taken: &TakenDelivery,
-        reason: &Reason,
-        pause: Duration,
+        reason: Reason,
+        peer_rests: bool,
+        delivery_rests: bool,
         lost: &[Hash],
     ) -> thorax_journal::Result<()> {
         tracing::warn!(number = taken.number, destination = self.name, %reason, "not delivered; it is tried again");
-        self.journal.postpone_delivery(taken.number, &reason.to_string(), pause, lost)?;
-        self.note(reason.clone());
-        Ok(())
-    }
-
-    /// Leaves the peer alone for a while.
-    fn rest(&self) {
-        let mut state = self.state();
-        state.status.failures = state.status.failures.saturating_add(1);
-        let failures = state.status.failures;
-        let pause = state.pauses.after(failures);
-        state.rests_until = Some(Instant::now() + pause);
+        let now = self.journal.now();
+        let pause = {
+            let mut state = self.state();
+            if peer_rests {
+                state.status.failures = state.status.failures.saturating_add(1);
+                let failures = state.status.failures;
+                state.rests_until = Some(Instant::now() + state.pauses.after(failures));
+            } else {
+                state.answered();
+            }
+            (state.status.last_error, state.status.last_error_at) = (Some(reason.clone()), Some(now));
+            if delivery_rests { state.pauses.after(taken.delivery.attempts) } else { Duration::ZERO }
+        };
+        self.journal.postpone_delivery(taken.number, &reason.to_string(), pause, lost)
     }
 
     fn attempt(&self, taken: &TakenDelivery, refused: &mut Vec<Reason>) -> Result<Vec<Lost>, Failure> {

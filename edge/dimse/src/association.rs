@@ -80,6 +80,8 @@ impl Proposal {
 pub const MOST_PROPOSALS: usize = 128;
 /// No data set has more bytes in one PDU than this, whatever the peer takes.
 const MOST_VALUE_BYTES: usize = 64 << 10;
+/// What was done is done; for the end of the association nobody waits long.
+const RELEASE_SECONDS: u64 = 2;
 /// A peer that takes less at once would be sent to for hours.
 const LEAST_VALUE_BYTES: usize = 512;
 
@@ -243,7 +245,7 @@ impl<W: Wire> Requestor<W> {
 
     /// Ends the association in good order. A peer that does not answer is left.
     pub fn release(mut self) {
-        let deadline = Deadline::within(self.limits.associate_seconds, "the end of an association");
+        let deadline = Deadline::within(RELEASE_SECONDS, "the end of an association");
         if self.messages.talk.send_by(&Pdu::ReleaseRQ, deadline).is_ok() {
             let _ = self.messages.talk.receive(deadline);
         }

@@ -94,7 +94,7 @@ impl Archive {
         thread::spawn(move || {
             for (number, wire) in listener.incoming().enumerate() {
                 let (wire, script, log) = (wire.unwrap(), script(number), log.clone());
-                thread::spawn(move || drop(Talk { wire, buffer: vec![], script, log, answers: 0 }.run()));
+                thread::spawn(move || Talk { wire, buffer: vec![], script, log, answers: 0 }.run());
             }
         });
         archive

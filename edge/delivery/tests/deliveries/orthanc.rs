@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command},
     time::{Duration, Instant},
@@ -32,6 +33,12 @@ impl Orthanc {
     /// Started, with the AE title `ARCHIVE`; `None` where Orthanc is not installed. `modalities`: as the script takes them.
     #[track_caller]
     pub(crate) fn start(modalities: &[String]) -> Option<Self> {
+        Self::start_with(modalities, None)
+    }
+
+    /// With this certificate and key, as PEM, it speaks https.
+    #[track_caller]
+    pub(crate) fn start_with(modalities: &[String], certificate: Option<&str>) -> Option<Self> {
         let script = thorax_wanted::orthanc()?;
         let mut orthanc = Self {
             script,
@@ -41,6 +48,9 @@ impl Orthanc {
             http: free_port(),
             modalities: modalities.to_vec(),
         };
+        if let Some(certificate) = certificate {
+            fs::write(orthanc.folder.path().join("certificate.pem"), certificate).unwrap();
+        }
         orthanc.begin();
         Some(orthanc)
     }
@@ -52,7 +62,8 @@ impl Orthanc {
         command.arg(self.dicom.to_string()).arg(self.http.to_string()).args(&self.modalities);
         self.child = Some(command.spawn().unwrap());
         let end = Instant::now() + Duration::from_secs(60);
-        while self.try_get("/system").is_none() {
+        // Its DICOM port is open before its web server is.
+        while TcpStream::connect(("127.0.0.1", self.http)).is_err() {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             if ended.is_some() || Instant::now() > end {
                 panic!("Orthanc does not start: {ended:?}\n{}", self.log());
@@ -93,9 +104,18 @@ impl Orthanc {
         self.try_get(path).unwrap_or_else(|| panic!("no answer to {path}\n{}", self.log()))
     }
 
+    /// Orthanc's own name of an instance.
+    pub(crate) fn lookup(&self, uid: &str) -> String {
+        self.send("/tools/lookup", uid)[0]["ID"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        self.send(path, &body.to_string())
+    }
+
+    fn send(&self, path: &str, body: &str) -> Value {
         let request = ureq::post(self.url(path)).header("Authorization", Self::authorization());
-        let mut response = request.send(body.to_string()).unwrap();
+        let mut response = request.send(body).unwrap();
         serde_json::from_slice(&response.body_mut().read_to_vec().unwrap()).unwrap()
     }
 
@@ -119,9 +139,7 @@ impl Orthanc {
 
     /// The file of an instance.
     pub(crate) fn file(&self, uid: &str) -> Vec<u8> {
-        let found = self.post("/tools/lookup", &Value::String(uid.into()));
-        let id = found[0]["ID"].as_str().unwrap();
-        let url = self.url(&format!("/instances/{id}/file"));
+        let url = self.url(&format!("/instances/{}/file", self.lookup(uid)));
         let mut response = ureq::get(url).header("Authorization", Self::authorization()).call().unwrap();
         response.body_mut().read_to_vec().unwrap()
     }

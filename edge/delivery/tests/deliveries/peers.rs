@@ -59,7 +59,7 @@ fn no_object_is_sent_again_once_it_was_answered() {
     until("it arrives", 20, || device.arrived("pacs") == 1);
     let [seg, sr, sc] = &device.sent[0];
     // Association 0 answers the segmentation and closes; 1 takes the report without an answer; 2 gets that again, and the rest.
-    let expected = [&seg.instance, &sr.instance, &sc.instance];
+    let expected = [seg, sr, sc].map(|sent| sent.instance.clone());
     assert_eq!(archive.instances(), expected, "association 1 ended before it had noted anything");
     assert_eq!(archive.associations(), 3);
     let proposed = archive.log.lock().unwrap().proposed.clone();

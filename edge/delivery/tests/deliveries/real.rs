@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use thorax_delivery::{Dicom, Web};
 use thorax_intake::{Config as IntakeConfig, Intake, Peer, Tally};
@@ -113,6 +114,46 @@ fn orthanc_takes_all_objects_both_ways_and_each_once() {
 }
 
 #[test]
+fn orthanc_is_trusted_by_the_authority_of_the_site_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let path = folder.path().join(name);
+        fs::write(&path, params.self_signed(&key).unwrap().pem()).unwrap();
+        (path, Issuer::new(params, key))
+    };
+    let (site, issuer) = authority("site.pem");
+    let (stranger, _) = authority("stranger.pem");
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let Some(orthanc) = Orthanc::start_with(&[], Some(&(certificate.pem() + &key.serialize_pem()))) else { return };
+    let device = Device::with(1, &["site", "stranger", "web"]);
+    let token = folder.path().join("password");
+    fs::write(&token, PASSWORD).unwrap();
+    let to = |ca_file| Web {
+        url: format!("https://127.0.0.1:{}/dicom-web/", orthanc.http),
+        user: Some(USER.into()),
+        password_file: Some(token.clone()),
+        plain_credentials: false,
+        ca_file,
+        ..web(0)
+    };
+    let destinations = [("site", to(Some(site))), ("stranger", to(Some(stranger))), ("web", to(None))]
+        .map(|(name, to)| to_web(name, to));
+    let deliveries = device.start(config(destinations.into()));
+    until("it arrives", 20, || device.arrived("site") == 1);
+    for name in ["stranger", "web"] {
+        until("it is told", 20, || status(&deliveries, name).last_error.is_some());
+        let told = status(&deliveries, name).last_error.unwrap();
+        assert!(told.cause.contains("cannot be trusted"), "{told}");
+        assert!(told.remedy.as_ref().unwrap().contains("this device's date"), "{told}");
+    }
+    assert_eq!(device.arrived("stranger") + device.arrived("web"), 0);
+}
+
+#[test]
 fn orthanc_goes_away_in_the_middle_and_comes_back() {
     let Some(mut orthanc) = Orthanc::start(&[]) else { return };
     const STUDIES: usize = 60;
@@ -196,7 +237,11 @@ fn orthanc_asks_the_device_for_commitment() {
     assert_eq!(report["Status"], "Success", "{report}");
     assert_eq!(report["Success"][0]["SOPInstanceUID"], "1.2.826.0.1.3.0");
     let report = ask("1.2.826.0.1.3.1");
-    assert_eq!((&report["Status"], &report["Failures"][0]["Code"]), (&json!("Failure"), &json!(0x0112)), "{report}");
+    assert_eq!(
+        (&report["Status"], &report["Failures"][0]["FailureReason"]),
+        (&json!("Failure"), &json!(0x0112)),
+        "{report}"
+    );
     intake.stop();
 }
 
@@ -213,8 +258,7 @@ fn objects_a_second_to_orthanc() {
     for (name, destination) in [("dicom", to_dicom("dicom", dicom(orthanc.dicom))), ("web", to_web("web", by_web))] {
         for sent in device.sent.iter().flatten().filter(|_| name == "web") {
             // So that it stores anew.
-            let found = orthanc.post("/tools/lookup", &json!(sent.instance));
-            orthanc.delete(&format!("/instances/{}", found[0]["ID"].as_str().unwrap()));
+            orthanc.delete(&format!("/instances/{}", orthanc.lookup(&sent.instance)));
         }
         let deliveries = device.start(config(vec![destination]));
         let began = Instant::now();
