@@ -79,8 +79,8 @@ pub struct Dicom {
     /// Seconds until it answers the request of an association.
     #[serde(default = "ten")]
     pub associate_seconds: u64,
-    /// Seconds in which it has to take an object, and as many again until it answers.
-    #[serde(default = "minute")]
+    /// Seconds in which it has to take an object, and as many again until it answers. A megabyte takes minutes on a slow line.
+    #[serde(default = "five_minutes")]
     pub message_seconds: u64,
     /// Seconds until it commits. Past them others get their turn, and it is asked again later; a report that comes meanwhile counts.
     #[serde(default = "minute")]
@@ -111,8 +111,8 @@ pub struct Web {
     /// Seconds until the connection is there.
     #[serde(default = "ten")]
     pub connect_seconds: u64,
-    /// Seconds in which it has to take an object, and as many again until it answers.
-    #[serde(default = "minute")]
+    /// Seconds in which it has to take an object, and as many again until it answers. A megabyte takes minutes on a slow line.
+    #[serde(default = "five_minutes")]
     pub message_seconds: u64,
 }
 
@@ -122,6 +122,10 @@ fn ten() -> u64 {
 
 fn minute() -> u64 {
     60
+}
+
+fn five_minutes() -> u64 {
+    300
 }
 
 impl Config {

@@ -187,7 +187,13 @@ impl WebWay {
             return Failure::Stopping;
         }
         let url = &self.to.url;
-        if let ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) = error {
+        let untrusted = match error {
+            ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => true,
+            // Where the handshake failed in a read or a write.
+            ureq::Error::Io(reason) => reason.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+            _ => false,
+        };
+        if untrusted {
             return Failure::Peer(Reason::new(
                 format!("{url} cannot be trusted ({error})"),
                 "check the authority's certificate in the board's profile, and this device's date",

@@ -386,7 +386,8 @@ impl WebArchive {
     }
 }
 
-fn request(wire: &mut TcpStream) -> Option<Request> {
+/// A whole request.
+pub(crate) fn request(wire: &mut impl Read) -> Option<Request> {
     let mut bytes = vec![];
     let mut chunk = [0; 1 << 14];
     loop {

@@ -2,14 +2,22 @@
 
 use std::{
     fs,
-    net::TcpStream,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::archive::request;
 
 /// Who asks its REST interface.
 pub(crate) const USER: &str = "thorax";
@@ -24,6 +32,29 @@ pub(crate) struct Orthanc {
     modalities: Vec<String>,
 }
 
+/// A server that speaks TLS in front of an Orthanc that does not, as nginx would: its port. One request a connection.
+pub(crate) fn tls_in_front(http: u16, certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> u16 {
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![certificate], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pass = move |wire: TcpStream| -> Option<()> {
+        let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).ok()?, wire);
+        let asked = request(&mut tls)?;
+        let mut behind = TcpStream::connect(("127.0.0.1", http)).ok()?;
+        behind.write_all(format!("{}\r\nConnection: close\r\n\r\n", asked.head).as_bytes()).ok()?;
+        behind.write_all(&asked.body).ok()?;
+        let mut answer = vec![];
+        behind.read_to_end(&mut answer).ok()?;
+        tls.write_all(&answer).ok()?;
+        tls.conn.send_close_notify();
+        tls.flush().ok()
+    };
+    std::thread::spawn(move || listener.incoming().for_each(|wire| pass(wire.unwrap()).unwrap_or_default()));
+    port
+}
+
 /// A port that is free now.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -33,12 +64,6 @@ impl Orthanc {
     /// Started, with the AE title `ARCHIVE`; `None` where Orthanc is not installed. `modalities`: as the script takes them.
     #[track_caller]
     pub(crate) fn start(modalities: &[String]) -> Option<Self> {
-        Self::start_with(modalities, None)
-    }
-
-    /// With this certificate and key, as PEM, it speaks https.
-    #[track_caller]
-    pub(crate) fn start_with(modalities: &[String], certificate: Option<&str>) -> Option<Self> {
         let script = thorax_wanted::orthanc()?;
         let mut orthanc = Self {
             script,
@@ -48,9 +73,6 @@ impl Orthanc {
             http: free_port(),
             modalities: modalities.to_vec(),
         };
-        if let Some(certificate) = certificate {
-            fs::write(orthanc.folder.path().join("certificate.pem"), certificate).unwrap();
-        }
         orthanc.begin();
         Some(orthanc)
     }

@@ -3,6 +3,12 @@
 use std::time::{Duration, Instant};
 
 use thorax_delivery::{Config, Dicom};
+use thorax_dimse::{
+    association::{Ask, Limits, Proposal, Requestor},
+    command,
+    commitment::{Commitment, Reference},
+    uids,
+};
 use thorax_journal::DeliveryState;
 
 use crate::{
@@ -266,4 +272,68 @@ fn an_archive_that_does_not_commit_is_asked_again_and_sent_nothing_twice() {
     until("it arrives", 20, || device.arrived("pacs") == 1);
     assert_eq!((archive.instances().len(), archive.associations()), (3, 3));
     assert_eq!(archive.log.lock().unwrap().transactions.len(), 2, "asked anew each time");
+}
+
+#[test]
+fn the_port_for_reports_takes_them_from_the_archives_of_the_profile_alone() {
+    // An archive that is asked, and says nothing on the association that it is asked on.
+    let archive = Archive::start(|_| Script::default());
+    let device = Device::with(1, &["pacs"]);
+    let to = Dicom { commitment_seconds: 20, ..committing(archive.port) };
+    let report_address = Some(([127, 0, 0, 1], 0).into());
+    let deliveries = device.start(Config { report_address, ..config(vec![to_dicom("pacs", to)]) });
+    let address = deliveries.report_address().unwrap();
+    until("it is asked", 10, || archive.log.lock().unwrap().transactions.len() == 1);
+    let report = |calling: &str, called: &str, report: &Commitment| {
+        let limits = Limits::default();
+        let wire = limits.connect(address).unwrap();
+        let proposals = [
+            Proposal::of(COMMITMENT, uids::IMPLICIT_LITTLE_ENDIAN).as_provider(),
+            Proposal::of(uids::VERIFICATION, uids::IMPLICIT_LITTLE_ENDIAN),
+            Proposal::of(SEG, EXPLICIT),
+        ];
+        let ask = Ask { calling_ae_title: calling, called_ae_title: called, proposals: &proposals };
+        let mut association = Requestor::ask(&wire, &ask, limits).map_err(|error| error.to_string())?;
+        assert!(association.context(&proposals[1]).is_some() && association.context(&proposals[2]).is_none());
+        let context = association.context(&proposals[0]).unwrap();
+        let command = command::event_report(COMMITMENT, uids::STORAGE_COMMITMENT_INSTANCE, report.event_type());
+        let response = association.request(context, &command, &mut &report.data_set()[..]).unwrap();
+        association.release();
+        Ok::<_, String>(response.status)
+    };
+    let images = device.sent[0].iter().map(|s| Reference { class: s.class.clone(), instance: s.instance.clone() });
+    let transaction = archive.log.lock().unwrap().transactions[0].clone();
+    let kept = Commitment { transaction, images: images.collect(), failed: vec![] };
+    assert!(report("STRANGER", "THORAX_OUT", &kept).unwrap_err().contains("does not know our AE title"));
+    assert!(report("ARCHIVE", "THORAX", &kept).unwrap_err().contains("has another AE title"));
+    let guessed = Commitment { transaction: "2.25.1".into(), ..kept.clone() };
+    assert_eq!(report("ARCHIVE", "THORAX_OUT", &guessed).unwrap(), 0x0110);
+    assert_eq!(device.arrived("pacs"), 0);
+    assert_eq!(report("ARCHIVE", "THORAX_OUT", &kept).unwrap(), 0);
+    until("it is known", 10, || device.arrived("pacs") == 1);
+    assert_eq!(status(&deliveries, "pacs").last_error, None);
+}
+
+#[test]
+fn a_report_that_comes_late_counts() {
+    let archive = Archive::start(|_| Script::default());
+    let device = Device::with(1, &["pacs"]);
+    let to = Dicom { commitment_seconds: 1, ..committing(archive.port) };
+    let report_address = Some(([127, 0, 0, 1], 0).into());
+    let patient = Config { report_address, first_pause_seconds: 4, longest_pause_seconds: 4, ..config(vec![]) };
+    let deliveries = device.start(Config { destinations: vec![to_dicom("pacs", to)], ..patient });
+    until("nothing has come", 10, || status(&deliveries, "pacs").last_error.is_some());
+    let transaction = archive.log.lock().unwrap().transactions[0].clone();
+    let images = device.sent[0].iter().map(|s| Reference { class: s.class.clone(), instance: s.instance.clone() });
+    let kept = Commitment { transaction, images: images.collect(), failed: vec![] };
+    let proposals = [Proposal::of(COMMITMENT, uids::IMPLICIT_LITTLE_ENDIAN).as_provider()];
+    let ask = Ask { calling_ae_title: "ARCHIVE", called_ae_title: "THORAX_OUT", proposals: &proposals };
+    let wire = Limits::default().connect(deliveries.report_address().unwrap()).unwrap();
+    let mut association = Requestor::ask(&wire, &ask, Limits::default()).unwrap();
+    let context = association.context(&proposals[0]).unwrap();
+    let command = command::event_report(COMMITMENT, uids::STORAGE_COMMITMENT_INSTANCE, 1);
+    assert_eq!(association.request(context, &command, &mut &kept.data_set()[..]).unwrap().status, 0);
+    association.release();
+    until("it is known", 20, || device.arrived("pacs") == 1);
+    assert_eq!((archive.associations(), archive.instances().len()), (1, 3), "nobody had to be asked again");
 }

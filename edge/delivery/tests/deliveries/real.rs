@@ -10,13 +10,15 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::json;
 use thorax_delivery::{Dicom, Web};
 use thorax_intake::{Config as IntakeConfig, Intake, Peer, Tally};
 
 use crate::{
+    archive::{Archive, Script},
     device::{Device, config, dicom, status, to_dicom, to_web, until, web},
-    orthanc::{Orthanc, PASSWORD, USER, free_port},
+    orthanc::{Orthanc, PASSWORD, USER, free_port, tls_in_front},
 };
 
 /// The SOP Instance UIDs of all that was made, sorted.
@@ -128,12 +130,14 @@ fn orthanc_is_trusted_by_the_authority_of_the_site_alone() {
     let (stranger, _) = authority("stranger.pem");
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let Some(orthanc) = Orthanc::start_with(&[], Some(&(certificate.pem() + &key.serialize_pem()))) else { return };
+    let Some(orthanc) = Orthanc::start(&[]) else { return };
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let port = tls_in_front(orthanc.http, certificate.der().clone(), key.into());
     let device = Device::with(1, &["site", "stranger", "web"]);
     let token = folder.path().join("password");
     fs::write(&token, PASSWORD).unwrap();
     let to = |ca_file| Web {
-        url: format!("https://127.0.0.1:{}/dicom-web/", orthanc.http),
+        url: format!("https://127.0.0.1:{port}/dicom-web/"),
         user: Some(USER.into()),
         password_file: Some(token.clone()),
         plain_credentials: false,
@@ -169,9 +173,10 @@ fn orthanc_goes_away_in_the_middle_and_comes_back() {
         orthanc.kill();
         let before = device.arrived("dicom") + device.arrived("web");
         assert!(before < 2 * STUDIES, "it was killed in the middle");
-        until("it is missed", 30, || {
-            status(&deliveries, "dicom").is_failing() && status(&deliveries, "web").is_failing()
-        });
+        for name in ["dicom", "web"] {
+            let is_missed = || status(&deliveries, name).is_failing() || device.arrived(name) == STUDIES;
+            until("it is missed", 30, is_missed);
+        }
         orthanc.begin();
     }
     // And the device itself, once.
@@ -245,33 +250,48 @@ fn orthanc_asks_the_device_for_commitment() {
     intake.stop();
 }
 
-/// Figures, not a test: `cargo test --release -p thorax-delivery --test deliveries -- --ignored --nocapture objects_a_second`.
+/// Figures, not a test: `cargo test --release -p thorax-delivery --test deliveries -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn objects_a_second_to_orthanc() {
     let Some(orthanc) = Orthanc::start(&[]) else { return };
-    const STUDIES: usize = 300;
-    let device = Device::with(STUDIES, &["dicom", "web"]);
+    let Some(storescu) = thorax_wanted::dcmtk("storescu") else { return };
+    const STUDIES: usize = 100;
+    let device = Device::with(STUDIES, &["nowhere", "dicom", "web"]);
+    let folder = tempfile::tempdir().unwrap();
+    for (number, sent) in device.sent.iter().flatten().enumerate() {
+        fs::write(folder.path().join(format!("{number}.dcm")), &sent.file).unwrap();
+    }
+    let empty = || {
+        for sent in device.sent.iter().flatten().filter(|_| orthanc.count() > 0) {
+            orthanc.delete(&format!("/instances/{}", orthanc.lookup(&sent.instance)));
+        }
+    };
+    let told = |name: &str, seconds: f64| {
+        let objects = 3 * STUDIES;
+        println!("{name}: {objects} objects in {seconds:.1} s: {:.0} objects a second", objects as f64 / seconds);
+    };
     let password = device.folder.path().join("password");
     fs::write(&password, PASSWORD).unwrap();
     let by_web = Web { user: Some(USER.into()), password_file: Some(password), ..web(orthanc.http) };
-    for (name, destination) in [("dicom", to_dicom("dicom", dicom(orthanc.dicom))), ("web", to_web("web", by_web))] {
-        for sent in device.sent.iter().flatten().filter(|_| name == "web") {
-            // So that it stores anew.
-            orthanc.delete(&format!("/instances/{}", orthanc.lookup(&sent.instance)));
-        }
+    let keeps_nothing = Archive::start(|_| Script::default());
+    for destination in
+        [to_dicom("nowhere", dicom(keeps_nothing.port)), to_dicom("dicom", dicom(orthanc.dicom)), to_web("web", by_web)]
+    {
+        let name = destination.name.clone();
+        empty();
         let deliveries = device.start(config(vec![destination]));
         let began = Instant::now();
-        until("all arrive", 300, || device.arrived(name) == STUDIES);
-        let seconds = began.elapsed().as_secs_f64();
-        let told = status(&deliveries, name);
-        let megabytes = told.bytes as f64 / 1e6;
-        println!(
-            "{name}: {} objects, {megabytes:.1} MB in {seconds:.1} s: {:.0} objects a second",
-            told.objects,
-            told.objects as f64 / seconds
-        );
+        until("all arrive", 300, || device.arrived(&name) == STUDIES);
+        told(&name, began.elapsed().as_secs_f64());
         deliveries.stop();
     }
+    empty();
+    let began = Instant::now();
+    let mut command = Command::new(storescu);
+    command.args(["--aetitle", "THORAX_OUT", "--call", "ARCHIVE", "--required", "+sd"]);
+    command.args(["127.0.0.1", &orthanc.dicom.to_string()]).arg(folder.path());
+    assert!(command.status().unwrap().success());
+    told("DCMTK's storescu, all on one association, keeps no record", began.elapsed().as_secs_f64());
     assert_eq!(orthanc.count(), 3 * STUDIES as u64);
 }
