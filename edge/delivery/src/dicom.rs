@@ -147,7 +147,11 @@ impl DicomWay {
         }
         let wire = self.connect()?;
         let ask = Ask { calling_ae_title: &self.ae_title, called_ae_title: &self.to.ae_title, proposals: &proposals };
-        let mut association = Requestor::ask(&wire, &ask, self.limits()).map_err(|error| self.not_agreed(&error))?;
+        let mut association =
+            Requestor::ask(&wire, &ask, self.limits()).map_err(|error| match self.stop.is_at_once() {
+                true => Failure::Stopping,
+                false => self.not_agreed(&error),
+            })?;
         let mut talk = || -> Result<Vec<Lost>, Early> {
             for part in parts {
                 if self.store(&mut association, part, told)? {

@@ -1,6 +1,7 @@
 //! The threads that empty the outbox, one for each destination, so that none waits for another's archive.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -58,6 +59,8 @@ struct State {
     rests_until: Option<Instant>,
     stopping: bool,
     status: Status,
+    /// Of deliveries that are not over, the objects that the archive refused, so that these are not sent again.
+    refusals: HashMap<u64, Vec<(Hash, Reason)>>,
 }
 
 impl Deliveries {
@@ -90,6 +93,7 @@ impl Deliveries {
                 rests_until: None,
                 stopping: false,
                 status: Status { name: name.clone(), ..Status::default() },
+                refusals: HashMap::new(),
             };
             let lane = Arc::new(Lane { name, way, journal: journal.clone(), state: Mutex::new(state) });
             let runs = lane.clone();
@@ -277,6 +281,7 @@ impl Lane {
                 tracing::info!(number, destination = self.name, "delivered");
                 let now = self.journal.now();
                 let mut state = self.state();
+                state.refusals.remove(&number);
                 state.status.delivered += 1;
                 state.status.last_success_at = Some(now);
                 state.answered();
@@ -289,6 +294,7 @@ impl Lane {
                 tracing::warn!(number, destination = self.name, %reason, "refused");
                 self.journal.delivery_refused(number, &reason.to_string())?;
                 let mut state = self.state();
+                state.refusals.remove(&number);
                 state.status.refused += 1;
                 state.answered();
                 drop(state);
@@ -341,11 +347,15 @@ impl Lane {
     fn attempt(&self, taken: &TakenDelivery, refused: &mut Vec<Reason>) -> Result<Vec<Lost>, Failure> {
         let result = self.journal.result(taken.delivery.study)?;
         let files = result.map(|result| result.files).unwrap_or_default();
+        let known = self.state().refusals.get(&taken.number).cloned().unwrap_or_default();
         let (mut missing, mut arrived) = (vec![], vec![]);
         for file in files.iter().filter(|file| Part::is_sent(file)) {
             match Part::open(&self.journal, file) {
                 Ok(part) if taken.delivery.arrived.contains(&part.sha256) => arrived.push(part),
-                Ok(part) => missing.push(part),
+                Ok(part) => match known.iter().find(|(sha256, _)| *sha256 == part.sha256) {
+                    Some((_, reason)) => refused.push(reason.clone()),
+                    None => missing.push(part),
+                },
                 Err(cause) => refused.push(Reason::new(cause, "restore the last backup, or read the study again")),
             }
         }
@@ -369,7 +379,10 @@ impl Lane {
                     status.objects += 1;
                     status.bytes += part.bytes;
                 }
-                Answer::Refused(reason) => refused.push(reason),
+                Answer::Refused(reason) => {
+                    self.state().refusals.entry(taken.number).or_default().push((part.sha256, reason.clone()));
+                    refused.push(reason);
+                }
             }
             Ok(())
         })

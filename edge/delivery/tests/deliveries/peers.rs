@@ -137,8 +137,23 @@ fn what_is_refused_is_given_up_with_its_reason_and_the_rest_is_sent() {
         device.journal.retry_delivery(number).unwrap();
         until("it arrives", 10, || device.arrived("pacs") == 1);
         let again: Vec<String> = archive.instances().split_off(archive.instances().len() - 1);
-        assert_eq!(again, [sr.instance.clone()], "only what was missing");
+        assert_eq!(again, [sr.instance.as_str()], "only what was missing");
     }
+}
+
+#[test]
+fn what_is_refused_is_not_sent_again_when_another_object_has_no_room() {
+    let archive = Archive::start(|number| Script {
+        statuses: if number == 0 { vec![0xc001, 0xa700] } else { vec![] },
+        ..Script::default()
+    });
+    let device = Device::with(1, &["pacs"]);
+    let _deliveries = device.start(config(vec![to_dicom("pacs", dicom(archive.port))]));
+    until("it is given up", 10, || device.delivery(0, "pacs").1.state.is_over());
+    let DeliveryState::GivenUp { cause, .. } = device.delivery(0, "pacs").1.state else { panic!() };
+    assert!(cause.contains("status c001"), "{cause}");
+    let [seg, sr, sc] = device.sent[0].each_ref().map(|sent| sent.instance.clone());
+    assert_eq!(archive.instances(), [seg, sr.clone(), sr, sc]);
 }
 
 #[test]

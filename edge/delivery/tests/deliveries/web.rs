@@ -184,7 +184,9 @@ fn a_profile_without_a_key_to_the_archive_is_told() {
     assert!(archive.requests.lock().unwrap()[0].head.contains("Basic Ym94Om9wZW4gc2VzYW1l"));
     let authority = device.folder.path().join("authority.pem");
     let start = |text: Option<&str>| {
-        text.map(|text| fs::write(&authority, text).unwrap());
+        if let Some(text) = text {
+            fs::write(&authority, text).unwrap();
+        }
         let to = Web { ca_file: Some(authority.clone()), ..web(1) };
         Deliveries::start(Config { destinations: vec![to_web("w", to)], ..Config::default() }, device.journal.clone())
     };
