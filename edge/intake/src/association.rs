@@ -1,12 +1,10 @@
 //! One association, from its request to its release (DICOM PS3.8, 9.2; PS3.7, annex D).
 //!
-//! `dicom-ul` reads and writes PDUs. Its own associations wait as long as a peer sends a byte now and then, and choose a
-//! transfer syntax without a look at the class, so the conversation is ours: every PDU and every message has a deadline, and
-//! PDUs longer than was agreed are refused by their header.
+//! The associations of `dicom-ul` choose a transfer syntax without a look at the class, so the conversation is ours, on PDUs
+//! with deadlines ([`Talk`]).
 
 use std::{
-    io::{self, Read, Write},
-    net::{IpAddr, TcpStream},
+    net::IpAddr,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,44 +13,26 @@ use std::{
 };
 
 use dicom_ul::pdu::{
-    AbortRQServiceProviderReason, AbortRQSource, AssociationAC, AssociationRJ, AssociationRJResult,
-    AssociationRJServiceProviderASCEReason, AssociationRJServiceProviderPresentationReason,
-    AssociationRJServiceUserReason, AssociationRJSource, AssociationRQ, PDataValue, PDataValueType, Pdu,
-    PresentationContextProposed, PresentationContextResult, PresentationContextResultReason, UserVariableItem,
-    read_pdu, write_pdu,
+    AssociationAC, AssociationRJ, AssociationRJResult, AssociationRJServiceProviderASCEReason,
+    AssociationRJServiceProviderPresentationReason, AssociationRJServiceUserReason, AssociationRJSource, AssociationRQ,
+    PDataValue, PDataValueType, Pdu, PresentationContextProposed, PresentationContextResult,
+    PresentationContextResultReason, UserVariableItem,
+};
+use thorax_dimse::{
+    command::{C_CANCEL, C_ECHO, C_STORE, MOST_COMMAND_BYTES, N_ACTION, Request, status},
+    commitment::{Commitment, MOST_COMMITMENT_BYTES},
+    part10::Announced,
+    talk::{Deadline, End, Talk, Wire, most_data_bytes},
 };
 use thorax_journal::{Journal, Received, Source};
 
 use crate::{
-    command::{C_CANCEL, C_ECHO, C_STORE, MOST_COMMAND_BYTES, N_ACTION, Request, status},
-    commitment::{MOST_QUESTION_BYTES, Question, Report},
+    commitment::{Report, answer},
     config::Config,
     object::{ArrivingObject, Refusal, told},
-    part10::Announced,
     tally::Tally,
     uids::{self, trimmed},
 };
-
-/// A connection.
-pub trait Wire: Read + Write {
-    /// How long a read waits at most.
-    ///
-    /// # Errors
-    /// The system's.
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()>;
-}
-
-impl<W: Wire> Wire for &mut W {
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        W::set_read_timeout(self, timeout)
-    }
-}
-
-impl Wire for &TcpStream {
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        TcpStream::set_read_timeout(self, Some(timeout))
-    }
-}
 
 /// What an association is doing, for those who may have to end it.
 #[derive(Debug)]
@@ -86,108 +66,6 @@ impl Activity {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
-}
-
-/// How a conversation ended early.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("the peer closed the connection")]
-    Closed,
-    #[error("the peer aborted")]
-    Aborted,
-    #[error("too slow: {0}")]
-    Slow(&'static str),
-    #[error("{0}")]
-    Wrong(String),
-    #[error("the device stops")]
-    Stopping,
-    #[error("the connection failed ({0})")]
-    Failed(#[from] io::Error),
-}
-
-impl End {
-    fn wrong(what: impl ToString) -> Self {
-        Self::Wrong(what.to_string())
-    }
-
-    /// What the peer is told, where it can be told anything (PS3.8, table 9-26).
-    fn abort(&self) -> Option<AbortRQSource> {
-        match self {
-            Self::Closed | Self::Aborted | Self::Failed(_) => None,
-            Self::Slow(_) | Self::Stopping => Some(AbortRQSource::ServiceUser),
-            Self::Wrong(_) => Some(AbortRQSource::ServiceProvider(AbortRQServiceProviderReason::UnexpectedPdu)),
-        }
-    }
-}
-
-/// The deadline of a message, and what is told of who misses it.
-#[derive(Clone, Copy)]
-struct Deadline(Instant, &'static str);
-
-impl Deadline {
-    fn within(seconds: u64, what: &'static str) -> Self {
-        Self(Instant::now() + Duration::from_secs(seconds), what)
-    }
-}
-
-/// Bytes that are read at once.
-const CHUNK: usize = 64 << 10;
-/// A timeout of zero would be none.
-const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
-
-/// A connection that speaks PDUs.
-struct Talk<W> {
-    wire: W,
-    /// What was read and is not yet a PDU.
-    buffer: Vec<u8>,
-    chunk: Vec<u8>,
-    most_pdu_bytes: u32,
-}
-
-impl<W: Wire> Talk<W> {
-    fn new(wire: W, most_pdu_bytes: u32) -> Self {
-        Self { wire, buffer: vec![], chunk: vec![0; CHUNK], most_pdu_bytes }
-    }
-
-    fn receive(&mut self, Deadline(until, what): Deadline) -> Result<Pdu, End> {
-        loop {
-            let mut rest = &self.buffer[..];
-            // Strict: a length beyond what was agreed is refused before anything is waited for.
-            if let Some(pdu) = read_contained(&mut rest, self.most_pdu_bytes)? {
-                let read = self.buffer.len() - rest.len();
-                self.buffer.drain(..read);
-                return Ok(pdu);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(End::Slow(what));
-            }
-            self.wire.set_read_timeout(left.max(LEAST_TIMEOUT))?;
-            match self.wire.read(&mut self.chunk) {
-                Ok(0) => return Err(End::Closed),
-                Ok(read) => self.buffer.extend_from_slice(&self.chunk[..read]),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(End::Slow(what)),
-                    _ => return Err(error.into()),
-                },
-            }
-        }
-    }
-
-    fn send(&mut self, pdu: &Pdu) -> Result<(), End> {
-        let mut bytes = vec![];
-        write_pdu(&mut bytes, pdu).map_err(End::wrong)?;
-        self.wire.write_all(&bytes)?;
-        Ok(self.wire.flush()?)
-    }
-}
-
-/// Reads a PDU, if there is a whole one. The library takes some lengths within a PDU on trust, and panics where they lie; that
-/// is contained here, and ends the association like any other PDU that is none.
-fn read_contained(rest: &mut &[u8], most_bytes: u32) -> Result<Option<Pdu>, End> {
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read_pdu(rest, most_bytes, true)));
-    read.map_err(|_| End::wrong("a PDU whose lengths lie"))?.map_err(End::wrong)
 }
 
 /// A presentation context that was agreed upon.
@@ -364,7 +242,7 @@ impl<'a, W: Wire> Conversation<'a, W> {
                 }
             }
             (Message::Question { context, bytes, request }, Data) if *context == id => {
-                if bytes.len() + data.len() > MOST_QUESTION_BYTES {
+                if bytes.len() + data.len() > MOST_COMMITMENT_BYTES {
                     return Err(End::wrong("a question about too many images"));
                 }
                 bytes.extend_from_slice(&data);
@@ -469,14 +347,14 @@ impl<'a, W: Wire> Conversation<'a, W> {
         if request.action_type != Some(1) {
             return self.answer(agreed, id, request, status::NO_SUCH_ACTION, "an action that is not request (1)");
         }
-        let (question, address) = match (Question::read(bytes, syntax), address) {
+        let (question, address) = match (Commitment::read(bytes, syntax), address) {
             (Ok(question), Some(address)) => (question, address),
             (Err(why), _) => return self.answer(agreed, id, request, status::PROCESSING_FAILURE, why),
             (_, None) => {
                 return self.answer(agreed, id, request, status::PROCESSING_FAILURE, "no address to answer to");
             }
         };
-        match question.answer(self.journal, &agreed.calling_ae_title, &agreed.called_ae_title, address) {
+        match answer(question, self.journal, &agreed.calling_ae_title, &agreed.called_ae_title, address) {
             Ok(report) => {
                 self.answer(agreed, id, request, status::SUCCESS, "")?;
                 (self.reports)(report);
@@ -491,22 +369,9 @@ impl<'a, W: Wire> Conversation<'a, W> {
 
     fn answer(&mut self, agreed: &Agreed, id: u8, request: &Request, status: u16, comment: &str) -> Result<(), End> {
         let response = request.response(status, comment);
-        let mut parts = response.chunks(agreed.most_peer_bytes).peekable();
-        while let Some(part) = parts.next() {
-            let value = PDataValue {
-                presentation_context_id: id,
-                value_type: PDataValueType::Command,
-                is_last: parts.peek().is_none(),
-                data: part.to_vec(),
-            };
-            self.talk.send(&Pdu::PData { data: vec![value] })?;
-        }
-        Ok(())
+        self.talk.send_set(id, PDataValueType::Command, &response, agreed.most_peer_bytes)
     }
 }
-
-/// The part of a P-Data PDU that is no value: length, context, header (PS3.8, 9.3.5.1).
-const PDV_HEADER: u32 = 6;
 
 /// What is agreed upon, or why nothing is.
 fn agree(asked: AssociationRQ, config: &Config, address: IpAddr) -> Result<(Agreed, AssociationAC), AssociationRJ> {
@@ -548,16 +413,11 @@ fn agree(asked: AssociationRQ, config: &Config, address: IpAddr) -> Result<(Agre
         };
         presentation_contexts.push(PresentationContextResult { id: proposed.id, reason, transfer_syntax });
     }
-    let most_peer_bytes = asked.user_variables.iter().find_map(|variable| match variable {
-        // 0 is without limit (PS3.8, D.1.1).
-        UserVariableItem::MaxLength(bytes) if *bytes > PDV_HEADER => usize::try_from(*bytes - PDV_HEADER).ok(),
-        _ => None,
-    });
     let agreed = Agreed {
         calling_ae_title: asked.calling_ae_title.clone(),
         called_ae_title: asked.called_ae_title.clone(),
         contexts,
-        most_peer_bytes: most_peer_bytes.unwrap_or(MOST_COMMAND_BYTES),
+        most_peer_bytes: most_data_bytes(&asked.user_variables),
     };
     let answer = AssociationAC {
         protocol_version: 1,

@@ -4,54 +4,21 @@
 //! The question is an N-ACTION, the answer an N-EVENT-REPORT on an association of its own, which we ask for in the role of the
 //! provider. It is tried a few times; a peer that never got it asks again, since the transaction is its own.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use dicom_ul::{
-    ClientAssociationOptions,
-    pdu::{PDataValue, PDataValueType, Pdu, PresentationContextResultReason},
+use thorax_dimse::{
+    association::{Ask, Limits, Proposal, Requestor},
+    command::{self, status},
+    commitment::Commitment,
 };
 use thorax_journal::{Journal, Kind};
 
-use crate::{
-    command::{self, status},
-    uids::{self, is_uid, trimmed},
-};
-
-/// No question is longer.
-pub(crate) const MOST_QUESTION_BYTES: usize = 1 << 20;
-/// Sequences within sequences.
-const MOST_DEPTH: usize = 8;
-const UNDEFINED: u32 = u32::MAX;
-
-type Tag = (u16, u16);
-const TRANSACTION_UID: Tag = (0x0008, 0x1195);
-const FAILED_SOP_SEQUENCE: Tag = (0x0008, 0x1198);
-const REFERENCED_SOP_SEQUENCE: Tag = (0x0008, 0x1199);
-const REFERENCED_SOP_CLASS_UID: Tag = (0x0008, 0x1150);
-const REFERENCED_SOP_INSTANCE_UID: Tag = (0x0008, 0x1155);
-const FAILURE_REASON: Tag = (0x0008, 0x1197);
-const ITEM: Tag = (0xfffe, 0xe000);
-const ITEM_END: Tag = (0xfffe, 0xe00d);
-const SEQUENCE_END: Tag = (0xfffe, 0xe0dd);
+use crate::uids;
 
 /// Failure reasons (PS3.3, C.14.1.1).
 mod reason {
     pub(super) const NO_SUCH_OBJECT_INSTANCE: u16 = 0x0112;
     pub(super) const CLASS_INSTANCE_CONFLICT: u16 = 0x0119;
-}
-
-/// An image by class and instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Reference {
-    class: String,
-    instance: String,
-}
-
-/// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
-    transaction: String,
-    references: Vec<Reference>,
 }
 
 /// What is answered, and to whom.
@@ -60,333 +27,56 @@ pub struct Report {
     pub(crate) calling_ae_title: String,
     pub(crate) called_ae_title: String,
     pub(crate) address: SocketAddr,
-    transaction: String,
-    kept: Vec<Reference>,
-    failed: Vec<(Reference, u16)>,
+    answer: Commitment,
 }
 
-/// Elements of a data set that is in memory, Little Endian.
-struct Elements<'d> {
-    rest: &'d [u8],
-    implicit: bool,
-    depth: usize,
-}
-
-enum Value<'d> {
-    Bytes(&'d [u8]),
-    Items(Vec<&'d [u8]>),
-}
-
-const CUT: &str = "a data set that is cut short";
-
-impl<'d> Elements<'d> {
-    fn bytes(&mut self, count: u32) -> Result<&'d [u8], &'static str> {
-        let count = usize::try_from(count).map_err(|_| CUT)?;
-        let (bytes, rest) = self.rest.split_at_checked(count).ok_or(CUT)?;
-        self.rest = rest;
-        Ok(bytes)
-    }
-
-    fn short(&mut self) -> Result<u16, &'static str> {
-        self.bytes(2)?.try_into().map(u16::from_le_bytes).map_err(|_| CUT)
-    }
-
-    fn long(&mut self) -> Result<u32, &'static str> {
-        self.bytes(4)?.try_into().map(u32::from_le_bytes).map_err(|_| CUT)
-    }
-
-    fn tag(&mut self) -> Result<Tag, &'static str> {
-        Ok((self.short()?, self.short()?))
-    }
-
-    /// The next element, with its value or the items of its sequence.
-    fn element(&mut self) -> Result<(Tag, Value<'d>), &'static str> {
-        let tag = self.tag()?;
-        if tag.0 == ITEM.0 {
-            return Ok((tag, Value::Bytes(self.long().map(|_| &[][..])?)));
-        }
-        let mut is_sequence = tag == REFERENCED_SOP_SEQUENCE;
-        let length = if self.implicit {
-            self.long()?
-        } else {
-            let vr = self.bytes(2)?;
-            is_sequence = vr == b"SQ";
-            match vr {
-                b"OB" | b"OD" | b"OF" | b"OL" | b"OV" | b"OW" | b"SQ" | b"SV" | b"UC" | b"UN" | b"UR" | b"UT"
-                | b"UV" => {
-                    self.short()?;
-                    self.long()?
-                }
-                _ => u32::from(self.short()?),
-            }
-        };
-        if length == UNDEFINED {
-            return Ok((tag, Value::Items(self.items()?)));
-        }
-        let bytes = self.bytes(length)?;
-        if !is_sequence {
-            return Ok((tag, Value::Bytes(bytes)));
-        }
-        let mut inner = self.inner(bytes)?;
-        let mut items = vec![];
-        while !inner.rest.is_empty() {
-            items.push(inner.item()?.ok_or("a sequence that ends early")?);
-        }
-        Ok((tag, Value::Items(items)))
-    }
-
-    fn inner(&self, rest: &'d [u8]) -> Result<Self, &'static str> {
-        if self.depth == MOST_DEPTH {
-            return Err("sequences nested too deeply");
-        }
-        Ok(Self { rest, implicit: self.implicit, depth: self.depth + 1 })
-    }
-
-    /// The items of a sequence of undefined length.
-    fn items(&mut self) -> Result<Vec<&'d [u8]>, &'static str> {
-        let mut inner = self.inner(self.rest)?;
-        let mut items = vec![];
-        while let Some(item) = inner.item()? {
-            items.push(item);
-        }
-        self.rest = inner.rest;
-        Ok(items)
-    }
-
-    /// The next item; `None` at the end of the sequence.
-    fn item(&mut self) -> Result<Option<&'d [u8]>, &'static str> {
-        match (self.tag()?, self.long()?) {
-            (SEQUENCE_END, _) => Ok(None),
-            (ITEM, UNDEFINED) => {
-                let begin = self.rest;
-                let mut inner = self.inner(begin)?;
-                loop {
-                    let end = begin.len() - inner.rest.len();
-                    if inner.element()?.0 == ITEM_END {
-                        self.rest = inner.rest;
-                        return Ok(Some(&begin[..end]));
-                    }
-                }
-            }
-            (ITEM, length) => self.bytes(length).map(Some),
-            _ => Err("a sequence of what is no item"),
+/// Looks the images up. What is in the journal is durable.
+pub(crate) fn answer(
+    question: Commitment,
+    journal: &Journal,
+    calling_ae_title: &str,
+    called_ae_title: &str,
+    address: SocketAddr,
+) -> thorax_journal::Result<Report> {
+    let mut answer = Commitment { transaction: question.transaction, images: vec![], failed: vec![] };
+    for reference in question.images {
+        match journal.find_instance(&reference.instance)?.map(|(_, object)| object) {
+            None => answer.failed.push((reference, reason::NO_SUCH_OBJECT_INSTANCE)),
+            Some(object) => match object.what.kind {
+                Kind::Dicom { sop_class_uid, .. } if sop_class_uid == reference.class => answer.images.push(reference),
+                _ => answer.failed.push((reference, reason::CLASS_INSTANCE_CONFLICT)),
+            },
         }
     }
-}
-
-fn uid(bytes: &[u8]) -> Result<String, &'static str> {
-    let text = std::str::from_utf8(bytes).map(trimmed).ok().filter(|text| is_uid(text));
-    text.map(str::to_owned).ok_or("a UID that is none")
-}
-
-impl Question {
-    /// Reads the data set of an N-ACTION.
-    pub(crate) fn read(bytes: &[u8], transfer_syntax_uid: &str) -> Result<Self, &'static str> {
-        let implicit = transfer_syntax_uid == uids::IMPLICIT_LITTLE_ENDIAN;
-        let mut elements = Elements { rest: bytes, implicit, depth: 0 };
-        let (mut transaction, mut references) = (None, vec![]);
-        while !elements.rest.is_empty() {
-            match elements.element()? {
-                (TRANSACTION_UID, Value::Bytes(bytes)) => transaction = Some(uid(bytes)?),
-                (REFERENCED_SOP_SEQUENCE, Value::Items(items)) => {
-                    for item in items {
-                        references.push(reference(elements.inner(item)?)?);
-                    }
-                }
-                _ => {}
-            }
-        }
-        match transaction {
-            Some(transaction) if !references.is_empty() => Ok(Self { transaction, references }),
-            _ => Err("no transaction, or no image in it"),
-        }
-    }
-
-    /// Looks the images up. What is in the journal is durable.
-    pub(crate) fn answer(
-        self,
-        journal: &Journal,
-        calling_ae_title: &str,
-        called_ae_title: &str,
-        address: SocketAddr,
-    ) -> thorax_journal::Result<Report> {
-        let (mut kept, mut failed) = (vec![], vec![]);
-        for reference in self.references {
-            match journal.find_instance(&reference.instance)?.map(|(_, object)| object) {
-                None => failed.push((reference, reason::NO_SUCH_OBJECT_INSTANCE)),
-                Some(object) => match object.what.kind {
-                    Kind::Dicom { sop_class_uid, .. } if sop_class_uid == reference.class => kept.push(reference),
-                    _ => failed.push((reference, reason::CLASS_INSTANCE_CONFLICT)),
-                },
-            }
-        }
-        Ok(Report {
-            calling_ae_title: calling_ae_title.to_owned(),
-            called_ae_title: called_ae_title.to_owned(),
-            address,
-            transaction: self.transaction,
-            kept,
-            failed,
-        })
-    }
-}
-
-fn reference(mut elements: Elements<'_>) -> Result<Reference, &'static str> {
-    let (mut class, mut instance) = (None, None);
-    while !elements.rest.is_empty() {
-        match elements.element()? {
-            (REFERENCED_SOP_CLASS_UID, Value::Bytes(bytes)) => class = Some(uid(bytes)?),
-            (REFERENCED_SOP_INSTANCE_UID, Value::Bytes(bytes)) => instance = Some(uid(bytes)?),
-            _ => {}
-        }
-    }
-    class
-        .zip(instance)
-        .map(|(class, instance)| Reference { class, instance })
-        .ok_or("an image without class or instance")
-}
-
-/// An element in Implicit VR Little Endian.
-fn element((group, number): Tag, value: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
-    [&group.to_le_bytes()[..], &number.to_le_bytes(), &length.to_le_bytes(), value].concat()
-}
-
-fn uid_element(tag: Tag, uid: &str) -> Vec<u8> {
-    let mut value = uid.as_bytes().to_vec();
-    value.resize(value.len().next_multiple_of(2), 0);
-    element(tag, &value)
+    let (calling_ae_title, called_ae_title) = (calling_ae_title.to_owned(), called_ae_title.to_owned());
+    Ok(Report { calling_ae_title, called_ae_title, address, answer })
 }
 
 impl Report {
-    /// 1: all is kept; 2: some is not (PS3.4, J.3.3).
-    fn event_type(&self) -> u16 {
-        if self.failed.is_empty() { 1 } else { 2 }
-    }
-
-    /// The data set, in Implicit VR Little Endian (PS3.4, table J.3-2).
-    fn data_set(&self) -> Vec<u8> {
-        let of = |reference: &Reference| {
-            let class = uid_element(REFERENCED_SOP_CLASS_UID, &reference.class);
-            [class, uid_element(REFERENCED_SOP_INSTANCE_UID, &reference.instance)].concat()
-        };
-        let mut bytes = uid_element(TRANSACTION_UID, &self.transaction);
-        if !self.failed.is_empty() {
-            let item = |(reference, reason): &(Reference, u16)| {
-                element(ITEM, &[of(reference), element(FAILURE_REASON, &reason.to_le_bytes())].concat())
-            };
-            let items: Vec<u8> = self.failed.iter().flat_map(item).collect();
-            bytes.extend(element(FAILED_SOP_SEQUENCE, &items));
-        }
-        if !self.kept.is_empty() {
-            let items: Vec<u8> = self.kept.iter().flat_map(|reference| element(ITEM, &of(reference))).collect();
-            bytes.extend(element(REFERENCED_SOP_SEQUENCE, &items));
-        }
-        bytes
-    }
-
     /// Tells the peer, on an association of its own.
     pub(crate) fn send(&self) -> Result<(), String> {
-        const TIMEOUT: Duration = Duration::from_secs(10);
-        let failed = |error: dicom_ul::association::Error| error.to_string();
-        let mut association = ClientAssociationOptions::new()
+        let limits = Limits::default();
+        let wire = limits.connect(self.address).map_err(|error| error.to_string())?;
+        let ask = Ask {
             // We are the one who was called, and call back.
-            .calling_ae_title(self.called_ae_title.as_str())
-            .called_ae_title(self.calling_ae_title.as_str())
-            .with_presentation_context(uids::STORAGE_COMMITMENT, vec![uids::IMPLICIT_LITTLE_ENDIAN])
-            .with_role_selection(uids::STORAGE_COMMITMENT, false, true)
-            .connection_timeout(TIMEOUT)
-            .read_timeout(TIMEOUT)
-            .write_timeout(TIMEOUT)
-            .establish(self.address)
-            .map_err(failed)?;
-        let accepted =
-            |reason: &PresentationContextResultReason| *reason == PresentationContextResultReason::Acceptance;
-        let context = association.presentation_contexts().iter().find(|context| accepted(&context.reason));
-        let id = context.ok_or("storage commitment is not accepted")?.id;
-        let command =
-            command::event_report(uids::STORAGE_COMMITMENT, uids::STORAGE_COMMITMENT_INSTANCE, self.event_type());
-        let value = PDataValue {
-            presentation_context_id: id,
-            value_type: PDataValueType::Command,
-            is_last: true,
-            data: command,
+            calling_ae_title: &self.called_ae_title,
+            called_ae_title: &self.calling_ae_title,
+            proposals: &[Proposal::of(uids::STORAGE_COMMITMENT, uids::IMPLICIT_LITTLE_ENDIAN).as_provider()],
         };
-        association.send(&Pdu::PData { data: vec![value] }).map_err(failed)?;
-        let mut writer = association.send_pdata(id);
-        std::io::Write::write_all(&mut writer, &self.data_set()).map_err(|error| error.to_string())?;
-        writer.finish().map_err(|error| error.to_string())?;
-        let Pdu::PData { data } = association.receive().map_err(failed)? else { return Err("no response".into()) };
-        let response: Vec<u8> = data.into_iter().flat_map(|value| value.data).collect();
-        let answered = command::status_of(&response).map_err(|error| error.to_string())?;
+        let mut association = Requestor::ask(&wire, &ask, limits).map_err(|error| error.to_string())?;
+        let context = association.context(&ask.proposals[0]).ok_or("storage commitment is not accepted")?;
+        let command = command::event_report(
+            uids::STORAGE_COMMITMENT,
+            uids::STORAGE_COMMITMENT_INSTANCE,
+            self.answer.event_type(),
+        );
+        let told = association.request(context, &command, &mut &self.answer.data_set()[..]);
+        let response = told.map_err(|error| error.to_string())?;
         // That it cannot be released any more changes nothing.
-        let _ = association.release();
-        if answered == status::SUCCESS { Ok(()) } else { Err(format!("answered with status {answered:04x}")) }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn question() -> Question {
-        let reference = |instance: &str| Reference { class: "1.2.3".into(), instance: instance.into() };
-        Question { transaction: "2.25.7".into(), references: vec![reference("1.5"), reference("1.55")] }
-    }
-
-    fn explicit(tag: Tag, vr: &[u8], length: u32, value: &[u8]) -> Vec<u8> {
-        let length = if vr == b"SQ" {
-            [&[0, 0][..], &length.to_le_bytes()].concat()
-        } else {
-            (length as u16).to_le_bytes().to_vec()
-        };
-        [&tag.0.to_le_bytes()[..], &tag.1.to_le_bytes(), vr, &length, value].concat()
-    }
-
-    #[test]
-    fn a_question_is_read_in_every_form() {
-        // As our own answer is written: lengths everywhere.
-        let kept = question().references;
-        let address = "127.0.0.1:1".parse().unwrap();
-        let (calling_ae_title, called_ae_title) = ("A".into(), "B".into());
-        let mut report =
-            Report { calling_ae_title, called_ae_title, address, transaction: "2.25.7".into(), kept, failed: vec![] };
-        assert_eq!(report.event_type(), 1);
-        let implicit = report.data_set();
-        assert_eq!(Question::read(&implicit, uids::IMPLICIT_LITTLE_ENDIAN).unwrap(), question());
-        report.failed.push((Reference { class: "1.2".into(), instance: "9.9".into() }, 0x0112));
-        assert_eq!(report.event_type(), 2);
-        assert!(report.data_set().ends_with(&implicit[uid_element(TRANSACTION_UID, "2.25.7").len()..]));
-
-        // Explicit, and without lengths.
-        let uid = |tag, text: &str| {
-            let mut value = text.as_bytes().to_vec();
-            value.resize(value.len().next_multiple_of(2), 0);
-            explicit(tag, b"UI", value.len() as u32, &value)
-        };
-        let item = |instance| {
-            let fields = [uid(REFERENCED_SOP_CLASS_UID, "1.2.3"), uid(REFERENCED_SOP_INSTANCE_UID, instance)].concat();
-            [&[0xfe, 0xff, 0, 0xe0, 255, 255, 255, 255][..], &fields, &[0xfe, 0xff, 0x0d, 0xe0, 0, 0, 0, 0]].concat()
-        };
-        let end = [0xfe, 0xff, 0xdd, 0xe0, 0, 0, 0, 0];
-        let items = [item("1.5"), item("1.55"), end.to_vec()].concat();
-        let set =
-            [uid(TRANSACTION_UID, "2.25.7"), explicit(REFERENCED_SOP_SEQUENCE, b"SQ", UNDEFINED, &items)].concat();
-        assert_eq!(Question::read(&set, uids::EXPLICIT_LITTLE_ENDIAN).unwrap(), question());
-        assert!(Question::read(&set[..set.len() - 1], uids::EXPLICIT_LITTLE_ENDIAN).is_err());
-        assert!(Question::read(&uid(TRANSACTION_UID, "2.25.7"), uids::EXPLICIT_LITTLE_ENDIAN).is_err());
-        let nested = explicit((8, 0x1115), b"SQ", UNDEFINED, &[0xfe, 0xff, 0, 0xe0, 255, 255, 255, 255]);
-        let told = Question::read(&nested.repeat(50), uids::EXPLICIT_LITTLE_ENDIAN).unwrap_err();
-        assert_eq!(told, "sequences nested too deeply");
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_question_or_not(bytes: Vec<u8>) {
-            let _ = Question::read(&bytes, uids::IMPLICIT_LITTLE_ENDIAN);
-            let _ = Question::read(&bytes, uids::EXPLICIT_LITTLE_ENDIAN);
+        association.release();
+        match response.status {
+            status::SUCCESS => Ok(()),
+            status => Err(format!("answered with status {status:04x}")),
         }
     }
 }

@@ -14,15 +14,17 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use thorax_dimse::{
+    command::status,
+    part10::{self, MOST_META_BYTES},
+};
 use thorax_files::{sync_folder, write_atomically};
 use thorax_journal::{Journal, Kind, Received, ReceivedObject, Source};
 
 use crate::{
-    command::status,
     config::{Config, Folder},
     error::IntakeError,
     object::{ArrivingObject, Refusal, told},
-    part10::{self, MOST_META_BYTES},
     tally::Tally,
 };
 

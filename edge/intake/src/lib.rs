@@ -13,22 +13,21 @@
 //! Whatever a peer sends decides over no name of a file and no size of memory.
 
 mod association;
-mod command;
 mod commitment;
 mod config;
 mod error;
 mod folder;
 mod head;
 mod object;
-mod part10;
 mod server;
 mod tally;
 mod uids;
 
-pub use association::{Activity, Wire, converse};
+pub use association::{Activity, converse};
 pub use commitment::Report;
 pub use config::{Config, Folder, Peer};
 pub use error::IntakeError;
 pub use folder::FolderWatch;
 pub use server::Intake;
 pub use tally::{Tally, TallyFigures};
+pub use thorax_dimse::talk::Wire;

@@ -1,12 +1,14 @@
 //! A DICOM object on its way to the journal, from the network as from a folder.
 
+use thorax_dimse::{
+    command::status,
+    part10::{self, Announced},
+};
 use thorax_journal::{Journal, JournalError, Kind, ObjectWriter, Received, ReceivedObject, Source};
 
 use crate::{
-    command::status,
     config::Config,
     head::{HeadError, HeadReader},
-    part10::{self, Announced},
     tally::Tally,
     uids::is_uid,
 };

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Moment, record::Record};
+use crate::{
+    clock::Moment,
+    record::{Record, exactly},
+};
 
 /// A SHA-256, by which a kept file is named.
 pub type Hash = [u8; 32];
@@ -204,6 +207,48 @@ pub struct Delivery {
     pub interrupted: bool,
     /// What the last attempt failed of.
     pub last_error: Option<String>,
+    /// Files of the result that the destination has said it has; they are not sent again.
+    pub arrived: Vec<Hash>,
+}
+
+/// As [`Delivery`] was in version 1, which knew of no parts.
+#[derive(Deserialize)]
+struct FirstDelivery {
+    study: u64,
+    destination: String,
+    created: Moment,
+    state: DeliveryState,
+    attempts: u32,
+    not_before_milliseconds: u64,
+    interrupted: bool,
+    last_error: Option<String>,
+}
+
+impl From<FirstDelivery> for Delivery {
+    fn from(first: FirstDelivery) -> Self {
+        let FirstDelivery { study, destination, created, state, attempts, .. } = first;
+        let FirstDelivery { not_before_milliseconds, interrupted, last_error, .. } = first;
+        Self {
+            study,
+            destination,
+            created,
+            state,
+            attempts,
+            not_before_milliseconds,
+            interrupted,
+            last_error,
+            arrived: vec![],
+        }
+    }
+}
+
+impl Record for Delivery {
+    const NAME: &'static str = "delivery";
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
+        (version == 1).then(|| exactly::<FirstDelivery>(fields).map(Self::from))
+    }
 }
 
 /// Where a delivery is on its way.
@@ -272,7 +317,6 @@ first_version!(
     Object: "received object",
     Study: "study",
     StudyResult: "result",
-    Delivery: "delivery",
     Counters: "set of counters"
 );
 
@@ -287,7 +331,7 @@ mod tests {
 
     /// Whoever changes a record's fields without counting its version up breaks every journal out there, and this test.
     #[test]
-    fn the_bytes_of_version_1() {
+    fn the_bytes_of_each_version() {
         let moment = Moment { unix_milliseconds: -2, device_milliseconds: 300 };
         let object = Object {
             study: 7,
@@ -334,6 +378,7 @@ mod tests {
             not_before_milliseconds: 10,
             interrupted: true,
             last_error: Some("x".into()),
+            arrived: vec![],
         };
         assert_eq!(
             hexadecimal(&object),
@@ -348,7 +393,12 @@ mod tests {
             hexadecimal(&result),
             format!("0100057265666572000001000000000000e03f0000000000010161{}0503ac02", "01".repeat(32))
         );
-        assert_eq!(hexadecimal(&delivery), "0107047061637303ac0200010a01010178");
+        assert_eq!(hexadecimal(&delivery), "0207047061637303ac0200010a0101017800");
+        let first = [&[1][..], &delivery.encode().unwrap()[1..delivery.encode().unwrap().len() - 1]].concat();
+        assert_eq!(thorax_files::hexadecimal(&first), "0107047061637303ac0200010a01010178", "as version 1 wrote it");
+        assert_eq!(Delivery::decode(&first).unwrap(), delivery);
+        let parts = Delivery { arrived: vec![[5; 32]], ..delivery };
+        assert_eq!(hexadecimal(&parts), format!("0207047061637303ac0200010a0101017801{}", "05".repeat(32)));
         assert_eq!(hexadecimal(&Counters::default()), "010100");
     }
 }

@@ -163,6 +163,8 @@ pub(crate) struct Change {
     pub(crate) waiting_objects: u64,
     /// Names of files that nothing uses any more once this is committed.
     pub(crate) unneeded: Vec<Hash>,
+    /// Whether there is something new to deliver.
+    pub(crate) wake: bool,
 }
 
 impl Change {
@@ -175,7 +177,7 @@ impl Change {
             let meta = txn.open_table(META)?;
             meta.get(COUNTERS)?.map(|bytes| Counters::decode(bytes.value())).transpose()?.unwrap_or_default()
         };
-        Ok(Self { txn, counters, now, dirty: false, waiting_objects, unneeded: vec![] })
+        Ok(Self { txn, counters, now, dirty: false, waiting_objects, unneeded: vec![], wake: false })
     }
 
     /// Makes the tables that are missing.
@@ -423,7 +425,7 @@ mod tests {
         let mut again = Change::begin(&database, now, 0).unwrap();
         again.migrate().unwrap();
         assert!(!again.dirty, "nothing to do the second time");
-        again.txn.open_table(META).unwrap().insert(VERSIONS, &[1, 2, 1, 1][..]).unwrap();
+        again.txn.open_table(META).unwrap().insert(VERSIONS, &[1, 2, 1, 2][..]).unwrap();
         let told = again.migrate().unwrap_err();
         assert!(matches!(told, JournalError::Newer { what: "study", found: 2, known: 1 }), "{told}");
     }

@@ -395,6 +395,73 @@ fn deliveries_are_tried_again_with_longer_pauses_one_at_a_time_for_each_peer() {
 }
 
 #[test]
+fn a_destination_is_sent_what_was_tried_least_and_never_again_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, hands) = with_hands(folder.path(), Settings { quiet_seconds: 0, ..Settings::default() });
+    for study in ["1", "2"] {
+        accepted(send(&journal, dicom(study, &format!("{study}.1")), study.as_bytes()).unwrap());
+        finish_next(&journal, &["pacs", "fleet"]);
+    }
+    assert_eq!(journal.waiting_deliveries().unwrap(), [("fleet".to_owned(), 2), ("pacs".to_owned(), 2)].into());
+    let take = |to: &str| journal.take_delivery_to(to).unwrap();
+    let first = take("pacs").unwrap();
+    assert_eq!((first.delivery.destination.as_str(), take("pacs")), ("pacs", None), "one at a time");
+    let other = take("fleet").unwrap();
+    journal.hand_back_delivery(other.number).unwrap();
+    let again = take("fleet").unwrap();
+    assert_eq!((again.number, again.delivery.attempts, again.delivery.interrupted), (other.number, 1, true));
+    assert_eq!(take("nowhere"), None);
+
+    let (one, two) = ([1; 32], [2; 32]);
+    for sha256 in [one, two, two] {
+        journal.delivery_arrived(first.number, &sha256).unwrap();
+    }
+    journal.postpone_delivery(first.number, "out of resources", Duration::ZERO, &[one]).unwrap();
+    assert!(journal.delivery_arrived(first.number, &one).is_err(), "it is not being sent");
+    let second = take("pacs").unwrap();
+    assert_ne!(second.number, first.number, "what was tried before comes behind what was not");
+    journal.postpone_delivery(second.number, "no route", Duration::from_millis(2500), &[]).unwrap();
+    let again = take("pacs").unwrap().delivery;
+    assert_eq!(
+        (&again.arrived, again.attempts, again.last_error.as_deref()),
+        (&vec![two], 2, Some("out of resources"))
+    );
+    journal.delivery_refused(first.number, "no such SOP class").unwrap();
+    journal.retry_delivery(first.number).unwrap();
+    let again = take("pacs").unwrap();
+    assert_eq!(
+        (again.number, &again.delivery.arrived),
+        (first.number, &vec![two]),
+        "asked for again, the rest is sent"
+    );
+    journal.delivered(first.number).unwrap();
+    assert_eq!(journal.next_delivery_to("pacs").unwrap(), Some(Duration::from_millis(2500)));
+    assert_eq!((take("pacs"), journal.next_delivery_to("nowhere").unwrap()), (None, None));
+    hands.wait(3);
+    assert_eq!(journal.next_delivery_to("pacs").unwrap(), Some(Duration::ZERO));
+    assert_eq!(take("pacs").unwrap().number, second.number);
+    assert_eq!(journal.verify().unwrap().problems, []);
+}
+
+#[test]
+fn who_waits_for_the_outbox_is_woken() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Arc::new(Journal::open(folder.path(), Settings { quiet_seconds: 0, ..Settings::default() }).unwrap());
+    assert_eq!(journal.wait_for_outbox(0, Duration::ZERO), 0, "nothing is there");
+    accepted(send(&journal, dicom("1", "1.1"), b"1").unwrap());
+    let waiting = journal.clone();
+    let waiter = std::thread::spawn(move || waiting.wait_for_outbox(0, Duration::from_secs(60)));
+    finish_next(&journal, &["pacs"]);
+    let seen = waiter.join().unwrap();
+    assert_ne!(seen, 0);
+    assert_eq!(journal.wait_for_outbox(0, Duration::from_secs(60)), seen, "what came before is not waited for");
+    let waiting = journal.clone();
+    let waiter = std::thread::spawn(move || waiting.wait_for_outbox(seen, Duration::from_secs(60)));
+    journal.wake_outbox();
+    assert_ne!(waiter.join().unwrap(), seen);
+}
+
+#[test]
 fn a_delivery_that_was_cut_off_is_marked() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { quiet_seconds: 0, ..Settings::default() };

@@ -36,6 +36,18 @@ pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Re
     })
 }
 
+/// As [`write_atomically`], for a file that must be new: what is called `path` is never replaced.
+///
+/// # Errors
+/// [`WriteError`]; its reason is [`io::ErrorKind::AlreadyExists`] where there is something called `path`.
+pub fn write_new(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), WriteError> {
+    write(path, fill, |temporary| {
+        allow_reading(temporary.as_file())?;
+        temporary.as_file().sync_all()?;
+        temporary.persist_noclobber(path).map(drop).map_err(|failed| failed.error)
+    })
+}
+
 /// As [`write_atomically`], for what only its owner may read and what is never replaced, such as a key.
 ///
 /// # Errors
@@ -153,6 +165,17 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn a_new_file_never_replaces_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("study/image.dcm");
+        write_new(&path, |out| out.write_all(b"ours")).unwrap();
+        let error = write_new(&path, |out| out.write_all(b"other")).unwrap_err();
+        assert_eq!(error.reason.kind(), io::ErrorKind::AlreadyExists, "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"ours");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

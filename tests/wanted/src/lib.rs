@@ -1,4 +1,4 @@
-//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, dciodvfy, DCMTK, a GPU.
+//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, dciodvfy, DCMTK, Orthanc, a GPU.
 //!
 //! A test asks here for its material, and returns early on `None`:
 //!
@@ -40,6 +40,8 @@ pub enum Kind {
     Dicom3tools,
     /// DCMTK's programs, which send images, on the path.
     Dcmtk,
+    /// Orthanc and its DICOMweb plugin, as Debian installs them.
+    Orthanc,
     /// An NVIDIA GPU and its libraries.
     Gpu,
     /// Linux's `/proc`.
@@ -48,8 +50,16 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Shared, Self::Xgboost, Self::Keras, Self::Dicom3tools, Self::Dcmtk, Self::Gpu, Self::Proc];
+    pub const ALL: [Self; 8] = [
+        Self::Shared,
+        Self::Xgboost,
+        Self::Keras,
+        Self::Dicom3tools,
+        Self::Dcmtk,
+        Self::Orthanc,
+        Self::Gpu,
+        Self::Proc,
+    ];
 
     /// Its word in `THORAX_REQUIRE_MATERIAL`.
     pub fn name(self) -> &'static str {
@@ -59,6 +69,7 @@ impl Kind {
             Self::Keras => "keras",
             Self::Dicom3tools => "dicom3tools",
             Self::Dcmtk => "dcmtk",
+            Self::Orthanc => "orthanc",
             Self::Gpu => "gpu",
             Self::Proc => "proc",
         }
@@ -75,6 +86,7 @@ impl Kind {
             Self::Keras => "run trainer/references/keras_weights.py, and set THORAX_KERAS_FILES to the folder it wrote",
             Self::Dicom3tools => "apt-get install dicom3tools, which has dciodvfy",
             Self::Dcmtk => "apt-get install dcmtk",
+            Self::Orthanc => "apt-get install orthanc orthanc-dicomweb",
             Self::Gpu => "run it on a machine with an NVIDIA GPU, as CONTRIBUTING.md says",
             Self::Proc => "mount /proc",
         }
@@ -127,6 +139,18 @@ pub fn dciodvfy() -> Option<PathBuf> {
 #[track_caller]
 pub fn dcmtk(program: &str) -> Option<PathBuf> {
     found(Kind::Dcmtk, on_path(program))
+}
+
+/// The script that becomes an Orthanc, `tests/orthanc.sh`, where Orthanc and its DICOMweb plugin are installed.
+///
+/// # Panics
+/// When they are missing and required.
+#[track_caller]
+pub fn orthanc() -> Option<PathBuf> {
+    let parts = ["/usr/sbin/Orthanc", "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"];
+    let missing = parts.into_iter().find(|part| !Path::new(part).is_file());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orthanc.sh");
+    found(Kind::Orthanc, missing.map_or(Ok(script), |part| Err(format!("no {part}"))))
 }
 
 fn on_path(program: &str) -> Result<PathBuf, String> {

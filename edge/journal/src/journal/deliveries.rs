@@ -1,16 +1,21 @@
 //! The way out: an outbox, tried again and again, one delivery at a time for each destination.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::PoisonError,
+    time::Duration,
+};
 
 use super::{Journal, studies::leave_outbox};
 use crate::{
-    entries::{Delivery, DeliveryState, Study, StudyState},
+    entries::{Delivery, DeliveryState, Hash, Study, StudyState},
     error::{JournalError, Result},
     tables::{Change, OUTBOX, STUDY_DELIVERIES},
 };
 
-/// A delivery in the program's hands. It stays there until [`Journal::delivered`], [`Journal::delivery_failed`] or
-/// [`Journal::delivery_refused`], or until the journal is opened again.
+/// A delivery in the program's hands. It stays there until [`Journal::delivered`], [`Journal::delivery_failed`],
+/// [`Journal::delivery_refused`], [`Journal::postpone_delivery`] or [`Journal::hand_back_delivery`], or until the journal is
+/// opened again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenDelivery {
     /// Its number.
@@ -55,6 +60,130 @@ impl Journal {
             delivery.attempts += 1;
             change.put(number, &delivery)?;
             Ok(Some(TakenDelivery { number, delivery }))
+        })
+    }
+
+    /// Takes the delivery to this destination that is due and was tried least often, the first of these, unless one is being sent
+    /// there. So one that fails again and again keeps no other back.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn take_delivery_to(&self, destination: &str) -> Result<Option<TakenDelivery>> {
+        let due = |outbox: Vec<(u64, Delivery)>, now: u64| {
+            let mut of: Vec<_> =
+                outbox.into_iter().filter(|(_, delivery)| delivery.destination == destination).collect();
+            if of.iter().any(|(_, delivery)| delivery.state == DeliveryState::Sending) {
+                return None;
+            }
+            of.retain(|(_, delivery)| delivery.not_before_milliseconds <= now);
+            of.into_iter().min_by_key(|(number, delivery)| (delivery.attempts, *number))
+        };
+        // So that nothing is written where nothing is due.
+        if due(self.outbox()?, self.now().device_milliseconds).is_none() {
+            return Ok(None);
+        }
+        self.change(|change| {
+            let outbox = change.listed(OUTBOX)?.into_iter().map(|number| Ok((number, change.need(number)?)));
+            let outbox = outbox.collect::<Result<_>>()?;
+            let Some((number, mut delivery)) = due(outbox, change.now.device_milliseconds) else { return Ok(None) };
+            delivery.state = DeliveryState::Sending;
+            delivery.attempts += 1;
+            change.put(number, &delivery)?;
+            Ok(Some(TakenDelivery { number, delivery }))
+        })
+    }
+
+    /// All deliveries that wait or are being sent, with their numbers, in the order in which they were wanted.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn outbox(&self) -> Result<Vec<(u64, Delivery)>> {
+        let snapshot = self.snapshot()?;
+        snapshot.outbox()?.into_iter().map(|number| Ok((number, snapshot.need(number)?))).collect()
+    }
+
+    /// How many deliveries wait or are being sent, by destination.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn waiting_deliveries(&self) -> Result<BTreeMap<String, u64>> {
+        let mut waiting = BTreeMap::new();
+        for (_, delivery) in self.outbox()? {
+            *waiting.entry(delivery.destination).or_default() += 1;
+        }
+        Ok(waiting)
+    }
+
+    /// How long until a delivery to this destination is due; `None` where there is none.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn next_delivery_to(&self, destination: &str) -> Result<Option<Duration>> {
+        let now = self.now().device_milliseconds;
+        let outbox = self.outbox()?;
+        let waits =
+            |delivery: &&Delivery| delivery.destination == destination && delivery.state == DeliveryState::Waiting;
+        let first = outbox.iter().map(|(_, delivery)| delivery).filter(waits).map(|d| d.not_before_milliseconds).min();
+        Ok(first.map(|due| Duration::from_millis(due.saturating_sub(now))))
+    }
+
+    /// Waits until the outbox has changed since it had the number `seen`, or for as long as `most`; gives its number now. Begin
+    /// with 0.
+    pub fn wait_for_outbox(&self, seen: u64, most: Duration) -> u64 {
+        let changes = self.outbox_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.outbox_changed.wait_timeout_while(changes, most, |changes| *changes == seen);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Wakes all who wait for the outbox, as at the program's end.
+    pub fn wake_outbox(&self) {
+        *self.outbox_changes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.outbox_changed.notify_all();
+    }
+
+    /// The peer has this file of the result, which is not sent again.
+    ///
+    /// # Errors
+    /// As [`Self::delivered`].
+    pub fn delivery_arrived(&self, number: u64, sha256: &Hash) -> Result<()> {
+        self.change(|change| {
+            let mut delivery = sending(change, number)?;
+            if !delivery.arrived.contains(sha256) {
+                delivery.arrived.push(*sha256);
+            }
+            change.put(number, &delivery)
+        })
+    }
+
+    /// It did not arrive, or not all of it, for a reason that may pass: it is tried again after a pause of the caller's choice.
+    /// `lost`: files that the peer had, and says now that it has not.
+    ///
+    /// # Errors
+    /// As [`Self::delivered`].
+    pub fn postpone_delivery(&self, number: u64, cause: &str, pause: Duration, lost: &[Hash]) -> Result<()> {
+        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.change(|change| {
+            let mut delivery = sending(change, number)?;
+            delivery.state = DeliveryState::Waiting;
+            delivery.interrupted = false;
+            delivery.not_before_milliseconds = change.now.device_milliseconds.saturating_add(pause);
+            delivery.last_error = Some(cause.to_owned());
+            delivery.arrived.retain(|sha256| !lost.contains(sha256));
+            change.put(number, &delivery)
+        })
+    }
+
+    /// Lets a delivery wait again as if it had not been tried, as at the program's end. What was being sent is sent again.
+    ///
+    /// # Errors
+    /// As [`Self::delivered`].
+    pub fn hand_back_delivery(&self, number: u64) -> Result<()> {
+        self.change(|change| {
+            let mut delivery = sending(change, number)?;
+            delivery.state = DeliveryState::Waiting;
+            delivery.attempts = delivery.attempts.saturating_sub(1);
+            delivery.interrupted = true;
+            change.put(number, &delivery)
         })
     }
 
@@ -115,6 +244,7 @@ impl Journal {
             delivery.state = DeliveryState::Waiting;
             delivery.attempts = 0;
             delivery.not_before_milliseconds = 0;
+            change.wake = true;
             change.list(OUTBOX, number)?;
             change.put(number, &delivery)
         })
@@ -156,10 +286,12 @@ pub(super) fn new_delivery(change: &mut Change, study: u64, destination: &str) -
         not_before_milliseconds: 0,
         interrupted: false,
         last_error: None,
+        arrived: vec![],
     };
     change.put(number, &delivery)?;
     change.pair(STUDY_DELIVERIES, (study, number))?;
     change.list(OUTBOX, number)?;
+    change.wake = true;
     Ok(number)
 }
 

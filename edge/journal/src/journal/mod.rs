@@ -10,7 +10,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Condvar, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -119,6 +119,9 @@ pub struct Journal {
     /// The number of the next temporary file.
     temporary: AtomicU64,
     recovery: Recovery,
+    /// How often something new came into the outbox, and who waits for it.
+    outbox_changes: Mutex<u64>,
+    outbox_changed: Condvar,
     /// Last, so that it is given back when the database is closed.
     _lock: Option<FolderLock>,
 }
@@ -199,6 +202,8 @@ impl Journal {
             removal: RwLock::new(()),
             temporary: AtomicU64::new(0),
             recovery,
+            outbox_changes: Mutex::new(0),
+            outbox_changed: Condvar::new(),
             _lock: None,
         };
         journal.clean(&names, &kept)
@@ -263,7 +268,11 @@ impl Journal {
         let done = work(&mut change)?;
         if change.dirty {
             let (waiting_objects, unneeded) = (change.waiting_objects, std::mem::take(&mut change.unneeded));
+            let wake = change.wake;
             change.commit()?;
+            if wake {
+                self.wake_outbox();
+            }
             writer.waiting_objects = waiting_objects;
             for hash in unneeded {
                 // What stays behind is an orphan, and goes when the journal is opened next.

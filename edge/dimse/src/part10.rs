@@ -7,10 +7,13 @@ use crate::uids::{self, trimmed};
 
 /// What an object is said to be before its data set comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Announced {
-    pub(crate) sop_class_uid: String,
-    pub(crate) sop_instance_uid: String,
-    pub(crate) transfer_syntax_uid: String,
+pub struct Announced {
+    /// (0002,0002) of its file, (0000,0002) of its command.
+    pub sop_class_uid: String,
+    /// (0002,0003), (0000,1000).
+    pub sop_instance_uid: String,
+    /// (0002,0010).
+    pub transfer_syntax_uid: String,
 }
 
 /// The preamble, which means nothing.
@@ -18,15 +21,18 @@ const PREAMBLE: usize = 128;
 /// What comes behind it.
 const PREFIX: &[u8; 4] = b"DICM";
 /// No file meta header is longer.
-pub(crate) const MOST_META_BYTES: usize = 64 << 10;
+pub const MOST_META_BYTES: usize = 64 << 10;
 
 /// Whether a file begins like a DICOM file.
-pub(crate) fn is_dicom(begins: &[u8]) -> bool {
+pub fn is_dicom(begins: &[u8]) -> bool {
     begins.get(PREAMBLE..PREAMBLE + PREFIX.len()) == Some(PREFIX)
 }
 
 /// Preamble, prefix and file meta header.
-pub(crate) fn write(announced: &Announced) -> Result<Vec<u8>, dicom_object::meta::Error> {
+///
+/// # Errors
+/// What `dicom-object` says.
+pub fn write(announced: &Announced) -> Result<Vec<u8>, dicom_object::meta::Error> {
     let meta = FileMetaTableBuilder::new()
         .media_storage_sop_class_uid(&announced.sop_class_uid)
         .media_storage_sop_instance_uid(&announced.sop_instance_uid)
@@ -42,7 +48,10 @@ pub(crate) fn write(announced: &Announced) -> Result<Vec<u8>, dicom_object::meta
 
 /// Reads the header from the first [`MOST_META_BYTES`] of a file, and tells where the data set begins. The group's length is
 /// not asked, since many programs write a wrong one; the group ends where another begins.
-pub(crate) fn read(begins: &[u8]) -> Result<(Announced, usize), &'static str> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(begins: &[u8]) -> Result<(Announced, usize), &'static str> {
     if !is_dicom(begins) {
         return Err("no DICOM file");
     }

@@ -13,6 +13,7 @@ mod element {
     pub(super) const COMMAND_FIELD: u16 = 0x0100;
     pub(super) const MESSAGE_ID: u16 = 0x0110;
     pub(super) const MESSAGE_ID_BEING_RESPONDED_TO: u16 = 0x0120;
+    pub(super) const PRIORITY: u16 = 0x0700;
     pub(super) const COMMAND_DATA_SET_TYPE: u16 = 0x0800;
     pub(super) const STATUS: u16 = 0x0900;
     pub(super) const ERROR_COMMENT: u16 = 0x0902;
@@ -23,67 +24,70 @@ mod element {
 }
 
 /// No command set is longer.
-pub(crate) const MOST_COMMAND_BYTES: usize = 16 << 10;
+pub const MOST_COMMAND_BYTES: usize = 16 << 10;
 /// Command Data Set Type of a message without a data set.
 const NO_DATA_SET: u16 = 0x0101;
 /// An error comment has no more characters (VR LO).
 const MOST_COMMENT: usize = 64;
 
 /// C-STORE-RQ.
-pub(crate) const C_STORE: u16 = 0x0001;
+pub const C_STORE: u16 = 0x0001;
 /// C-ECHO-RQ.
-pub(crate) const C_ECHO: u16 = 0x0030;
+pub const C_ECHO: u16 = 0x0030;
 /// N-EVENT-REPORT-RQ.
-const N_EVENT_REPORT: u16 = 0x0100;
+pub const N_EVENT_REPORT: u16 = 0x0100;
 /// N-ACTION-RQ.
-pub(crate) const N_ACTION: u16 = 0x0130;
+pub const N_ACTION: u16 = 0x0130;
 /// C-CANCEL-RQ.
-pub(crate) const C_CANCEL: u16 = 0x0fff;
+pub const C_CANCEL: u16 = 0x0fff;
 /// This bit tells a response from its request.
-const RESPONSE: u16 = 0x8000;
+pub const RESPONSE: u16 = 0x8000;
 
-/// Statuses of our responses.
-pub(crate) mod status {
+/// Statuses of responses.
+pub mod status {
     /// PS3.7, C.1.1.
-    pub(crate) const SUCCESS: u16 = 0x0000;
+    pub const SUCCESS: u16 = 0x0000;
     /// Processing failure (PS3.7, C.5.12).
-    pub(crate) const PROCESSING_FAILURE: u16 = 0x0110;
+    pub const PROCESSING_FAILURE: u16 = 0x0110;
     /// No such object instance (PS3.7, C.5.8).
-    pub(crate) const NO_SUCH_OBJECT_INSTANCE: u16 = 0x0112;
+    pub const NO_SUCH_OBJECT_INSTANCE: u16 = 0x0112;
     /// No such action (PS3.7, C.5.24).
-    pub(crate) const NO_SUCH_ACTION: u16 = 0x0123;
+    pub const NO_SUCH_ACTION: u16 = 0x0123;
     /// SOP class not supported (PS3.7, C.5.23).
-    pub(crate) const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
+    pub const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
     /// Unrecognized operation (PS3.7, C.5.26).
-    pub(crate) const UNRECOGNIZED_OPERATION: u16 = 0x0211;
+    pub const UNRECOGNIZED_OPERATION: u16 = 0x0211;
     /// Refused: out of resources (PS3.4, table B.2-1).
-    pub(crate) const OUT_OF_RESOURCES: u16 = 0xa700;
+    pub const OUT_OF_RESOURCES: u16 = 0xa700;
     /// Error: data set does not match SOP class (the same table).
-    pub(crate) const DATA_SET_DOES_NOT_MATCH: u16 = 0xa900;
+    pub const DATA_SET_DOES_NOT_MATCH: u16 = 0xa900;
     /// Error: cannot understand (the same table).
-    pub(crate) const CANNOT_UNDERSTAND: u16 = 0xc000;
+    pub const CANNOT_UNDERSTAND: u16 = 0xc000;
 }
 
 /// What a peer asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub struct Request {
     /// Command Field.
-    pub(crate) field: u16,
+    pub field: u16,
     /// Message ID.
-    pub(crate) message_id: u16,
+    pub message_id: u16,
     /// Affected or Requested SOP Class UID.
-    pub(crate) sop_class_uid: Option<String>,
+    pub sop_class_uid: Option<String>,
     /// Affected or Requested SOP Instance UID.
-    pub(crate) sop_instance_uid: Option<String>,
+    pub sop_instance_uid: Option<String>,
     /// Action Type ID.
-    pub(crate) action_type: Option<u16>,
+    pub action_type: Option<u16>,
+    /// Event Type ID.
+    pub event_type: Option<u16>,
     /// Whether a data set follows.
-    pub(crate) has_data_set: bool,
+    pub has_data_set: bool,
 }
 
 /// Why it is no command set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CommandError {
+#[allow(missing_docs, reason = "each says what it is")]
+pub enum CommandError {
     #[error("a command set that ends within an element")]
     Truncated,
     #[error("an element of a command set outside of group 0000")]
@@ -98,6 +102,8 @@ pub(crate) enum CommandError {
     Missing,
     #[error("a response to what nobody asked")]
     Response,
+    #[error("a request in place of a response")]
+    Request,
 }
 
 /// Element number and value, one after the other.
@@ -121,52 +127,133 @@ fn elements(mut bytes: &[u8]) -> Result<Vec<(u16, &[u8])>, CommandError> {
     Ok(elements)
 }
 
-impl Request {
-    /// Reads a command set, all of it.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, CommandError> {
-        let elements = elements(bytes)?;
-        let value = |number| elements.iter().find(|(found, _)| *found == number).map(|(_, value)| *value);
-        let short = |number| match value(number) {
-            None => Ok(None),
-            Some(value) => {
-                value.try_into().map(|value| Some(u16::from_le_bytes(value))).map_err(|_| CommandError::Value)
-            }
-        };
-        let uid = |number| match value(number) {
-            None => Ok(None),
-            Some(value) => {
-                std::str::from_utf8(value).map(|text| Some(trimmed(text).to_owned())).map_err(|_| CommandError::Value)
-            }
-        };
-        // The group length has 12 bytes itself, and comes first.
-        let length = value(element::GROUP_LENGTH).ok_or(CommandError::Missing)?;
+/// A command set that was read.
+struct Elements<'b>(Vec<(u16, &'b [u8])>);
+
+impl<'b> Elements<'b> {
+    /// All elements, if the group's length is right. It has 12 bytes itself, and comes first.
+    fn read(bytes: &'b [u8]) -> Result<Self, CommandError> {
+        let elements = Self(elements(bytes)?);
+        let length = elements.value(element::GROUP_LENGTH).ok_or(CommandError::Missing)?;
         let length = u32::from_le_bytes(length.try_into().map_err(|_| CommandError::Value)?);
         if usize::try_from(length).ok() != bytes.len().checked_sub(12) {
             return Err(CommandError::Length);
         }
-        let field = short(element::COMMAND_FIELD)?.ok_or(CommandError::Missing)?;
+        Ok(elements)
+    }
+
+    fn value(&self, number: u16) -> Option<&'b [u8]> {
+        self.0.iter().find(|(found, _)| *found == number).map(|(_, value)| *value)
+    }
+
+    fn short(&self, number: u16) -> Result<Option<u16>, CommandError> {
+        let value = self.value(number).map(|value| value.try_into().map(u16::from_le_bytes));
+        value.transpose().map_err(|_| CommandError::Value)
+    }
+
+    fn needed(&self, number: u16) -> Result<u16, CommandError> {
+        self.short(number)?.ok_or(CommandError::Missing)
+    }
+
+    fn uid(&self, number: u16) -> Result<Option<String>, CommandError> {
+        let text = self.value(number).map(std::str::from_utf8).transpose().map_err(|_| CommandError::Value)?;
+        Ok(text.map(|text| trimmed(text).to_owned()))
+    }
+
+    fn has_data_set(&self) -> Result<bool, CommandError> {
+        Ok(self.needed(element::COMMAND_DATA_SET_TYPE)? != NO_DATA_SET)
+    }
+}
+
+/// Whether a response, or a request.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn is_response(bytes: &[u8]) -> Result<bool, CommandError> {
+    Ok(Elements::read(bytes)?.needed(element::COMMAND_FIELD)? & RESPONSE != 0)
+}
+
+/// Whether a data set follows.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn has_data_set(bytes: &[u8]) -> Result<bool, CommandError> {
+    Elements::read(bytes)?.has_data_set()
+}
+
+/// What a peer answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Command Field.
+    pub field: u16,
+    /// Message ID Being Responded To.
+    pub message_id: u16,
+    /// Status.
+    pub status: u16,
+    /// Error Comment, as far as it is letters of ASCII.
+    pub comment: String,
+    /// Affected SOP Instance UID.
+    pub sop_instance_uid: Option<String>,
+}
+
+impl Response {
+    /// Reads a command set, all of it.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub fn read(bytes: &[u8]) -> Result<Self, CommandError> {
+        let elements = Elements::read(bytes)?;
+        let field = elements.needed(element::COMMAND_FIELD)?;
+        if field & RESPONSE == 0 {
+            return Err(CommandError::Request);
+        }
+        let comment = elements.value(element::ERROR_COMMENT).unwrap_or_default();
+        let comment: String = comment.iter().take(MOST_COMMENT).map(|byte| plain(char::from(*byte))).collect();
+        Ok(Self {
+            field,
+            message_id: elements.needed(element::MESSAGE_ID_BEING_RESPONDED_TO)?,
+            status: elements.needed(element::STATUS)?,
+            comment: comment.trim().to_owned(),
+            sop_instance_uid: elements.uid(element::AFFECTED_SOP_INSTANCE_UID)?,
+        })
+    }
+}
+
+/// A letter of ASCII, which every character set has, or a space.
+fn plain(c: char) -> char {
+    if c.is_ascii_graphic() && c != '\\' { c } else { ' ' }
+}
+
+impl Request {
+    /// Reads a command set, all of it.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub fn read(bytes: &[u8]) -> Result<Self, CommandError> {
+        let elements = Elements::read(bytes)?;
+        let field = elements.needed(element::COMMAND_FIELD)?;
         if field & RESPONSE != 0 {
             return Err(CommandError::Response);
         }
         // A C-CANCEL has the number of what it cancels in place of one of its own.
         let message_id = match field {
-            C_CANCEL => short(element::MESSAGE_ID_BEING_RESPONDED_TO)?,
-            _ => short(element::MESSAGE_ID)?,
+            C_CANCEL => element::MESSAGE_ID_BEING_RESPONDED_TO,
+            _ => element::MESSAGE_ID,
         };
-        let data_set = short(element::COMMAND_DATA_SET_TYPE)?.ok_or(CommandError::Missing)?;
-        let affected = uid(element::AFFECTED_SOP_CLASS_UID)?;
+        let uid = |affected, requested| Ok(elements.uid(affected)?.or(elements.uid(requested)?));
         Ok(Self {
             field,
-            message_id: message_id.ok_or(CommandError::Missing)?,
-            sop_class_uid: affected.or(uid(element::REQUESTED_SOP_CLASS_UID)?),
-            sop_instance_uid: uid(element::AFFECTED_SOP_INSTANCE_UID)?.or(uid(element::REQUESTED_SOP_INSTANCE_UID)?),
-            action_type: short(element::ACTION_TYPE_ID)?,
-            has_data_set: data_set != NO_DATA_SET,
+            message_id: elements.needed(message_id)?,
+            sop_class_uid: uid(element::AFFECTED_SOP_CLASS_UID, element::REQUESTED_SOP_CLASS_UID)?,
+            sop_instance_uid: uid(element::AFFECTED_SOP_INSTANCE_UID, element::REQUESTED_SOP_INSTANCE_UID)?,
+            action_type: elements.short(element::ACTION_TYPE_ID)?,
+            event_type: elements.short(element::EVENT_TYPE_ID)?,
+            has_data_set: elements.has_data_set()?,
         })
     }
 
     /// The command set that answers it, with what it was about (PS3.7, 9.3.1.2 and 9.3.5.2).
-    pub(crate) fn response(&self, status: u16, comment: &str) -> Vec<u8> {
+    pub fn response(&self, status: u16, comment: &str) -> Vec<u8> {
         let mut set = CommandSet::default();
         set.uid(element::AFFECTED_SOP_CLASS_UID, self.sop_class_uid.as_deref());
         set.short(element::COMMAND_FIELD, self.field | RESPONSE);
@@ -174,21 +261,23 @@ impl Request {
         set.short(element::COMMAND_DATA_SET_TYPE, NO_DATA_SET);
         set.short(element::STATUS, status);
         if !comment.is_empty() {
-            // Letters of ASCII, since no character set can be told here.
-            let plain = |c: char| if c.is_ascii_graphic() && c != '\\' { c } else { ' ' };
+            // No character set can be told here.
             let comment: String = comment.chars().take(MOST_COMMENT).map(plain).collect();
             set.text(element::ERROR_COMMENT, &comment, b' ');
         }
         set.uid(element::AFFECTED_SOP_INSTANCE_UID, self.sop_instance_uid.as_deref());
-        if let Some(action_type) = self.action_type {
-            set.short(element::ACTION_TYPE_ID, action_type);
+        for (number, value) in [(element::EVENT_TYPE_ID, self.event_type), (element::ACTION_TYPE_ID, self.action_type)]
+        {
+            if let Some(value) = value {
+                set.short(number, value);
+            }
         }
         set.finish()
     }
 }
 
 /// An N-EVENT-REPORT-RQ (PS3.7, table 10.3-1).
-pub(crate) fn event_report(sop_class_uid: &str, sop_instance_uid: &str, event_type: u16) -> Vec<u8> {
+pub fn event_report(sop_class_uid: &str, sop_instance_uid: &str, event_type: u16) -> Vec<u8> {
     let mut set = CommandSet::default();
     set.uid(element::AFFECTED_SOP_CLASS_UID, Some(sop_class_uid));
     set.short(element::COMMAND_FIELD, N_EVENT_REPORT);
@@ -199,11 +288,29 @@ pub(crate) fn event_report(sop_class_uid: &str, sop_instance_uid: &str, event_ty
     set.finish()
 }
 
-/// The status of a response.
-pub(crate) fn status_of(response: &[u8]) -> Result<u16, CommandError> {
-    let elements = elements(response)?;
-    let status = elements.iter().find(|(number, _)| *number == element::STATUS).ok_or(CommandError::Missing)?;
-    status.1.try_into().map(u16::from_le_bytes).map_err(|_| CommandError::Value)
+/// A C-STORE-RQ (PS3.7, table 9.3-1).
+pub fn store(sop_class_uid: &str, sop_instance_uid: &str, message_id: u16) -> Vec<u8> {
+    let mut set = CommandSet::default();
+    set.uid(element::AFFECTED_SOP_CLASS_UID, Some(sop_class_uid));
+    set.short(element::COMMAND_FIELD, C_STORE);
+    set.short(element::MESSAGE_ID, message_id);
+    // Medium: nobody waits for it, and it is no bulk.
+    set.short(element::PRIORITY, 0);
+    set.short(element::COMMAND_DATA_SET_TYPE, 0);
+    set.uid(element::AFFECTED_SOP_INSTANCE_UID, Some(sop_instance_uid));
+    set.finish()
+}
+
+/// An N-ACTION-RQ (PS3.7, table 10.3-7).
+pub fn action(sop_class_uid: &str, sop_instance_uid: &str, action_type: u16, message_id: u16) -> Vec<u8> {
+    let mut set = CommandSet::default();
+    set.uid(element::REQUESTED_SOP_CLASS_UID, Some(sop_class_uid));
+    set.short(element::COMMAND_FIELD, N_ACTION);
+    set.short(element::MESSAGE_ID, message_id);
+    set.short(element::COMMAND_DATA_SET_TYPE, 0);
+    set.uid(element::REQUESTED_SOP_INSTANCE_UID, Some(sop_instance_uid));
+    set.short(element::ACTION_TYPE_ID, action_type);
+    set.finish()
 }
 
 /// A command set that is being written.
@@ -248,12 +355,12 @@ impl CommandSet {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// A request as a peer writes it.
-    pub(crate) fn written(request: &Request) -> Vec<u8> {
+    fn written(request: &Request) -> Vec<u8> {
         let mut set = CommandSet::default();
         let text = |set: &mut CommandSet, number, text: Option<&String>| {
             if let Some(text) = text {
@@ -275,6 +382,7 @@ pub(crate) mod tests {
             sop_class_uid: Some("1.2.840.10008.5.1.4.1.1.1".into()),
             sop_instance_uid: Some("1.2.3".into()),
             action_type: None,
+            event_type: None,
             has_data_set: true,
         }
     }
@@ -297,7 +405,9 @@ pub(crate) mod tests {
             \0\0\0\x08\x02\0\0\0\x01\x01\
             \0\0\0\x09\x02\0\0\0\0\0";
         assert_eq!(request.response(status::SUCCESS, ""), answer);
-        assert_eq!(status_of(&request.response(status::OUT_OF_RESOURCES, "full")).unwrap(), 0xa700);
+        let response = Response::read(&request.response(status::OUT_OF_RESOURCES, "it is full")).unwrap();
+        assert_eq!((response.status, response.message_id, &*response.comment), (0xa700, 1, "it is full"));
+        assert_eq!(Response::read(echo).unwrap_err(), CommandError::Request);
     }
 
     #[test]
@@ -331,10 +441,23 @@ pub(crate) mod tests {
         assert!(response.windows(8).any(|part| part == b"no   UID"));
     }
 
+    #[test]
+    fn what_is_asked_is_read_as_it_was_meant() {
+        let read = Request::read(&super::store("1.2.840.10008.5.1.4.1.1.1", "1.2.3", 7)).unwrap();
+        assert_eq!(read, store());
+        let read = Request::read(&action("1.2", "1.3", 1, 9)).unwrap();
+        assert_eq!((read.field, read.message_id, read.action_type), (N_ACTION, 9, Some(1)));
+        assert_eq!((read.sop_class_uid.as_deref(), read.sop_instance_uid.as_deref()), (Some("1.2"), Some("1.3")));
+        let read = Request::read(&event_report("1.2", "1.3", 2)).unwrap();
+        assert_eq!((read.field, read.event_type, read.has_data_set), (N_EVENT_REPORT, Some(2), true));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_a_command_or_not(bytes: Vec<u8>) {
             let _ = Request::read(&bytes);
+            let _ = Response::read(&bytes);
+            let _ = has_data_set(&bytes);
         }
 
         #[test]
