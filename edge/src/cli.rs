@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 use thorax_phantom::PhantomArgs;
 use thorax_shared::modality::Modality;
 
@@ -21,8 +22,8 @@ pub const DEVICE_FAILED: u8 = 3;
     name = "thorax-edge",
     version,
     propagate_version = true,
-    after_help = "Exit codes: 0 all files screened; 1 some files refused; 2 wrong usage; 3 the device failed (no trusted bundle, \
-                  a model that cannot run, a result that cannot be written)."
+    after_help = "Exit codes: 0 all files screened, or as it should be; 1 some files refused, or a damaged journal; 2 wrong usage; \
+                  3 the device failed (no trusted bundle, a model that cannot run, a result that cannot be written)."
 )]
 pub struct Arguments {
     /// What to do.
@@ -37,6 +38,10 @@ pub enum Command {
     Screen(ScreenArgs),
     /// Measure each stage, the cold start and the memory
     Bench(BenchArgs),
+    /// Be the appliance: take images from the network and from folders, read them, keep the results
+    Serve(ServeArgs),
+    /// Look at what the appliance keeps, whether it is running or not
+    Journal(JournalArgs),
     /// Write synthetic chest films and CT slices with their lesion and lung masks
     Phantom(PhantomArgs),
 }
@@ -100,6 +105,105 @@ pub struct BenchArgs {
     /// Runs of each file
     #[arg(long, default_value_t = 9)]
     pub runs: usize,
+}
+
+/// Where the appliance's profile and data are.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// Folder of the board, with its profile.toml, or a profile itself
+    #[arg(long, value_name = "DIR", global = true)]
+    pub board: Option<PathBuf>,
+    /// Folder of data [default: data.folder of the profile, $STATE_DIRECTORY, $XDG_STATE_HOME/thorax, ~/.local/state/thorax]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Profile and data.
+    #[command(flatten)]
+    pub place: DataArgs,
+    /// How much is told
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    pub log: LogLevel,
+}
+
+/// How much the log tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What somebody has to do something about
+    Error,
+    /// And what is out of the ordinary
+    Warn,
+    /// And what is done
+    Info,
+    /// And what may help to find a fault
+    Debug,
+}
+
+/// Options of `journal`.
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// Profile and data.
+    #[command(flatten)]
+    pub place: DataArgs,
+    /// What is asked.
+    #[command(subcommand)]
+    pub question: JournalCommand,
+}
+
+/// What the journal is asked.
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// The last studies, the newest first
+    List {
+        /// How many
+        #[arg(long, default_value_t = 50)]
+        last: usize,
+        /// One JSON object a line in place of the table
+        #[arg(long)]
+        json: bool,
+    },
+    /// One study with its images, result and deliveries
+    Show {
+        /// Its number, as in the list
+        study: u64,
+        /// JSON in place of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every record and every file; exit code 1 when something is damaged
+    Verify {
+        /// JSON in place of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// All studies on standard output
+    Export {
+        /// As what
+        #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
+        format: ExportFormat,
+    },
+    /// Copy all of it, also while the appliance is at work
+    Backup {
+        /// A new folder
+        folder: PathBuf,
+    },
+    /// Make the data of a backup anew, where there are none
+    Restore {
+        /// The folder of the backup
+        backup: PathBuf,
+    },
+}
+
+/// What an export is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum ExportFormat {
+    /// A line a study
+    Csv,
+    /// An array of studies, with images and deliveries
+    Json,
 }
 
 impl BundleArgs {

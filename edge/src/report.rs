@@ -217,7 +217,7 @@ fn percent(probability: f32) -> String {
 }
 
 /// The kernel's high-water mark of this process's resident memory.
-fn peak_memory_mib() -> Option<f32> {
+pub(crate) fn peak_memory_mib() -> Option<f32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches("kB").trim().parse::<f32>().ok().map(|kib| kib / 1024.0)

@@ -100,6 +100,37 @@ fn a_graph_that_is_none() {
 }
 
 #[test]
+fn a_graph_that_is_none_ends_the_appliance() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let [bundle, keys] = bundle(at, |manifest, parts| {
+        let (_, bytes) = parts.iter_mut().find(|(name, _)| name == manifest.classifier.graph.part.as_str()).unwrap();
+        *bytes = b"no ONNX graph at all".to_vec();
+    });
+    let incoming = at.join("incoming");
+    phantoms(&incoming, ModalityChoice::Xray, Format::Png);
+    let profile = format!(
+        "[intake]\naddress = \"127.0.0.1:0\"\n[status]\naddress = \"127.0.0.1:0\"\n[journal]\nquiet_seconds = 1\n\
+         reserve_bytes = 16777216\n[screening]\nbundles = [{bundle:?}]\ntrust = {keys:?}\n\
+         [[folders]]\nname = \"incoming\"\npath = {incoming:?}\nsettle_seconds = 1\n"
+    );
+    std::fs::write(at.join("profile.toml"), profile).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_thorax-edge"))
+        .args(["serve", "--board"])
+        .arg(at)
+        .arg("--data")
+        .arg(at.join("data"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(3), "{said}");
+    for word in ["thorax-edge: the classifier of bundle thorax-broken", "broken.thorax", "made for this version"] {
+        assert!(said.contains(word), "`{word}` not said: {said}");
+    }
+    assert!(!said.contains("panicked") && !at.join("data/running.json").exists(), "{said}");
+}
+
+#[test]
 fn a_graph_of_another_input() {
     // The graph is sound; the recipe's pictures are of another size than it takes.
     let change = |manifest: &mut Manifest, _: &mut Vec<(String, Vec<u8>)>| {

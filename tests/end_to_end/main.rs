@@ -12,6 +12,7 @@ mod masks;
 mod masks_predict;
 mod refusals;
 mod screen;
+mod serve;
 mod shared_material;
 mod sides;
 mod stress;

@@ -315,14 +315,16 @@ impl<'a, W: Wire> Conversation<'a, W> {
             called_ae_title: agreed.called_ae_title.clone(),
             address: self.address.to_string(),
         };
+        let began = Instant::now();
         let result = object.finish(source);
+        let took = began.elapsed();
         if let Ok(Received::Accepted { study, .. }) = result
             && !self.studies.contains(&study)
         {
             self.studies.push(study);
         }
         let what = request.sop_instance_uid.as_deref().unwrap_or_default();
-        match told(result, self.tally, &what.escape_debug().to_string()) {
+        match told(result, self.tally, &what.escape_debug().to_string(), took) {
             Ok(()) => self.answer(agreed, id, request, status::SUCCESS, ""),
             Err(Refusal { status, comment }) => self.answer(agreed, id, request, status, &comment),
         }

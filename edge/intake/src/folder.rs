@@ -178,7 +178,9 @@ impl Watch {
     fn take(&self, path: &Path, look: Look) -> bool {
         let within = path.strip_prefix(&self.folder.path).unwrap_or(path);
         let source = Source::Folder { folder: self.folder.name.clone(), file: within.to_string_lossy().into_owned() };
-        let what = within.to_string_lossy().escape_debug().to_string();
+        // A file's name is often a patient's, so it goes into the journal and not into the log.
+        let folder = self.folder.name.clone();
+        let began = Instant::now();
         let read = || {
             let mut file = File::open(path)?;
             let result = self.read(&mut file, source)?;
@@ -190,11 +192,11 @@ impl Watch {
             Ok(None) => return false,
             Err(reason) => {
                 let reason: io::Error = reason;
-                tracing::warn!(what, %reason, "a file cannot be read; it is tried again");
+                tracing::warn!(folder, %reason, "a file cannot be read; it is tried again");
                 return false;
             }
         };
-        match told(result, &self.tally, &what) {
+        match told(result, &self.tally, &format!("a file of {folder}"), began.elapsed()) {
             Ok(()) => self.put(path, within, TAKEN, None),
             // There will be room again.
             Err(refusal) if refusal.is_full() || refusal.status == status::PROCESSING_FAILURE => false,
@@ -248,14 +250,14 @@ impl Watch {
         let parent = to.parent().unwrap_or(&self.folder.path);
         let moved = fs::create_dir_all(parent).and_then(|()| fs::rename(path, &to)).and_then(|()| sync_folder(parent));
         if let Err(reason) = moved {
-            tracing::warn!(path = %path.display(), %reason, "a file cannot be moved; it stays where it is");
+            tracing::warn!(folder = self.folder.name, %reason, "a file cannot be moved; it stays where it is");
             return true;
         }
         if let Some(comment) = comment {
             let mut name = to.into_os_string();
             name.push(".txt");
             if let Err(error) = write_atomically(Path::new(&name), |out| writeln!(out, "{comment}")) {
-                tracing::warn!(%error, "the reason cannot be written");
+                tracing::warn!(folder = self.folder.name, reason = %error.reason, "the reason cannot be written");
             }
         }
         true

@@ -1,5 +1,7 @@
 //! A DICOM object on its way to the journal, from the network as from a folder.
 
+use std::time::Duration;
+
 use thorax_dimse::{
     command::status,
     part10::{self, Announced},
@@ -135,13 +137,19 @@ fn begin<'j>(journal: &'j Journal, config: &Config, announced: &Announced) -> Re
     Ok(writer)
 }
 
-/// Counts what became of an object and puts it in the log. What another image has the UID of is not taken: the answer must not
+/// Counts what became of an object and puts it in the log, with the time that it `took` from its last byte to its record. `what` is
+/// in the log too, so it names no patient. What another image has the UID of is not taken: the answer must not
 /// be success, since its sender may delete what it thinks is kept.
-pub(crate) fn told(result: Result<Received, Refusal>, tally: &Tally, what: &str) -> Result<(), Refusal> {
+pub(crate) fn told(
+    result: Result<Received, Refusal>,
+    tally: &Tally,
+    what: &str,
+    took: Duration,
+) -> Result<(), Refusal> {
     match result {
         Ok(Received::Accepted { object, study }) => {
             tally.accepted.up();
-            tracing::info!(what, object, study, "received");
+            tracing::info!(what, object, study, milliseconds = took.as_secs_f64() * 1e3, "received");
             Ok(())
         }
         Ok(Received::Duplicate { object }) => {

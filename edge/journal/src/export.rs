@@ -50,6 +50,15 @@ impl Journal {
         table.flush().map_err(|reason| JournalError::io("write the table", reason))
     }
 
+    /// One study with its objects, result and deliveries, as [`Self::export_json`] has it.
+    ///
+    /// # Errors
+    /// [`JournalError::Unknown`], or what the database says.
+    pub fn study_as_json(&self, number: u64) -> Result<Value> {
+        let snapshot = self.snapshot()?;
+        study_json(&snapshot, number, &snapshot.need(number)?)
+    }
+
     /// Writes one JSON array with an object for each study, and in it its objects, result and deliveries.
     ///
     /// # Errors

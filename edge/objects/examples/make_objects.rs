@@ -75,7 +75,7 @@ fn make(picture: &Path, folder: &Path, unsided: bool, empty: bool) -> Result<(),
         vec![picture.to_owned()]
     };
     let sources = files.iter().map(|file| Source::open(file)).collect::<Result<Vec<_>, _>>()?;
-    let mut builder = SegmentationBuilder::new(&provenance);
+    let mut builder = SegmentationBuilder::default();
     let mut seed = 0usize;
     for source in &sources {
         let (width, height) = source.size();
@@ -104,7 +104,7 @@ fn make(picture: &Path, folder: &Path, unsided: bool, empty: bool) -> Result<(),
             builder.add(source, frame, Masks { infection, lungs })?;
         }
     }
-    let segmentation = builder.finish()?;
+    let segmentation = builder.finish(&provenance)?;
     let involvement = Involvement { percent: 12.5, left_percent: Some(0.0), right_percent: Some(25.25) };
     let reading = Reading {
         verdict: Verdict::Refer(ReferReason::AbstainZone),

@@ -19,7 +19,7 @@ use crate::{
     ObjectError,
     bits::Packed,
     code::{self, Code},
-    object::{Kind, Object, Provenance, RESEARCH_USE, algorithm, begin, by_series, derived_from, finish},
+    object::{Bundle, Kind, Object, Provenance, RESEARCH_USE, algorithm, begin, by_series, derived_from, finish},
     set::{Set, put, put_empty, put_items},
     source::{Place, Reference, Source},
     uid,
@@ -152,9 +152,8 @@ struct Slice {
 const MEASURES: [Tag; 3] = [tags::PIXEL_SPACING, tags::SLICE_THICKNESS, tags::SPACING_BETWEEN_SLICES];
 
 /// Takes the frames of a picture or series one by one, and makes a segmentation of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SegmentationBuilder {
-    provenance: Provenance,
     sources: Vec<Source>,
     segments: Vec<Segment>,
     slices: Vec<Slice>,
@@ -193,11 +192,6 @@ impl Segmentation {
 }
 
 impl SegmentationBuilder {
-    /// Nothing yet.
-    pub fn new(provenance: &Provenance) -> Self {
-        Self { provenance: provenance.clone(), sources: vec![], segments: vec![], slices: vec![], overlap: false }
-    }
-
     /// Adds what was found on a frame of `source`, counted from 1; a picture of a single frame has frame 1. The order does not
     /// matter.
     ///
@@ -245,17 +239,17 @@ impl SegmentationBuilder {
         Ok(())
     }
 
-    /// Makes the object of what was added.
+    /// Makes the object of what was added. What read the pictures is told now, since it is known when they were read.
     ///
     /// # Errors
     /// [`ObjectError`] when nothing was added, when several frames were and not all have a place, or when there are more pixels than
     /// an object can have.
-    pub fn finish(mut self) -> Result<Segmentation, ObjectError> {
+    pub fn finish(mut self, provenance: &Provenance) -> Result<Segmentation, ObjectError> {
         let first = self.sources.first().ok_or(ObjectError::Nothing("frame"))?;
         let positions = positions(&mut self.slices)?;
         let placed = self.slices.iter().all(|slice| slice.place.is_some());
 
-        let mut set = begin(&KIND, first, &self.provenance);
+        let mut set = begin(&KIND, first, provenance);
         let sources: Vec<&Source> = self.sources.iter().collect();
         derived_from(&mut set, &sources);
         set.put(DataElement::new(tags::IMAGE_TYPE, VR::CS, "DERIVED\\PRIMARY"));
@@ -280,9 +274,11 @@ impl SegmentationBuilder {
         pixel_module(&mut set, first);
         put(&mut set, tags::SEGMENTATION_TYPE, "BINARY");
         put(&mut set, tags::SEGMENTS_OVERLAP, if self.overlap { "YES" } else { "NO" });
-        let tracking: Vec<String> = self.segments.iter().map(|segment| self.tracking_uid(*segment)).collect();
+        let bundle = &provenance.bundle;
+        let tracking: Vec<String> = self.segments.iter().map(|segment| self.tracking_uid(*segment, bundle)).collect();
         let described = self.segments.iter().zip(&tracking).zip(1..);
-        let described = described.map(|((segment, uid), number)| self.described(*segment, number, uid)).collect();
+        let described =
+            described.map(|((segment, uid), number)| Self::described(*segment, number, uid, bundle)).collect();
         put_items(&mut set, tags::SEGMENT_SEQUENCE, described);
         self.dimensions(&mut set, placed);
         let shared = self.shared_groups(placed);
@@ -323,20 +319,19 @@ impl SegmentationBuilder {
         put_items(&mut set, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, frames);
         // Bits are bytes, whatever the order of bytes in words is (PS3.5, A.2).
         set.put(DataElement::new(tags::PIXEL_DATA, VR::OB, PrimitiveValue::U8(pixels.into())));
-        let object = finish(set, &KIND, &self.provenance)?;
+        let object = finish(set, &KIND, provenance)?;
         Ok(Segmentation { object, segments, planar: self.slices.len() == 1 })
     }
 
     /// A segment's name for all times: the same for the same pictures and bundle.
-    fn tracking_uid(&self, segment: Segment) -> String {
-        let mut parts = vec![segment.label().as_bytes(), &self.provenance.bundle.sha256];
+    fn tracking_uid(&self, segment: Segment, bundle: &Bundle) -> String {
+        let mut parts = vec![segment.label().as_bytes(), &bundle.sha256];
         parts.extend(self.sources.iter().map(|source| source.sop_instance_uid().as_bytes()));
         uid::derived("tracking", &parts)
     }
 
     /// An item of the Segment Sequence (PS3.3, C.8.20.4).
-    fn described(&self, segment: Segment, number: u16, tracking_uid: &str) -> Set {
-        let bundle = &self.provenance.bundle;
+    fn described(segment: Segment, number: u16, tracking_uid: &str, bundle: &Bundle) -> Set {
         let category =
             if segment == Segment::Infection { code::ABNORMAL_STRUCTURE } else { code::ANATOMICAL_STRUCTURE };
         let mut set = Set::new_empty();

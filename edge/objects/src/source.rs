@@ -172,6 +172,39 @@ impl Source {
         self.frames
     }
 
+    /// Body Part Examined (0018,0015), in capitals; `None` where it is not told.
+    pub fn body_part(&self) -> Option<String> {
+        text(&self.set, tags::BODY_PART_EXAMINED).map(|part| part.to_ascii_uppercase())
+    }
+
+    /// The patient's age when the picture was taken, in whole years: Patient's Age (0010,1010), or what birth date and study date
+    /// tell. `None` where neither does, or where it is no age.
+    pub fn patient_age_years(&self) -> Option<u32> {
+        let told = || {
+            // PS3.5, 6.2, VR AS: three digits and the unit.
+            let age = text(&self.set, tags::PATIENT_AGE)?;
+            let (number, unit) = age.split_at_checked(age.len().checked_sub(1)?)?;
+            let number: u32 = number.parse().ok()?;
+            match unit {
+                "Y" => Some(number),
+                "M" => Some(number / 12),
+                "W" => Some(number * 7 / 365),
+                "D" => Some(number / 365),
+                _ => None,
+            }
+        };
+        let reckoned = || {
+            let date = |tag| {
+                let date = text(&self.set, tag)?;
+                (date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())).then_some(date)?.parse::<u32>().ok()
+            };
+            // As YYYYMMDD, the difference counts whole years in its ten thousands.
+            let birth = date(tags::PATIENT_BIRTH_DATE).filter(|birth| *birth >= 18_000_000)?;
+            Some(date(tags::STUDY_DATE)?.checked_sub(birth)? / 10_000)
+        };
+        told().or_else(reckoned).filter(|years| *years <= 130)
+    }
+
     /// The whole data set.
     pub(crate) fn set(&self) -> &Set {
         &self.set
@@ -252,6 +285,28 @@ mod tests {
         let source = Source::new(set()).unwrap();
         assert_eq!((source.series_instance_uid(), source.size(), source.frames()), ("1.2.5", (5, 4), 1));
         assert_eq!(source.place(1), None);
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_file_or_reckoned() {
+        let with = |values: &[(Tag, &str)]| {
+            let mut set = set();
+            values.iter().for_each(|(tag, value)| put(&mut set, *tag, *value));
+            Source::new(set).unwrap().patient_age_years()
+        };
+        for (age, years) in [("004Y", 4), ("030M", 2), ("051W", 0), ("120D", 0)] {
+            assert_eq!(with(&[(tags::PATIENT_AGE, age)]), Some(years), "{age}");
+        }
+        let dates = |birth, study| with(&[(tags::PATIENT_BIRTH_DATE, birth), (tags::STUDY_DATE, study)]);
+        assert_eq!(dates("20200301", "20260228"), Some(5));
+        assert_eq!(dates("20200301", "20260301"), Some(6));
+        for (birth, study) in [("20260301", "20200301"), ("00010101", "20260101"), ("2020", "20260101")] {
+            assert_eq!(dates(birth, study), None, "{birth}");
+        }
+        assert_eq!(
+            (with(&[]), with(&[(tags::PATIENT_AGE, "Y")]), with(&[(tags::PATIENT_AGE, "éé")])),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn check(program: &Path, name: &str, sets: &[Set]) {
     let sources: Vec<Source> = files.iter().map(|file| Source::read(Cursor::new(file)).unwrap()).collect();
     let all: Vec<&Source> = sources.iter().collect();
     for kind in ["sided", "unsided", "empty"] {
-        let mut builder = SegmentationBuilder::new(&provenance());
+        let mut builder = SegmentationBuilder::default();
         for source in &sources {
             let (width, height) = source.size();
             for frame in 1..=source.frames() {
@@ -44,7 +44,7 @@ fn check(program: &Path, name: &str, sets: &[Set]) {
                 builder.add(source, frame, if kind == "unsided" { unsided } else { sided(&masks) }).unwrap();
             }
         }
-        let made = builder.finish().unwrap();
+        let made = builder.finish(&provenance()).unwrap();
         let report = report(&all, &reading(), Some(&made), &provenance()).unwrap();
         for (object, bytes) in [("SEG", made.object.to_bytes()), ("SR", report.to_bytes())] {
             assert_eq!(errors(program, &bytes.unwrap()), [""; 0], "{name}, {kind}: {object}");

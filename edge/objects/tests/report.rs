@@ -13,7 +13,7 @@ use thorax_shared::{
 };
 
 fn segmentation(sources: &[Source], infected: bool) -> Segmentation {
-    let mut builder = SegmentationBuilder::new(&provenance());
+    let mut builder = SegmentationBuilder::default();
     for source in sources {
         let (width, height) = source.size();
         let mut masks = drawn(width, height, 0);
@@ -22,7 +22,7 @@ fn segmentation(sources: &[Source], infected: bool) -> Segmentation {
         }
         builder.add(source, 1, sided(&masks)).unwrap();
     }
-    builder.finish().unwrap()
+    builder.finish(&provenance()).unwrap()
 }
 
 /// Concept name of a content item.

@@ -13,7 +13,7 @@ use thorax_objects::{Lungs, Masks, Moment, Provenance, Segment, Segmentation, Se
 use thorax_shared::plane::Plane;
 
 fn segmentation(sources: &[Source], masks: impl Fn(usize) -> [Plane<u8>; 3]) -> Segmentation {
-    let mut builder = SegmentationBuilder::new(&provenance());
+    let mut builder = SegmentationBuilder::default();
     let mut count = 0;
     for source in sources {
         for frame in 1..=source.frames() {
@@ -21,7 +21,7 @@ fn segmentation(sources: &[Source], masks: impl Fn(usize) -> [Plane<u8>; 3]) -> 
             count += 1;
         }
     }
-    builder.finish().unwrap()
+    builder.finish(&provenance()).unwrap()
 }
 
 /// Segment, instance, frame of it, dimension index, and the mask.
@@ -135,10 +135,10 @@ fn frames_of_an_enhanced_object_are_named() {
 #[test]
 fn where_sides_are_not_known_there_is_one_segment_of_lung() {
     let [infection, lungs, _] = drawn(8, 8, 0);
-    let mut builder = SegmentationBuilder::new(&provenance());
+    let mut builder = SegmentationBuilder::default();
     let masks = Masks { infection: &infection, lungs: Lungs::Unsided(&lungs) };
     builder.add(&source(film(8, 8)), 1, masks).unwrap();
-    let set = reread(&builder.finish().unwrap().object);
+    let set = reread(&builder.finish(&provenance()).unwrap().object);
     let segments = items(&set, tags::SEGMENT_SEQUENCE);
     assert_eq!(segments.iter().map(|it| text(it, tags::SEGMENT_LABEL)).collect::<Vec<_>>(), ["Infection", "Lungs"]);
     let kind = &items(&segments[1], tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE)[0];
@@ -159,9 +159,9 @@ fn sides_are_the_patient_s() {
 #[test]
 fn the_same_result_is_the_same_object() {
     let make = |seed: usize, provenance: &Provenance| {
-        let mut builder = SegmentationBuilder::new(provenance);
+        let mut builder = SegmentationBuilder::default();
         builder.add(&source(film(8, 8)), 1, sided(&drawn(8, 8, seed))).unwrap();
-        builder.finish().unwrap().object
+        builder.finish(provenance).unwrap().object
     };
     let first = make(0, &provenance());
     assert_eq!(first.to_bytes().unwrap(), make(0, &provenance()).to_bytes().unwrap());
@@ -239,12 +239,12 @@ fn an_age_that_is_none_is_left_out_and_an_identifier_is_not() {
 #[test]
 fn what_does_not_belong_together_is_refused() {
     let told = |first: Set, second: Set, size: (usize, usize)| {
-        let mut builder = SegmentationBuilder::new(&provenance());
+        let mut builder = SegmentationBuilder::default();
         let (width, height) = source(first.clone()).size();
         builder.add(&source(first), 1, sided(&drawn(width, height, 0))).unwrap();
         match builder.add(&source(second), 1, sided(&drawn(size.0, size.1, 0))) {
             Err(error) => error.to_string(),
-            Ok(()) => builder.finish().unwrap_err().to_string(),
+            Ok(()) => builder.finish(&provenance()).unwrap_err().to_string(),
         }
     };
     let with = |mut set: Set, tag, value: &str| {
@@ -262,9 +262,9 @@ fn what_does_not_belong_together_is_refused() {
     assert!(told(film(8, 8), second, (8, 8)).contains("does not say where in the patient it lies"));
     let nowhere = with(slice(1, 8, 8), tags::IMAGE_POSITION_PATIENT, "1\\2");
     assert!(told(slice(0, 8, 8), nowhere, (8, 8)).contains("does not say where in the patient it lies"));
-    let nothing = SegmentationBuilder::new(&provenance()).finish().unwrap_err().to_string();
+    let nothing = SegmentationBuilder::default().finish(&provenance()).unwrap_err().to_string();
     assert!(nothing.contains("no frame was given"));
-    let mut builder = SegmentationBuilder::new(&provenance());
+    let mut builder = SegmentationBuilder::default();
     let missing = builder.add(&source(film(8, 8)), 2, sided(&drawn(8, 8, 0))).unwrap_err().to_string();
     assert!(missing.contains("no frame 2 in a picture of 1"));
 }

@@ -2,8 +2,10 @@
 //! fails with is the device's failure.
 
 pub mod bench;
+pub mod journal;
 pub mod phantom;
 pub mod screen;
+pub mod serve;
 
 use crate::cli::Command;
 
@@ -15,6 +17,8 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Screen(args) => screen::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Journal(args) => journal::run(args),
         Command::Phantom(args) => phantom::run(&args),
     }
 }

@@ -38,16 +38,24 @@ impl Framebuffer {
         })
     }
 
+    /// The panel as the bytes of a PNG file.
+    ///
+    /// # Errors
+    /// What the encoder says.
+    pub fn png(&self) -> Result<Vec<u8>, image::ImageError> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        self.to_image().write_to(&mut bytes, ImageFormat::Png)?;
+        Ok(bytes.into_inner())
+    }
+
     /// Writes the panel as a PNG, first into a temporary file beside `path`: after a power cut there is the old file
     /// or the new one, never half of one.
     ///
     /// # Errors
     /// [`PngError`] when the folder is not there, is not writable or is full.
     pub fn write_png(&self, path: &Path) -> Result<(), PngError> {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        let encoded = self.to_image().write_to(&mut bytes, ImageFormat::Png);
-        encoded.map_err(|reason| PngError::Encode { path: path.to_owned(), reason })?;
-        write_atomically(path, |out| out.write_all(bytes.get_ref()))?;
+        let bytes = self.png().map_err(|reason| PngError::Encode { path: path.to_owned(), reason })?;
+        write_atomically(path, |out| out.write_all(&bytes))?;
         Ok(())
     }
 }

@@ -34,9 +34,9 @@ pub(crate) fn objects(number: usize) -> [Sent; 3] {
     made::put(&mut set, tags::STUDY_INSTANCE_UID, format!("1.2.826.0.1.1.{number}"));
     let source = made::source(set);
     let masks = made::drawn(48, 40, number);
-    let mut builder = SegmentationBuilder::new(&made::provenance());
+    let mut builder = SegmentationBuilder::default();
     builder.add(&source, 1, made::sided(&masks)).unwrap();
-    let segmentation = builder.finish().unwrap();
+    let segmentation = builder.finish(&made::provenance()).unwrap();
     let report = report(&[&source], &made::reading(), Some(&segmentation), &made::provenance()).unwrap();
     let panel = Panel::new(32, 24, vec![9; 32 * 24 * 3]).unwrap();
     let capture = capture(&[&source], vec![panel], false, &made::provenance()).unwrap();

@@ -234,6 +234,23 @@ impl Journal {
         &self.recovery
     }
 
+    /// Whether it still takes changes: after an error of the disk the database refuses every one until the journal is opened
+    /// again. Nothing is written.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn check(&self) -> Result<()> {
+        self.change(|_| Ok(()))
+    }
+
+    /// Bytes that the disk still has for its files.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn free_bytes(&self) -> Result<u64> {
+        self.store.free_bytes().map_err(|reason| JournalError::io("ask for the disk's free space", reason))
+    }
+
     /// How it is kept.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -297,8 +314,7 @@ impl Journal {
 
     /// Refuses where too little room is left.
     fn check_room(&self) -> Result<()> {
-        let free =
-            self.store.free_bytes().map_err(|reason| JournalError::io("ask for the disk's free space", reason))?;
+        let free = self.free_bytes()?;
         let reserve = self.settings.reserve_bytes;
         if free < reserve { Err(JournalError::NoSpace { free, reserve }) } else { Ok(()) }
     }

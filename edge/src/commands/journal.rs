@@ -1,0 +1,45 @@
+//! `thorax-edge journal`: what the appliance keeps, asked of the appliance where it is at work, else of its folder.
+
+use std::io::Write;
+
+use thorax_journal::{Journal, restore};
+
+use super::serve::place;
+use crate::{
+    cli::{ALL_SCREENED, JournalArgs, JournalCommand},
+    inspect::{JOURNAL, Question, answer, ask},
+};
+
+/// Asks, and prints the answer.
+///
+/// # Errors
+/// When there is no journal, or it cannot answer.
+pub fn run(args: JournalArgs) -> anyhow::Result<u8> {
+    let (profile, data) = place(&args.place)?;
+    let folder = data.join(JOURNAL);
+    let question = match args.question {
+        JournalCommand::List { last, json } => Question::List { last, json },
+        JournalCommand::Show { study, json } => Question::Show { study, json },
+        JournalCommand::Verify { json } => Question::Verify { json },
+        JournalCommand::Export { format } => Question::Export { format },
+        JournalCommand::Backup { folder } => Question::Backup { folder: std::path::absolute(folder)? },
+        JournalCommand::Restore { backup } => {
+            let files = restore(&backup, &folder)?;
+            println!("{files} files and the database in {}", folder.display());
+            return Ok(ALL_SCREENED);
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    if let Some(code) = ask(&data, &question, &mut out)? {
+        return Ok(code);
+    }
+    // Nobody's journal is made by asking for it.
+    anyhow::ensure!(
+        folder.join("journal.redb").is_file(),
+        "{}: no journal; name its folder of data with --data, or the board with --board",
+        folder.display()
+    );
+    let code = answer(&Journal::open(&folder, profile.journal)?, &question, &mut out)?;
+    out.flush()?;
+    Ok(code)
+}

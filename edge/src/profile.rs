@@ -1,0 +1,443 @@
+//! A board's profile: all that a device is told about the place where it stands, in one TOML file.
+//!
+//! `boards/<name>/profile.toml` is read once, when the service starts, and checked as a whole before anything is opened: a limit
+//! that cannot work is refused then, by file and key, and not at night by the first picture. What is not written has a value that
+//! works ([`Profile::default`] is a device that nobody may send to yet). `boards/README.md` has a line for every key.
+
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use thorax_intake::{Config, Folder, IntakeError};
+use thorax_journal::Settings;
+use thorax_shared::reason::Reason;
+
+/// The profile's name in a board's folder.
+const FILE: &str = "profile.toml";
+/// A profile has some hundred lines.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What a device is told.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Profile {
+    /// Where the device stands, and what that place asks for.
+    pub site: Site,
+    /// Where everything is kept.
+    pub data: Data,
+    /// The DICOM port.
+    pub intake: Config,
+    /// Folders that are watched.
+    pub folders: Vec<Folder>,
+    /// How the journal is kept: quiet time, limits, retention, reserve of the disk, pauses between deliveries.
+    pub journal: Settings,
+    /// How studies are read.
+    pub screening: Screening,
+    /// The pages for monitoring.
+    pub status: Status,
+    /// Where results are delivered to.
+    pub delivery: Vec<Destination>,
+}
+
+/// Where the device stands.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// By which the device is known among its like; it stands in every DICOM object that it makes (LO).
+    pub serial_number: String,
+    /// Pictures of patients who are younger are not read, where the file tells the age.
+    pub minimum_age_years: Option<u8>,
+    /// Pictures of other body parts are not read, where the file tells the part (0018,0015); all are, if there is none.
+    pub body_parts: Vec<String>,
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// The folder; else see [`data_folder`].
+    pub folder: Option<PathBuf>,
+    /// What is not to be kept any more is removed at the start, and then after as many seconds each.
+    pub retention_every_seconds: u64,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { folder: None, retention_every_seconds: 3600 }
+    }
+}
+
+/// How studies are read.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Screening {
+    /// Studies that are read at a time, a processor each.
+    pub workers: usize,
+    /// Evenly spaced slices to read of a volume, 0 for all.
+    pub slices: usize,
+    /// Bundles; else those that are found as `thorax-edge screen` finds them.
+    pub bundles: Vec<PathBuf>,
+    /// A file of further public keys to trust.
+    pub trust: Option<PathBuf>,
+    /// At the end of the program a study that is being read has as many seconds left. Then it waits again.
+    pub stop_seconds: u64,
+}
+
+impl Default for Screening {
+    fn default() -> Self {
+        Self { workers: 1, slices: 16, bundles: vec![], trust: None, stop_seconds: 20 }
+    }
+}
+
+/// The pages for monitoring.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Status {
+    /// Where `/health` and `/metrics` are: an address of this machine and no other. Port 0 takes any that is free.
+    pub address: SocketAddr,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 11180)) }
+    }
+}
+
+/// Somewhere results go: by the DICOM network or by DICOMweb, the one or the other.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// What the journal calls it.
+    pub name: String,
+    /// A storage provider of the DICOM network.
+    pub dicom: Option<DicomPeer>,
+    /// The URL of a DICOMweb service, to which `/studies` is added (PS3.18, 10.5).
+    pub stow_rs: Option<String>,
+}
+
+/// Somebody who takes C-STORE.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DicomPeer {
+    /// Its AE title. We call by that of the intake.
+    pub ae_title: String,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What is wrong with a profile.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{}: {reason}", file.display(), key.as_ref().map(|key| format!(", {key}")).unwrap_or_default())]
+pub struct ProfileError {
+    /// The file.
+    pub file: PathBuf,
+    /// The key, where one is to blame.
+    pub key: Option<String>,
+    /// Cause and remedy.
+    pub reason: Reason,
+}
+
+const DOCUMENTED: &str = "correct it; boards/README.md has every key";
+
+impl Profile {
+    /// Reads and checks the profile of `board`, which is a board's folder or the file itself. Paths in it are taken from the file's
+    /// folder on.
+    ///
+    /// # Errors
+    /// [`ProfileError`], which names file and key.
+    pub fn read(board: &Path) -> Result<Self, ProfileError> {
+        let file = if board.is_dir() { board.join(FILE) } else { board.to_owned() };
+        let error = |reason: Reason| ProfileError { file: file.clone(), key: None, reason };
+        let unreadable = |cause: std::io::Error| {
+            error(Reason::new(
+                format!("cannot be read ({cause})"),
+                "name a folder with a profile.toml, as boards/desktop",
+            ))
+        };
+        let length = std::fs::metadata(&file).map_err(unreadable)?.len();
+        if length > MOST_BYTES {
+            return Err(error(Reason::new(format!("no profile has {length} bytes"), "name the right file")));
+        }
+        let text = std::fs::read_to_string(&file).map_err(unreadable)?;
+        let folder = std::path::absolute(&file).map_err(unreadable)?;
+        Self::parse(&text, folder.parent().unwrap_or(Path::new("/"))).map_err(|(key, reason)| ProfileError {
+            file,
+            key,
+            reason,
+        })
+    }
+
+    /// Reads and checks a profile, whose paths are taken from `folder` on. An error has the key, where one is to blame.
+    fn parse(text: &str, folder: &Path) -> Result<Self, (Option<String>, Reason)> {
+        let mut profile: Self = toml::from_str(text).map_err(|error| {
+            let place = error.span().and_then(|span| text.get(..span.start)).map(|before| {
+                let number = before.matches('\n').count() + 1;
+                let line = text.lines().nth(number - 1).unwrap_or_default();
+                match line.split_once('=') {
+                    Some((key, _)) => format!("line {number}, {}", key.trim()),
+                    None => format!("line {number}"),
+                }
+            });
+            (place, Reason::new(error.message().to_owned(), DOCUMENTED))
+        })?;
+        let from_here = |path: &mut PathBuf| *path = folder.join(&*path);
+        profile.data.folder.iter_mut().for_each(from_here);
+        profile.folders.iter_mut().map(|watched| &mut watched.path).for_each(from_here);
+        profile.screening.bundles.iter_mut().chain(&mut profile.screening.trust).for_each(from_here);
+        profile.check().map_err(|(key, cause)| (Some(key), Reason::new(cause, DOCUMENTED)))?;
+        Ok(profile)
+    }
+
+    /// Gives the key that cannot work, and why.
+    fn check(&self) -> Result<(), (String, String)> {
+        let wrong = |key: &str, cause: String| Err((key.to_owned(), cause));
+        let Self { site, data, intake, folders, journal, screening, status, delivery } = self;
+
+        for (key, text) in [("site.name", &site.name), ("site.serial_number", &site.serial_number)] {
+            if text.chars().count() > 64 || text.chars().any(|c| c.is_control() || c == '\\') {
+                return wrong(key, format!("{text:?} has more than 64 characters, or one that DICOM does not take"));
+            }
+        }
+        if let Some(years) = site.minimum_age_years.filter(|years| *years > 120) {
+            return wrong("site.minimum_age_years", format!("nobody is {years} years old"));
+        }
+        // PS3.5, 6.2, VR CS.
+        let is_code = |text: &str| {
+            (1..=16).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ' || b == b'_')
+        };
+        if let Some(part) = site.body_parts.iter().find(|part| !is_code(part)) {
+            return wrong("site.body_parts", format!("{part:?} is no body part of DICOM, such as \"CHEST\""));
+        }
+
+        intake.check().map_err(|error| match error {
+            IntakeError::Setting { setting, cause } => (format!("intake.{setting}"), cause),
+            error => ("intake".into(), error.to_string()),
+        })?;
+        if intake.peers.is_empty() && !intake.accept_any_peer && folders.is_empty() {
+            return wrong("intake.peers", "there is none, and no watched folder: nobody could send anything".into());
+        }
+
+        let mut names = BTreeSet::new();
+        for watched in folders {
+            if watched.name.trim().is_empty() || !names.insert(&watched.name) {
+                return wrong("folders.name", format!("{:?} is empty, or the name of another", watched.name));
+            }
+            if !(1..=3600).contains(&watched.settle_seconds) {
+                return wrong("folders.settle_seconds", "not from a second to an hour".into());
+            }
+            if data.folder.as_ref().is_some_and(|d| d.starts_with(&watched.path) || watched.path.starts_with(d)) {
+                let cause = format!("{} and the data folder lie in each other", watched.path.display());
+                return wrong("folders.path", cause);
+            }
+        }
+
+        const DAY: u64 = 24 * 3600;
+        for (key, value, least, most) in [
+            ("data.retention_every_seconds", data.retention_every_seconds, 1, DAY),
+            ("journal.quiet_seconds", journal.quiet_seconds, 1, DAY),
+            ("journal.most_object_bytes", journal.most_object_bytes, 1 << 16, 8 << 30),
+            ("journal.most_waiting_objects", journal.most_waiting_objects, 1, 1_000_000),
+            ("journal.reserve_bytes", journal.reserve_bytes, 16 << 20, 1 << 50),
+            ("journal.most_attempts", journal.most_attempts.into(), 1, 100),
+            ("journal.first_pause_seconds", journal.first_pause_seconds, 1, DAY),
+            ("journal.longest_pause_seconds", journal.longest_pause_seconds, journal.first_pause_seconds, 7 * DAY),
+            ("journal.keep_studies", journal.keep_studies, 1, 10_000_000),
+            ("journal.keep_bytes", journal.keep_bytes, journal.most_object_bytes, 1 << 50),
+            ("journal.keep_days", journal.keep_days, 0, 36_500),
+            ("intake.most_associations", intake.most_associations as u64, 1, 1000),
+            ("intake.stop_seconds", intake.stop_seconds, 0, 60),
+            ("screening.workers", screening.workers as u64, 1, 64),
+            ("screening.slices", screening.slices as u64, 0, 10_000),
+            ("screening.stop_seconds", screening.stop_seconds, 0, 60),
+        ] {
+            if !(least..=most).contains(&value) {
+                return wrong(key, format!("{value} is not from {least} to {most}"));
+            }
+        }
+
+        if !status.address.ip().is_loopback() {
+            let cause = format!("{} is no loopback address, and these pages know no password", status.address.ip());
+            return wrong("status.address", cause);
+        }
+
+        let mut names = BTreeSet::new();
+        for Destination { name, dicom, stow_rs } in delivery {
+            if name.trim().is_empty() || !names.insert(name) {
+                return wrong("delivery.name", format!("{name:?} is empty, or the name of another"));
+            }
+            match (dicom, stow_rs) {
+                (Some(peer), None) => {
+                    let title = Config { ae_title: peer.ae_title.clone(), ..Config::default() };
+                    if title.check().is_err() {
+                        return wrong("delivery.dicom.ae_title", format!("{:?} is no AE title", peer.ae_title));
+                    }
+                    if peer.host.trim().is_empty() || peer.host.contains(char::is_whitespace) {
+                        return wrong("delivery.dicom.host", format!("{:?} is no host", peer.host));
+                    }
+                    if peer.port == 0 {
+                        return wrong("delivery.dicom.port", "0 is no port".into());
+                    }
+                }
+                (None, Some(url)) => {
+                    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+                    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
+                        return wrong("delivery.stow_rs", format!("{url:?} is no URL of http or https"));
+                    }
+                }
+                _ => return wrong("delivery", format!("{name:?} needs either `dicom` or `stow_rs`")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The folder of data: `named` (the command line's), the profile's, that which systemd gives to a service (`STATE_DIRECTORY`), or
+/// `thorax` in the user's folder of states (`XDG_STATE_HOME`, else `~/.local/state`). `variable` reads the environment.
+pub fn data_folder(
+    named: Option<&Path>,
+    profile: &Profile,
+    variable: impl Fn(&str) -> Option<PathBuf>,
+) -> Option<PathBuf> {
+    // What is no absolute path is to be passed over, as the XDG Base Directory Specification has it; systemd may name several.
+    let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
+    let of_systemd = || {
+        let all = absolute("STATE_DIRECTORY")?;
+        Some(all.to_str().and_then(|all| all.split(':').next()).map_or(all.clone(), PathBuf::from))
+    };
+    let of_user = || {
+        let states = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+        states.map(|states| states.join("thorax"))
+    };
+    named.map(Path::to_owned).or_else(|| profile.data.folder.clone()).or_else(of_systemd).or_else(of_user)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DESKTOP: &str = include_str!("../../boards/desktop/profile.toml");
+
+    fn refused(text: &str) -> String {
+        let (key, reason) = Profile::parse(text, Path::new("/boards/x")).unwrap_err();
+        ProfileError { file: "profile.toml".into(), key, reason }.to_string()
+    }
+
+    #[test]
+    fn the_desktop_s_profile_works_and_says_what_is_the_default_of_most_keys() {
+        let desktop = Profile::parse(DESKTOP, Path::new("/boards/desktop")).unwrap();
+        assert!(desktop.intake.address.ip().is_loopback() && desktop.status.address.ip().is_loopback());
+        assert_eq!(desktop.data, Data::default());
+        assert_eq!(desktop.journal, Settings { most_attempts: 2, ..Settings::default() });
+        assert!(!desktop.intake.peers.is_empty() && !desktop.intake.accept_any_peer);
+    }
+
+    #[test]
+    fn every_key_of_the_documentation_is_one_and_the_other_way_round() {
+        let documented = include_str!("../../boards/README.md");
+        // The desktop's profile has the keys that are set, and behind `#` those that are not.
+        let keys = DESKTOP.lines().filter_map(|line| line.trim_start_matches("# ").split_once(" = "));
+        for (key, _) in keys.filter(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_')) {
+            assert!(documented.contains(&format!("`{key}`")), "{key} is not documented");
+        }
+        let rows = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let rows: Vec<&str> = rows.map(|(key, _)| key).collect();
+        assert!(rows.len() > 40, "{rows:?}");
+        for key in rows {
+            let wrong = ["site", "data", "intake", "journal", "screening", "status"].map(|table| {
+                Profile::parse(&format!("[{table}]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
+            });
+            let lists = ["folders", "delivery", "intake.peers"].map(|table| {
+                Profile::parse(&format!("[[{table}]]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
+            });
+            let peer = format!("[[delivery]]\nname = \"x\"\ndicom = {{ {key} = {{}} }}");
+            let peer = Profile::parse(&peer, Path::new("/")).unwrap_err().1.to_string();
+            let all = wrong.iter().chain(&lists).chain([&peer]);
+            assert!(all.into_iter().any(|told| !told.contains("unknown field")), "{key} is no key");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_key_with_a_remedy() {
+        let peers = "[intake]\naccept_any_peer = true\n";
+        for (text, words) in [
+            ("[intake]\nport = 104", vec!["profile.toml, line 2, port", "unknown field"]),
+            ("[journal]\nquiet_seconds = \"soon\"", vec!["line 2, quiet_seconds", "invalid type"]),
+            ("[journal\n", vec!["line 1"]),
+            ("", vec!["intake.peers", "nobody could send"]),
+            ("[intake]\nae_title = \"A TITLE THAT IS TOO LONG\"", vec!["intake.ae_title"]),
+            (&format!("{peers}[journal]\nreserve_bytes = 1"), vec!["journal.reserve_bytes", "1 is not from"]),
+            (&format!("{peers}[journal]\nkeep_bytes = 70000"), vec!["journal.keep_bytes"]),
+            (&format!("{peers}[screening]\nworkers = 0"), vec!["screening.workers", "from 1 to 64"]),
+            (&format!("{peers}[status]\naddress = \"0.0.0.0:80\""), vec!["status.address", "loopback"]),
+            (&format!("{peers}[site]\nbody_parts = [\"chest\"]"), vec!["site.body_parts", "CHEST"]),
+            (&format!("{peers}[site]\nminimum_age_years = 200"), vec!["site.minimum_age_years"]),
+            (&format!("{peers}[[delivery]]\nname = \"pacs\""), vec!["delivery", "either `dicom` or `stow_rs`"]),
+            (&format!("{peers}[[delivery]]\nname = \"web\"\nstow_rs = \"ftp://x\""), vec!["delivery.stow_rs"]),
+            (
+                &format!("{peers}[[delivery]]\nname = \"a\"\ndicom = {{ ae_title = \"A\", host = \"\", port = 104 }}"),
+                vec!["delivery.dicom.host"],
+            ),
+            (
+                &format!("{peers}[data]\nfolder = \"d\"\n[[folders]]\nname = \"in\"\npath = \"d/in\""),
+                vec!["folders.path", "lie in each other"],
+            ),
+        ] {
+            let told = refused(text);
+            assert!(
+                words.iter().all(|word| told.contains(word)) && told.contains("boards/README.md"),
+                "{text}: {told}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_are_taken_from_the_profile_s_folder() {
+        let text = "[data]\nfolder = \"data\"\n[[folders]]\nname = \"in\"\npath = \"/media/in\"\n[screening]\ntrust = \"a.keys\"";
+        let profile = Profile::parse(text, Path::new("/boards/x")).unwrap();
+        assert_eq!(profile.data.folder, Some("/boards/x/data".into()));
+        assert_eq!(
+            (profile.folders[0].path.clone(), profile.screening.trust),
+            ("/media/in".into(), Some("/boards/x/a.keys".into()))
+        );
+    }
+
+    #[test]
+    fn the_data_folder_is_the_first_that_is_told() {
+        let environment = |name: &str| match name {
+            "STATE_DIRECTORY" => Some("/var/lib/thorax:/var/lib/other".into()),
+            "XDG_STATE_HOME" => Some("relative".into()),
+            "HOME" => Some("/home/nurse".into()),
+            _ => None,
+        };
+        let profile = Profile::default();
+        let with = Profile { data: Data { folder: Some("/data".into()), ..Data::default() }, ..Profile::default() };
+        assert_eq!(data_folder(Some(Path::new("x")), &with, environment), Some("x".into()));
+        assert_eq!(data_folder(None, &with, environment), Some("/data".into()));
+        assert_eq!(data_folder(None, &profile, environment), Some("/var/lib/thorax".into()));
+        let user = |name: &str| environment(name).filter(|_| name != "STATE_DIRECTORY");
+        assert_eq!(data_folder(None, &profile, user), Some("/home/nurse/.local/state/thorax".into()));
+        assert_eq!(data_folder(None, &profile, |_| None), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_profile_or_refused(text in ".{0,200}") {
+            let _ = Profile::parse(&text, Path::new("/"));
+        }
+
+        #[test]
+        fn any_values_are_taken_or_refused(key in "[a-z_]{1,12}", value in "[-0-9a-z\"\\[\\]{}= .:/]{0,40}") {
+            let _ = Profile::parse(&format!("[intake]\naccept_any_peer = true\n[journal]\n{key} = {value}"), Path::new("/"));
+        }
+    }
+}
