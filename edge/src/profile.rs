@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use thorax_delivery::{DeliveryError, To};
 use thorax_intake::{Config, Folder, IntakeError};
 use thorax_journal::Settings;
 use thorax_shared::reason::Reason;
@@ -32,14 +33,14 @@ pub struct Profile {
     pub intake: Config,
     /// Folders that are watched.
     pub folders: Vec<Folder>,
-    /// How the journal is kept: quiet time, limits, retention, reserve of the disk, pauses between deliveries.
+    /// How the journal is kept: quiet time, limits, retention, reserve of the disk.
     pub journal: Settings,
     /// How studies are read.
     pub screening: Screening,
     /// The pages for monitoring.
     pub status: Status,
-    /// Where results are delivered to.
-    pub delivery: Vec<Destination>,
+    /// Where results are delivered to, and how often it is tried.
+    pub delivery: thorax_delivery::Config,
 }
 
 /// Where the device stands.
@@ -108,30 +109,6 @@ impl Default for Status {
     }
 }
 
-/// Somewhere results go: by the DICOM network or by DICOMweb, the one or the other.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Destination {
-    /// What the journal calls it.
-    pub name: String,
-    /// A storage provider of the DICOM network.
-    pub dicom: Option<DicomPeer>,
-    /// The URL of a DICOMweb service, to which `/studies` is added (PS3.18, 10.5).
-    pub stow_rs: Option<String>,
-}
-
-/// Somebody who takes C-STORE.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DicomPeer {
-    /// Its AE title. We call by that of the intake.
-    pub ae_title: String,
-    /// Its name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-}
-
 /// What is wrong with a profile.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{}: {reason}", file.display(), key.as_ref().map(|key| format!(", {key}")).unwrap_or_default())]
@@ -191,6 +168,12 @@ impl Profile {
         profile.data.folder.iter_mut().for_each(from_here);
         profile.folders.iter_mut().map(|watched| &mut watched.path).for_each(from_here);
         profile.screening.bundles.iter_mut().chain(&mut profile.screening.trust).for_each(from_here);
+        for destination in &mut profile.delivery.destinations {
+            if let To::Web(web) = &mut destination.to {
+                let files = [&mut web.password_file, &mut web.token_file, &mut web.ca_file];
+                files.into_iter().flatten().for_each(from_here);
+            }
+        }
         profile.check().map_err(|(key, cause)| (Some(key), Reason::new(cause, DOCUMENTED)))?;
         Ok(profile)
     }
@@ -247,8 +230,6 @@ impl Profile {
             ("journal.most_waiting_objects", journal.most_waiting_objects, 1, 1_000_000),
             ("journal.reserve_bytes", journal.reserve_bytes, 16 << 20, 1 << 50),
             ("journal.most_attempts", journal.most_attempts.into(), 1, 100),
-            ("journal.first_pause_seconds", journal.first_pause_seconds, 1, DAY),
-            ("journal.longest_pause_seconds", journal.longest_pause_seconds, journal.first_pause_seconds, 7 * DAY),
             ("journal.keep_studies", journal.keep_studies, 1, 10_000_000),
             ("journal.keep_bytes", journal.keep_bytes, journal.most_object_bytes, 1 << 50),
             ("journal.keep_days", journal.keep_days, 0, 36_500),
@@ -268,33 +249,10 @@ impl Profile {
             return wrong("status.address", cause);
         }
 
-        let mut names = BTreeSet::new();
-        for Destination { name, dicom, stow_rs } in delivery {
-            if name.trim().is_empty() || !names.insert(name) {
-                return wrong("delivery.name", format!("{name:?} is empty, or the name of another"));
-            }
-            match (dicom, stow_rs) {
-                (Some(peer), None) => {
-                    let title = Config { ae_title: peer.ae_title.clone(), ..Config::default() };
-                    if title.check().is_err() {
-                        return wrong("delivery.dicom.ae_title", format!("{:?} is no AE title", peer.ae_title));
-                    }
-                    if peer.host.trim().is_empty() || peer.host.contains(char::is_whitespace) {
-                        return wrong("delivery.dicom.host", format!("{:?} is no host", peer.host));
-                    }
-                    if peer.port == 0 {
-                        return wrong("delivery.dicom.port", "0 is no port".into());
-                    }
-                }
-                (None, Some(url)) => {
-                    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-                    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
-                        return wrong("delivery.stow_rs", format!("{url:?} is no URL of http or https"));
-                    }
-                }
-                _ => return wrong("delivery", format!("{name:?} needs either `dicom` or `stow_rs`")),
-            }
-        }
+        delivery.check().map_err(|error| match error {
+            DeliveryError::Setting { setting, cause } => (format!("delivery.{setting}"), cause),
+            error => ("delivery".into(), error.to_string()),
+        })?;
         Ok(())
     }
 }
@@ -353,15 +311,17 @@ mod tests {
         let rows: Vec<&str> = rows.map(|(key, _)| key).collect();
         assert!(rows.len() > 40, "{rows:?}");
         for key in rows {
-            let wrong = ["site", "data", "intake", "journal", "screening", "status"].map(|table| {
+            let wrong = ["site", "data", "intake", "journal", "screening", "status", "delivery"].map(|table| {
                 Profile::parse(&format!("[{table}]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
             });
-            let lists = ["folders", "delivery", "intake.peers"].map(|table| {
+            let lists = ["folders", "delivery.destinations", "intake.peers"].map(|table| {
                 Profile::parse(&format!("[[{table}]]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
             });
-            let peer = format!("[[delivery]]\nname = \"x\"\ndicom = {{ {key} = {{}} }}");
-            let peer = Profile::parse(&peer, Path::new("/")).unwrap_err().1.to_string();
-            let all = wrong.iter().chain(&lists).chain([&peer]);
+            let ways = ["dicom", "web"].map(|way| {
+                let way = format!("[[delivery.destinations]]\nname = \"x\"\nto.{way} = {{ {key} = {{}} }}");
+                Profile::parse(&way, Path::new("/")).unwrap_err().1.to_string()
+            });
+            let all = wrong.iter().chain(&lists).chain(&ways);
             assert!(all.into_iter().any(|told| !told.contains("unknown field")), "{key} is no key");
         }
     }
@@ -381,11 +341,16 @@ mod tests {
             (&format!("{peers}[status]\naddress = \"0.0.0.0:80\""), vec!["status.address", "loopback"]),
             (&format!("{peers}[site]\nbody_parts = [\"chest\"]"), vec!["site.body_parts", "CHEST"]),
             (&format!("{peers}[site]\nminimum_age_years = 200"), vec!["site.minimum_age_years"]),
-            (&format!("{peers}[[delivery]]\nname = \"pacs\""), vec!["delivery", "either `dicom` or `stow_rs`"]),
-            (&format!("{peers}[[delivery]]\nname = \"web\"\nstow_rs = \"ftp://x\""), vec!["delivery.stow_rs"]),
+            (&format!("{peers}[[delivery.destinations]]\nname = \"pacs\""), vec!["line 3", "missing field `to`"]),
             (
-                &format!("{peers}[[delivery]]\nname = \"a\"\ndicom = {{ ae_title = \"A\", host = \"\", port = 104 }}"),
-                vec!["delivery.dicom.host"],
+                &format!("{peers}[[delivery.destinations]]\nname = \"web\"\nto.web = {{ url = \"ftp://x\" }}"),
+                vec!["delivery.destinations.url"],
+            ),
+            (
+                &format!(
+                    "{peers}[[delivery.destinations]]\nname = \"a\"\nto.dicom = {{ ae_title = \"A\", address = \":104\" }}"
+                ),
+                vec!["delivery.destinations.address"],
             ),
             (
                 &format!("{peers}[data]\nfolder = \"d\"\n[[folders]]\nname = \"in\"\npath = \"d/in\""),

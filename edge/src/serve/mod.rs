@@ -40,6 +40,7 @@ use std::{
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use thorax_delivery::Deliveries;
 use thorax_engine::{error::DeviceError, screening::Screener};
 use thorax_files::write_atomically;
 use thorax_intake::{FolderWatch, Intake};
@@ -202,7 +203,7 @@ impl Service {
         happened: &Receiver<Event>,
     ) -> anyhow::Result<Event> {
         let Profile { intake, folders, screening, delivery, data, .. } = &self.profile;
-        let destinations = delivery.iter().map(|destination| destination.name.clone()).collect();
+        let destinations = delivery.destinations.iter().map(|destination| destination.name.clone()).collect();
         let tally = &self.state.tally;
         let port = Intake::start(intake.clone(), journal.clone(), tally.clone())?;
         let watches: Vec<FolderWatch> = folders
@@ -210,11 +211,13 @@ impl Service {
             .map(|folder| FolderWatch::start(folder.clone(), intake.clone(), journal.clone(), tally.clone()))
             .collect::<Result<_, _>>()?;
         let retention = Retention::start(journal.clone(), Duration::from_secs(data.retention_every_seconds))?;
+        let deliveries = Deliveries::start(delivery.clone(), journal.clone())?;
         let workers = Workers::start(screening.workers, journal, &self.reader, &self.state, destinations, events)?;
         let addresses = serde_json::json!({
             "process": std::process::id(),
             "dicom": port.address(),
             "status": status,
+            "reports": deliveries.report_address(),
         });
         let running = self.data.join(RUNNING);
         // On a full disk images are still refused with a reason, and results delivered.
@@ -235,6 +238,7 @@ impl Service {
         watches.into_iter().for_each(FolderWatch::stop);
         port.stop();
         workers.stop(Duration::from_secs(screening.stop_seconds));
+        deliveries.stop();
         Ok(end)
     }
 
