@@ -301,8 +301,11 @@ impl<'a> Marked<'a> {
     }
 }
 
-/// Every file that is made of an image: what it is, the ending of its name, its bytes or why there are none.
-fn results(study: &TakenStudy, read: &Read) -> Vec<(&'static str, &'static str, Result<Vec<u8>, String>)> {
+/// A file of a result: what it is, the ending of its name, its bytes or why there are none.
+type ResultFile = (&'static str, &'static str, Result<Vec<u8>, String>);
+
+/// Every file that is made of an image.
+fn results(study: &TakenStudy, read: &Read) -> Vec<ResultFile> {
     let name = format!("study {}", study.number);
     let mut panel = Framebuffer::new(PANEL);
     let Ok(()) = match &read.outcome {
