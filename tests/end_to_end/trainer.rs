@@ -393,6 +393,26 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     assert_eq!(text(&row, "verdict"), "rejected", "{row}");
     assert!(text(&row, "reason").contains("does not look like a chest"), "{row}");
 
+    // The appliance tests itself by what the bundle says of phantoms.
+    let profile = format!(
+        "[intake]\naccept_any_peer = true\naddress = \"127.0.0.1:0\"\n[status]\naddress = \"127.0.0.1:0\"\n\
+         [screening]\nbundles = [{bundle:?}]\ntrust = {:?}\n",
+        at("trusted")
+    );
+    std::fs::write(at("profile.toml"), profile).unwrap();
+    let mut serve = edge();
+    serve.args(["serve", "--board"]).arg(at("profile.toml")).arg("--data").arg(at("data")).stdout(Stdio::null());
+    let mut child = serve.stderr(std::fs::File::create(at("log")).unwrap()).spawn().unwrap();
+    let log = || std::fs::read_to_string(at("log")).unwrap();
+    let until = Instant::now() + Duration::from_secs(120);
+    while !log().contains("at work") {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "{}", log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(log().contains("self-test passed") && log().contains("answers"), "{}", log());
+
     // One altered byte, and the key helps no more.
     let mut bytes = std::fs::read(&bundle).unwrap();
     let middle = bytes.len() / 2;

@@ -1,7 +1,8 @@
 //! `thorax-edge serve`: the appliance.
 
 use anyhow::Context;
-use thorax_engine::{screening::Screener, trust};
+use thorax_engine::{golden, screening::Screener, trust};
+use thorax_phantom::{GOLDEN_SIDE, Phantom};
 
 use crate::{
     cli::{BundleArgs, DataArgs, LogLevel, ServeArgs},
@@ -12,7 +13,7 @@ use crate::{
 /// Serves until it is told to stop.
 ///
 /// # Errors
-/// When the profile, the bundles, the journal or a port are not as they should be, or the device fails.
+/// When the profile, the bundles, the journal or a port are not as they should be, or the device fails, as in the self-test of a bundle.
 pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
     serve::log_to_here(match args.log {
         LogLevel::Error => tracing::Level::ERROR,
@@ -26,6 +27,11 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
     let screener = Screener::open(&bundles.paths()?, &trust::trusted_keys(bundles.trust.as_deref())?)?;
     for model in screener.models() {
         tracing::info!(bundle = model.title(), path = %model.path.display(), "bundle trusted");
+        let draw = |seed, lesions| Phantom::generate(model.manifest.modality, seed, GOLDEN_SIDE, lesions).pixels();
+        match golden::check(model, draw)? {
+            0 => tracing::warn!(bundle = model.title(), "brings no answers to test itself by; bundles of format 2 do"),
+            answers => tracing::info!(bundle = model.title(), answers, "self-test passed"),
+        }
     }
     Service::new(profile, data, screener)?.run()
 }
