@@ -73,8 +73,8 @@ impl ReferReason {
             Self::HighEntropy => "the ensemble is too uncertain",
             Self::Unfamiliar => "at the border of what the models were trained on",
             Self::OrientationUnknown => "the file does not say how the picture hangs",
-            Self::NotOfAChest => "the CT values are not those of a chest (air and soft tissue)",
-            Self::ViewUnknown => "the file names a view that is not known to be frontal",
+            Self::NotOfAChest => "the CT values are not those of a chest",
+            Self::ViewUnknown => "the file names no view known as frontal",
         })
     }
 }

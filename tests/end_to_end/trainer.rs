@@ -281,6 +281,22 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     let validation = |run: &Path| std::fs::read_to_string(run.join("validation.csv")).unwrap();
     assert_ne!(validation(&classifier), validation(&of_films), "the crop to the lungs is none");
 
+    // Boxes around lesions serve where there are no masks.
+    let table = std::fs::read_to_string(&manifest).unwrap();
+    let positive = table.lines().filter(|line| line.contains(",classify,positive,") && line.contains(",train,"));
+    let boxes: String = positive.map(|line| format!("{},30,40,100,180\n", line.split(',').next().unwrap())).collect();
+    std::fs::write(at("boxes.csv"), format!("path,x0,y0,x1,y1\n{boxes}")).unwrap();
+    let boxed = |boxes: &str| {
+        let mut command = segment(&manifest, &at("boxed"), 1);
+        command.args(["--boxed", "4", "--boxes"]).arg(at(boxes)).arg("--boxes-lungs").arg(&segmenter);
+        command
+    };
+    std::fs::write(at("others.csv"), "path,x0,y0,x1,y1\nelsewhere.png,1,1,9,9\n").unwrap();
+    refused(&mut boxed("others.csv"), &["others.csv", "no box of a positive xray picture in the training split"]);
+    succeed(&mut boxed("boxes.csv"));
+    let config = std::fs::read_to_string(at("boxed/config.json")).unwrap();
+    assert!(config.contains("\"boxed\": 4") && config.contains("boxes_sha256"), "{config}");
+
     let mut build = train();
     // Of nets as small as these nobody expects that their verdicts survive.
     build

@@ -205,6 +205,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         provenance: provenance(args, &manifest, &classifier.config)?,
         extension: Extension {
             lesions: classifier.lesions()?,
+            probability_map: outcome.probability_map.clone(),
             refusals: outcome.refusals.clone(),
             ..Extension::default()
         },

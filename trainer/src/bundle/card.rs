@@ -8,7 +8,7 @@ use std::{
 
 use thorax_files::hexadecimal;
 use thorax_nets::source::Source;
-use thorax_shared::{bundle, modality::Modality, preprocess::spec::Core};
+use thorax_shared::{bundle, calibration::ProbabilityMap, modality::Modality, preprocess::spec::Core};
 
 use crate::{
     changes::Copies,
@@ -91,6 +91,7 @@ pub fn card(
     );
     out += &classifier(contents, origins);
     out += &beside(contents);
+    out += &calibration(origins.classifier);
     out += &decision(contents);
     out += &segmenter(origins.segmenters);
     out += &data(origins.manifest, contents.modality);
@@ -142,6 +143,26 @@ fn beside(contents: &bundle::Manifest) -> String {
         );
     }
     out
+}
+
+/// Which ways to calibrate were judged, and which was taken.
+fn calibration(classifier: &heads::ClassifyRun) -> String {
+    let outcome = &classifier.outcome;
+    if outcome.calibrations.is_empty() {
+        return String::new();
+    }
+    let taken = match &outcome.probability_map {
+        None => "the temperature alone",
+        Some(ProbabilityMap::Beta { .. }) => "Beta calibration after the temperature",
+        Some(ProbabilityMap::Isotonic(_)) => "isotonic regression after the temperature",
+    };
+    let each = outcome.calibrations.iter().map(|judged| {
+        format!("{}: log-loss {:.3}, Brier {:.3}, ECE {:.3}", judged.way, judged.log_loss, judged.brier, judged.ece)
+    });
+    format!(
+        "- Calibration: {taken}. On validation patients that each way was not fitted to (the temperature was fitted to all): {}.\n",
+        each.collect::<Vec<_>>().join("; ")
+    )
 }
 
 /// From which numbers on it says what.

@@ -264,9 +264,12 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
     if let Some(weights) = &args.start {
         record_stages(&common.out, weights)?;
     }
-    let beginning = Beginning { start: args.start.as_deref(), encoder: encoder.as_ref() };
-    let boxed = boxed.as_ref().map(|(_, boxes, finder)| (boxes, finder));
-    train(&manifest, &config, beginning, boxed, &common.out, &devices, args.training.loaders(), args.stop_after)
+    let beginning = Beginning {
+        start: args.start.as_deref(),
+        encoder: encoder.as_ref(),
+        boxed: boxed.as_ref().map(|(_, boxes, finder)| (boxes, finder)),
+    };
+    train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
 }
 
 /// A segmentation net's name on the command line.

@@ -7,6 +7,7 @@
 //! How familiar a picture is, is its Mahalanobis distance to the training features, with the covariance reduced to its
 //! leading directions and one variance for the rest (probabilistic principal components, Tipping and Bishop 1999).
 
+mod calibration;
 mod lesions;
 mod refusals;
 
@@ -28,14 +29,16 @@ use thorax_nn::{
 };
 use thorax_shared::{
     bundle::Refusal,
+    calibration::ProbabilityMap,
     decision::{self, DecisionRule},
     lesions::{LesionEvidence, log_share},
     metrics::{self, RiskCoverage, RiskPoint},
     modality::Modality,
     preprocess::{quality::QualityLimits, spec::PreprocessSpec},
-    uncertainty::Ensemble,
+    uncertainty::{Ensemble, binary_entropy_bits},
 };
 
+pub use calibration::Judged;
 pub use lesions::involvement;
 use refusals::RefusalHeads;
 pub use refusals::{RefuseArgs, RefusedFeatures, RefusedPictures};
@@ -134,6 +137,12 @@ pub struct ClassifyOutcome {
     pub validation_auc: f64,
     /// Thresholds, chosen on the validation split.
     pub decision: DecisionRule,
+    /// What is done to the mean probability after the temperature, where that alone does not make it mean what it says.
+    #[serde(default)]
+    pub probability_map: Option<ProbabilityMap>,
+    /// How the ways to calibrate were judged, each on validation patients that it was not fitted to.
+    #[serde(default)]
+    pub calibrations: Vec<Judged>,
     /// What is rejected, in the order of the refusal heads.
     #[serde(default)]
     pub refusals: Vec<Refusal>,
@@ -253,7 +262,12 @@ pub fn fit(
     let temperature = decision::fit_temperature(&logits, &validation_labels)?;
     let probabilities =
         |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
-    let (before, after) = (probabilities(1.0)?, probabilities(temperature)?);
+    let (before, stretched) = (probabilities(1.0)?, probabilities(temperature)?);
+    let groups: Vec<&str> = validation.iter().map(|&row| table.rows[row].group.as_str()).collect();
+    let (map, calibrations) = calibration::choose(&stretched, &validation_labels, &groups)?;
+    let ensembles: Vec<Ensemble> =
+        ensemble(&logits, temperature)?.into_iter().map(|ensemble| mapped(ensemble, map.as_ref())).collect();
+    let after: Vec<f32> = ensembles.iter().map(|ensemble| ensemble.probability).collect();
     let ece = |p: &[f32]| metrics::expected_calibration_error(p, &validation_labels, 15);
     let outcome = ClassifyOutcome {
         l2,
@@ -261,7 +275,9 @@ pub fn fit(
         ece: [ece(&before)?, ece(&after)?],
         validation_pictures: validation.len(),
         validation_auc: metrics::roc_auc(&after, &validation_labels)?,
-        decision: decision_rule(&ensemble(&logits, temperature)?, &validation_labels, &novelty)?,
+        decision: decision_rule(&ensembles, &validation_labels, &novelty)?,
+        probability_map: map,
+        calibrations,
         refusals: refusals.as_ref().map(|heads| heads.refusals.clone()).unwrap_or_default(),
     };
     write_classifier(
@@ -277,8 +293,7 @@ pub fn fit(
     write_atomically(&folder.join("outcome.json"), |out| out.write_all(text.as_bytes()))?;
     let mut rows = csv::Writer::from_writer(vec![]);
     rows.write_record(["path", "positive", "probability", "entropy_bits", "novelty"])?;
-    for (((&index, label), member), novelty) in validation.iter().zip(&validation_labels).zip(&logits).zip(&novelty) {
-        let e = Ensemble::from_logits(member, temperature)?;
+    for (((&index, label), e), novelty) in validation.iter().zip(&validation_labels).zip(&ensembles).zip(&novelty) {
         let numbers = [e.probability, e.entropy_bits, *novelty].map(|number| number.to_string());
         let words = [table.rows[index].path.clone(), label.to_string()];
         rows.write_record(words.iter().chain(&numbers))?;
@@ -328,6 +343,13 @@ fn entropy_limit(ensembles: &[Ensemble], labels: &[bool], thresholds: &decision:
 
 fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
     logits.iter().map(|members| Ok(Ensemble::from_logits(members, temperature)?)).collect()
+}
+
+/// What an ensemble says after the map of its probability, as the device says it.
+fn mapped(ensemble: Ensemble, map: Option<&ProbabilityMap>) -> Ensemble {
+    let Some(map) = map else { return ensemble };
+    let probability = map.apply(ensemble.probability);
+    Ensemble { probability, entropy_bits: binary_entropy_bits(probability), ..ensemble }
 }
 
 /// How often each training row counts for each member: groups (patients) are drawn with replacement.
@@ -860,7 +882,8 @@ mod tests {
             let at = graph.outputs.iter().position(|(output, _)| output == "logits").unwrap();
             let mut logits = outputs[at].flatten_all().unwrap().to_vec1::<f32>().unwrap();
             lesions.add_to(&mut logits, percent[index]);
-            let probability = Ensemble::from_logits(&logits, run.outcome.temperature).unwrap().probability;
+            let ensemble = Ensemble::from_logits(&logits, run.outcome.temperature).unwrap();
+            let probability = mapped(ensemble, run.outcome.probability_map.as_ref()).probability;
             assert!((probability - told[&row.path]).abs() < 1e-4, "{} {probability} {}", row.path, told[&row.path]);
         }
     }

@@ -37,17 +37,16 @@ use crate::{
 /// Thresholds are chosen in steps of a twentieth: less would follow the noise of a few patients.
 const THRESHOLD_STEPS: usize = 20;
 
-/// Weights to begin with.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a training has beside its manifest.
+#[derive(Clone, Copy, Default)]
 pub struct Beginning<'a> {
     /// All of the net's, such as another run's `best.safetensors`.
     pub start: Option<&'a Path>,
     /// The frozen encoder's.
     pub encoder: Option<&'a Source>,
+    /// Boxes around lesions, and what finds the lungs that they are cut to.
+    pub boxed: Option<(&'a Boxes, &'a LungFinder)>,
 }
-
-/// Boxes around lesions, and what finds the lungs that they are cut to.
-pub type BoxedLungs<'a> = (&'a Boxes, &'a LungFinder);
 
 /// Trains to the end, or goes on with what `folder`, which holds this very configuration, has; stops for now after
 /// `stop_after` epochs, if a number is given.
@@ -58,7 +57,6 @@ pub fn train(
     manifest: &Manifest,
     config: &SegmentConfig,
     beginning: Beginning<'_>,
-    boxed: Option<BoxedLungs<'_>>,
     folder: &Path,
     devices: &[Device],
     loaders: usize,
@@ -97,7 +95,8 @@ pub fn train(
     };
     validation.extend(healthy(Split::Val)?);
 
-    let boxed = boxed.map(|(boxes, finder)| boxes.load(manifest, finder, &config.preprocess, one)).transpose()?;
+    let boxed =
+        beginning.boxed.map(|(boxes, finder)| boxes.load(manifest, finder, &config.preprocess, one)).transpose()?;
     let boxed = boxed.unwrap_or_default();
     let task = Segmentation {
         training: Pictures { samples, healthy: healthy(Split::Train)?, boxed, config },
