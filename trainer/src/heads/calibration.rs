@@ -15,6 +15,9 @@ const FOLDS: usize = 5;
 const WORTH: f64 = 0.005;
 /// Probabilities that are no nearer to 0 and 1 than this have a log-loss.
 const EDGE: f32 = 1e-3;
+/// Points of an isotonic map are at least this far apart, so that it is nowhere steep: a device that rounds otherwise must not get another
+/// answer.
+const LEAST_APART: f64 = 0.02;
 /// Steps of Newton's method; it needs about six.
 const STEPS: usize = 50;
 
@@ -85,10 +88,10 @@ fn isotonic(probabilities: &[f32], labels: &[bool]) -> Option<ProbabilityMap> {
     let mut blocks: Vec<[f64; 3]> = vec![];
     for at in order {
         blocks.push([probabilities[at].into(), f64::from(u8::from(labels[at])), 1.0]);
-        // What is equal is one block, and what falls is pooled.
+        // What falls is pooled, and what is hardly apart.
         while let [.., before, last] = &blocks[..] {
-            let (rises, apart) = (before[1] / before[2] < last[1] / last[2], before[0] / before[2] < last[0] / last[2]);
-            if rises && apart {
+            let rises = before[1] / before[2] < last[1] / last[2];
+            if rises && before[0] / before[2] + LEAST_APART <= last[0] / last[2] {
                 break;
             }
             let pooled = std::array::from_fn(|i| before[i] + last[i]);
@@ -96,8 +99,7 @@ fn isotonic(probabilities: &[f32], labels: &[bool]) -> Option<ProbabilityMap> {
             blocks.push(pooled);
         }
     }
-    let mut points: Vec<[f32; 2]> = blocks.iter().map(|[p, y, n]| [(p / n) as f32, (y / n) as f32]).collect();
-    points.dedup_by(|next, before| next[0] <= before[0]);
+    let points: Vec<[f32; 2]> = blocks.iter().map(|[p, y, n]| [(p / n) as f32, (y / n) as f32]).collect();
     (points.len() > 1).then_some(ProbabilityMap::Isotonic(points))
 }
 

@@ -23,6 +23,9 @@ use crate::{
 /// Share of the validation pictures, with their copies, that a kind may reject.
 const MOST_REJECTED: f64 = 0.002;
 
+/// By how much a limit lies above what the validation pictures were told: the device rounds weights, and the store features.
+const MARGIN: f32 = 0.01;
+
 /// Penalty on the squared weights: there are few pictures of a kind, and they are easily told.
 const L2: f32 = 1e-2;
 
@@ -166,7 +169,7 @@ impl RefusalHeads {
             told.sort_by(f32::total_cmp);
             let at = ((told.len() - 1) as f64 * (1.0 - MOST_REJECTED)).ceil() as usize;
             let kind = (*name).try_into().map_err(|_| anyhow::anyhow!("{name}: longer than 64 bytes"))?;
-            refusals.push(Refusal { kind, reason: *reason, at: told[at].next_up().clamp(0.5, 1.0) });
+            refusals.push(Refusal { kind, reason: *reason, at: (told[at] + MARGIN).clamp(0.5, 1.0) });
             heads.push(head);
         }
         let weights = (0..columns).flat_map(|column| heads.iter().map(move |head| head.weights[column])).collect();
