@@ -405,7 +405,9 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     // What the classifier was to refuse gets no verdict.
     let mut screen = edge();
     screen.args(["screen", "--json", "--modality", "xray", "--trust"]).arg(at("trusted")).arg("--bundle").arg(&bundle);
-    let row = succeed(screen.arg(at(&waves(9)))).rows().remove(0);
+    let screened = run(screen.arg(at(&waves(9))));
+    assert_eq!(screened.code, 1, "{screened:?}");
+    let row = screened.rows().remove(0);
     assert_eq!(text(&row, "verdict"), "rejected", "{row}");
     assert!(text(&row, "reason").contains("does not look like a chest"), "{row}");
 

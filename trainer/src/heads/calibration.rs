@@ -7,7 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use thorax_shared::{calibration::ProbabilityMap, metrics};
+use thorax_shared::{
+    calibration::{NEAREST, ProbabilityMap},
+    metrics,
+};
 
 /// Parts that the patients are divided into.
 const FOLDS: usize = 5;
@@ -109,7 +112,7 @@ fn beta(probabilities: &[f32], labels: &[bool]) -> Option<ProbabilityMap> {
     let rows: Vec<[f64; 3]> = probabilities
         .iter()
         .map(|&p| {
-            let p = f64::from(p).clamp(1e-6, 1.0 - 1e-6);
+            let p = f64::from(p).clamp(NEAREST, 1.0 - NEAREST);
             [p.ln(), -(1.0 - p).ln(), 1.0]
         })
         .collect();
