@@ -849,7 +849,7 @@ mod tests {
         let mut random = seeded::generator(6, 0);
         let mut table = table();
         // The features say nothing, the infected share nearly all; of every tenth picture it is not known.
-        table.values.iter_mut().for_each(|value| *value = random.random_range(-1.5..1.5));
+        table.values.iter_mut().for_each(|value| *value = 3.0 + random.random_range(-1.5f32..1.5));
         let percent: Vec<Option<f32>> = table
             .rows
             .iter()
