@@ -13,6 +13,8 @@
 
 use alloc::{vec, vec::Vec};
 
+use crate::calibration::ProbabilityMap;
+
 /// How far a distribution may miss a sum of 1.
 const SUM_TOLERANCE: f64 = 1e-3;
 
@@ -150,6 +152,13 @@ impl Ensemble {
             check_probability(member, value.into())?;
         }
         Self::new(probabilities.iter().map(|&p| p.into()))
+    }
+
+    /// After a `map` of the mean probability: the entropy is then that of what it gives. Without one as it is.
+    pub fn mapped(self, map: Option<&ProbabilityMap>) -> Self {
+        let Some(map) = map else { return self };
+        let probability = map.apply(self.probability);
+        Self { probability, entropy_bits: binary_entropy_bits(probability), ..self }
     }
 
     fn new(probabilities: impl ExactSizeIterator<Item = f64> + Clone) -> Result<Self, UncertaintyError> {

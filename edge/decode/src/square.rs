@@ -44,11 +44,7 @@ pub(super) fn shown_size((width, height): (usize, usize), spacing_mm: [f32; 2]) 
 impl Frame {
     /// The same picture with square pixels, and not too many.
     pub(super) fn shown(self) -> Self {
-        let size = match &self.pixels {
-            Pixels::Eight(plane) => (plane.width(), plane.height()),
-            Pixels::Sixteen(plane) => (plane.width(), plane.height()),
-            Pixels::Hounsfield(plane) => (plane.width(), plane.height()),
-        };
+        let size = self.pixels.size();
         let (width, height) = shown_size(size, self.spacing_mm.unwrap_or_default());
         if (width, height) == size || size.0 * size.1 == 0 {
             return self;

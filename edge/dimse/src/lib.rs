@@ -3,7 +3,7 @@
 //! `dicom-ul` reads and writes PDUs; here is what is trusted of a peer on top of them, which is little: every PDU has a deadline
 //! ([`talk`]), command sets are short and flat ([`command`]), and of storage commitment each side reads what the other writes
 //! ([`commitment`]). Who calls does so by [`association`]. The heads of files ([`part10`]) are here since what is sent and
-//! what is received is the same data set behind another head.
+//! what is received is the same data set behind another head; a port that is to be closed is woken by [`wake`].
 
 pub mod association;
 pub mod command;
@@ -12,3 +12,4 @@ pub mod messages;
 pub mod part10;
 pub mod talk;
 pub mod uids;
+pub mod wake;

@@ -23,16 +23,11 @@ const TOLERANCE_PERCENT: f32 = 0.1;
 /// # Errors
 /// A model that cannot be run.
 pub fn answer(model: &Model, seed: u64, lesions: bool, pixels: Pixels) -> Result<Option<GoldenAnswer>, ScreenError> {
-    let size = match &pixels {
-        Pixels::Eight(plane) => (plane.width(), plane.height()),
-        Pixels::Sixteen(plane) => (plane.width(), plane.height()),
-        Pixels::Hounsfield(plane) => (plane.width(), plane.height()),
-    };
     let frame = Frame {
+        stored_size: pixels.size(),
         pixels,
         modality: Some(model.manifest.modality),
         orientation: Orientation::default(),
-        stored_size: size,
         spacing_mm: None,
         colour_share: 0.0,
         sides_known: true,

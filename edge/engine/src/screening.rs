@@ -19,7 +19,7 @@ use thorax_shared::{
     preprocess::{
         self, Crop, Equalised, FoundLungs, Pixels, PreprocessError, PreprocessSpec, quality::Quality, upright::Looks,
     },
-    uncertainty::{Ensemble, binary_entropy_bits, sigmoid},
+    uncertainty::{Ensemble, sigmoid},
     verdict::{RejectReason, Verdict},
 };
 
@@ -400,14 +400,12 @@ impl<'a> Prepared<'a> {
         let ensemble =
             timed(&mut self.timings.decide, || Ensemble::from_logits(&classification.logits, calibration.temperature))
                 .map_err(|reason| DeviceError::Answer { bundle: self.model.title(), reason })?;
-        let [probability, entropy_bits] = match &extension.probability_map {
-            None => [ensemble.probability, ensemble.entropy_bits],
-            Some(map) => {
-                let probability = map.apply(ensemble.probability);
-                [probability, binary_entropy_bits(probability)]
-            }
+        let ensemble = ensemble.mapped(extension.probability_map.as_ref());
+        let evidence = Evidence {
+            probability: ensemble.probability,
+            entropy_bits: ensemble.entropy_bits,
+            novelty: classification.novelty,
         };
-        let evidence = Evidence { probability, entropy_bits, novelty: classification.novelty };
         let verdict = unless_referred(decision.decide(&evidence), self.frame);
         if let Verdict::Rejected(reason) = verdict {
             return Ok(self.rejected(reason, Some(evidence), quality));

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -131,16 +131,8 @@ impl Intake {
     fn end(&mut self) {
         let Some(acceptor) = self.acceptor.take() else { return };
         self.shared.stopping.store(true, Ordering::Relaxed);
-        // It sleeps until somebody comes.
-        let mut own = self.address;
-        if own.ip().is_unspecified() {
-            own.set_ip(match own.ip() {
-                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        match TcpStream::connect_timeout(&own, Duration::from_secs(5)) {
-            Ok(_) => drop(acceptor.join()),
+        match thorax_dimse::wake::wake(self.address) {
+            Ok(()) => drop(acceptor.join()),
             Err(reason) => tracing::warn!(%reason, "the port cannot be woken; it ends with the process"),
         }
         let until = Instant::now() + Duration::from_secs(self.shared.config.stop_seconds);

@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn a_name_tells_the_place_and_nothing_else_does() {
         for number in [0, 7, 99_999, 1_234_567] {
-            assert_eq!(place(Path::new("/work/study-x").join(name(number)).as_path()), Some(number));
+            assert_eq!(place(Path::new("data/study-x").join(name(number)).as_path()), Some(number));
         }
         for other in ["image_", "image_0", "image_x", "film", ""] {
             assert_eq!(place(Path::new(other)), None, "{other}");

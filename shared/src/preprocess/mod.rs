@@ -51,6 +51,17 @@ pub enum Pixels {
     Hounsfield(Plane<i16>),
 }
 
+impl Pixels {
+    /// Columns and rows.
+    pub fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Eight(plane) => (plane.width(), plane.height()),
+            Self::Sixteen(plane) => (plane.width(), plane.height()),
+            Self::Hounsfield(plane) => (plane.width(), plane.height()),
+        }
+    }
+}
+
 /// Why a picture cannot be prepared, or a recipe not be followed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -142,12 +142,17 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             args.manifest.display()
         );
     }
-    if let Some(expected) = &classifier.config.lungs_sha256 {
+    let heads::ClassifyConfig { lungs_sha256, lesions_sha256, .. } = &classifier.config;
+    for (expected, learnt, option) in [
+        (lungs_sha256, "whose lungs the classifier was trained on", "--lungs"),
+        (lesions_sha256, "whose lesions the classifier weighs", "--lesions"),
+    ] {
+        let Some(expected) = expected else { continue };
         let given = segmenters.sha256()?;
         anyhow::ensure!(
             given == *expected,
-            "{}: not the segmenter whose lungs the classifier was trained on (SHA-256 {given}, expected {expected}); \
-             give that one, or train the classifier with --lungs (once for each --segmenter, in the same order)",
+            "{}: not the segmenter {learnt} (SHA-256 {given}, expected {expected}); give that one, or train the classifier with {option} \
+             (once for each --segmenter, in the same order)",
             segmenters.name()
         );
     }
@@ -166,15 +171,6 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         );
     }
 
-    if let Some(expected) = &classifier.config.lesions_sha256 {
-        let given = segmenters.sha256()?;
-        anyhow::ensure!(
-            given == *expected,
-            "{}: not the segmenter whose lesions the classifier weighs (SHA-256 {given}, expected {expected}); give that one, or train \
-             the classifier with --lesions (once for each --segmenter, in the same order)",
-            segmenters.name()
-        );
-    }
     let (classifier_net, backbone) = classifier_graph(&classifier, args.weights)?;
     let segmenter_net = segmenters.shipped_graph()?;
     let outcome = &classifier.outcome;
@@ -226,10 +222,9 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     // The card tells what this very bundle does on the test split, so the bundle is first made without it.
     let draft = tempfile::NamedTempFile::new()?;
     std::fs::write(draft.path(), parts(&contents, "")?)?;
-    let trusted = TrustedKeys::only(args.key.public_key());
-    // So is what it says of phantoms, by which every device will be tested.
-    contents.extension.golden = golden(&Model::open(draft.path(), &trusted)?)?;
-    let model = JudgedModel::open(draft.path(), &trusted)?;
+    let model = JudgedModel::open(draft.path(), &TrustedKeys::only(args.key.public_key()))?;
+    // So does what it says of phantoms, by which every device will be tested.
+    contents.extension.golden = golden(model.device())?;
     let survival = survival(args, &manifest, &model)?;
     let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
     let origins = Origins {

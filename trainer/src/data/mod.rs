@@ -25,7 +25,7 @@ use std::path::PathBuf;
 pub use check::{Findings, Problem, check};
 pub use layouts::{ImportArgs, Imported, Layout, import};
 pub use manifest::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
-pub use split::{Fold, Fractions, assign_fold, assign_splits};
+pub use split::{Fold, Fractions, assign_fold, assign_splits, group_folds};
 pub use summary::summary;
 use thorax_files::{ReadError, WriteError};
 pub use trust::{open, verify};

@@ -65,11 +65,7 @@ impl Picture {
 
     /// Columns and rows.
     pub fn size(&self) -> [usize; 2] {
-        match &self.frame.pixels {
-            Pixels::Eight(plane) => [plane.width(), plane.height()],
-            Pixels::Sixteen(plane) => [plane.width(), plane.height()],
-            Pixels::Hounsfield(plane) => [plane.width(), plane.height()],
-        }
+        self.frame.pixels.size().into()
     }
 
     /// The grey values.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
+use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use sha2::{Digest, Sha256};
 
 use super::{DataError, Record, Split, UNKNOWN_PATIENT};
@@ -102,6 +103,16 @@ pub fn assign_fold(records: &mut [Record], seed: u64, fold: Fold) {
         1 => Split::Val,
         _ => Split::Train,
     });
+}
+
+/// Deals groups of patients out to `count` folds of a cross-validation; the rows of a group are in one.
+pub fn group_folds(groups: &[&str], count: usize, seed: u64) -> Vec<usize> {
+    let mut different: Vec<&str> = groups.to_vec();
+    different.sort_unstable();
+    different.dedup();
+    different.shuffle(&mut StdRng::seed_from_u64(seed));
+    let of: BTreeMap<&str, usize> = different.into_iter().enumerate().map(|(i, group)| (group, i % count)).collect();
+    groups.iter().map(|group| of[group]).collect()
 }
 
 /// Puts the units of each stratum in the seed's order; `split_of` tells the split of a position among so many.

@@ -44,10 +44,11 @@ pub(super) struct Pictures<'a> {
 }
 
 /// A picture, ready for the net.
-struct Prepared {
+pub struct Prepared {
     /// `[C, H, W]`.
-    input: Vec<f32>,
-    state: State,
+    pub input: Vec<f32>,
+    /// Whether it passed the quality check.
+    pub state: State,
 }
 
 /// A unit that the net is done with.
@@ -118,7 +119,9 @@ fn load(
     rows: impl Iterator<Item = usize>,
 ) {
     for row in rows {
-        let prepared = prepare(pictures, writer, &writer.contents().rows[row]);
+        let (contents, row) = (writer.contents(), &writer.contents().rows[row]);
+        let prepared = picture(pictures.manifest, contents, row)
+            .and_then(|picture| prepare(&picture, contents, pictures.lungs).with_context(|| row.path.clone()));
         let stop = prepared.is_err();
         if queue.send(prepared).is_err() || stop {
             return;
@@ -145,13 +148,14 @@ pub fn picture(manifest: &Manifest, contents: &Contents, row: &FeatureRow) -> an
     Ok(picture)
 }
 
-fn prepare(pictures: Pictures<'_>, writer: &StoreWriter, row: &FeatureRow) -> anyhow::Result<Prepared> {
-    let contents = writer.contents();
-    let picture = picture(pictures.manifest, contents, row)?;
-    let equalised = picture.equalise(&contents.preprocess).with_context(|| row.path.clone())?;
+/// What a backbone sees of a picture, by the recipe of `contents`; `finder` finds the lungs where that crops to them.
+///
+/// # Errors
+/// A picture without pixels; a segmenter that fails.
+pub fn prepare(picture: &Picture, contents: &Contents, finder: Option<&LungFinder>) -> anyhow::Result<Prepared> {
+    let equalised = picture.equalise(&contents.preprocess)?;
     let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
-    let crop = lungs::crop(&picture, &equalised, &contents.preprocess, pictures.lungs);
-    let crop = crop.with_context(|| row.path.clone())?;
+    let crop = lungs::crop(picture, &equalised, &contents.preprocess, finder)?;
     Ok(Prepared {
         input: equalised.input(crop, &contents.preprocess).1,
         state: refused.map_or(State::Extracted, State::Refused),

@@ -20,7 +20,7 @@ use std::{num::NonZeroUsize, path::Path};
 use anyhow::Context;
 use candle_core::Device;
 use extract::Pictures;
-pub use extract::picture;
+pub use extract::{Prepared, picture, prepare};
 pub use format::{Contents, Dtype, FORMAT, FeatureError, FeatureRow, State, preprocess_sha256};
 pub use store::{FeatureStore, Values};
 pub use table::FeatureTable;

@@ -5,12 +5,12 @@
 //! well. So each is fitted to four fifths of the validation patients and judged on the rest, and the one with the least log-loss there is
 //! taken; none, unless it is clearly better than the temperature alone.
 
-use std::collections::BTreeMap;
-
 use thorax_shared::{
     calibration::{NEAREST, ProbabilityMap},
     metrics,
 };
+
+use crate::data::group_folds;
 
 /// Parts that the patients are divided into.
 const FOLDS: usize = 5;
@@ -45,10 +45,11 @@ pub(super) fn choose(
     probabilities: &[f32],
     labels: &[bool],
     groups: &[&str],
+    seed: u64,
 ) -> anyhow::Result<(Option<ProbabilityMap>, Vec<Judged>)> {
     type Fit = fn(&[f32], &[bool]) -> Option<ProbabilityMap>;
     let ways: [(&str, Fit); 3] = [("temperature", |_, _| None), ("Beta", beta), ("isotonic", isotonic)];
-    let folds = folds(groups);
+    let folds = group_folds(groups, FOLDS, seed);
     let judge = |(way, fit): (&str, Fit)| -> anyhow::Result<Judged> {
         let mut told = probabilities.to_vec();
         for fold in 0..FOLDS {
@@ -70,16 +71,6 @@ pub(super) fn choose(
     let best = (1..ways.len()).min_by(|&a, &b| judged[a].log_loss.total_cmp(&judged[b].log_loss)).unwrap_or_default();
     let worth = judged[best].log_loss + WORTH <= judged[0].log_loss;
     Ok((worth.then(|| ways[best].1(probabilities, labels)).flatten(), judged))
-}
-
-/// The part of each picture: patients in the order of their names in turn, so that parts are equally large.
-fn folds(groups: &[&str]) -> Vec<usize> {
-    let mut number = BTreeMap::<&str, usize>::new();
-    groups.iter().for_each(|&group| {
-        number.entry(group).or_default();
-    });
-    number.values_mut().enumerate().for_each(|(at, number)| *number = at % FOLDS);
-    groups.iter().map(|group| number[group]).collect()
 }
 
 /// Isotonic regression by pooling adjacent violators: each block of pictures is a point, its mean probability and its share of
@@ -211,11 +202,11 @@ mod tests {
         let (told, labels): (Vec<f32>, Vec<bool>) = grid.into_iter().unzip();
         let names: Vec<String> = (0..told.len()).map(|at| (at * 7919 % told.len()).to_string()).collect();
         let groups: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (map, judged) = choose(&told, &labels, &groups).unwrap();
+        let (map, judged) = choose(&told, &labels, &groups, 1).unwrap();
         assert!(map.is_none() && judged[0].ece < 0.03, "{map:?} {judged:?}");
         // Sure of positives only, which no temperature mends.
         let sure: Vec<f32> = told.iter().map(|p| 1.0 - (1.0 - p).powi(3)).collect();
-        let (map, judged) = choose(&sure, &labels, &groups).unwrap();
+        let (map, judged) = choose(&sure, &labels, &groups, 1).unwrap();
         let map = map.unwrap();
         for (sure, p) in sure.iter().zip(&told).filter(|(_, p)| (0.1..0.9).contains(*p)) {
             assert!((map.apply(*sure) - p).abs() < 0.06, "{sure}: {} {p} {judged:?}", map.apply(*sure));

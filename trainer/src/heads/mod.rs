@@ -35,7 +35,7 @@ use thorax_shared::{
     metrics::{self, RiskCoverage, RiskPoint},
     modality::Modality,
     preprocess::{quality::QualityLimits, spec::PreprocessSpec},
-    uncertainty::{Ensemble, binary_entropy_bits},
+    uncertainty::Ensemble,
 };
 
 pub use calibration::Judged;
@@ -264,9 +264,9 @@ pub fn fit(
         |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
     let (before, stretched) = (probabilities(1.0)?, probabilities(temperature)?);
     let groups: Vec<&str> = validation.iter().map(|&row| table.rows[row].group.as_str()).collect();
-    let (map, calibrations) = calibration::choose(&stretched, &validation_labels, &groups)?;
+    let (map, calibrations) = calibration::choose(&stretched, &validation_labels, &groups, config.seed)?;
     let ensembles: Vec<Ensemble> =
-        ensemble(&logits, temperature)?.into_iter().map(|ensemble| mapped(ensemble, map.as_ref())).collect();
+        ensemble(&logits, temperature)?.into_iter().map(|ensemble| ensemble.mapped(map.as_ref())).collect();
     let after: Vec<f32> = ensembles.iter().map(|ensemble| ensemble.probability).collect();
     let ece = |p: &[f32]| metrics::expected_calibration_error(p, &validation_labels, 15);
     let outcome = ClassifyOutcome {
@@ -343,13 +343,6 @@ fn entropy_limit(ensembles: &[Ensemble], labels: &[bool], thresholds: &decision:
 
 fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
     logits.iter().map(|members| Ok(Ensemble::from_logits(members, temperature)?)).collect()
-}
-
-/// What an ensemble says after the map of its probability, as the device says it.
-fn mapped(ensemble: Ensemble, map: Option<&ProbabilityMap>) -> Ensemble {
-    let Some(map) = map else { return ensemble };
-    let probability = map.apply(ensemble.probability);
-    Ensemble { probability, entropy_bits: binary_entropy_bits(probability), ..ensemble }
 }
 
 /// How often each training row counts for each member: groups (patients) are drawn with replacement.
@@ -883,7 +876,7 @@ mod tests {
             let mut logits = outputs[at].flatten_all().unwrap().to_vec1::<f32>().unwrap();
             lesions.add_to(&mut logits, percent[index]);
             let ensemble = Ensemble::from_logits(&logits, run.outcome.temperature).unwrap();
-            let probability = mapped(ensemble, run.outcome.probability_map.as_ref()).probability;
+            let probability = ensemble.mapped(run.outcome.probability_map.as_ref()).probability;
             assert!((probability - told[&row.path]).abs() < 1e-4, "{} {probability} {}", row.path, told[&row.path]);
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use thorax_files::{file_sha256, hexadecimal};
 use thorax_nn::graph::Graph;
 use thorax_shared::{bundle::Refusal, uncertainty::sigmoid, verdict::RejectReason};
 
@@ -15,9 +16,9 @@ use super::{ClassifyConfig, Heads, Standard};
 use crate::{
     changes::{self, Copies},
     data::picture::Picture,
-    features::Contents,
+    features::{Contents, Prepared, State, prepare},
     progress::progress,
-    segmentation::{LungFinder, lungs},
+    segmentation::LungFinder,
 };
 
 /// Share of the validation pictures, with their copies, that a kind may reject.
@@ -96,20 +97,19 @@ impl RefusedPictures {
         let copies = Copies { count: contents.copies, seed: contents.copies_seed.unwrap_or_default() };
         let bar = progress(self.pictures.len(), "pictures to refuse");
         let of = |(kind, path): &(usize, PathBuf)| -> anyhow::Result<Vec<(usize, Vec<f32>)>> {
-            let sha256 = thorax_files::hexadecimal(&thorax_files::file_sha256(path)?);
+            let sha256 = hexadecimal(&file_sha256(path)?);
             let original = Picture::read(path, false)?;
             let mut rows = vec![];
             for copy in 0..=copies.count {
                 let mut picture = original.clone();
                 let changes = changes::history(&sha256, copy, copies.seed, contents.modality);
                 picture.frame.pixels = changes::apply_all(&changes, picture.frame.pixels, &contents.preprocess.window);
-                let equalised = picture.equalise(&contents.preprocess)?;
-                if equalised.assess(picture.frame.colour_share, &contents.quality).1.is_some() {
+                let Prepared { input, state } = prepare(&picture, contents, finder)?;
+                if state != State::Extracted {
                     continue;
                 }
-                let crop = lungs::crop(&picture, &equalised, &contents.preprocess, finder)?;
                 let [c, h, w] = backbone.input_shape;
-                let x = Tensor::from_vec(equalised.input(crop, &contents.preprocess).1, (1, c, h, w), &Device::Cpu)?;
+                let x = Tensor::from_vec(input, (1, c, h, w), &Device::Cpu)?;
                 let maps = backbone.run(&x)?.swap_remove(0);
                 rows.push((*kind, maps.flatten_from(2)?.mean(2)?.flatten_all()?.to_vec1::<f32>()?));
             }

@@ -129,6 +129,11 @@ impl JudgedModel {
         &self.model.manifest
     }
 
+    /// As the device runs it.
+    pub fn device(&self) -> &Model {
+        &self.model
+    }
+
     /// Name and version.
     pub fn title(&self) -> String {
         self.model.title()

@@ -1,13 +1,9 @@
 //! How well something can be told from numbers: classifiers as plain as can be, judged on groups of patients that they have not seen.
 
-use std::collections::BTreeMap;
-
-use rand::seq::SliceRandom as _;
 use rayon::prelude::*;
 use thorax_nn::{
     matmul::{View, multiply},
     optimizer::{AdamWConfig, AdamWStep},
-    seeded,
 };
 
 /// Steps of a fit.
@@ -24,16 +20,6 @@ pub(super) struct Table<'a> {
     pub(super) values: &'a [f32],
     pub(super) columns: usize,
     pub(super) folds: &'a [usize],
-}
-
-/// Deals groups out to `count` folds; the pictures of a group are in one.
-pub(super) fn folds(groups: &[&str], count: usize, seed: u64) -> Vec<usize> {
-    let mut different: Vec<&str> = groups.to_vec();
-    different.sort_unstable();
-    different.dedup();
-    different.shuffle(&mut seeded::generator(seed, 0));
-    let of: BTreeMap<&str, usize> = different.into_iter().enumerate().map(|(i, group)| (group, i % count)).collect();
-    groups.iter().map(|group| of[group]).collect()
 }
 
 impl Table<'_> {
@@ -195,9 +181,11 @@ pub(super) fn recalls(probabilities: &[f32], targets: &[usize], classes: usize) 
 #[cfg(test)]
 mod tests {
     use rand::Rng as _;
+    use thorax_nn::seeded;
     use thorax_shared::metrics::roc_auc;
 
     use super::*;
+    use crate::data::group_folds;
 
     /// Three classes, of which `shift` moves one column each; two rows a group.
     fn made(shift: f32) -> (Vec<f32>, Vec<usize>, Vec<String>) {
@@ -219,7 +207,7 @@ mod tests {
     fn balanced(shift: f32) -> f64 {
         let (values, targets, groups) = made(shift);
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-        let folds = folds(&groups, 5, 1);
+        let folds = group_folds(&groups, 5, 1);
         let table = Table { values: &values, columns: 8, folds: &folds };
         let probabilities = table.logistic(&targets, 3);
         assert!(probabilities.chunks_exact(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-4));
@@ -238,7 +226,7 @@ mod tests {
     fn a_group_is_in_one_fold_and_every_fold_has_as_many() {
         let groups: Vec<String> = (0..40).map(|i| (i / 2).to_string()).collect();
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-        let folds = folds(&groups, 5, 7);
+        let folds = group_folds(&groups, 5, 7);
         assert!(folds.chunks_exact(2).all(|pair| pair[0] == pair[1]));
         assert!((0..5).all(|fold| folds.iter().filter(|&&of| of == fold).count() == 8));
         let values: Vec<f32> = (0..40).map(|i| (i / 2) as f32 * 100.0).collect();

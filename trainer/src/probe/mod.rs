@@ -21,7 +21,7 @@ use thorax_shared::{metrics, modality::Modality, uncertainty::Ensemble};
 
 use self::linear::Table;
 use crate::{
-    data::{Manifest, Split},
+    data::{Manifest, Split, group_folds},
     features::{Contents, FeatureRow, FeatureTable},
     heads,
     judge::{Estimate, Resampling},
@@ -122,7 +122,7 @@ pub fn probe(
         "the store has no pictures of both classes outside of the test split; extract others, or give --with-test"
     );
     let groups: Vec<&str> = rows.iter().map(|row| row.group.as_str()).collect();
-    let folds = linear::folds(&groups, FOLDS, seed);
+    let folds = group_folds(&groups, FOLDS, seed);
     let values: Vec<f32> = judged.iter().flat_map(|&row| table.row(row)).copied().collect();
     let features = Table { values: &values, columns: table.columns, folds: &folds };
     let classes: Vec<usize> = positive.iter().map(|&positive| usize::from(positive)).collect();
@@ -212,7 +212,7 @@ fn recognised<'a>(rows: &[&'a FeatureRow], features: &Table<'_>, seed: u64) -> B
     for source in 0..sources.len() {
         let of: Vec<usize> = (0..known.len()).filter(|&i| targets[i] == source).collect();
         let groups: Vec<&str> = of.iter().map(|&i| rows[known[i].0].group.as_str()).collect();
-        for (i, fold) in of.into_iter().zip(linear::folds(&groups, FOLDS, seed)) {
+        for (i, fold) in of.into_iter().zip(group_folds(&groups, FOLDS, seed)) {
             folds[i] = fold;
         }
     }

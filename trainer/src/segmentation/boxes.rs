@@ -16,7 +16,7 @@ use thorax_shared::{
 use super::{lungs::LungFinder, sample::SegmentationSample};
 use crate::{
     changes::Copies,
-    data::{Label, Manifest, Record, Split, Task, picture::Picture},
+    data::{Label, Manifest, Record, Split, Task},
 };
 
 /// Where lesions lie in the pictures of a manifest.
@@ -73,8 +73,8 @@ impl Boxes {
         copies: Copies,
     ) -> anyhow::Result<Vec<Vec<SegmentationSample>>> {
         let records: Vec<&Record> = self.pictures(manifest, finder).collect();
-        SegmentationSample::load(manifest, &records, spec, copies, "pictures with boxes", |record, _| {
-            let lungs = finder.find(&Picture::of(manifest, record)?)?;
+        SegmentationSample::load(manifest, &records, spec, copies, "pictures with boxes", |record, picture| {
+            let lungs = finder.find(picture)?;
             let boxes = self.of.get(&record.path).map_or(&[][..], Vec::as_slice);
             let infection = inside(&lungs, boxes);
             Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| infection.clone())).collect())

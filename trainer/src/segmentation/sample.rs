@@ -81,7 +81,8 @@ impl SegmentationSample {
             spec,
             copies,
             &format!("{modality} {}", split.as_str()),
-            |record, [width, height]| {
+            |record, picture| {
+                let [width, height] = picture.size();
                 let truth = truth(manifest, record, &Plane::filled(width, height, 0))?;
                 let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                 truth.told.into_iter().for_each(|what| *told.entry(what).or_default() += 1);
@@ -117,16 +118,10 @@ impl SegmentationSample {
             "the manifest has no {modality} pictures of class normal in its {} split; leave out --healthy",
             split.as_str()
         );
-        Self::load(
-            manifest,
-            &records,
-            spec,
-            copies,
-            &format!("{modality} normal {}", split.as_str()),
-            |_, [width, height]| {
-                Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| Plane::filled(width, height, 0))).collect())
-            },
-        )
+        Self::load(manifest, &records, spec, copies, &format!("{modality} normal {}", split.as_str()), |_, picture| {
+            let [width, height] = picture.size();
+            Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| Plane::filled(width, height, 0))).collect())
+        })
     }
 
     /// Reads and prepares `records` and their changed copies, behind a progress bar called `title`; `masks` gives a record its masks,
@@ -137,12 +132,12 @@ impl SegmentationSample {
         spec: &PreprocessSpec,
         copies: Copies,
         title: &str,
-        masks: impl Fn(&Record, [usize; 2]) -> anyhow::Result<Vec<Option<Plane<u8>>>> + Sync,
+        masks: impl Fn(&Record, &Picture) -> anyhow::Result<Vec<Option<Plane<u8>>>> + Sync,
     ) -> anyhow::Result<Vec<Vec<Self>>> {
         let bar = progress(records.len(), title);
         let load = |record: &Record| -> anyhow::Result<Vec<Self>> {
             let picture = Picture::of(manifest, record)?;
-            let masks = masks(record, picture.size())?;
+            let masks = masks(record, &picture)?;
             let copy = |copy| {
                 let changes = changes::history(&record.sha256, copy, copies.seed, record.modality);
                 Self::changed(record, &picture, &masks, &changes, spec)
