@@ -23,6 +23,7 @@ pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> Re
         lungs: masks.map(|masks| [&masks.left_lung, &masks.right_lung]),
         verdict: screening.verdict,
         modality: Some(screening.bundle.modality),
+        disease: screening.bundle.disease.as_deref(),
         probability: screening.evidence.map(|evidence| evidence.probability),
         entropy_bits: screening.evidence.map(|evidence| evidence.entropy_bits),
         involvement: screening.involvement,
@@ -48,7 +49,9 @@ pub struct Row {
     pub modality: Option<Modality>,
     /// `positive`, `negative`, `refer` or `rejected`.
     pub verdict: &'static str,
-    /// Calibrated probability of COVID-19; null when rejected.
+    /// What *positive* means, in the bundle's words; null for COVID-19, and when the file could not be read.
+    pub disease: Option<String>,
+    /// Calibrated probability of it; null when rejected.
     pub probability: Option<f32>,
     /// Entropy of the ensemble's mean distribution in bits; null when rejected.
     pub entropy_bits: Option<f32>,
@@ -133,6 +136,7 @@ impl Row {
             files: None,
             modality: Some(screening.bundle.modality),
             verdict: screening.verdict.as_str(),
+            disease: screening.bundle.disease.clone(),
             probability: told.map(|e| e.probability),
             entropy_bits: told.map(|e| e.entropy_bits),
             involvement_percent: involvement.map(|i| i.percent),
@@ -159,6 +163,7 @@ impl Row {
             files: None,
             modality: None,
             verdict: "rejected",
+            disease: None,
             probability: None,
             entropy_bits: None,
             involvement_percent: None,
@@ -185,7 +190,7 @@ impl Row {
     }
 
     /// Head of the table. Right before left, as the lungs stand in the picture.
-    pub const HEADER: &'static str = "verdict   modality  COVID-19  entropy  involved    right     left  file";
+    pub const HEADER: &'static str = "verdict   modality  probability  entropy  involved    right     left  file";
 
     /// A line of the table; further ones tell the reason and the notes.
     pub fn table_line(&self) -> String {
@@ -193,7 +198,7 @@ impl Row {
         let share = |percent: Option<f32>| or_dash(percent.map(|p| format!("{p:.1} %")));
         let files = self.files.map_or_else(String::new, |files| format!(" (a series of {files} files)"));
         let line = format!(
-            "{:<9} {:<8} {:>9} {:>8} {:>9} {:>8} {:>8}  {}{files}",
+            "{:<9} {:<8} {:>12} {:>8} {:>9} {:>8} {:>8}  {}{files}",
             self.verdict,
             or_dash(self.modality.map(|m| m.title().into())),
             or_dash(self.probability.map(percent)),

@@ -31,6 +31,8 @@ pub struct BundleIdentity {
     pub modality: Modality,
     /// SHA-256 of the bundle's file.
     pub sha256: Sha256Sum,
+    /// What *positive* means, in the bundle's own words; `None` for COVID-19.
+    pub disease: Option<String>,
 }
 
 impl BundleIdentity {
@@ -98,6 +100,7 @@ impl Model {
                 version: manifest.version.clone(),
                 modality: manifest.modality,
                 sha256: Sha256::digest(&bytes).into(),
+                disease: manifest.extension.disease.as_ref().map(|disease| disease.words.as_str().to_owned()),
             },
             manifest,
             classifier: lazy("classifier", bundle.classifier_graph()),

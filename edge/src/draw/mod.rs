@@ -56,7 +56,9 @@ pub struct ResultScreen<'a> {
     pub verdict: Verdict,
     /// The kind of image, where it is known.
     pub modality: Option<Modality>,
-    /// The calibrated probability of COVID-19, 0 to 1.
+    /// What *positive* means, in the bundle's words; `None` for COVID-19.
+    pub disease: Option<&'a str>,
+    /// The calibrated probability of it, 0 to 1.
     pub probability: Option<f32>,
     /// The ensemble's entropy, 0 to 1 bit.
     pub entropy_bits: Option<f32>,
@@ -68,10 +70,13 @@ pub struct ResultScreen<'a> {
     pub bundle: &'a str,
 }
 
-impl ResultScreen<'_> {
-    fn banner(&self) -> Banner<'static> {
+impl<'a> ResultScreen<'a> {
+    fn banner(&self) -> Banner<'a> {
         let (sign, word, remark, ground, ink) = match self.verdict {
-            Verdict::Positive => (Sign::Plus, "POSITIVE", "above threshold", palette::POSITIVE, palette::ON_DARK),
+            Verdict::Positive => {
+                let found = self.disease.unwrap_or("above threshold");
+                (Sign::Plus, "POSITIVE", found, palette::POSITIVE, palette::ON_DARK)
+            }
             Verdict::Negative => (Sign::Minus, "NEGATIVE", "below threshold", palette::NEGATIVE, palette::ON_DARK),
             Verdict::Refer(_) => (Sign::Question, "REFER", "a person decides", palette::REFER, palette::ON_BRIGHT),
             Verdict::Rejected(_) => (Sign::Cross, "REJECTED", "image not read", palette::REJECTED, palette::ON_DARK),
@@ -95,7 +100,7 @@ impl ResultScreen<'_> {
     fn metrics(&self) -> heapless::Vec<Metric<'static>, 3> {
         let share = |value: f32, whole: f32| Some(value / whole).filter(|share| (-0.001..=1.001).contains(share));
         let probability = self.probability.map(|value| Metric {
-            label: "COVID-19",
+            label: if self.disease.is_some() { "Probability" } else { "COVID-19" },
             value: text::probability(value),
             share: share(value, 1.0),
             meter: Meter::Bar,
@@ -258,6 +263,7 @@ mod tests {
             lungs: None,
             verdict,
             modality: None,
+            disease: None,
             probability: Some(0.999),
             entropy_bits: Some(0.888),
             involvement: Some(Involvement { percent: 0.01, left_percent: Some(0.01), right_percent: Some(0.01) }),
@@ -313,6 +319,22 @@ mod tests {
         for (size, scale, frame, _) in supported() {
             let room = Banner::room(frame.banner, scale);
             assert!(scale.word.columns(room.size.width) >= 11, "{size}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_the_shipped_bundles_fit_beside_the_verdict() {
+        let picture = Plane::filled(1, 1, 0);
+        let result =
+            ResultScreen { disease: Some("pneumonia as COVID-19 makes it"), ..result(&picture, Verdict::Positive) };
+        let banner = result.banner();
+        for (size, scale, frame, body) in supported() {
+            let mut room = Banner::room(frame.banner, scale);
+            let face = if banner.word.len() <= scale.word.columns(room.size.width) { scale.word } else { scale.header };
+            layout::cut_left(&mut room, face.width(banner.word.len()) + scale.gap);
+            let words = Words { text: banner.remark, face: scale.remark, colour: palette::TEXT };
+            assert!(fits(&words, room), "{size}");
+            assert!(result.metrics()[0].width(scale) <= body.column.size.width, "{size}");
         }
     }
 

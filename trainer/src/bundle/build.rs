@@ -1,6 +1,7 @@
 //! From a finished classifier and finished segmenters to a signed bundle, with a card measured on the test split.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -19,10 +20,11 @@ use thorax_nn::{
 use thorax_phantom::{GOLDEN_SIDE, Phantom};
 use thorax_shared::{
     bundle::{
-        self, Calibration, Classifier, Extension, GoldenAnswer, Hashed, Name, PartKind, PartSource, Provenance,
-        SecretKey, Segmenter, TrustedKeys,
+        self, Calibration, Classifier, Disease, Extension, GoldenAnswer, Hashed, Name, PartKind, PartSource,
+        Provenance, SecretKey, Segmenter, TrustedKeys,
     },
     mask,
+    modality::Modality,
     preprocess::PreprocessSpec,
 };
 
@@ -82,6 +84,8 @@ pub struct Ingredients<'a> {
     pub weights: &'a WeightsArgs,
     /// The manifest, the same as in training.
     pub manifest: &'a Path,
+    /// The segmenter's manifest, where it learnt from another one.
+    pub segmenter_manifest: Option<&'a Path>,
     /// What only the data's owner knows of their limits, as Markdown list items.
     pub limits: &'a str,
     /// What `thorax-train probe` found in the features that the classifier learnt from.
@@ -95,6 +99,10 @@ pub struct Ingredients<'a> {
     pub key: &'a SecretKey,
     /// Version of the model.
     pub model_version: &'a str,
+    /// What *positive* means.
+    pub disease: Option<Disease>,
+    /// The youngest patient that the bundle may read, in years.
+    pub minimum_age_years: Option<u8>,
 }
 
 /// A bundle.
@@ -132,14 +140,18 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         "the classifier reads {modality} pictures, the segmenter {} pictures",
         segmenter.config.modality
     );
+    let drawn = args.segmenter_manifest.map(|path| apart(path, &manifest, modality)).transpose()?;
+    let masked = drawn.as_ref().unwrap_or(&manifest);
     let classifier_learnt_from = classifier.config.manifest_sha256 == fingerprint(&manifest, modality, Task::Classify)?;
-    for (what, same) in
-        [("classifier", classifier_learnt_from), ("segmenter", segmenter.config.learnt_from(&manifest)?)]
-    {
+    let masks_from = args.segmenter_manifest.unwrap_or(args.manifest);
+    for (what, path, same) in [
+        ("classifier", args.manifest, classifier_learnt_from),
+        ("segmenter", masks_from, segmenter.config.learnt_from(masked)?),
+    ] {
         anyhow::ensure!(
             same,
             "{}: not the data the {what} was trained on; give the manifest of the training, or train again",
-            args.manifest.display()
+            path.display()
         );
     }
     let heads::ClassifyConfig { lungs_sha256, lesions_sha256, .. } = &classifier.config;
@@ -203,6 +215,8 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             lesions: classifier.lesions()?,
             probability_map: outcome.probability_map.clone(),
             refusals: outcome.refusals.clone(),
+            minimum_age_years: args.minimum_age_years,
+            disease: args.disease.clone(),
             ..Extension::default()
         },
     };
@@ -232,11 +246,39 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         backbone: &backbone,
         segmenters: &segmenters,
         manifest: &manifest,
+        segmenter_manifest: drawn.as_ref(),
         probe: args.probe,
         limits: args.limits,
     };
     let card = card(&contents, &origins, &survival, &evaluation);
     Ok(Built { bytes: parts(&contents, &card)?, name: title, card })
+}
+
+/// The manifest at `path`, from which a segmenter learnt that is judged by `judged`.
+///
+/// # Errors
+/// When it learnt from a picture that `judged` keeps for validation or for the test: no figure of it would be true.
+fn apart(path: &Path, judged: &Manifest, modality: Modality) -> anyhow::Result<Manifest> {
+    let manifest = data::open(path)?;
+    data::verify(&manifest, modality, &[Task::Segment])?;
+    let kept: BTreeMap<&str, Split> = judged
+        .records
+        .iter()
+        .filter(|record| record.split != Split::Train && !record.sha256.is_empty())
+        .map(|record| (record.sha256.as_str(), record.split))
+        .collect();
+    let learnt = manifest.records.iter().filter(|record| record.modality == modality && record.split == Split::Train);
+    for record in learnt {
+        if let Some(split) = kept.get(record.sha256.as_str()) {
+            anyhow::bail!(
+                "{}: {} was learnt from, and the manifest of the bundle has it in its {} split; train the segmenter again without it",
+                path.display(),
+                record.path,
+                split.as_str()
+            );
+        }
+    }
+    Ok(manifest)
 }
 
 /// What the bundle says of phantoms; of those that it rejects it says nothing.

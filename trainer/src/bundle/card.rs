@@ -8,12 +8,14 @@ use std::{
 
 use thorax_files::hexadecimal;
 use thorax_nets::source::Source;
-use thorax_shared::{bundle, calibration::ProbabilityMap, modality::Modality, preprocess::spec::Core};
+use thorax_shared::{
+    bundle, calibration::ProbabilityMap, modality::Modality, preprocess::spec::Core, verdict::RejectReason,
+};
 
 use crate::{
     changes::Copies,
     data::{Label, Manifest, Record, Split, Task},
-    heads,
+    heads::{self, Promise},
     judge::bundle::Evaluation,
     markdown::{self, escaped},
     probe::Probe,
@@ -34,6 +36,8 @@ pub struct Origins<'a> {
     pub segmenters: &'a Members,
     /// What all learnt from.
     pub manifest: &'a Manifest,
+    /// What the segmenter learnt from, where that is another one.
+    pub segmenter_manifest: Option<&'a Manifest>,
     /// What else than the disease tells the classes apart; `None` where nobody asked.
     pub probe: Option<&'a Probe>,
     /// Limits of the data that only their owner knows, as Markdown list items; empty for none.
@@ -61,6 +65,13 @@ impl Survival {
         }
     }
 
+    fn worst(&self) -> String {
+        match self {
+            Self::NotTried => "- What files go through on their way was not tried.\n".into(),
+            Self::Tried(stress) => format!("- {}\n", stress.judged()),
+        }
+    }
+
     fn section(&self) -> String {
         match self {
             Self::NotTried => "\n## What a verdict survives\n\nNot tried (`--stress-pictures 0`).\n".into(),
@@ -79,26 +90,34 @@ pub fn card(
     let mut out = format!(
         "# Model card: {} {}\n\n\
          **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train bundle build`; do not edit.\n\n\
-         {}## What it is\n\n\
-         Reads {}: COVID-19 positive, negative or refer, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n",
+         {}## The worst first\n\n{}{}\n## What it is\n\n\
+         Reads {}: positive, negative or refer for {}, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n",
         contents.name,
         contents.version,
         survival.warning(),
+        evaluation.worst(),
+        survival.worst(),
         match contents.modality {
             Modality::Xray => "frontal chest X-rays",
             Modality::Ct => "axial chest CT slices",
         },
+        contents.extension.disease.as_ref().map_or("COVID-19", |disease| disease.words.as_str()),
     );
     out += &classifier(contents, origins);
     out += &beside(contents);
     out += &calibration(origins.classifier);
-    out += &decision(contents);
+    out += &decision(contents, origins.classifier.outcome.promise.as_ref());
     out += &segmenter(origins.segmenters);
-    out += &data(origins.manifest, contents.modality);
+    out += "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n\n";
+    out += &data(origins.manifest, contents.modality, |_| true);
+    if let Some(manifest) = origins.segmenter_manifest {
+        out += "\nThe segmenter learnt from:\n\n";
+        out += &data(manifest, contents.modality, |record| record.task == Task::Segment);
+    }
     out += &survival.section();
     out += &confounders(origins.probe);
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
-    out += &limits(origins.manifest, contents.modality, origins.limits);
+    out += &limits(origins.manifest, contents.modality, &contents.extension.refusals, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenters);
     out
 }
@@ -166,9 +185,9 @@ fn calibration(classifier: &heads::ClassifyRun) -> String {
 }
 
 /// From which numbers on it says what.
-fn decision(contents: &bundle::Manifest) -> String {
+fn decision(contents: &bundle::Manifest, promise: Option<&Promise>) -> String {
     let rule = &contents.decision;
-    format!(
+    let mut out = format!(
         "- Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
          novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a \
          specificity of {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n",
@@ -181,7 +200,28 @@ fn decision(contents: &bundle::Manifest) -> String {
         heads::WANTED_SPECIFICITY * 100.0,
         heads::WANTED_RISK * 100.0,
         heads::LEAST_ANSWERED * 100.0,
-    )
+    );
+    if let Some(Promise { patients, answered, wrong, confidence }) = promise {
+        let _ = write!(
+            out,
+            "- Of {patients} validation patients, one image each, {answered} got an answer and {wrong} the wrong one. "
+        );
+        let most = heads::WANTED_RISK * 100.0;
+        let _ = match confidence {
+            Some(confidence) => writeln!(
+                out,
+                "With {:.0} % confidence at most {most:.0} % of the answers are wrong on patients like these (an exact binomial test for each \
+                 entropy limit, from the strictest on). The calibration and the two thresholds were fitted to the same patients, which \
+                 makes this a little too good, and it says nothing of other hospitals.",
+                confidence * 100.0
+            ),
+            None => writeln!(
+                out,
+                "That is too little to promise that at most {most:.0} % of the answers are wrong on others: **no bound holds**.",
+            ),
+        };
+    }
+    out
 }
 
 /// The segmenter: its net, every stage of its training, its threshold.
@@ -257,13 +297,12 @@ fn stage(config: &SegmentConfig) -> String {
 }
 
 /// Which pictures there are.
-fn data(manifest: &Manifest, modality: Modality) -> String {
-    let mut out = String::from(
-        "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n\n\
-         | source | licence as stated there | task | train | val | test |\n|---|---|---|---|---|---|\n",
-    );
+fn data(manifest: &Manifest, modality: Modality, which: impl Fn(&Record) -> bool) -> String {
+    let mut out =
+        String::from("| source | licence as stated there | task | train | val | test |\n|---|---|---|---|---|---|\n");
     let mut rows: BTreeMap<(&str, &str, &str), Vec<&Record>> = BTreeMap::new();
-    for record in manifest.records.iter().filter(|r| r.modality == modality && r.task != Task::None) {
+    let told = |record: &&Record| record.modality == modality && record.task != Task::None && which(record);
+    for record in manifest.records.iter().filter(told) {
         let licence = if record.licence.is_empty() { "none stated" } else { &record.licence };
         rows.entry((&record.source, licence, record.task.as_str())).or_default().push(record);
     }
@@ -289,7 +328,7 @@ fn confounders(probe: Option<&Probe>) -> String {
 }
 
 /// What the figures do not say: what the manifest shows, and what holds of any data.
-fn limits(manifest: &Manifest, modality: Modality, of_the_owner: &str) -> String {
+fn limits(manifest: &Manifest, modality: Modality, refusals: &[bundle::Refusal], of_the_owner: &str) -> String {
     let mut out = String::from("\n## Limits\n\n");
     let mut classes: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     let labelled = manifest.select(modality, Task::Classify, None).filter(|record| record.label != Label::Unlabelled);
@@ -315,11 +354,14 @@ fn limits(manifest: &Manifest, modality: Modality, of_the_owner: &str) -> String
         out,
         "- Labels are as the manifest gives them; \"negative\" is not \"healthy\".\n\
          - The segmentation is judged on {} patients; with one patient a source, an interval says nothing.\n\
-         - Whether a film is frontal and a patient adult was not checked: a lateral film or a child may be read as if it were a frontal \
-         film of an adult.\n\
          - The probability is calibrated on the validation split of the same data, not on the prevalence of any clinic.",
         drawn.len()
     );
+    let refuses = |reason| refusals.iter().any(|refusal| refusal.reason == reason);
+    if modality == Modality::Xray && !(refuses(RejectReason::NotFrontal) && refuses(RejectReason::Child)) {
+        out += "- Whether a film is frontal and a patient adult was not checked: a lateral film or a child may be read as if it were a \
+                frontal film of an adult.\n";
+    }
     let of_the_owner = of_the_owner.trim();
     if !of_the_owner.is_empty() {
         let _ = writeln!(out, "{of_the_owner}");
@@ -385,7 +427,8 @@ mod tests {
     /// Somebody else's manifest is not told the limits of ours.
     #[test]
     fn limits_are_those_of_the_manifest_and_of_its_owner() {
-        let of = |records: Vec<Record>, owner: &str| limits(&Manifest::new(".".into(), records), Modality::Ct, owner);
+        let of =
+            |records: Vec<Record>, owner: &str| limits(&Manifest::new(".".into(), records), Modality::Ct, &[], owner);
         let both = vec![record("clinic", "a", Label::Positive), record("clinic", "b", Label::Negative)];
         let text = of(both.clone(), "");
         assert!(!text.contains("one class only") && !text.contains("2020") && text.contains("on 0 patients"), "{text}");

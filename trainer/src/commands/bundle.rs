@@ -11,7 +11,7 @@ use thorax_engine::trust::trusted_keys;
 use thorax_files::{hexadecimal, write_atomically};
 use thorax_nets::source::WeightsArgs;
 use thorax_nn::onnx::to_onnx;
-use thorax_shared::bundle::{self, Bundle, Limits, TrustedKeys};
+use thorax_shared::bundle::{self, Bundle, Disease, Limits, Name, TrustedKeys};
 
 use crate::{
     bundle::{
@@ -65,6 +65,10 @@ pub struct BuildArgs {
     /// The manifest, the same as in training
     #[arg(long)]
     manifest: PathBuf,
+    /// The segmenter's manifest, where it learnt from another one: of masks that an older bundle drew, for instance. None of its training
+    /// pictures may be kept back in --manifest
+    #[arg(long, value_name = "MANIFEST")]
+    segmenter_manifest: Option<PathBuf>,
     /// Markdown list of what only you know of the data's limits (who was labelled how, when, by whom); the card ends its own list with it
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
@@ -87,9 +91,29 @@ pub struct BuildArgs {
     /// Version of the model
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     model_version: String,
+    /// What *positive* means, as the screen says it: claims follow figures, and a classifier that was not shown to tell COVID-19 from other
+    /// viral pneumonia finds "pneumonia as COVID-19 makes it" [default: COVID-19]
+    #[arg(long, value_name = "WORDS", requires = "disease_code")]
+    disease: Option<String>,
+    /// Its code, for reports: SCHEME:CODE:MEANING, such as "SCT:840539006:COVID-19"
+    #[arg(long, value_name = "CODE", requires = "disease", value_parser = code)]
+    disease_code: Option<[String; 3]>,
+    /// The youngest patient that it may read, in years; a device rejects younger ones
+    #[arg(long, value_name = "YEARS", value_parser = clap::value_parser!(u8).range(..=120))]
+    minimum_age: Option<u8>,
     /// Write over a bundle and a card that are there
     #[arg(long)]
     force: bool,
+}
+
+fn code(text: &str) -> Result<[String; 3], String> {
+    let parts: Vec<&str> = text.splitn(3, ':').collect();
+    match parts[..] {
+        [scheme, code, meaning] if !(scheme.is_empty() || code.is_empty() || meaning.is_empty()) => {
+            Ok([scheme, code, meaning].map(str::to_owned))
+        }
+        _ => Err("not SCHEME:CODE:MEANING".into()),
+    }
 }
 
 /// Options of `bundle verify`.
@@ -166,18 +190,23 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         }
         None => None,
     };
+    let disease =
+        args.disease.iter().zip(&args.disease_code).next().map(|(words, code)| disease(words, code)).transpose()?;
     let key = keys::read(&args.key)?;
     let built = build::build(&build::Ingredients {
         classifier: &args.classifier,
         segmenters: &args.segmenters,
         weights: &args.weights,
         manifest: &args.manifest,
+        segmenter_manifest: args.segmenter_manifest.as_deref(),
         limits: &limits,
         probe: probe.as_ref(),
         stress_pictures: args.stress_pictures as usize,
         despite_stress: args.despite_stress,
         key: &key,
         model_version: &args.model_version,
+        disease,
+        minimum_age_years: args.minimum_age,
     })?;
     write_atomically(&args.out, |out| out.write_all(&built.bytes))?;
     write_atomically(&card, |out| out.write_all(built.card.as_bytes()))?;
@@ -190,6 +219,11 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
         key.public_key().fingerprint()
     );
     Ok(())
+}
+
+fn disease(words: &str, [scheme, code, meaning]: &[String; 3]) -> anyhow::Result<Disease> {
+    let name = |text: &str| Name::try_from(text).ok().with_context(|| format!("{text}: too long for a bundle"));
+    Ok(Disease { words: name(words)?, scheme: name(scheme)?, code: name(code)?, meaning: name(meaning)? })
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<()> {

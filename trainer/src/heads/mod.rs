@@ -10,6 +10,7 @@
 mod calibration;
 mod lesions;
 mod refusals;
+mod rule;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -32,7 +33,7 @@ use thorax_shared::{
     calibration::ProbabilityMap,
     decision::{self, DecisionRule},
     lesions::{LesionEvidence, log_share},
-    metrics::{self, RiskCoverage, RiskPoint},
+    metrics,
     modality::Modality,
     preprocess::{quality::QualityLimits, spec::PreprocessSpec},
     uncertainty::Ensemble,
@@ -42,6 +43,7 @@ pub use calibration::Judged;
 pub use lesions::involvement;
 use refusals::RefusalHeads;
 pub use refusals::{RefuseArgs, RefusedFeatures, RefusedPictures};
+pub use rule::{LEAST_ANSWERED, Promise, WANTED_RISK, WANTED_SENSITIVITY, WANTED_SPECIFICITY};
 
 use crate::{
     data::Split,
@@ -137,6 +139,9 @@ pub struct ClassifyOutcome {
     pub validation_auc: f64,
     /// Thresholds, chosen on the validation split.
     pub decision: DecisionRule,
+    /// What can be said of the answers on pictures like those of the validation split.
+    #[serde(default)]
+    pub promise: Option<Promise>,
     /// What is done to the mean probability after the temperature, where that alone does not make it mean what it says.
     #[serde(default)]
     pub probability_map: Option<ProbabilityMap>,
@@ -151,16 +156,6 @@ pub struct ClassifyOutcome {
 /// Penalties tried.
 const PENALTIES: [f32; 6] = [1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0];
 
-/// Sensitivity wanted on the validation split: WHO's floor for a screening test is 90 %.
-pub const WANTED_SENSITIVITY: f64 = 0.90;
-/// Specificity wanted of a positive answer.
-pub const WANTED_SPECIFICITY: f64 = 0.90;
-
-/// Share of wrong answers that is tolerated among the answers given on the validation split.
-pub const WANTED_RISK: f64 = 0.10;
-/// Least share of validation pictures that has to be answered, whatever the risk.
-pub const LEAST_ANSWERED: f64 = 0.20;
-
 /// The [`ClassifyConfig::steadiness`] that was best on the validation split of the project's films.
 pub const STEADINESS: f32 = 10.0;
 
@@ -170,9 +165,6 @@ const LESION_SCALE: f64 = 10.0;
 
 /// Learning rate of the heads at the start; half a cosine leads to 0.
 const HIGHEST_RATE: f64 = 0.01;
-
-/// How many times farther than the limit of referring a picture is rejected.
-const REJECT_FACTOR: f32 = 2.5;
 
 /// The fitted heads, on standardised features.
 struct Heads {
@@ -269,13 +261,16 @@ pub fn fit(
         ensemble(&logits, temperature)?.into_iter().map(|ensemble| ensemble.mapped(map.as_ref())).collect();
     let after: Vec<f32> = ensembles.iter().map(|ensemble| ensemble.probability).collect();
     let ece = |p: &[f32]| metrics::expected_calibration_error(p, &validation_labels, 15);
+    let firsts = rule::one_of_each(validation.iter().map(|&row| &table.rows[row]));
+    let (rule, promise) = rule::choose(&ensembles, &validation_labels, &novelty, &firsts)?;
     let outcome = ClassifyOutcome {
         l2,
         temperature,
         ece: [ece(&before)?, ece(&after)?],
         validation_pictures: validation.len(),
         validation_auc: metrics::roc_auc(&after, &validation_labels)?,
-        decision: decision_rule(&ensembles, &validation_labels, &novelty)?,
+        decision: rule,
+        promise,
         probability_map: map,
         calibrations,
         refusals: refusals.as_ref().map(|heads| heads.refusals.clone()).unwrap_or_default(),
@@ -301,44 +296,6 @@ pub fn fit(
     let rows = rows.into_inner()?;
     write_atomically(&folder.join("validation.csv"), |out| out.write_all(&rows))?;
     Ok(outcome)
-}
-
-/// Thresholds for the wanted sensitivity and specificity; an entropy limit for the wanted risk; pictures farther
-/// from the training pictures than 99 % of the validation pictures are referred, those [`REJECT_FACTOR`] times as far are rejected.
-fn decision_rule(ensembles: &[Ensemble], labels: &[bool], novelty: &[f32]) -> anyhow::Result<DecisionRule> {
-    let probabilities: Vec<f32> = ensembles.iter().map(|e| e.probability).collect();
-    let mut sorted = novelty.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let quantile = sorted[((sorted.len() - 1) as f64 * 0.99).round() as usize];
-    let mut thresholds = decision::choose_thresholds(&probabilities, labels, WANTED_SENSITIVITY, WANTED_SPECIFICITY)?;
-    // No word goes against its number: what is called positive is more probable than not, and the other way round.
-    thresholds.positive_at = thresholds.positive_at.max(0.5);
-    thresholds.negative_at = thresholds.negative_at.min(0.5);
-    Ok(DecisionRule {
-        positive_at: thresholds.positive_at,
-        negative_at: thresholds.negative_at,
-        entropy_limit_bits: entropy_limit(ensembles, labels, &thresholds),
-        novelty_refer: quantile,
-        novelty_reject: REJECT_FACTOR * quantile,
-    })
-}
-
-/// The largest entropy at which at most [`WANTED_RISK`] of the answers are wrong; if there is none that answers
-/// [`LEAST_ANSWERED`], the one with the least risk that does. A limit answers all pictures of an entropy, or none.
-fn entropy_limit(ensembles: &[Ensemble], labels: &[bool], thresholds: &decision::Thresholds) -> f32 {
-    let (entropies, wrong): (Vec<f32>, Vec<bool>) = ensembles
-        .iter()
-        .zip(labels)
-        .filter(|(e, _)| e.probability >= thresholds.positive_at || e.probability < thresholds.negative_at)
-        .map(|(e, &positive)| (e.entropy_bits, (e.probability >= thresholds.positive_at) != positive))
-        .unzip();
-    let least = (LEAST_ANSWERED * ensembles.len() as f64).ceil().max(1.0) as usize;
-    let Ok(curve) = RiskCoverage::new(&entropies, &wrong) else { return 1.0 };
-    let enough = curve.points.iter().filter(|point| point.answered >= least);
-    let risk = |point: &RiskPoint| point.risk().unwrap_or(1.0).max(WANTED_RISK);
-    // Of equal ones the last, which answers most.
-    let best = enough.rev().min_by(|a, b| risk(a).total_cmp(&risk(b)));
-    best.map_or(1.0, |point| point.limit.min(1.0))
 }
 
 fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
@@ -1013,36 +970,6 @@ mod tests {
                 assert_eq!(pair[0], pair[1], "pictures of one patient go together");
             }
         }
-    }
-
-    #[test]
-    fn the_entropy_limit_keeps_the_risk() {
-        let at = |probability: f32| Ensemble::from_probabilities(&[probability]).unwrap();
-        let thresholds = decision::choose_thresholds(&[0.1, 0.9], &[false, true], 0.9, 0.9).unwrap();
-        // Sure answers are right, unsure ones wrong: the limit lies between them.
-        let ensembles: Vec<Ensemble> = [0.01, 0.02, 0.98, 0.99, 0.97, 0.03, 0.4, 0.6].map(at).to_vec();
-        let labels = [false, false, true, true, true, false, true, false];
-        let limit = entropy_limit(&ensembles, &labels, &thresholds);
-        assert!(limit >= at(0.03).entropy_bits && limit < at(0.4).entropy_bits, "{limit}");
-        assert_eq!(
-            entropy_limit(&ensembles[..6], &labels[..6], &thresholds),
-            at(0.03).entropy_bits.max(at(0.97).entropy_bits)
-        );
-    }
-
-    #[test]
-    fn an_entropy_limit_answers_a_tie_whole() {
-        let at = |probability: f32| Ensemble::from_probabilities(&[probability]).unwrap();
-        let thresholds = decision::choose_thresholds(&[0.1, 0.9], &[false, true], 0.9, 0.9).unwrap();
-        // Nine sure answers are right; of three that are equally unsure, the first is right, the others are not. The limit at their
-        // entropy answers all three and is wrong in two of twelve, however they are ordered.
-        let mut ensembles = vec![at(0.02); 9];
-        ensembles.extend([at(0.4); 3]);
-        let mut labels = vec![false; 10];
-        labels.extend([true, true]);
-        assert_eq!(entropy_limit(&ensembles, &labels, &thresholds), at(0.02).entropy_bits);
-        labels.swap(9, 11);
-        assert_eq!(entropy_limit(&ensembles, &labels, &thresholds), at(0.02).entropy_bits);
     }
 
     #[test]

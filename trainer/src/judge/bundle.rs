@@ -39,8 +39,8 @@ const RESAMPLES: usize = 1000;
 const LEVEL: f64 = 0.95;
 
 /// Columns of [`Evaluation::write_predictions`].
-pub const PREDICTIONS: [&str; 9] =
-    ["modality", "path", "group", "source", "positive", "verdict", "probability", "entropy_bits", "novelty"];
+pub const PREDICTIONS: [&str; 10] =
+    ["modality", "path", "group", "source", "class", "positive", "verdict", "probability", "entropy_bits", "novelty"];
 /// Columns of [`Evaluation::write_pixels`].
 pub const PIXELS: [&str; 9] = [
     "modality",
@@ -63,6 +63,8 @@ pub struct Prediction {
     pub group: String,
     /// Collection.
     pub source: String,
+    /// What the collection calls it; of what is no COVID-19 it tells whether it is healthy.
+    pub class: String,
     /// COVID-19.
     pub positive: bool,
     /// What the device says.
@@ -165,6 +167,7 @@ pub fn evaluate(manifest: &Manifest, model: &JudgedModel, split: Split, seed: u6
                 path: record.path.clone(),
                 group: record.group.clone(),
                 source: record.source.clone(),
+                class: record.class.clone(),
                 positive: record.label == Label::Positive,
                 verdict: reading.verdict,
                 evidence: reading.evidence.map(|e| [e.probability, e.entropy_bits, e.novelty]),
@@ -284,6 +287,7 @@ impl Evaluation {
                 },
             );
         }
+        out += &self.by_class();
         for (label, positive) in [("positive", true), ("negative", false)] {
             let mut shares: Vec<f64> = self
                 .predictions
@@ -369,6 +373,74 @@ impl Evaluation {
         if sources.len() > 1 {
             sources.iter().for_each(|(name, items)| each(&escaped(name), items));
         }
+    }
+
+    /// What is said of each class that the collections tell apart.
+    fn by_class(&self) -> String {
+        let classes = groups(&self.predictions, |p| &p.class);
+        if classes.is_empty() {
+            return String::new();
+        }
+        let mut out = String::from(
+            "\nBy class. Of a class that is no COVID-19, what counts is how much is called negative or referred, not positive.\n\n",
+        );
+        out +=
+            &markdown::head(&["class", "pictures", "positive", "negative", "refer", "rejected", "not called positive"]);
+        for (class, items) in classes {
+            let said = |is: fn(&Verdict) -> bool| items.iter().filter(|p| is(&p.verdict)).count().to_string();
+            let counts = [
+                said(|v| matches!(v, Verdict::Positive)),
+                said(|v| matches!(v, Verdict::Negative)),
+                said(|v| matches!(v, Verdict::Refer(_))),
+                said(|v| matches!(v, Verdict::Rejected(_))),
+            ];
+            let spared = (!items.iter().any(|p| p.positive)).then(|| self.not_called_positive(&items)).flatten();
+            let cells = [escaped(&class), items.len().to_string()].into_iter().chain(counts).chain([cell(spared)]);
+            out += &markdown::row(cells.collect::<Vec<_>>().iter().map(String::as_str));
+        }
+        out
+    }
+
+    /// Share that is called negative or referred, of what is not rejected.
+    fn not_called_positive(&self, items: &[&Prediction]) -> Option<Estimate> {
+        let read: Vec<&Prediction> =
+            items.iter().copied().filter(|p| !matches!(p.verdict, Verdict::Rejected(_))).collect();
+        self.interval(
+            &read,
+            |p| &p.group,
+            |items| mean(items.iter().map(|p| f64::from(u8::from(p.verdict != Verdict::Positive)))),
+        )
+    }
+
+    /// The figures to read before all others, as Markdown list items: the worst source, and the class without COVID-19 that is most
+    /// often called positive.
+    pub fn worst(&self) -> String {
+        let mut out = String::new();
+        let lowest = |a: &Estimate, b: &Estimate| a.value.total_cmp(&b.value);
+        let sources = groups(&self.predictions, |p| &p.source).into_iter();
+        let aucs = sources.filter_map(|(source, items)| Some((source, items.len(), self.classification(&items)[0]?)));
+        if let Some((source, pictures, auc)) = aucs.min_by(|a, b| lowest(&a.2, &b.2)) {
+            let _ = writeln!(
+                out,
+                "- Worst source: AUC {} inside of {}, on {pictures} pictures of the {} split.",
+                cell(Some(auc)),
+                escaped(&source),
+                self.split.as_str()
+            );
+        }
+        let classes = groups(&self.predictions, |p| &p.class).into_iter();
+        let spared = classes
+            .filter(|(_, items)| !items.iter().any(|p| p.positive))
+            .filter_map(|(class, items)| Some((class, self.not_called_positive(&items)?)));
+        if let Some((class, share)) = spared.min_by(|a, b| lowest(&a.1, &b.1)) {
+            let _ = writeln!(
+                out,
+                "- Of class *{}*, which is no COVID-19, {} are called negative or referred, the others positive.",
+                escaped(&class),
+                cell(Some(share))
+            );
+        }
+        out
     }
 
     fn classification_row(&self, items: &[&Prediction]) -> Vec<String> {
@@ -469,8 +541,8 @@ impl Evaluation {
     /// A table that cannot be written.
     pub fn write_predictions(&self, table: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
         for p in &self.predictions {
-            let words =
-                [self.modality.as_str(), &p.path, &p.group, &p.source, if p.positive { "true" } else { "false" }];
+            let positive = if p.positive { "true" } else { "false" };
+            let words = [self.modality.as_str(), &p.path, &p.group, &p.source, &p.class, positive];
             let evidence: [String; 3] = match p.evidence {
                 Some(evidence) => evidence.map(|number| number.to_string()),
                 None => Default::default(),
@@ -535,6 +607,7 @@ mod tests {
             path: index.to_string(),
             group: text(&row["group"]),
             source: "made".into(),
+            class: "made".into(),
             positive: row["positive"].as_bool().unwrap(),
             verdict: match row["verdict"].as_str().unwrap() {
                 "positive" => Verdict::Positive,
@@ -599,6 +672,35 @@ mod tests {
     }
 
     #[test]
+    fn the_worst_source_and_class_come_first() {
+        let of = |source: &str, class: &str, verdict: Verdict, probability: f32| Prediction {
+            path: String::new(),
+            group: format!("{source}{class}{probability}"),
+            source: source.into(),
+            class: class.into(),
+            positive: class == "covid",
+            verdict,
+            evidence: Some([probability, 0.5, 0.0]),
+            involvement_percent: None,
+        };
+        let refer = Verdict::Refer(ReferReason::AbstainZone);
+        let read = vec![
+            of("good", "covid", Verdict::Positive, 0.9),
+            of("good", "normal", Verdict::Negative, 0.1),
+            of("bad", "covid", Verdict::Negative, 0.2),
+            of("bad", "other", Verdict::Positive, 0.8),
+            of("bad", "other", refer, 0.5),
+        ];
+        let evaluation = evaluation(read, vec![], 1);
+        let worst = evaluation.worst();
+        assert!(worst.contains("AUC 0.000") && worst.contains("inside of bad, on 3 pictures"), "{worst}");
+        assert!(worst.contains("Of class *other*, which is no COVID-19, 0.500"), "{worst}");
+        let text = evaluation.to_markdown();
+        assert!(text.contains("| other | 2 | 1 | 0 | 1 | 0 | 0.500"), "{text}");
+        assert!(text.contains("| covid | 2 | 1 | 1 | 0 | 0 | – |"), "{text}");
+    }
+
+    #[test]
     fn words_from_outside_break_neither_table() {
         let pixels = Confusion { true_positives: 1, true_negatives: 3, ..Confusion::default() };
         let mut odd = masked("a|b", pixels);
@@ -608,6 +710,7 @@ mod tests {
             path: "a,b \"c\"\n.png".into(),
             group: "g".into(),
             source: "s|t".into(),
+            class: "c|d".into(),
             positive: true,
             verdict: Verdict::Positive,
             evidence: None,
@@ -625,7 +728,7 @@ mod tests {
         evaluation.write_predictions(&mut csv).unwrap();
         let bytes = csv.into_inner().unwrap();
         let rows: Vec<csv::StringRecord> = csv::Reader::from_reader(&bytes[..]).records().map(Result::unwrap).collect();
-        assert_eq!((rows.len(), &rows[0][1], &rows[0][3], &rows[0][6]), (1, prediction.path.as_str(), "s|t", ""));
+        assert_eq!((rows.len(), &rows[0][1], &rows[0][3], &rows[0][7]), (1, prediction.path.as_str(), "s|t", ""));
         let mut csv = csv::Writer::from_writer(vec![]);
         csv.write_record(PIXELS).unwrap();
         evaluation.write_pixels(&mut csv).unwrap();
