@@ -237,8 +237,7 @@ fn segmenter(segmenters: &Members) -> String {
         format!(" (its weights: {}, SHA-256 `{sha256}`)", escaped(origin))
     });
     let mut out = format!(
-        "- Segmenter: {several}{}{encoder}, input {side} x {side}; the epoch of the best pooled validation Dice of the infection was taken \
-         ({}, epoch {}), and a pixel is infected from a probability of {} on (validation Dice {} there, {} at 0.5).\n",
+        "- Segmenter: {several}{}{encoder}, input {side} x {side}; {taken} ({}, epoch {}), and a pixel is infected from a probability of {} on (validation Dice {} there, {} at 0.5).\n",
         config.net.describe(),
         each(&|run| format!("{:.3}", run.best_dice)),
         each(&|run| (run.best_epoch + 1).to_string()),
@@ -246,6 +245,11 @@ fn segmenter(segmenters: &Members) -> String {
         each(&|run| format!("{:.3}", run.threshold.dice)),
         each(&|run| format!("{:.3}", run.threshold.dice_at_half)),
         side = config.preprocess.input_side,
+        taken = if config.training.keep_last {
+            "the last epoch was taken, not that of the best pooled validation Dice of the infection"
+        } else {
+            "the epoch of the best pooled validation Dice of the infection was taken"
+        },
     );
     for (number, run) in segmenters.runs().iter().enumerate() {
         let of = if segmenters.runs().len() > 1 { format!(" of net {}", number + 1) } else { String::new() };

@@ -532,7 +532,8 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             source.sha256,
             contents.weights_sha256
         );
-        refused.features(contents, &source.open(contents.backbone, &Device::Cpu)?.graph, lungs.as_ref())
+        let copies = contents.copies.min(most_copies);
+        refused.features(contents, copies, &source.open(contents.backbone, &Device::Cpu)?.graph, lungs.as_ref())
     });
     let refused = refused.transpose()?;
     let outcome = heads::fit(&table, involvement.as_deref(), refused.as_ref(), &config, &common.out)?;

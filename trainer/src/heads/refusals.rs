@@ -83,7 +83,7 @@ impl RefusedPictures {
         Ok(Self { pictures })
     }
 
-    /// The pooled features of each, and of its changed copies, as those of the store were computed. What the quality check refuses needs
+    /// The pooled features of each, and of `copies` changed copies, as those of the store were computed. What the quality check refuses needs
     /// no head and is left out.
     ///
     /// # Errors
@@ -91,10 +91,11 @@ impl RefusedPictures {
     pub fn features(
         &self,
         contents: &Contents,
+        copies: u16,
         backbone: &Graph,
         finder: Option<&LungFinder>,
     ) -> anyhow::Result<RefusedFeatures> {
-        let copies = Copies { count: contents.copies, seed: contents.copies_seed.unwrap_or_default() };
+        let copies = Copies { count: copies, seed: contents.copies_seed.unwrap_or_default() };
         let bar = progress(self.pictures.len(), "pictures to refuse");
         let of = |(kind, path): &(usize, PathBuf)| -> anyhow::Result<Vec<(usize, Vec<f32>)>> {
             let sha256 = hexadecimal(&file_sha256(path)?);

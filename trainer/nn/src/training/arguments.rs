@@ -76,6 +76,10 @@ pub struct TrainingArgs {
     /// End the run after so many epochs without a better validation score [default: never]
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<usize>,
+    /// Keep the weights of the last epoch, not those of the best validation score: where the validation pictures say little of what is
+    /// learnt
+    #[arg(long, conflicts_with = "patience")]
+    keep_last: bool,
     /// Type in which the net computes; bf16 and f16 need a GPU
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
@@ -141,8 +145,8 @@ impl TrainingArgs {
                     .map(|first| Restarts { first, factor: self.restart_factor.unwrap_or(1.0) }),
             },
         };
-        let Self { clip, ema, patience, precision, .. } = *self;
-        let config = TrainingConfig { optimizer, schedule, clip, ema, patience, precision };
+        let Self { clip, ema, patience, keep_last, precision, .. } = *self;
+        let config = TrainingConfig { optimizer, schedule, clip, ema, patience, keep_last, precision };
         config.check()?;
         Ok(config)
     }

@@ -5,7 +5,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `latest.safetensors` | all that a killed run needs to go on: weights, optimizer, moving average, counters, loss scale, best score |
-//! | `best.safetensors` | the weights of the best score, the averaged ones where there is an average |
+//! | `best.safetensors` | the weights of the best score, or of the last epoch if asked; the averaged ones where there is an average |
 //! | `epochs.csv` | a row an epoch: loss, scores, learning rate, mean gradient norm, pictures a second |
 //! | `events.out.tfevents` | the same for TensorBoard |
 //!
@@ -205,6 +205,9 @@ pub struct TrainingConfig {
     pub ema: Option<f64>,
     /// Epochs without a better score after which the run ends.
     pub patience: Option<usize>,
+    /// The last epoch counts as the best, whatever its score: where the validation samples say little of what is learnt.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_last: bool,
     /// The type in which the net computes.
     pub precision: Precision,
 }
@@ -221,6 +224,10 @@ impl TrainingConfig {
             Some("the decay of the moving average must be at least 0 and below 1")
         } else if self.patience == Some(0) {
             Some("the patience must be at least 1 epoch")
+        } else if self.patience.is_some() && self.keep_last {
+            Some(
+                "patience waits for a better score, which means nothing where the last epoch is kept; give one of them",
+            )
         } else {
             self.optimizer.problem().or(self.schedule.problem())
         };

@@ -286,7 +286,7 @@ impl<'a, T: Objective> Rank<'a, T> {
             }
         }
         let first = scores.first().copied().unwrap_or(f64::NEG_INFINITY);
-        if first > self.best.score {
+        if first > self.best.score || self.run.config.keep_last {
             self.best = Best { score: first, epoch };
             let mut best = self.checkpoint();
             best.metadata.retain(|name, _| ["epoch", "best_score", "best_epoch"].contains(&name.as_str()));

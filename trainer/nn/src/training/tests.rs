@@ -142,6 +142,7 @@ pub(super) const CONFIG: TrainingConfig = TrainingConfig {
     clip: Some(1.0),
     ema: Some(0.9),
     patience: None,
+    keep_last: false,
     precision: Precision::F32,
 };
 
@@ -323,6 +324,18 @@ fn the_averaged_weights_are_kept_where_there_is_an_average() {
     let latest = weights(folder.path());
     assert_eq!(best, latest["ema.out"]);
     assert_ne!(best, latest["out"]);
+}
+
+#[test]
+fn the_last_epoch_is_kept_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainingConfig { keep_last: true, ..CONFIG };
+    let task = Regression { said: vec![0.3, 0.9, 0.5, 0.4, 0.2], ..Default::default() };
+    let outcome = train(&task, folder.path(), &config, 1, 1).unwrap();
+    assert_eq!(outcome.best, Best { score: 0.2, epoch: 4 });
+    let best = Checkpoint::load(&folder.path().join(BEST), &Device::Cpu).unwrap();
+    let best: Vec<f32> = best.tensor("out").unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    assert_eq!(best, weights(folder.path())["ema.out"]);
 }
 
 #[test]
