@@ -178,6 +178,10 @@ pub struct SegmentArgs {
     /// Positive pictures with --boxes that each epoch draws beside those with masks
     #[arg(long, default_value_t = 0, requires = "boxes", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     boxed: u32,
+    /// A pixel is infected from this probability on, in steps of 0.05 [default: that of the best validation Dice]; for masks that are to say
+    /// how much is infected, where few validation pictures have masks
+    #[arg(long, value_name = "PROBABILITY", value_parser = mask_threshold)]
+    mask_threshold: Option<f32>,
     /// Boxes around lesions: a table path,x0,y0,x1,y1, paths as in the manifest, corners in pixels; infected is what of them is lung
     #[arg(long, value_name = "CSV", requires_all = ["boxed", "boxes_lungs"])]
     boxes: Option<PathBuf>,
@@ -268,8 +272,16 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         start: args.start.as_deref(),
         encoder: encoder.as_ref(),
         boxed: boxed.as_ref().map(|(_, boxes, finder)| (boxes, finder)),
+        threshold: args.mask_threshold,
     };
     train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
+}
+
+fn mask_threshold(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(probability) if (0.05..=0.95).contains(&probability) => Ok(probability),
+        _ => Err("not a probability from 0.05 to 0.95".into()),
+    }
 }
 
 /// A segmentation net's name on the command line.

@@ -46,6 +46,8 @@ pub struct Beginning<'a> {
     pub encoder: Option<&'a Source>,
     /// Boxes around lesions, and what finds the lungs that they are cut to.
     pub boxed: Option<(&'a Boxes, &'a LungFinder)>,
+    /// From which probability on a pixel is infected; `None` for that of the best validation Dice.
+    pub threshold: Option<f32>,
 }
 
 /// Trains to the end, or goes on with what `folder`, which holds this very configuration, has; stops for now after
@@ -123,7 +125,7 @@ pub fn train(
     }
     let device = devices.first().unwrap_or(&Device::Cpu);
     let (net, _) = best_net(folder, config, device)?;
-    let chosen = choose_threshold(&infection_counts(&net, &task.validation)?);
+    let chosen = choose_threshold(&infection_counts(&net, &task.validation)?, beginning.threshold);
     let text = serde_json::to_string_pretty(&chosen)?;
     write_atomically(&path, |out| out.write_all(text.as_bytes()))?;
     let Threshold { probability, dice, dice_at_half } = chosen;
@@ -263,8 +265,8 @@ fn infection_counts(net: &Net, samples: &[SegmentationSample]) -> candle_core::R
     Ok(counts)
 }
 
-/// The threshold of the best pooled Dice; of several, the one nearest to 0.5.
-fn choose_threshold(counts: &[[u64; 2]; THRESHOLD_STEPS]) -> Threshold {
+/// The threshold of the best pooled Dice; of several, the one nearest to 0.5. If one is `given`, the step nearest to it.
+fn choose_threshold(counts: &[[u64; 2]; THRESHOLD_STEPS], given: Option<f32>) -> Threshold {
     let truth: u64 = counts.iter().map(|[_, infected]| infected).sum();
     let dice = |step: usize| {
         let [false_positives, true_positives] =
@@ -275,7 +277,10 @@ fn choose_threshold(counts: &[[u64; 2]; THRESHOLD_STEPS]) -> Threshold {
     let half = THRESHOLD_STEPS / 2;
     let mut steps: Vec<usize> = (1..THRESHOLD_STEPS).collect();
     steps.sort_by_key(|step| step.abs_diff(half));
-    let best = steps.into_iter().fold(half, |best, step| if dice(step) > dice(best) { step } else { best });
+    let best = match given {
+        Some(probability) => ((probability * THRESHOLD_STEPS as f32).round() as usize).clamp(1, THRESHOLD_STEPS - 1),
+        None => steps.into_iter().fold(half, |best, step| if dice(step) > dice(best) { step } else { best }),
+    };
     let probability = best as f32 / THRESHOLD_STEPS as f32;
     Threshold { probability, dice: dice(best), dice_at_half: dice(half) }
 }
@@ -318,14 +323,15 @@ mod tests {
         counts[0] = [1000, 0];
         counts[4] = [10, 50];
         counts[15] = [5, 50];
-        let Threshold { probability, dice, dice_at_half } = choose_threshold(&counts);
+        let Threshold { probability, dice, dice_at_half } = choose_threshold(&counts, None);
         assert!((probability - 0.2).abs() < 1e-6, "{probability}");
         assert!((dice - 200.0 / 215.0).abs() < 1e-12 && (dice_at_half - 100.0 / 155.0).abs() < 1e-12);
         // Where all are alike it stays at the half.
-        let same = choose_threshold(&[[0; 2]; THRESHOLD_STEPS]);
+        let same = choose_threshold(&[[0; 2]; THRESHOLD_STEPS], None);
         assert_eq!(same, Threshold { probability: 0.5, dice: 0.0, dice_at_half: 0.0 });
         let mut sure = [[0; 2]; THRESHOLD_STEPS];
         (sure[0], sure[19]) = ([100, 0], [0, 10]);
-        assert_eq!(choose_threshold(&sure), Threshold { probability: 0.5, dice: 1.0, dice_at_half: 1.0 });
+        assert_eq!(choose_threshold(&sure, Some(0.9)).probability, 0.9);
+        assert_eq!(choose_threshold(&sure, None), Threshold { probability: 0.5, dice: 1.0, dice_at_half: 1.0 });
     }
 }
