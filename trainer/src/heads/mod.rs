@@ -127,7 +127,8 @@ fn is_none(share: &f32) -> bool {
 /// What a fit leaves besides the weights.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ClassifyOutcome {
-    /// Penalty on the squared weights, chosen on the validation split.
+    /// Penalty on the squared weights: that of the best AUC inside the sources of the validation split which have both classes, or, where
+    /// there are none, of the least loss.
     pub l2: f32,
     /// Divides every logit; fitted on the validation split.
     pub temperature: f32,
@@ -237,15 +238,17 @@ pub fn fit(
         .for_each(|counts| counts.iter_mut().zip(&balanced).for_each(|(count, weight)| *count *= weight));
 
     let bar = progress(PENALTIES.len(), "heads");
-    let mut best: Option<(f64, f32, Heads)> = None;
+    let sources: Vec<&str> = validation.iter().map(|&row| table.rows[row].source.as_str()).collect();
+    let mut best: Option<([f64; 2], f32, Heads)> = None;
     for l2 in PENALTIES {
         let heads = Heads::fit(&x, &train_labels, &resamples, columns, config, l2, spread.as_deref());
         let logits = heads.logits(&x_validation, columns);
         let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
         let loss = metrics::negative_log_likelihood(&probabilities, &validation_labels)?;
         bar.inc(1);
-        if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
-            best = Some((loss, l2, heads));
+        let score = [auc_inside(&probabilities, &validation_labels, &sources), -loss];
+        if best.as_ref().is_none_or(|(highest, ..)| score > *highest) {
+            best = Some((score, l2, heads));
         }
     }
     bar.finish_and_clear();
@@ -300,6 +303,27 @@ pub fn fit(
 
 fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
     logits.iter().map(|members| Ok(Ensemble::from_logits(members, temperature)?)).collect()
+}
+
+/// How often a positive picture is more probable than a negative one of the same source, over all such pairs, ties counting half; 0
+/// where no source has both classes. Pairs of two sources are left out, for they reward who knows the source.
+fn auc_inside(probabilities: &[f32], labels: &[bool], sources: &[&str]) -> f64 {
+    let mut of = BTreeMap::<&str, (Vec<f32>, Vec<bool>)>::new();
+    for ((&probability, &label), &source) in probabilities.iter().zip(labels).zip(sources) {
+        let (scores, positive) = of.entry(source).or_default();
+        scores.push(probability);
+        positive.push(label);
+    }
+    let (mut won, mut pairs) = (0.0, 0.0);
+    for (scores, positive) in of.values() {
+        let positives = positive.iter().filter(|&&positive| positive).count();
+        let count = (positives * (positive.len() - positives)) as f64;
+        if let Ok(auc) = metrics::roc_auc(scores, positive) {
+            won += auc * count;
+            pairs += count;
+        }
+    }
+    if pairs == 0.0 { 0.0 } else { won / pairs }
 }
 
 /// How often each training row counts for each member: groups (patients) are drawn with replacement.
@@ -970,6 +994,15 @@ mod tests {
                 assert_eq!(pair[0], pair[1], "pictures of one patient go together");
             }
         }
+    }
+
+    #[test]
+    fn only_pairs_of_one_source_count() {
+        let (probabilities, labels) = ([0.9, 0.8, 0.3, 0.2, 0.1], [true, true, false, true, false]);
+        // Of `b`, one of the two pairs is in order; `a` has one class alone.
+        assert_eq!(auc_inside(&probabilities, &labels, &["a", "a", "b", "b", "b"]), 0.5);
+        assert_eq!(auc_inside(&probabilities, &labels, &["b", "b", "b", "a", "a"]), 1.0);
+        assert_eq!(auc_inside(&probabilities, &labels, &["a", "b", "c", "d", "e"]), 0.0);
     }
 
     #[test]
