@@ -18,12 +18,14 @@
 //! A file gets its name when it is whole and on the disk, `state.json` is the last to be written, and files that it does not name are
 //! removed behind that. So a power cut leaves the state before a change or the one behind it, each with its bundles.
 //!
-//! A site may set [thresholds](SiteThresholds) of its own, which can only make a device say less.
+//! A site may set [thresholds](SiteThresholds) of its own, which can only make a device say less; and [`table`] tells what each
+//! threshold would do with a site's own patients.
 
 mod error;
 mod hash;
 mod state;
 mod store;
+pub mod table;
 mod thresholds;
 
 pub use error::BundlesError;
