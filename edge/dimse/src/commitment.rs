@@ -130,6 +130,7 @@ fn uid_element(tag: Tag, uid: &str) -> Vec<u8> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::elements::UNDEFINED;
     use proptest::prelude::*;
 
     fn question() -> Commitment {

@@ -3,7 +3,7 @@
 
 /// Sequences within sequences.
 const MOST_DEPTH: usize = 8;
-const UNDEFINED: u32 = u32::MAX;
+pub(crate) const UNDEFINED: u32 = u32::MAX;
 
 pub(crate) type Tag = (u16, u16);
 pub(crate) const FAILED_SOP_SEQUENCE: Tag = (0x0008, 0x1198);
