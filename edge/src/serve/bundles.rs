@@ -79,13 +79,29 @@ impl Chosen {
             |bundles: &Bundles| [Modality::Xray, Modality::Ct].map(|m| bundles.state().slot(m).rolled_back.clone());
         let before = rolled_back(&bundles);
         bundles.start(now())?;
-        let mut models = installed(&mut bundles, &trusted)?;
+        let models = installed(&mut bundles, &trusted)?;
         for gone in rolled_back(&bundles).into_iter().zip(before).filter(|(now, before)| now != before) {
             if let Some(gone) = gone.0 {
                 tracing::error!(bundle = gone.title, sha256 = %gone.sha256, cause = gone.cause, "bundle rolled back");
             }
         }
-        let named = of_profile(profile, &trusted, &models)?;
+        let ready = Self::with_named(profile, data, &trusted, &mut bundles, models);
+        if ready.is_err() {
+            // What the profile names is to blame, and no bundle on trial.
+            bundles.stopped()?;
+        }
+        ready
+    }
+
+    /// The installed bundles that can be run, and what the profile names beside them, with the site's thresholds.
+    fn with_named(
+        profile: &Profile,
+        data: &Path,
+        trusted: &TrustedKeys,
+        bundles: &mut Bundles,
+        mut models: Vec<Model>,
+    ) -> anyhow::Result<Self> {
+        let named = of_profile(profile, trusted, &models)?;
         for model in &named {
             match self_test(model)? {
                 0 => tracing::warn!(
@@ -99,7 +115,7 @@ impl Chosen {
         let mut of_site = BTreeSet::new();
         for model in &mut models {
             tracing::info!(bundle = model.title(), path = %model.path.display(), "bundle trusted");
-            if apply_thresholds(&mut bundles, model)? {
+            if apply_thresholds(bundles, model)? {
                 of_site.insert(model.identity.sha256);
             }
         }

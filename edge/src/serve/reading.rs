@@ -494,6 +494,7 @@ fn place(path: &Path) -> Option<usize> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::serve::bundles::Chosen;
 
     fn refused(cause: &'static str) -> Read {
         let outcome = Outcome::Refused(Reason::without_remedy(cause));
@@ -508,6 +509,30 @@ mod tests {
         }
         for other in ["image_", "image_0", "image_x", "film", ""] {
             assert_eq!(place(Path::new(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_higher_minimum_of_site_and_bundle_counts() {
+        let reader = |minimum_age_years| {
+            let Chosen { screener, keeper } = Chosen::of(Screener::new(vec![]), Path::new("data"));
+            let site = Site { minimum_age_years, ..Site::default() };
+            Reader { screener, keeper, slices: 0, site, work: PathBuf::new() }
+        };
+        for (site, bundle, years, least) in [
+            (Some(15), None, Some(14), Some(15)),
+            (Some(15), Some(18), Some(16), Some(18)),
+            (Some(18), Some(15), Some(16), Some(18)),
+            (None, Some(18), Some(17), Some(18)),
+            (Some(15), Some(18), Some(18), None),
+            (None, None, Some(1), None),
+            (Some(15), Some(18), None, None),
+        ] {
+            let told = reader(site).too_young(years, bundle).map(|reason| reason.cause.into_owned());
+            let expected = least
+                .zip(years)
+                .map(|(least, years)| format!("a patient of {years} years, and nobody under {least} is read here"));
+            assert_eq!(told, expected, "{site:?} {bundle:?} {years:?}");
         }
     }
 
