@@ -226,7 +226,7 @@ pub struct Keeper {
 
 #[derive(Default)]
 struct Seen {
-    /// When the list of bundles was last changed by anybody.
+    /// When the list of bundles had been changed that was looked at last.
     changed: Option<SystemTime>,
     on_trial: bool,
     hours: Option<Instant>,
@@ -250,17 +250,22 @@ impl Keeper {
     /// Looks whether somebody changed something, and has the journal told of it; counts the hours of a trial. Tells whether there
     /// is anything new.
     pub(super) fn look(&self, journal: &Journal) -> bool {
-        let changed = fs::metadata(self.data.join(FOLDER).join("state.json")).and_then(|it| it.modified()).ok();
+        let changed = self.changed();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = changed != seen.changed;
         let hour = seen.on_trial && seen.hours.is_none_or(|last| last.elapsed() >= BETWEEN_HOURS);
         if !is_new && !hour {
             return false;
         }
-        seen.hours = Some(Instant::now());
+        (seen.hours, seen.changed) = (Some(Instant::now()), changed);
         drop(seen);
         self.work(journal, None);
-        is_new
+        true
+    }
+
+    /// When the list of bundles was last changed by anybody, also by us.
+    fn changed(&self) -> Option<SystemTime> {
+        fs::metadata(self.data.join(FOLDER).join("state.json")).and_then(|list| list.modified()).ok()
     }
 
     /// A study was read by the bundle `sha256`.
@@ -283,12 +288,11 @@ impl Keeper {
             Ok(bundles.state().on_trial())
         };
         match work() {
-            Ok(on_trial) => {
-                let changed = fs::metadata(self.data.join(FOLDER).join("state.json")).and_then(|it| it.modified()).ok();
-                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                (seen.on_trial, seen.changed) = (on_trial, changed);
+            Ok(on_trial) => self.seen.lock().unwrap_or_else(PoisonError::into_inner).on_trial = on_trial,
+            Err(error) => {
+                tracing::warn!(%error, "the list of bundles cannot be kept; tried again");
+                self.seen.lock().unwrap_or_else(PoisonError::into_inner).changed = None;
             }
-            Err(error) => tracing::warn!(%error, "the list of bundles cannot be kept; tried again"),
         }
     }
 
