@@ -134,7 +134,7 @@ fn a_real_worklist_says_who_is_next() {
     let (few, is_cut) = names(&Query::default(), 2);
     assert_eq!((few.len(), is_cut), (2, true));
     // Exactly as many as there are is all.
-    assert_eq!(names(&at_cart, 2).1, false);
+    assert!(!names(&at_cart, 2).1);
 
     let entry = ask(worklist.address, "CLINIC", &at_cart, 10, 30).unwrap().entries.remove(0);
     assert_eq!(
