@@ -42,6 +42,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// Look at what the appliance keeps, whether it is running or not
     Journal(JournalArgs),
+    /// Install bundles, see how their trials go, and take them back
+    Bundle(BundleCommandArgs),
+    /// Set the site's own thresholds, and see from its own patients what a threshold does
+    Threshold(ThresholdArgs),
+    /// Ask the hospital's worklist who is next at the cart
+    Worklist(WorklistArgs),
     /// Write synthetic chest films and CT slices with their lesion and lung masks
     Phantom(PhantomArgs),
 }
@@ -185,6 +191,15 @@ pub enum JournalCommand {
         #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
         format: ExportFormat,
     },
+    /// What happened to the device itself: bundles and thresholds, the newest first
+    Events {
+        /// How many
+        #[arg(long, default_value_t = 50)]
+        last: usize,
+        /// One JSON object a line in place of the table
+        #[arg(long)]
+        json: bool,
+    },
     /// Copy all of it, also while the appliance is at work
     Backup {
         /// A new folder
@@ -194,6 +209,138 @@ pub enum JournalCommand {
     Restore {
         /// The folder of the backup
         backup: PathBuf,
+    },
+}
+
+/// Options of `bundle`.
+#[derive(Debug, Args)]
+pub struct BundleCommandArgs {
+    /// Profile and data.
+    #[command(flatten)]
+    pub place: DataArgs,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub action: BundleCommand,
+}
+
+/// What is done with bundles.
+#[derive(Debug, Subcommand)]
+pub enum BundleCommand {
+    /// Check a bundle, test this device by it, and run it on trial from the next start of the appliance on
+    Install {
+        /// The bundle, or a folder (as of a USB stick) with one bundle in it
+        file: PathBuf,
+        /// Who installs it
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+    },
+    /// The bundles that are kept
+    List {
+        /// JSON in place of the table
+        #[arg(long)]
+        json: bool,
+    },
+    /// What is run, how its trial goes, what was taken back and why
+    Status {
+        /// JSON in place of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go back to the bundle before
+    Rollback {
+        /// Of which kind of picture
+        #[arg(long)]
+        modality: Modality,
+        /// Who goes back
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+        /// And why
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+    },
+}
+
+/// Options of `worklist`.
+#[derive(Debug, Args)]
+pub struct WorklistArgs {
+    /// Folder of the board, with its profile.toml, or a profile itself
+    #[arg(long, value_name = "DIR")]
+    pub board: PathBuf,
+    /// The day, as 20261128, or `any` [default: from yesterday to tomorrow, since a device may not know its time zone]
+    #[arg(long, value_name = "DAY")]
+    pub date: Option<String>,
+    /// One JSON object a line in place of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `threshold`.
+#[derive(Debug, Args)]
+pub struct ThresholdArgs {
+    /// Profile and data.
+    #[command(flatten)]
+    pub place: DataArgs,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub action: ThresholdCommand,
+}
+
+/// What is done with thresholds.
+#[derive(Debug, Subcommand)]
+pub enum ThresholdCommand {
+    /// The bundle's thresholds, the site's, and the bounds of those
+    Show {
+        /// Of which kind of picture
+        #[arg(long)]
+        modality: Modality,
+    },
+    /// Set the site's thresholds, from the next start of the appliance on; they can only make it refer more
+    Set {
+        /// Of which kind of picture
+        #[arg(long)]
+        modality: Modality,
+        /// Negative below this probability [default: the bundle's own]
+        #[arg(long, value_name = "PROBABILITY")]
+        negative_at: Option<f32>,
+        /// Positive from this probability on [default: the bundle's own]
+        #[arg(long, value_name = "PROBABILITY")]
+        positive_at: Option<f32>,
+        /// Who sets them
+        #[arg(long, value_name = "NAME")]
+        by: String,
+        /// And why
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+    },
+    /// What each threshold would do with the site's own patients, whose truth is known from a confirming test
+    Table {
+        /// Of which kind of picture
+        #[arg(long)]
+        modality: Modality,
+        /// CSV with columns `record` (the study's number) or `sop_instance_uid`, and `truth` (positive or negative)
+        #[arg(long, value_name = "CSV")]
+        truth: PathBuf,
+        /// What a confirming test costs
+        #[arg(long, value_name = "MONEY", requires = "cost_screen")]
+        cost_test: Option<f64>,
+        /// What a film and its reading cost
+        #[arg(long, value_name = "MONEY", requires = "cost_test")]
+        cost_screen: Option<f64>,
+        /// CSV in place of lines
+        #[arg(long)]
+        csv: bool,
+    },
+    /// Go back to the bundle's own thresholds
+    Clear {
+        /// Of which kind of picture
+        #[arg(long)]
+        modality: Modality,
+        /// Who does
+        #[arg(long, value_name = "NAME")]
+        by: String,
+        /// And why
+        #[arg(long, value_name = "TEXT")]
+        why: String,
     },
 }
 

@@ -14,7 +14,8 @@ use std::{
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use thorax_journal::{Journal, Kind, Study, StudyResult, StudyState};
+use thorax_files::hexadecimal;
+use thorax_journal::{Journal, Kind, Moment, Study, StudyResult, StudyState};
 
 use crate::cli::ExportFormat;
 
@@ -64,6 +65,13 @@ pub enum Question {
         /// As what.
         format: ExportFormat,
     },
+    /// What happened to the device itself.
+    Events {
+        /// How many, the last.
+        last: usize,
+        /// As JSON, one object a line.
+        json: bool,
+    },
     /// A copy.
     Backup {
         /// The new folder, an absolute path.
@@ -83,6 +91,7 @@ pub fn answer(journal: &Journal, question: &Question, out: &mut dyn Write) -> an
         Question::Verify { json } => return verify(journal, *json, out),
         Question::Export { format: ExportFormat::Csv } => journal.export_csv(out)?,
         Question::Export { format: ExportFormat::Json } => journal.export_json(out)?,
+        Question::Events { last, json } => events(journal, *last, *json, out)?,
         Question::Backup { folder } => {
             anyhow::ensure!(folder.is_absolute(), "{}: the folder of a backup needs a whole path", folder.display());
             let files = journal.backup(folder)?;
@@ -123,6 +132,31 @@ fn list(journal: &Journal, last: usize, json: bool, out: &mut dyn Write) -> anyh
     Ok(())
 }
 
+fn events(journal: &Journal, last: usize, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    for (number, event) in journal.latest_events(last)? {
+        let what = event.what;
+        let when = Moment { unix_milliseconds: what.unix_milliseconds, ..event.noted }.utc();
+        if json {
+            let told = serde_json::json!({
+                "event": number,
+                "at_utc": when,
+                "noted_utc": event.noted.utc(),
+                "kind": what.kind,
+                "text": what.text,
+                "by": what.by,
+                "modality": what.modality,
+                "bundle_sha256": what.bundle_sha256.map(|sha256| hexadecimal(&sha256)),
+            });
+            writeln!(out, "{told}")?;
+        } else {
+            let by = what.by.map(|by| format!(" (by {by})")).unwrap_or_default();
+            let modality = what.modality.unwrap_or_default();
+            writeln!(out, "{number:>8}  {when:<20}  {:<26} {modality:<5} {}{by}", what.kind, what.text)?;
+        }
+    }
+    Ok(())
+}
+
 /// Why it is as it is, where there is something to say.
 fn cause(study: &Study, result: Option<&StudyResult>) -> Option<String> {
     match &study.state {
@@ -158,6 +192,11 @@ fn show(journal: &Journal, number: u64, out: &mut dyn Write) -> anyhow::Result<(
             ("right involved", summary.right_involvement_percent, " %"),
         ] {
             value.iter().try_for_each(|value| line(name, format!("{value:.3}{unit}")))?;
+        }
+        if let Some(thresholds) = &summary.thresholds {
+            let whose = if thresholds.of_site { "the site's" } else { "the bundle's" };
+            let (negative, positive) = (thresholds.negative_at, thresholds.positive_at);
+            line("thresholds", format!("negative below {negative:.4}, positive from {positive:.4}, {whose}"))?;
         }
         line("finished (UTC)", finished.utc())?;
         for file in files {

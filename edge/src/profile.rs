@@ -41,6 +41,8 @@ pub struct Profile {
     pub status: Status,
     /// Where results are delivered to, and how often it is tried.
     pub delivery: thorax_delivery::Config,
+    /// The modality worklist, where there is one.
+    pub worklist: Option<Worklist>,
 }
 
 /// Where the device stands.
@@ -85,13 +87,25 @@ pub struct Screening {
     pub bundles: Vec<PathBuf>,
     /// A file of further public keys to trust.
     pub trust: Option<PathBuf>,
+    /// A bundle that was installed is on trial until it has read as many studies,
+    pub trial_studies: u64,
+    /// or until the device has run with it for as many hours.
+    pub trial_hours: u64,
     /// At the end of the program a study that is being read has as many seconds left. Then it waits again.
     pub stop_seconds: u64,
 }
 
 impl Default for Screening {
     fn default() -> Self {
-        Self { workers: 1, slices: 16, bundles: vec![], trust: None, stop_seconds: 20 }
+        Self {
+            workers: 1,
+            slices: 16,
+            bundles: vec![],
+            trust: None,
+            trial_studies: 50,
+            trial_hours: 72,
+            stop_seconds: 20,
+        }
     }
 }
 
@@ -107,6 +121,43 @@ impl Default for Status {
     fn default() -> Self {
         Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 11180)) }
     }
+}
+
+/// Where it is told who is next at the cart.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worklist {
+    /// Host or address, colon, port.
+    pub address: String,
+    /// The worklist's AE title.
+    pub ae_title: String,
+    /// Ours.
+    #[serde(default = "thorax")]
+    pub calling_ae_title: String,
+    /// AE title of the cart, where only what is scheduled for it is wanted.
+    #[serde(default)]
+    pub station_ae_title: Option<String>,
+    /// Such as `["CR", "DX"]`; any, if there is none.
+    #[serde(default)]
+    pub modalities: Vec<String>,
+    /// No more answers are taken.
+    #[serde(default = "two_hundred")]
+    pub most_answers: usize,
+    /// Within as many seconds all of them have to be there.
+    #[serde(default = "twenty")]
+    pub seconds: u64,
+}
+
+fn thorax() -> String {
+    "THORAX".into()
+}
+
+fn two_hundred() -> usize {
+    200
+}
+
+fn twenty() -> u64 {
+    20
 }
 
 /// What is wrong with a profile.
@@ -168,6 +219,9 @@ impl Profile {
         profile.data.folder.iter_mut().for_each(from_here);
         profile.folders.iter_mut().map(|watched| &mut watched.path).for_each(from_here);
         profile.screening.bundles.iter_mut().chain(&mut profile.screening.trust).for_each(from_here);
+        if let Some(tls) = &mut profile.intake.tls {
+            [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca).for_each(from_here);
+        }
         for destination in &mut profile.delivery.destinations {
             if let To::Web(web) = &mut destination.to {
                 let files = [&mut web.password_file, &mut web.token_file, &mut web.ca_file];
@@ -181,7 +235,7 @@ impl Profile {
     /// Gives the key that cannot work, and why.
     fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, cause: String| Err((key.to_owned(), cause));
-        let Self { site, data, intake, folders, journal, screening, status, delivery } = self;
+        let Self { site, data, intake, folders, journal, screening, status, delivery, worklist } = self;
 
         for (key, text) in [("site.name", &site.name), ("site.serial_number", &site.serial_number)] {
             if text.chars().count() > 64 || text.chars().any(|c| c.is_control() || c == '\\') {
@@ -237,6 +291,8 @@ impl Profile {
             ("intake.stop_seconds", intake.stop_seconds, 0, 60),
             ("screening.workers", screening.workers as u64, 1, 64),
             ("screening.slices", screening.slices as u64, 0, 10_000),
+            ("screening.trial_studies", screening.trial_studies, 1, 100_000),
+            ("screening.trial_hours", screening.trial_hours, 1, 8760),
             ("screening.stop_seconds", screening.stop_seconds, 0, 60),
         ] {
             if !(least..=most).contains(&value) {
@@ -247,6 +303,46 @@ impl Profile {
         if !status.address.ip().is_loopback() {
             let cause = format!("{} is no loopback address, and these pages know no password", status.address.ip());
             return wrong("status.address", cause);
+        }
+
+        if let Some(Worklist {
+            address,
+            ae_title,
+            calling_ae_title,
+            station_ae_title,
+            modalities,
+            most_answers,
+            seconds,
+        }) = worklist
+        {
+            let port =
+                address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(1..))) {
+                return wrong("worklist.address", format!("{address:?} is no host, colon and port"));
+            }
+            // PS3.5, 6.2, VR AE.
+            let is_title = |text: &str| {
+                (1..=16).contains(&text.len())
+                    && text.trim() == text
+                    && text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\')
+            };
+            for (key, title) in [("ae_title", ae_title), ("calling_ae_title", calling_ae_title)]
+                .into_iter()
+                .chain(station_ae_title.iter().map(|title| ("station_ae_title", title)))
+            {
+                if !is_title(title) {
+                    return wrong(&format!("worklist.{key}"), format!("{title:?} is no AE title"));
+                }
+            }
+            if let Some(modality) = modalities.iter().find(|modality| !is_code(modality)) {
+                return wrong("worklist.modalities", format!("{modality:?} is no modality of DICOM, such as \"DX\""));
+            }
+            if !(1..=10_000).contains(most_answers) {
+                return wrong("worklist.most_answers", format!("{most_answers} is not from 1 to 10000"));
+            }
+            if !(1..=300).contains(seconds) {
+                return wrong("worklist.seconds", format!("{seconds} is not from 1 to 300"));
+            }
         }
 
         delivery.check().map_err(|error| match error {
@@ -314,6 +410,10 @@ mod tests {
             let wrong = ["site", "data", "intake", "journal", "screening", "status", "delivery"].map(|table| {
                 Profile::parse(&format!("[{table}]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
             });
+            let worklist =
+                Profile::parse(&format!("[worklist]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string();
+            let secured =
+                Profile::parse(&format!("[intake.tls]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string();
             let lists = ["folders", "delivery.destinations", "intake.peers"].map(|table| {
                 Profile::parse(&format!("[[{table}]]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
             });
@@ -321,7 +421,7 @@ mod tests {
                 let way = format!("[[delivery.destinations]]\nname = \"x\"\nto.{way} = {{ {key} = {{}} }}");
                 Profile::parse(&way, Path::new("/")).unwrap_err().1.to_string()
             });
-            let all = wrong.iter().chain(&lists).chain(&ways);
+            let all = wrong.iter().chain(&lists).chain(&ways).chain([&secured, &worklist]);
             assert!(all.into_iter().any(|told| !told.contains("unknown field")), "{key} is no key");
         }
     }
@@ -342,6 +442,14 @@ mod tests {
             (&format!("{peers}[site]\nbody_parts = [\"chest\"]"), vec!["site.body_parts", "CHEST"]),
             (&format!("{peers}[site]\nminimum_age_years = 200"), vec!["site.minimum_age_years"]),
             (&format!("{peers}[[delivery.destinations]]\nname = \"pacs\""), vec!["line 3", "missing field `to`"]),
+            (
+                &format!("{peers}[worklist]\naddress = \"ris\"\nae_title = \"RIS\""),
+                vec!["worklist.address", "colon and port"],
+            ),
+            (
+                &format!("{peers}[worklist]\naddress = \"ris:104\"\nae_title = \"RIS\"\nmodalities = [\"dx\"]"),
+                vec!["worklist.modalities"],
+            ),
             (
                 &format!("{peers}[[delivery.destinations]]\nname = \"web\"\nto.web = {{ url = \"ftp://x\" }}"),
                 vec!["delivery.destinations.url"],

@@ -32,6 +32,8 @@ const MOST_COMMENT: usize = 64;
 
 /// C-STORE-RQ.
 pub const C_STORE: u16 = 0x0001;
+/// C-FIND-RQ.
+pub const C_FIND: u16 = 0x0020;
 /// C-ECHO-RQ.
 pub const C_ECHO: u16 = 0x0030;
 /// N-EVENT-REPORT-RQ.
@@ -57,6 +59,12 @@ pub mod status {
     pub const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
     /// Unrecognized operation (PS3.7, C.5.26).
     pub const UNRECOGNIZED_OPERATION: u16 = 0x0211;
+    /// Pending: an answer, and more may come (PS3.4, table K.4-1).
+    pub const PENDING: u16 = 0xff00;
+    /// Pending, and some optional keys were not looked at (the same table).
+    pub const PENDING_WITHOUT_OPTIONAL: u16 = 0xff01;
+    /// Ended by a C-CANCEL (the same table).
+    pub const CANCELLED: u16 = 0xfe00;
     /// Refused: out of resources (PS3.4, table B.2-1).
     pub const OUT_OF_RESOURCES: u16 = 0xa700;
     /// Error: data set does not match SOP class (the same table).
@@ -298,6 +306,26 @@ pub fn store(sop_class_uid: &str, sop_instance_uid: &str, message_id: u16) -> Ve
     set.short(element::PRIORITY, 0);
     set.short(element::COMMAND_DATA_SET_TYPE, 0);
     set.uid(element::AFFECTED_SOP_INSTANCE_UID, Some(sop_instance_uid));
+    set.finish()
+}
+
+/// A C-FIND-RQ (PS3.7, table 9.3-3).
+pub fn find(sop_class_uid: &str, message_id: u16) -> Vec<u8> {
+    let mut set = CommandSet::default();
+    set.uid(element::AFFECTED_SOP_CLASS_UID, Some(sop_class_uid));
+    set.short(element::COMMAND_FIELD, C_FIND);
+    set.short(element::MESSAGE_ID, message_id);
+    set.short(element::PRIORITY, 0);
+    set.short(element::COMMAND_DATA_SET_TYPE, 0);
+    set.finish()
+}
+
+/// A C-CANCEL-RQ of the message `message_id` (PS3.7, table 9.3-5).
+pub fn cancel(message_id: u16) -> Vec<u8> {
+    let mut set = CommandSet::default();
+    set.short(element::COMMAND_FIELD, C_CANCEL);
+    set.short(element::MESSAGE_ID_BEING_RESPONDED_TO, message_id);
+    set.short(element::COMMAND_DATA_SET_TYPE, NO_DATA_SET);
     set.finish()
 }
 

@@ -2,24 +2,18 @@
 //!
 //! Question and answer have one form: a transaction, the images that are meant or kept, and those that are not.
 
-use crate::uids::{self, is_uid, trimmed};
+use crate::{
+    elements::{Elements, FAILED_SOP_SEQUENCE, ITEM, REFERENCED_SOP_SEQUENCE, Tag, Value, element},
+    uids::{self, is_uid, trimmed},
+};
 
 /// No question or answer is longer.
 pub const MOST_COMMITMENT_BYTES: usize = 1 << 20;
-/// Sequences within sequences.
-const MOST_DEPTH: usize = 8;
-const UNDEFINED: u32 = u32::MAX;
 
-type Tag = (u16, u16);
 const TRANSACTION_UID: Tag = (0x0008, 0x1195);
-const FAILED_SOP_SEQUENCE: Tag = (0x0008, 0x1198);
-const REFERENCED_SOP_SEQUENCE: Tag = (0x0008, 0x1199);
 const REFERENCED_SOP_CLASS_UID: Tag = (0x0008, 0x1150);
 const REFERENCED_SOP_INSTANCE_UID: Tag = (0x0008, 0x1155);
 const FAILURE_REASON: Tag = (0x0008, 0x1197);
-const ITEM: Tag = (0xfffe, 0xe000);
-const ITEM_END: Tag = (0xfffe, 0xe00d);
-const SEQUENCE_END: Tag = (0xfffe, 0xe0dd);
 /// Of an image that failed without a reason.
 const PROCESSING_FAILURE: u16 = 0x0110;
 
@@ -43,115 +37,6 @@ pub struct Commitment {
     pub failed: Vec<(Reference, u16)>,
 }
 
-/// Elements of a data set that is in memory, Little Endian.
-struct Elements<'d> {
-    rest: &'d [u8],
-    implicit: bool,
-    depth: usize,
-}
-
-enum Value<'d> {
-    Bytes(&'d [u8]),
-    Items(Vec<&'d [u8]>),
-}
-
-const CUT: &str = "a data set that is cut short";
-
-impl<'d> Elements<'d> {
-    fn bytes(&mut self, count: u32) -> Result<&'d [u8], &'static str> {
-        let count = usize::try_from(count).map_err(|_| CUT)?;
-        let (bytes, rest) = self.rest.split_at_checked(count).ok_or(CUT)?;
-        self.rest = rest;
-        Ok(bytes)
-    }
-
-    fn short(&mut self) -> Result<u16, &'static str> {
-        self.bytes(2)?.try_into().map(u16::from_le_bytes).map_err(|_| CUT)
-    }
-
-    fn long(&mut self) -> Result<u32, &'static str> {
-        self.bytes(4)?.try_into().map(u32::from_le_bytes).map_err(|_| CUT)
-    }
-
-    fn tag(&mut self) -> Result<Tag, &'static str> {
-        Ok((self.short()?, self.short()?))
-    }
-
-    /// The next element, with its value or the items of its sequence.
-    fn element(&mut self) -> Result<(Tag, Value<'d>), &'static str> {
-        let tag = self.tag()?;
-        if tag.0 == ITEM.0 {
-            return Ok((tag, Value::Bytes(self.long().map(|_| &[][..])?)));
-        }
-        let mut is_sequence = matches!(tag, REFERENCED_SOP_SEQUENCE | FAILED_SOP_SEQUENCE);
-        let length = if self.implicit {
-            self.long()?
-        } else {
-            let vr = self.bytes(2)?;
-            is_sequence = vr == b"SQ";
-            match vr {
-                b"OB" | b"OD" | b"OF" | b"OL" | b"OV" | b"OW" | b"SQ" | b"SV" | b"UC" | b"UN" | b"UR" | b"UT"
-                | b"UV" => {
-                    self.short()?;
-                    self.long()?
-                }
-                _ => u32::from(self.short()?),
-            }
-        };
-        if length == UNDEFINED {
-            return Ok((tag, Value::Items(self.items()?)));
-        }
-        let bytes = self.bytes(length)?;
-        if !is_sequence {
-            return Ok((tag, Value::Bytes(bytes)));
-        }
-        let mut inner = self.inner(bytes)?;
-        let mut items = vec![];
-        while !inner.rest.is_empty() {
-            items.push(inner.item()?.ok_or("a sequence that ends early")?);
-        }
-        Ok((tag, Value::Items(items)))
-    }
-
-    fn inner(&self, rest: &'d [u8]) -> Result<Self, &'static str> {
-        if self.depth == MOST_DEPTH {
-            return Err("sequences nested too deeply");
-        }
-        Ok(Self { rest, implicit: self.implicit, depth: self.depth + 1 })
-    }
-
-    /// The items of a sequence of undefined length.
-    fn items(&mut self) -> Result<Vec<&'d [u8]>, &'static str> {
-        let mut inner = self.inner(self.rest)?;
-        let mut items = vec![];
-        while let Some(item) = inner.item()? {
-            items.push(item);
-        }
-        self.rest = inner.rest;
-        Ok(items)
-    }
-
-    /// The next item; `None` at the end of the sequence.
-    fn item(&mut self) -> Result<Option<&'d [u8]>, &'static str> {
-        match (self.tag()?, self.long()?) {
-            (SEQUENCE_END, _) => Ok(None),
-            (ITEM, UNDEFINED) => {
-                let begin = self.rest;
-                let mut inner = self.inner(begin)?;
-                loop {
-                    let end = begin.len() - inner.rest.len();
-                    if inner.element()?.0 == ITEM_END {
-                        self.rest = inner.rest;
-                        return Ok(Some(&begin[..end]));
-                    }
-                }
-            }
-            (ITEM, length) => self.bytes(length).map(Some),
-            _ => Err("a sequence of what is no item"),
-        }
-    }
-}
-
 fn uid(bytes: &[u8]) -> Result<String, &'static str> {
     let text = std::str::from_utf8(bytes).map(trimmed).ok().filter(|text| is_uid(text));
     text.map(str::to_owned).ok_or("a UID that is none")
@@ -164,9 +49,9 @@ impl Commitment {
     /// What is wrong with it.
     pub fn read(bytes: &[u8], transfer_syntax_uid: &str) -> Result<Self, &'static str> {
         let implicit = transfer_syntax_uid == uids::IMPLICIT_LITTLE_ENDIAN;
-        let mut elements = Elements { rest: bytes, implicit, depth: 0 };
+        let mut elements = Elements::new(bytes, implicit);
         let (mut transaction, mut images, mut failed) = (None, vec![], vec![]);
-        while !elements.rest.is_empty() {
+        while !elements.is_empty() {
             match elements.element()? {
                 (TRANSACTION_UID, Value::Bytes(bytes)) => transaction = Some(uid(bytes)?),
                 (REFERENCED_SOP_SEQUENCE, Value::Items(items)) => {
@@ -219,7 +104,7 @@ impl Commitment {
 /// An item of either sequence, with its failure reason.
 fn reference(mut elements: Elements<'_>) -> Result<(Reference, Option<u16>), &'static str> {
     let (mut class, mut instance, mut reason) = (None, None, None);
-    while !elements.rest.is_empty() {
+    while !elements.is_empty() {
         match elements.element()? {
             (REFERENCED_SOP_CLASS_UID, Value::Bytes(bytes)) => class = Some(uid(bytes)?),
             (REFERENCED_SOP_INSTANCE_UID, Value::Bytes(bytes)) => instance = Some(uid(bytes)?),
@@ -235,12 +120,6 @@ fn reference(mut elements: Elements<'_>) -> Result<(Reference, Option<u16>), &'s
         .ok_or("an image without class or instance")
 }
 
-/// An element in Implicit VR Little Endian.
-fn element((group, number): Tag, value: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
-    [&group.to_le_bytes()[..], &number.to_le_bytes(), &length.to_le_bytes(), value].concat()
-}
-
 fn uid_element(tag: Tag, uid: &str) -> Vec<u8> {
     let mut value = uid.as_bytes().to_vec();
     value.resize(value.len().next_multiple_of(2), 0);
@@ -251,6 +130,7 @@ fn uid_element(tag: Tag, uid: &str) -> Vec<u8> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::elements::UNDEFINED;
     use proptest::prelude::*;
 
     fn question() -> Commitment {

@@ -6,6 +6,8 @@ pub const VERIFICATION: &str = "1.2.840.10008.1.1";
 pub const STORAGE_COMMITMENT: &str = "1.2.840.10008.1.20.1";
 /// Its instance.
 pub const STORAGE_COMMITMENT_INSTANCE: &str = "1.2.840.10008.1.20.1.1";
+/// Modality Worklist Information Model FIND (PS3.4, K.6.1.1).
+pub const MODALITY_WORKLIST: &str = "1.2.840.10008.5.1.4.31";
 /// The only application context there is (PS3.7, annex A.2.1).
 pub const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 /// Implicit VR Little Endian, which everybody speaks.

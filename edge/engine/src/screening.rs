@@ -137,6 +137,11 @@ impl Screener {
         Ok(Self { models: paths.iter().map(|path| Model::open(path, trusted)).collect::<Result<_, _>>()? })
     }
 
+    /// Of bundles that were opened before.
+    pub fn new(models: Vec<Model>) -> Self {
+        Self { models }
+    }
+
     /// The bundles.
     pub fn models(&self) -> &[Model] {
         &self.models

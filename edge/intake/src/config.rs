@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::IntakeError, uids};
+use crate::{error::IntakeError, tls::Tls, uids};
 
 /// The DICOM port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub address: SocketAddr,
     /// The AE title that we are called by.
     pub ae_title: String,
+    /// Whether the port speaks TLS, and with which certificate. Then nobody may call without.
+    pub tls: Option<Tls>,
     /// Who may call.
     pub peers: Vec<Peer>,
     /// Whether anybody may call, on a network that is nobody else's.
@@ -48,6 +50,7 @@ impl Default for Config {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 11112)),
             ae_title: "THORAX".into(),
+            tls: None,
             peers: vec![],
             accept_any_peer: false,
             sop_classes: uids::IMAGES.map(str::to_owned).into(),

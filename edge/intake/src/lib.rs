@@ -21,6 +21,7 @@ mod head;
 mod object;
 mod server;
 mod tally;
+mod tls;
 mod uids;
 
 pub use association::{Activity, converse};
@@ -31,3 +32,4 @@ pub use folder::FolderWatch;
 pub use server::Intake;
 pub use tally::{Tally, TallyFigures};
 pub use thorax_dimse::talk::Wire;
+pub use tls::Tls;

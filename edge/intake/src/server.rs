@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     error::IntakeError,
     tally::Tally,
+    tls::Acceptor,
 };
 
 /// Who has been idle for less than this keeps his place.
@@ -47,6 +48,8 @@ pub struct Intake {
 #[derive(Debug)]
 struct Shared {
     config: Config,
+    /// Where the port speaks TLS.
+    tls: Option<Acceptor>,
     journal: Arc<Journal>,
     tally: Arc<Tally>,
     stopping: AtomicBool,
@@ -89,12 +92,14 @@ impl Intake {
     /// [`IntakeError::Setting`], [`IntakeError::Port`].
     pub fn start(config: Config, journal: Arc<Journal>, tally: Arc<Tally>) -> Result<Self, IntakeError> {
         config.check()?;
+        let tls = config.tls.as_ref().map(Acceptor::new).transpose()?;
         let failed = |reason| IntakeError::Port { address: config.address, reason };
         let listener = TcpListener::bind(config.address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        tracing::info!(%address, ae_title = config.ae_title, "listening");
+        tracing::info!(%address, ae_title = config.ae_title, tls = tls.is_some(), "listening");
         let shared = Arc::new(Shared {
             config,
+            tls,
             journal,
             tally,
             stopping: AtomicBool::new(false),
@@ -269,13 +274,33 @@ fn serve(connection: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     thread::Builder::new().name(name).spawn(move || {
         let shared = &leaving.0;
         let reports = |report| shared.report(report);
-        converse(&connection, address, &shared.config, &shared.journal, &shared.tally, &activity, &reports);
+        let Shared { config, journal, tally, .. } = &**shared;
+        match &shared.tls {
+            None => converse(&connection, address, config, journal, tally, &activity, &reports),
+            Some(tls) => {
+                let time = Duration::from_secs(config.association_seconds);
+                match connection.try_clone().and_then(|connection| tls.accept(connection, time)) {
+                    Ok(mut secured) => {
+                        converse(&mut secured, address, config, journal, tally, &activity, &reports);
+                        secured.end();
+                    }
+                    Err(reason) => {
+                        tally.rejected.up();
+                        tracing::info!(%address, %reason, "no TLS: the connection is ended");
+                    }
+                }
+            }
+        }
         let _ = connection.shutdown(Shutdown::Both);
     })?;
     Ok(())
 }
 
 fn too_many(connection: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    // A reason would have to wait for a handshake.
+    if shared.tls.is_some() {
+        return Ok(());
+    }
     if shared.turned_away.fetch_add(1, Ordering::Relaxed) >= MOST_TURNED_AWAY {
         shared.turned_away.fetch_sub(1, Ordering::Relaxed);
         return Ok(());

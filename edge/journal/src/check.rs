@@ -13,6 +13,7 @@ use thorax_shared::reason::Reason;
 use crate::{
     entries::{Delivery, Hash, Kind, Object, Study, StudyResult},
     error::Result,
+    events::Event,
     journal::Journal,
     store::{FileStore, is_temporary, kept_hash, kept_name},
     tables::{IDENTITIES, Kept, LATEST, STUDY_DELIVERIES, STUDY_OBJECTS, Snapshot},
@@ -93,6 +94,7 @@ impl Check {
         let studies = self.all::<Study>()?;
         let results = self.all::<StudyResult>()?;
         let deliveries = self.all::<Delivery>()?;
+        self.all::<Event>()?;
 
         let mut uses: HashMap<Hash, u64> = HashMap::new();
         objects.values().for_each(|object| *uses.entry(object.sha256).or_default() += 1);

@@ -185,6 +185,69 @@ pub struct Summary {
     pub bundle: Option<String>,
     /// SHA-256 of the bundle's file.
     pub bundle_sha256: Option<Hash>,
+    /// Which thresholds gave the verdict.
+    pub thresholds: Option<Thresholds>,
+}
+
+/// The thresholds of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Below this probability it is negative.
+    pub negative_at: f64,
+    /// From this probability on it is positive.
+    pub positive_at: f64,
+    /// Whether the site has set them; else they are the bundle's own.
+    pub of_site: bool,
+}
+
+/// As [`StudyResult`] was in version 1, whose summary did not tell the thresholds.
+#[derive(Deserialize)]
+struct FirstStudyResult {
+    summary: FirstSummary,
+    files: Vec<ResultFile>,
+    finished: Moment,
+}
+
+#[derive(Deserialize)]
+struct FirstSummary {
+    modality: Option<String>,
+    verdict: String,
+    cause: Option<String>,
+    remedy: Option<String>,
+    probability: Option<f64>,
+    entropy_bits: Option<f64>,
+    left_involvement_percent: Option<f64>,
+    right_involvement_percent: Option<f64>,
+    bundle: Option<String>,
+    bundle_sha256: Option<Hash>,
+}
+
+impl From<FirstStudyResult> for StudyResult {
+    fn from(FirstStudyResult { summary: first, files, finished }: FirstStudyResult) -> Self {
+        let summary = Summary {
+            modality: first.modality,
+            verdict: first.verdict,
+            cause: first.cause,
+            remedy: first.remedy,
+            probability: first.probability,
+            entropy_bits: first.entropy_bits,
+            left_involvement_percent: first.left_involvement_percent,
+            right_involvement_percent: first.right_involvement_percent,
+            bundle: first.bundle,
+            bundle_sha256: first.bundle_sha256,
+            thresholds: None,
+        };
+        Self { summary, files, finished }
+    }
+}
+
+impl Record for StudyResult {
+    const NAME: &'static str = "result";
+    const VERSION: u8 = 2;
+
+    fn older(version: u8, fields: &[u8]) -> Option<postcard::Result<Self>> {
+        (version == 1).then(|| exactly::<FirstStudyResult>(fields).map(Self::from))
+    }
 }
 
 /// A result on its way to one destination.
@@ -316,7 +379,6 @@ macro_rules! first_version {
 first_version!(
     Object: "received object",
     Study: "study",
-    StudyResult: "result",
     Counters: "set of counters"
 );
 
@@ -391,9 +453,18 @@ mod tests {
         assert_eq!(hexadecimal(&study), "0103312e3402010303ac0203ac02040403ac02026e6f0100");
         assert_eq!(
             hexadecimal(&result),
-            format!("0100057265666572000001000000000000e03f0000000000010161{}0503ac02", "01".repeat(32))
+            format!("0200057265666572000001000000000000e03f000000000000010161{}0503ac02", "01".repeat(32))
         );
         assert_eq!(hexadecimal(&delivery), "0207047061637303ac0200010a0101017800");
+        let mut first = result.encode().unwrap();
+        // As version 1 wrote it: no thresholds in front of the list of one file.
+        first[0] = 1;
+        first.remove(24);
+        assert_eq!(
+            thorax_files::hexadecimal(&first),
+            format!("0100057265666572000001000000000000e03f0000000000010161{}0503ac02", "01".repeat(32))
+        );
+        assert_eq!(StudyResult::decode(&first).unwrap(), result);
         let first = [&[1][..], &delivery.encode().unwrap()[1..delivery.encode().unwrap().len() - 1]].concat();
         assert_eq!(thorax_files::hexadecimal(&first), "0107047061637303ac0200010a01010178", "as version 1 wrote it");
         assert_eq!(Delivery::decode(&first).unwrap(), delivery);

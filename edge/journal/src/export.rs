@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use thorax_files::hexadecimal;
 
 use crate::{
-    entries::{Delivery, DeliveryState, Kind, Object, Source, Study, StudyResult, StudyState},
+    entries::{Delivery, DeliveryState, Kind, Object, Source, Study, StudyResult, StudyState, Thresholds},
     error::{JournalError, Result},
     journal::Journal,
     tables::Snapshot,
 };
 
 /// The columns of the table.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 21] = [
     "study",
     "key",
     "round",
@@ -30,6 +30,9 @@ const COLUMNS: [&str; 18] = [
     "right_involvement_percent",
     "bundle",
     "bundle_sha256",
+    "negative_at",
+    "positive_at",
+    "thresholds_of",
     "finished_utc",
     "deliveries",
 ];
@@ -86,6 +89,7 @@ fn cell(text: &str) -> String {
 fn row(snapshot: &Snapshot, number: u64, study: &Study) -> Result<Vec<String>> {
     let result: Option<StudyResult> = snapshot.get(number)?;
     let summary = result.as_ref().map(|result| &result.summary);
+    let thresholds = summary.and_then(|summary| summary.thresholds.as_ref());
     let text = |text: Option<&String>| text.map(|text| cell(text)).unwrap_or_default();
     let figure = |figure: Option<f64>| figure.map(|figure| figure.to_string()).unwrap_or_default();
     let failed = match &study.state {
@@ -114,6 +118,9 @@ fn row(snapshot: &Snapshot, number: u64, study: &Study) -> Result<Vec<String>> {
         figure(summary.and_then(|s| s.right_involvement_percent)),
         text(summary.and_then(|s| s.bundle.as_ref())),
         summary.and_then(|s| s.bundle_sha256).map(|hash| hexadecimal(&hash)).unwrap_or_default(),
+        figure(thresholds.map(|thresholds| thresholds.negative_at)),
+        figure(thresholds.map(|thresholds| thresholds.positive_at)),
+        thresholds.map(|thresholds| whose(thresholds).to_owned()).unwrap_or_default(),
         result.as_ref().map(|result| result.finished.utc()).unwrap_or_default(),
         cell(&deliveries.join("; ")),
     ])
@@ -180,6 +187,11 @@ fn object_json(number: u64, object: &Object) -> Value {
     fields
 }
 
+/// Whose thresholds they are.
+fn whose(thresholds: &Thresholds) -> &'static str {
+    if thresholds.of_site { "site" } else { "bundle" }
+}
+
 fn result_json(result: &StudyResult) -> Value {
     let summary = &result.summary;
     let files = result
@@ -197,6 +209,11 @@ fn result_json(result: &StudyResult) -> Value {
         "right_involvement_percent": summary.right_involvement_percent,
         "bundle": summary.bundle,
         "bundle_sha256": summary.bundle_sha256.map(|hash| hexadecimal(&hash)),
+        "thresholds": summary.thresholds.as_ref().map(|thresholds| json!({
+            "negative_at": thresholds.negative_at,
+            "positive_at": thresholds.positive_at,
+            "of": whose(thresholds),
+        })),
         "finished_utc": result.finished.utc(),
         "finished_device_milliseconds": result.finished.device_milliseconds,
         "files": files.collect::<Vec<Value>>(),

@@ -25,6 +25,7 @@ mod check;
 mod clock;
 mod entries;
 mod error;
+mod events;
 mod export;
 mod journal;
 mod record;
@@ -36,9 +37,10 @@ pub use check::Verification;
 pub use clock::{Clock, Moment, SystemClock};
 pub use entries::{
     Delivery, DeliveryState, Hash, Kind, Object, ReceivedObject, ResultFile, Source, Study, StudyResult, StudyState,
-    Summary,
+    Summary, Thresholds,
 };
 pub use error::{JournalError, Result};
+pub use events::{Event, NewEvent};
 pub use journal::{
     Counts, Journal, ObjectWriter, Received, Recovery, Removed, Settings, TakenDelivery, TakenObject, TakenStudy,
 };

@@ -9,6 +9,7 @@ use crate::{
     clock::Moment,
     entries::{Counters, Delivery, Hash, Object, Study, StudyResult},
     error::{JournalError, Result},
+    events::Event,
     record::Record,
 };
 
@@ -56,6 +57,11 @@ kept!(
     StudyResult: "results", "result of study";
     Delivery: "deliveries", "delivery"
 );
+
+impl Kept for Event {
+    const TABLE: Records = TableDefinition::new("events");
+    const WHAT: &'static str = "event";
+}
 
 fn read<R: Record>(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> Result<Option<R>> {
     table.get(number)?.map(|bytes| R::decode(bytes.value())).transpose()
@@ -194,18 +200,19 @@ impl Change {
         txn.open_table(STUDY_DELIVERIES)?;
         txn.open_table(QUEUE)?;
         txn.open_table(OUTBOX)?;
+        txn.open_table(Event::TABLE)?;
         Ok(())
     }
 
     /// Rewrites records of older versions, and refuses newer ones. The versions of all kinds stand in the database, so that
     /// nothing is read where nothing is old. Tells how many records were rewritten.
     pub(crate) fn migrate(&mut self) -> Result<u64> {
-        let known = [Object::VERSION, Study::VERSION, StudyResult::VERSION, Delivery::VERSION];
+        let known = [Object::VERSION, Study::VERSION, StudyResult::VERSION, Delivery::VERSION, Event::VERSION];
         let found = self.txn.open_table(META)?.get(VERSIONS)?.map(|versions| versions.value().to_vec());
         if found.as_deref() == Some(&known[..]) {
             return Ok(0);
         }
-        let names = [Object::NAME, Study::NAME, StudyResult::NAME, Delivery::NAME];
+        let names = [Object::NAME, Study::NAME, StudyResult::NAME, Delivery::NAME, Event::NAME];
         for ((&found, known), what) in found.iter().flatten().zip(known).zip(names) {
             if found > known {
                 return Err(JournalError::Newer { what, found, known });
@@ -214,7 +221,8 @@ impl Change {
         let rewritten = rewrite::<Object>(&self.txn, Object::TABLE)?
             + rewrite::<Study>(&self.txn, Study::TABLE)?
             + rewrite::<StudyResult>(&self.txn, StudyResult::TABLE)?
-            + rewrite::<Delivery>(&self.txn, Delivery::TABLE)?;
+            + rewrite::<Delivery>(&self.txn, Delivery::TABLE)?
+            + rewrite::<Event>(&self.txn, Event::TABLE)?;
         self.txn.open_table(META)?.insert(VERSIONS, &known[..])?;
         self.dirty = true;
         Ok(rewritten)
@@ -314,6 +322,26 @@ impl Change {
         Ok(())
     }
 
+    /// Whether there is an event of this key.
+    pub(crate) fn has_event(&self, key: &str) -> Result<bool> {
+        let events = self.txn.open_table(Event::TABLE)?;
+        for entry in events.iter()?.rev() {
+            if Event::decode(entry?.1.value())?.what.key == key {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes the oldest events until no more than `most` are left.
+    pub(crate) fn forget_events(&mut self, most: u64) -> Result<()> {
+        let mut events = self.txn.open_table(Event::TABLE)?;
+        while events.len()? > most && events.pop_first()?.is_some() {
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
     /// One more that uses this file.
     pub(crate) fn use_file(&mut self, hash: &Hash, bytes: u64) -> Result<()> {
         self.dirty = true;
@@ -351,7 +379,8 @@ pub(crate) fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<
     copy(from, to, STUDY_OBJECTS)?;
     copy(from, to, STUDY_DELIVERIES)?;
     copy(from, to, QUEUE)?;
-    copy(from, to, OUTBOX)
+    copy(from, to, OUTBOX)?;
+    copy(from, to, Event::TABLE)
 }
 
 fn copy<K: redb::Key + 'static, V: redb::Value + 'static>(

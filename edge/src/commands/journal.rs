@@ -22,6 +22,7 @@ pub fn run(args: JournalArgs) -> anyhow::Result<u8> {
         JournalCommand::Show { study, json } => Question::Show { study, json },
         JournalCommand::Verify { json } => Question::Verify { json },
         JournalCommand::Export { format } => Question::Export { format },
+        JournalCommand::Events { last, json } => Question::Events { last, json },
         JournalCommand::Backup { folder } => Question::Backup { folder: std::path::absolute(folder)? },
         JournalCommand::Restore { backup } => {
             let files = restore(&backup, &folder)?;

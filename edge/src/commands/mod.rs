@@ -2,10 +2,13 @@
 //! fails with is the device's failure.
 
 pub mod bench;
+pub mod bundle;
 pub mod journal;
 pub mod phantom;
 pub mod screen;
 pub mod serve;
+pub mod threshold;
+pub mod worklist;
 
 use crate::cli::Command;
 
@@ -19,6 +22,9 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Bench(args) => bench::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Journal(args) => journal::run(args),
+        Command::Bundle(args) => bundle::run(args),
+        Command::Threshold(args) => threshold::run(args),
+        Command::Worklist(args) => worklist::run(&args),
         Command::Phantom(args) => phantom::run(&args),
     }
 }

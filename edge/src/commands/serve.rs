@@ -1,13 +1,11 @@
 //! `thorax-edge serve`: the appliance.
 
 use anyhow::Context;
-use thorax_engine::{golden, screening::Screener, trust};
-use thorax_phantom::{GOLDEN_SIDE, Phantom};
 
 use crate::{
-    cli::{BundleArgs, DataArgs, LogLevel, ServeArgs},
+    cli::{DataArgs, LogLevel, ServeArgs},
     profile::{Profile, data_folder},
-    serve::{self, Service},
+    serve::{self, Service, bundles::Chosen},
 };
 
 /// Serves until it is told to stop.
@@ -23,17 +21,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
     });
     anyhow::ensure!(args.place.board.is_some(), "no board: name one with --board, as --board boards/desktop");
     let (profile, data) = place(&args.place)?;
-    let bundles = BundleArgs { bundles: profile.screening.bundles.clone(), trust: profile.screening.trust.clone() };
-    let screener = Screener::open(&bundles.paths()?, &trust::trusted_keys(bundles.trust.as_deref())?)?;
-    for model in screener.models() {
-        tracing::info!(bundle = model.title(), path = %model.path.display(), "bundle trusted");
-        let draw = |seed, lesions| Phantom::generate(model.manifest.modality, seed, GOLDEN_SIDE, lesions).pixels();
-        match golden::check(model, draw)? {
-            0 => tracing::warn!(bundle = model.title(), "brings no answers to test itself by; bundles of format 2 do"),
-            answers => tracing::info!(bundle = model.title(), answers, "self-test passed"),
-        }
-    }
-    Service::new(profile, data, screener)?.run()
+    serve::own_folder(&data)?;
+    let chosen = Chosen::at_start(&profile, &data)?;
+    Service::new(profile, data, chosen)?.run()
 }
 
 /// The profile and the folder of data, a whole path.

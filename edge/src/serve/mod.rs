@@ -15,6 +15,7 @@
 //! Other programs find what is at work in `running.json` in the folder of data, and ask it through a socket beside it
 //! ([`crate::inspect`]).
 
+pub mod bundles;
 mod log;
 mod reading;
 mod state;
@@ -41,12 +42,12 @@ use std::{
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use thorax_delivery::Deliveries;
-use thorax_engine::{error::DeviceError, screening::Screener};
+use thorax_engine::error::DeviceError;
 use thorax_files::write_atomically;
 use thorax_intake::{FolderWatch, Intake};
 use thorax_journal::{Journal, Recovery};
 
-use self::{reading::Reader, state::State, workers::Workers};
+use self::{bundles::Chosen, reading::Reader, state::State, workers::Workers};
 use crate::{
     cli::ALL_SCREENED,
     inspect::{self, JOURNAL, SOCKET},
@@ -96,22 +97,21 @@ impl Service {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn new(profile: Profile, data: PathBuf, screener: Screener) -> anyhow::Result<Self> {
+    pub fn new(profile: Profile, data: PathBuf, chosen: Chosen) -> anyhow::Result<Self> {
         let (folder, settings) = (data.join(JOURNAL), profile.journal.clone());
-        Self::with_journal(profile, data, screener, Box::new(move || Journal::open(&folder, settings.clone())))
+        Self::with_journal(profile, data, chosen, Box::new(move || Journal::open(&folder, settings.clone())))
     }
 
     fn with_journal(
         profile: Profile,
         data: PathBuf,
-        screener: Screener,
+        chosen: Chosen,
         open: Box<dyn Fn() -> thorax_journal::Result<Journal> + Send + Sync>,
     ) -> anyhow::Result<Self> {
         let work = data.join(WORK);
-        let failed = || format!("{}: the folder of data cannot be made: check its permissions", data.display());
-        // Patients' images are nobody else's business.
-        DirBuilder::new().recursive(true).mode(0o700).create(&work).with_context(failed)?;
-        let reader = Reader { screener, slices: profile.screening.slices, site: profile.site.clone(), work };
+        own_folder(&work)?;
+        let Chosen { screener, keeper } = chosen;
+        let reader = Reader { screener, keeper, slices: profile.screening.slices, site: profile.site.clone(), work };
         Ok(Self { profile, data, reader: Arc::new(reader), state: Arc::new(State::new()), open })
     }
 
@@ -128,7 +128,12 @@ impl Service {
                 let _ = stop.send(Event::Stop);
             }
         })?;
-        self.run_until(&events, &happened)
+        let ended = self.run_until(&events, &happened);
+        // Where the device failed, a bundle on trial may be to blame.
+        if !ended.as_ref().is_err_and(bundles::is_device_failure) {
+            self.reader.keeper.stopped();
+        }
+        ended
     }
 
     fn run_until(&self, events: &Sender<Event>, happened: &Receiver<Event>) -> anyhow::Result<u8> {
@@ -226,7 +231,13 @@ impl Service {
         }
         tracing::info!(site = self.profile.site.name, dicom = %port.address(), %status, "at work");
 
-        let end = wait(journal, happened);
+        let mut told = false;
+        let end = wait(journal, happened, || {
+            if self.reader.keeper.look(journal) || !told {
+                self.state.set_bundles(self.reader.keeper.told(&self.reader.screener));
+                told = true;
+            }
+        });
         match &end {
             Event::Stop => tracing::info!("told to stop: nothing more is taken, what is in hand is finished"),
             Event::JournalFailed(_) | Event::DeviceFailed(_) => {}
@@ -279,9 +290,19 @@ impl Service {
     }
 }
 
-/// Waits for something to happen; a journal that refuses to be changed is such a thing.
-fn wait(journal: &Journal, happened: &Receiver<Event>) -> Event {
+/// Makes a folder for this user alone, where it is missing: patients' images are nobody else's business.
+///
+/// # Errors
+/// When the system refuses.
+pub fn own_folder(folder: &Path) -> anyhow::Result<()> {
+    let failed = || format!("{}: the folder of data cannot be made: check its permissions", folder.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(failed)
+}
+
+/// Waits for something to happen; a journal that refuses to be changed is such a thing. Meanwhile it looks around.
+fn wait(journal: &Journal, happened: &Receiver<Event>, mut look: impl FnMut()) -> Event {
     loop {
+        look();
         match happened.recv_timeout(BETWEEN_CHECKS) {
             Ok(event) => return event,
             Err(RecvTimeoutError::Timeout) => match journal.check() {
@@ -366,7 +387,7 @@ mod tests {
     use super::*;
     use redb::{StorageBackend, backends::InMemoryBackend};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use thorax_engine::trust::trusted_keys;
+    use thorax_engine::{screening::Screener, trust::trusted_keys};
     use thorax_journal::{FolderStore, Kind, ReceivedObject, Settings, Source, StudyState, SystemClock};
 
     /// A disk that can break.
@@ -414,8 +435,8 @@ mod tests {
     }
 
     /// A device without bundles.
-    fn screener() -> Screener {
-        Screener::open(&[], &trusted_keys(None).unwrap()).unwrap()
+    fn chosen(data: &Path) -> Chosen {
+        Chosen::of(Screener::open(&[], &trusted_keys(None).unwrap()).unwrap(), data)
     }
 
     fn send(journal: &Journal, bytes: &[u8]) -> thorax_journal::Result<thorax_journal::Received> {
@@ -451,7 +472,7 @@ mod tests {
             let disk = Disk { memory: InMemoryBackend::new(), broken };
             Journal::open_on(disk, Arc::new(store), Arc::new(SystemClock::default()), profile().journal)
         };
-        let service = Service::with_journal(profile(), data, screener(), Box::new(open)).unwrap();
+        let service = Service::with_journal(profile(), data.clone(), chosen(&data), Box::new(open)).unwrap();
         let (events, happened) = mpsc::channel();
         let state = service.state.clone();
         thread::scope(|scope| {
@@ -478,7 +499,8 @@ mod tests {
     #[test]
     fn a_device_that_fails_puts_back_what_it_had_in_hand() {
         let folder = tempfile::tempdir().unwrap();
-        let service = Service::new(profile(), folder.path().join("data"), screener()).unwrap();
+        let data = folder.path().join("data");
+        let service = Service::new(profile(), data.clone(), chosen(&data)).unwrap();
         let (events, happened) = mpsc::channel();
         let state = service.state.clone();
         let film = {
@@ -505,7 +527,7 @@ mod tests {
     fn the_data_are_for_their_user_alone() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        Service::new(profile(), data.clone(), screener()).unwrap();
+        Service::new(profile(), data.clone(), chosen(&data)).unwrap();
         assert_eq!(fs::metadata(data).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

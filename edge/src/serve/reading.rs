@@ -21,16 +21,18 @@ use tempfile::TempDir;
 use thorax_decode::{Gathered, Input, Limits, as_stored, gather};
 use thorax_engine::{
     error::DeviceError,
+    model::Model,
     screening::{Reading, Screener, Screening},
 };
 use thorax_files::hexadecimal;
-use thorax_journal::{Kind, Moment, Summary, TakenObject, TakenStudy};
+use thorax_journal::{Kind, Moment, Summary, TakenObject, TakenStudy, Thresholds};
 use thorax_objects::{
     self as structured, Bundle, Device, Lungs, Masks, ObjectError, Panel, Provenance, Segmentation,
     SegmentationBuilder, Source, capture, report as structured_report,
 };
 use thorax_shared::{plane::Plane, reason::Reason, verdict::Verdict};
 
+use super::bundles::Keeper;
 use crate::{
     draw::{Framebuffer, PANEL},
     outcome::{Cost, Hanging, Outcome, screen_file},
@@ -44,6 +46,8 @@ pub(super) const OUTCOME: &str = "outcome.json";
 /// What reads studies: bundles, and what the site asks for.
 pub(super) struct Reader {
     pub(super) screener: Screener,
+    /// Who knows whose thresholds they decide by.
+    pub(super) keeper: Keeper,
     /// Slices to read of a volume.
     pub(super) slices: usize,
     pub(super) site: Site,
@@ -157,12 +161,20 @@ impl Reader {
             let outcome = Outcome::Refused(reason);
             return Ok(Read { input, objects: places, outcome, cost: Cost::default(), made: None, notes: vec![] });
         }
+        let years = first.as_ref().and_then(|first| first.as_ref().ok()?.patient_age_years());
         let mut marked = first.map(|first| Marked::new(&input, first));
         let (outcome, cost) = screen_file(&self.screener, &input, None, self.slices, |slice, reading, hanging| {
             if let Some(marked) = &mut marked {
                 marked.add(slice, reading, hanging);
             }
         })?;
+        let outcome = match outcome {
+            Outcome::Screened(screening) => match self.too_young(years, self.minimum_age_of(&screening)) {
+                Some(reason) => Outcome::Refused(reason),
+                None => Outcome::Screened(screening),
+            },
+            refused => refused,
+        };
         let mut notes = vec![];
         let made = match (&outcome, marked) {
             (Outcome::Screened(screening), Some(marked)) => {
@@ -176,16 +188,38 @@ impl Reader {
 
     /// Why the site does not want this picture read, as far as the file tells.
     fn not_asked_for(&self, source: &Source) -> Option<Reason> {
-        if let (Some(least), Some(years)) = (self.site.minimum_age_years, source.patient_age_years())
-            && years < u32::from(least)
-        {
-            let cause = format!("a patient of {years} years, and nobody under {least} is read here");
-            return Some(Reason::new(cause, "have a person look at it"));
+        // What no bundle may read need not be read to know by which it would have been.
+        let of_bundles = self.screener.models().iter().map(|model| model.manifest.extension.minimum_age_years);
+        if let Some(reason) = self.too_young(source.patient_age_years(), of_bundles.min().flatten()) {
+            return Some(reason);
         }
         let parts = &self.site.body_parts;
         let part = source.body_part().filter(|part| !parts.is_empty() && !parts.contains(part))?;
         let cause = format!("the file says that it shows {part}, which is not read here");
         Some(Reason::new(cause, "send a chest, or put the body part right at the modality"))
+    }
+
+    /// Why a patient of `years` is not read here by a bundle for whom one has to be `of_bundle`: the higher of its minimum and the
+    /// site's counts. Nothing where the file does not tell the age.
+    fn too_young(&self, years: Option<u32>, of_bundle: Option<u8>) -> Option<Reason> {
+        let least = self.site.minimum_age_years.max(of_bundle)?;
+        let years = years.filter(|years| *years < u32::from(least))?;
+        let cause = format!("a patient of {years} years, and nobody under {least} is read here");
+        Some(Reason::new(cause, "have a person look at it"))
+    }
+
+    /// The bundle that a study, or an image of it, was read by.
+    fn model(&self, sha256: &[u8; 32]) -> Option<&Model> {
+        self.screener.models().iter().find(|model| model.identity.sha256 == *sha256)
+    }
+
+    fn minimum_age_of(&self, screening: &Screening) -> Option<u8> {
+        self.model(&screening.bundle.sha256)?.manifest.extension.minimum_age_years
+    }
+
+    /// The thresholds by which a bundle decides.
+    fn thresholds(&self, sha256: &[u8; 32]) -> Option<Thresholds> {
+        self.model(sha256).map(|model| self.keeper.thresholds(model))
     }
 
     fn finding(&self, study: &TakenStudy, reads: &[Read], passed_over: &[(usize, String)], now: Moment) -> Finding {
@@ -207,9 +241,14 @@ impl Reader {
                     Err(reason) => notes.push(format!("no {label}: {reason}")),
                 }
             }
-            readings.push(reading_json(study, read, &notes, &labels));
+            let mut reading = reading_json(study, read, &notes, &labels);
+            if let Outcome::Screened(screening) = &read.outcome {
+                reading["thresholds"] = json!(self.thresholds(&screening.bundle.sha256));
+            }
+            readings.push(reading);
         }
-        let summary = summary(reads, passed_over);
+        let mut summary = summary(reads, passed_over);
+        summary.thresholds = summary.bundle_sha256.and_then(|sha256| self.thresholds(&sha256));
         let passed_over = passed_over.iter().map(|(place, why)| json!({ "image": image(study, *place), "cause": why }));
         let outcome = json!({
             "study": study.number,
@@ -401,6 +440,8 @@ fn summary(reads: &[Read], passed_over: &[(usize, String)]) -> Summary {
         right_involvement_percent: row.involvement_right_percent.map(f64::from),
         bundle: row.bundle.clone(),
         bundle_sha256,
+        // By the bundle, from whoever knows it.
+        thresholds: None,
     }
 }
 
@@ -453,6 +494,7 @@ fn place(path: &Path) -> Option<usize> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::serve::bundles::Chosen;
 
     fn refused(cause: &'static str) -> Read {
         let outcome = Outcome::Refused(Reason::without_remedy(cause));
@@ -467,6 +509,30 @@ mod tests {
         }
         for other in ["image_", "image_0", "image_x", "film", ""] {
             assert_eq!(place(Path::new(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_higher_minimum_of_site_and_bundle_counts() {
+        let reader = |minimum_age_years| {
+            let Chosen { screener, keeper } = Chosen::of(Screener::new(vec![]), Path::new("data"));
+            let site = Site { minimum_age_years, ..Site::default() };
+            Reader { screener, keeper, slices: 0, site, work: PathBuf::new() }
+        };
+        for (site, bundle, years, least) in [
+            (Some(15), None, Some(14), Some(15)),
+            (Some(15), Some(18), Some(16), Some(18)),
+            (Some(18), Some(15), Some(16), Some(18)),
+            (None, Some(18), Some(17), Some(18)),
+            (Some(15), Some(18), Some(18), None),
+            (None, None, Some(1), None),
+            (Some(15), Some(18), None, None),
+        ] {
+            let told = reader(site).too_young(years, bundle).map(|reason| reason.cause.into_owned());
+            let expected = least
+                .zip(years)
+                .map(|(least, years)| format!("a patient of {years} years, and nobody under {least} is read here"));
+            assert_eq!(told, expected, "{site:?} {bundle:?} {years:?}");
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct State {
     /// What stands in the way at the moment.
     trouble: Mutex<Option<String>>,
     counted: Mutex<Option<(Instant, Counts)>>,
+    /// Which bundles are run.
+    bundles: Mutex<serde_json::Value>,
 }
 
 /// Studies that were read since the start.
@@ -47,6 +49,7 @@ impl State {
             reopened: AtomicU64::new(0),
             trouble: Mutex::default(),
             counted: Mutex::default(),
+            bundles: Mutex::default(),
         }
     }
 
@@ -69,6 +72,15 @@ impl State {
         let mut screened = self.screened.lock().unwrap_or_else(PoisonError::into_inner);
         *screened.verdicts.entry(verdict.to_owned()).or_default() += 1;
         screened.time += time;
+    }
+
+    /// Which bundles are run, for people.
+    pub(super) fn bundles(&self) -> serde_json::Value {
+        self.bundles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_bundles(&self, bundles: serde_json::Value) {
+        *self.bundles.lock().unwrap_or_else(PoisonError::into_inner) = bundles;
     }
 
     pub(super) fn reopened(&self) -> u64 {

@@ -121,6 +121,7 @@ fn health_of(state: &State) -> (StatusCode, String) {
         "studies_failed": counts.map(|counts| counts.studies_failed),
         "deliveries_waiting": counts.map(|counts| counts.deliveries_waiting),
         "disk_free_bytes": free,
+        "bundles": state.bundles(),
         "research_use_only": true,
     });
     (code, format!("{health}\n"))

@@ -187,6 +187,7 @@ impl Shared {
             Ok(()) => {
                 let took = began.elapsed();
                 self.state.count(&verdict, took);
+                self.reader.keeper.study_read(&self.journal, finding.summary.bundle_sha256);
                 self.state.set_trouble(None);
                 let (images, seconds) = (study.objects.len(), took.as_secs_f64());
                 tracing::info!(study = number, verdict, images, seconds, "read");

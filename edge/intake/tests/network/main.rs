@@ -5,6 +5,7 @@
 
 mod dcmtk;
 mod peer;
+mod secured;
 
 use std::{
     collections::BTreeSet,

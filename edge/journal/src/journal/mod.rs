@@ -1,6 +1,7 @@
 //! The journal itself: opening it, what it puts right then, and the one way in which it is changed.
 
 mod deliveries;
+mod events;
 mod receive;
 mod retention;
 mod studies;

@@ -1,0 +1,80 @@
+//! By what a bundle is known.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// SHA-256 of a bundle's file; as text 64 hexadecimal digits in lower case.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BundleHash(pub [u8; 32]);
+
+impl BundleHash {
+    /// Its first digits, for people.
+    pub fn short(&self) -> String {
+        thorax_files::hexadecimal(&self.0[..6])
+    }
+}
+
+impl fmt::Display for BundleHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&thorax_files::hexadecimal(&self.0))
+    }
+}
+
+impl fmt::Debug for BundleHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no 64 hexadecimal digits in lower case")]
+pub struct NoHash;
+
+impl FromStr for BundleHash {
+    type Err = NoHash;
+
+    fn from_str(text: &str) -> Result<Self, NoHash> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(NoHash),
+        };
+        let mut hash = [0; 32];
+        if text.len() != 64 {
+            return Err(NoHash);
+        }
+        for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl Serialize for BundleHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BundleHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_text_is_a_hash() {
+        let hash = BundleHash(std::array::from_fn(|i| (i * 9) as u8));
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        for other in ["", "../../etc/passwd", &"A".repeat(64), &"é".repeat(32), &"0".repeat(63), "state.json"] {
+            assert_eq!(other.parse::<BundleHash>(), Err(NoHash), "{other}");
+        }
+    }
+}

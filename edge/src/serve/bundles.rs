@@ -1,0 +1,355 @@
+//! Which bundles the appliance runs: for each kind of picture the one that is installed, else what the profile names.
+//!
+//! Before it reads a patient's picture, each has to be signed, to be the file that was installed, and to give its golden answers. One that
+//! does not is taken back, and the former is tried in its place; what the profile names has nothing behind it, and then the device
+//! fails. While it runs, a [`Keeper`] counts what the bundle on trial has read, and tells the journal what happened to bundles
+//! and thresholds, also what was done by somebody else's command meanwhile.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde_json::{Value, json};
+use thorax_bundles::{BundleHash, Bundles, BundlesError, FOLDER, Slot, TrialLength};
+use thorax_engine::{error::DeviceError, golden, model::Model, screening::Screener, trust};
+use thorax_files::FolderLock;
+use thorax_journal::{Clock, Hash, Journal, SystemClock, Thresholds};
+use thorax_phantom::{GOLDEN_SIDE, Phantom};
+use thorax_shared::{bundle::TrustedKeys, modality::Modality};
+
+use crate::{
+    cli::BundleArgs,
+    inspect::JOURNAL,
+    profile::{Profile, Screening},
+};
+
+/// Hours are not counted by the second.
+const BETWEEN_HOURS: Duration = Duration::from_secs(60);
+
+/// Milliseconds since 1970-01-01 00:00 UTC, as the wall clock has it.
+pub fn now() -> i64 {
+    SystemClock::default().unix_milliseconds()
+}
+
+/// The keys that a profile trusts.
+///
+/// # Errors
+/// When its file of keys cannot be read.
+pub fn trusted(profile: &Profile) -> anyhow::Result<TrustedKeys> {
+    Ok(trust::trusted_keys(profile.screening.trust.as_deref())?)
+}
+
+/// Runs the self-test of a bundle, and says how many answers it gave.
+///
+/// # Errors
+/// A wrong answer, or a bundle that cannot be run.
+pub fn self_test(model: &Model) -> anyhow::Result<usize> {
+    let draw = |seed, lesions| Phantom::generate(model.manifest.modality, seed, GOLDEN_SIDE, lesions).pixels();
+    Ok(golden::check(model, draw)?)
+}
+
+/// The bundles to run, ready.
+pub struct Chosen {
+    /// With the site's thresholds, where there are any.
+    pub screener: Screener,
+    /// Who looks after them.
+    pub keeper: Keeper,
+}
+
+impl Chosen {
+    /// Of these bundles alone, with nothing installed and nothing to look after; `data` is the folder of data.
+    pub fn of(screener: Screener, data: &Path) -> Self {
+        Self { screener, keeper: Keeper::new(data, TrialLength { studies: 1, hours: 1 }, BTreeSet::new()) }
+    }
+
+    /// As an appliance starts with this profile on this folder of data, which has to be there.
+    ///
+    /// # Errors
+    /// When another appliance is at work there, the list of bundles cannot be read, or a bundle of the profile cannot be run.
+    pub fn at_start(profile: &Profile, data: &Path) -> anyhow::Result<Self> {
+        // An appliance that cannot start, since another is at work, is not one that went down.
+        drop(FolderLock::take(&data.join(JOURNAL))?);
+        let trusted = trusted(profile)?;
+        let mut bundles = Bundles::open(data)?;
+        let rolled_back =
+            |bundles: &Bundles| [Modality::Xray, Modality::Ct].map(|m| bundles.state().slot(m).rolled_back.clone());
+        let before = rolled_back(&bundles);
+        bundles.start(now())?;
+        let models = installed(&mut bundles, &trusted)?;
+        for gone in rolled_back(&bundles).into_iter().zip(before).filter(|(now, before)| now != before) {
+            if let Some(gone) = gone.0 {
+                tracing::error!(bundle = gone.title, sha256 = %gone.sha256, cause = gone.cause, "bundle rolled back");
+            }
+        }
+        let ready = Self::with_named(profile, data, &trusted, &mut bundles, models);
+        if ready.is_err() {
+            // What the profile names is to blame, and no bundle on trial.
+            bundles.stopped()?;
+        }
+        ready
+    }
+
+    /// The installed bundles that can be run, and what the profile names beside them, with the site's thresholds.
+    fn with_named(
+        profile: &Profile,
+        data: &Path,
+        trusted: &TrustedKeys,
+        bundles: &mut Bundles,
+        mut models: Vec<Model>,
+    ) -> anyhow::Result<Self> {
+        let named = of_profile(profile, trusted, &models)?;
+        for model in &named {
+            match self_test(model)? {
+                0 => tracing::warn!(
+                    bundle = model.title(),
+                    "brings no answers to test itself by; bundles of format 2 do"
+                ),
+                answers => tracing::info!(bundle = model.title(), answers, "self-test passed"),
+            }
+        }
+        models.extend(named);
+        let mut of_site = BTreeSet::new();
+        for model in &mut models {
+            tracing::info!(bundle = model.title(), path = %model.path.display(), "bundle trusted");
+            if apply_thresholds(bundles, model)? {
+                of_site.insert(model.identity.sha256);
+            }
+        }
+        let Screening { trial_studies: studies, trial_hours: hours, .. } = &profile.screening;
+        let keeper = Keeper::new(data, TrialLength { studies: *studies, hours: *hours }, of_site);
+        Ok(Self { screener: Screener::new(models), keeper })
+    }
+}
+
+/// The installed bundles that can be run; those that cannot are taken back.
+fn installed(bundles: &mut Bundles, trusted: &TrustedKeys) -> anyhow::Result<Vec<Model>> {
+    let mut models = vec![];
+    for modality in [Modality::Xray, Modality::Ct] {
+        while let Some(active) = bundles.active().into_iter().find(|active| active.modality == modality) {
+            match open_installed(&active.path, active.sha256, trusted) {
+                Ok((model, answers)) => {
+                    let on_trial = active.on_trial;
+                    tracing::info!(bundle = model.title(), answers, on_trial, "self-test passed");
+                    models.push(model);
+                    break;
+                }
+                Err(error) => {
+                    bundles.roll_back(modality, &format!("it failed at a start: {error:#}"), None, now())?;
+                }
+            }
+        }
+    }
+    Ok(models)
+}
+
+fn open_installed(path: &Path, sha256: BundleHash, trusted: &TrustedKeys) -> anyhow::Result<(Model, usize)> {
+    let model = Model::open(path, trusted)?;
+    if model.identity.sha256 != sha256.0 {
+        return Err(BundlesError::Damaged(sha256).into());
+    }
+    let answers = self_test(&model)?;
+    Ok((model, answers))
+}
+
+/// The bundles of the profile for what none of `models` reads.
+fn of_profile(profile: &Profile, trusted: &TrustedKeys, models: &[Model]) -> anyhow::Result<Vec<Model>> {
+    let named = BundleArgs { bundles: profile.screening.bundles.clone(), trust: None };
+    let paths = match named.paths() {
+        Err(_) if !models.is_empty() => vec![],
+        paths => paths?,
+    };
+    let mut opened = vec![];
+    for path in paths {
+        let model = Model::open(&path, trusted)?;
+        let is_read = |other: &Model| other.manifest.modality == model.manifest.modality;
+        if models.iter().any(is_read) {
+            tracing::info!(bundle = model.title(), path = %path.display(), "not run: another is installed in its place");
+        } else {
+            opened.push(model);
+        }
+    }
+    Ok(opened)
+}
+
+/// The bundle that is run, or would be at the next start, for one kind of picture, as its signer made it; it is opened, not tested.
+///
+/// # Errors
+/// When there is none.
+pub fn current(profile: &Profile, data: &Path, modality: Modality) -> anyhow::Result<Model> {
+    let trusted = trusted(profile)?;
+    let state = Bundles::look(data)?;
+    if let Some(active) = &state.slot(modality).active {
+        return Ok(Model::open(&data.join(FOLDER).join(active.sha256.to_string()), &trusted)?);
+    }
+    let mut named = of_profile(profile, &trusted, &[])?;
+    let place = named.iter().position(|model| model.manifest.modality == modality);
+    let place =
+        place.ok_or_else(|| anyhow::anyhow!("no bundle for {modality}: install one, or name it in the profile"))?;
+    Ok(named.swap_remove(place))
+}
+
+/// Has a bundle decide by the site's thresholds, where there are any for it.
+fn apply_thresholds(bundles: &mut Bundles, model: &mut Model) -> anyhow::Result<bool> {
+    let (modality, sha256) = (model.manifest.modality, BundleHash(model.identity.sha256));
+    let Some(set) = bundles.thresholds_of(modality, sha256, now())? else { return Ok(false) };
+    match set.apply(&model.manifest.decision) {
+        Ok(rule) => {
+            tracing::info!(
+                bundle = model.title(),
+                negative_at = rule.negative_at,
+                positive_at = rule.positive_at,
+                by = set.by,
+                "thresholds of the site"
+            );
+            model.manifest.decision = rule;
+            Ok(true)
+        }
+        Err(error) => {
+            tracing::error!(bundle = model.title(), %error, "the site's thresholds are not used");
+            Ok(false)
+        }
+    }
+}
+
+/// Looks after bundles while they are run.
+pub struct Keeper {
+    data: PathBuf,
+    length: TrialLength,
+    /// Bundles that decide by thresholds of the site.
+    of_site: BTreeSet<Hash>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// When the list of bundles had been changed that was looked at last.
+    changed: Option<SystemTime>,
+    on_trial: bool,
+    hours: Option<Instant>,
+}
+
+impl Keeper {
+    fn new(data: &Path, length: TrialLength, of_site: BTreeSet<Hash>) -> Self {
+        Self { data: data.to_owned(), length, of_site, seen: Mutex::default() }
+    }
+
+    /// The thresholds by which `model` decides.
+    pub(super) fn thresholds(&self, model: &Model) -> Thresholds {
+        let rule = &model.manifest.decision;
+        Thresholds {
+            negative_at: rule.negative_at.into(),
+            positive_at: rule.positive_at.into(),
+            of_site: self.of_site.contains(&model.identity.sha256),
+        }
+    }
+
+    /// Looks whether somebody changed something, and has the journal told of it; counts the hours of a trial. Tells whether there
+    /// is anything new.
+    pub(super) fn look(&self, journal: &Journal) -> bool {
+        let changed = self.changed();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = changed != seen.changed;
+        let hour = seen.on_trial && seen.hours.is_none_or(|last| last.elapsed() >= BETWEEN_HOURS);
+        if !is_new && !hour {
+            return false;
+        }
+        (seen.hours, seen.changed) = (Some(Instant::now()), changed);
+        drop(seen);
+        self.work(journal, None);
+        true
+    }
+
+    /// When the list of bundles was last changed by anybody, also by us.
+    fn changed(&self) -> Option<SystemTime> {
+        fs::metadata(self.data.join(FOLDER).join("state.json")).and_then(|list| list.modified()).ok()
+    }
+
+    /// A study was read by the bundle `sha256`.
+    pub(super) fn study_read(&self, journal: &Journal, sha256: Option<Hash>) {
+        let on_trial = self.seen.lock().unwrap_or_else(PoisonError::into_inner).on_trial;
+        if let Some(sha256) = sha256.filter(|_| on_trial) {
+            self.work(journal, Some((BundleHash(sha256), 1)));
+        }
+    }
+
+    /// Goes on with trials, and tells the journal. What does not succeed does so the next time.
+    fn work(&self, journal: &Journal, read: Option<(BundleHash, u64)>) {
+        let work = || -> anyhow::Result<bool> {
+            let mut bundles = Bundles::open(&self.data)?;
+            let moment = journal.now();
+            for title in bundles.at_work(read, moment.device_milliseconds, self.length, moment.unix_milliseconds)? {
+                tracing::info!(bundle = title, "trial passed");
+            }
+            bundles.tell(|event| journal.note(event).map(drop).map_err(anyhow::Error::from))?;
+            Ok(bundles.state().on_trial())
+        };
+        match work() {
+            Ok(on_trial) => self.seen.lock().unwrap_or_else(PoisonError::into_inner).on_trial = on_trial,
+            Err(error) => {
+                tracing::warn!(%error, "the list of bundles cannot be kept; tried again");
+                self.seen.lock().unwrap_or_else(PoisonError::into_inner).changed = None;
+            }
+        }
+    }
+
+    /// The appliance ends as it should: that it starts again says nothing against a bundle.
+    pub fn stopped(&self) {
+        if let Err(error) = Bundles::open(&self.data).and_then(|mut bundles| bundles.stopped()) {
+            tracing::warn!(%error, "a bundle on trial will be counted one start too many");
+        }
+    }
+
+    /// What is run, for the page of the status.
+    pub(super) fn told(&self, screener: &Screener) -> Value {
+        let state = Bundles::look(&self.data).unwrap_or_default();
+        let told = |model: &Model| {
+            let slot: &Slot = state.slot(model.manifest.modality);
+            let sha256 = BundleHash(model.identity.sha256);
+            let installed = slot.active.as_ref().is_some_and(|active| active.sha256 == sha256);
+            let at_next_start = slot.active.as_ref().filter(|_| !installed).map(|active| active.title.clone());
+            let thresholds = self.thresholds(model);
+            json!({
+                "modality": model.manifest.modality,
+                "bundle": model.title(),
+                "sha256": sha256,
+                "installed": installed,
+                "trial": slot.trial.filter(|_| installed).map(|trial| json!({
+                    "studies": trial.studies,
+                    "of_studies": self.length.studies,
+                    "of_hours": self.length.hours,
+                    "went_down": trial.went_down,
+                })),
+                "at_next_start": at_next_start,
+                "rolled_back": slot.rolled_back.as_ref().map(|gone| json!({ "bundle": gone.title, "cause": gone.cause })),
+                "negative_at": thresholds.negative_at,
+                "positive_at": thresholds.positive_at,
+                "thresholds_of": if thresholds.of_site { "site" } else { "bundle" },
+            })
+        };
+        screener.models().iter().map(told).collect()
+    }
+}
+
+/// Tells the journal of `data` what it is yet to be told, where no appliance is at work that will do so. What it cannot be told is
+/// kept for it.
+pub fn tell_journal(bundles: &mut Bundles, profile: &Profile, data: &Path) {
+    let folder = data.join(JOURNAL);
+    if !folder.join("journal.redb").is_file() {
+        return;
+    }
+    if let Ok(journal) = Journal::open(&folder, profile.journal.clone()) {
+        let told = bundles.tell(|event| journal.note(event).map(drop).map_err(anyhow::Error::from));
+        if let Err(error) = told {
+            eprintln!("thorax-edge: the journal is told at the next start: {error:#}");
+        }
+    }
+}
+
+/// Whether an error says that the device failed, and a bundle may be to blame.
+pub(crate) fn is_device_failure(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<DeviceError>())
+}
