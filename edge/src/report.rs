@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use thorax_decode::Input;
 use thorax_engine::screening::Screening;
-use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict};
+use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict, words::percent};
 
 use crate::{
     draw::{MessageScreen, ResultScreen, Tone},
@@ -196,7 +196,7 @@ impl Row {
             "{:<9} {:<8} {:>9} {:>8} {:>9} {:>8} {:>8}  {}{files}",
             self.verdict,
             or_dash(self.modality.map(|m| m.title().into())),
-            or_dash(self.probability.map(percent)),
+            or_dash(self.probability.map(|p| percent(p.into()))),
             or_dash(self.entropy_bits.map(|h| format!("{h:.2} bit"))),
             share(self.involvement_percent),
             share(self.involvement_right_percent),
@@ -204,15 +204,6 @@ impl Row {
             self.file,
         );
         self.reason.iter().chain(&self.notes).fold(line, |lines, told| format!("{lines}\n          {told}"))
-    }
-}
-
-/// A probability in whole percent; certainty is never claimed.
-fn percent(probability: f32) -> String {
-    match (probability * 100.0).round() {
-        p if p < 1.0 => "<1 %".into(),
-        p if p > 99.0 => ">99 %".into(),
-        p => format!("{p:.0} %"),
     }
 }
 
@@ -226,13 +217,6 @@ pub(crate) fn peak_memory_mib() -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn certainty_is_never_claimed() {
-        assert_eq!(percent(0.0), "<1 %");
-        assert_eq!(percent(1.0), ">99 %");
-        assert_eq!(percent(0.874), "87 %");
-    }
 
     #[test]
     fn a_refused_file_has_no_numbers_and_keeps_its_reason() {

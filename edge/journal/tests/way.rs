@@ -731,9 +731,11 @@ fn studies_are_leafed_through_from_the_newest() {
     assert_eq!(page(numbers[2], 3, 100), (numbers[3..6].to_vec(), Some(numbers[5])));
     assert_eq!(page(numbers[5], 3, 100), (numbers[6..].to_vec(), None));
     assert_eq!(page(u64::MAX, 7, 100), (numbers.clone(), None), "nothing behind a full last page");
-    // Who looks for few does not look for ever.
-    let (found, next) = journal.studies_before(u64::MAX, 9, 3, |_, result| result.is_none()).unwrap();
-    assert_eq!((found.len(), next), (1, Some(numbers[2])));
-    let (found, next) = journal.studies_before(numbers[2], 9, 100, |_, result| result.is_none()).unwrap();
-    assert_eq!((found.len(), next), (2, None));
+    // Who looks for few does not look for ever. The four oldest are finished.
+    let finished = |before, look_at| {
+        let (found, next) = journal.studies_before(before, 9, look_at, |_, result| result.is_some()).unwrap();
+        (found.len(), next)
+    };
+    assert_eq!(finished(u64::MAX, 3), (0, Some(numbers[2])));
+    assert_eq!(finished(numbers[2], 100), (4, None));
 }

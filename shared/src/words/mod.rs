@@ -10,6 +10,8 @@
 mod reasons;
 mod table;
 
+use alloc::{format, string::String};
+
 use serde::{Deserialize, Serialize};
 
 pub use reasons::reason;
@@ -79,6 +81,17 @@ impl Language {
     }
 }
 
+/// A probability (0 to 1) in whole percent. Nothing is ever certain, so the ends are `<1 %` and `>99 %`; what is no number is `-`.
+pub fn percent(probability: f64) -> String {
+    match 100.0 * probability {
+        p if p.is_nan() => "-".into(),
+        p if p < 0.5 => "<1 %".into(),
+        p if p >= 99.5 => ">99 %".into(),
+        // It is between 0.5 and 99.5.
+        p => format!("{} %", (p + 0.5) as u32),
+    }
+}
+
 impl Word {
     /// The word for a verdict, by what [`Verdict::as_str`](crate::verdict::Verdict::as_str) calls it.
     pub fn of_verdict(verdict: &str) -> Option<Self> {
@@ -95,12 +108,12 @@ impl Word {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{collections::BTreeSet, format};
+    use alloc::collections::BTreeSet;
 
     #[test]
     fn every_language_has_every_word() {
         for language in Language::ALL {
-            for word in Word::ALL {
+            for &word in Word::ALL {
                 let said = language.word(word);
                 assert!(!said.trim().is_empty() && said.trim() == said, "{language:?}, {word:?}: {said:?}");
                 assert!(!said.contains(['<', '>', '&', '"', '{', '}']), "{language:?}, {word:?}: {said}");
@@ -111,7 +124,7 @@ mod tests {
     #[test]
     fn hindi_is_written_in_devanagari_and_the_others_are_not() {
         let devanagari = |text: &str| text.chars().any(|c| ('\u{900}'..='\u{97f}').contains(&c));
-        for word in Word::ALL {
+        for &word in Word::ALL {
             for language in Language::ALL {
                 assert_eq!(devanagari(language.word(word)), language == Language::Hindi, "{language:?}, {word:?}");
             }
@@ -133,13 +146,19 @@ mod tests {
 
     #[test]
     fn nothing_is_called_likely_and_no_disease_is_found() {
-        for word in Word::ALL {
+        for &word in Word::ALL {
             let english = Language::English.word(word).to_lowercase();
             assert!(
                 !["likely", "probably", "diagnos", "infected with"].iter().any(|w| english.contains(w)),
                 "{english}"
             );
         }
+    }
+
+    #[test]
+    fn certainty_is_never_claimed() {
+        let told = [0.0, 0.004, 0.006, 0.874, 0.994, 0.996, 1.0, f64::NAN].map(percent);
+        assert_eq!(told, ["<1 %", "<1 %", "1 %", "87 %", "99 %", ">99 %", ">99 %", "-"]);
     }
 
     #[test]
