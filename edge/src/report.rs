@@ -8,7 +8,7 @@ use thorax_engine::screening::Screening;
 use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict, words::percent};
 
 use crate::{
-    draw::{MessageScreen, ResultScreen, Tone},
+    draw::{Layers, MessageScreen, ResultScreen, Tone},
     outcome::{Cost, Outcome},
 };
 
@@ -28,6 +28,19 @@ pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> Re
         involvement: screening.involvement,
         name,
         bundle,
+    }
+}
+
+/// The picture that was read, and what may be laid over it. Over a picture that was rejected lies nothing.
+pub fn layers(screening: &Screening) -> Layers<'_> {
+    let shown = &screening.shown;
+    let told = !matches!(screening.verdict, Verdict::Rejected(_));
+    let masks = shown.masks.as_ref().filter(|_| told);
+    Layers {
+        picture: &shown.picture,
+        heat: shown.heat.as_ref().filter(|_| told),
+        infection: masks.map(|masks| &masks.infection),
+        lungs: masks.map(|masks| [&masks.left_lung, &masks.right_lung]),
     }
 }
 

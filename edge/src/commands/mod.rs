@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod journal;
+pub mod page;
 pub mod phantom;
 pub mod screen;
 pub mod serve;
@@ -19,6 +20,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Bench(args) => bench::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Journal(args) => journal::run(args),
+        Command::Page(args) => page::run(args),
         Command::Phantom(args) => phantom::run(&args),
     }
 }

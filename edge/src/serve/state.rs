@@ -11,11 +11,13 @@ use std::{
 
 use thorax_intake::Tally;
 use thorax_journal::{Counts, Journal};
+use thorax_page::Appliance;
 
 /// The journal is not counted through more often.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(1);
 
 /// See the module.
+#[derive(Debug)]
 pub(super) struct State {
     journal: RwLock<Option<Arc<Journal>>>,
     pub(super) tally: Arc<Tally>,
@@ -26,6 +28,8 @@ pub(super) struct State {
     /// What stands in the way at the moment.
     trouble: Mutex<Option<String>>,
     counted: Mutex<Option<(Instant, Counts)>>,
+    /// The bundles that read, by name and version.
+    bundles: Vec<String>,
 }
 
 /// Studies that were read since the start.
@@ -38,7 +42,7 @@ pub(super) struct Screened {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bundles: Vec<String>) -> Self {
         Self {
             journal: RwLock::default(),
             tally: Arc::default(),
@@ -47,6 +51,7 @@ impl State {
             reopened: AtomicU64::new(0),
             trouble: Mutex::default(),
             counted: Mutex::default(),
+            bundles,
         }
     }
 
@@ -100,5 +105,19 @@ impl State {
                 Some(counts)
             }
         }
+    }
+}
+
+impl Appliance for State {
+    fn journal(&self) -> Option<Arc<Journal>> {
+        self.journal()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble()
+    }
+
+    fn bundles(&self) -> Vec<String> {
+        self.bundles.clone()
     }
 }
