@@ -398,7 +398,7 @@ fn viewer(shell: &Shell<'_>, facts: &Facts, index: usize, reading: &Reading) -> 
                 @if !overlays.is_empty() { p.small { (shell.word(Word::OverlaysMeaning)) } }
                 div.film {
                     img src=(picture) alt=(shell.word(Word::PictureOf));
-                    @for (what, word, source) in &overlays { img.layer class=(what) src=(source) alt=(shell.word(*word)); }
+                    @for (what, word, source) in &overlays { img class={ "layer " (what) } src=(source) alt=(shell.word(*word)); }
                 }
                 p { a href=(picture) { (shell.word(Word::FullSize)) } }
             } @else if let Some(panel) = source("panel") {
