@@ -212,9 +212,8 @@ pub(crate) fn list(
         @if listed.is_empty() {
             p { (shell.word(Word::NoStudies)) }
         } @else {
-            div.wide role="region" tabindex="0" aria-labelledby="studies" {
+            div.wide role="region" tabindex="0" aria-label=(shell.word(Word::Studies)) {
                 table.list {
-                    caption #studies { (shell.word(Word::Studies)) }
                     thead { tr {
                         @for word in [Word::Study, Word::Verdict, Word::Probability, Word::Patient, Word::Received, Word::Kind] {
                             th scope="col" { (shell.word(word)) }
@@ -261,7 +260,7 @@ pub(crate) fn study(shell: &Shell<'_>, facts: &Facts, saved: bool) -> Markup {
     let Facts { number, study, result, readings, .. } = facts;
     let main = html! {
         @if saved { p.told role="status" { (shell.word(Word::Saved)) } }
-        (head(shell, facts))
+        table.facts { tbody { (whose(shell, facts)) } }
         @for (index, reading) in readings.iter().enumerate() { (one_reading(shell, facts, index, reading)) }
         @if let (Some(result), true) = (result, readings.is_empty()) {
             section { h2 { (shell.word(Word::Result)) } table.facts { tbody {
@@ -280,17 +279,8 @@ pub(crate) fn study(shell: &Shell<'_>, facts: &Facts, saved: bool) -> Markup {
                     li { a href={ "/study/" (number) "/print" } { (shell.word(Word::PrintablePage)) } }
                     li { a href={ "/study/" (number) "/record.json" } { (shell.word(Word::JsonRecord)) } }
                     @for (place, file) in result.files.iter().enumerate() {
-                        @let word = match file.label.split(['-', '.']).next() {
-                            Some("seg") => Some(Word::Segmentation),
-                            Some("sr") => Some(Word::Report),
-                            Some("sc") => Some(Word::Capture),
-                            Some("panel") => Some(Word::Panel),
-                            _ => None,
-                        };
-                        li {
-                            a href={ "/study/" (number) "/file/" (place) } {
-                                @if let Some(word) = word { (shell.word(word)) " (" (file.label) ")" } @else { (file.label) }
-                            }
+                        @if let Some(word) = downloaded(&file.label) {
+                            li { a href={ "/study/" (number) "/file/" (place) } { (shell.word(word)) " (" (file.label) ")" } }
                         }
                     }
                 }
@@ -299,30 +289,45 @@ pub(crate) fn study(shell: &Shell<'_>, facts: &Facts, saved: bool) -> Markup {
         @if !facts.deliveries.is_empty() {
             section { h2 { (shell.word(Word::Deliveries)) } (deliveries(shell, &facts.deliveries, false)) }
         }
+        section {
+            h2 { (shell.word(Word::State)) }
+            table.facts { tbody {
+                (shell.row(Word::State, html! { (shell.state(study)) }))
+                (shell.row(Word::Images, html! { (study.objects) }))
+                @if study.round > 1 { (shell.row(Word::Round, html! { (study.round) })) }
+                (shell.row(Word::Received, html! { (minute(&study.opened.utc())) }))
+                @if let Some(result) = result { (shell.row(Word::Finished, html! { (minute(&result.finished.utc())) })) }
+            } }
+        }
     };
     shell.page(&format!("{} {number}", shell.word(Word::Study)), main)
 }
 
-/// Whose study it is, and where it is on its way.
-fn head(shell: &Shell<'_>, facts: &Facts) -> Markup {
-    let Facts { study, result, who, .. } = facts;
+/// What a file of a result is called among the downloads; pictures and overlays are on the page itself.
+fn downloaded(label: &str) -> Option<Word> {
+    Some(match label.split(['-', '.']).next()? {
+        "outcome" => Word::JsonResult,
+        "panel" => Word::Panel,
+        "seg" => Word::Segmentation,
+        "sr" => Word::Report,
+        "sc" => Word::Capture,
+        _ => return None,
+    })
+}
+
+/// Whose study it is, as far as that is told.
+fn whose(shell: &Shell<'_>, facts: &Facts) -> Markup {
+    let told = match &facts.who {
+        Who::Patient(patient) => {
+            vec![(Word::Patient, &patient.name), (Word::PatientId, &patient.id), (Word::BirthDate, &patient.birth_date)]
+        }
+        Who::File(name) => vec![(Word::File, name)],
+        Who::Unknown => vec![],
+    };
     html! {
-        table.facts { tbody {
-            @match who {
-                Who::Patient(patient) => {
-                    (shell.row(Word::Patient, html! { bdi { (patient.name) } }))
-                    (shell.row(Word::PatientId, html! { bdi { (patient.id) } }))
-                    (shell.row(Word::BirthDate, html! { bdi { (patient.birth_date) } }))
-                }
-                Who::File(name) => (shell.row(Word::File, html! { bdi { (name) } })),
-                Who::Unknown => (shell.row(Word::Patient, html! { (shell.word(Word::Unknown)) })),
-            }
-            (shell.row(Word::State, html! { (shell.state(study)) }))
-            (shell.row(Word::Images, html! { (study.objects) }))
-            @if study.round > 1 { (shell.row(Word::Round, html! { (study.round) })) }
-            (shell.row(Word::Received, html! { (minute(&study.opened.utc())) }))
-            @if let Some(result) = result { (shell.row(Word::Finished, html! { (minute(&result.finished.utc())) })) }
-        } }
+        @for (word, text) in told.into_iter().filter(|(_, text)| !text.is_empty()) {
+            (shell.row(word, html! { bdi { (text) } }))
+        }
     }
 }
 
@@ -423,8 +428,10 @@ fn said(shell: &Shell<'_>, facts: &Facts) -> Markup {
                     fieldset {
                         legend { (shell.word(Word::YourOpinion)) }
                         @for opinion in [Opinion::Agree, Opinion::Disagree, Opinion::Note] {
-                            input type="radio" name="opinion" id=(opinion.name()) value=(opinion.name()) required;
-                            label for=(opinion.name()) { (shell.word(opinion_word(opinion))) }
+                            span.choice {
+                                input type="radio" name="opinion" id=(opinion.name()) value=(opinion.name()) required;
+                                label for=(opinion.name()) { (shell.word(opinion_word(opinion))) }
+                            }
                         }
                     }
                     label for="text" { (shell.word(Word::Note)) }

@@ -96,6 +96,7 @@ words! {
     Downloads: ["Downloads", "Téléchargements", "Descargas", "Downloads", "Vipakuliwa", "डाउनलोड"];
     PrintablePage: ["Page to print", "Page à imprimer", "Página para imprimir", "Página para imprimir", "Ukurasa wa kuchapisha", "छापने योग्य पृष्ठ"];
     JsonRecord: ["Record as JSON", "Enregistrement en JSON", "Registro en JSON", "Registro em JSON", "Rekodi kwa JSON", "JSON में अभिलेख"];
+    JsonResult: ["Result as JSON", "Résultat en JSON", "Resultado en JSON", "Resultado em JSON", "Matokeo kwa JSON", "JSON में परिणाम"];
     Segmentation: ["DICOM segmentation", "Segmentation DICOM", "Segmentación DICOM", "Segmentação DICOM", "Ugawaji wa DICOM", "DICOM विभाजन"];
     Report: ["DICOM structured report", "Compte rendu structuré DICOM", "Informe estructurado DICOM", "Relatório estruturado DICOM", "Ripoti ya DICOM yenye muundo", "DICOM संरचित रिपोर्ट"];
     Capture: ["DICOM secondary capture", "Capture secondaire DICOM", "Captura secundaria DICOM", "Captura secundária DICOM", "Picha ya pili ya DICOM", "DICOM द्वितीयक चित्र"];
