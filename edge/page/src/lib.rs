@@ -3,7 +3,7 @@
 //! A nurse has no terminal, so everything that somebody looks at every day is a page here: the list of studies, one study with its
 //! picture and what the models marked on it, why a picture was not read, what waits, and a form in which a reader says whether the
 //! verdict was right. It is plain HTML that is made here for each request: no script runs in it, nothing is loaded from
-//! elsewhere, and the browser is told to refuse it if it were ([`views`]).
+//! elsewhere, and the browser is told to refuse it if it were.
 //!
 //! It is off unless a profile has a table `[page]`. A request goes one way, whatever it asks for:
 //!
