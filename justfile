@@ -13,7 +13,7 @@ test:
 check:
     .ci/run
 
-# Fuzzes association, bundle, codestream, dicom, features, image, nifti or objects (needs cargo-fuzz; see fuzz/README.md).
+# Fuzzes association, bundle, codestream, dicom, features, image, nifti, objects or page (needs cargo-fuzz; see fuzz/README.md).
 fuzz TARGET SECONDS="240":
     mkdir -p fuzz/corpus/{{TARGET}}
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{ if TARGET == "features" { "--features trainer" } else { "" } }} {{TARGET}} \

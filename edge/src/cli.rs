@@ -48,6 +48,8 @@ pub enum Command {
     Threshold(ThresholdArgs),
     /// Ask the hospital's worklist who is next at the cart
     Worklist(WorklistArgs),
+    /// Accounts of the page for the tablet
+    Page(PageArgs),
     /// Write synthetic chest films and CT slices with their lesion and lung masks
     Phantom(PhantomArgs),
 }
@@ -349,8 +351,66 @@ pub enum ThresholdCommand {
 pub enum ExportFormat {
     /// A line a study
     Csv,
-    /// An array of studies, with images and deliveries
+    /// An array of studies, with images, deliveries and what readers said
     Json,
+    /// CSV, a line for each time that a reader agreed, disagreed or wrote a note
+    Feedback,
+    /// CSV, a line for each thing that was done on the page
+    Audit,
+}
+
+/// Options of `page`.
+#[derive(Debug, Args)]
+pub struct PageArgs {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub what: PageCommand,
+}
+
+/// What can be done about the page.
+#[derive(Debug, Subcommand)]
+pub enum PageCommand {
+    /// Who may log in
+    User {
+        /// Folder of the board, whose profile names the file of users, or a profile itself
+        #[arg(long, value_name = "DIR", global = true)]
+        board: Option<PathBuf>,
+        /// The file of users, in place of the profile's
+        #[arg(long, value_name = "FILE", global = true)]
+        users: Option<PathBuf>,
+        /// What is to be done.
+        #[command(subcommand)]
+        what: UserCommand,
+    },
+}
+
+/// What can be done about users.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add one, or give one another role and password. The password is asked for, or is the first line of standard input
+    Add {
+        /// 1 to 32 lower-case letters, digits, '.', '_' and '-'
+        name: String,
+        /// A reader says whether verdicts are right; a technician sees studies and the status
+        #[arg(long, value_enum)]
+        role: UserRole,
+    },
+    /// Remove one, who is logged out at once
+    Remove {
+        /// Who
+        name: String,
+    },
+    /// Names and roles
+    List,
+}
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UserRole {
+    /// Sees everything, and says whether a verdict was right
+    Reader,
+    /// Sees studies and the status
+    Technician,
 }
 
 impl BundleArgs {

@@ -92,6 +92,8 @@ pub fn answer(journal: &Journal, question: &Question, out: &mut dyn Write) -> an
         Question::Export { format: ExportFormat::Csv } => journal.export_csv(out)?,
         Question::Export { format: ExportFormat::Json } => journal.export_json(out)?,
         Question::Events { last, json } => events(journal, *last, *json, out)?,
+        Question::Export { format: ExportFormat::Feedback } => journal.export_feedback_csv(out)?,
+        Question::Export { format: ExportFormat::Audit } => journal.export_audit_csv(out)?,
         Question::Backup { folder } => {
             anyhow::ensure!(folder.is_absolute(), "{}: the folder of a backup needs a whole path", folder.display());
             let files = journal.backup(folder)?;

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use thorax_delivery::{DeliveryError, To};
 use thorax_intake::{Config, Folder, IntakeError};
 use thorax_journal::Settings;
+use thorax_page::PageError;
 use thorax_shared::reason::Reason;
 
 /// The profile's name in a board's folder.
@@ -43,6 +44,8 @@ pub struct Profile {
     pub delivery: thorax_delivery::Config,
     /// The modality worklist, where there is one.
     pub worklist: Option<Worklist>,
+    /// The page for the tablet; there is none unless this is told.
+    pub page: Option<thorax_page::Config>,
 }
 
 /// Where the device stands.
@@ -222,6 +225,7 @@ impl Profile {
         if let Some(tls) = &mut profile.intake.tls {
             [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca).for_each(from_here);
         }
+        profile.page.iter_mut().flat_map(thorax_page::Config::paths).for_each(from_here);
         for destination in &mut profile.delivery.destinations {
             if let To::Web(web) = &mut destination.to {
                 let files = [&mut web.password_file, &mut web.token_file, &mut web.ca_file];
@@ -235,7 +239,7 @@ impl Profile {
     /// Gives the key that cannot work, and why.
     fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, cause: String| Err((key.to_owned(), cause));
-        let Self { site, data, intake, folders, journal, screening, status, delivery, worklist } = self;
+        let Self { site, data, intake, folders, journal, screening, status, delivery, worklist, page } = self;
 
         for (key, text) in [("site.name", &site.name), ("site.serial_number", &site.serial_number)] {
             if text.chars().count() > 64 || text.chars().any(|c| c.is_control() || c == '\\') {
@@ -287,6 +291,7 @@ impl Profile {
             ("journal.keep_studies", journal.keep_studies, 1, 10_000_000),
             ("journal.keep_bytes", journal.keep_bytes, journal.most_object_bytes, 1 << 50),
             ("journal.keep_days", journal.keep_days, 0, 36_500),
+            ("journal.keep_audit_lines", journal.keep_audit_lines, 1000, 10_000_000),
             ("intake.most_associations", intake.most_associations as u64, 1, 1000),
             ("intake.stop_seconds", intake.stop_seconds, 0, 60),
             ("screening.workers", screening.workers as u64, 1, 64),
@@ -349,6 +354,10 @@ impl Profile {
             DeliveryError::Setting { setting, cause } => (format!("delivery.{setting}"), cause),
             error => ("delivery".into(), error.to_string()),
         })?;
+        page.as_ref().map_or(Ok(()), thorax_page::Config::check).map_err(|error| match error {
+            PageError::Setting { setting, cause } => (format!("page.{setting}"), cause),
+            error => ("page".into(), error.to_string()),
+        })?;
         Ok(())
     }
 }
@@ -407,7 +416,7 @@ mod tests {
         let rows: Vec<&str> = rows.map(|(key, _)| key).collect();
         assert!(rows.len() > 40, "{rows:?}");
         for key in rows {
-            let wrong = ["site", "data", "intake", "journal", "screening", "status", "delivery"].map(|table| {
+            let wrong = ["site", "data", "intake", "journal", "screening", "status", "delivery", "page"].map(|table| {
                 Profile::parse(&format!("[{table}]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
             });
             let worklist =
@@ -439,6 +448,9 @@ mod tests {
             (&format!("{peers}[journal]\nkeep_bytes = 70000"), vec!["journal.keep_bytes"]),
             (&format!("{peers}[screening]\nworkers = 0"), vec!["screening.workers", "from 1 to 64"]),
             (&format!("{peers}[status]\naddress = \"0.0.0.0:80\""), vec!["status.address", "loopback"]),
+            (&format!("{peers}[page]\naddress = \"0.0.0.0:443\"\nusers = \"a\""), vec!["page.certificate", "loopback"]),
+            (&format!("{peers}[page]"), vec!["page.users", "nobody could log in"]),
+            (&format!("{peers}[page]\nlanguage = \"xx\""), vec!["line 4, language", "unknown variant"]),
             (&format!("{peers}[site]\nbody_parts = [\"chest\"]"), vec!["site.body_parts", "CHEST"]),
             (&format!("{peers}[site]\nminimum_age_years = 200"), vec!["site.minimum_age_years"]),
             (&format!("{peers}[[delivery.destinations]]\nname = \"pacs\""), vec!["line 3", "missing field `to`"]),

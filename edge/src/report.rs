@@ -5,10 +5,10 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use thorax_decode::Input;
 use thorax_engine::screening::Screening;
-use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict};
+use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict, words::percent};
 
 use crate::{
-    draw::{MessageScreen, ResultScreen, Tone},
+    draw::{Layers, MessageScreen, ResultScreen, Tone},
     outcome::{Cost, Outcome},
 };
 
@@ -29,6 +29,19 @@ pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> Re
         involvement: screening.involvement,
         name,
         bundle,
+    }
+}
+
+/// The picture that was read, and what may be laid over it. Over a picture that was rejected lies nothing.
+pub fn layers(screening: &Screening) -> Layers<'_> {
+    let shown = &screening.shown;
+    let told = !matches!(screening.verdict, Verdict::Rejected(_));
+    let masks = shown.masks.as_ref().filter(|_| told);
+    Layers {
+        picture: &shown.picture,
+        heat: shown.heat.as_ref().filter(|_| told),
+        infection: masks.map(|masks| &masks.infection),
+        lungs: masks.map(|masks| [&masks.left_lung, &masks.right_lung]),
     }
 }
 
@@ -201,7 +214,7 @@ impl Row {
             "{:<9} {:<8} {:>12} {:>8} {:>9} {:>8} {:>8}  {}{files}",
             self.verdict,
             or_dash(self.modality.map(|m| m.title().into())),
-            or_dash(self.probability.map(percent)),
+            or_dash(self.probability.map(|p| percent(p.into()))),
             or_dash(self.entropy_bits.map(|h| format!("{h:.2} bit"))),
             share(self.involvement_percent),
             share(self.involvement_right_percent),
@@ -209,15 +222,6 @@ impl Row {
             self.file,
         );
         self.reason.iter().chain(&self.notes).fold(line, |lines, told| format!("{lines}\n          {told}"))
-    }
-}
-
-/// A probability in whole percent; certainty is never claimed.
-fn percent(probability: f32) -> String {
-    match (probability * 100.0).round() {
-        p if p < 1.0 => "<1 %".into(),
-        p if p > 99.0 => ">99 %".into(),
-        p => format!("{p:.0} %"),
     }
 }
 
@@ -231,13 +235,6 @@ pub(crate) fn peak_memory_mib() -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn certainty_is_never_claimed() {
-        assert_eq!(percent(0.0), "<1 %");
-        assert_eq!(percent(1.0), ">99 %");
-        assert_eq!(percent(0.874), "87 %");
-    }
 
     #[test]
     fn a_refused_file_has_no_numbers_and_keeps_its_reason() {

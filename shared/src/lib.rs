@@ -6,7 +6,7 @@
 //! infected ([`lungs`]) and what that says ([`lesions`]), the ensemble's entropy ([`uncertainty`]), the map that makes its
 //! probability mean what it says ([`calibration`]), the rule that turns numbers into
 //! *positive*, *negative* or *refer* ([`decision`]), the figures by which all of it is judged
-//! ([`metrics`]), and the signed file in which a model travels ([`bundle`]).
+//! ([`metrics`]), the signed file in which a model travels ([`bundle`]), and the words that people read ([`words`]).
 //!
 //! The crate is `no_std` (with `alloc`) unless the default feature `std` is on; it knows no file
 //! system, no tensor library and no display.
@@ -27,3 +27,4 @@ pub mod preprocess;
 pub mod reason;
 pub mod uncertainty;
 pub mod verdict;
+pub mod words;

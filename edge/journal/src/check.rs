@@ -11,18 +11,18 @@ use sha2::{Digest, Sha256};
 use thorax_shared::reason::Reason;
 
 use crate::{
-    entries::{Delivery, Hash, Kind, Object, Study, StudyResult},
+    entries::{Audit, Delivery, Feedback, Hash, Kind, Object, Study, StudyResult},
     error::Result,
     events::Event,
     journal::Journal,
     store::{FileStore, is_temporary, kept_hash, kept_name},
-    tables::{IDENTITIES, Kept, LATEST, STUDY_DELIVERIES, STUDY_OBJECTS, Snapshot},
+    tables::{IDENTITIES, Kept, LATEST, STUDY_DELIVERIES, STUDY_FEEDBACK, STUDY_OBJECTS, Snapshot},
 };
 
 /// What [`Journal::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
-    /// Studies, objects, results and deliveries that were read.
+    /// Records of every kind that were read.
     pub records: u64,
     /// Files whose hash was taken.
     pub files: u64,
@@ -95,6 +95,8 @@ impl Check {
         let results = self.all::<StudyResult>()?;
         let deliveries = self.all::<Delivery>()?;
         self.all::<Event>()?;
+        let feedback = self.all::<Feedback>()?;
+        self.all::<Audit>()?;
 
         let mut uses: HashMap<Hash, u64> = HashMap::new();
         objects.values().for_each(|object| *uses.entry(object.sha256).or_default() += 1);
@@ -109,6 +111,12 @@ impl Check {
         let expected: HashSet<(u64, u64)> = deliveries.iter().map(|(number, d)| (d.study, *number)).collect();
         if pairs != expected {
             self.wrong("the list of the studies' deliveries is not that of the deliveries".into());
+        }
+        let pairs: HashSet<(u64, u64)> = self.pairs(STUDY_FEEDBACK)?;
+        // What was said of a study that is not kept any more is in no list.
+        let of_kept = feedback.iter().filter(|(_, said)| studies.contains_key(&said.study));
+        if pairs != of_kept.map(|(number, said)| (said.study, *number)).collect() {
+            self.wrong("the list of what readers said of the studies is not that of what they said".into());
         }
         let waiting: Vec<u64> = studies.iter().filter(|(_, study)| !study.state.is_over()).map(|(n, _)| *n).collect();
         if self.snapshot.queue()? != waiting {

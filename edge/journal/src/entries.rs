@@ -1,4 +1,4 @@
-//! What the journal keeps a record of: objects, studies, results, deliveries.
+//! What the journal keeps a record of: objects, studies, results, deliveries, what readers said of results, who saw what.
 
 use serde::{Deserialize, Serialize};
 
@@ -352,10 +352,105 @@ impl DeliveryState {
     }
 }
 
+/// What a reader said of a result. A reader may say more than once; the last word counts, and none is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// Of which study; it may have been removed since.
+    pub study: u64,
+    /// The reader's account.
+    pub reader: String,
+    /// When.
+    pub at: Moment,
+    /// Whether the reader agrees.
+    pub opinion: Opinion,
+    /// In the reader's words; empty where there are none. Goes when the study is removed, since it may tell of a patient.
+    pub note: String,
+    /// The verdict that it is about.
+    pub verdict: String,
+    /// The bundle that gave it, by name and version.
+    pub bundle: Option<String>,
+    /// SHA-256 of the bundle's file.
+    pub bundle_sha256: Option<Hash>,
+}
+
+/// Whether a reader agrees with a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Opinion {
+    /// Yes.
+    Agree,
+    /// No.
+    Disagree,
+    /// There is a note alone.
+    Note,
+}
+
+impl Opinion {
+    /// One word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agree => "agree",
+            Self::Disagree => "disagree",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// Who did what on the page. It has no name of a patient's, only the study's number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// When.
+    pub at: Moment,
+    /// The account; of a login that failed, only where there is such an account: a password typed at the wrong place is no name.
+    pub account: Option<String>,
+    /// The address that it came from.
+    pub address: String,
+    /// What.
+    pub event: AuditEvent,
+    /// With which study.
+    pub study: Option<u64>,
+}
+
+/// What is done on the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuditEvent {
+    /// Somebody came in.
+    Login,
+    /// Somebody tried to, with a wrong name or password.
+    LoginFailed,
+    /// Somebody left.
+    Logout,
+    /// The list of studies was shown.
+    ListSeen,
+    /// A study was shown.
+    StudySeen,
+    /// A reader said something of a result.
+    Feedback,
+    /// A file of a result was handed out.
+    Download {
+        /// The file's label.
+        label: String,
+    },
+}
+
+impl AuditEvent {
+    /// One word or two.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::LoginFailed => "login failed",
+            Self::Logout => "logout",
+            Self::ListSeen => "list seen",
+            Self::StudySeen => "study seen",
+            Self::Feedback => "feedback",
+            Self::Download { .. } => "download",
+        }
+    }
+}
+
 /// What the journal counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counters {
-    /// The next number; studies, objects and deliveries share them, so that they tell the order of everything.
+    /// The next number; all kinds of records share them, so that they tell the order of everything.
     pub(crate) next: u64,
     /// Milliseconds that the journal has been open, up to the last commit.
     pub(crate) device_milliseconds: u64,
@@ -379,6 +474,8 @@ macro_rules! first_version {
 first_version!(
     Object: "received object",
     Study: "study",
+    Feedback: "reader's word",
+    Audit: "line of the audit",
     Counters: "set of counters"
 );
 
@@ -470,6 +567,26 @@ mod tests {
         assert_eq!(Delivery::decode(&first).unwrap(), delivery);
         let parts = Delivery { arrived: vec![[5; 32]], ..delivery };
         assert_eq!(hexadecimal(&parts), format!("0207047061637303ac0200010a0101017801{}", "05".repeat(32)));
+        let feedback = Feedback {
+            study: 7,
+            reader: "ada".into(),
+            at: moment,
+            opinion: Opinion::Disagree,
+            note: "n".into(),
+            verdict: "refer".into(),
+            bundle: Some("b".into()),
+            bundle_sha256: Some([2; 32]),
+        };
+        let fields = "010703616461 03ac02 01 016e 057265666572 010162 01".replace(' ', "");
+        assert_eq!(hexadecimal(&feedback), format!("{fields}{}", "02".repeat(32)));
+        let audit = Audit {
+            at: moment,
+            account: Some("ada".into()),
+            address: "::1".into(),
+            event: AuditEvent::Download { label: "a".into() },
+            study: Some(7),
+        };
+        assert_eq!(hexadecimal(&audit), "01 03ac02 0103616461 033a3a31 06 0161 0107".replace(' ', ""));
         assert_eq!(hexadecimal(&Counters::default()), "010100");
     }
 }

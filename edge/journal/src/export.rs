@@ -1,4 +1,4 @@
-//! The journal as a table for people, and as JSON for programs.
+//! The journal as tables for people, and as JSON for programs.
 
 use std::io::{self, Write};
 
@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 use thorax_files::hexadecimal;
 
 use crate::{
-    entries::{Delivery, DeliveryState, Kind, Object, Source, Study, StudyResult, StudyState, Thresholds},
+    entries::{
+        Audit, AuditEvent, Delivery, DeliveryState, Feedback, Kind, Object, Source, Study, StudyResult, StudyState,
+        Thresholds,
+    },
     error::{JournalError, Result},
     journal::Journal,
-    tables::Snapshot,
+    tables::{Kept, Snapshot},
 };
 
 /// The columns of the table.
@@ -53,6 +56,53 @@ impl Journal {
         table.flush().map_err(|reason| JournalError::io("write the table", reason))
     }
 
+    /// Writes a line for each word of a reader, also of studies that are not kept any more.
+    ///
+    /// # Errors
+    /// What the database or `out` says.
+    pub fn export_feedback_csv(&self, out: &mut dyn Write) -> Result<()> {
+        let columns = ["number", "at_utc", "study", "reader", "opinion", "verdict", "bundle", "bundle_sha256", "note"];
+        let row = |number: u64, said: Feedback| {
+            vec![
+                number.to_string(),
+                said.at.utc(),
+                said.study.to_string(),
+                cell(&said.reader),
+                said.opinion.name().into(),
+                cell(&said.verdict),
+                cell(said.bundle.as_deref().unwrap_or_default()),
+                said.bundle_sha256.map(|hash| hexadecimal(&hash)).unwrap_or_default(),
+                cell(&said.note),
+            ]
+        };
+        write_table(&self.snapshot()?, &columns, row, out)
+    }
+
+    /// Writes the audit, a line for each thing that was done on the page.
+    ///
+    /// # Errors
+    /// What the database or `out` says.
+    pub fn export_audit_csv(&self, out: &mut dyn Write) -> Result<()> {
+        let columns = ["number", "at_utc", "at_device_milliseconds", "account", "address", "event", "study", "file"];
+        let row = |number: u64, line: Audit| {
+            let file = match &line.event {
+                AuditEvent::Download { label } => cell(label),
+                _ => String::new(),
+            };
+            vec![
+                number.to_string(),
+                line.at.utc(),
+                line.at.device_milliseconds.to_string(),
+                cell(line.account.as_deref().unwrap_or_default()),
+                cell(&line.address),
+                line.event.name().into(),
+                line.study.map(|study| study.to_string()).unwrap_or_default(),
+                file,
+            ]
+        };
+        write_table(&self.snapshot()?, &columns, row, out)
+    }
+
     /// One study with its objects, result and deliveries, as [`Self::export_json`] has it.
     ///
     /// # Errors
@@ -62,7 +112,7 @@ impl Journal {
         study_json(&snapshot, number, &snapshot.need(number)?)
     }
 
-    /// Writes one JSON array with an object for each study, and in it its objects, result and deliveries.
+    /// Writes one JSON array with an object for each study, and in it its objects, result, deliveries and what readers said.
     ///
     /// # Errors
     /// What the database or `out` says.
@@ -78,6 +128,22 @@ impl Journal {
         let end = if before == "[\n" { "[]\n" } else { "\n]\n" };
         out.write_all(end.as_bytes()).and_then(|()| out.flush()).map_err(failed)
     }
+}
+
+/// Writes the records of one kind, a line each.
+fn write_table<R: Kept>(
+    snapshot: &Snapshot,
+    columns: &[&str],
+    row: impl Fn(u64, R) -> Vec<String>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let failed = |error: csv::Error| JournalError::io("write the table", io::Error::other(error));
+    let mut table = csv::Writer::from_writer(out);
+    table.write_record(columns).map_err(failed)?;
+    for (number, record) in snapshot.all::<R>()? {
+        table.write_record(row(number, record?)).map_err(failed)?;
+    }
+    table.flush().map_err(|reason| JournalError::io("write the table", reason))
 }
 
 /// A cell that a spreadsheet shows and does not calculate: what a peer sent may begin like a formula.
@@ -129,6 +195,7 @@ fn row(snapshot: &Snapshot, number: u64, study: &Study) -> Result<Vec<String>> {
 fn study_json(snapshot: &Snapshot, number: u64, study: &Study) -> Result<Value> {
     let objects = snapshot.objects_of(number)?.into_iter().map(|n| Ok(object_json(n, &snapshot.need(n)?)));
     let deliveries = snapshot.deliveries_of(number)?.into_iter().map(|n| Ok(delivery_json(n, &snapshot.need(n)?)));
+    let feedback = snapshot.feedback_of(number)?.into_iter().map(|n| Ok(feedback_json(n, &snapshot.need(n)?)));
     let cause = match &study.state {
         StudyState::Failed { cause, .. } => Some(cause),
         _ => None,
@@ -147,6 +214,7 @@ fn study_json(snapshot: &Snapshot, number: u64, study: &Study) -> Result<Value> 
         "objects": objects.collect::<Result<Vec<Value>>>()?,
         "result": snapshot.get::<StudyResult>(number)?.as_ref().map(result_json),
         "deliveries": deliveries.collect::<Result<Vec<Value>>>()?,
+        "feedback": feedback.collect::<Result<Vec<Value>>>()?,
     }))
 }
 
@@ -233,6 +301,19 @@ fn delivery_json(number: u64, delivery: &Delivery) -> Value {
         "attempts": delivery.attempts,
         "interrupted": delivery.interrupted,
         "last_error": delivery.last_error,
+    })
+}
+
+fn feedback_json(number: u64, said: &Feedback) -> Value {
+    json!({
+        "feedback": number,
+        "reader": said.reader,
+        "at_utc": said.at.utc(),
+        "opinion": said.opinion.name(),
+        "note": said.note,
+        "verdict": said.verdict,
+        "bundle": said.bundle,
+        "bundle_sha256": said.bundle_sha256.map(|hash| hexadecimal(&hash)),
     })
 }
 

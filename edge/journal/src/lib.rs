@@ -9,7 +9,7 @@
 //!
 //! | name | is |
 //! |---|---|
-//! | `journal.redb` | the database: studies, objects, results, deliveries, the queue |
+//! | `journal.redb` | the database: studies, objects, results, deliveries, the queue, readers' words, the audit |
 //! | `files/<SHA-256>` | an image, or a file of a result; the name is ours, never a sender's |
 //! | `files/<number>.part` | a file that is being written |
 //! | `.lock` | keeps other processes out |
@@ -36,12 +36,13 @@ pub use backup::restore;
 pub use check::Verification;
 pub use clock::{Clock, Moment, SystemClock};
 pub use entries::{
-    Delivery, DeliveryState, Hash, Kind, Object, ReceivedObject, ResultFile, Source, Study, StudyResult, StudyState,
-    Summary, Thresholds,
+    Audit, AuditEvent, Delivery, DeliveryState, Feedback, Hash, Kind, Object, Opinion, ReceivedObject, ResultFile,
+    Source, Study, StudyResult, StudyState, Summary, Thresholds,
 };
 pub use error::{JournalError, Result};
 pub use events::{Event, NewEvent};
 pub use journal::{
-    Counts, Journal, ObjectWriter, Received, Recovery, Removed, Settings, TakenDelivery, TakenObject, TakenStudy,
+    Agreement, Counts, Journal, ObjectWriter, Received, Recovery, Removed, Settings, TakenDelivery, TakenObject,
+    TakenStudy,
 };
 pub use store::{FileStore, FolderStore, StoreFile};

@@ -123,6 +123,8 @@ pub(crate) mod tests {
             let _ = crate::entries::Study::decode(&bytes);
             let _ = crate::entries::StudyResult::decode(&bytes);
             let _ = crate::entries::Delivery::decode(&bytes);
+            let _ = crate::entries::Feedback::decode(&bytes);
+            let _ = crate::entries::Audit::decode(&bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ use redb::{
 
 use crate::{
     clock::Moment,
-    entries::{Counters, Delivery, Hash, Object, Study, StudyResult},
+    entries::{Audit, Counters, Delivery, Feedback, Hash, Object, Study, StudyResult},
     error::{JournalError, Result},
     events::Event,
     record::Record,
@@ -27,6 +27,8 @@ pub(crate) const LATEST: TableDefinition<&str, u64> = TableDefinition::new("late
 pub(crate) const STUDY_OBJECTS: TableDefinition<(u64, u64), ()> = TableDefinition::new("study_objects");
 /// Studies and their deliveries.
 pub(crate) const STUDY_DELIVERIES: TableDefinition<(u64, u64), ()> = TableDefinition::new("study_deliveries");
+/// Studies and what readers said of them.
+pub(crate) const STUDY_FEEDBACK: TableDefinition<(u64, u64), ()> = TableDefinition::new("study_feedback");
 /// Studies that are not over.
 pub(crate) const QUEUE: TableDefinition<u64, ()> = TableDefinition::new("queue");
 /// Deliveries that are not over.
@@ -55,7 +57,9 @@ kept!(
     Object: "objects", "object";
     Study: "studies", "study";
     StudyResult: "results", "result of study";
-    Delivery: "deliveries", "delivery"
+    Delivery: "deliveries", "delivery";
+    Feedback: "feedback", "reader's word";
+    Audit: "audit", "line of the audit"
 );
 
 impl Kept for Event {
@@ -117,11 +121,7 @@ impl Snapshot {
 
     /// The last records, the newest first.
     pub(crate) fn latest<R: Kept>(&self, count: usize) -> Result<Vec<(u64, R)>> {
-        let record = |entry: std::result::Result<_, redb::StorageError>| -> Result<_> {
-            let (number, bytes): (redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>) = entry?;
-            Ok((number.value(), R::decode(bytes.value())?))
-        };
-        self.0.open_table(R::TABLE)?.range::<u64>(..)?.rev().take(count).map(record).collect()
+        self.before(u64::MAX)?.take(count).collect()
     }
 
     pub(crate) fn objects_of(&self, study: u64) -> Result<Vec<u64>> {
@@ -130,6 +130,19 @@ impl Snapshot {
 
     pub(crate) fn deliveries_of(&self, study: u64) -> Result<Vec<u64>> {
         seconds(&self.0.open_table(STUDY_DELIVERIES)?, study)
+    }
+
+    pub(crate) fn feedback_of(&self, study: u64) -> Result<Vec<u64>> {
+        seconds(&self.0.open_table(STUDY_FEEDBACK)?, study)
+    }
+
+    /// Records with numbers below `before`, the newest first. What is damaged is an error in its place.
+    pub(crate) fn before<R: Kept>(&self, before: u64) -> Result<impl Iterator<Item = Result<(u64, R)>> + use<R>> {
+        let records = self.0.open_table(R::TABLE)?.range::<u64>(..before)?.rev();
+        Ok(records.map(|entry| {
+            let (number, bytes) = entry?;
+            Ok((number.value(), R::decode(bytes.value())?))
+        }))
     }
 
     pub(crate) fn queue(&self) -> Result<Vec<u64>> {
@@ -193,11 +206,14 @@ impl Change {
         txn.open_table(Study::TABLE)?;
         txn.open_table(StudyResult::TABLE)?;
         txn.open_table(Delivery::TABLE)?;
+        txn.open_table(Feedback::TABLE)?;
+        txn.open_table(Audit::TABLE)?;
         txn.open_table(FILES)?;
         txn.open_table(IDENTITIES)?;
         txn.open_table(LATEST)?;
         txn.open_table(STUDY_OBJECTS)?;
         txn.open_table(STUDY_DELIVERIES)?;
+        txn.open_table(STUDY_FEEDBACK)?;
         txn.open_table(QUEUE)?;
         txn.open_table(OUTBOX)?;
         txn.open_table(Event::TABLE)?;
@@ -207,12 +223,26 @@ impl Change {
     /// Rewrites records of older versions, and refuses newer ones. The versions of all kinds stand in the database, so that
     /// nothing is read where nothing is old. Tells how many records were rewritten.
     pub(crate) fn migrate(&mut self) -> Result<u64> {
-        let known = [Object::VERSION, Study::VERSION, StudyResult::VERSION, Delivery::VERSION, Event::VERSION];
+        // A journal that was made before there was a kind has a shorter list; a kind that is new goes behind the last.
+        let known = [
+            Object::VERSION,
+            Study::VERSION,
+            StudyResult::VERSION,
+            Delivery::VERSION,
+            Feedback::VERSION,
+            Audit::VERSION,
+            Event::VERSION,
+        ];
         let found = self.txn.open_table(META)?.get(VERSIONS)?.map(|versions| versions.value().to_vec());
         if found.as_deref() == Some(&known[..]) {
             return Ok(0);
         }
-        let names = [Object::NAME, Study::NAME, StudyResult::NAME, Delivery::NAME, Event::NAME];
+        let names =
+            [Object::NAME, Study::NAME, StudyResult::NAME, Delivery::NAME, Feedback::NAME, Audit::NAME, Event::NAME];
+        if let Some(found) = found.as_ref().filter(|found| found.len() > known.len()) {
+            let (found, known) = (found.last().copied().unwrap_or_default(), 0);
+            return Err(JournalError::Newer { what: "record of a kind that is not known", found, known });
+        }
         for ((&found, known), what) in found.iter().flatten().zip(known).zip(names) {
             if found > known {
                 return Err(JournalError::Newer { what, found, known });
@@ -222,6 +252,8 @@ impl Change {
             + rewrite::<Study>(&self.txn, Study::TABLE)?
             + rewrite::<StudyResult>(&self.txn, StudyResult::TABLE)?
             + rewrite::<Delivery>(&self.txn, Delivery::TABLE)?
+            + rewrite::<Feedback>(&self.txn, Feedback::TABLE)?
+            + rewrite::<Audit>(&self.txn, Audit::TABLE)?
             + rewrite::<Event>(&self.txn, Event::TABLE)?;
         self.txn.open_table(META)?.insert(VERSIONS, &known[..])?;
         self.dirty = true;
@@ -273,6 +305,21 @@ impl Change {
 
     pub(crate) fn deliveries_of(&self, study: u64) -> Result<Vec<u64>> {
         seconds(&self.txn.open_table(STUDY_DELIVERIES)?, study)
+    }
+
+    pub(crate) fn feedback_of(&self, study: u64) -> Result<Vec<u64>> {
+        seconds(&self.txn.open_table(STUDY_FEEDBACK)?, study)
+    }
+
+    /// Removes the records with the lowest numbers until no more than `most` are left.
+    pub(crate) fn keep_last<R: Kept>(&mut self, most: u64) -> Result<u64> {
+        let mut table = self.txn.open_table(R::TABLE)?;
+        let mut removed = 0;
+        while table.len()? > most && table.pop_first()?.is_some() {
+            removed += 1;
+        }
+        self.dirty |= removed > 0;
+        Ok(removed)
     }
 
     pub(crate) fn pair(&mut self, table: TableDefinition<'_, (u64, u64), ()>, pair: (u64, u64)) -> Result<()> {
@@ -373,11 +420,14 @@ pub(crate) fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<
     copy(from, to, Study::TABLE)?;
     copy(from, to, StudyResult::TABLE)?;
     copy(from, to, Delivery::TABLE)?;
+    copy(from, to, Feedback::TABLE)?;
+    copy(from, to, Audit::TABLE)?;
     copy(from, to, FILES)?;
     copy(from, to, IDENTITIES)?;
     copy(from, to, LATEST)?;
     copy(from, to, STUDY_OBJECTS)?;
     copy(from, to, STUDY_DELIVERIES)?;
+    copy(from, to, STUDY_FEEDBACK)?;
     copy(from, to, QUEUE)?;
     copy(from, to, OUTBOX)?;
     copy(from, to, Event::TABLE)
@@ -441,6 +491,31 @@ mod tests {
             table.insert(3, [4, 0].as_slice()).unwrap();
         }
         assert!(matches!(rewrite::<Third>(&txn, PRETENDED), Err(JournalError::Newer { found: 4, .. })));
+    }
+
+    #[test]
+    fn a_journal_of_before_there_were_readers_gets_their_tables_and_keeps_the_rest() {
+        let now = Moment { unix_milliseconds: 0, device_milliseconds: 0 };
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let change = Change::begin(&database, now, 0).unwrap();
+        // As the first programs made it: four kinds of records.
+        let delivery = [0x02, 7, 1, b'p', 3, 0, 0, 0, 0, 0, 0, 0];
+        change.txn.open_table(Delivery::TABLE).unwrap().insert(9, &delivery[..]).unwrap();
+        change.txn.open_table(META).unwrap().insert(VERSIONS, &[1, 1, 1, 2][..]).unwrap();
+        change.commit().unwrap();
+        let mut change = Change::begin(&database, now, 0).unwrap();
+        change.make_tables().unwrap();
+        assert_eq!(change.migrate().unwrap(), 0);
+        assert!(change.dirty);
+        change.commit().unwrap();
+        let snapshot = Snapshot::take(&database).unwrap();
+        assert_eq!(snapshot.count::<Feedback>().unwrap() + snapshot.count::<Audit>().unwrap(), 0);
+        assert_eq!(snapshot.need::<Delivery>(9).unwrap().study, 7);
+        // And a program that knows one kind less than the last one leaves it alone.
+        let mut change = Change::begin(&database, now, 0).unwrap();
+        change.txn.open_table(META).unwrap().insert(VERSIONS, &[1, 1, 1, 2, 1, 1, 1, 1][..]).unwrap();
+        let told = change.migrate().unwrap_err();
+        assert!(matches!(told, JournalError::Newer { found: 1, known: 0, .. }), "{told}");
     }
 
     #[test]

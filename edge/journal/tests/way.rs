@@ -14,8 +14,8 @@ use std::{
 
 use redb::backends::InMemoryBackend;
 use thorax_journal::{
-    Clock, DeliveryState, FileStore, FolderStore, Journal, JournalError, Kind, Received, ReceivedObject, Settings,
-    Source, StoreFile, StudyState, Summary, restore,
+    Agreement, AuditEvent, Clock, DeliveryState, FileStore, FolderStore, Journal, JournalError, Kind, Opinion,
+    Received, ReceivedObject, Settings, Source, StoreFile, StudyState, Summary, restore,
 };
 
 #[derive(Debug, Default)]
@@ -635,4 +635,107 @@ fn a_backup_is_taken_while_images_arrive_and_restored_elsewhere() {
     accepted(send(&other, dicom("3", "3.1"), b"new").unwrap());
     assert!(matches!(restore(&copy, &elsewhere).unwrap_err(), JournalError::NotEmpty { .. }));
     assert!(matches!(restore(place.path(), &place.path().join("x")).unwrap_err(), JournalError::Database(_)));
+}
+
+/// A finished study, and what two readers said of it.
+fn with_readers(journal: &Journal) -> u64 {
+    let (_, study) = accepted(send(journal, dicom("1", "1.1"), b"1").unwrap());
+    let told = journal.add_feedback(study, "ada", Opinion::Agree, "").unwrap_err();
+    assert!(matches!(told, JournalError::WrongState { state: "open", .. }), "{told}");
+    journal.close_studies(&[study]).unwrap();
+    finish_next(journal, &[]);
+    journal.add_feedback(study, "ada", Opinion::Agree, "").unwrap();
+    journal.add_feedback(study, "bea", Opinion::Disagree, "=left base").unwrap();
+    journal.add_feedback(study, "ada", Opinion::Disagree, "looked again").unwrap();
+    journal.add_feedback(study, "bea", Opinion::Note, "asked a colleague").unwrap();
+    journal.write_audit(Some("ada"), "192.0.2.7", AuditEvent::StudySeen, Some(study)).unwrap();
+    let event = AuditEvent::Download { label: "sr.dcm".into() };
+    journal.write_audit(Some("ada"), "192.0.2.7", event, Some(study)).unwrap();
+    journal.write_audit(None, "192.0.2.8", AuditEvent::LoginFailed, None).unwrap();
+    study
+}
+
+#[test]
+fn what_readers_say_and_who_saw_what_outlasts_a_restart_a_backup_and_the_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { keep_studies: 1, keep_audit_lines: 2, ..Settings::default() };
+    let journal = Journal::open(folder.path(), settings.clone()).unwrap();
+    let study = with_readers(&journal);
+    drop(journal);
+    let journal = Journal::open(folder.path(), settings.clone()).unwrap();
+    let said = journal.feedback_of(study).unwrap();
+    let words: Vec<(&str, Opinion, &str)> =
+        said.iter().map(|(_, said)| (&*said.reader, said.opinion, &*said.note)).collect();
+    let expected = [
+        ("ada", Opinion::Agree, ""),
+        ("bea", Opinion::Disagree, "=left base"),
+        ("ada", Opinion::Disagree, "looked again"),
+        ("bea", Opinion::Note, "asked a colleague"),
+    ];
+    assert_eq!(words, expected);
+    assert_eq!(said[0].1.verdict, "negative");
+    let both = [Agreement { bundle: None, verdict: "negative".into(), agree: 0, disagree: 2 }];
+    assert_eq!(journal.agreement().unwrap(), both, "the last word of each counts");
+    let audit = journal.latest_audit(9).unwrap();
+    assert_eq!(
+        audit.iter().map(|(_, line)| line.event.name()).collect::<Vec<_>>(),
+        ["login failed", "download", { "study seen" }]
+    );
+    assert_eq!((audit[0].1.account.clone(), audit[1].1.study), (None, Some(study)));
+    assert_eq!(journal.verify().unwrap().records, 3 + 4 + 3);
+    assert_eq!(journal.study_as_json(study).unwrap()["feedback"][1]["note"], "=left base");
+
+    // All of it is in a backup.
+    let elsewhere = tempfile::tempdir().unwrap();
+    journal.backup(&elsewhere.path().join("copy")).unwrap();
+    restore(&elsewhere.path().join("copy"), &elsewhere.path().join("box")).unwrap();
+    let other = Journal::open(&elsewhere.path().join("box"), settings).unwrap();
+    assert_eq!((other.feedback_of(study).unwrap(), other.latest_audit(9).unwrap()), (said, audit));
+    assert_eq!(other.verify().unwrap().problems, []);
+
+    // The study goes, and with it the notes; the count stays. Of the audit the last lines stay.
+    accepted(send(&journal, dicom("2", "2.1"), b"2").unwrap());
+    assert_eq!(journal.retain().unwrap().studies, 1);
+    assert_eq!(journal.feedback_of(study).unwrap(), []);
+    assert_eq!(journal.agreement().unwrap(), both);
+    assert_eq!(journal.latest_audit(9).unwrap().len(), 2);
+    assert_eq!(journal.verify().unwrap().problems, []);
+    let (mut feedback, mut audit) = (vec![], vec![]);
+    journal.export_feedback_csv(&mut feedback).unwrap();
+    journal.export_audit_csv(&mut audit).unwrap();
+    let (feedback, audit) = (String::from_utf8(feedback).unwrap(), String::from_utf8(audit).unwrap());
+    assert!(feedback.lines().count() == 5 && !feedback.contains("left base"), "{feedback}");
+    assert!(audit.lines().count() == 3 && audit.contains(",ada,192.0.2.7,download,") && audit.contains("sr.dcm"));
+    let mut feedback = vec![];
+    other.export_feedback_csv(&mut feedback).unwrap();
+    assert!(String::from_utf8(feedback).unwrap().contains(",bea,disagree,negative,,,'=left base"), "no formula");
+}
+
+#[test]
+fn studies_are_leafed_through_from_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), Settings { quiet_seconds: 0, ..Settings::default() }).unwrap();
+    let mut numbers = vec![];
+    for i in 0..7 {
+        numbers.push(accepted(send(&journal, dicom(&format!("{i}"), &format!("{i}.1")), &[i]).unwrap()).1);
+        if i % 2 == 0 {
+            finish_next(&journal, &[]);
+        }
+    }
+    numbers.reverse();
+    let page = |before, count, look_at| {
+        let (page, next) = journal.studies_before(before, count, look_at, |_, _| true).unwrap();
+        (page.into_iter().map(|(number, ..)| number).collect::<Vec<_>>(), next)
+    };
+    assert_eq!(page(u64::MAX, 3, 100), (numbers[..3].to_vec(), Some(numbers[2])));
+    assert_eq!(page(numbers[2], 3, 100), (numbers[3..6].to_vec(), Some(numbers[5])));
+    assert_eq!(page(numbers[5], 3, 100), (numbers[6..].to_vec(), None));
+    assert_eq!(page(u64::MAX, 7, 100), (numbers.clone(), None), "nothing behind a full last page");
+    // Who looks for few does not look for ever. The four oldest are finished.
+    let finished = |before, look_at| {
+        let (found, next) = journal.studies_before(before, 9, look_at, |_, result| result.is_some()).unwrap();
+        (found.len(), next)
+    };
+    assert_eq!(finished(u64::MAX, 3), (0, Some(numbers[2])));
+    assert_eq!(finished(numbers[2], 100), (4, None));
 }

@@ -37,4 +37,4 @@ pub use object::{Bundle, Device, Moment, Object, Provenance, RESEARCH_USE};
 pub use page::{Page, Picture, Section};
 pub use report::{Reading, report};
 pub use segmentation::{Lungs, Masks, Segment, Segmentation, SegmentationBuilder};
-pub use source::Source;
+pub use source::{Patient, Source};

@@ -38,6 +38,17 @@ pub struct Source {
     frames: u32,
 }
 
+/// Who a patient is. What the file does not tell is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patient {
+    /// Patient's Name (0010,0010), its parts apart by spaces.
+    pub name: String,
+    /// Patient ID (0010,0020).
+    pub id: String,
+    /// Patient's Birth Date (0010,0030), `YYYYMMDD`.
+    pub birth_date: String,
+}
+
 /// An instance: its class and its UID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
@@ -175,6 +186,17 @@ impl Source {
     /// Body Part Examined (0018,0015), in capitals; `None` where it is not told.
     pub fn body_part(&self) -> Option<String> {
         text(&self.set, tags::BODY_PART_EXAMINED).map(|part| part.to_ascii_uppercase())
+    }
+
+    /// Who the patient is, as the file tells: for people to read, since it may be anything.
+    pub fn patient(&self) -> Patient {
+        let read = |tag| text(&self.set, tag).unwrap_or_default();
+        Patient {
+            // PS3.5, 6.2.1.2: parts of a name end with ^, and other ways to write all of it with =.
+            name: read(tags::PATIENT_NAME).replace('^', " ").replace('=', " / ").trim().to_owned(),
+            id: read(tags::PATIENT_ID),
+            birth_date: read(tags::PATIENT_BIRTH_DATE),
+        }
     }
 
     /// The patient's age when the picture was taken, in whole years: Patient's Age (0010,1010), or what birth date and study date

@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod bundle;
 pub mod journal;
+pub mod page;
 pub mod phantom;
 pub mod screen;
 pub mod serve;
@@ -25,6 +26,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Bundle(args) => bundle::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Worklist(args) => worklist::run(&args),
+        Command::Page(args) => page::run(args),
         Command::Phantom(args) => phantom::run(&args),
     }
 }

@@ -14,6 +14,7 @@
 
 mod framebuffer;
 mod gauge;
+mod layers;
 mod layout;
 #[cfg(test)]
 mod mock;
@@ -25,7 +26,10 @@ mod text;
 use embedded_graphics::{pixelcolor::Rgb565, prelude::*, primitives::Rectangle, text::Alignment};
 use thorax_shared::{lungs::Involvement, modality::Modality, plane::Plane, verdict::Verdict};
 
-pub use self::framebuffer::{Framebuffer, PngError, render_png};
+pub use self::{
+    framebuffer::{Framebuffer, PngError, render_png},
+    layers::Layers,
+};
 use self::{
     gauge::{Meter, Metric},
     layout::{Frame, ResultBody, Scale, inset},

@@ -9,11 +9,11 @@ use thorax_shared::plane::Plane;
 use super::palette::{self, rgb};
 
 /// Heat below this share of its maximum leaves the picture as it is.
-const HEAT_FLOOR: f32 = 0.15;
+pub(super) const HEAT_FLOOR: f32 = 0.15;
 /// How much of the picture the highest heat covers.
-const HEAT_OPACITY: f32 = 0.65;
+pub(super) const HEAT_OPACITY: f32 = 0.65;
 /// How much of the picture an infection's inside covers.
-const INFECTION_OPACITY: f32 = 0.35;
+pub(super) const INFECTION_OPACITY: f32 = 0.35;
 
 /// A picture with what is laid over it.
 pub(super) struct Overlaid<'a> {
@@ -72,12 +72,12 @@ fn blend(below: [f32; 3], above: [f32; 3], opacity: f32) -> [f32; 3] {
     core::array::from_fn(|channel| below[channel] + opacity * (above[channel] - below[channel]))
 }
 
-fn is_set(mask: u8) -> f32 {
+pub(super) fn is_set(mask: u8) -> f32 {
     if mask == 0 { 0.0 } else { 1.0 }
 }
 
 /// Whether a pixel of the mask touches one that is not; the picture's edge counts as outside.
-fn is_border(mask: &Plane<bool>, x: usize, y: usize) -> bool {
+pub(super) fn is_border(mask: &Plane<bool>, x: usize, y: usize) -> bool {
     let inside = |x: usize, y: usize| x < mask.width() && y < mask.height() && mask.get(x, y);
     inside(x, y) && !(x > 0 && inside(x - 1, y) && inside(x + 1, y) && y > 0 && inside(x, y - 1) && inside(x, y + 1))
 }
@@ -102,7 +102,7 @@ pub(super) fn fit(width: usize, height: usize, area: Rectangle) -> Rectangle {
 }
 
 /// The mean of `value` over the part of `plane` that each pixel of the result covers; 0 where `plane` is empty.
-fn resample<T: Copy>(plane: &Plane<T>, size: Size, value: impl Fn(T) -> f32) -> Plane<f32> {
+pub(super) fn resample<T: Copy>(plane: &Plane<T>, size: Size, value: impl Fn(T) -> f32) -> Plane<f32> {
     let (width, height) = (size.width as usize, size.height as usize);
     if plane.width() == 0 || plane.height() == 0 {
         return Plane::filled(width, height, 0.0);

@@ -83,6 +83,13 @@ enum Event {
     DeviceFailed(DeviceError),
 }
 
+/// Where the pages are, which stay while the journal is opened again.
+#[derive(Clone, Copy)]
+struct Addresses {
+    status: SocketAddr,
+    page: Option<SocketAddr>,
+}
+
 /// The appliance.
 pub struct Service {
     profile: Profile,
@@ -111,8 +118,16 @@ impl Service {
         let work = data.join(WORK);
         own_folder(&work)?;
         let Chosen { screener, keeper } = chosen;
-        let reader = Reader { screener, keeper, slices: profile.screening.slices, site: profile.site.clone(), work };
-        Ok(Self { profile, data, reader: Arc::new(reader), state: Arc::new(State::new()), open })
+        let titles = screener.models().iter().map(|model| model.title()).collect();
+        let reader = Reader {
+            screener,
+            keeper,
+            slices: profile.screening.slices,
+            site: profile.site.clone(),
+            pictures: profile.page.is_some(),
+            work,
+        };
+        Ok(Self { profile, data, reader: Arc::new(reader), state: Arc::new(State::new(titles)), open })
     }
 
     /// Works until it is told to stop, and gives the exit code.
@@ -143,6 +158,11 @@ impl Service {
         let address = self.profile.status.address;
         let status = status::start(address, self.state.clone())
             .with_context(|| format!("cannot listen on {address}: choose another status.address in the profile"))?;
+        let page = self.profile.page.as_ref().map(|page| thorax_page::start(page, self.state.clone())).transpose()?;
+        if let Some(address) = page {
+            tracing::info!(%address, "the page is there");
+        }
+        let addresses = Addresses { status, page };
         if let Err(error) = self.answer_questions() {
             tracing::warn!(%error, "no questions can be asked while this runs: choose a folder of data with a shorter path");
         }
@@ -150,7 +170,7 @@ impl Service {
             tell(journal.recovery());
             let shared = Arc::new(journal);
             self.state.set_journal(Some(shared.clone()));
-            let end = self.work(&shared, status, events, happened);
+            let end = self.work(&shared, addresses, events, happened);
             self.state.set_journal(None);
             match end? {
                 Event::Stop => {
@@ -203,7 +223,7 @@ impl Service {
     fn work(
         &self,
         journal: &Arc<Journal>,
-        status: SocketAddr,
+        Addresses { status, page }: Addresses,
         events: &Sender<Event>,
         happened: &Receiver<Event>,
     ) -> anyhow::Result<Event> {
@@ -222,6 +242,7 @@ impl Service {
             "process": std::process::id(),
             "dicom": port.address(),
             "status": status,
+            "page": page,
             "reports": deliveries.report_address(),
         });
         let running = self.data.join(RUNNING);

@@ -51,6 +51,8 @@ pub(super) struct Reader {
     /// Slices to read of a volume.
     pub(super) slices: usize,
     pub(super) site: Site,
+    /// Whether the picture and its overlays are kept, as the page shows them.
+    pub(super) pictures: bool,
     /// Where folders of links are made, on the disk of the data.
     pub(super) work: PathBuf,
 }
@@ -228,7 +230,7 @@ impl Reader {
         for (index, read) in reads.iter().enumerate() {
             let mut notes = read.notes.clone();
             let mut labels = vec![];
-            for (what, ending, made) in results(study, read) {
+            for (what, ending, made) in results(study, read, self.pictures) {
                 let label = match index {
                     0 => format!("{what}.{ending}"),
                     index => format!("{what}-{}.{ending}", index + 1),
@@ -343,8 +345,8 @@ impl<'a> Marked<'a> {
 /// A file of a result: what it is, the ending of its name, its bytes or why there are none.
 type ResultFile = (&'static str, &'static str, Result<Vec<u8>, String>);
 
-/// Every file that is made of an image.
-fn results(study: &TakenStudy, read: &Read) -> Vec<ResultFile> {
+/// Every file that is made of an image, with the `pictures` of the page or without.
+fn results(study: &TakenStudy, read: &Read, pictures: bool) -> Vec<ResultFile> {
     let name = format!("study {}", study.number);
     let mut panel = Framebuffer::new(PANEL);
     let Ok(()) = match &read.outcome {
@@ -355,6 +357,12 @@ fn results(study: &TakenStudy, read: &Read) -> Vec<ResultFile> {
         Outcome::Refused(reason) => report::refusal(reason, &name).draw(&mut panel),
     };
     let mut results = vec![("panel", "png", panel.png().map_err(|error| error.to_string()))];
+    if let (Outcome::Screened(screening), true) = (&read.outcome, pictures) {
+        match report::layers(screening).png() {
+            Ok(layers) => results.extend(layers.into_iter().map(|(what, png)| (what, "png", Ok(png)))),
+            Err(error) => results.push(("picture", "png", Err(error.to_string()))),
+        }
+    }
     let (Outcome::Screened(screening), Some(made)) = (&read.outcome, &read.made) else { return results };
     let told = |made: Result<Vec<u8>, ObjectError>| made.map_err(|error| error.to_string());
     let sources: Vec<&Source> = made.sources.iter().collect();
@@ -517,7 +525,7 @@ mod tests {
         let reader = |minimum_age_years| {
             let Chosen { screener, keeper } = Chosen::of(Screener::new(vec![]), Path::new("data"));
             let site = Site { minimum_age_years, ..Site::default() };
-            Reader { screener, keeper, slices: 0, site, work: PathBuf::new() }
+            Reader { screener, keeper, slices: 0, site, pictures: false, work: PathBuf::new() }
         };
         for (site, bundle, years, least) in [
             (Some(15), None, Some(14), Some(15)),

@@ -11,11 +11,13 @@ use std::{
 
 use thorax_intake::Tally;
 use thorax_journal::{Counts, Journal};
+use thorax_page::Appliance;
 
 /// The journal is not counted through more often.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(1);
 
 /// See the module.
+#[derive(Debug)]
 pub(super) struct State {
     journal: RwLock<Option<Arc<Journal>>>,
     pub(super) tally: Arc<Tally>,
@@ -28,6 +30,8 @@ pub(super) struct State {
     counted: Mutex<Option<(Instant, Counts)>>,
     /// Which bundles are run.
     bundles: Mutex<serde_json::Value>,
+    /// The bundles that read, by name and version.
+    titles: Vec<String>,
 }
 
 /// Studies that were read since the start.
@@ -40,7 +44,7 @@ pub(super) struct Screened {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(titles: Vec<String>) -> Self {
         Self {
             journal: RwLock::default(),
             tally: Arc::default(),
@@ -50,6 +54,7 @@ impl State {
             trouble: Mutex::default(),
             counted: Mutex::default(),
             bundles: Mutex::default(),
+            titles,
         }
     }
 
@@ -112,5 +117,19 @@ impl State {
                 Some(counts)
             }
         }
+    }
+}
+
+impl Appliance for State {
+    fn journal(&self) -> Option<Arc<Journal>> {
+        self.journal()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble()
+    }
+
+    fn bundles(&self) -> Vec<String> {
+        self.titles.clone()
     }
 }

@@ -7,4 +7,4 @@ mod write;
 
 pub use lock::{FolderLock, LockError};
 pub use sha256::{ReadError, file_sha256, hexadecimal};
-pub use write::{WriteError, remove_left_over, sync_folder, write_atomically, write_new, write_secret};
+pub use write::{WriteError, remove_left_over, replace_secret, sync_folder, write_atomically, write_new, write_secret};

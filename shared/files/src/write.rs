@@ -59,6 +59,17 @@ pub fn write_secret(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result
     })
 }
 
+/// As [`write_atomically`], for what only its owner may read, such as a list of passwords' hashes.
+///
+/// # Errors
+/// [`WriteError`].
+pub fn replace_secret(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), WriteError> {
+    write(path, fill, |temporary| {
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map(drop).map_err(|failed| failed.error)
+    })
+}
+
 /// Fills a temporary file beside `path` and has `finish` give it its name; whatever fails, it is gone.
 fn write(
     path: &Path,

@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod events;
+mod readers;
 mod receive;
 mod retention;
 mod studies;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use deliveries::TakenDelivery;
+pub use readers::Agreement;
 pub use receive::{ObjectWriter, Received};
 pub use retention::Removed;
 pub use studies::{Counts, TakenObject, TakenStudy};
@@ -67,6 +69,8 @@ pub struct Settings {
     pub keep_bytes: u64,
     /// And after as many days that the device was running; 0: never for their age.
     pub keep_days: u64,
+    /// Of the audit, as many lines are kept, the last.
+    pub keep_audit_lines: u64,
 }
 
 impl Default for Settings {
@@ -82,6 +86,7 @@ impl Default for Settings {
             keep_studies: 100_000,
             keep_bytes: 64 << 30,
             keep_days: 0,
+            keep_audit_lines: 100_000,
         }
     }
 }

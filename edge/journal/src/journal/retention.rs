@@ -1,14 +1,15 @@
-//! What goes when there is too much: studies that are over, the oldest first, with all that belongs to them.
+//! What goes when there is too much: studies that are over, the oldest first, with all that belongs to them. That a reader agreed
+//! or did not stays, without the note, since it counts for the bundle; of the audit the last lines stay.
 //!
 //! A study is never removed as long as it waits or one of its deliveries does. Age is reckoned in device time, so that a wall
 //! clock that jumps ahead by years removes nothing.
 
 use super::Journal;
 use crate::{
-    entries::{Delivery, Hash, Kind, Object, Study, StudyResult},
+    entries::{Audit, Delivery, Feedback, Hash, Kind, Object, Study, StudyResult},
     error::{JournalError, Result},
     store::kept_name,
-    tables::{Change, IDENTITIES, LATEST, STUDY_DELIVERIES, STUDY_OBJECTS, Snapshot},
+    tables::{Change, IDENTITIES, LATEST, STUDY_DELIVERIES, STUDY_FEEDBACK, STUDY_OBJECTS, Snapshot},
 };
 use std::sync::PoisonError;
 
@@ -67,6 +68,9 @@ impl Journal {
             removed.studies += part.studies;
             removed.files += part.files;
             removed.bytes += part.bytes;
+        }
+        if snapshot.count::<Audit>()? > settings.keep_audit_lines {
+            self.change(|change| change.keep_last::<Audit>(settings.keep_audit_lines))?;
         }
         if removed.studies > 0 {
             tracing::info!(?removed, "studies removed");
@@ -156,6 +160,11 @@ fn remove(change: &mut Change, number: u64, removed: &mut Removed) -> Result<()>
     for delivery in change.deliveries_of(number)? {
         change.unpair(STUDY_DELIVERIES, (number, delivery))?;
         change.drop::<Delivery>(delivery)?;
+    }
+    for said in change.feedback_of(number)? {
+        let feedback: Feedback = change.need(said)?;
+        change.put(said, &Feedback { note: String::new(), ..feedback })?;
+        change.unpair(STUDY_FEEDBACK, (number, said))?;
     }
     change.unname(LATEST, &study.key, number)?;
     change.drop::<Study>(number)?;

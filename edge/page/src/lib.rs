@@ -1,0 +1,46 @@
+//! The page for the tablet: what the device found, for those who may see it.
+//!
+//! A nurse has no terminal, so everything that somebody looks at every day is a page here: the list of studies, one study with its
+//! picture and what the models marked on it, why a picture was not read, what waits, and a form in which a reader says whether the
+//! verdict was right. It is plain HTML that is made here for each request: no script runs in it, nothing is loaded from
+//! elsewhere, and the browser is told to refuse it if it were.
+//!
+//! It is off unless a profile has a table `[page]`. A request goes one way, whatever it asks for:
+//!
+//! ```text
+//! connection (TLS, limits) -> request (parsed, ids only) -> session, role, form token -> a line of the audit -> view
+//! ```
+//!
+//! Nothing of the address becomes a path: what is asked for is one of the few forms of [`request::Route`], whose numbers are looked
+//! up in the journal. Nothing is shown whose line in the audit could not be written.
+
+mod answer;
+mod config;
+mod error;
+mod facts;
+mod limits;
+mod printed;
+pub mod request;
+mod secret;
+mod server;
+mod sessions;
+pub mod users;
+mod views;
+
+use std::{fmt::Debug, sync::Arc};
+
+use thorax_journal::Journal;
+
+pub use config::Config;
+pub use error::PageError;
+pub use server::start;
+
+/// What the page asks the device.
+pub trait Appliance: Debug + Send + Sync + 'static {
+    /// The journal, unless it is being opened. Whoever has it gives it back when the request is answered.
+    fn journal(&self) -> Option<Arc<Journal>>;
+    /// What stands in the way at the moment.
+    fn trouble(&self) -> Option<String>;
+    /// The bundles that read, by name and version.
+    fn bundles(&self) -> Vec<String>;
+}
