@@ -152,5 +152,6 @@ fn no_bundle_for_a_kind_of_image_is_the_row_of_that_image() {
     assert_eq!(rows[0]["cause"], "no bundle for ct images is loaded");
     assert_eq!(rows[0]["remedy"], "give one with --bundle");
     assert_eq!(rows[0]["reason"], "no bundle for ct images is loaded: give one with --bundle");
-    assert_eq!((&rows[1]["bundle"], &rows[1]["modality"]), (&"thorax-broken 0.1.0".into(), &"xray".into()));
+    assert_eq!(rows[1]["modality"], "xray");
+    assert!(rows[1]["bundle"].as_str().unwrap().starts_with("thorax-broken "), "{}", rows[1]);
 }

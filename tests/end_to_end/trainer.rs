@@ -380,7 +380,7 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
         let fields: Vec<&str> = line.split(',').collect();
         let by_device = told.lines().find(|line| line.split(',').nth(1) == Some(fields[0])).unwrap();
         let [by_device, by_trainer] =
-            [by_device.split(',').nth(6).unwrap(), fields[2]].map(|p| p.parse::<f64>().unwrap());
+            [by_device.split(',').nth(7).unwrap(), fields[2]].map(|p| p.parse::<f64>().unwrap());
         assert!(
             (by_device - by_trainer).abs() < 0.01,
             "{}: {by_device} on the device, {by_trainer} in training",
@@ -399,7 +399,7 @@ fn from_phantoms_to_a_verdict_through_a_bundle_of_one_s_own() {
     }
     let row = succeed(screen.arg("--trust").arg(at("trusted"))).rows().remove(0);
     assert!(text(&row, "bundle").starts_with("thorax-xray "), "{row}");
-    let evaluated: f64 = told.lines().nth(1).unwrap().split(',').nth(6).unwrap().parse().unwrap();
+    let evaluated: f64 = told.lines().nth(1).unwrap().split(',').nth(7).unwrap().parse().unwrap();
     assert!((number(&row, "probability") - evaluated).abs() < 1e-6, "{row}: evaluated as {evaluated}");
 
     // What the classifier was to refuse gets no verdict.

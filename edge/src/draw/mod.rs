@@ -104,7 +104,7 @@ impl<'a> ResultScreen<'a> {
     fn metrics(&self) -> heapless::Vec<Metric<'static>, 3> {
         let share = |value: f32, whole: f32| Some(value / whole).filter(|share| (-0.001..=1.001).contains(share));
         let probability = self.probability.map(|value| Metric {
-            label: if self.disease.is_some() { "Probability" } else { "COVID-19" },
+            label: if self.disease.is_some() { "Disease" } else { "COVID-19" },
             value: text::probability(value),
             share: share(value, 1.0),
             meter: Meter::Bar,
