@@ -64,7 +64,7 @@ fn add(journal: &Journal, folder: &Path, number: usize) {
         ..Summary::default()
     };
     let files: Vec<(&str, &[u8])> = files.iter().map(|(label, bytes)| (&**label, &**bytes)).collect();
-    journal.finish(study, summary, &files, if number % 2 == 0 { &["pacs"] } else { &[] }).unwrap();
+    journal.finish(study, summary, &files, if number.is_multiple_of(2) { &["pacs"] } else { &[] }).unwrap();
 }
 
 fn main() {

@@ -37,7 +37,7 @@ pub enum BundleCommand {
     },
     /// Put a classifier and a segmenter whose verdicts survive what happens to files into a signed bundle, with a model card measured on
     /// the test split
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Compare candle with tract on every test picture of a bundle
     Verify(VerifyArgs),
     /// Show what a bundle says of itself
