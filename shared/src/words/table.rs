@@ -42,7 +42,7 @@ words! {
     RejectedMeans: ["Nothing is said about this image.", "Rien n’est dit de cette image.", "No se dice nada sobre esta imagen.", "Nada é dito sobre esta imagem.", "Hakuna kinachosemwa kuhusu picha hii.", "इस चित्र के बारे में कुछ नहीं कहा गया है।"];
 
     // Figures.
-    Probability: ["probability of COVID-19", "probabilité de COVID-19", "probabilidad de COVID-19", "probabilidade de COVID-19", "uwezekano wa COVID-19", "COVID-19 की संभाव्यता"];
+    Probability: ["probability", "probabilité", "probabilidad", "probabilidade", "uwezekano", "संभाव्यता"];
     Entropy: ["entropy (uncertainty)", "entropie (incertitude)", "entropía (incertidumbre)", "entropia (incerteza)", "entropia (kutokuwa na uhakika)", "एन्ट्रॉपी (अनिश्चितता)"];
     LeftInvolvement: ["involvement, patient’s left lung", "atteinte, poumon gauche du patient", "afectación, pulmón izquierdo del paciente", "acometimento, pulmão esquerdo do paciente", "eneo lililoathirika, pafu la kushoto la mgonjwa", "प्रभावित भाग, रोगी का बायाँ फेफड़ा"];
     RightInvolvement: ["involvement, patient’s right lung", "atteinte, poumon droit du patient", "afectación, pulmón derecho del paciente", "acometimento, pulmão direito do paciente", "eneo lililoathirika, pafu la kulia la mgonjwa", "प्रभावित भाग, रोगी का दायाँ फेफड़ा"];
