@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use thorax_files::hexadecimal;
-use thorax_journal::{Journal, Kind, Moment, Study, StudyResult, StudyState};
+use thorax_journal::{Journal, Kind, Moment, Settings, Study, StudyResult, StudyState};
 
 use crate::cli::ExportFormat;
 
@@ -242,6 +242,23 @@ fn verify(journal: &Journal, json: bool, out: &mut dyn Write) -> anyhow::Result<
         writeln!(out, "{records} records and {files} files of {bytes} bytes read, {} problems", found.problems.len())?;
     }
     Ok(u8::from(!found.problems.is_empty()))
+}
+
+/// Asks the appliance at work on `data`, or, where none is, reads its journal. Nobody's journal is made by asking for it.
+///
+/// # Errors
+/// As [`ask`] and [`answer`]; when there is no journal.
+pub fn ask_or_read(data: &Path, settings: &Settings, question: &Question, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if let Some(code) = ask(data, question, out)? {
+        return Ok(code);
+    }
+    let folder = data.join(JOURNAL);
+    anyhow::ensure!(
+        Journal::is_at(&folder),
+        "{}: no journal; name its folder of data with --data, or the board with --board",
+        folder.display()
+    );
+    answer(&Journal::open(&folder, settings.clone())?, question, out)
 }
 
 /// Asks the appliance at work on `data`, and gives its exit code; `None` when none is at work there.

@@ -12,6 +12,7 @@ use std::{
 
 use serde::Deserialize;
 use thorax_delivery::{DeliveryError, To};
+use thorax_dimse::association::is_ae_title;
 use thorax_intake::{Config, Folder, IntakeError};
 use thorax_journal::Settings;
 use thorax_page::PageError;
@@ -325,17 +326,11 @@ impl Profile {
             if !matches!(port, Some(Ok(1..))) {
                 return wrong("worklist.address", format!("{address:?} is no host, colon and port"));
             }
-            // PS3.5, 6.2, VR AE.
-            let is_title = |text: &str| {
-                (1..=16).contains(&text.len())
-                    && text.trim() == text
-                    && text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\')
-            };
             for (key, title) in [("ae_title", ae_title), ("calling_ae_title", calling_ae_title)]
                 .into_iter()
                 .chain(station_ae_title.iter().map(|title| ("station_ae_title", title)))
             {
-                if !is_title(title) {
+                if !is_ae_title(title) {
                     return wrong(&format!("worklist.{key}"), format!("{title:?} is no AE title"));
                 }
             }

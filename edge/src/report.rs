@@ -8,7 +8,7 @@ use thorax_engine::screening::Screening;
 use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict, words::percent};
 
 use crate::{
-    draw::{Layers, MessageScreen, ResultScreen, Tone},
+    draw::{MessageScreen, Overlaid, ResultScreen, Tone},
     outcome::{Cost, Outcome},
 };
 
@@ -33,11 +33,11 @@ pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> Re
 }
 
 /// The picture that was read, and what may be laid over it. Over a picture that was rejected lies nothing.
-pub fn layers(screening: &Screening) -> Layers<'_> {
+pub fn layers(screening: &Screening) -> Overlaid<'_> {
     let shown = &screening.shown;
     let told = !matches!(screening.verdict, Verdict::Rejected(_));
     let masks = shown.masks.as_ref().filter(|_| told);
-    Layers {
+    Overlaid {
         picture: &shown.picture,
         heat: shown.heat.as_ref().filter(|_| told),
         infection: masks.map(|masks| &masks.infection),

@@ -13,6 +13,9 @@ pub enum Modality {
 }
 
 impl Modality {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Xray, Self::Ct];
+
     /// `xray` or `ct`, as on the command line and in every file.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +49,6 @@ impl core::str::FromStr for Modality {
 
     /// Reads [`Modality::as_str`].
     fn from_str(text: &str) -> Result<Self, UnknownModality> {
-        [Self::Xray, Self::Ct].into_iter().find(|modality| modality.as_str() == text).ok_or(UnknownModality)
+        Self::ALL.into_iter().find(|modality| modality.as_str() == text).ok_or(UnknownModality)
     }
 }

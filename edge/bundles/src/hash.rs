@@ -36,19 +36,7 @@ impl FromStr for BundleHash {
     type Err = NoHash;
 
     fn from_str(text: &str) -> Result<Self, NoHash> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(NoHash),
-        };
-        let mut hash = [0; 32];
-        if text.len() != 64 {
-            return Err(NoHash);
-        }
-        for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Ok(Self(hash))
+        thorax_files::sha256_of(text).map(Self).ok_or(NoHash)
     }
 }
 

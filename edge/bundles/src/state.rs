@@ -108,7 +108,7 @@ impl State {
 
     /// Whether a bundle is on trial.
     pub fn on_trial(&self) -> bool {
-        MODALITIES.iter().any(|modality| self.slot(*modality).trial.is_some())
+        Modality::ALL.into_iter().any(|modality| self.slot(modality).trial.is_some())
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>, BundlesError> {
@@ -135,8 +135,17 @@ impl State {
     }
 
     /// Something for the journal. Its key is of this folder of bundles alone: the time keeps those of a folder that was moved away apart.
-    pub(crate) fn tell(&mut self, mut event: NewEvent) {
-        event.key = format!("bundles/{}/{}", self.next_event, event.unix_milliseconds);
+    pub(crate) fn tell(&mut self, kind: &str, text: String, by: Option<&str>, now: i64, about: (Modality, BundleHash)) {
+        let (modality, bundle) = about;
+        let event = NewEvent {
+            key: format!("bundles/{}/{now}", self.next_event),
+            kind: kind.to_owned(),
+            text,
+            by: by.map(str::to_owned),
+            unix_milliseconds: now,
+            modality: Some(modality.to_string()),
+            bundle_sha256: Some(bundle.0),
+        };
         self.next_event += 1;
         if self.untold.len() >= MOST_UNTOLD {
             self.untold.remove(0);
@@ -164,21 +173,11 @@ impl State {
             unix_milliseconds: now,
         });
         let to = slot.active.as_ref().map_or("what the profile names".into(), |former| former.title.clone());
-        self.tell(NewEvent {
-            kind: "bundle rolled back".into(),
-            text: format!("from {} to {to}: {cause}", gone.title),
-            by: by.map(str::to_owned),
-            unix_milliseconds: now,
-            modality: Some(modality.to_string()),
-            bundle_sha256: Some(gone.sha256.0),
-            ..NewEvent::default()
-        });
+        let text = format!("from {} to {to}: {cause}", gone.title);
+        self.tell("bundle rolled back", text, by, now, (modality, gone.sha256));
         Ok(gone)
     }
 }
-
-/// Every kind of picture.
-pub(crate) const MODALITIES: [Modality; 2] = [Modality::Xray, Modality::Ct];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -203,7 +202,7 @@ mod tests {
     fn no_more_is_kept_for_the_journal_than_it_may_ever_ask_for() {
         let mut state = State::default();
         for number in 0..MOST_UNTOLD as i64 + 5 {
-            state.tell(NewEvent { unix_milliseconds: number, ..NewEvent::default() });
+            state.tell("", String::new(), None, number, (Modality::Ct, BundleHash([0; 32])));
         }
         assert_eq!((state.untold.len(), state.untold[0].key.as_str()), (MOST_UNTOLD, "bundles/6/5"));
     }

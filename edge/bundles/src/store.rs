@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use thorax_shared::{
 use crate::{
     error::BundlesError,
     hash::BundleHash,
-    state::{Installed, MODALITIES, Slot, State, Trial},
+    state::{Installed, Slot, State, Trial},
     thresholds::SiteThresholds,
 };
 
@@ -120,6 +120,11 @@ impl Bundles {
         }
     }
 
+    /// When what is installed in the folder of data `data` was last changed by anybody; `None` where nothing ever was.
+    pub fn changed(data: &Path) -> Option<SystemTime> {
+        fs::metadata(data.join(FOLDER).join(STATE)).and_then(|list| list.modified()).ok()
+    }
+
     /// Those of any store, which nobody else may change meanwhile. What a power cut left is put right.
     ///
     /// # Errors
@@ -213,20 +218,11 @@ impl Bundles {
             rolled_back: self.state.slot(modality).rolled_back.clone(),
             thresholds: None,
         };
-        let event = |kind: &str, text: String, bundle: BundleHash| NewEvent {
-            kind: kind.into(),
-            text,
-            by: by.map(str::to_owned),
-            unix_milliseconds: now,
-            modality: Some(modality.to_string()),
-            bundle_sha256: Some(bundle.0),
-            ..NewEvent::default()
-        };
         let text = format!("{}, {answers} golden answers given; on trial from the next start", installed.title);
-        state.tell(event("bundle installed", text, sha256));
+        state.tell("bundle installed", text, by, now, (modality, sha256));
         if let Some(forgotten) = forgotten {
             let text = "another bundle was installed".to_owned();
-            state.tell(event("site thresholds forgotten", text, forgotten.bundle));
+            state.tell("site thresholds forgotten", text, by, now, (modality, forgotten.bundle));
         }
         self.save(state)?;
         Ok(InstallReport { modality, installed, answers, former, taken_back_before })
@@ -256,7 +252,7 @@ impl Bundles {
     /// The disk's.
     pub fn start(&mut self, now: i64) -> Result<(), BundlesError> {
         let mut state = self.state.clone();
-        for modality in MODALITIES {
+        for modality in Modality::ALL {
             let Some(trial) = &mut state.slot_mut(modality).trial else { continue };
             trial.went_down += u32::from(trial.at_work);
             trial.at_work = true;
@@ -275,7 +271,7 @@ impl Bundles {
     /// The disk's.
     pub fn stopped(&mut self) -> Result<(), BundlesError> {
         let mut state = self.state.clone();
-        for modality in MODALITIES {
+        for modality in Modality::ALL {
             if let Some(trial) = &mut state.slot_mut(modality).trial {
                 trial.at_work = false;
             }
@@ -291,7 +287,7 @@ impl Bundles {
             let path = self.store.path(&sha256.to_string());
             Some(Active { modality, sha256, path, on_trial: slot.trial.is_some() })
         };
-        MODALITIES.into_iter().filter_map(active).collect()
+        Modality::ALL.into_iter().filter_map(active).collect()
     }
 
     /// A device is at work, and has read `studies` more with the bundle `sha256`. Trials that are long enough are over; the titles of
@@ -308,7 +304,7 @@ impl Bundles {
     ) -> Result<Vec<String>, BundlesError> {
         let mut state = self.state.clone();
         let mut over = vec![];
-        for modality in MODALITIES {
+        for modality in Modality::ALL {
             let slot = state.slot_mut(modality);
             // A bundle that was installed while the device runs another is not at work yet.
             let (Some(active), Some(trial)) = (&slot.active, slot.trial.as_mut().filter(|trial| trial.at_work)) else {
@@ -321,16 +317,9 @@ impl Bundles {
                 continue;
             }
             let text = format!("{}, after {} studies and {hours} hours", active.title, trial.studies);
-            let (title, bundle_sha256) = (active.title.clone(), Some(active.sha256.0));
+            let (title, sha256) = (active.title.clone(), active.sha256);
             slot.trial = None;
-            state.tell(NewEvent {
-                kind: "trial passed".into(),
-                text,
-                unix_milliseconds: now,
-                modality: Some(modality.to_string()),
-                bundle_sha256,
-                ..NewEvent::default()
-            });
+            state.tell("trial passed", text, None, now, (modality, sha256));
             over.push(title);
         }
         self.save(state)?;
@@ -351,18 +340,12 @@ impl Bundles {
         check_words("who sets them", &thresholds.by)?;
         check_words("why they are set", &thresholds.why)?;
         let mut state = self.state.clone();
-        state.tell(NewEvent {
-            kind: "site thresholds set".into(),
-            text: format!(
-                "negative below {}, positive from {}; the bundle's own are {} and {}: {}",
-                thresholds.negative_at, thresholds.positive_at, rule.negative_at, rule.positive_at, thresholds.why
-            ),
-            by: Some(thresholds.by.clone()),
-            unix_milliseconds: thresholds.unix_milliseconds,
-            modality: Some(modality.to_string()),
-            bundle_sha256: Some(thresholds.bundle.0),
-            ..NewEvent::default()
-        });
+        let SiteThresholds { bundle, negative_at, positive_at, ref by, ref why, unix_milliseconds } = thresholds;
+        let text = format!(
+            "negative below {negative_at}, positive from {positive_at}; the bundle's own are {} and {}: {why}",
+            rule.negative_at, rule.positive_at
+        );
+        state.tell("site thresholds set", text, Some(by), unix_milliseconds, (modality, bundle));
         state.slot_mut(modality).thresholds = Some(thresholds);
         self.save(state)
     }
@@ -382,15 +365,7 @@ impl Bundles {
         check_words("why they are cleared", why)?;
         let mut state = self.state.clone();
         let Some(gone) = state.slot_mut(modality).thresholds.take() else { return Ok(false) };
-        state.tell(NewEvent {
-            kind: "site thresholds forgotten".into(),
-            text: why.to_owned(),
-            by: by.map(str::to_owned),
-            unix_milliseconds: now,
-            modality: Some(modality.to_string()),
-            bundle_sha256: Some(gone.bundle.0),
-            ..NewEvent::default()
-        });
+        state.tell("site thresholds forgotten", why.to_owned(), by, now, (modality, gone.bundle));
         self.save(state)?;
         Ok(true)
     }

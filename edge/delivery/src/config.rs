@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use thorax_dimse::association::is_ae_title;
 
 use crate::error::DeliveryError;
 
@@ -211,13 +212,6 @@ impl Web {
         }
         Ok(())
     }
-}
-
-/// PS3.5, 6.2, VR AE: no more than 16 characters, no backslash, no control character, not only spaces.
-fn is_ae_title(text: &str) -> bool {
-    (1..=16).contains(&text.len())
-        && text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\')
-        && text.trim() == text
 }
 
 #[cfg(test)]

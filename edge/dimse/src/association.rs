@@ -256,3 +256,10 @@ impl<W: Wire> Requestor<W> {
         self.messages.abort(end);
     }
 }
+
+/// PS3.5, 6.2, VR AE: no more than 16 characters, no backslash, no control character, not only spaces.
+pub fn is_ae_title(text: &str) -> bool {
+    (1..=16).contains(&text.len())
+        && text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\')
+        && text.trim() == text
+}

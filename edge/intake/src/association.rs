@@ -19,6 +19,7 @@ use dicom_ul::pdu::{
     PresentationContextResultReason, UserVariableItem,
 };
 use thorax_dimse::{
+    association::is_ae_title,
     command::{C_CANCEL, C_ECHO, C_STORE, MOST_COMMAND_BYTES, N_ACTION, Request, status},
     commitment::{Commitment, MOST_COMMITMENT_BYTES},
     part10::Announced,
@@ -390,7 +391,7 @@ fn agree(asked: AssociationRQ, config: &Config, address: IpAddr) -> Result<(Agre
     if asked.called_ae_title != config.ae_title {
         return user(AssociationRJServiceUserReason::CalledAETitleNotRecognized);
     }
-    if !crate::config::is_ae_title(&asked.calling_ae_title) || !config.knows(&asked.calling_ae_title, address) {
+    if !is_ae_title(&asked.calling_ae_title) || !config.knows(&asked.calling_ae_title, address) {
         return user(AssociationRJServiceUserReason::CallingAETitleNotRecognized);
     }
     let peer = config.peer(&asked.calling_ae_title, address);

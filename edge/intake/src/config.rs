@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use thorax_dimse::association::is_ae_title;
 
 use crate::{error::IntakeError, tls::Tls, uids};
 
@@ -159,13 +160,6 @@ impl Config {
                 && (peer.addresses.is_empty() || peer.addresses.iter().any(|known| known.to_canonical() == address))
         })
     }
-}
-
-/// PS3.5, 6.2, VR AE: no more than 16 characters, no backslash, no control character, not only spaces.
-pub(crate) fn is_ae_title(text: &str) -> bool {
-    (1..=16).contains(&text.len())
-        && text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\')
-        && text.trim() == text
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use thorax_files::{hexadecimal, sync_folder};
+use thorax_files::{hexadecimal, sha256_of, sync_folder};
 
 use crate::entries::Hash;
 
@@ -73,14 +73,7 @@ pub(crate) fn kept_name(hash: &Hash) -> String {
 
 /// The hash of a kept file of that name; `None` for any other name.
 pub(crate) fn kept_hash(name: &str) -> Option<Hash> {
-    let mut hash = [0; 32];
-    if name.len() != 64 || !name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    for (byte, digits) in hash.iter_mut().zip(name.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(hash)
+    sha256_of(name)
 }
 
 /// The name of a file that is being written.

@@ -3,6 +3,7 @@
 //! Numbers are digits and words are from a list, so that nothing of an address is ever a path, a header or markup. Percent signs
 //! are in no address of ours and are not decoded. It is fuzzed (`fuzz/fuzz_targets/page.rs`).
 
+use thorax_files::sha256_of;
 use thorax_journal::Opinion;
 use thorax_shared::words::Language;
 
@@ -127,7 +128,7 @@ pub fn cookie<'a>(headers: impl Iterator<Item = &'a str>, name: &str) -> Option<
 
 /// Whether a text is a token of ours: 64 hexadecimal digits.
 pub fn is_token(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    sha256_of(text).is_some()
 }
 
 /// The fields of a form that was sent.

@@ -82,14 +82,12 @@ fn only_bundle(path: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-const MODALITIES: [Modality; 2] = [Modality::Xray, Modality::Ct];
-
 fn utc(unix_milliseconds: i64) -> String {
     Moment { unix_milliseconds, device_milliseconds: 0 }.utc()
 }
 
 fn list(state: &State, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    for modality in MODALITIES {
+    for modality in Modality::ALL {
         let slot = state.slot(modality);
         let kept = |role: &'static str, installed: &Option<Installed>| installed.clone().map(|it| (role, it));
         let active = if slot.trial.is_some() { "on trial" } else { "active" };
@@ -111,7 +109,7 @@ fn list(state: &State, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn status(state: &State, out: &mut dyn Write) -> anyhow::Result<()> {
-    for modality in MODALITIES {
+    for modality in Modality::ALL {
         let slot = state.slot(modality);
         let title = |installed: &Option<Installed>| {
             installed

@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use thorax_journal::{Journal, restore};
+use thorax_journal::restore;
 
 use super::serve::place;
 use crate::{
     cli::{ALL_SCREENED, JournalArgs, JournalCommand},
-    inspect::{JOURNAL, Question, answer, ask},
+    inspect::{JOURNAL, Question, ask_or_read},
 };
 
 /// Asks, and prints the answer.
@@ -31,16 +31,7 @@ pub fn run(args: JournalArgs) -> anyhow::Result<u8> {
         }
     };
     let mut out = std::io::stdout().lock();
-    if let Some(code) = ask(&data, &question, &mut out)? {
-        return Ok(code);
-    }
-    // Nobody's journal is made by asking for it.
-    anyhow::ensure!(
-        folder.join("journal.redb").is_file(),
-        "{}: no journal; name its folder of data with --data, or the board with --board",
-        folder.display()
-    );
-    let code = answer(&Journal::open(&folder, profile.journal)?, &question, &mut out)?;
+    let code = ask_or_read(&data, &profile.journal, &question, &mut out)?;
     out.flush()?;
     Ok(code)
 }

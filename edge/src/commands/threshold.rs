@@ -13,13 +13,12 @@ use thorax_bundles::{
     BundleHash, Bundles, SiteThresholds, allowed,
     table::{Case, Costs, Named, Row, Share, Truth, read_truth},
 };
-use thorax_journal::Journal;
 use thorax_shared::{modality::Modality, verdict::ReferReason};
 
 use super::serve::place;
 use crate::{
     cli::{ALL_SCREENED, ExportFormat, ThresholdArgs, ThresholdCommand},
-    inspect::{JOURNAL, Question, answer, ask},
+    inspect::{Question, ask_or_read},
     profile::Profile,
     serve::{bundles as served, own_folder},
 };
@@ -216,7 +215,7 @@ fn table(
     let model = served::current(profile, data, modality)?;
     let sha256 = BundleHash(model.identity.sha256);
     let mut collector = Collector { truth: &truth, line: vec![], found: BTreeMap::new(), named: BTreeSet::new() };
-    question(profile, data, &Question::Export { format: ExportFormat::Json }, &mut collector)?;
+    ask_or_read(data, &profile.journal, &Question::Export { format: ExportFormat::Json }, &mut collector)?;
     let unknown = truth.len() - collector.named.len();
     let (cases, left_out) = cases(collector.found, &sha256);
     let left_out = LeftOut { unknown, ..left_out };
@@ -280,21 +279,6 @@ fn table(
         )?;
         Ok(())
     }
-}
-
-/// Asks the appliance, or the journal itself where none is at work.
-fn question(profile: &Profile, data: &Path, question: &Question, out: &mut dyn Write) -> anyhow::Result<()> {
-    if ask(data, question, out)?.is_some() {
-        return Ok(());
-    }
-    let folder = data.join(JOURNAL);
-    anyhow::ensure!(
-        folder.join("journal.redb").is_file(),
-        "{}: no journal, so nothing was read here",
-        folder.display()
-    );
-    answer(&Journal::open(&folder, profile.journal.clone())?, question, out)?;
-    Ok(())
 }
 
 fn write_lines(

@@ -5,73 +5,42 @@
 
 use embedded_graphics::prelude::Size;
 use image::{DynamicImage, GrayImage, ImageFormat, Rgba, RgbaImage};
-use thorax_shared::plane::Plane;
 
 use super::{
     palette,
-    picture::{HEAT_FLOOR, HEAT_OPACITY, INFECTION_OPACITY, heat_colour, is_border, is_set, resample},
+    picture::{Overlaid, Shrunk, heat_cover, infection_opacity, is_outline},
 };
 
 /// No side is longer, in pixels.
 const MOST_SIDE: usize = 1024;
 
-/// What was found in a picture, over the same field of view, in any resolution.
-#[derive(Clone, Copy, Debug)]
-pub struct Layers<'a> {
-    /// The picture.
-    pub picture: &'a Plane<u8>,
-    /// Where the models looked, 0 to 1.
-    pub heat: Option<&'a Plane<f32>>,
-    /// Where infection was marked (anything but 0).
-    pub infection: Option<&'a Plane<u8>>,
-    /// Where the one and the other lung was marked (anything but 0).
-    pub lungs: Option<[&'a Plane<u8>; 2]>,
-}
-
-impl Layers<'_> {
+impl Overlaid<'_> {
     /// PNG files by what they are: `picture`, and `heat`, `lungs`, `infection` where there are such.
     ///
     /// # Errors
     /// When one cannot be encoded.
     pub fn png(&self) -> Result<Vec<(&'static str, Vec<u8>)>, image::ImageError> {
-        let size = self.size();
-        // Both sides are at most 1024.
-        let (width, height) = (size.width as usize, size.height as usize);
-        let grey = resample(self.picture, size, f32::from);
+        let size = self.tablet_size();
+        let Shrunk { grey, heat, infection, lungs } = self.shrunk(size);
         let picture =
             GrayImage::from_fn(size.width, size.height, |x, y| [(grey.get(x as usize, y as usize) + 0.5) as u8].into());
-        let overlay = |colour: &dyn Fn(usize, usize) -> ([f32; 3], f32)| {
+        let overlay = |cover: &dyn Fn(usize, usize) -> ([f32; 3], f32)| {
             let pixel = |x: u32, y: u32| {
-                let ([red, green, blue], opacity) = colour(x as usize, y as usize);
+                let ([red, green, blue], opacity) = cover(x as usize, y as usize);
                 Rgba([red, green, blue, 255.0 * opacity].map(|channel| (channel + 0.5) as u8))
             };
-            DynamicImage::from(RgbaImage::from_fn(width as u32, height as u32, pixel))
+            DynamicImage::from(RgbaImage::from_fn(size.width, size.height, pixel))
         };
         let mut made = vec![("picture", DynamicImage::from(picture))];
-        if let Some(heat) = self.heat {
-            let heat = resample(heat, size, |h| if h.is_finite() { h.clamp(0.0, 1.0) } else { 0.0 });
-            let colour = |x, y| {
-                let strength = ((heat.get(x, y) - HEAT_FLOOR) / (1.0 - HEAT_FLOOR)).max(0.0);
-                (heat_colour(strength), HEAT_OPACITY * strength.min(0.5) * 2.0)
-            };
-            made.push(("heat", overlay(&colour)));
-        }
-        if let Some(lungs) = self.lungs {
-            let lungs = lungs.map(|mask| resample(mask, size, is_set).map(|share| share >= 0.5));
-            let colour = |x, y| {
-                let border = lungs.iter().any(|lung| is_border(lung, x, y));
-                (palette::LUNG.map(f32::from), f32::from(u8::from(border)))
-            };
-            made.push(("lungs", overlay(&colour)));
-        }
-        if let Some(infection) = self.infection {
-            let infection = resample(infection, size, is_set).map(|share| share > 0.0);
-            let colour = |x, y| {
-                let inside = if infection.get(x, y) { INFECTION_OPACITY } else { 0.0 };
-                (palette::INFECTION.map(f32::from), if is_border(&infection, x, y) { 1.0 } else { inside })
-            };
-            made.push(("infection", overlay(&colour)));
-        }
+        made.extend(heat.map(|heat| ("heat", overlay(&|x, y| heat_cover(heat.get(x, y))))));
+        made.extend(lungs.map(|lungs| {
+            let cover = |x, y| (palette::LUNG.map(f32::from), f32::from(u8::from(is_outline(&lungs, x, y))));
+            ("lungs", overlay(&cover))
+        }));
+        made.extend(infection.map(|infection| {
+            let cover = |x, y| (palette::INFECTION.map(f32::from), infection_opacity(&infection, x, y));
+            ("infection", overlay(&cover))
+        }));
         let encode = |(what, image): (&'static str, DynamicImage)| {
             let mut file = std::io::Cursor::new(vec![]);
             image.write_to(&mut file, ImageFormat::Png)?;
@@ -81,7 +50,7 @@ impl Layers<'_> {
     }
 
     /// The picture's own size, or a smaller one of its proportions.
-    fn size(&self) -> Size {
+    fn tablet_size(&self) -> Size {
         let (width, height) = (self.picture.width().max(1), self.picture.height().max(1));
         let longest = width.max(height);
         let shrunk = |side: usize| match longest > MOST_SIDE {
@@ -96,6 +65,7 @@ impl Layers<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use thorax_shared::plane::Plane;
 
     fn read(png: &[u8]) -> RgbaImage {
         image::load_from_memory(png).unwrap().to_rgba8()
@@ -109,7 +79,7 @@ mod tests {
         let none = Plane::filled(200, 100, 0);
         let heat = Plane::from_fn(20, 10, |x, _| if x < 10 { 0.0 } else { f32::NAN });
         let layers =
-            Layers { picture: &picture, heat: Some(&heat), infection: Some(&one), lungs: Some([&lung, &none]) };
+            Overlaid { picture: &picture, heat: Some(&heat), infection: Some(&one), lungs: Some([&lung, &none]) };
         let made = layers.png().unwrap();
         assert_eq!(made.iter().map(|(what, _)| *what).collect::<Vec<_>>(), ["picture", "heat", "lungs", "infection"]);
         let images: Vec<RgbaImage> = made.iter().map(|(_, png)| read(png)).collect();
@@ -123,7 +93,7 @@ mod tests {
     #[test]
     fn a_small_picture_stays_as_it_is() {
         let picture = Plane::from_fn(3, 2, |x, y| (10 * x + y) as u8);
-        let made = Layers { picture: &picture, heat: None, infection: None, lungs: None }.png().unwrap();
+        let made = Overlaid { picture: &picture, heat: None, infection: None, lungs: None }.png().unwrap();
         assert_eq!(made.len(), 1);
         let image = read(&made[0].1);
         assert_eq!((image.dimensions(), image.get_pixel(2, 1).0), ((3, 2), [21, 21, 21, 255]));

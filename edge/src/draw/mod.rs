@@ -28,7 +28,7 @@ use thorax_shared::{lungs::Involvement, modality::Modality, plane::Plane, verdic
 
 pub use self::{
     framebuffer::{Framebuffer, PngError, render_png},
-    layers::Layers,
+    picture::Overlaid,
 };
 use self::{
     gauge::{Meter, Metric},
@@ -144,14 +144,14 @@ impl Drawable for ResultScreen<'_> {
         let (frame, scale) = draw_frame(target, tag, self.name, &banner)?;
         let body = ResultBody::of(frame.body, scale);
         let [cause, remedy] = self.reason();
-        let overlaid = picture::Overlaid { picture: self.picture, heat: None, infection: None, lungs: None };
+        let overlaid = Overlaid { picture: self.picture, heat: None, infection: None, lungs: None };
 
         if matches!(self.verdict, Verdict::Rejected(_)) {
             overlaid.draw(target, body.picture)?;
             parts::draw_column(target, body.column, &cause_and_remedy(&cause, &remedy, scale), &[], scale)?;
         } else {
             let Self { heat, infection, lungs, .. } = *self;
-            picture::Overlaid { heat, infection, lungs, ..overlaid }.draw(target, body.picture)?;
+            Overlaid { heat, infection, lungs, ..overlaid }.draw(target, body.picture)?;
             let keys = [
                 heat.map(|_| Key { text: "heat", swatch: Swatch::Heat }),
                 infection.map(|_| Key { text: "infected", swatch: Swatch::Filled(panel(palette::INFECTION)) }),

@@ -9,51 +9,89 @@ use thorax_shared::plane::Plane;
 use super::palette::{self, rgb};
 
 /// Heat below this share of its maximum leaves the picture as it is.
-pub(super) const HEAT_FLOOR: f32 = 0.15;
+const HEAT_FLOOR: f32 = 0.15;
 /// How much of the picture the highest heat covers.
-pub(super) const HEAT_OPACITY: f32 = 0.65;
+const HEAT_OPACITY: f32 = 0.65;
 /// How much of the picture an infection's inside covers.
-pub(super) const INFECTION_OPACITY: f32 = 0.35;
+const INFECTION_OPACITY: f32 = 0.35;
 
-/// A picture with what is laid over it.
-pub(super) struct Overlaid<'a> {
-    pub(super) picture: &'a Plane<u8>,
-    pub(super) heat: Option<&'a Plane<f32>>,
-    pub(super) infection: Option<&'a Plane<u8>>,
-    pub(super) lungs: Option<[&'a Plane<u8>; 2]>,
+/// A picture with what is laid over it, over the same field of view, in any resolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Overlaid<'a> {
+    /// The picture.
+    pub picture: &'a Plane<u8>,
+    /// Where the models looked, 0 to 1.
+    pub heat: Option<&'a Plane<f32>>,
+    /// Where infection was marked (anything but 0).
+    pub infection: Option<&'a Plane<u8>>,
+    /// Where the one and the other lung was marked (anything but 0).
+    pub lungs: Option<[&'a Plane<u8>; 2]>,
+}
+
+/// An [`Overlaid`] in the size in which it is shown.
+pub(super) struct Shrunk {
+    pub(super) grey: Plane<f32>,
+    pub(super) heat: Option<Plane<f32>>,
+    pub(super) infection: Option<Plane<bool>>,
+    pub(super) lungs: Option<[Plane<bool>; 2]>,
 }
 
 impl Overlaid<'_> {
+    /// In this size, which has a pixel at least.
+    pub(super) fn shrunk(&self, size: Size) -> Shrunk {
+        Shrunk {
+            grey: resample(self.picture, size, f32::from),
+            heat: self.heat.map(|heat| resample(heat, size, |h| if h.is_finite() { h.clamp(0.0, 1.0) } else { 0.0 })),
+            // The smallest infection is kept, so that the screen never shows less than was found;
+            // a lung's border is where its share is half.
+            infection: self.infection.map(|mask| resample(mask, size, is_set).map(|share| share > 0.0)),
+            lungs: self.lungs.map(|masks| masks.map(|mask| resample(mask, size, is_set).map(|share| share >= 0.5))),
+        }
+    }
+
     /// Draws the picture as large as `area` allows.
     pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(&self, target: &mut D, area: Rectangle) -> Result<(), D::Error> {
         let place = fit(self.picture.width(), self.picture.height(), area);
         if place.is_zero_sized() {
             return Ok(());
         }
-        let size = place.size;
-        let grey = resample(self.picture, size, f32::from);
-        let heat = self.heat.map(|heat| resample(heat, size, |h| if h.is_finite() { h.clamp(0.0, 1.0) } else { 0.0 }));
-        // The smallest infection is kept, so that the screen never shows less than was found;
-        // a lung's border is where its share is half.
-        let infection = self.infection.map(|mask| resample(mask, size, is_set).map(|share| share > 0.0));
-        let lungs = self.lungs.map(|masks| masks.map(|mask| resample(mask, size, is_set).map(|share| share >= 0.5)));
+        let Shrunk { grey, heat, infection, lungs } = self.shrunk(place.size);
         let colours = (0..grey.height()).flat_map(|y| (0..grey.width()).map(move |x| (x, y))).map(|(x, y)| {
             let mut colour = [grey.get(x, y); 3];
             if let Some(heat) = &heat {
-                let strength = ((heat.get(x, y) - HEAT_FLOOR) / (1.0 - HEAT_FLOOR)).max(0.0);
-                colour = blend(colour, heat_colour(strength), HEAT_OPACITY * strength.min(0.5) * 2.0);
+                let (above, opacity) = heat_cover(heat.get(x, y));
+                colour = blend(colour, above, opacity);
             }
-            if lungs.iter().flatten().any(|lung| is_border(lung, x, y)) {
+            if lungs.as_ref().is_some_and(|lungs| is_outline(lungs, x, y)) {
                 colour = palette::LUNG.map(f32::from);
             }
-            if let Some(infection) = infection.as_ref().filter(|mask| mask.get(x, y)) {
-                let opacity = if is_border(infection, x, y) { 1.0 } else { INFECTION_OPACITY };
-                colour = blend(colour, palette::INFECTION.map(f32::from), opacity);
+            if let Some(infection) = &infection {
+                colour = blend(colour, palette::INFECTION.map(f32::from), infection_opacity(infection, x, y));
             }
             panel_colour(colour)
         });
         target.fill_contiguous(&place, colours)
     }
+}
+
+/// The colour of heat (0 to 1), and how much of the picture it covers.
+pub(super) fn heat_cover(heat: f32) -> ([f32; 3], f32) {
+    let strength = ((heat - HEAT_FLOOR) / (1.0 - HEAT_FLOOR)).max(0.0);
+    (heat_colour(strength), HEAT_OPACITY * strength.min(0.5) * 2.0)
+}
+
+/// How much of the picture an infection covers: all at its border, nothing outside.
+pub(super) fn infection_opacity(mask: &Plane<bool>, x: usize, y: usize) -> f32 {
+    match (is_border(mask, x, y), mask.get(x, y)) {
+        (true, _) => 1.0,
+        (false, true) => INFECTION_OPACITY,
+        (false, false) => 0.0,
+    }
+}
+
+/// Whether a pixel is on the outline of a lung.
+pub(super) fn is_outline(lungs: &[Plane<bool>; 2], x: usize, y: usize) -> bool {
+    lungs.iter().any(|lung| is_border(lung, x, y))
 }
 
 /// The colour of heat between nothing (0) and all (1).
@@ -72,12 +110,12 @@ fn blend(below: [f32; 3], above: [f32; 3], opacity: f32) -> [f32; 3] {
     core::array::from_fn(|channel| below[channel] + opacity * (above[channel] - below[channel]))
 }
 
-pub(super) fn is_set(mask: u8) -> f32 {
+fn is_set(mask: u8) -> f32 {
     if mask == 0 { 0.0 } else { 1.0 }
 }
 
 /// Whether a pixel of the mask touches one that is not; the picture's edge counts as outside.
-pub(super) fn is_border(mask: &Plane<bool>, x: usize, y: usize) -> bool {
+fn is_border(mask: &Plane<bool>, x: usize, y: usize) -> bool {
     let inside = |x: usize, y: usize| x < mask.width() && y < mask.height() && mask.get(x, y);
     inside(x, y) && !(x > 0 && inside(x - 1, y) && inside(x + 1, y) && y > 0 && inside(x, y - 1) && inside(x, y + 1))
 }
@@ -102,7 +140,7 @@ pub(super) fn fit(width: usize, height: usize, area: Rectangle) -> Rectangle {
 }
 
 /// The mean of `value` over the part of `plane` that each pixel of the result covers; 0 where `plane` is empty.
-pub(super) fn resample<T: Copy>(plane: &Plane<T>, size: Size, value: impl Fn(T) -> f32) -> Plane<f32> {
+fn resample<T: Copy>(plane: &Plane<T>, size: Size, value: impl Fn(T) -> f32) -> Plane<f32> {
     let (width, height) = (size.width as usize, size.height as usize);
     if plane.width() == 0 || plane.height() == 0 {
         return Plane::filled(width, height, 0.0);

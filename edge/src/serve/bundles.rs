@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -75,8 +74,7 @@ impl Chosen {
         drop(FolderLock::take(&data.join(JOURNAL))?);
         let trusted = trusted(profile)?;
         let mut bundles = Bundles::open(data)?;
-        let rolled_back =
-            |bundles: &Bundles| [Modality::Xray, Modality::Ct].map(|m| bundles.state().slot(m).rolled_back.clone());
+        let rolled_back = |bundles: &Bundles| Modality::ALL.map(|m| bundles.state().slot(m).rolled_back.clone());
         let before = rolled_back(&bundles);
         bundles.start(now())?;
         let models = installed(&mut bundles, &trusted)?;
@@ -128,7 +126,7 @@ impl Chosen {
 /// The installed bundles that can be run; those that cannot are taken back.
 fn installed(bundles: &mut Bundles, trusted: &TrustedKeys) -> anyhow::Result<Vec<Model>> {
     let mut models = vec![];
-    for modality in [Modality::Xray, Modality::Ct] {
+    for modality in Modality::ALL {
         while let Some(active) = bundles.active().into_iter().find(|active| active.modality == modality) {
             match open_installed(&active.path, active.sha256, trusted) {
                 Ok((model, answers)) => {
@@ -250,7 +248,8 @@ impl Keeper {
     /// Looks whether somebody changed something, and has the journal told of it; counts the hours of a trial. Tells whether there
     /// is anything new.
     pub(super) fn look(&self, journal: &Journal) -> bool {
-        let changed = self.changed();
+        // By anybody, also by us.
+        let changed = Bundles::changed(&self.data);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = changed != seen.changed;
         let hour = seen.on_trial && seen.hours.is_none_or(|last| last.elapsed() >= BETWEEN_HOURS);
@@ -261,11 +260,6 @@ impl Keeper {
         drop(seen);
         self.work(journal, None);
         true
-    }
-
-    /// When the list of bundles was last changed by anybody, also by us.
-    fn changed(&self) -> Option<SystemTime> {
-        fs::metadata(self.data.join(FOLDER).join("state.json")).and_then(|list| list.modified()).ok()
     }
 
     /// A study was read by the bundle `sha256`.
@@ -338,7 +332,7 @@ impl Keeper {
 /// kept for it.
 pub fn tell_journal(bundles: &mut Bundles, profile: &Profile, data: &Path) {
     let folder = data.join(JOURNAL);
-    if !folder.join("journal.redb").is_file() {
+    if !Journal::is_at(&folder) {
         return;
     }
     if let Ok(journal) = Journal::open(&folder, profile.journal.clone()) {

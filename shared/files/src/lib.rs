@@ -6,5 +6,5 @@ mod sha256;
 mod write;
 
 pub use lock::{FolderLock, LockError};
-pub use sha256::{ReadError, file_sha256, hexadecimal};
+pub use sha256::{ReadError, file_sha256, hexadecimal, sha256_of};
 pub use write::{WriteError, remove_left_over, replace_secret, sync_folder, write_atomically, write_new, write_secret};

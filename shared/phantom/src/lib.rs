@@ -275,7 +275,7 @@ pub fn generate_files(args: &PhantomArgs) -> Result<Vec<Truth>, PhantomError> {
     let modalities: &[Modality] = match args.modality {
         ModalityChoice::Xray => &[Modality::Xray],
         ModalityChoice::Ct => &[Modality::Ct],
-        ModalityChoice::Both => &[Modality::Xray, Modality::Ct],
+        ModalityChoice::Both => &Modality::ALL,
     };
     let jobs: Vec<(Modality, usize)> =
         modalities.iter().flat_map(|modality| (0..args.count).map(|index| (*modality, index))).collect();
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn lesions_lie_in_lungs_and_only_in_positives() {
-        for (modality, seed) in [Modality::Xray, Modality::Ct].into_iter().flat_map(|m| (0..6).map(move |s| (m, s))) {
+        for (modality, seed) in Modality::ALL.into_iter().flat_map(|m| (0..6).map(move |s| (m, s))) {
             for positive in [false, true] {
                 let phantom = Phantom::generate(modality, seed, 160, positive);
                 let lesion = phantom.infection.data().iter().filter(|x| **x).count();
@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     fn lesions_brighten_the_picture() {
-        for modality in [Modality::Xray, Modality::Ct] {
+        for modality in Modality::ALL {
             let phantom = Phantom::generate(modality, 4, 256, true);
             let mean = |wanted: bool| {
                 let values: Vec<f32> = (0..256 * 256)
@@ -486,7 +486,7 @@ mod tests {
 
     #[test]
     fn the_patients_left_lung_is_on_the_right_and_smaller_for_the_heart() {
-        for modality in [Modality::Xray, Modality::Ct] {
+        for modality in Modality::ALL {
             let phantom = Phantom::generate(modality, 8, 192, false);
             let mean_column = |mask: &Plane<bool>| {
                 let columns: Vec<usize> = (0..192 * 192).filter(|i| mask.data()[*i]).map(|i| i % 192).collect();

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_picture_of_nothing_looks_upright() {
-        for modality in [Modality::Xray, Modality::Ct] {
+        for modality in Modality::ALL {
             assert_eq!(looks(&Plane::filled(50, 40, 128), modality), Looks::Upright);
             assert_eq!(looks(&Plane::filled(0, 0, 0), modality), Looks::Upright);
         }

@@ -10,7 +10,7 @@ use anyhow::Context;
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 use thorax_engine::{golden, model::Model};
-use thorax_files::file_sha256;
+use thorax_files::{file_sha256, sha256_of};
 use thorax_nets::source::{Source, WeightsArgs};
 use thorax_nn::{
     graph::Graph,
@@ -333,24 +333,17 @@ fn provenance(
         add(&role, folder, &[BEST, THRESHOLD, "config.json"]);
     }
     Ok(Provenance {
-        data_sha256: unhex(&manifest.sha256()).context("the manifest's hash")?,
+        data_sha256: sha256_of(&manifest.sha256()).context("the manifest's hash")?,
         split_sha256: Sha256::digest(splits.concat()).into(),
         code_revision: revision(),
         trainer_version: env!("CARGO_PKG_VERSION").into(),
         seed: config.seed,
-        backbone_sha256: unhex(&config.backbone_sha256),
+        backbone_sha256: sha256_of(&config.backbone_sha256),
         inputs: inputs
             .into_iter()
             .map(|(name, path)| Ok(Hashed { name, sha256: file_sha256(&path)? }))
             .collect::<anyhow::Result<_>>()?,
     })
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let bytes = (0..text.len() / 2)
-        .map(|i| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok())
-        .collect::<Option<Vec<u8>>>()?;
-    bytes.try_into().ok()
 }
 
 /// The git revision of the sources in the current folder, `unknown` outside a checkout.

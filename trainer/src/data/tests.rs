@@ -137,7 +137,7 @@ fn phantoms_are_imported_as_they_are_written_and_their_other_formats_kept_aside(
     let folder = phantoms(8, ModalityChoice::Both, &[Format::Png, Format::Png16, Format::Dicom, Format::Nifti]);
     let manifest = import(&ImportArgs { modality: None, ..import_args(folder.path(), Layout::Auto) }).unwrap().manifest;
     assert_eq!(messages(&manifest), "");
-    for modality in [Modality::Xray, Modality::Ct] {
+    for modality in Modality::ALL {
         assert_eq!(manifest.select(modality, Task::Classify, None).count(), 8);
         assert_eq!(manifest.select(modality, Task::Segment, None).count(), 8);
         assert_eq!(manifest.select(modality, Task::None, None).count(), 24);

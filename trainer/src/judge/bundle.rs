@@ -387,22 +387,20 @@ impl Evaluation {
         out +=
             &markdown::head(&["class", "pictures", "positive", "negative", "refer", "rejected", "not called positive"]);
         for (class, items) in classes {
-            let said = |is: fn(&Verdict) -> bool| items.iter().filter(|p| is(&p.verdict)).count().to_string();
-            let counts = [
-                said(|v| matches!(v, Verdict::Positive)),
-                said(|v| matches!(v, Verdict::Negative)),
-                said(|v| matches!(v, Verdict::Refer(_))),
-                said(|v| matches!(v, Verdict::Rejected(_))),
-            ];
-            let spared = (!items.iter().any(|p| p.positive)).then(|| self.not_called_positive(&items)).flatten();
-            let cells = [escaped(&class), items.len().to_string()].into_iter().chain(counts).chain([cell(spared)]);
+            let said = |word: &str| items.iter().filter(|p| p.verdict.as_str() == word).count().to_string();
+            let counts = ["positive", "negative", "refer", "rejected"].map(said);
+            let spared = cell(self.not_called_positive(&items));
+            let cells = [escaped(&class), items.len().to_string()].into_iter().chain(counts).chain([spared]);
             out += &markdown::row(cells.collect::<Vec<_>>().iter().map(String::as_str));
         }
         out
     }
 
-    /// Share that is called negative or referred, of what is not rejected.
+    /// Share that is called negative or referred, of what is not rejected; `None` of a class with COVID-19.
     fn not_called_positive(&self, items: &[&Prediction]) -> Option<Estimate> {
+        if items.iter().any(|p| p.positive) {
+            return None;
+        }
         let read: Vec<&Prediction> =
             items.iter().copied().filter(|p| !matches!(p.verdict, Verdict::Rejected(_))).collect();
         self.interval(
@@ -418,7 +416,7 @@ impl Evaluation {
         let mut out = String::new();
         let lowest = |a: &Estimate, b: &Estimate| a.value.total_cmp(&b.value);
         let sources = groups(&self.predictions, |p| &p.source).into_iter();
-        let aucs = sources.filter_map(|(source, items)| Some((source, items.len(), self.classification(&items)[0]?)));
+        let aucs = sources.filter_map(|(source, items)| Some((source, items.len(), self.auc(&items)?)));
         if let Some((source, pictures, auc)) = aucs.min_by(|a, b| lowest(&a.2, &b.2)) {
             let _ = writeln!(
                 out,
@@ -429,9 +427,7 @@ impl Evaluation {
             );
         }
         let classes = groups(&self.predictions, |p| &p.class).into_iter();
-        let spared = classes
-            .filter(|(_, items)| !items.iter().any(|p| p.positive))
-            .filter_map(|(class, items)| Some((class, self.not_called_positive(&items)?)));
+        let spared = classes.filter_map(|(class, items)| Some((class, self.not_called_positive(&items)?)));
         if let Some((class, share)) = spared.min_by(|a, b| lowest(&a.1, &b.1)) {
             let _ = writeln!(
                 out,
@@ -452,18 +448,22 @@ impl Evaluation {
         row
     }
 
+    /// AUC of the pictures that were read.
+    fn auc(&self, items: &[&Prediction]) -> Option<Estimate> {
+        self.interval(
+            &read(items),
+            |p| &p.group,
+            |items| {
+                let (p, _, y) = columns(items);
+                metrics::roc_auc(&p, &y).ok()
+            },
+        )
+    }
+
     /// AUC, sensitivity, specificity, accuracy, ECE, AUROC of entropy for errors, answered, selective accuracy; of the pictures that
     /// were read.
     fn classification(&self, items: &[&Prediction]) -> [Option<Estimate>; 8] {
-        let read: Vec<&Prediction> = items.iter().copied().filter(|p| p.evidence.is_some()).collect();
-        let columns = |items: &[&Prediction]| -> (Vec<f32>, Vec<f32>, Vec<bool>) {
-            let evidence = items.iter().map(|p| p.evidence.unwrap_or_default());
-            (
-                evidence.clone().map(|e| e[0]).collect(),
-                evidence.map(|e| e[1]).collect(),
-                items.iter().map(|p| p.positive).collect(),
-            )
-        };
+        let read = read(items);
         let confusion = |items: &[&Prediction]| {
             let mut confusion = Confusion::default();
             items
@@ -481,10 +481,7 @@ impl Evaluation {
             items.iter().filter_map(|p| right(p)).collect()
         };
         [
-            statistic(&|items| {
-                let (p, _, y) = columns(items);
-                metrics::roc_auc(&p, &y).ok()
-            }),
+            self.auc(items),
             statistic(&|items| confusion(items).sensitivity()),
             statistic(&|items| confusion(items).specificity()),
             statistic(&|items| confusion(items).accuracy()),
@@ -570,6 +567,21 @@ impl Evaluation {
         }
         Ok(())
     }
+}
+
+/// Those that were read.
+fn read<'a>(items: &[&'a Prediction]) -> Vec<&'a Prediction> {
+    items.iter().copied().filter(|p| p.evidence.is_some()).collect()
+}
+
+/// Probability, entropy and truth of each.
+fn columns(items: &[&Prediction]) -> (Vec<f32>, Vec<f32>, Vec<bool>) {
+    let evidence = items.iter().map(|p| p.evidence.unwrap_or_default());
+    (
+        evidence.clone().map(|e| e[0]).collect(),
+        evidence.map(|e| e[1]).collect(),
+        items.iter().map(|p| p.positive).collect(),
+    )
 }
 
 fn groups<'a, T>(items: &'a [T], key: impl Fn(&T) -> &str) -> BTreeMap<String, Vec<&'a T>> {

@@ -138,6 +138,11 @@ struct Writer {
 }
 
 impl Journal {
+    /// Whether there is a journal in `folder`.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join(DATABASE).is_file()
+    }
+
     /// Opens the journal in `folder`, which is made where missing, and puts right what a power cut left.
     ///
     /// # Errors
