@@ -5,12 +5,10 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use thorax_decode::Input;
 use thorax_engine::screening::Screening;
+use thorax_screen::{MessageScreen, Overlaid, ResultScreen, Tone};
 use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict, words::percent};
 
-use crate::{
-    draw::{MessageScreen, Overlaid, ResultScreen, Tone},
-    outcome::{Cost, Outcome},
-};
+use crate::outcome::{Cost, Outcome};
 
 /// What the panel shows of a file that was read, under the name `name`; `bundle` is the bundle's title.
 pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> ResultScreen<'a> {

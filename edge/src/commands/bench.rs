@@ -6,10 +6,10 @@ use anyhow::Context;
 use embedded_graphics::Drawable;
 use thorax_decode::Input;
 use thorax_engine::{screening::Screener, trust};
+use thorax_screen::{Framebuffer, PANEL};
 
 use crate::{
     cli::{ALL_SCREENED, BenchArgs},
-    draw::{Framebuffer, PANEL},
     outcome::{Outcome, screen_file},
     report::{self, Milliseconds},
 };

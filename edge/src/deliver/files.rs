@@ -15,7 +15,6 @@ use thorax_files::{WriteError, write_atomically};
 use thorax_shared::plane::Plane;
 
 use crate::{
-    draw::{self, PANEL},
     outcome::{Hanging, Outcome},
     report,
 };
@@ -140,9 +139,11 @@ impl ResultFiles {
         match outcome {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();
-                draw::render_png(&report::panel(screening, &file_name, &title), PANEL, &path)?;
+                thorax_screen::render_png(&report::panel(screening, &file_name, &title), thorax_screen::PANEL, &path)?;
             }
-            Outcome::Refused(reason) => draw::render_png(&report::refusal(reason, &file_name), PANEL, &path)?,
+            Outcome::Refused(reason) => {
+                thorax_screen::render_png(&report::refusal(reason, &file_name), thorax_screen::PANEL, &path)?
+            }
         }
         Ok(())
     }

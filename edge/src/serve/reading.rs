@@ -30,11 +30,11 @@ use thorax_objects::{
     self as structured, Bundle, Device, Lungs, Masks, ObjectError, Panel, Provenance, Segmentation,
     SegmentationBuilder, Source, capture, report as structured_report,
 };
+use thorax_screen::{Framebuffer, PANEL};
 use thorax_shared::{plane::Plane, reason::Reason, verdict::Verdict};
 
 use super::bundles::Keeper;
 use crate::{
-    draw::{Framebuffer, PANEL},
     outcome::{Cost, Hanging, Outcome, screen_file},
     profile::Site,
     report::{self, Row},

@@ -218,7 +218,7 @@ pub(super) fn inset(area: Rectangle, margin: u32) -> Rectangle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draw::DISCLAIMER;
+    use crate::DISCLAIMER;
     use proptest::prelude::*;
 
     proptest! {

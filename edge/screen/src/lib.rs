@@ -10,10 +10,11 @@
 //! number is shown as `--`. An image that was rejected has no numbers and no overlay, whatever else was computed. And
 //! every screen says that it comes from no medical device.
 //!
-//! `tests/draw_screens.rs` draws them all.
+//! `tests/screens.rs` draws them all.
 
 mod framebuffer;
 mod gauge;
+pub mod input;
 mod layers;
 mod layout;
 #[cfg(test)]

@@ -189,7 +189,7 @@ impl Cover {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::draw::Framebuffer;
+    use crate::Framebuffer;
     use proptest::prelude::*;
 
     fn area(width: u32, height: u32) -> Rectangle {

@@ -279,7 +279,7 @@ pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draw::mock::{area, display};
+    use crate::mock::{area, display};
     use core::convert::Infallible;
     use embedded_graphics::{mock_display::MockDisplay, mono_font::ascii::FONT_4X6};
 

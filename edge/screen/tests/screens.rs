@@ -1,6 +1,6 @@
 //! Whole screens: the pictures in `docs/screens`, and what holds for every screen.
 //!
-//! After a wanted change, `THORAX_UPDATE_SCREENS=1 cargo test -p thorax-edge --test draw_screens` draws the pictures anew;
+//! After a wanted change, `THORAX_UPDATE_SCREENS=1 cargo test -p thorax-screen --test screens` draws the pictures anew;
 //! look at them before they are committed. The radiographs on them are made by formula, from nobody.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -17,7 +17,7 @@ use embedded_graphics::{
     text::{Baseline, Text},
 };
 use proptest::prelude::*;
-use thorax_edge::draw::{DISCLAIMER, Framebuffer, MessageScreen, ResultScreen, Tone, render_png};
+use thorax_screen::{DISCLAIMER, Framebuffer, MessageScreen, ResultScreen, Tone, render_png};
 use thorax_shared::{
     lungs::Involvement,
     modality::Modality,
@@ -150,7 +150,7 @@ fn involvement(percent: f32, left: f32, right: f32) -> Option<Involvement> {
 
 /// Compares a screen with its picture in `docs/screens`, or draws the picture anew where that is asked for.
 fn check(name: &str, size: (u32, u32), screen: &impl Drawable<Color = Rgb565>) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/screens").join(format!("{name}.png"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/screens").join(format!("{name}.png"));
     let size = Size::new(size.0, size.1);
     if std::env::var_os("THORAX_UPDATE_SCREENS").is_some_and(|value| value == "1") {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -161,7 +161,7 @@ impl Metric<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draw::mock::{area, display};
+    use crate::mock::{area, display};
     use core::convert::Infallible;
     use embedded_graphics::mock_display::MockDisplay;
 
