@@ -6,6 +6,9 @@
 # Each NAME is a modality on this machine that Orthanc knows. Its REST interface and DICOMweb (/dicom-web) take the user `thorax`
 # with the password `phantom`, without TLS: the https of Debian 12's Orthanc 1.10.1 closes each connection without an answer.
 #
+# With THORAX_DICOM_TLS=DIR its DICOM port speaks TLS, and so does it with each modality: DIR/orthanc.pem and DIR/orthanc.key are its
+# certificate and key, and whoever talks with it has one of DIR/ca.pem.
+#
 # It becomes Orthanc, so that whoever started it ends it by its process id, and it ends with whoever started it. What FOLDER holds
 # stays: started again, it has what it had. As root on Debian, Orthanc is installed where it is missing.
 set -euo pipefail
@@ -22,11 +25,16 @@ if ! [ -x /usr/sbin/Orthanc ] || ! [ -e "$plugin" ]; then
 fi
 
 mkdir -p "$folder/storage"
-modalities=""
+modalities="" secured=false
+[ -z "${THORAX_DICOM_TLS:-}" ] || secured=true
 for modality in "$@"; do
     name=${modality%%=*} rest=${modality#*=}
-    modalities+="${modalities:+, }\"$name\": [\"${rest%%:*}\", \"127.0.0.1\", ${rest##*:}]"
+    modalities+="${modalities:+, }\"$name\": {\"AET\": \"${rest%%:*}\", \"Host\": \"127.0.0.1\", \"Port\": ${rest##*:}, \"UseDicomTls\": $secured}"
 done
+tls=""
+if [ -n "${THORAX_DICOM_TLS:-}" ]; then
+    tls="\"DicomTlsEnabled\": true, \"DicomTlsCertificate\": \"$THORAX_DICOM_TLS/orthanc.pem\", \"DicomTlsPrivateKey\": \"$THORAX_DICOM_TLS/orthanc.key\", \"DicomTlsTrustedCertificates\": \"$THORAX_DICOM_TLS/ca.pem\","
+fi
 cat >"$folder/orthanc.json" <<CONFIG
 {
     "Name": "Thorax's tests",
@@ -37,6 +45,7 @@ cat >"$folder/orthanc.json" <<CONFIG
     "DicomPort": $dicom,
     "DicomCheckCalledAet": true,
     "DicomAlwaysAllowStore": true,
+    $tls
     "DicomModalities": {$modalities},
     "HttpPort": $http,
     "RemoteAccessAllowed": false,

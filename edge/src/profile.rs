@@ -12,7 +12,7 @@ use std::{
 
 use serde::Deserialize;
 use thorax_delivery::{DeliveryError, To};
-use thorax_dimse::association::is_ae_title;
+use thorax_dimse::{association::is_ae_title, tls};
 use thorax_intake::{Config, Folder, IntakeError};
 use thorax_journal::Settings;
 use thorax_page::PageError;
@@ -135,6 +135,9 @@ pub struct Worklist {
     pub address: String,
     /// The worklist's AE title.
     pub ae_title: String,
+    /// Whether it is called behind TLS, and whose certificate it has to have.
+    #[serde(default)]
+    pub tls: Option<tls::Client>,
     /// Ours.
     #[serde(default = "thorax")]
     pub calling_ae_title: String,
@@ -206,8 +209,11 @@ impl Profile {
         })
     }
 
-    /// Reads and checks a profile, whose paths are taken from `folder` on. An error has the key, where one is to blame.
-    fn parse(text: &str, folder: &Path) -> Result<Self, (Option<String>, Reason)> {
+    /// Reads and checks a profile, whose paths are taken from `folder` on.
+    ///
+    /// # Errors
+    /// The key, where one is to blame, and what is wrong.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, (Option<String>, Reason)> {
         let mut profile: Self = toml::from_str(text).map_err(|error| {
             let place = error.span().and_then(|span| text.get(..span.start)).map(|before| {
                 let number = before.matches('\n').count() + 1;
@@ -223,14 +229,19 @@ impl Profile {
         profile.data.folder.iter_mut().for_each(from_here);
         profile.folders.iter_mut().map(|watched| &mut watched.path).for_each(from_here);
         profile.screening.bundles.iter_mut().chain(&mut profile.screening.trust).for_each(from_here);
-        if let Some(tls) = &mut profile.intake.tls {
-            [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.client_ca).for_each(from_here);
-        }
+        let ports = profile.intake.tls.iter_mut().chain(&mut profile.delivery.report_tls);
+        ports.flat_map(tls::Server::paths).for_each(from_here);
+        let calls = profile.intake.peers.iter_mut().filter_map(|peer| peer.commitment_tls.as_mut());
+        let calls = calls.chain(profile.worklist.iter_mut().filter_map(|worklist| worklist.tls.as_mut()));
+        calls.flat_map(tls::Client::paths).for_each(from_here);
         profile.page.iter_mut().flat_map(thorax_page::Config::paths).for_each(from_here);
         for destination in &mut profile.delivery.destinations {
-            if let To::Web(web) = &mut destination.to {
-                let files = [&mut web.password_file, &mut web.token_file, &mut web.ca_file];
-                files.into_iter().flatten().for_each(from_here);
+            match &mut destination.to {
+                To::Web(web) => {
+                    let files = [&mut web.password_file, &mut web.token_file, &mut web.ca_file];
+                    files.into_iter().flatten().for_each(from_here);
+                }
+                To::Dicom(archive) => archive.tls.iter_mut().flat_map(tls::Client::paths).for_each(from_here),
             }
         }
         profile.check().map_err(|(key, cause)| (Some(key), Reason::new(cause, DOCUMENTED)))?;
@@ -314,6 +325,7 @@ impl Profile {
         if let Some(Worklist {
             address,
             ae_title,
+            tls: _,
             calling_ae_title,
             station_ae_title,
             modalities,

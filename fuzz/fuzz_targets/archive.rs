@@ -4,11 +4,6 @@
 //! fuzzer gets behind it to the responses and reports; one that the archive asks for to report on; an answer in JSON.
 #![no_main]
 
-use std::{
-    io::{self, Read, Write},
-    time::Duration,
-};
-
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed, PresentationContextResult,
     PresentationContextResultReason, UserVariableItem, write_pdu,
@@ -18,33 +13,10 @@ use thorax_dimse::{
     association::{Ask, Limits, Proposal, Requestor},
     command::{self, Request, Response},
     commitment::Commitment,
-    talk::{Deadline, Wire},
+    talk::Deadline,
     uids,
 };
-
-struct Connection<'a>(&'a [u8]);
-
-impl Read for Connection<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.0.read(out)
-    }
-}
-
-impl Write for Connection<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Wire for Connection<'_> {
-    fn set_read_timeout(&self, _: Duration) -> io::Result<()> {
-        Ok(())
-    }
-}
+use thorax_fuzz::Connection;
 
 const SEGMENTATION: &str = "1.2.840.10008.5.1.4.1.1.66.4";
 const TRANSACTION: &str = "2.25.7";
@@ -118,7 +90,7 @@ fn send(answers: &[u8]) {
         Proposal::of(uids::STORAGE_COMMITMENT, uids::IMPLICIT_LITTLE_ENDIAN),
     ];
     let ask = Ask { calling_ae_title: "THORAX_OUT", called_ae_title: "ARCHIVE", proposals: &proposals };
-    let Ok(mut association) = Requestor::ask(Connection(answers), &ask, Limits::default()) else { return };
+    let Ok(mut association) = Requestor::ask(Connection::new(answers), &ask, Limits::default()) else { return };
     if let Some(context) = association.context(&proposals[0]) {
         let id = association.message_id();
         let told = association.request(context, &command::store(SEGMENTATION, "1.23", id), &mut &[7; 3000][..]);
@@ -139,7 +111,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((form, data)) = data.split_first() else { return };
     let inbox = Inbox::default();
     inbox.expect(TRANSACTION);
-    let report = |sent: &[u8]| receive_reports(Connection(sent), "THORAX_OUT", &["ARCHIVE".to_owned()], &inbox);
+    let report = |sent: &[u8]| receive_reports(Connection::new(sent), "THORAX_OUT", &["ARCHIVE".to_owned()], &inbox);
     match form % 6 {
         0 => send(data),
         1 => send(&messages(&accepted(16384), data)),

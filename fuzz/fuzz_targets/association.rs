@@ -6,18 +6,15 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
-    io::{self, Cursor, Read, Write},
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::Arc,
 };
 
 use dicom_ul::pdu::{
     AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed, UserVariableItem, write_pdu,
 };
-use thorax_intake::{Activity, Config, Peer, Tally, Wire, converse};
-use thorax_journal::{FileStore, Journal, Settings, StoreFile, SystemClock};
+use thorax_fuzz::{Connection, Memory};
+use thorax_intake::{Activity, Config, Peer, Tally, converse};
+use thorax_journal::{Journal, Settings, SystemClock};
 
 const CLASSES: [(&str, &str); 5] = [
     ("1.2.840.10008.1.1", "1.2.840.10008.1.2"),
@@ -26,93 +23,6 @@ const CLASSES: [(&str, &str); 5] = [
     ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1.99"),
     ("1.2.840.10008.1.20.1", "1.2.840.10008.1.2.1"),
 ];
-
-#[derive(Debug, Default)]
-struct Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
-
-#[derive(Debug)]
-struct Open(Arc<Mutex<BTreeMap<String, Vec<u8>>>>, String);
-
-impl Write for Open {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().get_mut(&self.1).unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl StoreFile for Open {
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl FileStore for Memory {
-    fn create(&self, name: &str) -> io::Result<Box<dyn StoreFile>> {
-        assert!(self.0.lock().unwrap().insert(name.into(), vec![]).is_none());
-        Ok(Box::new(Open(self.0.clone(), name.into())))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut files = self.0.lock().unwrap();
-        let file = files.remove(from).unwrap();
-        files.insert(to.into(), file);
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.lock().unwrap().remove(name).unwrap();
-        Ok(())
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(Cursor::new(self.0.lock().unwrap()[name].clone())))
-    }
-
-    fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().unwrap().keys().cloned().collect())
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        Ok(u64::MAX)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        name.into()
-    }
-}
-
-struct Connection<'a>(&'a [u8], Vec<u8>);
-
-impl Read for Connection<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.0.read(out)
-    }
-}
-
-impl Write for Connection<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.1.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Wire for Connection<'_> {
-    fn set_read_timeout(&self, _: Duration) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn request() -> Pdu {
     let contexts = (0..).zip(CLASSES).map(|(number, (class, syntax))| PresentationContextProposed {
@@ -204,12 +114,12 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((form, data)) = data.split_first() else { return };
     let sent = if form % 2 == 0 { data.to_vec() } else { messages(data) };
     let asking =
-        Peer { ae_title: "PEER".into(), addresses: vec![], commitment_address: Some(([127, 0, 0, 1], 1).into()) };
+        Peer { ae_title: "PEER".into(), addresses: vec![], commitment_address: Some(([127, 0, 0, 1], 1).into()), commitment_tls: None };
     let config = Config { peers: vec![asking], close_at_release: true, ..Config::default() };
     let (tally, activity) = (Tally::default(), Activity::default());
     JOURNAL.with_borrow_mut(|kept| {
         let journal = kept.get_or_insert_with(journal);
-        let mut connection = Connection(&sent, vec![]);
+        let mut connection = Connection::new(&sent);
         let address = [127, 0, 0, 1].into();
         converse(&mut connection, address, &config, journal, &tally, &activity, &|_| {});
         // As many objects as were answered with success are there, and nothing that was not.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use thorax_dimse::association::is_ae_title;
+use thorax_dimse::{association::is_ae_title, tls};
 
 use crate::error::DeliveryError;
 
@@ -18,6 +18,8 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// Where archives report that they have committed to objects; without it they can do so only on our own association.
     pub report_address: Option<SocketAddr>,
+    /// Whether that port speaks TLS, and with which certificate. Then nobody may report without.
+    pub report_tls: Option<tls::Server>,
     /// Seconds until a peer that failed is tried for the second time; each further pause is twice as long.
     pub first_pause_seconds: u64,
     /// No pause is longer.
@@ -35,6 +37,7 @@ impl Default for Config {
             ae_title: "THORAX_OUT".into(),
             destinations: vec![],
             report_address: None,
+            report_tls: None,
             first_pause_seconds: 5,
             longest_pause_seconds: 3600,
             stop_seconds: 10,
@@ -71,6 +74,9 @@ pub struct Dicom {
     pub address: String,
     /// Its AE title.
     pub ae_title: String,
+    /// Whether it is called behind TLS, and whose certificate it has to have.
+    #[serde(default)]
+    pub tls: Option<tls::Client>,
     /// Whether it has to commit to what it was sent.
     #[serde(default)]
     pub commitment: bool,
@@ -222,6 +228,7 @@ mod tests {
         Dicom {
             address: "127.0.0.1:104".into(),
             ae_title: "ARCHIVE".into(),
+            tls: None,
             commitment: false,
             connect_seconds: 10,
             associate_seconds: 10,

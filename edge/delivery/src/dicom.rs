@@ -14,7 +14,8 @@ use thorax_dimse::{
     association::{Ask, AskError, Limits, MOST_PROPOSALS, Proposal, Requestor},
     command,
     commitment::{Commitment, Reference},
-    talk::{Deadline, End},
+    talk::{Deadline, End, Wire},
+    tls::{Connector, TlsError},
     uids,
 };
 use thorax_shared::reason::Reason;
@@ -40,6 +41,7 @@ const MOST_PDU_BYTES: u32 = 128 << 10;
 pub(crate) struct DicomWay {
     ae_title: String,
     to: Dicom,
+    tls: Option<Connector>,
     inbox: Arc<Inbox>,
     stop: Stop,
     /// The connection, to be shut down.
@@ -73,9 +75,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl DicomWay {
-    pub(crate) fn new(ae_title: &str, to: Dicom, inbox: Arc<Inbox>) -> Self {
+    /// # Errors
+    /// Certificates that cannot be read.
+    pub(crate) fn new(ae_title: &str, to: Dicom, inbox: Arc<Inbox>) -> Result<Self, TlsError> {
         let ae_title = ae_title.to_owned();
-        Self { ae_title, to, inbox, stop: Stop::default(), connection: Mutex::default(), asked: Mutex::default() }
+        let tls = to.tls.as_ref().map(Connector::new).transpose()?;
+        Ok(Self {
+            ae_title,
+            to,
+            tls,
+            inbox,
+            stop: Stop::default(),
+            connection: Mutex::default(),
+            asked: Mutex::default(),
+        })
     }
 
     fn limits(&self) -> Limits {
@@ -87,7 +100,7 @@ impl DicomWay {
         }
     }
 
-    fn connect(&self) -> Result<TcpStream, Failure> {
+    fn connect(&self) -> Result<Box<dyn Wire>, Failure> {
         let unreachable = |reason: io::Error| {
             Failure::Peer(Reason::new(
                 format!("cannot reach {} ({reason})", self.to.address),
@@ -100,7 +113,16 @@ impl DicomWay {
             match self.limits().connect(address) {
                 Ok(wire) => {
                     *locked(&self.connection) = wire.try_clone().ok();
-                    return if self.stop.is_at_once() { Err(Failure::Stopping) } else { Ok(wire) };
+                    if self.stop.is_at_once() {
+                        return Err(Failure::Stopping);
+                    }
+                    let host = self.to.address.rsplit_once(':').map_or(&*self.to.address, |(host, _)| host);
+                    return self.limits().secure(wire, host, self.tls.as_ref()).map_err(|reason| {
+                        Failure::Peer(Reason::new(
+                            format!("no TLS with {} ({reason})", self.to.address),
+                            "check that the archive speaks TLS, both certificates, and their authorities",
+                        ))
+                    });
                 }
                 Err(reason) => last = reason,
             }
@@ -148,7 +170,7 @@ impl DicomWay {
         let wire = self.connect()?;
         let ask = Ask { calling_ae_title: &self.ae_title, called_ae_title: &self.to.ae_title, proposals: &proposals };
         let mut association =
-            Requestor::ask(&wire, &ask, self.limits()).map_err(|error| match self.stop.is_at_once() {
+            Requestor::ask(wire, &ask, self.limits()).map_err(|error| match self.stop.is_at_once() {
                 true => Failure::Stopping,
                 false => self.not_agreed(&error),
             })?;
@@ -187,7 +209,7 @@ impl DicomWay {
     }
 
     /// Sends one object; tells whether the archive has it.
-    fn store(&self, association: &mut Requestor<&TcpStream>, part: &Part, told: Told<'_>) -> Result<bool, Early> {
+    fn store(&self, association: &mut Requestor<Box<dyn Wire>>, part: &Part, told: Told<'_>) -> Result<bool, Early> {
         if self.stop.is_stopping() {
             return Err(Failure::Stopping.into());
         }
@@ -227,7 +249,7 @@ impl DicomWay {
     /// Asks the archive to commit to `parts`, and waits until it says so on this association or on another.
     fn commit(
         &self,
-        association: &mut Requestor<&TcpStream>,
+        association: &mut Requestor<Box<dyn Wire>>,
         proposal: &Proposal,
         attempt: &Attempt<'_>,
         parts: &[Part],

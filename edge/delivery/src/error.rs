@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use thorax_dimse::tls::TlsError;
 use thorax_shared::reason::Reason;
 
 /// Every way in which the deliveries refuse to start. What goes wrong with a peer later is in its [`Status`](crate::Status).
@@ -32,6 +33,12 @@ pub enum DeliveryError {
     },
     /// The system gives no thread.
     Thread(io::Error),
+}
+
+impl From<TlsError> for DeliveryError {
+    fn from(TlsError { setting, cause }: TlsError) -> Self {
+        Self::Setting { setting, cause }
+    }
 }
 
 impl DeliveryError {

@@ -25,6 +25,7 @@ use thorax_dimse::{
     commitment::Commitment,
     messages::{Message, Messages},
     talk::{Deadline, End, Talk, Wire, most_data_bytes},
+    tls::{Acceptor, Server},
     uids::{self, trimmed},
 };
 
@@ -231,6 +232,7 @@ struct Shared {
     ae_title: String,
     archives: Vec<String>,
     inbox: Arc<Inbox>,
+    tls: Option<Acceptor>,
     open: AtomicUsize,
 }
 
@@ -249,13 +251,16 @@ impl ReportPort {
         ae_title: &str,
         archives: Vec<String>,
         inbox: Arc<Inbox>,
+        tls: Option<&Server>,
     ) -> Result<Self, DeliveryError> {
+        let tls = tls.map(Acceptor::new).transpose()?;
         let failed = |reason| DeliveryError::Port { address, reason };
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let ends = stopping.clone();
-        let shared = Arc::new(Shared { ae_title: ae_title.to_owned(), archives, inbox, open: AtomicUsize::new(0) });
+        let shared =
+            Arc::new(Shared { ae_title: ae_title.to_owned(), archives, inbox, tls, open: AtomicUsize::new(0) });
         let accept = move || {
             for connection in listener.incoming() {
                 if ends.load(Ordering::Relaxed) {
@@ -297,7 +302,19 @@ fn serve(connection: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let address = connection.peer_addr()?;
     thread::Builder::new().name("report".into()).spawn(move || {
         let shared = &leaving.0;
-        if let Err(end) = receive_reports(&connection, &shared.ae_title, &shared.archives, &shared.inbox) {
+        let ended = match &shared.tls {
+            None => receive_reports(&connection, &shared.ae_title, &shared.archives, &shared.inbox),
+            Some(tls) => connection
+                .try_clone()
+                .and_then(|connection| tls.accept(connection, Duration::from_secs(SECONDS)))
+                .map_err(End::from)
+                .and_then(|mut secured| {
+                    let ended = receive_reports(&mut secured, &shared.ae_title, &shared.archives, &shared.inbox);
+                    secured.end();
+                    ended
+                }),
+        };
+        if let Err(end) = ended {
             tracing::info!(%address, %end, "a report's association ended");
         }
         let _ = connection.shutdown(Shutdown::Both);

@@ -75,12 +75,14 @@ impl Deliveries {
             To::Dicom(dicom) => Some(dicom.ae_title.clone()),
             To::Web(_) => None,
         });
-        let port = |address| ReportPort::start(address, &config.ae_title, archives.collect(), inbox.clone());
+        let port = |address| {
+            ReportPort::start(address, &config.ae_title, archives.collect(), inbox.clone(), config.report_tls.as_ref())
+        };
         let reports = config.report_address.map(port).transpose()?;
         let mut ways: Vec<(String, Box<dyn Way>)> = vec![];
         for destination in &config.destinations {
             let way: Box<dyn Way> = match destination.to.clone() {
-                To::Dicom(dicom) => Box::new(DicomWay::new(&config.ae_title, dicom, inbox.clone())),
+                To::Dicom(dicom) => Box::new(DicomWay::new(&config.ae_title, dicom, inbox.clone())?),
                 To::Web(web) => Box::new(WebWay::new(web)?),
             };
             ways.push((destination.name.clone(), way));

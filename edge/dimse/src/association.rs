@@ -18,6 +18,7 @@ use crate::{
     command::{RESPONSE, Request, Response},
     messages::Messages,
     talk::{Deadline, End, Talk, Wire, most_data_bytes},
+    tls::Connector,
     uids,
 };
 
@@ -49,6 +50,18 @@ impl Limits {
         let wire = TcpStream::connect_timeout(&address, Duration::from_secs(self.connect_seconds))?;
         wire.set_nodelay(true)?;
         Ok(wire)
+    }
+
+    /// What is spoken on a connection to `host`: TLS, where there is a connector, whose handshake has the time of a connection.
+    ///
+    /// # Errors
+    /// How the handshake ended.
+    pub fn secure(&self, wire: TcpStream, host: &str, tls: Option<&Connector>) -> io::Result<Box<dyn Wire>> {
+        let time = Duration::from_secs(self.connect_seconds);
+        Ok(match tls {
+            None => Box::new(wire),
+            Some(tls) => Box::new(tls.connect(host, wire, time)?),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `dicom-ul` reads and writes PDUs; here is what is trusted of a peer on top of them, which is little: every PDU has a deadline
 //! ([`talk`]), command sets are short and flat ([`command`]), and of storage commitment each side reads what the other writes
-//! ([`commitment`]); of a [`worklist`] we ask. Who calls does so by [`association`]. The heads of files ([`part10`]) are here since what is sent and
+//! ([`commitment`]); of a [`worklist`] we ask. Who calls does so by [`association`]; either may do it behind [`tls`]. The heads of files ([`part10`]) are here since what is sent and
 //! what is received is the same data set behind another head; a port that is to be closed is woken by [`wake`].
 
 pub mod association;
@@ -12,6 +12,7 @@ mod elements;
 pub mod messages;
 pub mod part10;
 pub mod talk;
+pub mod tls;
 pub mod uids;
 pub mod wake;
 pub mod worklist;

@@ -335,7 +335,9 @@ impl<'a, W: Wire> Conversation<'a, W> {
     fn asked(&mut self, agreed: &Agreed, id: u8, request: &Request, bytes: &[u8]) -> Result<(), End> {
         let context = agreed.contexts.iter().find(|context| context.id == id);
         let syntax = context.map_or(uids::IMPLICIT_LITTLE_ENDIAN, |context| &context.transfer_syntax);
-        let address = self.config.peer(&agreed.calling_ae_title, self.address).and_then(|peer| peer.commitment_address);
+        let peer = self.config.peer(&agreed.calling_ae_title, self.address);
+        let tls = peer.and_then(|peer| peer.commitment_tls.clone());
+        let address = peer.and_then(|peer| peer.commitment_address);
         if request.sop_class_uid.as_deref() != Some(uids::STORAGE_COMMITMENT)
             || request.sop_instance_uid.as_deref() != Some(uids::STORAGE_COMMITMENT_INSTANCE)
         {
@@ -357,7 +359,7 @@ impl<'a, W: Wire> Conversation<'a, W> {
                 return self.answer(agreed, id, request, status::PROCESSING_FAILURE, "no address to answer to");
             }
         };
-        match answer(question, self.journal, &agreed.calling_ae_title, &agreed.called_ae_title, address) {
+        match answer(question, self.journal, &agreed.calling_ae_title, &agreed.called_ae_title, address, tls) {
             Ok(report) => {
                 self.answer(agreed, id, request, status::SUCCESS, "")?;
                 (self.reports)(report);

@@ -10,6 +10,7 @@ use thorax_dimse::{
     association::{Ask, Limits, Proposal, Requestor},
     command::{self, status},
     commitment::Commitment,
+    tls,
 };
 use thorax_journal::{Journal, Kind};
 
@@ -27,6 +28,8 @@ pub struct Report {
     pub(crate) calling_ae_title: String,
     pub(crate) called_ae_title: String,
     pub(crate) address: SocketAddr,
+    /// Whether it is told behind TLS.
+    tls: Option<tls::Client>,
     answer: Commitment,
 }
 
@@ -37,6 +40,7 @@ pub(crate) fn answer(
     calling_ae_title: &str,
     called_ae_title: &str,
     address: SocketAddr,
+    tls: Option<tls::Client>,
 ) -> thorax_journal::Result<Report> {
     let mut answer = Commitment { transaction: question.transaction, images: vec![], failed: vec![] };
     for reference in question.images {
@@ -49,21 +53,25 @@ pub(crate) fn answer(
         }
     }
     let (calling_ae_title, called_ae_title) = (calling_ae_title.to_owned(), called_ae_title.to_owned());
-    Ok(Report { calling_ae_title, called_ae_title, address, answer })
+    Ok(Report { calling_ae_title, called_ae_title, address, tls, answer })
 }
 
 impl Report {
     /// Tells the peer, on an association of its own.
     pub(crate) fn send(&self) -> Result<(), String> {
         let limits = Limits::default();
-        let wire = limits.connect(self.address).map_err(|error| error.to_string())?;
+        let tls = self.tls.as_ref().map(tls::Connector::new).transpose().map_err(|error| error.to_string())?;
+        let wire = limits
+            .connect(self.address)
+            .and_then(|wire| limits.secure(wire, &self.address.ip().to_string(), tls.as_ref()))
+            .map_err(|error| error.to_string())?;
         let ask = Ask {
             // We are the one who was called, and call back.
             calling_ae_title: &self.called_ae_title,
             called_ae_title: &self.calling_ae_title,
             proposals: &[Proposal::of(uids::STORAGE_COMMITMENT, uids::IMPLICIT_LITTLE_ENDIAN).as_provider()],
         };
-        let mut association = Requestor::ask(&wire, &ask, limits).map_err(|error| error.to_string())?;
+        let mut association = Requestor::ask(wire, &ask, limits).map_err(|error| error.to_string())?;
         let context = association.context(&ask.proposals[0]).ok_or("storage commitment is not accepted")?;
         let command = command::event_report(
             uids::STORAGE_COMMITMENT,

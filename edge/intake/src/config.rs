@@ -6,9 +6,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use thorax_dimse::association::is_ae_title;
+use thorax_dimse::{association::is_ae_title, tls};
 
-use crate::{error::IntakeError, tls::Tls, uids};
+use crate::{error::IntakeError, uids};
 
 /// The DICOM port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Config {
     /// The AE title that we are called by.
     pub ae_title: String,
     /// Whether the port speaks TLS, and with which certificate. Then nobody may call without.
-    pub tls: Option<Tls>,
+    pub tls: Option<tls::Server>,
     /// Who may call.
     pub peers: Vec<Peer>,
     /// Whether anybody may call, on a network that is nobody else's.
@@ -80,6 +80,9 @@ pub struct Peer {
     /// Where it listens for answers about storage commitment; without it, it cannot ask.
     #[serde(default)]
     pub commitment_address: Option<SocketAddr>,
+    /// Whether it is answered there behind TLS, and whose certificate it has to have.
+    #[serde(default)]
+    pub commitment_tls: Option<tls::Client>,
 }
 
 /// A folder that is watched.
@@ -120,6 +123,11 @@ impl Config {
         }
         if let Some(peer) = self.peers.iter().find(|peer| !is_ae_title(&peer.ae_title)) {
             return wrong("peers", format!("{:?} is no AE title", peer.ae_title));
+        }
+        if let Some(peer) =
+            self.peers.iter().find(|peer| peer.commitment_tls.is_some() && peer.commitment_address.is_none())
+        {
+            return wrong("peers.commitment_tls", format!("{} has no commitment_address", peer.ae_title));
         }
         for (setting, list) in [("sop_classes", &self.sop_classes), ("transfer_syntaxes", &self.transfer_syntaxes)] {
             if let Some(text) = list.iter().find(|text| !uids::is_uid(text)) {
@@ -179,7 +187,14 @@ mod tests {
         refused(|config| config.ae_title = "A TITLE THAT IS TOO LONG".into(), "ae_title");
         refused(|config| config.ae_title = " THORAX".into(), "ae_title");
         refused(
-            |config| config.peers = vec![Peer { ae_title: "A\\B".into(), addresses: vec![], commitment_address: None }],
+            |config| {
+                config.peers = vec![Peer {
+                    ae_title: "A\\B".into(),
+                    addresses: vec![],
+                    commitment_address: None,
+                    commitment_tls: None,
+                }]
+            },
             "peers",
         );
         refused(|config| config.sop_classes = vec!["../x".into()], "sop_classes");
@@ -191,9 +206,13 @@ mod tests {
 
     #[test]
     fn a_peer_is_known_by_title_and_address() {
-        let cart =
-            Peer { ae_title: "CART".into(), addresses: vec!["192.0.2.1".parse().unwrap()], commitment_address: None };
-        let any = Peer { ae_title: "PACS".into(), addresses: vec![], commitment_address: None };
+        let cart = Peer {
+            ae_title: "CART".into(),
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            commitment_address: None,
+            commitment_tls: None,
+        };
+        let any = Peer { ae_title: "PACS".into(), addresses: vec![], commitment_address: None, commitment_tls: None };
         let mut config = Config { peers: vec![cart, any], ..Config::default() };
         let from = |text: &str| text.parse().unwrap();
         assert!(config.knows("CART", from("192.0.2.1")) && config.knows("CART", from("::ffff:192.0.2.1")));

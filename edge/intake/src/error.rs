@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use thorax_dimse::tls::TlsError;
 use thorax_shared::reason::Reason;
 
 /// Every way in which the intake refuses to start. What goes wrong with a peer or a file later is told in the log, and to the
@@ -33,6 +34,12 @@ pub enum IntakeError {
     },
     /// The system gives no thread.
     Thread(io::Error),
+}
+
+impl From<TlsError> for IntakeError {
+    fn from(TlsError { setting, cause }: TlsError) -> Self {
+        Self::Setting { setting, cause }
+    }
 }
 
 impl IntakeError {

@@ -21,7 +21,6 @@ mod head;
 mod object;
 mod server;
 mod tally;
-mod tls;
 mod uids;
 
 pub use association::{Activity, converse};
@@ -31,5 +30,4 @@ pub use error::IntakeError;
 pub use folder::FolderWatch;
 pub use server::Intake;
 pub use tally::{Tally, TallyFigures};
-pub use thorax_dimse::talk::Wire;
-pub use tls::Tls;
+pub use thorax_dimse::{talk::Wire, tls};

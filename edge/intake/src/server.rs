@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use thorax_dimse::tls::{Acceptor, Connector};
 use thorax_journal::Journal;
 
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
     config::Config,
     error::IntakeError,
     tally::Tally,
-    tls::Acceptor,
 };
 
 /// Who has been idle for less than this keeps his place.
@@ -93,6 +93,10 @@ impl Intake {
     pub fn start(config: Config, journal: Arc<Journal>, tally: Arc<Tally>) -> Result<Self, IntakeError> {
         config.check()?;
         let tls = config.tls.as_ref().map(Acceptor::new).transpose()?;
+        // Certificates of peers are read anew for each report; what cannot work is told now.
+        for tls in config.peers.iter().filter_map(|peer| peer.commitment_tls.as_ref()) {
+            Connector::new(tls)?;
+        }
         let failed = |reason| IntakeError::Port { address: config.address, reason };
         let listener = TcpListener::bind(config.address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

@@ -10,6 +10,7 @@ use serde_json::json;
 use thorax_dimse::{
     association::{Ask, Limits, Proposal, Requestor},
     talk::Deadline,
+    tls::Connector,
     uids,
     worklist::{Answers, Entry, FindError, Query, find},
 };
@@ -66,6 +67,8 @@ fn ask(worklist: &Worklist, date: Option<&str>) -> anyhow::Result<Answers> {
     let failed = || format!("worklist {ae_title} at {address}");
     let limits = Limits { connect_seconds: *seconds, message_seconds: *seconds, ..Limits::default() };
     let addresses: Vec<SocketAddr> = address.to_socket_addrs().with_context(failed)?.collect();
+    let tls = worklist.tls.as_ref().map(Connector::new).transpose().with_context(failed)?;
+    let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
     // A host may have several, of which not all are reached.
     let mut wire = None;
     for address in &addresses {
@@ -74,10 +77,13 @@ fn ask(worklist: &Worklist, date: Option<&str>) -> anyhow::Result<Answers> {
             break;
         }
     }
-    let wire = wire.context("no such host").and_then(|wire| Ok(wire?)).with_context(failed)?;
+    let wire = wire
+        .context("no such host")
+        .and_then(|wire| Ok(limits.secure(wire?, host, tls.as_ref())?))
+        .with_context(failed)?;
     let proposals = [Proposal::of(uids::MODALITY_WORKLIST, uids::IMPLICIT_LITTLE_ENDIAN)];
     let titles = Ask { calling_ae_title: &worklist.calling_ae_title, called_ae_title: ae_title, proposals: &proposals };
-    let mut association = Requestor::ask(&wire, &titles, limits).with_context(failed)?;
+    let mut association = Requestor::ask(wire, &titles, limits).with_context(failed)?;
     let context = association.context(&proposals[0]).context("it has no modality worklist").with_context(failed)?;
     // All of it within one time, however many modalities are asked for.
     let deadline = Deadline::within(*seconds, "the answers of the worklist");

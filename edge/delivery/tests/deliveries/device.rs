@@ -138,6 +138,7 @@ pub(crate) fn dicom(port: u16) -> Dicom {
     Dicom {
         address: format!("127.0.0.1:{port}"),
         ae_title: "ARCHIVE".into(),
+        tls: None,
         commitment: false,
         connect_seconds: 2,
         associate_seconds: 20,

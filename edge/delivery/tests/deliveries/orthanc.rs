@@ -30,6 +30,8 @@ pub(crate) struct Orthanc {
     pub(crate) dicom: u16,
     pub(crate) http: u16,
     modalities: Vec<String>,
+    /// Certificates, where its DICOM port speaks TLS.
+    tls: Option<PathBuf>,
 }
 
 /// A server that speaks TLS in front of an Orthanc that does not, as nginx would: its port. One request a connection.
@@ -64,6 +66,12 @@ impl Orthanc {
     /// Started, with the AE title `ARCHIVE`; `None` where Orthanc is not installed. `modalities`: as the script takes them.
     #[track_caller]
     pub(crate) fn start(modalities: &[String]) -> Option<Self> {
+        Self::start_with(modalities, None)
+    }
+
+    /// The same, with DICOM behind TLS by the certificates of a folder.
+    #[track_caller]
+    pub(crate) fn start_with(modalities: &[String], tls: Option<PathBuf>) -> Option<Self> {
         let script = thorax_wanted::orthanc()?;
         let mut orthanc = Self {
             script,
@@ -72,6 +80,7 @@ impl Orthanc {
             dicom: free_port(),
             http: free_port(),
             modalities: modalities.to_vec(),
+            tls,
         };
         orthanc.begin();
         Some(orthanc)
@@ -82,6 +91,9 @@ impl Orthanc {
         let mut command = Command::new("bash");
         command.arg(&self.script).arg(self.folder.path()).arg("ARCHIVE");
         command.arg(self.dicom.to_string()).arg(self.http.to_string()).args(&self.modalities);
+        if let Some(folder) = &self.tls {
+            command.env("THORAX_DICOM_TLS", folder);
+        }
         self.child = Some(command.spawn().unwrap());
         let end = Instant::now() + Duration::from_secs(60);
         // Its DICOM port is open before its web server is.

@@ -9,10 +9,11 @@ use std::{
     time::Instant,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::json;
 use thorax_delivery::{Dicom, Web};
+use thorax_dimse::tls;
 use thorax_intake::{Config as IntakeConfig, Intake, Peer, Tally};
 
 use crate::{
@@ -222,6 +223,7 @@ fn orthanc_asks_the_device_for_commitment() {
             ae_title: "ARCHIVE".into(),
             addresses: vec![],
             commitment_address: Some(([127, 0, 0, 1], orthanc.dicom).into()),
+            commitment_tls: None,
         }],
         ..IntakeConfig::default()
     };
@@ -247,6 +249,75 @@ fn orthanc_asks_the_device_for_commitment() {
         (&json!("Failure"), &json!(0x0112)),
         "{report}"
     );
+    intake.stop();
+}
+
+/// The whole way behind TLS, both ways: results, commitment to them, and the archive's own question about an image.
+#[test]
+fn orthanc_behind_tls_is_sent_results_and_each_commits_to_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let authority = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        fs::write(at(name), params.self_signed(&key).unwrap().pem()).unwrap();
+        Issuer::new(params, key)
+    };
+    let (issuer, _) = (authority("ca.pem"), authority("stranger.pem"));
+    for name in ["orthanc", "box"] {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        fs::write(at(&format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        fs::write(at(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    let client =
+        |ca: &str| tls::Client { ca: at(ca), name: None, certificate: Some(at("box.pem")), key: Some(at("box.key")) };
+    let server = tls::Server { certificate: at("box.pem"), key: at("box.key"), client_ca: Some(at("ca.pem")) };
+    let (reports, port) = (free_port(), free_port());
+    let modalities = [format!("out=THORAX_OUT:{reports}"), format!("box=THORAX:{port}")];
+    let Some(orthanc) = Orthanc::start_with(&modalities, Some(folder.path().into())) else { return };
+    let device = Device::with(2, &["dicom", "stranger", "plain"]);
+    let to = |tls| Dicom { commitment: true, tls, ..dicom(orthanc.dicom) };
+    let mut config = config(vec![
+        to_dicom("dicom", to(Some(client("ca.pem")))),
+        to_dicom("stranger", to(Some(client("stranger.pem")))),
+        to_dicom("plain", to(None)),
+    ]);
+    config.report_address = Some(([127, 0, 0, 1], reports).into());
+    config.report_tls = Some(server.clone());
+    let deliveries = device.start(config);
+    until("all arrive", 60, || {
+        assert!(!status(&deliveries, "dicom").is_failing(), "{:?}\n{}", status(&deliveries, "dicom"), orthanc.log());
+        device.arrived("dicom") == 2
+    });
+    assert_eq!(orthanc.instances(), made(&device));
+    // Who does not trust it, or speaks without, sends nothing.
+    for name in ["stranger", "plain"] {
+        until("it is told", 20, || status(&deliveries, name).last_error.is_some());
+        assert_eq!(device.arrived(name), 0);
+    }
+    assert!(status(&deliveries, "stranger").last_error.unwrap().cause.contains("no TLS with"));
+    deliveries.stop();
+
+    let intake = IntakeConfig {
+        address: ([127, 0, 0, 1], port).into(),
+        tls: Some(server),
+        peers: vec![Peer {
+            ae_title: "ARCHIVE".into(),
+            addresses: vec![],
+            commitment_address: Some(([127, 0, 0, 1], orthanc.dicom).into()),
+            commitment_tls: Some(client("ca.pem")),
+        }],
+        ..IntakeConfig::default()
+    };
+    let intake = Intake::start(intake, device.journal.clone(), Arc::new(Tally::default())).unwrap();
+    let image = json!({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "SOPInstanceUID": "1.2.826.0.1.3.0"});
+    let asked = orthanc.post("/modalities/box/storage-commitment", &json!({"DicomInstances": [image]}));
+    let path = format!("/storage-commitment/{}", asked["ID"].as_str().unwrap());
+    until("the report comes", 20, || orthanc.get(&path)["Status"] == "Success");
     intake.stop();
 }
 

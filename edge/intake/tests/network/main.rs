@@ -39,6 +39,7 @@ impl Device {
                 ae_title: "CART".into(),
                 addresses: vec!["127.0.0.1".parse().unwrap()],
                 commitment_address: None,
+                commitment_tls: None,
             }],
             ..Config::default()
         };

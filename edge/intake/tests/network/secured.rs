@@ -10,7 +10,7 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
-use thorax_intake::{Config, Tls};
+use thorax_intake::{Config, tls};
 
 use crate::{
     Device,
@@ -57,12 +57,12 @@ impl Authority {
         self.path(name).display().to_string()
     }
 
-    fn tls(&self, client_ca: Option<PathBuf>) -> Tls {
-        Tls { certificate: self.path("device.pem"), key: self.path("device.key"), client_ca }
+    fn tls(&self, client_ca: Option<PathBuf>) -> tls::Server {
+        tls::Server { certificate: self.path("device.pem"), key: self.path("device.key"), client_ca }
     }
 }
 
-fn device(tls: Tls) -> Device {
+fn device(tls: tls::Server) -> Device {
     Device::start(|config, _| {
         config.tls = Some(tls);
         config.association_seconds = 1;
@@ -175,7 +175,7 @@ fn a_slow_handshake_is_cut_off_and_plain_words_are_refused() {
 #[test]
 fn what_is_no_certificate_or_another_s_key_is_refused_at_the_start_by_name() {
     let authority = Authority::new();
-    let check = |change: &dyn Fn(&mut Tls, &Path), words: &[&str]| {
+    let check = |change: &dyn Fn(&mut tls::Server, &Path), words: &[&str]| {
         let mut tls = authority.tls(Some(authority.path("ca.pem")));
         change(&mut tls, authority.folder.path());
         let folder = tempfile::tempdir().unwrap();
