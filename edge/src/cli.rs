@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use thorax_phantom::PhantomArgs;
-use thorax_shared::modality::Modality;
+use thorax_shared::{modality::Modality, words::Language};
 
 /// Exit code when every file was screened.
 pub const ALL_SCREENED: u8 = 0;
@@ -202,6 +202,23 @@ pub enum JournalCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Copy studies without names to a folder, such as that of a stick (PS3.15, Basic Profile): the images and the pictures among the
+    /// results. Reports are left out. Exit code 1 when anything was
+    Deidentify {
+        /// The folder, made where missing
+        folder: PathBuf,
+        /// Numbers of studies, as in the list
+        #[arg(long = "study", value_name = "NUMBER", required = true)]
+        studies: Vec<u64>,
+    },
+    /// One study as a page of HTML that a browser prints on A4, on standard output
+    Print {
+        /// Its number, as in the list
+        study: u64,
+        /// Of its words: en, fr, es, pt, sw or hi
+        #[arg(long, default_value = "en", value_parser = language)]
+        language: Language,
+    },
     /// Copy all of it, also while the appliance is at work
     Backup {
         /// A new folder
@@ -212,6 +229,11 @@ pub enum JournalCommand {
         /// The folder of the backup
         backup: PathBuf,
     },
+}
+
+/// The language of a code.
+fn language(code: &str) -> Result<Language, String> {
+    Language::of_code(code).ok_or_else(|| "one of en, fr, es, pt, sw, hi".into())
 }
 
 /// Options of `bundle`.

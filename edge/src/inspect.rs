@@ -16,6 +16,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use thorax_files::hexadecimal;
 use thorax_journal::{Journal, Kind, Moment, Settings, Study, StudyResult, StudyState};
+use thorax_shared::words::Language;
 
 use crate::cli::ExportFormat;
 
@@ -23,6 +24,8 @@ use crate::cli::ExportFormat;
 pub const JOURNAL: &str = "journal";
 /// The socket in the folder of data.
 pub const SOCKET: &str = "control.sock";
+/// The secret behind the pseudonyms of copies without names, in the folder of data.
+const PSEUDONYMS: &str = "pseudonyms.key";
 
 /// A question is a line of JSON with a path in it at most.
 const MOST_QUESTION_BYTES: u64 = 64 << 10;
@@ -72,6 +75,20 @@ pub enum Question {
         /// As JSON, one object a line.
         json: bool,
     },
+    /// Studies without names, for somebody else.
+    Deidentify {
+        /// Their numbers.
+        studies: Vec<u64>,
+        /// Where to, such as a stick: an absolute path.
+        folder: PathBuf,
+    },
+    /// One study as a page to print.
+    Print {
+        /// Its number.
+        study: u64,
+        /// Of its words.
+        language: Language,
+    },
     /// A copy.
     Backup {
         /// The new folder, an absolute path.
@@ -79,11 +96,12 @@ pub enum Question {
     },
 }
 
-/// Answers on `out`, and gives the exit code: 1 where the journal is damaged, else 0.
+/// Answers on `out`, and gives the exit code: 1 where the journal is damaged or something was left out of a copy, else 0. `data` is the
+/// folder of data, in which the journal lies.
 ///
 /// # Errors
 /// What the journal or `out` says.
-pub fn answer(journal: &Journal, question: &Question, out: &mut dyn Write) -> anyhow::Result<u8> {
+pub fn answer(journal: &Journal, data: &Path, question: &Question, out: &mut dyn Write) -> anyhow::Result<u8> {
     match question {
         Question::List { last, json } => list(journal, *last, *json, out)?,
         Question::Show { study, json: true } => writeln!(out, "{:#}", journal.study_as_json(*study)?)?,
@@ -94,6 +112,11 @@ pub fn answer(journal: &Journal, question: &Question, out: &mut dyn Write) -> an
         Question::Events { last, json } => events(journal, *last, *json, out)?,
         Question::Export { format: ExportFormat::Feedback } => journal.export_feedback_csv(out)?,
         Question::Export { format: ExportFormat::Audit } => journal.export_audit_csv(out)?,
+        Question::Deidentify { studies, folder } => return deidentify(journal, data, studies, folder, out),
+        Question::Print { study, language } => {
+            let page = thorax_page::print(journal, *study, *language).map_err(anyhow::Error::msg)?;
+            out.write_all(page.as_bytes())?;
+        }
         Question::Backup { folder } => {
             anyhow::ensure!(folder.is_absolute(), "{}: the folder of a backup needs a whole path", folder.display());
             let files = journal.backup(folder)?;
@@ -226,6 +249,32 @@ fn show(journal: &Journal, number: u64, out: &mut dyn Write) -> anyhow::Result<(
     Ok(())
 }
 
+/// The secret behind pseudonyms is made with the first copy, and stays with the data.
+fn deidentify(
+    journal: &Journal,
+    data: &Path,
+    studies: &[u64],
+    folder: &Path,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    anyhow::ensure!(folder.is_absolute(), "{}: the folder of a copy needs a whole path", folder.display());
+    // A number that is none is told before anything is written.
+    studies.iter().try_for_each(|study| journal.study(*study).map(drop))?;
+    let key = thorax_delivery::key_of(&data.join(PSEUDONYMS))?;
+    let done = thorax_delivery::export(journal, studies, folder, &key, &mut |_| true)?;
+    done.noted.iter().try_for_each(|noted| writeln!(out, "{}: {}", noted.what, noted.warning))?;
+    writeln!(
+        out,
+        "{} files written to {}, {} there already, {} left out. Look at each picture before it is given away: names that are part of \
+         the pixels stay",
+        done.written,
+        folder.display(),
+        done.there,
+        done.left_out
+    )?;
+    Ok(u8::from(done.left_out > 0))
+}
+
 fn verify(journal: &Journal, json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
     let found = journal.verify()?;
     if json {
@@ -258,7 +307,7 @@ pub fn ask_or_read(data: &Path, settings: &Settings, question: &Question, out: &
         "{}: no journal; name its folder of data with --data, or the board with --board",
         folder.display()
     );
-    answer(&Journal::open(&folder, settings.clone())?, question, out)
+    answer(&Journal::open(&folder, settings.clone())?, data, question, out)
 }
 
 /// Asks the appliance at work on `data`, and gives its exit code; `None` when none is at work there.
@@ -315,14 +364,14 @@ fn read_part(answer: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
 ///
 /// # Errors
 /// When whoever asked is too slow, asks for what is none, or went away.
-pub fn serve(journal: &Journal, connection: &UnixStream) -> io::Result<()> {
+pub fn serve(journal: &Journal, data: &Path, connection: &UnixStream) -> io::Result<()> {
     connection.set_read_timeout(Some(QUESTION_TIME))?;
     connection.set_write_timeout(Some(WRITE_TIME))?;
     let mut line = vec![];
     BufReader::new(connection.take(MOST_QUESTION_BYTES)).read_until(b'\n', &mut line)?;
     let answered = serde_json::from_slice(&line).map_err(anyhow::Error::from).and_then(|question| {
         let mut out = BufWriter::with_capacity(MOST_PART_BYTES, Parts(connection));
-        let code = answer(journal, &question, &mut out)?;
+        let code = answer(journal, data, &question, &mut out)?;
         out.flush()?;
         Ok(code)
     });
@@ -383,7 +432,7 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         let mut out = vec![];
         let code = thread::scope(|scope| {
-            scope.spawn(|| serve(journal, &listener.accept().unwrap().0));
+            scope.spawn(|| serve(journal, folder, &listener.accept().unwrap().0));
             ask(folder, question, &mut out)
         });
         (code, String::from_utf8(out).unwrap())
@@ -405,7 +454,7 @@ mod tests {
             Question::Export { format: ExportFormat::Json },
         ] {
             let mut expected = vec![];
-            let code = answer(&journal, &question, &mut expected).unwrap();
+            let code = answer(&journal, folder.path(), &question, &mut expected).unwrap();
             let (asked, out) = asked(folder.path(), &journal, &question);
             assert_eq!((asked.unwrap(), out.as_bytes()), (Some(code), &expected[..]), "{question:?}");
             assert!(!expected.is_empty());
@@ -429,7 +478,7 @@ mod tests {
         let files = std::fs::read_dir(folder.path().join(JOURNAL).join("files")).unwrap();
         std::fs::write(files.flatten().next().unwrap().path(), b"other").unwrap();
         let mut out = vec![];
-        assert_eq!(answer(&journal, &Question::Verify { json: false }, &mut out).unwrap(), 1);
+        assert_eq!(answer(&journal, folder.path(), &Question::Verify { json: false }, &mut out).unwrap(), 1);
         assert!(String::from_utf8(out).unwrap().contains("1 problems"));
     }
 
@@ -450,7 +499,7 @@ mod tests {
         for sent in [&b"nonsense\n"[..], b"{\"Show\":{}}\n", b"", &[b'x'; 100_000]] {
             let (mut here, there) = UnixStream::pair().unwrap();
             let told = thread::scope(|scope| {
-                let serving = scope.spawn(|| serve(&journal, &there));
+                let serving = scope.spawn(|| serve(&journal, folder.path(), &there));
                 let _ = here.write_all(sent);
                 here.shutdown(std::net::Shutdown::Write).unwrap();
                 let part = read_part(&mut here);

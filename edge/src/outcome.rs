@@ -11,6 +11,7 @@ use thorax_engine::{
     error::{DeviceError, ScreenError},
     screening::{Reading, Screener, Screening, Slices, Timings},
 };
+use thorax_objects::Source;
 use thorax_shared::{modality::Modality, plane::Orientation, reason::Reason};
 
 /// What comes of a file.
@@ -40,6 +41,8 @@ pub struct Hanging {
     pub stored_size: (usize, usize),
     /// Whether the file says which side is which.
     pub sides_known: bool,
+    /// Which frame of the file it is, counted from 1, where slices are frames of one file.
+    pub frame: Option<u32>,
 }
 
 impl Hanging {
@@ -48,6 +51,7 @@ impl Hanging {
             orientation: frame.orientation,
             stored_size: frame.stored_size,
             sides_known: frame.sides_known,
+            frame: None,
         };
         match study {
             Study::Image(frame) => of(frame),
@@ -58,7 +62,8 @@ impl Hanging {
 
 /// Decodes and screens `input`: see [`Screener::screen`] for `modality` and `slices`. `each` sees every reading, with the number
 /// of its slice and how the file's rows and columns became it. Slices have the numbers that they have in the file
-/// ([`Volume::stored_index`](thorax_decode::Volume::stored_index)), here as in the [`Screening`].
+/// ([`Volume::stored_index`](thorax_decode::Volume::stored_index)), here as in the [`Screening`]. A patient who is younger than the bundle's
+/// minimum is refused, where the file tells the age.
 ///
 /// # Errors
 /// [`DeviceError`] when the device cannot go on. What is wrong with the file is an [`Outcome`].
@@ -80,14 +85,36 @@ pub fn screen_file(
         Study::Image(_) => index,
         Study::Volume(volume) => volume.stored_index(index),
     };
-    match screener.screen(&study, modality, slices, |slice, reading| each(slice.map(stored), reading, hanging)) {
+    let frame = |index: usize| match &study {
+        Study::Image(_) => None,
+        Study::Volume(volume) => volume.frame(stored(index)),
+    };
+    match screener.screen(&study, modality, slices, |slice, reading| {
+        each(slice.map(stored), reading, Hanging { frame: slice.and_then(frame), ..hanging });
+    }) {
         Ok((mut screening, stages)) => {
             screening.slices = screening.slices.map(|slices| Slices { shown: stored(slices.shown), ..slices });
+            let used = screener.models().iter().find(|model| model.identity.sha256 == screening.bundle.sha256);
+            let least = used.and_then(|model| model.manifest.extension.minimum_age_years);
+            if let Some(reason) = least.and_then(|least| too_young(age_of(input)?, least)) {
+                return Ok((Outcome::Refused(reason), Cost { decode, stages }));
+            }
             Ok((Outcome::Screened(Box::new(screening)), Cost { decode, stages }))
         }
         Err(ScreenError::Picture(error)) => Ok((Outcome::Refused(error.reason()), Cost::default())),
         Err(ScreenError::Device(error)) => Err(error),
     }
+}
+
+/// The patient's age in whole years, where a DICOM file tells it.
+fn age_of(input: &Input) -> Option<u32> {
+    Source::open(input.files().first()?).ok()?.patient_age_years()
+}
+
+/// Why a patient of `years` is not read by whom one has to be `least` for.
+pub fn too_young(years: u32, least: u8) -> Option<Reason> {
+    let cause = format!("a patient of {years} years, and nobody under {least} is read here");
+    (years < u32::from(least)).then(|| Reason::new(cause, "have a person look at it"))
 }
 
 #[cfg(test)]
@@ -106,5 +133,12 @@ mod tests {
         let bytes = postcard::to_stdvec(&outcome).unwrap();
         assert_eq!(postcard::from_bytes::<Outcome>(&bytes).unwrap(), outcome);
         assert_eq!(serde_json::from_str::<Outcome>(&serde_json::to_string(&outcome).unwrap()).unwrap(), outcome);
+    }
+
+    #[test]
+    fn whoever_is_below_the_minimum_is_refused_and_nobody_else() {
+        let told = too_young(14, 15).unwrap();
+        assert_eq!(told.cause, "a patient of 14 years, and nobody under 15 is read here");
+        assert_eq!((too_young(15, 15), too_young(0, 0)), (None, None));
     }
 }

@@ -1,7 +1,9 @@
 //! `thorax-edge screen` as a whole: what a row says, the table, the exit codes of usage.
 
+use std::{fs, process::Command};
+
 use serde_json::Value;
-use thorax_tests::{edge, film, folder, number, of_the_image, phantoms, run, screen, slice, text};
+use thorax_tests::{edge, film, folder, number, of_the_image, phantoms, run, screen, shipped, slice, succeed, text};
 
 /// What the documentation promises of a row of an image that was read.
 fn assert_is_complete(row: &Value) {
@@ -134,4 +136,24 @@ fn bench_tells_every_stage_the_cold_start_and_the_memory() {
     assert!((stages.iter().sum::<f64>() - warm).abs() < 0.5, "the stages add up to the whole:\n{}", run.stdout);
     assert!(cold > warm, "a cold start loads the graphs as well:\n{}", run.stdout);
     assert!(milliseconds("peak memory") > 10.0, "{}", run.stdout);
+}
+
+/// The age that a film tells is held against the shipped bundle's minimum, here as in the appliance.
+#[test]
+fn a_child_is_not_read_by_a_bundle_for_adults() {
+    let Some(dcmodify) = thorax_wanted::dcmtk("dcmodify") else { return };
+    let made = folder();
+    let of_age = |age: &str| {
+        let file = made.path().join(format!("{age}.dcm"));
+        fs::copy(film(".dcm"), &file).unwrap();
+        succeed(Command::new(&dcmodify).args(["-nb", "-i", &format!("PatientAge={age}")]).arg(&file));
+        file
+    };
+    let (child, grown) = (of_age("004Y"), of_age("040Y"));
+    let told = run(edge().args(["screen", "--json", "--bundle"]).arg(shipped("xray")).args([&child, &grown]));
+    let rows = told.rows();
+    assert_eq!((told.code, rows.len()), (1, 2), "{told:?}");
+    assert_eq!((text(&rows[0], "verdict"), &rows[0]["probability"]), ("rejected", &Value::Null));
+    assert!(text(&rows[0], "cause").contains("a patient of 4 years, and nobody under 16 is read here"), "{told:?}");
+    assert_ne!(text(&rows[1], "verdict"), "rejected", "{told:?}");
 }

@@ -203,6 +203,23 @@ fn series(folder: &Path, heights_mm: &[i32]) -> Vec<PathBuf> {
     heights_mm.iter().map(made).collect()
 }
 
+/// One enhanced CT object whose frames lie at these heights, each the same phantom slice.
+fn enhanced(folder: &Path, heights_mm: &[i32]) -> PathBuf {
+    let (file, pixels) = (folder.join("enhanced.dcm"), folder.join("pixels"));
+    fs::copy(slice(".dcm"), &file).unwrap();
+    let stored: Vec<u8> = crate::made::stored(&file).iter().flat_map(|value| value.to_le_bytes()).collect();
+    fs::write(&pixels, stored.repeat(heights_mm.len())).unwrap();
+    let mut dcmodify = Command::new(thorax_wanted::dcmtk("dcmodify").unwrap());
+    dcmodify.args(["-nb", "-gin", "-m", "SOPClassUID=1.2.840.10008.5.1.4.1.1.2.1", "-e", "ImagePositionPatient"]);
+    dcmodify.args(["-i", &format!("NumberOfFrames={}", heights_mm.len()), "-mf"]);
+    dcmodify.arg(format!("PixelData={}", pixels.display()));
+    for (frame, height) in heights_mm.iter().enumerate() {
+        dcmodify.args(["-i", &format!("(5200,9230)[{frame}].(0020,9113)[0].(0020,0032)=-150\\-150\\{height}")]);
+    }
+    succeed(dcmodify.arg(&file));
+    file
+}
+
 /// The objects of all studies by SOP Instance UID, with how often each is there.
 fn objects(studies: &[Value]) -> BTreeMap<String, usize> {
     let mut objects = BTreeMap::new();
@@ -353,6 +370,43 @@ fn what_arrives_is_read_once_and_its_result_is_kept() {
 }
 
 #[test]
+fn a_segmentation_of_an_enhanced_object_names_its_frames() {
+    let Some(dcmdump) = thorax_wanted::dcmtk("dcmdump") else { return };
+    let made = folder();
+    let mut device = Appliance::start();
+    // Stored from the middle, down, and up.
+    device.send(&[enhanced(made.path(), &[0, -5, 5])]);
+    let studies = device.studies(1);
+    let outcome = device.outcome(&studies[0]);
+    assert_eq!(outcome["readings"][0]["slices"], 3, "{outcome:#}");
+    let results = outcome["readings"][0]["results"].as_array().unwrap();
+    let label = results.iter().map(|name| name.as_str().unwrap()).find(|name| name.contains("seg")).unwrap();
+    let file = made.path().join("seg.dcm");
+    fs::write(&file, device.result(&studies[0], label)).unwrap();
+    let told =
+        succeed(Command::new(dcmdump).args(["+P", "ReferencedFrameNumber", "+P", "ImagePositionPatient"]).arg(&file));
+    // Each frame of the segmentation lies where the frame lies that it names.
+    let values: Vec<String> = told
+        .stdout
+        .lines()
+        .filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.trim().to_owned()))
+        .collect();
+    let places = [("1", "0"), ("2", "-5"), ("3", "5")].map(|(frame, z)| (frame.to_owned(), format!("-150\\-150\\{z}")));
+    // First all numbers, then all places.
+    let (numbers, found) = values.split_at(values.len() / 2);
+    let named: Vec<(String, String)> = numbers.iter().cloned().zip(found.iter().cloned()).collect();
+    assert!(named.len() >= 3 && named.iter().all(|pair| places.contains(pair)), "{told:?}");
+    assert!(places.iter().all(|place| named.contains(place)), "{told:?}");
+    // The image, the segmentation and the panel, without names; twice, which writes nothing anew.
+    let (stick, number) = (device.path("stick").display().to_string(), studies[0]["study"].to_string());
+    for told in ["3 files written", "0 files written"] {
+        let copied = device.journal(&["deidentify", &stick, "--study", &number]);
+        assert!(copied.code == 1 && copied.stdout.contains(told) && copied.stdout.contains("sr.dcm"), "{copied:?}");
+    }
+    assert_eq!(device.stop(), 0, "{}", device.log());
+}
+
+#[test]
 fn the_pages_say_how_it_is_and_whoever_is_slow_keeps_nobody_out() {
     let mut device = Appliance::start();
     let (code, health) = device.page("/health");
@@ -400,6 +454,13 @@ fn the_journal_is_asked_and_copied_while_the_appliance_is_at_work() {
     assert!(unknown.code == 3 && unknown.stderr.contains("there is no study 99"), "{}", unknown.stderr);
     assert!(device.journal(&["export"]).stdout.lines().count() == 2);
     assert!(device.journal(&["verify"]).stdout.contains(" 0 problems"));
+
+    let printed = device.journal(&["print", &number, "--language", "pt"]);
+    assert!(printed.stdout.starts_with("<!DOCTYPE html>") && printed.stdout.contains("lang=\"pt\""), "{printed:?}");
+    // A picture that is no DICOM object has no names to take out that could be told.
+    let stick = device.path("stick").display().to_string();
+    let without_names = device.journal(&["deidentify", &stick, "--study", &number]);
+    assert!(without_names.code == 1 && without_names.stdout.contains("0 files written"), "{without_names:?}");
 
     let (copy, anew) = (device.path("copy"), device.path("anew"));
     succeed(edge().args(["journal", "backup"]).arg(&copy).arg("--data").arg(device.path("data")));

@@ -29,6 +29,8 @@ pub struct Volume {
     pub(super) refer: Option<ReferReason>,
     /// What is to be told of how it was put together.
     notes: Vec<String>,
+    /// The frame of one file that each stored slice is, counted from 1; empty where slices are no frames.
+    frames: Vec<u32>,
     source: VolumeSource,
 }
 
@@ -103,7 +105,7 @@ impl std::fmt::Debug for Volume {
 impl Volume {
     /// `voxels` along `axes`; there are as many of them as `dimensions` say.
     pub(super) fn new(voxels: Voxels, dimensions: [usize; 3], axes: Axes, source: VolumeSource) -> Self {
-        Self { voxels, dimensions, axes, sides_known: true, refer: None, notes: Vec::new(), source }
+        Self { voxels, dimensions, axes, sides_known: true, refer: None, notes: Vec::new(), frames: Vec::new(), source }
     }
 
     /// The volume of `count` slices of one size in Hounsfield units, from the first stored to the last: their rows run along the
@@ -159,6 +161,17 @@ impl Volume {
     #[must_use]
     pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
         Self { notes, ..self }
+    }
+
+    /// The same volume, whose stored slices are these frames of one file, counted from 1.
+    #[must_use]
+    pub(super) fn of_frames(self, frames: Vec<u32>) -> Self {
+        Self { frames, ..self }
+    }
+
+    /// The frame, counted from 1, that the slice is which is stored at `stored_index`; `None` where slices are no frames of one file.
+    pub fn frame(&self, stored_index: usize) -> Option<u32> {
+        self.frames.get(stored_index).copied()
     }
 
     /// What is to be told of how the volume was put together: missing slices, a tilted gantry. It changes no verdict.

@@ -482,6 +482,8 @@ fn frames_of_an_enhanced_object_are_a_volume() {
         let found = volume(&object(class, &frames)).unwrap();
         let slices: Vec<_> = (0..3).map(|index| hounsfield(&found.slice(index).unwrap())[3]).collect();
         assert_eq!(slices, [1065 - 1020, 1066 - 1024, 1064 - 1024], "from the feet");
+        let numbers = [0, 1, 2, 3].map(|index| found.frame(found.stored_index(index)));
+        assert_eq!(numbers, [Some(2), Some(3), Some(1), None]);
         assert_eq!((found.slice_distance_mm(), found.notes()), (Some(5.0), &[][..]));
     }
     let enhanced = "1.2.840.10008.5.1.4.1.1.2.1\0";

@@ -30,10 +30,20 @@ mod views;
 use std::{fmt::Debug, sync::Arc};
 
 use thorax_journal::Journal;
+use thorax_shared::words::Language;
 
 pub use config::Config;
 pub use error::PageError;
 pub use server::start;
+
+/// A study with a result as one file of HTML that a browser prints on A4, as the page prints it.
+///
+/// # Errors
+/// What cannot be read.
+pub fn print(journal: &Journal, study: u64, language: Language) -> Result<String, String> {
+    let facts = facts::Facts::gather(journal, study).map_err(|error| error.to_string())?;
+    printed::page(&facts, journal, language)
+}
 
 /// What the page asks the device.
 pub trait Appliance: Debug + Send + Sync + 'static {

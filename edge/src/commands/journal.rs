@@ -23,6 +23,10 @@ pub fn run(args: JournalArgs) -> anyhow::Result<u8> {
         JournalCommand::Verify { json } => Question::Verify { json },
         JournalCommand::Export { format } => Question::Export { format },
         JournalCommand::Events { last, json } => Question::Events { last, json },
+        JournalCommand::Deidentify { folder, studies } => {
+            Question::Deidentify { studies, folder: std::path::absolute(folder)? }
+        }
+        JournalCommand::Print { study, language } => Question::Print { study, language },
         JournalCommand::Backup { folder } => Question::Backup { folder: std::path::absolute(folder)? },
         JournalCommand::Restore { backup } => {
             let files = restore(&backup, &folder)?;

@@ -286,6 +286,7 @@ impl Service {
         fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
         let state = self.state.clone();
         let asking = Arc::new(());
+        let data: Arc<Path> = self.data.clone().into();
         thread::Builder::new().name("questions".into()).spawn(move || {
             for connection in listener.incoming() {
                 let (Ok(connection), Some(journal)) = (connection, state.journal()) else {
@@ -295,9 +296,9 @@ impl Service {
                 if Arc::strong_count(&asking) > MOST_QUESTIONS {
                     continue;
                 }
-                let place = asking.clone();
+                let (place, data) = (asking.clone(), data.clone());
                 let answered = thread::Builder::new().name("question".into()).spawn(move || {
-                    if let Err(reason) = inspect::serve(&journal, &connection) {
+                    if let Err(reason) = inspect::serve(&journal, &data, &connection) {
                         tracing::debug!(%reason, "a question was not answered");
                     }
                     drop(place);

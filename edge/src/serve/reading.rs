@@ -35,7 +35,7 @@ use thorax_shared::{plane::Plane, reason::Reason, verdict::Verdict};
 
 use super::bundles::Keeper;
 use crate::{
-    outcome::{Cost, Hanging, Outcome, screen_file},
+    outcome::{Cost, Hanging, Outcome, screen_file, too_young},
     profile::Site,
     report::{self, Row},
 };
@@ -163,20 +163,12 @@ impl Reader {
             let outcome = Outcome::Refused(reason);
             return Ok(Read { input, objects: places, outcome, cost: Cost::default(), made: None, notes: vec![] });
         }
-        let years = first.as_ref().and_then(|first| first.as_ref().ok()?.patient_age_years());
         let mut marked = first.map(|first| Marked::new(&input, first));
         let (outcome, cost) = screen_file(&self.screener, &input, None, self.slices, |slice, reading, hanging| {
             if let Some(marked) = &mut marked {
                 marked.add(slice, reading, hanging);
             }
         })?;
-        let outcome = match outcome {
-            Outcome::Screened(screening) => match self.too_young(years, self.minimum_age_of(&screening)) {
-                Some(reason) => Outcome::Refused(reason),
-                None => Outcome::Screened(screening),
-            },
-            refused => refused,
-        };
         let mut notes = vec![];
         let made = match (&outcome, marked) {
             (Outcome::Screened(screening), Some(marked)) => {
@@ -192,7 +184,8 @@ impl Reader {
     fn not_asked_for(&self, source: &Source) -> Option<Reason> {
         // What no bundle may read need not be read to know by which it would have been.
         let of_bundles = self.screener.models().iter().map(|model| model.manifest.extension.minimum_age_years);
-        if let Some(reason) = self.too_young(source.patient_age_years(), of_bundles.min().flatten()) {
+        let least = self.site.minimum_age_years.max(of_bundles.min().flatten());
+        if let Some(reason) = least.and_then(|least| too_young(source.patient_age_years()?, least)) {
             return Some(reason);
         }
         let parts = &self.site.body_parts;
@@ -201,22 +194,9 @@ impl Reader {
         Some(Reason::new(cause, "send a chest, or put the body part right at the modality"))
     }
 
-    /// Why a patient of `years` is not read here by a bundle for whom one has to be `of_bundle`: the higher of its minimum and the
-    /// site's counts. Nothing where the file does not tell the age.
-    fn too_young(&self, years: Option<u32>, of_bundle: Option<u8>) -> Option<Reason> {
-        let least = self.site.minimum_age_years.max(of_bundle)?;
-        let years = years.filter(|years| *years < u32::from(least))?;
-        let cause = format!("a patient of {years} years, and nobody under {least} is read here");
-        Some(Reason::new(cause, "have a person look at it"))
-    }
-
     /// The bundle that a study, or an image of it, was read by.
     fn model(&self, sha256: &[u8; 32]) -> Option<&Model> {
         self.screener.models().iter().find(|model| model.identity.sha256 == *sha256)
-    }
-
-    fn minimum_age_of(&self, screening: &Screening) -> Option<u8> {
-        self.model(&screening.bundle.sha256)?.manifest.extension.minimum_age_years
     }
 
     /// The thresholds by which a bundle decides.
@@ -307,19 +287,20 @@ impl<'a> Marked<'a> {
             self.sources.push(source.clone());
         }
         let Some(masks) = &reading.masks else { return Ok(()) };
-        if source.frames() > 1 {
-            // They were put in order by position, and which of them is which slice is not told.
-            return Err("the masks of an object of several frames are not kept as a segmentation".into());
-        }
+        let frame = match (source.frames(), hanging.frame) {
+            (1, _) => 1,
+            (_, Some(frame)) => frame,
+            (_, None) => return Err("which frame the masks lie on is not known".into()),
+        };
         let stored = |mask: &Plane<u8>| as_stored(mask, hanging.orientation, hanging.stored_size);
         let infection = stored(&masks.infection);
         let added = if hanging.sides_known {
             let (left, right) = (stored(&masks.left_lung), stored(&masks.right_lung));
             let lungs = Lungs::Sided { left: &left, right: &right };
-            self.segmentation.add(&source, 1, Masks { infection: &infection, lungs })
+            self.segmentation.add(&source, frame, Masks { infection: &infection, lungs })
         } else {
             let both = stored(&masks.lungs());
-            self.segmentation.add(&source, 1, Masks { infection: &infection, lungs: Lungs::Unsided(&both) })
+            self.segmentation.add(&source, frame, Masks { infection: &infection, lungs: Lungs::Unsided(&both) })
         };
         self.any |= added.is_ok();
         added.map_err(|error| error.to_string())
@@ -517,30 +498,6 @@ mod tests {
         }
         for other in ["image_", "image_0", "image_x", "film", ""] {
             assert_eq!(place(Path::new(other)), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn the_higher_minimum_of_site_and_bundle_counts() {
-        let reader = |minimum_age_years| {
-            let Chosen { screener, keeper } = Chosen::of(Screener::new(vec![]), Path::new("data"));
-            let site = Site { minimum_age_years, ..Site::default() };
-            Reader { screener, keeper, slices: 0, site, pictures: false, work: PathBuf::new() }
-        };
-        for (site, bundle, years, least) in [
-            (Some(15), None, Some(14), Some(15)),
-            (Some(15), Some(18), Some(16), Some(18)),
-            (Some(18), Some(15), Some(16), Some(18)),
-            (None, Some(18), Some(17), Some(18)),
-            (Some(15), Some(18), Some(18), None),
-            (None, None, Some(1), None),
-            (Some(15), Some(18), None, None),
-        ] {
-            let told = reader(site).too_young(years, bundle).map(|reason| reason.cause.into_owned());
-            let expected = least
-                .zip(years)
-                .map(|(least, years)| format!("a patient of {years} years, and nobody under {least} is read here"));
-            assert_eq!(told, expected, "{site:?} {bundle:?} {years:?}");
         }
     }
 

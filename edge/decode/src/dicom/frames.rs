@@ -63,7 +63,8 @@ pub(super) fn volume(
         refer = refer.or(reason);
         Ok(plane)
     });
-    let volume = Volume::from_slices(frames, affine, slices)?.with_notes(notes);
+    let numbers = order.iter().map(|&index| index as u32 + 1).collect();
+    let volume = Volume::from_slices(frames, affine, slices)?.with_notes(notes).of_frames(numbers);
     Ok(match refer {
         Some(reason) => volume.referred(reason),
         None => volume,
