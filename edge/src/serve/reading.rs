@@ -483,7 +483,6 @@ fn place(path: &Path) -> Option<usize> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::serve::bundles::Chosen;
 
     fn refused(cause: &'static str) -> Read {
         let outcome = Outcome::Refused(Reason::without_remedy(cause));
