@@ -250,7 +250,7 @@ pub struct BundleCommandArgs {
 /// What is done with bundles.
 #[derive(Debug, Subcommand)]
 pub enum BundleCommand {
-    /// Check a bundle, test this device by it, and run it on trial from the next start of the appliance on
+    /// Check a bundle, test this device by it, and run it on trial, at once where the appliance is at work
     Install {
         /// The bundle, or a folder (as of a USB stick) with one bundle in it
         file: PathBuf,
@@ -318,7 +318,7 @@ pub enum ThresholdCommand {
         #[arg(long)]
         modality: Modality,
     },
-    /// Set the site's thresholds, from the next start of the appliance on; they can only make it refer more
+    /// Set the site's thresholds, which the appliance uses at once; they can only make it refer more
     Set {
         /// Of which kind of picture
         #[arg(long)]

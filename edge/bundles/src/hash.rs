@@ -3,12 +3,18 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use sha2::{Digest as _, Sha256};
 
 /// SHA-256 of a bundle's file; as text 64 hexadecimal digits in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BundleHash(pub [u8; 32]);
 
 impl BundleHash {
+    /// Of the file with these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
     /// Its first digits, for people.
     pub fn short(&self) -> String {
         thorax_files::hexadecimal(&self.0[..6])

@@ -10,7 +10,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use thorax_files::{FolderLock, LockError, sync_folder};
 use thorax_journal::{FileStore, FolderStore, NewEvent};
 use thorax_shared::{
@@ -162,7 +161,7 @@ impl Bundles {
     }
 
     /// Installs the bundle whose file has these bytes: one of `trusted` has signed it, and the device gives its golden answers, which
-    /// `self_test` sees from the file that it is given, and says how many there were. From the next start on it is on trial. The bundle
+    /// `self_test` sees from the file that it is given, and says how many there were. From then on it is on trial. The bundle
     /// to go back to is the active one, or, where that is itself on trial, the one before it. A site's thresholds are
     /// forgotten.
     ///
@@ -183,7 +182,7 @@ impl Bundles {
         if manifest.extension.golden.is_empty() {
             return Err(BundlesError::NoGoldenAnswers);
         }
-        let sha256 = BundleHash(Sha256::digest(bytes).into());
+        let sha256 = BundleHash::of(bytes);
         let slot = self.state.slot(modality);
         if slot.active.as_ref().is_some_and(|active| active.sha256 == sha256) {
             return Err(BundlesError::AlreadyActive(sha256));
@@ -218,7 +217,7 @@ impl Bundles {
             rolled_back: self.state.slot(modality).rolled_back.clone(),
             thresholds: None,
         };
-        let text = format!("{}, {answers} golden answers given; on trial from the next start", installed.title);
+        let text = format!("{}, {answers} golden answers given; on trial", installed.title);
         state.tell("bundle installed", text, by, now, (modality, sha256));
         if let Some(forgotten) = forgotten {
             let text = "another bundle was installed".to_owned();

@@ -157,9 +157,9 @@ impl Watch {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            // What a copying program hides until it is done, and what is not for us.
-            let hidden =
-                name.starts_with('.') || [".part", ".tmp", ".crdownload"].iter().any(|end| name.ends_with(end));
+            // What a copying program hides until it is done, and what is not for us: a bundle on a stick waits for the technician.
+            let hidden = name.starts_with('.')
+                || [".part", ".tmp", ".crdownload", ".thorax"].iter().any(|end| name.ends_with(end));
             let kind = entry.file_type()?;
             if kind.is_dir() && depth < MOST_DEPTH && !hidden {
                 let ours = depth == 0 && !self.folder.read_only && (name == TAKEN || name == REFUSED);

@@ -9,8 +9,9 @@
 use std::{env, fs, path::Path, sync::Arc};
 
 use serde_json::Value;
-use thorax_journal::{Journal, Kind, ReceivedObject, Settings, Source, Summary};
-use thorax_page::{Appliance, Config, start, users};
+use thorax_journal::{Hash, Journal, Kind, ReceivedObject, Settings, Source, Summary};
+use thorax_page::{Appliance, Config, Installed, Offered, start, users};
+use thorax_shared::{modality::Modality, reason::Reason};
 
 #[derive(Debug)]
 struct Shown(Arc<Journal>);
@@ -26,6 +27,29 @@ impl Appliance for Shown {
 
     fn bundles(&self) -> Vec<String> {
         vec!["thorax-xray 0.1.0".into()]
+    }
+
+    fn installed(&self) -> Vec<Installed> {
+        let of = |modality| Installed {
+            modality,
+            active: (modality == Modality::Xray).then(|| "thorax-xray 0.2.0".into()),
+            trial: (modality == Modality::Xray).then_some((12, 50)),
+            former: None,
+            taken_back: None,
+        };
+        Modality::ALL.map(of).into()
+    }
+
+    fn offered(&self) -> Vec<Offered> {
+        vec![Offered { sha256: [7; 32], title: "thorax-ct 0.2.0".into(), modality: Modality::Ct }]
+    }
+
+    fn install(&self, _: &Hash, _: &str) -> Result<(), Reason> {
+        Err(Reason::new("nothing is installed here", "look at it on a device"))
+    }
+
+    fn roll_back(&self, _: Modality, _: &str, _: &str) -> Result<(), Reason> {
+        Err(Reason::new("nothing is installed here", "look at it on a device"))
     }
 }
 

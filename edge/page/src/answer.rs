@@ -16,8 +16,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use maud::Markup;
+use thorax_files::sha256_of;
 use thorax_journal::{AuditEvent, Journal, JournalError};
-use thorax_shared::words::{Language, Word};
+use thorax_shared::{
+    reason::Reason,
+    words::{Language, Word},
+};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -26,7 +30,7 @@ use crate::{
     facts::{Facts, Who},
     limits::Attempts,
     printed,
-    request::{self, Form, MOST_FORM_BYTES, Route},
+    request::{self, Done, Form, MOST_FORM_BYTES, Route},
     secret,
     sessions::{Session, Sessions},
     users::{self, Role, User},
@@ -257,7 +261,8 @@ impl Asking<'_> {
             Method::POST => true,
             _ => return Err(Refusal::Method),
         };
-        if is_post != matches!(route, Route::Feedback(_) | Route::Logout) && route != Route::Login {
+        let posted = matches!(route, Route::Feedback(_) | Route::Logout | Route::Install | Route::RollBack);
+        if is_post != posted && route != Route::Login {
             return Err(Refusal::Method);
         }
         match route {
@@ -281,7 +286,9 @@ impl Asking<'_> {
     fn answer_visitor(&self, visitor: &Visitor, route: Route, form: &Form, journal: &Journal) -> Answer {
         let Visitor { token, session } = visitor;
         let is_reader = session.role == Role::Reader;
-        if matches!(route, Route::Feedback(_) | Route::Agreement) && !is_reader {
+        let of_readers = matches!(route, Route::Feedback(_) | Route::Agreement);
+        let of_technicians = matches!(route, Route::Bundles(_) | Route::Install | Route::RollBack);
+        if of_readers && !is_reader || of_technicians && is_reader {
             return Err(Refusal::NotAllowed);
         }
         let audit = |event, study| -> Result<(), Refusal> {
@@ -381,7 +388,28 @@ impl Asking<'_> {
                 };
                 Ok(html(StatusCode::OK, views::status(&shell, &status)))
             }
+            Route::Bundles(done) => Ok(self.bundles(&shell, StatusCode::OK, done, None)),
+            // Who did it stands in the journal's events, which the device notes itself.
+            Route::Install => {
+                let sha256 = sha256_of(form.field("sha256")).ok_or(Refusal::BadRequest)?;
+                match self.page.appliance.install(&sha256, &session.name) {
+                    Ok(()) => Ok(to("/bundles?installed")),
+                    Err(why) => Ok(self.bundles(&shell, StatusCode::CONFLICT, None, Some(&why))),
+                }
+            }
+            Route::RollBack => {
+                let (modality, why) = request::roll_back(form).ok_or(Refusal::BadRequest)?;
+                match self.page.appliance.roll_back(modality, &why, &session.name) {
+                    Ok(()) => Ok(to("/bundles?taken-back")),
+                    Err(why) => Ok(self.bundles(&shell, StatusCode::CONFLICT, None, Some(&why))),
+                }
+            }
         }
+    }
+
+    fn bundles(&self, shell: &Shell<'_>, status: StatusCode, done: Option<Done>, why: Option<&Reason>) -> Response {
+        let appliance = &self.page.appliance;
+        html(status, views::bundles(shell, &appliance.installed(), &appliance.offered(), done, why))
     }
 
     fn shell(&self, visitor: Option<&Visitor>) -> Shell<'_> {

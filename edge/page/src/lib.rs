@@ -29,8 +29,8 @@ mod views;
 
 use std::{fmt::Debug, sync::Arc};
 
-use thorax_journal::Journal;
-use thorax_shared::words::Language;
+use thorax_journal::{Hash, Journal};
+use thorax_shared::{modality::Modality, reason::Reason, words::Language};
 
 pub use config::Config;
 pub use error::PageError;
@@ -53,4 +53,44 @@ pub trait Appliance: Debug + Send + Sync + 'static {
     fn trouble(&self) -> Option<String>;
     /// The bundles that read, by name and version.
     fn bundles(&self) -> Vec<String>;
+    /// What is installed for each kind of picture.
+    fn installed(&self) -> Vec<Installed>;
+    /// The bundles that lie where sticks appear, signed by somebody who is trusted.
+    fn offered(&self) -> Vec<Offered>;
+    /// Installs the offered bundle with this SHA-256, by the name of whoever asks.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing was changed then.
+    fn install(&self, sha256: &Hash, by: &str) -> Result<(), Reason>;
+    /// Goes back to the bundle before the one that is run.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    fn roll_back(&self, modality: Modality, why: &str, by: &str) -> Result<(), Reason>;
+}
+
+/// What is installed for a kind of picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The kind.
+    pub modality: Modality,
+    /// The bundle, by name and version; `None` where it is what the profile names.
+    pub active: Option<String>,
+    /// Studies that it has read on trial, and of how many.
+    pub trial: Option<(u64, u64)>,
+    /// The one before it; `None` where that is what the profile names.
+    pub former: Option<String>,
+    /// What was taken back last, and why.
+    pub taken_back: Option<(String, String)>,
+}
+
+/// A bundle on a stick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// By which it is known.
+    pub sha256: Hash,
+    /// Name and version.
+    pub title: String,
+    /// What it reads.
+    pub modality: Modality,
 }

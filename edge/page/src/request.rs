@@ -5,7 +5,7 @@
 
 use thorax_files::sha256_of;
 use thorax_journal::Opinion;
-use thorax_shared::words::Language;
+use thorax_shared::{modality::Modality, words::Language};
 
 /// No form is longer.
 pub const MOST_FORM_BYTES: usize = 16 << 10;
@@ -13,6 +13,9 @@ pub const MOST_FORM_BYTES: usize = 16 << 10;
 const MOST_FIELDS: usize = 8;
 /// Characters that a note may have.
 pub const MOST_NOTE_CHARACTERS: usize = 2000;
+
+/// Characters that a reason for taking a bundle back may have.
+pub const MOST_WHY_CHARACTERS: usize = 200;
 
 /// The verdicts that a list can be of.
 pub const VERDICTS: [&str; 4] = ["positive", "refer", "negative", "rejected"];
@@ -59,8 +62,23 @@ pub enum Route {
     Agreement,
     /// What waits, what fails.
     Status,
+    /// What is installed, and what could be; after something was done, what.
+    Bundles(Option<Done>),
+    /// A bundle is to be installed.
+    Install,
+    /// A bundle is to be taken back.
+    RollBack,
     /// Another language.
     Language(Language),
+}
+
+/// What was just done with a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It was installed.
+    Installed,
+    /// It was taken back.
+    TakenBack,
 }
 
 impl Route {
@@ -77,6 +95,17 @@ impl Route {
                 };
                 return Some(Self::Study { study: number_of(number)?, saved });
             }
+            ["bundles"] => {
+                let done = match query {
+                    None => None,
+                    Some("installed") => Some(Done::Installed),
+                    Some("taken-back") => Some(Done::TakenBack),
+                    Some(_) => return None,
+                };
+                return Some(Self::Bundles(done));
+            }
+            ["bundles", "install"] => Self::Install,
+            ["bundles", "rollback"] => Self::RollBack,
             ["style.css"] => Self::Style,
             ["login"] => Self::Login,
             ["logout"] => Self::Logout,
@@ -172,6 +201,13 @@ pub fn feedback(form: &Form) -> Option<(Opinion, String)> {
         _ => return None,
     };
     Some((opinion, note))
+}
+
+/// Which kind of picture's bundle is to be taken back, and why: `modality` and `why`.
+pub fn roll_back(form: &Form) -> Option<(Modality, String)> {
+    let why = form.field("why").replace(char::is_control, " ").trim().to_owned();
+    let fits = (1..=MOST_WHY_CHARACTERS).contains(&why.chars().count());
+    Some((form.field("modality").parse().ok()?, why)).filter(|_| fits)
 }
 
 /// Whether a form was sent from a page of ours, as far as the browser tells: `Origin` and `Sec-Fetch-Site` beside `Host`. A browser

@@ -7,11 +7,15 @@
 
 use maud::{DOCTYPE, Markup, html};
 use thorax_journal::{Agreement, Counts, Delivery, DeliveryState, Feedback, Opinion, Study, StudyResult, StudyState};
-use thorax_shared::words::{Language, Word, percent, reason};
+use thorax_shared::{
+    reason::Reason,
+    words::{Language, Word, percent, reason},
+};
 
 use crate::{
+    Installed, Offered,
     facts::{Facts, Reading, Who},
-    request::{MOST_NOTE_CHARACTERS, VERDICTS},
+    request::{Done, MOST_NOTE_CHARACTERS, MOST_WHY_CHARACTERS, VERDICTS},
     users::Role,
 };
 
@@ -60,6 +64,7 @@ impl Shell<'_> {
                                 (link("/", Word::Studies))
                                 @if *role == Role::Reader { (link("/agreement", Word::Agreement)) }
                                 (link("/status", Word::Status))
+                                @if *role == Role::Technician { (link("/bundles", Word::Bundles)) }
                                 form.account method="post" action="/logout" {
                                     input type="hidden" name="token" value=(token);
                                     span { bdi { (name) } " (" (self.word(role_word(*role))) ")" }
@@ -560,4 +565,66 @@ pub(crate) fn status(shell: &Shell<'_>, status: &Status) -> Markup {
         @if !shown.is_empty() { (deliveries(shell, shown, true)) }
     };
     shell.page(shell.word(Word::Status), main)
+}
+
+/// What is installed for each kind of picture, and what lies on a stick.
+pub(crate) fn bundles(
+    shell: &Shell<'_>,
+    installed: &[Installed],
+    offered: &[Offered],
+    done: Option<Done>,
+    why: Option<&Reason>,
+) -> Markup {
+    let token = shell.who.as_ref().map(|(_, _, token)| token.as_str()).unwrap_or_default();
+    let title = |title: &Option<String>| match title {
+        Some(title) => html! { bdi { (title) } },
+        None => html! { (shell.word(Word::OfProfile)) },
+    };
+    let main = html! {
+        @match done {
+            Some(Done::Installed) => p.told role="status" { (shell.word(Word::BundleInstalled)) },
+            Some(Done::TakenBack) => p.told role="status" { (shell.word(Word::BundleTakenBack)) },
+            None => {}
+        }
+        @if let Some(why) = why { table.facts.told role="alert" { tbody { (reasons(shell, Some(&why.cause), why.remedy.as_deref())) } } }
+        @for of in installed {
+            section {
+                h2 { (shell.kind(Some(of.modality.as_str()))) }
+                table.facts { tbody {
+                    (shell.row(Word::RunsNow, title(&of.active)))
+                    @if let Some((read, all)) = of.trial { (shell.row(Word::OnTrial, html! { (read) " / " (all) })) }
+                    @if of.active.is_some() { (shell.row(Word::GoesBackTo, title(&of.former))) }
+                    @if let Some((gone, cause)) = &of.taken_back {
+                        (shell.row(Word::TakenBack, html! { bdi { (gone) } ": " bdi lang="en" { (cause) } }))
+                    }
+                } }
+                @if of.active.is_some() {
+                    form method="post" action="/bundles/rollback" {
+                        input type="hidden" name="token" value=(token);
+                        input type="hidden" name="modality" value=(of.modality.as_str());
+                        @let id = format!("why-{}", of.modality.as_str());
+                        label for=(id) { (shell.word(Word::Why)) }
+                        input #(id) name="why" required maxlength=(MOST_WHY_CHARACTERS) autocomplete="off";
+                        button { (shell.word(Word::TakeBack)) }
+                    }
+                }
+            }
+        }
+        section {
+            h2 { (shell.word(Word::OnTheStick)) }
+            @if offered.is_empty() { p { (shell.word(Word::NoBundleThere)) } }
+            @for bundle in offered {
+                form method="post" action="/bundles/install" {
+                    input type="hidden" name="token" value=(token);
+                    input type="hidden" name="sha256" value=(thorax_files::hexadecimal(&bundle.sha256));
+                    p {
+                        bdi { (bundle.title) } " · " (shell.kind(Some(bundle.modality.as_str()))) br;
+                        code { (thorax_files::hexadecimal(&bundle.sha256[..6])) }
+                    }
+                    button { (shell.word(Word::Install)) }
+                }
+            }
+        }
+    };
+    shell.page(shell.word(Word::Bundles), main)
 }

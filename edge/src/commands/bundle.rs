@@ -7,7 +7,6 @@ use std::{
 
 use serde_json::json;
 use thorax_bundles::{Bundles, Installed, State};
-use thorax_engine::model::Model;
 use thorax_journal::Moment;
 use thorax_shared::modality::Modality;
 
@@ -26,24 +25,17 @@ pub fn run(args: BundleCommandArgs) -> anyhow::Result<u8> {
     let mut out = std::io::stdout().lock();
     match args.action {
         BundleCommand::Install { file, by } => {
-            let trusted = served::trusted(&profile)?;
-            let bytes = Bundles::read_file(&only_bundle(&file)?)?;
+            let file = only_bundle(&file)?;
             own_folder(&data)?;
-            let mut bundles = Bundles::open(&data)?;
-            let self_test = |path: &Path| {
-                let tested =
-                    Model::open(path, &trusted).map_err(anyhow::Error::from).and_then(|m| served::self_test(&m));
-                tested.map_err(|error| format!("{error:#}"))
-            };
-            let done = bundles.install(&bytes, &trusted, by.as_deref(), served::now(), self_test)?;
-            served::tell_journal(&mut bundles, &profile, &data);
+            let done = served::install(&profile, &data, &file, by.as_deref())?;
+            served::tell_journal(&mut Bundles::open(&data)?, &profile, &data);
             writeln!(
                 out,
                 "{} for {} installed, {} golden answers given",
                 done.installed.title, done.modality, done.answers
             )?;
             let former = done.former.map_or("what the profile names".into(), |former| former.title);
-            writeln!(out, "it is on trial from the next start of the appliance on; to go back to: {former}")?;
+            writeln!(out, "it is on trial as soon as the appliance is at work; to go back to: {former}")?;
             if let Some(cause) = done.taken_back_before {
                 writeln!(out, "note: this very bundle was taken back before: {cause}")?;
             }
@@ -54,7 +46,7 @@ pub fn run(args: BundleCommandArgs) -> anyhow::Result<u8> {
             served::tell_journal(&mut bundles, &profile, &data);
             let active = bundles.state().slot(modality).active.as_ref();
             let active = active.map_or("what the profile names", |active| &active.title);
-            writeln!(out, "{} taken back; from the next start of the appliance on it runs {active}", gone.title)?;
+            writeln!(out, "{} taken back; the appliance runs {active}", gone.title)?;
         }
         BundleCommand::List { json } => list(&Bundles::look(&data)?, json, &mut out)?,
         BundleCommand::Status { json: true } => {

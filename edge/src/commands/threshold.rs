@@ -48,7 +48,7 @@ pub fn run(args: ThresholdArgs) -> anyhow::Result<u8> {
             bundles.set_thresholds(modality, set, rule)?;
             served::tell_journal(&mut bundles, &profile, &data);
             show(&profile, &data, modality, &mut out)?;
-            writeln!(out, "they are used from the next start of the appliance on")?;
+            writeln!(out, "the appliance uses them from now on")?;
         }
         ThresholdCommand::Table { modality, truth, cost_test, cost_screen, csv } => {
             let costs = cost_screen.zip(cost_test).map(|(screen, test)| Costs { screen, test });
@@ -60,7 +60,7 @@ pub fn run(args: ThresholdArgs) -> anyhow::Result<u8> {
             let cleared = bundles.clear_thresholds(modality, Some(&by), &why, served::now())?;
             served::tell_journal(&mut bundles, &profile, &data);
             match cleared {
-                true => writeln!(out, "from the next start of the appliance on the bundle's own thresholds are used")?,
+                true => writeln!(out, "the appliance uses the bundle's own thresholds from now on")?,
                 false => writeln!(out, "the site had set none for {modality}")?,
             }
         }

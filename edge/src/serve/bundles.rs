@@ -13,12 +13,17 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use thorax_bundles::{BundleHash, Bundles, BundlesError, FOLDER, Slot, TrialLength};
+use thorax_bundles::{BundleHash, Bundles, BundlesError, FOLDER, InstallReport, SiteThresholds, Slot, TrialLength};
 use thorax_engine::{error::DeviceError, golden, model::Model, screening::Screener, trust};
 use thorax_files::FolderLock;
 use thorax_journal::{Clock, Hash, Journal, SystemClock, Thresholds};
+use thorax_page::Offered;
 use thorax_phantom::{GOLDEN_SIDE, Phantom};
-use thorax_shared::{bundle::TrustedKeys, modality::Modality};
+use thorax_shared::{
+    bundle::{Bundle, Limits, TrustedKeys},
+    modality::Modality,
+    reason::Reason,
+};
 
 use crate::{
     cli::BundleArgs,
@@ -72,6 +77,19 @@ impl Chosen {
     pub fn at_start(profile: &Profile, data: &Path) -> anyhow::Result<Self> {
         // An appliance that cannot start, since another is at work, is not one that went down.
         drop(FolderLock::take(&data.join(JOURNAL))?);
+        Self::begin(profile, data)
+    }
+
+    /// As an appliance that is at work goes on with what was installed, taken back or set meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::at_start`].
+    pub(super) fn anew(former: &Keeper, profile: &Profile, data: &Path) -> anyhow::Result<Self> {
+        former.stopped();
+        Self::begin(profile, data)
+    }
+
+    fn begin(profile: &Profile, data: &Path) -> anyhow::Result<Self> {
         let trusted = trusted(profile)?;
         let mut bundles = Bundles::open(data)?;
         let rolled_back = |bundles: &Bundles| Modality::ALL.map(|m| bundles.state().slot(m).rolled_back.clone());
@@ -118,7 +136,8 @@ impl Chosen {
             }
         }
         let Screening { trial_studies: studies, trial_hours: hours, .. } = &profile.screening;
-        let keeper = Keeper::new(data, TrialLength { studies: *studies, hours: *hours }, of_site);
+        let mut keeper = Keeper::new(data, TrialLength { studies: *studies, hours: *hours }, of_site);
+        keeper.runs = Some(Runs::of(bundles.state()));
         Ok(Self { screener: Screener::new(models), keeper })
     }
 }
@@ -213,10 +232,26 @@ fn apply_thresholds(bundles: &mut Bundles, model: &mut Model) -> anyhow::Result<
     }
 }
 
+/// What of the list decides which bundles are run, and how: for each kind of picture.
+#[derive(Clone, Debug, PartialEq)]
+struct Runs(Vec<(Option<BundleHash>, Option<SiteThresholds>)>);
+
+impl Runs {
+    fn of(state: &thorax_bundles::State) -> Self {
+        let of = |modality| {
+            let slot: &Slot = state.slot(modality);
+            (slot.active.as_ref().map(|active| active.sha256), slot.thresholds.clone())
+        };
+        Self(Modality::ALL.into_iter().map(of).collect())
+    }
+}
+
 /// Looks after bundles while they are run.
 pub struct Keeper {
     data: PathBuf,
     length: TrialLength,
+    /// What the list said when they were chosen; `None` where nobody asked it.
+    runs: Option<Runs>,
     /// Bundles that decide by thresholds of the site.
     of_site: BTreeSet<Hash>,
     seen: Mutex<Seen>,
@@ -232,7 +267,7 @@ struct Seen {
 
 impl Keeper {
     fn new(data: &Path, length: TrialLength, of_site: BTreeSet<Hash>) -> Self {
-        Self { data: data.to_owned(), length, of_site, seen: Mutex::default() }
+        Self { data: data.to_owned(), length, runs: None, of_site, seen: Mutex::default() }
     }
 
     /// The thresholds by which `model` decides.
@@ -260,6 +295,12 @@ impl Keeper {
         drop(seen);
         self.work(journal, None);
         true
+    }
+
+    /// Whether others are to be run by now, or by other thresholds.
+    pub(super) fn is_outdated(&self) -> bool {
+        let runs = self.runs.as_ref();
+        runs.is_some_and(|runs| Bundles::look(&self.data).is_ok_and(|state| Runs::of(&state) != *runs))
     }
 
     /// A study was read by the bundle `sha256`.
@@ -304,7 +345,7 @@ impl Keeper {
             let slot: &Slot = state.slot(model.manifest.modality);
             let sha256 = BundleHash(model.identity.sha256);
             let installed = slot.active.as_ref().is_some_and(|active| active.sha256 == sha256);
-            let at_next_start = slot.active.as_ref().filter(|_| !installed).map(|active| active.title.clone());
+            let next = slot.active.as_ref().filter(|_| !installed).map(|active| active.title.clone());
             let thresholds = self.thresholds(model);
             json!({
                 "modality": model.manifest.modality,
@@ -317,7 +358,7 @@ impl Keeper {
                     "of_hours": self.length.hours,
                     "went_down": trial.went_down,
                 })),
-                "at_next_start": at_next_start,
+                "next": next,
                 "rolled_back": slot.rolled_back.as_ref().map(|gone| json!({ "bundle": gone.title, "cause": gone.cause })),
                 "negative_at": thresholds.negative_at,
                 "positive_at": thresholds.positive_at,
@@ -326,6 +367,45 @@ impl Keeper {
         };
         screener.models().iter().map(told).collect()
     }
+}
+
+/// Installs the bundle in `file`, by the name of whoever asks.
+///
+/// # Errors
+/// What is wrong with it; nothing was changed then.
+pub fn install(profile: &Profile, data: &Path, file: &Path, by: Option<&str>) -> anyhow::Result<InstallReport> {
+    let trusted = trusted(profile)?;
+    let bytes = Bundles::read_file(file)?;
+    let tested = |path: &Path| {
+        let tested = Model::open(path, &trusted).map_err(anyhow::Error::from).and_then(|model| self_test(&model));
+        tested.map_err(|error| format!("{error:#}"))
+    };
+    Ok(Bundles::open(data)?.install(&bytes, &trusted, by, now(), tested)?)
+}
+
+/// No more bundles of a stick are looked at.
+const MOST_OFFERED: usize = 16;
+
+/// The bundles that lie in a watched folder, where sticks appear, and that somebody trusted has signed, with their files.
+pub(super) fn offered(profile: &Profile) -> Vec<(Offered, PathBuf)> {
+    let Ok(trusted) = trusted(profile) else { return vec![] };
+    let files = profile.folders.iter().filter_map(|folder| std::fs::read_dir(&folder.path).ok()).flatten().flatten();
+    let is_bundle = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "thorax") && path.is_file();
+    let mut found: Vec<(Offered, PathBuf)> = files
+        .map(|entry| entry.path())
+        .filter(is_bundle)
+        .take(MOST_OFFERED)
+        .filter_map(|path| {
+            let bytes = Bundles::read_file(&path).ok()?;
+            let manifest = Bundle::read(&bytes, &trusted, &Limits::default()).ok()?.manifest().clone();
+            let title = format!("{} {}", manifest.name, manifest.version);
+            let offered = Offered { sha256: BundleHash::of(&bytes).0, title, modality: manifest.modality };
+            Some((offered, path))
+        })
+        .collect();
+    found.sort_by(|(a, _), (b, _)| a.title.cmp(&b.title));
+    found.dedup_by(|(a, _), (b, _)| a.sha256 == b.sha256);
+    found
 }
 
 /// Tells the journal of `data` what it is yet to be told, where no appliance is at work that will do so. What it cannot be told is
@@ -340,6 +420,14 @@ pub fn tell_journal(bundles: &mut Bundles, profile: &Profile, data: &Path) {
         if let Err(error) = told {
             eprintln!("thorax-edge: the journal is told at the next start: {error:#}");
         }
+    }
+}
+
+/// What went wrong with a bundle, with its remedy where it is known.
+pub(super) fn reason(error: anyhow::Error) -> Reason {
+    match error.downcast_ref::<BundlesError>() {
+        Some(error) => error.reason(),
+        None => Reason::new(format!("{error:#}"), "ask whoever made the bundle"),
     }
 }
 

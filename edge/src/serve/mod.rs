@@ -10,6 +10,7 @@
 //! - SIGTERM or SIGINT: nothing more is taken, what is in hand is finished or put back, exit code 0.
 //! - The journal fails (an error of the disk makes its database refuse everything): all parts stop, the journal is opened again,
 //!   which puts right what was left, and the parts start anew. It is tried until it works or somebody ends it.
+//! - Somebody installs a bundle, takes one back, or sets thresholds: what is in hand is finished, and from there on it is read by those.
 //! - The device fails (a graph cannot run): what is in hand is put back, exit code 3.
 //!
 //! Other programs find what is at work in `running.json` in the folder of data, and ask it through a socket beside it
@@ -32,7 +33,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError, RwLock,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
@@ -79,6 +80,8 @@ enum Event {
     Stop,
     /// Nothing can be changed in the journal any more.
     JournalFailed(String),
+    /// Other bundles are to be run, or by other thresholds.
+    BundlesChanged,
     /// Nothing can be read any more.
     DeviceFailed(DeviceError),
 }
@@ -94,7 +97,8 @@ struct Addresses {
 pub struct Service {
     profile: Profile,
     data: PathBuf,
-    reader: Arc<Reader>,
+    /// What reads; another after somebody has installed a bundle, say.
+    reader: RwLock<Arc<Reader>>,
     state: Arc<State>,
     open: Box<dyn Fn() -> thorax_journal::Result<Journal> + Send + Sync>,
 }
@@ -117,17 +121,32 @@ impl Service {
     ) -> anyhow::Result<Self> {
         let work = data.join(WORK);
         own_folder(&work)?;
-        let Chosen { screener, keeper } = chosen;
-        let titles = screener.models().iter().map(|model| model.title()).collect();
-        let reader = Reader {
+        let reader = RwLock::new(Arc::new(Self::reader_of(&profile, work, chosen)));
+        let state = Arc::new(State::new(profile.clone(), data.clone()));
+        Ok(Self { profile, data, reader, state, open })
+    }
+
+    fn reader_of(profile: &Profile, work: PathBuf, Chosen { screener, keeper }: Chosen) -> Reader {
+        Reader {
             screener,
             keeper,
             slices: profile.screening.slices,
             site: profile.site.clone(),
             pictures: profile.page.is_some(),
             work,
-        };
-        Ok(Self { profile, data, reader: Arc::new(reader), state: Arc::new(State::new(titles)), open })
+        }
+    }
+
+    fn reader(&self) -> Arc<Reader> {
+        self.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has whatever is to be run by now read from here on. Nobody may be reading.
+    fn choose_anew(&self) -> anyhow::Result<()> {
+        let chosen = Chosen::anew(&self.reader().keeper, &self.profile, &self.data)?;
+        let reader = Self::reader_of(&self.profile, self.data.join(WORK), chosen);
+        *self.reader.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(reader);
+        Ok(())
     }
 
     /// Works until it is told to stop, and gives the exit code.
@@ -146,7 +165,7 @@ impl Service {
         let ended = self.run_until(&events, &happened);
         // Where the device failed, a bundle on trial may be to blame.
         if !ended.as_ref().is_err_and(bundles::is_device_failure) {
-            self.reader.keeper.stopped();
+            self.reader().keeper.stopped();
         }
         ended
     }
@@ -154,7 +173,7 @@ impl Service {
     fn run_until(&self, events: &Sender<Event>, happened: &Receiver<Event>) -> anyhow::Result<u8> {
         // Whoever has the journal has the folder: from here on nobody else is at work in it.
         let mut journal = (self.open)()?;
-        clear(&self.reader.work).context("the folder of unfinished work cannot be cleared")?;
+        clear(&self.data.join(WORK)).context("the folder of unfinished work cannot be cleared")?;
         let address = self.profile.status.address;
         let status = status::start(address, self.state.clone())
             .with_context(|| format!("cannot listen on {address}: choose another status.address in the profile"))?;
@@ -177,6 +196,8 @@ impl Service {
                     tracing::info!("stopped");
                     return Ok(ALL_SCREENED);
                 }
+                // Seen to by whoever has the parts at work.
+                Event::BundlesChanged => {}
                 Event::DeviceFailed(error) => return Err(error.into()),
                 Event::JournalFailed(error) => {
                     tracing::error!(error, "the journal failed; it is opened again");
@@ -200,7 +221,7 @@ impl Service {
                 match happened.recv_timeout(pause) {
                     Ok(Event::Stop) => return Ok(None),
                     Ok(Event::DeviceFailed(error)) => return Err(error.into()),
-                    Ok(Event::JournalFailed(_)) => {}
+                    Ok(Event::JournalFailed(_) | Event::BundlesChanged) => {}
                     Err(_) => break,
                 }
             }
@@ -228,7 +249,6 @@ impl Service {
         happened: &Receiver<Event>,
     ) -> anyhow::Result<Event> {
         let Profile { intake, folders, screening, delivery, data, .. } = &self.profile;
-        let destinations = delivery.destinations.iter().map(|destination| destination.name.clone()).collect();
         let tally = &self.state.tally;
         let port = Intake::start(intake.clone(), journal.clone(), tally.clone())?;
         let watches: Vec<FolderWatch> = folders
@@ -237,7 +257,6 @@ impl Service {
             .collect::<Result<_, _>>()?;
         let retention = Retention::start(journal.clone(), Duration::from_secs(data.retention_every_seconds))?;
         let deliveries = Deliveries::start(delivery.clone(), journal.clone())?;
-        let workers = Workers::start(screening.workers, journal, &self.reader, &self.state, destinations, events)?;
         let addresses = serde_json::json!({
             "process": std::process::id(),
             "dicom": port.address(),
@@ -252,16 +271,31 @@ impl Service {
         }
         tracing::info!(site = self.profile.site.name, dicom = %port.address(), %status, "at work");
 
-        let mut told = false;
-        let end = wait(journal, happened, || {
-            if self.reader.keeper.look(journal) || !told {
-                self.state.set_bundles(self.reader.keeper.told(&self.reader.screener));
-                told = true;
+        let destinations: Vec<String> = delivery.destinations.iter().map(|to| to.name.clone()).collect();
+        let patience = Duration::from_secs(screening.stop_seconds);
+        let (end, workers) = loop {
+            let reader = self.reader();
+            let workers =
+                Workers::start(screening.workers, journal, &reader, &self.state, destinations.clone(), events)?;
+            let mut told = false;
+            let end = wait(journal, happened, || {
+                let changed = reader.keeper.look(journal);
+                if changed || !told {
+                    self.state.set_bundles(reader.keeper.told(&reader.screener));
+                    told = true;
+                }
+                changed && reader.keeper.is_outdated()
+            });
+            if !matches!(end, Event::BundlesChanged) {
+                break (end, workers);
             }
-        });
-        match &end {
-            Event::Stop => tracing::info!("told to stop: nothing more is taken, what is in hand is finished"),
-            Event::JournalFailed(_) | Event::DeviceFailed(_) => {}
+            tracing::info!("other bundles or thresholds: what is in hand is finished, then they read");
+            workers.stop(patience);
+            drop(reader);
+            self.choose_anew()?;
+        };
+        if matches!(end, Event::Stop) {
+            tracing::info!("told to stop: nothing more is taken, what is in hand is finished");
         }
         // So that nobody is sent to a port that is closed.
         let _ = fs::remove_file(&running);
@@ -269,7 +303,7 @@ impl Service {
         retention.tell_to_stop();
         watches.into_iter().for_each(FolderWatch::stop);
         port.stop();
-        workers.stop(Duration::from_secs(screening.stop_seconds));
+        workers.stop(patience);
         deliveries.stop();
         Ok(end)
     }
@@ -321,10 +355,13 @@ pub fn own_folder(folder: &Path) -> anyhow::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(failed)
 }
 
-/// Waits for something to happen; a journal that refuses to be changed is such a thing. Meanwhile it looks around.
-fn wait(journal: &Journal, happened: &Receiver<Event>, mut look: impl FnMut()) -> Event {
+/// Waits for something to happen; a journal that refuses to be changed is such a thing. Meanwhile it looks around, and is told whether
+/// other bundles are to be run.
+fn wait(journal: &Journal, happened: &Receiver<Event>, mut look: impl FnMut() -> bool) -> Event {
     loop {
-        look();
+        if look() {
+            return Event::BundlesChanged;
+        }
         match happened.recv_timeout(BETWEEN_CHECKS) {
             Ok(event) => return event,
             Err(RecvTimeoutError::Timeout) => match journal.check() {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -9,9 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use thorax_bundles::Bundles;
 use thorax_intake::Tally;
-use thorax_journal::{Counts, Journal};
-use thorax_page::Appliance;
+use thorax_journal::{Counts, Hash, Journal};
+use thorax_page::{Appliance, Installed, Offered};
+use thorax_shared::{modality::Modality, reason::Reason};
+
+use super::bundles;
+use crate::profile::Profile;
 
 /// The journal is not counted through more often.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(1);
@@ -30,8 +36,9 @@ pub(super) struct State {
     counted: Mutex<Option<(Instant, Counts)>>,
     /// Which bundles are run.
     bundles: Mutex<serde_json::Value>,
-    /// The bundles that read, by name and version.
-    titles: Vec<String>,
+    profile: Profile,
+    /// The folder of data.
+    data: PathBuf,
 }
 
 /// Studies that were read since the start.
@@ -44,7 +51,7 @@ pub(super) struct Screened {
 }
 
 impl State {
-    pub(super) fn new(titles: Vec<String>) -> Self {
+    pub(super) fn new(profile: Profile, data: PathBuf) -> Self {
         Self {
             journal: RwLock::default(),
             tally: Arc::default(),
@@ -54,7 +61,8 @@ impl State {
             trouble: Mutex::default(),
             counted: Mutex::default(),
             bundles: Mutex::default(),
-            titles,
+            profile,
+            data,
         }
     }
 
@@ -130,6 +138,40 @@ impl Appliance for State {
     }
 
     fn bundles(&self) -> Vec<String> {
-        self.titles.clone()
+        let told = self.bundles();
+        let titles = told.as_array().into_iter().flatten().filter_map(|bundle| bundle["bundle"].as_str());
+        titles.map(str::to_owned).collect()
+    }
+
+    fn installed(&self) -> Vec<Installed> {
+        let state = Bundles::look(&self.data).unwrap_or_default();
+        let of = |modality| {
+            let slot = state.slot(modality);
+            Installed {
+                modality,
+                active: slot.active.as_ref().map(|active| active.title.clone()),
+                trial: slot.trial.map(|trial| (trial.studies, self.profile.screening.trial_studies)),
+                former: slot.former.as_ref().map(|former| former.title.clone()),
+                taken_back: slot.rolled_back.as_ref().map(|gone| (gone.title.clone(), gone.cause.clone())),
+            }
+        };
+        Modality::ALL.map(of).into()
+    }
+
+    fn offered(&self) -> Vec<Offered> {
+        bundles::offered(&self.profile).into_iter().map(|(offered, _)| offered).collect()
+    }
+
+    fn install(&self, sha256: &Hash, by: &str) -> Result<(), Reason> {
+        let gone = || Reason::new("the bundle is not there any more", "put the stick in again");
+        let found = bundles::offered(&self.profile).into_iter().find(|(offered, _)| offered.sha256 == *sha256);
+        let (_, file) = found.ok_or_else(gone)?;
+        bundles::install(&self.profile, &self.data, &file, Some(by)).map(drop).map_err(bundles::reason)
+    }
+
+    fn roll_back(&self, modality: Modality, why: &str, by: &str) -> Result<(), Reason> {
+        let taken_back =
+            Bundles::open(&self.data).and_then(|mut b| b.roll_back(modality, why, Some(by), bundles::now()));
+        taken_back.map(drop).map_err(|error| error.reason())
     }
 }

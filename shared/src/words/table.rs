@@ -143,6 +143,21 @@ words! {
     DiskReserve: ["kept free", "gardé libre", "se mantiene libre", "mantido livre", "inayoachwa wazi", "खाली रखा गया"];
     Program: ["program", "programme", "programa", "programa", "programu", "प्रोग्राम"];
 
+    // Bundles.
+    Bundles: ["Bundles", "Modèles", "Modelos", "Modelos", "Modeli", "मॉडल"];
+    RunsNow: ["runs now", "en service", "en uso", "em uso", "inayotumika sasa", "अभी चालू"];
+    OnTrial: ["on trial, studies read", "à l’essai, examens lus", "en prueba, estudios leídos", "em teste, exames lidos", "kwenye majaribio, vipimo vilivyosomwa", "परीक्षण पर, पढ़ी गई जाँचें"];
+    GoesBackTo: ["to go back to", "retour possible à", "se puede volver a", "pode voltar a", "inaweza kurudi kwa", "वापसी इस पर"];
+    TakenBack: ["taken back", "retiré", "retirado", "retirado", "imerudishwa", "वापस लिया गया"];
+    OfProfile: ["what the profile names", "celui du profil", "el del perfil", "o do perfil", "iliyotajwa kwenye wasifu", "प्रोफ़ाइल में दिया गया"];
+    OnTheStick: ["On the stick", "Sur la clé USB", "En la memoria USB", "No pendrive", "Kwenye USB", "USB पर"];
+    NoBundleThere: ["No signed bundle lies in a watched folder.", "Aucun modèle signé dans un dossier surveillé.", "No hay ningún modelo firmado en una carpeta vigilada.", "Não há modelo assinado numa pasta vigiada.", "Hakuna modeli iliyosainiwa kwenye folda inayoangaliwa.", "किसी निगरानी वाले फ़ोल्डर में कोई हस्ताक्षरित मॉडल नहीं।"];
+    Install: ["Install", "Installer", "Instalar", "Instalar", "Sakinisha", "इंस्टॉल करें"];
+    TakeBack: ["Take back", "Retirer", "Retirar", "Retirar", "Rudisha", "वापस लें"];
+    Why: ["why", "pourquoi", "por qué", "porquê", "kwa nini", "क्यों"];
+    BundleInstalled: ["Installed. It was tested on this device and is on trial now.", "Installé. Testé sur cet appareil, il est maintenant à l’essai.", "Instalado. Se probó en este aparato y ahora está en prueba.", "Instalado. Foi testado neste aparelho e está agora em teste.", "Imesakinishwa. Imejaribiwa kwenye kifaa hiki na sasa iko kwenye majaribio.", "इंस्टॉल हो गया। इस उपकरण पर जाँचा गया और अब परीक्षण पर है।"];
+    BundleTakenBack: ["Taken back. The one before it is run now.", "Retiré. Le précédent est de nouveau en service.", "Retirado. Ahora se usa el anterior.", "Retirado. O anterior está agora em uso.", "Imerudishwa. Ya awali inatumika sasa.", "वापस लिया गया। अब पहले वाला चालू है।"];
+
     // Coming in.
     LogIn: ["Log in", "Se connecter", "Iniciar sesión", "Entrar", "Ingia", "लॉग इन"];
     Name: ["Name", "Nom", "Nombre", "Nome", "Jina", "नाम"];

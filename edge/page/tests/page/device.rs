@@ -11,8 +11,9 @@ use std::{
 };
 
 use tempfile::TempDir;
-use thorax_journal::{Journal, Kind, Received, ReceivedObject, Settings, Source, Summary};
-use thorax_page::{Appliance, Config, start, users};
+use thorax_journal::{Hash, Journal, Kind, Received, ReceivedObject, Settings, Source, Summary};
+use thorax_page::{Appliance, Config, Installed, Offered, start, users};
+use thorax_shared::{modality::Modality, reason::Reason};
 
 /// What a hostile sender would call a patient.
 pub(crate) const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;";
@@ -21,7 +22,7 @@ pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\nand so on";
 pub(crate) const PASSWORD: &str = "correct horse";
 
 #[derive(Debug, Default)]
-pub(crate) struct Box7(Mutex<Option<Arc<Journal>>>);
+pub(crate) struct Box7(Mutex<Option<Arc<Journal>>>, Mutex<bool>);
 
 impl Appliance for Box7 {
     fn journal(&self) -> Option<Arc<Journal>> {
@@ -34,6 +35,31 @@ impl Appliance for Box7 {
 
     fn bundles(&self) -> Vec<String> {
         vec!["thorax-xray 0.1.0".into()]
+    }
+
+    fn installed(&self) -> Vec<Installed> {
+        let taken_back = Some((format!("old {HOSTILE}"), format!("why {HOSTILE}")));
+        let active = self.1.lock().unwrap().then(|| format!("thorax-xray 0.2.0 {HOSTILE}"));
+        vec![Installed { modality: Modality::Xray, active, trial: Some((3, 50)), former: None, taken_back }]
+    }
+
+    fn offered(&self) -> Vec<Offered> {
+        vec![Offered { sha256: [7; 32], title: format!("thorax-xray 0.2.0 {HOSTILE}"), modality: Modality::Xray }]
+    }
+
+    fn install(&self, sha256: &Hash, by: &str) -> Result<(), Reason> {
+        if *sha256 != [7; 32] {
+            return Err(Reason::new("the bundle is not there any more", "put the stick in again"));
+        }
+        assert_eq!(by, "tom");
+        *self.1.lock().unwrap() = true;
+        Ok(())
+    }
+
+    fn roll_back(&self, modality: Modality, why: &str, by: &str) -> Result<(), Reason> {
+        assert_eq!((modality, why, by), (Modality::Xray, "too many referred", "tom"));
+        *self.1.lock().unwrap() = false;
+        Ok(())
     }
 }
 
@@ -59,7 +85,7 @@ impl Device {
         users::add(&file, "ada", users::Role::Reader, PASSWORD).unwrap();
         users::add(&file, "tom", users::Role::Technician, PASSWORD).unwrap();
         let journal = Journal::open(&folder.path().join("journal"), settings()).unwrap();
-        let appliance = Arc::new(Box7(Mutex::new(Some(Arc::new(journal)))));
+        let appliance = Arc::new(Box7(Mutex::new(Some(Arc::new(journal))), Mutex::default()));
         let mut config = Config { address: ([127, 0, 0, 1], 0).into(), users: file, ..Config::default() };
         change(&mut config);
         let address = start(&config, appliance.clone()).unwrap();

@@ -556,3 +556,38 @@ fn a_form_is_answered_by_who_asks() {
     );
     assert_eq!(ada.get("/").status, 303, "two cookies of one name are none");
 }
+
+#[test]
+fn a_technician_installs_a_bundle_from_a_stick_and_takes_it_back() {
+    let device = Device::start();
+    let mut technician = device.logged_in("tom");
+    let page = technician.get("/bundles");
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("what the profile names") && !page.text().contains("<script"), "{}", page.text());
+    let token = page.token("/bundles/install");
+    let stick = "07".repeat(32);
+    let with = |fields: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+        let token = ("token", token.clone());
+        fields.iter().map(|(name, value)| (*name, (*value).to_owned())).chain([token]).collect()
+    };
+    let mut post = |path: &str, fields: &[(&'static str, &str)]| {
+        let fields = with(fields);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        technician.post(path, &fields)
+    };
+    // Nothing that is no hash, and no hash of nothing; without the form's token neither.
+    assert_eq!(post("/bundles/install", &[("sha256", "../../etc/passwd")]).status, 400);
+    let gone = post("/bundles/install", &[("sha256", &"08".repeat(32))]);
+    assert!(gone.status == 409 && gone.text().contains("put the stick in again"), "{}", gone.text());
+    let installed = post("/bundles/install", &[("sha256", &stick)]);
+    assert_eq!((installed.status, installed.header("location")), (303, Some("/bundles?installed")));
+    for (modality, why, status) in
+        [("mri", "x", 400), ("xray", "", 400), ("xray", &"x".repeat(201), 400), ("xray", "too many referred", 303)]
+    {
+        assert_eq!(post("/bundles/rollback", &[("modality", modality), ("why", why)]).status, status, "{modality}");
+    }
+    assert_eq!(technician.post("/bundles/install", &[("sha256", &stick)]).status, 400, "no token");
+    assert_eq!(technician.get("/bundles/install").status, 405);
+    // A reader has nothing to do there.
+    assert_eq!(device.logged_in("ada").get("/bundles").status, 403);
+}
