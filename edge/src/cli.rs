@@ -132,6 +132,9 @@ pub struct ServeArgs {
     /// Profile and data.
     #[command(flatten)]
     pub place: DataArgs,
+    /// A dress rehearsal: phantom films arrive by themselves, and are kept in a folder `demo` of their own in that of the data
+    #[arg(long)]
+    pub demo: bool,
     /// How much is told
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub log: LogLevel,

@@ -5,7 +5,7 @@ use anyhow::Context;
 use crate::{
     cli::{DataArgs, LogLevel, ServeArgs},
     profile::{Profile, data_folder},
-    serve::{self, Service, bundles::Chosen},
+    serve::{self, Service, bundles::Chosen, demo::Demo},
 };
 
 /// Serves until it is told to stop.
@@ -20,10 +20,17 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
         LogLevel::Debug => tracing::Level::DEBUG,
     });
     anyhow::ensure!(args.place.board.is_some(), "no board: name one with --board, as --board boards/desktop");
-    let (profile, data) = place(&args.place)?;
+    let (mut profile, mut data) = place(&args.place)?;
+    // A rehearsal has data of its own, so that no phantom lies among patients.
+    let rehearsal = args.demo.then(|| Demo::start(&mut profile)).transpose()?;
+    if rehearsal.is_some() {
+        data.push("demo");
+    }
     serve::own_folder(&data)?;
     let chosen = Chosen::at_start(&profile, &data)?;
-    Service::new(profile, data, chosen)?.run()
+    let ended = Service::new(profile, data, chosen)?.run();
+    drop(rehearsal);
+    ended
 }
 
 /// The profile and the folder of data, a whole path.

@@ -17,6 +17,7 @@
 //! ([`crate::inspect`]).
 
 pub mod bundles;
+pub mod demo;
 mod log;
 mod reading;
 mod state;
