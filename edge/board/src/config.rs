@@ -448,15 +448,6 @@ fn within<T: PartialOrd + std::fmt::Display>(setting: &str, value: T, least: T, 
 }
 
 impl Tables {
-    /// The paths in them, for whoever has to put a folder before them.
-    pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        match &mut self.panel {
-            Some(Panel::Png(png)) => Some(&mut png.file),
-            _ => None,
-        }
-        .into_iter()
-    }
-
     /// Whether they can work. Nothing is opened.
     ///
     /// # Errors
@@ -543,6 +534,15 @@ impl Board {
 }
 
 impl Panel {
+    /// The paths in it that are files of the profile's, for whoever has to put a folder before them.
+    pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        match self {
+            Self::Png(png) if !png.file.as_os_str().is_empty() => Some(&mut png.file),
+            _ => None,
+        }
+        .into_iter()
+    }
+
     fn check(&self) -> Result<(), BoardError> {
         let drawn = |setting: &str, Drawn([width, height]): Drawn| {
             within(setting, width, 240, 800)?;
@@ -715,7 +715,7 @@ threads = 4
         for (from, to, words) in [
             ("cores = 4", "cores = 0", vec!["board.cores", "0 is not from 1 to 1024"]),
             ("threads = 4", "threads = 5", vec!["executor.threads", "more than the 4"]),
-            ("threads = 4", "thread = 4", vec!["line 23", "unknown field"]),
+            ("threads = 4", "thread = 4", vec!["line 22", "unknown field"]),
             ("rotation = 90", "rotation = 45", vec!["line 10", "45 degrees"]),
             ("rotation = 90", "offset = [1, 0]", vec!["panel.spi.offset", "240 x 320"]),
             ("rotation = 90", "mode = 4", vec!["panel.spi.mode"]),
