@@ -25,6 +25,9 @@ const BUTTON: &str = "#8a4b08";
 const SUPPLY: &str = "#a3122a";
 const GROUND: &str = "#222222";
 
+/// How much room a label has beside the header, and where that begins, in units of the drawing.
+const LEFT: i32 = 470;
+
 /// What each pin of the header is for, by number; `None` where no wire goes.
 fn uses(tables: &Tables) -> [Option<Use>; 41] {
     let mut uses: [Option<Use>; 41] = [const { None }; 41];
@@ -51,7 +54,7 @@ fn uses(tables: &Tables) -> [Option<Use>; 41] {
             "buttons.down" => ("button", "down", BUTTON),
             _ => ("button", "select", BUTTON),
         };
-        let level = if part == "button" && line.active_low { ", to ground when pressed" } else { "" };
+        let level = if part == "button" && line.active_low { "; pressed: ground" } else { "" };
         uses[usize::from(pin)] = of(part, label, format!("{}{level}", line.describe()), colour);
         if part == "button" {
             uses[39] = of("button", "other contact of each", "ground".into(), GROUND);
@@ -78,7 +81,6 @@ pub fn svg(tables: &Tables) -> Option<String> {
     let name = tables.board.as_ref().map_or("Board", |board| board.name.as_str());
     const ROW: i32 = 24;
     const TOP: i32 = 64;
-    const LEFT: i32 = 400;
     let (width, height) = (2 * LEFT + 60, TOP + 20 * ROW + 60);
     let mut svg = String::new();
     // Writing to a string cannot fail.
@@ -190,7 +192,7 @@ select = { pin = 32, name = "GPIO12" }
             "| 22 | panel: DC / RS | GPIO25 |",
             "| 26 | panel: CS | chip select 1 |",
             "| 19 | panel: SDA / MOSI | SPI MOSI |",
-            "| 29 | button: up | GPIO5, to ground when pressed |",
+            "| 29 | button: up | GPIO5; pressed: ground |",
             "| 1 | panel: BL / LED | 3.3 V: always lit |",
             "| 39 | button: other contact of each | ground |",
         ] {
@@ -198,6 +200,9 @@ select = { pin = 32, name = "GPIO12" }
         }
         let svg = svg(&tables).unwrap();
         assert!(svg.contains("A &lt;board&gt;") && svg.contains("GPIO25") && !svg.contains("A <board>"));
+        // A letter is 8 of the drawing's units wide at most, on average.
+        let rows = table.lines().skip(2).map(|row| row.chars().count());
+        assert!(rows.max().unwrap() * 8 < LEFT as usize);
         assert_eq!(svg.matches("<line ").count(), table.lines().count() - 2, "a wire for each row");
         assert!(super::svg(&Tables::default()).is_none() && super::table(&Tables::default()).is_none());
     }

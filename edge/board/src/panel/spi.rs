@@ -3,7 +3,8 @@
 //! All four controllers speak MIPI's display command set (DCS) over four lines: a byte with D/C low is a command, bytes with D/C
 //! high are its parameters or pixels. A rectangle is `CASET` (2Ah) with the first and last column, `RASET` (2Bh; ILI9341: PASET) with
 //! first and last row, each as two bytes with the higher one first, and `RAMWR` (2Ch) with the pixels. How the glass is turned goes into
-//! `MADCTL` (36h), so a turned panel costs nothing. The tests compare the bytes with the data sheets.
+//! `MADCTL` (36h), so a turned panel costs nothing. The tests compare the bytes with what the data sheets say. The data sheets were not at
+//! hand: numbers of commands, bits of `MADCTL` and forms of pixels were looked up in open drivers, sections are from memory.
 //!
 //! The bus is our own, since `spidev` takes no more than its buffer at once (4096 bytes, unless the module was told otherwise), and
 //! since `mipidsi`'s writes an empty transfer behind each command that has no parameters.
@@ -408,7 +409,7 @@ mod tests {
         commands
     }
 
-    // MIPI's display command set, as all four data sheets have it. ILI9341 (V1.11): 8.2.2 SWRESET, 8.2.12 SLPOUT, 8.2.14 NORON,
+    // MIPI's display command set, as all four data sheets have it. ILI9341 (V1.11, sections from memory): 8.2.2 SWRESET, 8.2.12 SLPOUT, 8.2.14 NORON,
     // 8.2.15 INVOFF, 8.2.16 INVON, 8.2.19 DISPON, 8.2.20 CASET, 8.2.21 PASET, 8.2.22 RAMWR, 8.2.29 MADCTL, 8.2.33 COLMOD.
     const SWRESET: u8 = 0x01;
     const SLPOUT: u8 = 0x11;
