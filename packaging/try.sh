@@ -13,7 +13,6 @@ here=$(realpath "$(dirname "$0")")
 work=$(mktemp -d)
 root=$work/root
 unmount() { umount "$root/proc" 2>/dev/null || true; }
-trap 'unmount; rm -rf "$work"' EXIT
 
 current=start
 step() { current=$1; echo "=== $current"; }
@@ -26,7 +25,6 @@ step "a clean Debian"
 if [ -n "$base" ]; then cp -a "$base" "$root"; else debootstrap --variant=minbase bookworm "$root" >"$work/log"; fi
 mount -t proc proc "$root/proc"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
-for file in /etc/apt/sources.list /etc/apt/apt.conf.d/*proxy* /etc/apt/apt.conf.d/*ssl*; do [ ! -e "$file" ] || cp "$file" "$root$file"; done
 # What every Debian that boots has.
 inside dpkg -s systemd >/dev/null 2>&1 || { inside apt-get update -qq; inside apt-get install -y -qq --no-install-recommends systemd >/dev/null; }
 
@@ -61,7 +59,7 @@ inside /kit/install.sh
 has usr/lib/systemd/system/thorax.service
 has etc/systemd/system/thorax.service.d/10-board.conf
 grep -q 'Orin Nano' "$root/etc/thorax/board/profile.toml"
-[ "$(stat -c %U:%a "$root/var/lib/thorax" 2>/dev/null)" = "$(inside id -u thorax | xargs -I{} stat -c %U "$root/var/lib/thorax"):700" ]
+[ "$(inside stat -c %U:%G:%a /var/lib/thorax)" = thorax:thorax:700 ]
 inside thorax-board | grep -q 'chosen: jetson-orin-nano'
 has usr/share/man/man1/thorax-edge-screen.1.gz
 has usr/share/bash-completion/completions/thorax-edge
