@@ -52,6 +52,17 @@ pub enum Command {
     Page(PageArgs),
     /// Write synthetic chest films and CT slices with their lesion and lung masks
     Phantom(PhantomArgs),
+    /// Write the man pages and the completions of the shells, for the package
+    #[command(hide = true)]
+    Manual(ManualArgs),
+}
+
+/// Options of `manual`.
+#[derive(Debug, Args)]
+pub struct ManualArgs {
+    /// Where they are written
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// Which bundles, and whose.

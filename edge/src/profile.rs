@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use thorax_board::{BoardError, config::Tables};
 use thorax_delivery::{DeliveryError, To};
 use thorax_dimse::{association::is_ae_title, tls};
 use thorax_intake::{Config, Folder, IntakeError};
@@ -47,6 +48,18 @@ pub struct Profile {
     pub worklist: Option<Worklist>,
     /// The page for the tablet; there is none unless this is told.
     pub page: Option<thorax_page::Config>,
+    /// Which board it is.
+    pub board: Option<thorax_board::config::Board>,
+    /// Where the picture is shown.
+    pub panel: Option<thorax_board::config::Panel>,
+    /// The three buttons.
+    pub buttons: Option<thorax_board::config::Buttons>,
+    /// The touch panel.
+    pub touch: Option<thorax_board::config::Touch>,
+    /// How hot the board may become.
+    pub thermal: Option<thorax_board::config::Thermal>,
+    /// By how many processors a study is read.
+    pub executor: Option<thorax_board::config::Executor>,
 }
 
 /// Where the device stands.
@@ -235,6 +248,7 @@ impl Profile {
         let calls = calls.chain(profile.worklist.iter_mut().filter_map(|worklist| worklist.tls.as_mut()));
         calls.flat_map(tls::Client::paths).for_each(from_here);
         profile.page.iter_mut().flat_map(thorax_page::Config::paths).for_each(from_here);
+        profile.panel.iter_mut().flat_map(thorax_board::config::Panel::paths).for_each(from_here);
         for destination in &mut profile.delivery.destinations {
             match &mut destination.to {
                 To::Web(web) => {
@@ -251,7 +265,8 @@ impl Profile {
     /// Gives the key that cannot work, and why.
     fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, cause: String| Err((key.to_owned(), cause));
-        let Self { site, data, intake, folders, journal, screening, status, delivery, worklist, page } = self;
+        // Tables of the board check themselves, below.
+        let Self { site, data, intake, folders, journal, screening, status, delivery, worklist, page, .. } = self;
 
         for (key, text) in [("site.name", &site.name), ("site.serial_number", &site.serial_number)] {
             if text.chars().count() > 64 || text.chars().any(|c| c.is_control() || c == '\\') {
@@ -365,7 +380,22 @@ impl Profile {
             PageError::Setting { setting, cause } => (format!("page.{setting}"), cause),
             error => ("page".into(), error.to_string()),
         })?;
-        Ok(())
+        self.tables().check().map_err(|error| match error {
+            BoardError::Setting { setting, cause } => (setting, cause),
+            error => ("board".into(), error.to_string()),
+        })
+    }
+
+    /// The tables that tell the board, for `board check` and for whoever opens panel and buttons.
+    pub fn tables(&self) -> Tables {
+        Tables {
+            board: self.board.clone(),
+            panel: self.panel.clone(),
+            buttons: self.buttons.clone(),
+            touch: self.touch.clone(),
+            thermal: self.thermal.clone(),
+            executor: self.executor,
+        }
     }
 }
 
@@ -412,6 +442,15 @@ mod tests {
     }
 
     #[test]
+    fn every_board_s_profile_is_taken() {
+        let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards");
+        let folders =
+            std::fs::read_dir(boards).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+        let profiles: Vec<Profile> = folders.map(|folder| Profile::read(&folder).unwrap()).collect();
+        assert!(profiles.len() >= 5 && profiles.iter().all(|profile| profile.tables().board.is_some()));
+    }
+
+    #[test]
     fn every_key_of_the_documentation_is_one_and_the_other_way_round() {
         let documented = include_str!("../../boards/README.md");
         // The desktop's profile has the keys that are set, and behind `#` those that are not.
@@ -423,22 +462,19 @@ mod tests {
         let rows: Vec<&str> = rows.map(|(key, _)| key).collect();
         assert!(rows.len() > 40, "{rows:?}");
         for key in rows {
-            let wrong = ["site", "data", "intake", "journal", "screening", "status", "delivery", "page"].map(|table| {
+            let tables = "site data intake intake.tls journal screening status delivery page worklist board panel.spi panel.drm \
+                          panel.framebuffer panel.png panel.window buttons buttons.up touch thermal executor";
+            let wrong = tables.split_whitespace().map(|table| {
                 Profile::parse(&format!("[{table}]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
             });
-            let worklist =
-                Profile::parse(&format!("[worklist]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string();
-            let secured =
-                Profile::parse(&format!("[intake.tls]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string();
-            let lists = ["folders", "delivery.destinations", "intake.peers"].map(|table| {
+            let lists = ["folders", "delivery.destinations", "intake.peers", "thermal.zones"].map(|table| {
                 Profile::parse(&format!("[[{table}]]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()
             });
             let ways = ["dicom", "web"].map(|way| {
                 let way = format!("[[delivery.destinations]]\nname = \"x\"\nto.{way} = {{ {key} = {{}} }}");
                 Profile::parse(&way, Path::new("/")).unwrap_err().1.to_string()
             });
-            let all = wrong.iter().chain(&lists).chain(&ways).chain([&secured, &worklist]);
-            assert!(all.into_iter().any(|told| !told.contains("unknown field")), "{key} is no key");
+            assert!(wrong.chain(lists).chain(ways).any(|told| !told.contains("unknown field")), "{key} is no key");
         }
     }
 
@@ -454,6 +490,13 @@ mod tests {
             (&format!("{peers}[journal]\nreserve_bytes = 1"), vec!["journal.reserve_bytes", "1 is not from"]),
             (&format!("{peers}[journal]\nkeep_bytes = 70000"), vec!["journal.keep_bytes"]),
             (&format!("{peers}[screening]\nworkers = 0"), vec!["screening.workers", "from 1 to 64"]),
+            (&format!("{peers}[panel.spi]\nclock = 1"), vec!["line 4, clock", "unknown field"]),
+            (&format!("{peers}[panel.png]\nfile = \"\""), vec!["panel.png.file", "empty"]),
+            (&format!("{peers}[executor]\nthreads = 0"), vec!["executor.threads", "from 1 to 64"]),
+            (
+                &format!("{peers}[buttons]\ndebounce_milliseconds = 5"),
+                vec!["buttons", "neither contacts nor a keyboard"],
+            ),
             (&format!("{peers}[status]\naddress = \"0.0.0.0:80\""), vec!["status.address", "loopback"]),
             (&format!("{peers}[page]\naddress = \"0.0.0.0:443\"\nusers = \"a\""), vec!["page.certificate", "loopback"]),
             (&format!("{peers}[page]"), vec!["page.users", "nobody could log in"]),

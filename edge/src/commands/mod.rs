@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod bundle;
 pub mod journal;
+pub mod manual;
 pub mod page;
 pub mod phantom;
 pub mod screen;
@@ -28,5 +29,6 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Worklist(args) => worklist::run(&args),
         Command::Page(args) => page::run(args),
         Command::Phantom(args) => phantom::run(&args),
+        Command::Manual(args) => manual::run(&args),
     }
 }
