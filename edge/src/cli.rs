@@ -48,6 +48,8 @@ pub enum Command {
     Threshold(ThresholdArgs),
     /// Ask the hospital's worklist who is next at the cart
     Worklist(WorklistArgs),
+    /// See what of a board's profile the machine at hand has
+    Board(BoardArgs),
     /// Accounts of the page for the tablet
     Page(PageArgs),
     /// Write synthetic chest films and CT slices with their lesion and lung masks
@@ -55,6 +57,26 @@ pub enum Command {
     /// Write the man pages and the completions of the shells, for the package
     #[command(hide = true)]
     Manual(ManualArgs),
+}
+
+/// Options of `board`.
+#[derive(Debug, Args)]
+pub struct BoardArgs {
+    /// What is asked.
+    #[command(subcommand)]
+    pub question: BoardCommand,
+}
+
+/// What is asked of a board.
+#[derive(Debug, Subcommand)]
+pub enum BoardCommand {
+    /// A line for each thing that the profile names: whether it is there, and what to do where it is not. Exit code 1 when something
+    /// is not
+    Check {
+        /// Folder of the board, or its profile
+        #[arg(long)]
+        board: PathBuf,
+    },
 }
 
 /// Options of `manual`.

@@ -2,6 +2,7 @@
 //! fails with is the device's failure.
 
 pub mod bench;
+pub mod board;
 pub mod bundle;
 pub mod journal;
 pub mod manual;
@@ -27,6 +28,7 @@ pub fn run(command: Command) -> anyhow::Result<u8> {
         Command::Bundle(args) => bundle::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Worklist(args) => worklist::run(&args),
+        Command::Board(args) => board::run(&args),
         Command::Page(args) => page::run(args),
         Command::Phantom(args) => phantom::run(&args),
         Command::Manual(args) => manual::run(&args),

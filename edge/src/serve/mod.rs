@@ -18,6 +18,7 @@
 
 pub mod bundles;
 pub mod demo;
+mod display;
 mod log;
 mod reading;
 mod state;
@@ -43,13 +44,14 @@ use std::{
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use thorax_board::{notify, thermal::Thermometer};
 use thorax_delivery::Deliveries;
 use thorax_engine::error::DeviceError;
 use thorax_files::write_atomically;
 use thorax_intake::{FolderWatch, Intake};
 use thorax_journal::{Journal, Recovery};
 
-use self::{bundles::Chosen, reading::Reader, state::State, workers::Workers};
+use self::{bundles::Chosen, display::Display, reading::Reader, state::State, workers::Workers};
 use crate::{
     cli::ALL_SCREENED,
     inspect::{self, JOURNAL, SOCKET},
@@ -71,6 +73,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A failed journal is let go by all who use it within this time.
 const LETTING_GO: Duration = Duration::from_secs(60);
+/// What systemd is asked for when it all ends.
+const STOP_TIME: Duration = Duration::from_secs(80);
 /// So many may ask at a time.
 const MOST_QUESTIONS: usize = 8;
 
@@ -183,6 +187,9 @@ impl Service {
             tracing::info!(%address, "the page is there");
         }
         let addresses = Addresses { status, page };
+        let name = self.profile.site.name.clone();
+        let _display =
+            Display::start(self.profile.tables(), name, self.state.clone()).context("no thread for the panel")?;
         if let Err(error) = self.answer_questions() {
             tracing::warn!(%error, "no questions can be asked while this runs: choose a folder of data with a shorter path");
         }
@@ -216,14 +223,17 @@ impl Service {
     /// Opens the journal again, as often as it takes; `None` when somebody wants an end.
     fn reopen(&self, happened: &Receiver<Event>) -> anyhow::Result<Option<Journal>> {
         let mut pause = FIRST_PAUSE;
+        let mut watchdog = notify::Watchdog::of_unit();
         loop {
             // What the parts said before they were stopped is answered by this.
-            loop {
-                match happened.recv_timeout(pause) {
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                // The device lives while its journal is tried again.
+                watchdog.feed();
+                match happened.recv_timeout(BETWEEN_CHECKS) {
                     Ok(Event::Stop) => return Ok(None),
                     Ok(Event::DeviceFailed(error)) => return Err(error.into()),
-                    Ok(Event::JournalFailed(_) | Event::BundlesChanged) => {}
-                    Err(_) => break,
+                    Ok(Event::JournalFailed(_) | Event::BundlesChanged) | Err(_) => {}
                 }
             }
             match (self.open)() {
@@ -274,12 +284,20 @@ impl Service {
 
         let destinations: Vec<String> = delivery.destinations.iter().map(|to| to.name.clone()).collect();
         let patience = Duration::from_secs(screening.stop_seconds);
+        let mut watchdog = notify::Watchdog::of_unit();
+        let mut thermometer = self.profile.thermal.as_ref().map(Thermometer::new);
+        notify::ready("at work");
         let (end, workers) = loop {
             let reader = self.reader();
             let workers =
                 Workers::start(screening.workers, journal, &reader, &self.state, destinations.clone(), events)?;
             let mut told = false;
             let end = wait(journal, happened, || {
+                // Fed by the loop that also asks whether the journal can be written.
+                watchdog.feed();
+                if let Some(thermometer) = &mut thermometer {
+                    self.state.set_heat(thermometer.read());
+                }
                 let changed = reader.keeper.look(journal);
                 if changed || !told {
                     self.state.set_bundles(reader.keeper.told(&reader.screener));
@@ -298,6 +316,7 @@ impl Service {
         if matches!(end, Event::Stop) {
             tracing::info!("told to stop: nothing more is taken, what is in hand is finished");
         }
+        notify::stopping(STOP_TIME);
         // So that nobody is sent to a port that is closed.
         let _ = fs::remove_file(&running);
         workers.tell_to_stop();

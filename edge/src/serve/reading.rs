@@ -74,6 +74,8 @@ pub(super) struct Finding {
     pub(super) summary: Summary,
     /// Labels and bytes.
     pub(super) files: Vec<(String, Vec<u8>)>,
+    /// What the panel shows of it: its most urgent image; `None` where none was to be read.
+    pub(super) shown: Option<Outcome>,
 }
 
 impl Finding {
@@ -91,7 +93,7 @@ impl Finding {
         let summary = Summary {
             verdict: "rejected".into(),
             cause: Some(reason.cause.to_string()),
-            remedy: reason.remedy.map(|remedy| remedy.to_string()),
+            remedy: reason.remedy.as_ref().map(ToString::to_string),
             ..Summary::default()
         };
         let outcome = json!({
@@ -101,7 +103,8 @@ impl Finding {
             "cause": summary.cause,
             "remedy": summary.remedy,
         });
-        Self { summary, files: vec![(OUTCOME.into(), outcome.to_string().into_bytes())] }
+        let shown = Outcome::Refused(reason);
+        Self { summary, files: vec![(OUTCOME.into(), outcome.to_string().into_bytes())], shown: Some(shown) }
     }
 }
 
@@ -137,7 +140,9 @@ impl Reader {
         }
         let passed_over: Vec<(usize, String)> =
             passed_over.into_iter().filter_map(|(path, why)| Some((place(&path)?, why))).collect();
-        Ok(self.finding(study, &reads, &passed_over, now))
+        let mut finding = self.finding(study, &reads, &passed_over, now);
+        finding.shown = leading(&reads).map(|place| reads.swap_remove(place).outcome);
+        Ok(finding)
     }
 
     /// A folder of links to the objects, named by their order.
@@ -246,7 +251,7 @@ impl Reader {
             "passed_over": passed_over.collect::<Vec<Value>>(),
         });
         files.insert(0, (OUTCOME.into(), outcome.to_string().into_bytes()));
-        Finding { summary, files }
+        Finding { summary, files, shown: None }
     }
 }
 
@@ -397,12 +402,16 @@ fn urgency(row: &Row) -> u8 {
     }
 }
 
+/// The place of the most urgent image, the first of those that are equally urgent.
+fn leading(reads: &[Read]) -> Option<usize> {
+    let urgencies = reads.iter().map(|read| urgency(&read.row())).enumerate();
+    urgencies.rev().max_by_key(|(_, urgency)| *urgency).map(|(place, _)| place)
+}
+
 /// The study in a line: that of its most urgent image, and how many were not read.
 fn summary(reads: &[Read], passed_over: &[(usize, String)]) -> Summary {
     let rows: Vec<(Row, &Read)> = reads.iter().map(|read| (read.row(), read)).collect();
-    // The first of those that are equally urgent.
-    let leading = rows.iter().rev().max_by_key(|(row, _)| urgency(row));
-    let Some((row, read)) = leading else {
+    let Some((row, read)) = leading(reads).and_then(|place| rows.get(place)) else {
         let why = passed_over.first().map_or("it holds none", |(_, why)| why);
         return Summary {
             verdict: "rejected".into(),

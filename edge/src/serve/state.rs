@@ -1,7 +1,7 @@
 //! What the parts of the service share: the journal as long as it is open, and figures of what was done.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -10,13 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use thorax_board::thermal::{Heat, Reading};
 use thorax_bundles::Bundles;
 use thorax_intake::Tally;
 use thorax_journal::{Counts, Hash, Journal};
 use thorax_page::{Appliance, Installed, Offered};
 use thorax_shared::{modality::Modality, reason::Reason};
 
-use super::bundles;
+use super::{
+    bundles,
+    display::{MOST_RESULTS, Shown, Told},
+};
 use crate::profile::Profile;
 
 /// The journal is not counted through more often.
@@ -36,6 +40,10 @@ pub(super) struct State {
     counted: Mutex<Option<(Instant, Counts)>>,
     /// Which bundles are run.
     bundles: Mutex<serde_json::Value>,
+    /// The last results, the newest first.
+    results: Mutex<VecDeque<Arc<Shown>>>,
+    /// How hot the board is, where the profile has it watched.
+    heat: Mutex<Option<Reading>>,
     profile: Profile,
     /// The folder of data.
     data: PathBuf,
@@ -61,6 +69,8 @@ impl State {
             trouble: Mutex::default(),
             counted: Mutex::default(),
             bundles: Mutex::default(),
+            results: Mutex::default(),
+            heat: Mutex::default(),
             profile,
             data,
         }
@@ -85,6 +95,54 @@ impl State {
         let mut screened = self.screened.lock().unwrap_or_else(PoisonError::into_inner);
         *screened.verdicts.entry(verdict.to_owned()).or_default() += 1;
         screened.time += time;
+    }
+
+    /// A result, for the panel.
+    pub(super) fn show(&self, shown: Shown) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.push_front(Arc::new(shown));
+        results.truncate(MOST_RESULTS);
+    }
+
+    /// The last results, the newest first.
+    pub(super) fn results(&self) -> VecDeque<Arc<Shown>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the panel says of the device.
+    pub(super) fn told(&self) -> Told {
+        let counts = self.counts();
+        let hot = self.heat().filter(|reading| reading.heat == Heat::Hot).map(|reading| match reading.hottest {
+            Some((zone, celsius)) => {
+                format!("the board is too hot ({zone} {celsius:.0} C): it reads nothing until it has cooled")
+            }
+            None => "the board is too hot: it reads nothing until it has cooled".into(),
+        });
+        let closed = counts.is_none().then(|| "the journal is being opened".into());
+        Told {
+            trouble: self.trouble().or(hot).or(closed),
+            reading: counts.map_or(0, |counts| counts.studies_taken),
+            waiting: counts.map_or(0, |counts| counts.objects_waiting),
+            read: self.screened().verdicts.values().sum(),
+            bundles: Appliance::bundles(self),
+        }
+    }
+
+    pub(super) fn set_heat(&self, reading: Reading) {
+        *self.heat.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
+    }
+
+    /// How hot the board is; `None` where nobody looks.
+    pub(super) fn heat(&self) -> Option<Reading> {
+        self.heat.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long a worker rests after a study, for the board to cool; `None` while it is too hot to read anything.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        match (&self.profile.thermal, self.heat()) {
+            (Some(config), Some(reading)) => reading.pause(config),
+            _ => Some(Duration::ZERO),
+        }
     }
 
     /// Which bundles are run, for people.

@@ -121,6 +121,12 @@ fn health_of(state: &State) -> (StatusCode, String) {
         "studies_failed": counts.map(|counts| counts.studies_failed),
         "deliveries_waiting": counts.map(|counts| counts.deliveries_waiting),
         "disk_free_bytes": free,
+        "heat": state.heat().map(|reading| json!({
+            "state": format!("{:?}", reading.heat).to_lowercase(),
+            "zone": reading.hottest.as_ref().map(|(zone, _)| zone),
+            "celsius": reading.hottest.as_ref().map(|(_, celsius)| celsius),
+            "missing": reading.missing,
+        })),
         "bundles": state.bundles(),
         "research_use_only": true,
     });

@@ -20,6 +20,7 @@ use thorax_journal::{Journal, JournalError, TakenStudy};
 
 use super::{
     Event,
+    display::Shown,
     reading::{Finding, ReadError, Reader},
     state::State,
 };
@@ -127,8 +128,16 @@ impl Shared {
 
     fn work(&self) {
         while !self.is_stopping() {
+            let Some(pause) = self.state.pause() else {
+                // Too hot; what waits, waits.
+                self.rest(PAUSE);
+                continue;
+            };
             match self.take() {
-                Ok(Some(study)) => self.handle(&study),
+                Ok(Some(study)) => {
+                    self.handle(&study);
+                    self.rest(pause);
+                }
                 Ok(None) => {
                     // Nothing waits, so nothing stands in the way.
                     self.state.set_trouble(None);
@@ -156,7 +165,7 @@ impl Shared {
         let began = Instant::now();
         // Nothing of ours is left half-changed: a reader changes nothing, and the study's folder goes with its value.
         let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.reader.read(study, self.journal.now())));
-        let finding = match read {
+        let mut finding = match read {
             Ok(Ok(finding)) => finding,
             Ok(Err(ReadError::Device(error))) => {
                 tracing::error!(study = number, %error, "the device failed");
@@ -187,6 +196,9 @@ impl Shared {
             Ok(()) => {
                 let took = began.elapsed();
                 self.state.count(&verdict, took);
+                if let Some(outcome) = finding.shown.take() {
+                    self.state.show(Shown { study: number, outcome });
+                }
                 self.reader.keeper.study_read(&self.journal, finding.summary.bundle_sha256);
                 self.state.set_trouble(None);
                 let (images, seconds) = (study.objects.len(), took.as_secs_f64());
