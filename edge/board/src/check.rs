@@ -286,7 +286,7 @@ fn list<'a>(things: impl Iterator<Item = &'a str>) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -355,9 +355,12 @@ threads = 4
         );
     }
 
+    /// A key, what happens to the machine, and what is told then.
+    type Case = (&'static str, Box<dyn Fn(&mut Facts)>, State, Vec<&'static str>);
+
     #[test]
     fn each_thing_that_is_not_there_is_told_with_what_to_do() {
-        let cases: Vec<(&str, Box<dyn Fn(&mut Facts)>, State, Vec<&str>)> = vec![
+        let cases: Vec<Case> = vec![
             (
                 "board.models",
                 Box::new(|f| f.model = Some("Model B".into())),

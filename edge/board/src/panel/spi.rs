@@ -278,7 +278,7 @@ impl<SPI: SpiDevice, DC: OutputPin> Interface for Bus<SPI, DC> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
