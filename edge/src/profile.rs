@@ -462,7 +462,7 @@ mod tests {
         let rows: Vec<&str> = rows.map(|(key, _)| key).collect();
         assert!(rows.len() > 40, "{rows:?}");
         for key in rows {
-            let tables = "site data intake intake.tls journal screening status delivery page worklist board panel.spi panel.drm \
+            let tables = "site data intake intake.tls journal screening status delivery page worklist worklist.tls board panel.spi panel.drm \
                           panel.framebuffer panel.png panel.window buttons buttons.up touch thermal executor";
             let wrong = tables.split_whitespace().map(|table| {
                 Profile::parse(&format!("[{table}]\n{key} = {{}}"), Path::new("/")).unwrap_err().1.to_string()

@@ -47,7 +47,7 @@ pub fn train() -> Command {
 }
 
 /// Cargo does not build the programs of other packages for a test, so the first call does: in the same profile and target
-/// folder, which costs nothing when they are fresh. `THORAX_PROGRAMS` names a folder of programs to test instead.
+/// folder, of the whole workspace, so that crates have the features that they have in its tests; that costs nothing when they are fresh. `THORAX_PROGRAMS` names a folder of programs to test instead.
 fn program(name: &str) -> Command {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = match BUILT.get_or_init(build) {
@@ -78,7 +78,7 @@ fn build() -> Result<PathBuf, String> {
         }
     }
     let output = command
-        .args(["build", "--quiet", "--profile", profile, "-p", "thorax-edge", "-p", "thorax-trainer", "--target-dir"])
+        .args(["build", "--quiet", "--profile", profile, "--workspace", "--bins", "--target-dir"])
         .arg(folder.parent().unwrap_or(&folder))
         .current_dir(workspace())
         .output()

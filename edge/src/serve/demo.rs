@@ -74,7 +74,7 @@ fn send(seed: u64, making: &Path, to: &Path) -> anyhow::Result<()> {
     let modality = if seed % 3 == 2 { ModalityChoice::Ct } else { ModalityChoice::Xray };
     let out = PathBuf::from(making);
     generate_files(&PhantomArgs { out, count: 2, seed, modality, size: None, formats: vec![Format::Dicom] })?;
-    let wanted = if seed % 2 == 0 { "positive.dcm" } else { "negative.dcm" };
+    let wanted = if seed.is_multiple_of(2) { "positive.dcm" } else { "negative.dcm" };
     for entry in fs::read_dir(making)? {
         let file = entry?.path();
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();

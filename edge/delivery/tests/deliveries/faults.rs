@@ -34,7 +34,8 @@ fn an_archive_that_fails_at_any_step_in_any_way_holds_nobody_up() {
     until("the well one has all", 20, || device.arrived("well") == 2);
     assert_eq!(well.instances().len(), 6);
     for ((name, archive), (step, fault)) in failing.iter().zip(&all) {
-        until(name, 60, || device.arrived(name) == 2);
+        // The journal knows it a moment before the status does.
+        until(name, 60, || device.arrived(name) == 2 && status(&deliveries, name).delivered == 2);
         let told = status(&deliveries, name);
         assert_eq!((told.waiting, told.delivered, told.failures), (0, 2, 0), "{name}");
         let reason = told.last_error.unwrap_or_else(|| panic!("{name}: no error was told"));
