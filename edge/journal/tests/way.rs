@@ -739,3 +739,32 @@ fn studies_are_leafed_through_from_the_newest() {
     assert_eq!(finished(u64::MAX, 3), (0, Some(numbers[2])));
     assert_eq!(finished(numbers[2], 100), (4, None));
 }
+
+/// A disk that has gone bad ends no process: what cannot be opened is an error with a remedy.
+#[test]
+fn a_database_of_spoilt_pages_is_told_by_name_and_not_by_a_panic() {
+    const PAGE: usize = 4096;
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let journal = Journal::open(folder.path(), Settings { reserve_bytes: 0, ..Settings::default() }).unwrap();
+        for n in 0..5 {
+            send(&journal, picture(), format!("picture {n}").as_bytes()).unwrap();
+        }
+    }
+    let database = folder.path().join("journal.redb");
+    let sound = fs::read(&database).unwrap();
+    let mut told = 0;
+    // All pages in turn where there are few, else some of them.
+    for page in (0..sound.len() / PAGE).step_by((sound.len() / PAGE / 64).max(1)) {
+        let mut spoilt = sound.clone();
+        spoilt[page * PAGE + 16..(page + 1) * PAGE].fill(0xff);
+        fs::write(&database, &spoilt).unwrap();
+        if let Err(error) = Journal::open(folder.path(), Settings::default()) {
+            assert!(!error.to_string().is_empty());
+            told += 1;
+        }
+    }
+    assert!(told > 0, "some page is needed to open it");
+    fs::write(&database, &sound).unwrap();
+    assert_eq!(Journal::open(folder.path(), Settings::default()).unwrap().counts().unwrap().objects_waiting, 5);
+}

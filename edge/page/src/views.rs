@@ -599,12 +599,12 @@ pub(crate) fn bundles(
                     }
                 } }
                 @if of.active.is_some() {
-                    form method="post" action="/bundles/rollback" {
+                    form.card method="post" action="/bundles/rollback" {
                         input type="hidden" name="token" value=(token);
                         input type="hidden" name="modality" value=(of.modality.as_str());
                         @let id = format!("why-{}", of.modality.as_str());
                         label for=(id) { (shell.word(Word::Why)) }
-                        input #(id) name="why" required maxlength=(MOST_WHY_CHARACTERS) autocomplete="off";
+                        input #(id) name="why" type="text" required maxlength=(MOST_WHY_CHARACTERS) autocomplete="off";
                         button { (shell.word(Word::TakeBack)) }
                     }
                 }

@@ -10,6 +10,7 @@ mod studies;
 use std::{
     collections::HashSet,
     fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, PoisonError, RwLock,
@@ -163,7 +164,13 @@ impl Journal {
             sync_folder(parent).map_err(failed("sync the folder of"))?;
         }
         let backend = FileBackend::new(file)?;
-        let mut journal = Self::open_on(backend, Arc::new(store), Arc::new(SystemClock::default()), settings)?;
+        // The database's library panics on some pages that a bad disk has spoilt; nothing of what it had open is used after that.
+        let open = || Self::open_on(backend, Arc::new(store), Arc::new(SystemClock::default()), settings);
+        let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| JournalError::Damaged {
+            what: "the journal's database".into(),
+            evidence: "its pages contradict each other".into(),
+        })?;
+        let mut journal = opened?;
         journal._lock = Some(lock);
         Ok(journal)
     }
