@@ -146,7 +146,6 @@ def intake(work):
     storing = Device(f"{work}/storing", profile(False, 3600))
     reading = Device(f"{work}/reading", profile(True, 30))
     other = orthanc(f"{work}/orthanc")
-    # Its launcher became it by exec.
     for part, senders in enumerate((1, 8)):
         rates = []
         for pair in range(pairs):
@@ -160,8 +159,7 @@ def intake(work):
         print(f"| {senders} sender{'s' * (senders > 1)} | {ours:.0f} | {busy:.0f} | {theirs:.0f} | {ratio:.2f} |", flush=True)
         if senders == 1:
             alone = storing.latencies()
-    eight = storing.latencies()
-    for what, found in (("one sender", alone), ("both", eight)):
+    for what, found in (("one sender", alone), ("both", storing.latencies())):
         print(f"from last byte to record, {what}: median {statistics.median(found):.0f} ms, 99th percentile {found[int(0.99 * len(found))]:.0f} ms, longest {found[-1]:.0f} ms")
     print(f"most memory, MiB: storing {storing.most_memory():.0f}, reading {reading.most_memory():.0f}, Orthanc {other.most_memory():.0f}")
     kept = json.loads(storing.journal("export", "--format", "json"))
@@ -220,16 +218,16 @@ to.dicom = {{ address = "127.0.0.1:{ORTHANC_DICOM}", ae_title = "ORTHANC" }}
     device = Device(f"{work}/device", profile(True, 5, "keep_studies = 100", rest))
     began, end = time.time(), time.time() + 60 * minutes
     counted = {"films": 0, "again": 0, "files": 0, "pages": 0, "strangers": 0, "damaged": 0}
-    wrong, waiting, place = [], list(made), [0]
+    wrong, waiting = [], list(made)
 
-    def forever(pause, work):
+    def forever(pause, task):
         def run():
             number = 0
             while time.time() < end:
                 try:
-                    work(number)
+                    task(number)
                 except Exception as error:  # told at the end, and an error then
-                    wrong.append(f"{work.__name__}: {error!r}")
+                    wrong.append(f"{task.__name__}: {error!r}")
                 number += 1
                 time.sleep(pause)
         threads.append(threading.Thread(target=run))

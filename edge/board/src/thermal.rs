@@ -27,6 +27,17 @@ pub enum Heat {
     Hot,
 }
 
+impl Heat {
+    /// In a word, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cool => "cool",
+            Self::Warm => "warm",
+            Self::Hot => "hot",
+        }
+    }
+}
+
 /// What was measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs},
+    net::{Shutdown, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -107,27 +107,17 @@ impl DicomWay {
                 "check that the archive is running, the network, and its address and port in the board's profile",
             ))
         };
-        let addresses: Vec<SocketAddr> = self.to.address.to_socket_addrs().map_err(unreachable)?.collect();
-        let mut last = io::Error::other("the name has no address");
-        for address in addresses {
-            match self.limits().connect(address) {
-                Ok(wire) => {
-                    *locked(&self.connection) = wire.try_clone().ok();
-                    if self.stop.is_at_once() {
-                        return Err(Failure::Stopping);
-                    }
-                    let host = self.to.address.rsplit_once(':').map_or(&*self.to.address, |(host, _)| host);
-                    return self.limits().secure(wire, host, self.tls.as_ref()).map_err(|reason| {
-                        Failure::Peer(Reason::new(
-                            format!("no TLS with {} ({reason})", self.to.address),
-                            "check that the archive speaks TLS, both certificates, and their authorities",
-                        ))
-                    });
-                }
-                Err(reason) => last = reason,
-            }
+        let wire = self.limits().reach(&self.to.address).map_err(unreachable)?;
+        *locked(&self.connection) = wire.try_clone().ok();
+        if self.stop.is_at_once() {
+            return Err(Failure::Stopping);
         }
-        Err(unreachable(last))
+        self.limits().secure(wire, &self.to.address, self.tls.as_ref()).map_err(|reason| {
+            Failure::Peer(Reason::new(
+                format!("no TLS with {} ({reason})", self.to.address),
+                "check that the archive speaks TLS, both certificates, and their authorities",
+            ))
+        })
     }
 
     fn not_agreed(&self, error: &AskError) -> Failure {

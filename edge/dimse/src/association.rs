@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     time::Duration,
 };
 
@@ -52,17 +52,37 @@ impl Limits {
         Ok(wire)
     }
 
-    /// What is spoken on a connection to `host`: TLS, where there is a connector, whose handshake has the time of a connection.
+    /// A connection to `address`: host, colon, port. A host may have several addresses, of which not all are reached.
+    ///
+    /// # Errors
+    /// The system's, of the last one.
+    pub fn reach(&self, address: &str) -> io::Result<TcpStream> {
+        let mut last = io::Error::other("the name has no address");
+        for address in address.to_socket_addrs()? {
+            match self.connect(address) {
+                Ok(wire) => return Ok(wire),
+                Err(reason) => last = reason,
+            }
+        }
+        Err(last)
+    }
+
+    /// What is spoken on a connection to `address`: TLS, where there is a connector, whose handshake has the time of a connection.
     ///
     /// # Errors
     /// How the handshake ended.
-    pub fn secure(&self, wire: TcpStream, host: &str, tls: Option<&Connector>) -> io::Result<Box<dyn Wire>> {
+    pub fn secure(&self, wire: TcpStream, address: &str, tls: Option<&Connector>) -> io::Result<Box<dyn Wire>> {
         let time = Duration::from_secs(self.connect_seconds);
         Ok(match tls {
             None => Box::new(wire),
-            Some(tls) => Box::new(tls.connect(host, wire, time)?),
+            Some(tls) => Box::new(tls.connect(host_of(address), wire, time)?),
         })
     }
+}
+
+/// The host of `host:port`, an IPv6 address without its brackets.
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
 }
 
 /// A presentation context: what will be sent.
@@ -275,4 +295,20 @@ pub fn is_ae_title(text: &str) -> bool {
     (1..=16).contains(&text.len())
         && text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\')
         && text.trim() == text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_what_a_certificate_names() {
+        for (address, host) in [
+            ("archive.example:4242", "archive.example"),
+            ("192.0.2.1:104", "192.0.2.1"),
+            ("[2001:db8::1]:104", "2001:db8::1"),
+        ] {
+            assert_eq!(host_of(address), host);
+        }
+    }
 }

@@ -63,7 +63,7 @@ impl Report {
         let tls = self.tls.as_ref().map(tls::Connector::new).transpose().map_err(|error| error.to_string())?;
         let wire = limits
             .connect(self.address)
-            .and_then(|wire| limits.secure(wire, &self.address.ip().to_string(), tls.as_ref()))
+            .and_then(|wire| limits.secure(wire, &self.address.to_string(), tls.as_ref()))
             .map_err(|error| error.to_string())?;
         let ask = Ask {
             // We are the one who was called, and call back.

@@ -1,9 +1,6 @@
 //! `thorax-edge worklist`: who is next at the cart.
 
-use std::{
-    io::Write,
-    net::{SocketAddr, ToSocketAddrs},
-};
+use std::io::Write;
 
 use anyhow::Context;
 use serde_json::json;
@@ -66,21 +63,9 @@ fn ask(worklist: &Worklist, date: Option<&str>) -> anyhow::Result<Answers> {
     let Worklist { address, ae_title, seconds, .. } = worklist;
     let failed = || format!("worklist {ae_title} at {address}");
     let limits = Limits { connect_seconds: *seconds, message_seconds: *seconds, ..Limits::default() };
-    let addresses: Vec<SocketAddr> = address.to_socket_addrs().with_context(failed)?.collect();
     let tls = worklist.tls.as_ref().map(Connector::new).transpose().with_context(failed)?;
-    let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
-    // A host may have several, of which not all are reached.
-    let mut wire = None;
-    for address in &addresses {
-        wire = Some(limits.connect(*address));
-        if let Some(Ok(_)) = wire {
-            break;
-        }
-    }
-    let wire = wire
-        .context("no such host")
-        .and_then(|wire| Ok(limits.secure(wire?, host, tls.as_ref())?))
-        .with_context(failed)?;
+    let wire =
+        limits.reach(address).and_then(|wire| limits.secure(wire, address, tls.as_ref())).with_context(failed)?;
     let proposals = [Proposal::of(uids::MODALITY_WORKLIST, uids::IMPLICIT_LITTLE_ENDIAN)];
     let titles = Ask { calling_ae_title: &worklist.calling_ae_title, called_ae_title: ae_title, proposals: &proposals };
     let mut association = Requestor::ask(wire, &titles, limits).with_context(failed)?;

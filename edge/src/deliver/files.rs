@@ -12,6 +12,7 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use thorax_decode::{Input, as_stored, name_without_ending};
 use thorax_engine::screening::Reading;
 use thorax_files::{WriteError, write_atomically};
+use thorax_screen::{PANEL, render_png};
 use thorax_shared::plane::Plane;
 
 use crate::{
@@ -139,11 +140,9 @@ impl ResultFiles {
         match outcome {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();
-                thorax_screen::render_png(&report::panel(screening, &file_name, &title), thorax_screen::PANEL, &path)?;
+                render_png(&report::panel(screening, &file_name, &title), PANEL, &path)?;
             }
-            Outcome::Refused(reason) => {
-                thorax_screen::render_png(&report::refusal(reason, &file_name), thorax_screen::PANEL, &path)?
-            }
+            Outcome::Refused(reason) => render_png(&report::refusal(reason, &file_name), PANEL, &path)?,
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ pub struct Chosen {
 impl Chosen {
     /// Of these bundles alone, with nothing installed and nothing to look after; `data` is the folder of data.
     pub fn of(screener: Screener, data: &Path) -> Self {
-        Self { screener, keeper: Keeper::new(data, TrialLength { studies: 1, hours: 1 }, BTreeSet::new()) }
+        Self { screener, keeper: Keeper::new(data, TrialLength { studies: 1, hours: 1 }, None, BTreeSet::new()) }
     }
 
     /// As an appliance starts with this profile on this folder of data, which has to be there.
@@ -136,8 +136,8 @@ impl Chosen {
             }
         }
         let Screening { trial_studies: studies, trial_hours: hours, .. } = &profile.screening;
-        let mut keeper = Keeper::new(data, TrialLength { studies: *studies, hours: *hours }, of_site);
-        keeper.runs = Some(Runs::of(bundles.state()));
+        let (length, runs) = (TrialLength { studies: *studies, hours: *hours }, Runs::of(bundles.state()));
+        let keeper = Keeper::new(data, length, Some(runs), of_site);
         Ok(Self { screener: Screener::new(models), keeper })
     }
 }
@@ -266,8 +266,8 @@ struct Seen {
 }
 
 impl Keeper {
-    fn new(data: &Path, length: TrialLength, of_site: BTreeSet<Hash>) -> Self {
-        Self { data: data.to_owned(), length, runs: None, of_site, seen: Mutex::default() }
+    fn new(data: &Path, length: TrialLength, runs: Option<Runs>, of_site: BTreeSet<Hash>) -> Self {
+        Self { data: data.to_owned(), length, runs, of_site, seen: Mutex::default() }
     }
 
     /// The thresholds by which `model` decides.

@@ -21,7 +21,7 @@ use thorax_screen::{
     input::{Hold, Input, Key},
 };
 
-use super::state::State;
+use super::state::{Shown, State, Told};
 use crate::{outcome::Outcome, report};
 
 /// How often it is looked whether there is something new.
@@ -30,18 +30,6 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 const BETWEEN_TRIES: Duration = Duration::from_secs(5);
 /// Nobody's picture stays longer on the panel without anybody there.
 const IDLE: Duration = Duration::from_secs(60);
-/// Results that can be looked at again.
-pub(super) const MOST_RESULTS: usize = 20;
-
-/// A result, as the panel shows it.
-#[derive(Debug)]
-pub(super) struct Shown {
-    /// The study's number.
-    pub(super) study: u64,
-    /// Of its most urgent image.
-    pub(super) outcome: Outcome,
-}
-
 /// The panel at work. Dropped, it goes dark.
 pub(super) struct Display {
     ends: Arc<AtomicBool>,
@@ -108,20 +96,6 @@ fn run(tables: &Tables, name: &str, state: &State, ends: &AtomicBool) -> Result<
     let nothing = Framebuffer::new(panel.size());
     panel.show(&nothing)?;
     panel.light(false)
-}
-
-/// What the device says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Told {
-    /// What stands in the way; nothing while all is as it should be.
-    pub(super) trouble: Option<String>,
-    /// Studies that are being read, and images that wait.
-    pub(super) reading: u64,
-    pub(super) waiting: u64,
-    /// Studies that were read since the start.
-    pub(super) read: u64,
-    /// The bundles that read.
-    pub(super) bundles: Vec<String>,
 }
 
 /// Which page is looked at: the device's own, or a study's.

@@ -85,8 +85,6 @@ enum Event {
     Stop,
     /// Nothing can be changed in the journal any more.
     JournalFailed(String),
-    /// Other bundles are to be run, or by other thresholds.
-    BundlesChanged,
     /// Nothing can be read any more.
     DeviceFailed(DeviceError),
 }
@@ -204,8 +202,6 @@ impl Service {
                     tracing::info!("stopped");
                     return Ok(ALL_SCREENED);
                 }
-                // Seen to by whoever has the parts at work.
-                Event::BundlesChanged => {}
                 Event::DeviceFailed(error) => return Err(error.into()),
                 Event::JournalFailed(error) => {
                     tracing::error!(error, "the journal failed; it is opened again");
@@ -233,7 +229,7 @@ impl Service {
                 match happened.recv_timeout(BETWEEN_CHECKS) {
                     Ok(Event::Stop) => return Ok(None),
                     Ok(Event::DeviceFailed(error)) => return Err(error.into()),
-                    Ok(Event::JournalFailed(_) | Event::BundlesChanged) | Err(_) => {}
+                    Ok(Event::JournalFailed(_)) | Err(_) => {}
                 }
             }
             match (self.open)() {
@@ -292,7 +288,7 @@ impl Service {
             let workers =
                 Workers::start(screening.workers, journal, &reader, &self.state, destinations.clone(), events)?;
             let mut told = false;
-            let end = wait(journal, happened, || {
+            let happened = wait(journal, happened, || {
                 // Fed by the loop that also asks whether the journal can be written.
                 watchdog.feed();
                 if let Some(thermometer) = &mut thermometer {
@@ -305,7 +301,7 @@ impl Service {
                 }
                 changed && reader.keeper.is_outdated()
             });
-            if !matches!(end, Event::BundlesChanged) {
+            if let Some(end) = happened {
                 break (end, workers);
             }
             tracing::info!("other bundles or thresholds: what is in hand is finished, then they read");
@@ -315,8 +311,9 @@ impl Service {
         };
         if matches!(end, Event::Stop) {
             tracing::info!("told to stop: nothing more is taken, what is in hand is finished");
+            // A journal that failed is opened again, and a device that failed has ended.
+            notify::stopping(STOP_TIME);
         }
-        notify::stopping(STOP_TIME);
         // So that nobody is sent to a port that is closed.
         let _ = fs::remove_file(&running);
         workers.tell_to_stop();
@@ -375,24 +372,22 @@ pub fn own_folder(folder: &Path) -> anyhow::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(failed)
 }
 
-/// Waits for something to happen; a journal that refuses to be changed is such a thing. Meanwhile it looks around, and is told whether
-/// other bundles are to be run.
-fn wait(journal: &Journal, happened: &Receiver<Event>, mut look: impl FnMut() -> bool) -> Event {
-    loop {
-        if look() {
-            return Event::BundlesChanged;
-        }
+/// Waits for something to happen; a journal that refuses to be changed is such a thing. Meanwhile `look` looks around, and tells
+/// whether other bundles are to be run: then it is `None`.
+fn wait(journal: &Journal, happened: &Receiver<Event>, mut look: impl FnMut() -> bool) -> Option<Event> {
+    while !look() {
         match happened.recv_timeout(BETWEEN_CHECKS) {
-            Ok(event) => return event,
+            Ok(event) => return Some(event),
             Err(RecvTimeoutError::Timeout) => match journal.check() {
                 Ok(()) => {}
                 Err(error) if error.is_full() => {}
-                Err(error) => return Event::JournalFailed(error.to_string()),
+                Err(error) => return Some(Event::JournalFailed(error.to_string())),
             },
             // Its sender is held by whoever called.
-            Err(RecvTimeoutError::Disconnected) => return Event::Stop,
+            Err(RecvTimeoutError::Disconnected) => return Some(Event::Stop),
         }
     }
+    None
 }
 
 /// Says what was put right when the journal was opened.

@@ -140,9 +140,7 @@ impl Reader {
         }
         let passed_over: Vec<(usize, String)> =
             passed_over.into_iter().filter_map(|(path, why)| Some((place(&path)?, why))).collect();
-        let mut finding = self.finding(study, &reads, &passed_over, now);
-        finding.shown = leading(&reads).map(|place| reads.swap_remove(place).outcome);
-        Ok(finding)
+        Ok(self.finding(study, reads, &passed_over, now))
     }
 
     /// A folder of links to the objects, named by their order.
@@ -189,7 +187,7 @@ impl Reader {
     fn not_asked_for(&self, source: &Source) -> Option<Reason> {
         // What no bundle may read need not be read to know by which it would have been.
         let of_bundles = self.screener.models().iter().map(|model| model.manifest.extension.minimum_age_years);
-        let least = self.site.minimum_age_years.max(of_bundles.min().flatten());
+        let least = least_age(self.site.minimum_age_years, of_bundles);
         if let Some(reason) = least.and_then(|least| too_young(source.patient_age_years()?, least)) {
             return Some(reason);
         }
@@ -209,7 +207,13 @@ impl Reader {
         self.model(sha256).map(|model| self.keeper.thresholds(model))
     }
 
-    fn finding(&self, study: &TakenStudy, reads: &[Read], passed_over: &[(usize, String)], now: Moment) -> Finding {
+    fn finding(
+        &self,
+        study: &TakenStudy,
+        mut reads: Vec<Read>,
+        passed_over: &[(usize, String)],
+        now: Moment,
+    ) -> Finding {
         let mut files = vec![];
         let mut readings = vec![];
         for (index, read) in reads.iter().enumerate() {
@@ -234,7 +238,7 @@ impl Reader {
             }
             readings.push(reading);
         }
-        let mut summary = summary(reads, passed_over);
+        let mut summary = summary(&reads, passed_over);
         summary.thresholds = summary.bundle_sha256.and_then(|sha256| self.thresholds(&sha256));
         let passed_over = passed_over.iter().map(|(place, why)| json!({ "image": image(study, *place), "cause": why }));
         let outcome = json!({
@@ -251,7 +255,8 @@ impl Reader {
             "passed_over": passed_over.collect::<Vec<Value>>(),
         });
         files.insert(0, (OUTCOME.into(), outcome.to_string().into_bytes()));
-        Finding { summary, files, shown: None }
+        let shown = leading(&reads).map(|place| reads.swap_remove(place).outcome);
+        Finding { summary, files, shown }
     }
 }
 
@@ -392,26 +397,33 @@ fn provenance(site: &Site, screening: &Screening, now: Moment) -> Result<Provena
     })
 }
 
-/// How much a verdict needs a person.
-fn urgency(row: &Row) -> u8 {
-    match row.verdict {
-        "positive" => 3,
-        "refer" => 2,
-        "negative" => 1,
-        _ => 0,
+/// Whoever is younger need not be read: the site does not want it, and none of the bundles may.
+fn least_age(site: Option<u8>, of_bundles: impl Iterator<Item = Option<u8>>) -> Option<u8> {
+    site.max(of_bundles.min().flatten())
+}
+
+/// How much what came of an image needs a person; nothing where it was not read.
+fn urgency(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Screened(screening) => match screening.verdict {
+            Verdict::Positive => 3,
+            Verdict::Refer(_) => 2,
+            Verdict::Negative => 1,
+            Verdict::Rejected(_) => 0,
+        },
+        Outcome::Refused(_) => 0,
     }
 }
 
 /// The place of the most urgent image, the first of those that are equally urgent.
 fn leading(reads: &[Read]) -> Option<usize> {
-    let urgencies = reads.iter().map(|read| urgency(&read.row())).enumerate();
+    let urgencies = reads.iter().map(|read| urgency(&read.outcome)).enumerate();
     urgencies.rev().max_by_key(|(_, urgency)| *urgency).map(|(place, _)| place)
 }
 
 /// The study in a line: that of its most urgent image, and how many were not read.
 fn summary(reads: &[Read], passed_over: &[(usize, String)]) -> Summary {
-    let rows: Vec<(Row, &Read)> = reads.iter().map(|read| (read.row(), read)).collect();
-    let Some((row, read)) = leading(reads).and_then(|place| rows.get(place)) else {
+    let Some(read) = leading(reads).and_then(|place| reads.get(place)) else {
         let why = passed_over.first().map_or("it holds none", |(_, why)| why);
         return Summary {
             verdict: "rejected".into(),
@@ -420,9 +432,11 @@ fn summary(reads: &[Read], passed_over: &[(usize, String)]) -> Summary {
             ..Summary::default()
         };
     };
-    let rejected = rows.iter().filter(|(row, _)| row.is_refused()).count();
-    let also = (rejected > 0 && rejected < rows.len()).then(|| format!("{rejected} of {} images not read", rows.len()));
-    let cause: Vec<String> = row.cause.iter().cloned().chain(also).collect();
+    let row = read.row();
+    let rejected = reads.iter().filter(|read| urgency(&read.outcome) == 0).count();
+    let also =
+        (rejected > 0 && rejected < reads.len()).then(|| format!("{rejected} of {} images not read", reads.len()));
+    let cause: Vec<String> = row.cause.into_iter().chain(also).collect();
     let bundle_sha256 = match &read.outcome {
         Outcome::Screened(screening) => Some(screening.bundle.sha256),
         Outcome::Refused(_) => None,
@@ -431,12 +445,12 @@ fn summary(reads: &[Read], passed_over: &[(usize, String)]) -> Summary {
         modality: row.modality.map(|modality| modality.as_str().into()),
         verdict: row.verdict.into(),
         cause: (!cause.is_empty()).then(|| cause.join("; ")),
-        remedy: row.remedy.clone(),
+        remedy: row.remedy,
         probability: row.probability.map(f64::from),
         entropy_bits: row.entropy_bits.map(f64::from),
         left_involvement_percent: row.involvement_left_percent.map(f64::from),
         right_involvement_percent: row.involvement_right_percent.map(f64::from),
-        bundle: row.bundle.clone(),
+        bundle: row.bundle,
         bundle_sha256,
         // By the bundle, from whoever knows it.
         thresholds: None,
@@ -507,6 +521,27 @@ mod tests {
         for other in ["image_", "image_0", "image_x", "film", ""] {
             assert_eq!(place(Path::new(other)), None, "{other}");
         }
+    }
+
+    #[test]
+    fn the_higher_minimum_of_site_and_bundle_counts() {
+        for (site, bundle, years, least) in [
+            (Some(15), None, Some(14), Some(15)),
+            (Some(15), Some(18), Some(16), Some(18)),
+            (Some(18), Some(15), Some(16), Some(18)),
+            (None, Some(18), Some(17), Some(18)),
+            (Some(15), Some(18), Some(18), None),
+            (None, None, Some(1), None),
+            (Some(15), Some(18), None, None),
+        ] {
+            let told = least_age(site, [bundle].into_iter()).and_then(|least| too_young(years?, least));
+            let expected = least
+                .zip(years)
+                .map(|(least, years)| format!("a patient of {years} years, and nobody under {least} is read here"));
+            assert_eq!(told.map(|reason| reason.cause.into_owned()), expected, "{site:?} {bundle:?} {years:?}");
+        }
+        // A bundle without a minimum may read anybody; the one that reads is asked again.
+        assert_eq!(least_age(Some(15), [Some(18), None].into_iter()), Some(15));
     }
 
     #[test]

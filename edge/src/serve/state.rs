@@ -17,14 +17,14 @@ use thorax_journal::{Counts, Hash, Journal};
 use thorax_page::{Appliance, Installed, Offered};
 use thorax_shared::{modality::Modality, reason::Reason};
 
-use super::{
-    bundles,
-    display::{MOST_RESULTS, Shown, Told},
-};
-use crate::profile::Profile;
+use super::bundles;
+use crate::{outcome::Outcome, profile::Profile};
 
 /// The journal is not counted through more often.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(1);
+
+/// Results that can be looked at again.
+const MOST_RESULTS: usize = 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -56,6 +56,29 @@ pub(super) struct Screened {
     pub(super) verdicts: BTreeMap<String, u64>,
     /// Time spent on them.
     pub(super) time: Duration,
+}
+
+/// A result, as the panel shows it.
+#[derive(Debug)]
+pub(super) struct Shown {
+    /// The study's number.
+    pub(super) study: u64,
+    /// Of its most urgent image.
+    pub(super) outcome: Outcome,
+}
+
+/// What the device says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Told {
+    /// What stands in the way; nothing while all is as it should be.
+    pub(super) trouble: Option<String>,
+    /// Studies that are being read, and images that wait.
+    pub(super) reading: u64,
+    pub(super) waiting: u64,
+    /// Studies that were read since the start.
+    pub(super) read: u64,
+    /// The bundles that read.
+    pub(super) bundles: Vec<String>,
 }
 
 impl State {

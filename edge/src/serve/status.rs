@@ -122,7 +122,7 @@ fn health_of(state: &State) -> (StatusCode, String) {
         "deliveries_waiting": counts.map(|counts| counts.deliveries_waiting),
         "disk_free_bytes": free,
         "heat": state.heat().map(|reading| json!({
-            "state": format!("{:?}", reading.heat).to_lowercase(),
+            "state": reading.heat.as_str(),
             "zone": reading.hottest.as_ref().map(|(zone, _)| zone),
             "celsius": reading.hottest.as_ref().map(|(_, celsius)| celsius),
             "missing": reading.missing,

@@ -20,9 +20,8 @@ use thorax_journal::{Journal, JournalError, TakenStudy};
 
 use super::{
     Event,
-    display::Shown,
     reading::{Finding, ReadError, Reader},
-    state::State,
+    state::{Shown, State},
 };
 
 /// How often it is asked whether a study is due.
