@@ -10,7 +10,7 @@ use embedded_graphics::{
 use super::{
     layout::{Scale, cut_bottom, cut_left, cut_right, cut_top},
     palette,
-    text::{Face, draw_line},
+    text::{Face, Ink, draw_line},
 };
 
 /// A share of a whole as a line that is filled from the left.
@@ -79,7 +79,7 @@ pub(super) struct Metric<'a> {
     /// The number in large digits.
     pub(super) large: bool,
     /// Below the meter, at its left and right end; empty where there is nothing to say.
-    pub(super) ends: [super::text::Number; 2],
+    pub(super) ends: [String; 2],
 }
 
 impl Metric<'_> {
@@ -88,22 +88,22 @@ impl Metric<'_> {
     }
 
     /// Pixels that label, number and unit need side by side, or the ends with a space between.
-    #[cfg(test)]
     pub(super) fn width(&self, scale: &Scale) -> u32 {
         let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
-        let line = scale.label.width(self.label.len())
-            + 2
-            + self.face(scale).width(number.len())
-            + UNIT_GAP
-            + scale.value.width(unit.len());
+        let line =
+            scale.label.width(self.label) + 3 + self.face(scale).width(number) + UNIT_GAP + scale.value.width(unit);
         let [left, right] = &self.ends;
-        line.max(scale.label.width(left.len() + 1 + right.len()))
+        line.max(scale.small.width(left) + 4 + scale.small.width(right))
     }
 
     /// Pixels from the number's top to the bottom of the meter, or of what is below it.
     pub(super) fn height(&self, scale: &Scale) -> u32 {
-        let ends = if self.has_ends() { 1 + scale.label.height() } else { 0 };
-        self.face(scale).height() + 2 + scale.meter_height + ends
+        let ends = if self.has_ends() { 1 + scale.small.height() } else { 0 };
+        self.line_height(scale) + 2 + scale.meter_height + ends
+    }
+
+    fn line_height(&self, scale: &Scale) -> u32 {
+        self.face(scale).height().max(scale.label.height())
     }
 
     fn has_ends(&self) -> bool {
@@ -118,41 +118,36 @@ impl Metric<'_> {
     ) -> Result<(), D::Error> {
         let face = self.face(scale);
         let mut rest = area;
-        let mut line = cut_top(&mut rest, face.height());
+        let mut line = cut_top(&mut rest, self.line_height(scale));
         // Unit and label are small; all three stand on the same line.
         let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
-        let on_baseline = |area: Rectangle, small: Face| {
+        let deepest = face.descent().max(scale.label.descent()).max(scale.value.descent());
+        let on_baseline = |area: Rectangle, face: Face| {
             let mut area = area;
-            cut_bottom(&mut area, face.descent().saturating_sub(small.descent()));
-            cut_bottom(&mut area, small.height())
+            cut_bottom(&mut area, deepest.saturating_sub(face.descent()));
+            cut_bottom(&mut area, face.height())
         };
+        let (text, soft) = (Ink::new(palette::TEXT), Ink::new(palette::SOFT_TEXT));
         if !unit.is_empty() {
-            let area = cut_right(&mut line, scale.value.width(unit.len()));
-            draw_line(target, on_baseline(area, scale.value), unit, scale.value, palette::TEXT, Alignment::Right)?;
+            let area = cut_right(&mut line, scale.value.width(unit));
+            draw_line(target, on_baseline(area, scale.value), unit, scale.value, text, Alignment::Right)?;
             cut_right(&mut line, UNIT_GAP);
         }
-        let area = cut_right(&mut line, face.width(number.len()));
-        draw_line(target, area, number, face, palette::TEXT, Alignment::Right)?;
-        cut_right(&mut line, 2);
-        draw_line(
-            target,
-            on_baseline(line, scale.label),
-            self.label,
-            scale.label,
-            palette::SOFT_TEXT,
-            Alignment::Left,
-        )?;
+        let area = cut_right(&mut line, face.width(number));
+        draw_line(target, on_baseline(area, face), number, face, text, Alignment::Right)?;
+        cut_right(&mut line, 3);
+        draw_line(target, on_baseline(line, scale.label), self.label, scale.label, soft, Alignment::Left)?;
         cut_top(&mut rest, 2);
         let meter = cut_top(&mut rest, scale.meter_height);
         self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)?;
         if self.has_ends() {
             cut_top(&mut rest, 1);
-            let line = cut_top(&mut rest, scale.label.height());
+            let line = cut_top(&mut rest, scale.small.height());
             let [left, right] = &self.ends;
-            let area = cut_left(&mut { line }, scale.label.width(left.len()));
-            draw_line(target, area, left, scale.label, palette::SOFT_TEXT, Alignment::Left)?;
-            let area = cut_right(&mut { line }, scale.label.width(right.len()));
-            draw_line(target, area, right, scale.label, palette::SOFT_TEXT, Alignment::Right)?;
+            let area = cut_left(&mut { line }, scale.small.width(left));
+            draw_line(target, area, left, scale.small, soft, Alignment::Left)?;
+            let area = cut_right(&mut { line }, scale.small.width(right));
+            draw_line(target, area, right, scale.small, soft, Alignment::Right)?;
         }
         Ok(())
     }

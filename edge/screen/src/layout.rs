@@ -15,26 +15,22 @@
 //! +--------------------------------+
 //! ```
 
-use embedded_graphics::{
-    mono_font::iso_8859_1::{
-        FONT_5X8, FONT_6X10, FONT_6X13, FONT_6X13_BOLD, FONT_7X13, FONT_7X13_BOLD, FONT_7X14, FONT_7X14_BOLD,
-        FONT_8X13, FONT_8X13_BOLD, FONT_9X15, FONT_9X15_BOLD, FONT_10X20,
-    },
-    prelude::*,
-    primitives::Rectangle,
-};
-use profont::{PROFONT_18_POINT, PROFONT_24_POINT};
+use embedded_graphics::{prelude::*, primitives::Rectangle};
+use thorax_shared::words::{Language, Word};
 
-use super::text::Face;
+use super::text::{Face, paragraph_height};
 
-/// Fonts and heights for a size of panel.
+/// Fonts and heights for a size of panel and a language.
 pub(super) struct Scale {
+    pub(super) language: Language,
     /// The verdict's word.
     pub(super) word: Face,
     /// What stands beside the verdict's word.
     pub(super) remark: Face,
     /// Why a person has to decide, beside the numbers.
     pub(super) reason: Face,
+    /// What to do, beside the numbers.
+    pub(super) advice: Face,
     /// Text that has the body for itself.
     pub(super) body: Face,
     /// Its first sentence.
@@ -51,84 +47,92 @@ pub(super) struct Scale {
     pub(super) small: Face,
     /// The disclaimer.
     pub(super) footer: Face,
-    header_height: u32,
-    banner_height: u32,
-    footer_height: u32,
     /// Between parts, in pixels.
     pub(super) gap: u32,
     /// Height of bars and gauges.
     pub(super) meter_height: u32,
 }
 
-/// From 240 x 240.
-static COMPACT: Scale = Scale {
-    word: Face::bold(&PROFONT_24_POINT),
-    remark: Face::new(&FONT_5X8),
-    reason: Face::new(&FONT_6X10),
-    body: Face::new(&FONT_7X14),
-    heading: Face::new(&FONT_7X14_BOLD),
-    label: Face::new(&FONT_6X10),
-    value: Face::new(&FONT_6X13_BOLD),
-    large_value: Face::bold(&PROFONT_18_POINT),
-    header: Face::new(&FONT_6X13),
-    small: Face::new(&FONT_5X8),
-    footer: Face::new(&FONT_5X8),
-    header_height: 16,
-    banner_height: 36,
-    footer_height: 13,
-    gap: 4,
-    meter_height: 7,
-};
-
-/// From 300 x 220: the panel of 320 x 240 that the layout was made for.
-static REGULAR: Scale = Scale {
-    word: Face::bold(&PROFONT_24_POINT),
-    remark: Face::new(&FONT_7X14),
-    reason: Face::new(&FONT_7X13),
-    body: Face::new(&FONT_9X15),
-    heading: Face::new(&FONT_9X15_BOLD),
-    label: Face::new(&FONT_7X13),
-    value: Face::new(&FONT_7X13_BOLD),
-    large_value: Face::bold(&PROFONT_18_POINT),
-    header: Face::new(&FONT_7X13),
-    small: Face::new(&FONT_6X10),
-    footer: Face::new(&FONT_7X13_BOLD),
-    header_height: 17,
-    banner_height: 40,
-    footer_height: 16,
-    gap: 5,
-    meter_height: 8,
-};
-
-/// From 420 x 300.
-static LARGE: Scale = Scale {
-    word: Face::bold(&PROFONT_24_POINT),
-    remark: Face::new(&FONT_9X15),
-    reason: Face::new(&FONT_9X15),
-    body: Face::new(&FONT_10X20),
-    heading: Face::bold(&FONT_10X20),
-    label: Face::new(&FONT_9X15),
-    value: Face::new(&FONT_9X15_BOLD),
-    large_value: Face::bold(&PROFONT_18_POINT),
-    header: Face::new(&FONT_9X15),
-    small: Face::new(&FONT_8X13),
-    footer: Face::new(&FONT_8X13_BOLD),
-    header_height: 21,
-    banner_height: 46,
-    footer_height: 19,
-    gap: 7,
-    meter_height: 11,
-};
-
 impl Scale {
     /// What suits a panel of this size.
-    pub(super) fn of(size: Size) -> &'static Self {
-        if size.width >= 420 && size.height >= 300 {
-            &LARGE
-        } else if size.width >= 300 && size.height >= 220 {
-            &REGULAR
-        } else {
-            &COMPACT
+    pub(super) fn of(size: Size, language: Language) -> Self {
+        let thin = |pixels| Face::new(pixels, false, language == Language::Hindi);
+        let bold = |pixels| Face::new(pixels, true, language == Language::Hindi);
+        // Figures are written in Latin script.
+        let figure = |pixels| Face::new(pixels, true, false);
+        match size {
+            // 800 x 480.
+            Size { width: 700.., height: 420.. } => Self {
+                language,
+                word: bold(52),
+                remark: thin(24),
+                reason: thin(24),
+                advice: bold(22),
+                body: thin(26),
+                heading: bold(26),
+                label: thin(24),
+                value: bold(26),
+                large_value: figure(44),
+                header: thin(24),
+                small: thin(18),
+                footer: bold(22),
+                gap: 12,
+                meter_height: 18,
+            },
+            // 480 x 320.
+            Size { width: 420.., height: 300.. } => Self {
+                language,
+                word: bold(34),
+                remark: thin(16),
+                reason: thin(16),
+                advice: bold(15),
+                body: thin(18),
+                heading: bold(18),
+                label: thin(16),
+                value: bold(18),
+                large_value: figure(30),
+                header: thin(16),
+                small: thin(13),
+                footer: bold(15),
+                gap: 7,
+                meter_height: 11,
+            },
+            // 320 x 240, the panel that the layout was made for.
+            Size { width: 300.., height: 220.. } => Self {
+                language,
+                word: bold(28),
+                remark: thin(12),
+                reason: thin(12),
+                advice: bold(12),
+                body: thin(14),
+                heading: bold(15),
+                label: thin(12),
+                value: bold(13),
+                large_value: figure(20),
+                header: thin(13),
+                small: thin(11),
+                footer: thin(11),
+                gap: 4,
+                meter_height: 6,
+            },
+            // 240 x 240.
+            _ => Self {
+                language,
+                word: bold(24),
+                remark: thin(11),
+                reason: thin(11),
+                advice: bold(12),
+                body: thin(12),
+                heading: bold(12),
+                label: thin(11),
+                value: bold(12),
+                large_value: figure(18),
+                header: thin(12),
+                small: thin(11),
+                footer: thin(11),
+                gap: 3,
+                meter_height: 5,
+            },
         }
     }
 }
@@ -145,9 +149,10 @@ impl Frame {
     /// The footer comes first: it is there on however low a target.
     pub(super) fn of(bounds: Rectangle, scale: &Scale) -> Self {
         let mut body = bounds;
-        let footer = cut_bottom(&mut body, scale.footer_height);
-        let header = cut_top(&mut body, scale.header_height);
-        let banner = cut_top(&mut body, scale.banner_height);
+        let notice = paragraph_height(scale.language.word(Word::Notice), scale.footer, bounds.size.width.saturating_sub(4));
+        let footer = cut_bottom(&mut body, notice + 2 + scale.gap / 4);
+        let header = cut_top(&mut body, scale.header.height() + 2 + scale.gap / 3);
+        let banner = cut_top(&mut body, scale.word.height() + scale.gap + 3);
         Self { header, banner, body: inset(body, scale.gap), footer }
     }
 }
@@ -161,14 +166,16 @@ pub(super) struct ResultBody {
 }
 
 impl ResultBody {
-    pub(super) fn of(body: Rectangle, scale: &Scale) -> Self {
+    /// The picture takes `share` of 25 columns; `with_notes` keeps room for legend and bundle.
+    pub(super) fn of(body: Rectangle, share: u32, with_notes: bool, scale: &Scale) -> Self {
         let mut column = body;
-        let mut picture = cut_left(&mut column, body.size.width * 13 / 25);
+        let mut picture = cut_left(&mut column, body.size.width * share / 25);
         cut_left(&mut column, scale.gap + 2);
-        let legend = cut_bottom(&mut picture, scale.small.height());
-        let bundle = cut_bottom(&mut column, scale.small.height());
-        cut_bottom(&mut picture, 3);
-        cut_bottom(&mut column, 3);
+        let (notes, gap) = if with_notes { (scale.small.height(), 2) } else { (0, 0) };
+        let legend = cut_bottom(&mut picture, notes);
+        let bundle = cut_bottom(&mut column, notes);
+        cut_bottom(&mut picture, gap);
+        cut_bottom(&mut column, gap);
         Self { picture, legend, column, bundle }
     }
 }
@@ -218,16 +225,19 @@ pub(super) fn inset(area: Rectangle, margin: u32) -> Rectangle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DISCLAIMER;
     use proptest::prelude::*;
+
+    fn any_language() -> impl Strategy<Value = Language> {
+        proptest::sample::select(&Language::ALL[..])
+    }
 
     proptest! {
         #[test]
-        fn parts_lie_inside_the_panel_and_apart(width in 0u32..2000, height in 0u32..2000, x in -50i32..50, y in -50i32..50) {
+        fn parts_lie_inside_the_panel_and_apart(width in 0u32..2000, height in 0u32..2000, x in -50i32..50, y in -50i32..50, language in any_language()) {
             let bounds = Rectangle::new(Point::new(x, y), Size::new(width, height));
-            let scale = Scale::of(bounds.size);
-            let Frame { header, banner, body, footer } = Frame::of(bounds, scale);
-            let ResultBody { picture, legend, column, bundle } = ResultBody::of(body, scale);
+            let scale = Scale::of(bounds.size, language);
+            let Frame { header, banner, body, footer } = Frame::of(bounds, &scale);
+            let ResultBody { picture, legend, column, bundle } = ResultBody::of(body, 12, true, &scale);
             let parts = [header, banner, footer, picture, legend, column, bundle];
             for (index, part) in parts.iter().enumerate() {
                 prop_assert!(part.is_zero_sized() || part.intersection(&bounds) == *part, "{part:?}");
@@ -235,16 +245,6 @@ mod tests {
                     prop_assert!(part.intersection(other).is_zero_sized(), "{part:?} {other:?}");
                 }
             }
-        }
-
-        #[test]
-        fn supported_panels_have_room_for_everything(width in 240u32..=480, height in 240u32..=320) {
-            let scale = Scale::of(Size::new(width, height));
-            prop_assert!(scale.footer.columns(width) >= DISCLAIMER.len());
-            let frame = Frame::of(Rectangle::new(Point::zero(), Size::new(width, height)), scale);
-            let body = ResultBody::of(frame.body, scale);
-            prop_assert!(body.picture.size.width >= 110 && body.picture.size.height >= 110, "{:?}", body.picture);
-            prop_assert!(body.column.size.width >= 100 && body.column.size.height >= 110, "{:?}", body.column);
         }
     }
 }

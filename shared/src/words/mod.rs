@@ -14,7 +14,7 @@ use alloc::{format, string::String};
 
 use serde::{Deserialize, Serialize};
 
-pub use reasons::reason;
+pub use reasons::{reason, reasons};
 pub use table::Word;
 
 /// A language that people read.

@@ -11,10 +11,12 @@ const SENTENCES: &[Sentence] = &[
     // A person has to look.
     ("probability between the two thresholds", ["probabilité entre les deux seuils", "probabilidad entre los dos umbrales", "probabilidade entre os dois limiares", "uwezekano uko kati ya viwango viwili", "संभाव्यता दोनों सीमाओं के बीच है"]),
     ("the ensemble is too uncertain", ["les modèles sont trop incertains", "los modelos son demasiado inciertos", "os modelos estão incertos demais", "modeli hazina uhakika wa kutosha", "मॉडल बहुत अनिश्चित हैं"]),
-    ("at the border of what the models were trained on", ["à la limite de ce que les modèles ont appris", "en el límite de lo que los modelos aprendieron", "no limite do que os modelos aprenderam", "iko mpakani mwa kile modeli zilichofunzwa", "उस सीमा पर जिस पर मॉडल प्रशिक्षित हुए"]),
-    ("the file does not say how the picture hangs", ["le fichier ne dit pas comment l’image est orientée", "el archivo no dice cómo está orientada la imagen", "o arquivo não diz como a imagem está orientada", "faili haisemi jinsi picha inavyoelekea", "फ़ाइल नहीं बताती कि चित्र किस दिशा में है"]),
-    ("the CT values are not those of a chest", ["les valeurs du scanner ne sont pas celles d’un thorax", "los valores de TC no son los de un tórax", "os valores de TC não são os de um tórax", "thamani za CT si za kifua", "सीटी के मान छाती के नहीं हैं"]),
-    ("the file names no view known as frontal", ["le fichier n’indique aucune incidence de face connue", "el archivo no indica una proyección frontal conocida", "o arquivo não indica uma incidência frontal conhecida", "faili haitaji mwelekeo unaojulikana kuwa wa mbele", "फ़ाइल में सामने का कोई ज्ञात दृश्य नहीं बताया गया"]),
+    ("at the border of what the models were trained on", ["à la limite de ce qui a été appris", "en el límite de lo que los modelos aprendieron", "no limite do que os modelos aprenderam", "iko mpakani mwa kile modeli zilichofunzwa", "उस सीमा पर जिस पर मॉडल प्रशिक्षित हुए"]),
+    ("the file does not say how the picture hangs", ["orientation de l’image non indiquée", "el archivo no dice cómo está orientada la imagen", "o arquivo não diz como a imagem está orientada", "faili haisemi jinsi picha inavyoelekea", "फ़ाइल नहीं बताती कि चित्र किस दिशा में है"]),
+    ("the CT values are not those of a chest", ["ces valeurs ne sont pas celles d’un thorax", "los valores de TC no son los de un tórax", "os valores de TC não são os de um tórax", "thamani za CT si za kifua", "सीटी के मान छाती के नहीं हैं"]),
+    ("the file names no view known as frontal", ["aucune incidence de face indiquée", "el archivo no indica una proyección frontal conocida", "nenhuma incidência frontal indicada", "faili haitaji mwelekeo unaojulikana kuwa wa mbele", "फ़ाइल में सामने का कोई ज्ञात दृश्य नहीं बताया गया"]),
+    // What the shipped bundle calls positive.
+    ("pneumonia as COVID-19 makes it", ["pneumonie du type COVID-19", "neumonía como la de COVID-19", "pneumonia como a da COVID-19", "nimonia kama ya COVID-19", "COVID-19 जैसा निमोनिया"]),
     // Not read.
     ("too few pixels", ["trop peu de pixels", "muy pocos píxeles", "pixels de menos", "pikseli ni chache mno", "पिक्सेल बहुत कम हैं"]),
     ("too blurred", ["trop floue", "demasiado borrosa", "desfocada demais", "ina ukungu mno", "बहुत धुँधला"]),
@@ -54,6 +56,11 @@ pub fn reason(language: Language, english: &str) -> Option<&'static str> {
         None => Some(known),
         Some(column) => others.get(column).copied(),
     }
+}
+
+/// Every cause and remedy, in this language.
+pub fn reasons(language: Language) -> impl Iterator<Item = &'static str> {
+    SENTENCES.iter().filter_map(move |(english, _)| reason(language, english))
 }
 
 #[cfg(test)]

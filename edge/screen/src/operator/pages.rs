@@ -1,0 +1,301 @@
+//! What each page of the operator says.
+
+use thorax_shared::words::{Language, Word, percent};
+
+use super::{Action, BRIGHTNESS, Facts, Operator, Page, Trouble, thresholds};
+use crate::{
+    capitalised,
+    list::{Level, ListScreen, Row},
+    message::Tone,
+};
+
+impl Operator {
+    fn say(&self, word: Word) -> String {
+        capitalised(self.language.word(word))
+    }
+
+    fn row(&self, label: Word, value: impl Into<String>) -> Row {
+        Row { label: self.say(label), value: value.into(), ..Row::default() }
+    }
+
+    /// The lines of the menu, and where each leads.
+    pub(super) fn menu(&self, facts: &Facts) -> Vec<(Row, Page)> {
+        let mut lines = vec![
+            (self.row(Word::Results, facts.results.len().to_string()), Page::Results),
+            (self.row(Word::Status, ""), Page::Status),
+            (self.row(Word::Settings, ""), Page::Settings),
+            (self.row(Word::Bundles, ""), Page::Bundles),
+        ];
+        if facts.can_switch_off {
+            lines.push((self.row(Word::SwitchOff, ""), Page::Confirm(Action::SwitchOff)));
+        }
+        lines
+    }
+
+    /// The settings, each with the page that changes it.
+    pub(super) fn settings(&self, facts: &Facts) -> Vec<(Page, Row)> {
+        let mut lines = vec![(Page::Language, self.row(Word::Language, self.language.name()))];
+        if let Some(brightness) = facts.brightness {
+            lines.push((Page::Brightness, self.row(Word::Brightness, format!("{brightness} %"))));
+        }
+        for slot in &facts.slots {
+            if let Some(thresholds) = slot.thresholds {
+                let label = format!("{}, {}", self.say(Word::Threshold), slot.modality.title());
+                let row = Row { label, value: pair(thresholds.now), ..Row::default() };
+                lines.push((Page::Thresholds(slot.modality), row));
+            }
+        }
+        lines
+    }
+
+    /// What is installed and what could be, each with what choosing it does.
+    pub(super) fn bundle_lines(&self, facts: &Facts) -> Vec<(Row, Option<Action>)> {
+        let mut lines = vec![];
+        for slot in &facts.slots {
+            let title = |word: Word| format!("{} {}", slot.modality.title(), self.language.word(word));
+            if let Some(active) = &slot.active {
+                let trial = slot.trial.map_or_else(String::new, |(read, of)| format!(" ({read}/{of})"));
+                let row = Row { label: title(Word::RunsNow), value: format!("{active}{trial}"), ..Row::default() };
+                lines.push((row, None));
+            }
+            if let Some(former) = &slot.former {
+                let row = Row { label: title(Word::GoesBackTo), value: former.clone(), ..Row::default() };
+                lines.push((row, Some(Action::RollBack(slot.modality))));
+            }
+        }
+        for (place, offered) in facts.offered.iter().enumerate() {
+            lines.push((self.row(Word::OnTheStick, offered.clone()), Some(Action::Install(place))));
+        }
+        lines
+    }
+
+    /// Each line of the device's state, the most important first.
+    fn status(&self, facts: &Facts) -> Vec<Row> {
+        let mut rows = vec![self.row(Word::ImagesWaiting, facts.waiting.to_string())];
+        rows.push(self.row(Word::StudiesFinished, facts.read.to_string()));
+        let network = facts.network.clone();
+        let level = if network.is_some() { Level::Plain } else { Level::Attention };
+        let none = || self.language.word(Word::NoNetwork).into();
+        rows.push(Row { level, ..self.row(Word::Network, network.unwrap_or_else(none)) });
+        if let Some((free, reserve)) = facts.disk {
+            let level = match free {
+                free if free <= reserve => Level::Trouble,
+                free if free / 2 <= reserve => Level::Attention,
+                _ => Level::Plain,
+            };
+            rows.push(Row { level, ..self.row(Word::DiskFree, gibibytes(free)) });
+        }
+        if let Some((celsius, slows_down)) = facts.celsius {
+            let level = if slows_down { Level::Attention } else { Level::Plain };
+            rows.push(Row { level, ..self.row(Word::Temperature, format!("{celsius:.0} °C")) });
+        }
+        rows.push(self.row(Word::Clock, facts.clock.clone()));
+        for bundle in &facts.bundles {
+            rows.push(self.row(Word::Bundle, bundle.clone()));
+        }
+        if facts.undelivered > 0 {
+            let row = self.row(Word::Deliveries, facts.undelivered.to_string());
+            rows.push(Row { level: Level::Attention, ..row });
+        }
+        rows
+    }
+
+    fn results(&self, facts: &Facts) -> Vec<Row> {
+        let line = |result: &super::ResultLine| {
+            let verdict = result.verdict.map_or(Some(Word::Rejected), |verdict| Word::of_verdict(verdict.as_str()));
+            let verdict = verdict.map_or("", |word| self.language.word(word));
+            let probability = result.probability.map_or_else(String::new, |p| format!(" {}", percent(p.into())));
+            let label = format!("{} {}", self.say(Word::Study), result.study);
+            Row { label, value: format!("{verdict}{probability}"), level: Level::Plain, verdict: result.verdict }
+        };
+        facts.results.iter().map(line).collect()
+    }
+
+    /// The lines of a page from which one may be chosen.
+    fn choices(&self, facts: &Facts) -> Vec<Row> {
+        match self.page {
+            Page::Menu => self.menu(facts).into_iter().map(|(row, _)| row).collect(),
+            Page::Settings => self.settings(facts).into_iter().map(|(_, row)| row).collect(),
+            Page::Bundles => self.bundle_lines(facts).into_iter().map(|(row, _)| row).collect(),
+            Page::Status => self.status(facts),
+            Page::Results => self.results(facts),
+            Page::Language => Language::ALL.map(|l| Row { label: l.name().into(), ..Row::default() }).into(),
+            Page::Brightness => {
+                BRIGHTNESS.map(|brightness| Row { label: format!("{brightness} %"), ..Row::default() }).into()
+            }
+            Page::Thresholds(modality) => thresholds(facts, modality).map_or_else(Vec::new, |thresholds| {
+                let words = [Word::OfBundle, Word::RefersMore, Word::RefersMore, Word::RefersMost];
+                let lines = words.into_iter().zip(thresholds.choices()).enumerate();
+                let label = |step: usize, word| match step {
+                    1 | 2 => format!("{} ({step})", self.say(word)),
+                    _ => self.say(word),
+                };
+                lines.map(|(step, (word, set))| Row { label: label(step, word), value: pair(set), ..Row::default() }).collect()
+            }),
+            Page::Confirm(_) => vec![self.row(Word::No, ""), self.row(Word::Yes, "")],
+            Page::Idle | Page::Study(_) | Page::Heat(_) | Page::Working | Page::Carried(_) => vec![],
+        }
+    }
+
+    /// How many lines there are to choose from.
+    pub(super) fn lines(&self, facts: &Facts) -> usize {
+        self.choices(facts).len()
+    }
+
+    /// What is asked before something is done.
+    fn question(&self, action: Action, facts: &Facts) -> (Word, String) {
+        match action {
+            Action::Install(place) => (Word::Install, facts.offered.get(place).cloned().unwrap_or_default()),
+            Action::RollBack(modality) => {
+                let former = facts.slots.iter().find(|slot| slot.modality == modality).and_then(|s| s.former.clone());
+                (Word::TakeBack, format!("{}: {}", self.say(Word::GoesBackTo), former.unwrap_or_default()))
+            }
+            Action::Thresholds(modality, set) => {
+                let own = thresholds(facts, modality).map(|thresholds| thresholds.own);
+                let set = set.or(own).map_or_else(String::new, pair);
+                (Word::Threshold, format!("{}: {set}", modality.title()))
+            }
+            Action::SwitchOff => (Word::SwitchOff, self.say(Word::FinishesWork)),
+            Action::Language(_) => (Word::Language, String::new()),
+            Action::Brightness(_) => (Word::Brightness, String::new()),
+        }
+    }
+
+    /// Tone, title, text and what to do of the page that is there when nobody asks for another.
+    fn idle(&self, facts: &Facts) -> (Tone, Word, String, String) {
+        let said = |word| self.say(word);
+        match &facts.trouble {
+            Some(trouble) => {
+                let (text, remedy) = match trouble {
+                    Trouble::TooHot => (said(Word::TooHot), said(Word::DoCool)),
+                    Trouble::DiskFull => (said(Word::DiskIsFull), said(Word::DoTellTechnician)),
+                    Trouble::NoBundle => (said(Word::NoBundle), said(Word::DoTellTechnician)),
+                    Trouble::Other(text) => (capitalised(text), said(Word::DoTellTechnician)),
+                };
+                (Tone::Problem, Word::Problem, text, remedy)
+            }
+            None if facts.reading > 0 => (Tone::Busy, Word::Reading, said(Word::BeingRead), String::new()),
+            None => (Tone::Ready, Word::Ready, said(Word::SendAnImage), String::new()),
+        }
+    }
+
+    /// The screen of the page that is shown.
+    pub(super) fn with_screen<T>(&self, facts: &Facts, then: impl FnOnce(&ListScreen<'_>) -> T) -> T {
+        let mut rows = self.choices(facts);
+        let mut chosen = (!rows.is_empty()).then_some(self.chosen);
+        let (mut tone, mut text, mut remedy) = (None, String::new(), String::new());
+        let title = match self.page {
+            Page::Idle | Page::Study(_) | Page::Heat(_) => {
+                let (idle, title, said, advice) = self.idle(facts);
+                (tone, text, remedy) = (Some(idle), said, advice);
+                (rows, chosen) = (self.status(facts), None);
+                title
+            }
+            Page::Menu => Word::Menu,
+            Page::Results => Word::Results,
+            Page::Status => Word::Status,
+            Page::Settings => Word::Settings,
+            Page::Language => Word::Language,
+            Page::Brightness => Word::Brightness,
+            Page::Thresholds(_) => Word::Threshold,
+            Page::Bundles => Word::Bundles,
+            Page::Confirm(action) => {
+                let (title, asked) = self.question(action, facts);
+                text = asked;
+                title
+            }
+            Page::Working => {
+                (tone, text) = (Some(Tone::Busy), self.say(Word::PleaseWait));
+                Word::Working
+            }
+            Page::Carried(true) => {
+                tone = Some(Tone::Ready);
+                Word::Done
+            }
+            Page::Carried(false) => {
+                (tone, text, remedy) = (Some(Tone::Problem), capitalised(&self.refusal), self.say(Word::DoTellTechnician));
+                Word::NotDone
+            }
+        };
+        if let Page::Thresholds(_) | Page::Confirm(Action::Thresholds(..)) = self.page {
+            remedy = format!("{} / {}", self.say(Word::Negative), self.language.word(Word::Positive));
+        }
+        if self.page == Page::Results && rows.is_empty() {
+            text = self.say(Word::NoResults);
+        }
+        if self.page == Page::Bundles && facts.offered.is_empty() {
+            text = self.say(Word::NoBundleThere);
+        }
+        let name = match self.page {
+            Page::Thresholds(modality) => modality.title(),
+            _ => &*facts.site,
+        };
+        let keys = self.keys(facts);
+        then(&ListScreen {
+            language: self.language,
+            tone,
+            title,
+            name,
+            text: &text,
+            remedy: &remedy,
+            rows: &rows,
+            chosen,
+            keys,
+        })
+    }
+}
+
+/// Thresholds, negative below the first and positive from the second on, in percent: `< 20 / ≥ 80 %`.
+fn pair([negative, positive]: [f32; 2]) -> String {
+    format!("< {:.0} / \u{2265} {:.0} %", 100.0 * negative, 100.0 * positive)
+}
+
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SUPPORTED, operator::tests::facts};
+    use thorax_shared::modality::Modality;
+
+    /// Every page that is made of words of the table alone has room for them; what a site or a bundle is called is shortened.
+    #[test]
+    fn every_page_has_room_in_every_language_on_every_supported_panel() {
+        let mut told = vec![];
+        let pages = [
+            Page::Idle,
+            Page::Menu,
+            Page::Results,
+            Page::Status,
+            Page::Settings,
+            Page::Language,
+            Page::Brightness,
+            Page::Thresholds(Modality::Xray),
+            Page::Bundles,
+            Page::Confirm(Action::SwitchOff),
+            Page::Confirm(Action::Install(0)),
+            Page::Confirm(Action::RollBack(Modality::Xray)),
+            Page::Confirm(Action::Thresholds(Modality::Xray, None)),
+            Page::Working,
+            Page::Carried(true),
+            Page::Carried(false),
+        ];
+        let troubles = [None, Some(Trouble::TooHot), Some(Trouble::DiskFull), Some(Trouble::NoBundle)];
+        for (size, language) in SUPPORTED.into_iter().flat_map(|size| Language::ALL.map(|language| (size, language))) {
+            for (page, trouble) in pages.iter().flat_map(|page| troubles.iter().map(move |trouble| (page, trouble))) {
+                let facts = Facts { trouble: trouble.clone(), reading: u64::from(trouble.is_none()), ..facts() };
+                let mut operator = Operator::new(language, true);
+                operator.page = *page;
+                operator.with_screen(&facts, |screen| {
+                    if !screen.has_room(size) {
+                        told.push(format!("{size} {language:?} {page:?} {trouble:?}"));
+                    }
+                });
+            }
+        }
+        told.dedup();
+        assert!(told.is_empty(), "{} pages:\n{}", told.len(), told.join("\n"));
+    }
+}
