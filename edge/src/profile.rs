@@ -17,7 +17,7 @@ use thorax_dimse::{association::is_ae_title, tls};
 use thorax_intake::{Config, Folder, IntakeError};
 use thorax_journal::Settings;
 use thorax_page::PageError;
-use thorax_shared::reason::Reason;
+use thorax_shared::{reason::Reason, words::Language};
 
 /// The profile's name in a board's folder.
 const FILE: &str = "profile.toml";
@@ -72,6 +72,8 @@ pub struct Site {
     pub serial_number: String,
     /// Pictures of patients who are younger are not read, where the file tells the age.
     pub minimum_age_years: Option<u8>,
+    /// The panel's language, until another is chosen there.
+    pub language: Language,
     /// Pictures of other body parts are not read, where the file tells the part (0018,0015); all are, if there is none.
     pub body_parts: Vec<String>,
 }

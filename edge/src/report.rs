@@ -5,18 +5,23 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use thorax_decode::Input;
 use thorax_engine::screening::Screening;
-use thorax_screen::{MessageScreen, Overlaid, ResultScreen, Tone};
-use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict, words::percent};
+use thorax_screen::{HeatScreen, Keys, MessageScreen, Overlaid, ResultScreen, Tone};
+use thorax_shared::{
+    modality::Modality,
+    reason::Reason,
+    verdict::Verdict,
+    words::{self, Language, Word, percent},
+};
 
 use crate::outcome::{Cost, Outcome};
 
-/// What the panel shows of a file that was read, under the name `name`; `bundle` is the bundle's title.
+/// What the panel shows of a file that was read, in English and without keys, under the name `name`; `bundle` is the bundle's title.
 pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> ResultScreen<'a> {
     let shown = &screening.shown;
     let masks = shown.masks.as_ref();
     ResultScreen {
+        language: Language::English,
         picture: &shown.picture,
-        heat: shown.heat.as_ref(),
         infection: masks.map(|masks| &masks.infection),
         lungs: masks.map(|masks| [&masks.left_lung, &masks.right_lung]),
         verdict: screening.verdict,
@@ -27,7 +32,15 @@ pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> Re
         involvement: screening.involvement,
         name,
         bundle,
+        keys: Keys::NONE,
     }
+}
+
+/// Where the models looked in the picture of `result`; `None` where nobody can say, or the picture was rejected.
+pub fn heat<'a>(screening: &'a Screening, result: ResultScreen<'a>) -> Option<HeatScreen<'a>> {
+    let told = !matches!(screening.verdict, Verdict::Rejected(_));
+    let heat = screening.shown.heat.as_ref().filter(|_| told)?;
+    Some(HeatScreen { result, heat })
 }
 
 /// The picture that was read, and what may be laid over it. Over a picture that was rejected lies nothing.
@@ -43,10 +56,18 @@ pub fn layers(screening: &Screening) -> Overlaid<'_> {
     }
 }
 
-/// What the panel shows of a file that could not be read, under the name `name`.
-pub fn refusal<'a>(reason: &'a Reason, name: &'a str) -> MessageScreen<'a> {
-    let Reason { cause, remedy } = reason;
-    MessageScreen { tone: Tone::Problem, title: "REJECTED", name, text: cause, remedy: remedy.as_deref() }
+/// What the panel shows of a file that could not be read, under the name `name`. What only a parser says stays in English.
+pub fn refusal<'a>(reason: &'a Reason, name: &'a str, language: Language) -> MessageScreen<'a> {
+    let said = |english: &'a str| words::reason(language, english).unwrap_or(english);
+    MessageScreen {
+        language,
+        tone: Tone::Problem,
+        title: Word::Rejected,
+        name,
+        text: said(&reason.cause),
+        remedy: reason.remedy.as_deref().map(said),
+        keys: Keys::NONE,
+    }
 }
 
 /// What is told of one file. In JSON an object a line, with these fields.
@@ -250,7 +271,7 @@ mod tests {
     fn the_panel_shows_all_of_what_a_parser_says() {
         let reason = "element (0028,0010): 0 rows: not an image".to_owned();
         let reason = thorax_decode::DecodeError::Damaged { format: "DICOM", reason }.reason();
-        let screen = refusal(&reason, "a.dcm");
+        let screen = refusal(&reason, "a.dcm", Language::English);
         assert_eq!(screen.text, "the DICOM file is damaged (element (0028,0010): 0 rows: not an image)");
         assert_eq!(screen.remedy, Some("copy or export it again"));
         let row = Row::new(&Input::File("a.dcm".into()), &Outcome::Refused(reason.clone()), &Cost::default());

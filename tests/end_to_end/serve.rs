@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use thorax_tests::{Finished, edge, film, folder, phantoms, run, shipped, signal, slice, succeed, text};
 
@@ -36,6 +37,11 @@ impl Appliance {
 
     /// One that sets a study aside that brought it down `most_attempts` times, and delivers to an `archive`.
     fn with(most_attempts: u32, archive: &str) -> Self {
+        Self::with_tables(most_attempts, archive, "")
+    }
+
+    /// With further tables in its profile.
+    fn with_tables(most_attempts: u32, archive: &str, tables: &str) -> Self {
         let folder = folder();
         fs::create_dir(folder.path().join("incoming")).unwrap();
         let profile = format!(
@@ -47,7 +53,7 @@ impl Appliance {
              [screening]\nworkers = 2\nbundles = [{:?}, {:?}]\n\
              [status]\naddress = \"127.0.0.1:0\"\n\
              [delivery]\nfirst_pause_seconds = 1\nlongest_pause_seconds = 2\n[[delivery.destinations]]\nname = \"pacs\"\n\
-             to.dicom = {{ address = \"{archive}\", ae_title = \"PACS\", connect_seconds = 2 }}\n",
+             to.dicom = {{ address = \"{archive}\", ae_title = \"PACS\", connect_seconds = 2 }}\n{tables}",
             shipped("xray"),
             shipped("ct"),
         );
@@ -235,6 +241,56 @@ fn undelivered(mut studies: Vec<Value>) -> Vec<Value> {
         study["deliveries"] = study["deliveries"].as_array().unwrap().len().into();
     }
     studies
+}
+
+/// The panel's picture, and the hash of its pixels as `edge/screen/tests/screens.sha256` has it.
+fn panel(device: &Appliance) -> (image::RgbImage, String) {
+    let picture = image::open(device.path("panel.png")).unwrap().into_rgb8();
+    let hash = Sha256::digest(picture.as_raw()).iter().map(|byte| format!("{byte:02x}")).collect();
+    (picture, hash)
+}
+
+#[test]
+fn the_panel_says_what_is_the_matter_shows_a_result_by_itself_and_is_the_last_to_go() {
+    let mut device = Appliance::with_tables(
+        2,
+        "192.0.2.1:104",
+        "[panel.png]\nfile = \"panel.png\"\ndrawn = [320, 240]\n[buttons]\nkeyboard = \"no such keyboard\"\n",
+    );
+    let looked_at = include_str!("../../edge/screen/tests/screens.sha256");
+    let is_kept = |hash: &str, name: &str| looked_at.lines().any(|line| line == format!("{hash}  {name}"));
+    // Without its keys the panel is not opened, and films are read all the same.
+    fs::copy(film(".png"), device.path("incoming/film.png")).unwrap();
+    device.studies(1);
+    assert!(device.log().contains("no such keyboard") && !device.path("panel.png").exists(), "{}", device.log());
+    assert_eq!(device.stop(), 0);
+    let profile = fs::read_to_string(device.path("profile.toml")).unwrap();
+    let profile = profile.replace("[buttons]\nkeyboard = \"no such keyboard\"\n", "");
+    let profile = profile.replace("name = \"test\"", "name = \"District hospital North\"\nlanguage = \"fr\"");
+    fs::write(device.path("profile.toml"), profile).unwrap();
+    device.start_again();
+    let until = Instant::now() + PATIENCE;
+    let mut seen = vec![];
+    let mut changed = |device: &Appliance| loop {
+        let at = fs::read(device.path("panel.png")).unwrap_or_default();
+        if !at.is_empty() && !seen.contains(&at) {
+            seen.push(at);
+            return panel(device).0;
+        }
+        assert!(Instant::now() < until, "{}", device.log());
+        thread::sleep(Duration::from_millis(20));
+    };
+    let colours = |picture: &image::RgbImage| {
+        picture.pixels().map(|pixel| pixel.0).collect::<std::collections::BTreeSet<[u8; 3]>>().len()
+    };
+    let idle = changed(&device);
+    assert!(colours(&idle) < 200, "words and no picture");
+    fs::copy(film(".png"), device.path("incoming/another.png")).unwrap();
+    device.studies(2);
+    while !changed(&device).rows().skip(60).take(100).flatten().any(|pixel| pixel.0.iter().all(|c| (90..160).contains(c))) {}
+    assert_eq!(device.stop(), 0);
+    let (_, last) = panel(&device);
+    assert!(is_kept(&last, "320x240-fr-off"), "{}", device.log());
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub struct Board {
     pub cores: u16,
     /// What the program may take of the memory, MiB.
     pub memory_budget_mebibytes: u64,
+    /// The file by which the system is asked to switch the device off; without it, the panel offers no such thing.
+    #[serde(default)]
+    pub power_off_file: Option<PathBuf>,
 }
 
 /// Where the picture is shown: one of these.
@@ -483,6 +486,11 @@ impl Tables {
         self.check_lines()
     }
 
+    /// Whether an operator can press or touch anything.
+    pub fn has_keys(&self) -> bool {
+        self.buttons.is_some() || self.touch.is_some() || matches!(self.panel, Some(Panel::Window(_)))
+    }
+
     /// All lines of the profile with their settings.
     pub fn lines(&self) -> Vec<(&'static str, &Line)> {
         let mut lines = vec![];
@@ -527,6 +535,9 @@ impl Board {
         }
         if self.models.iter().any(|model| model.trim().is_empty()) {
             return Err(BoardError::setting("board.models", "one is empty, and would fit every machine"));
+        }
+        if self.power_off_file.as_ref().is_some_and(|file| !file.is_absolute()) {
+            return Err(BoardError::setting("board.power_off_file", "is no whole path"));
         }
         within("board.cores", self.cores, 1, 1024)?;
         within("board.memory_budget_mebibytes", self.memory_budget_mebibytes, 256, 1 << 20)

@@ -17,6 +17,7 @@ mod error;
 pub mod facts;
 pub mod inputs;
 mod line;
+pub mod network;
 pub mod notify;
 pub mod panel;
 pub mod thermal;

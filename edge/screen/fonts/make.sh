@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 for weight in Regular Bold; do
     # ISO 8859-1, and what typesetting and figures want.
     pyftsubset "$work/usr/share/fonts/truetype/noto/NotoSans-$weight.ttf" --output-file="NotoSans-$weight.ttf" --no-hinting --desubroutinize \
-        --layout-features='' --unicodes=20-7E,A0-FF,152,153,2013,2014,2018,2019,201C,201D,2026,2190-2193,2265,2264
+        --layout-features='' --unicodes=20-7E,A0-FF,152,153,2013,2014,2018,2019,201C,201D,2026,2190-2193
     # With every feature: without them Devanagari is not written but spelled.
     pyftsubset "$work/usr/share/fonts/truetype/noto/NotoSansDevanagari-$weight.ttf" --output-file="NotoSansDevanagari-$weight.ttf" --no-hinting \
         --layout-features='*' --unicodes=0900-097F,200C,200D,25CC,20-3F,2013,2014,2018,2019,201C,201D,2026

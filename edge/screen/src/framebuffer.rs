@@ -30,6 +30,16 @@ impl Framebuffer {
         &self.pixels
     }
 
+    /// Makes it darker, for a dark room: `percent` of the light of each colour is left.
+    pub fn dim(&mut self, percent: u8) {
+        let percent = u32::from(percent.min(100));
+        // At most what it was.
+        let dimmed = |channel: u8| ((u32::from(channel) * percent + 50) / 100) as u8;
+        for pixel in &mut self.pixels {
+            *pixel = Rgb565::new(dimmed(pixel.r()), dimmed(pixel.g()), dimmed(pixel.b()));
+        }
+    }
+
     /// The panel with 8 bits a channel.
     pub fn to_image(&self) -> RgbImage {
         RgbImage::from_fn(self.size.width, self.size.height, |x, y| {
@@ -125,6 +135,15 @@ mod tests {
     fn pixels_land_where_they_were_drawn_and_nowhere_else() {
         let (k, r, b) = (Rgb565::BLACK, Rgb565::RED, Rgb565::BLUE);
         assert_eq!(asymmetric().pixels(), [k, k, r, b, k, k]);
+    }
+
+    #[test]
+    fn a_panel_is_dimmed_and_stays_as_it_is_in_full_light() {
+        let mut panel = asymmetric();
+        panel.dim(100);
+        assert_eq!(panel, asymmetric());
+        panel.dim(40);
+        assert_eq!((panel.pixels()[2], panel.pixels()[3]), (Rgb565::new(12, 0, 0), Rgb565::new(0, 0, 12)));
     }
 
     #[test]

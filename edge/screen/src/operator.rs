@@ -40,8 +40,6 @@ pub enum Trouble {
     TooHot,
     /// The disk is full, and no image can be taken.
     DiskFull,
-    /// No bundle runs.
-    NoBundle,
     /// Something else, in English, as the log has it.
     Other(String),
 }
@@ -212,6 +210,14 @@ impl Operator {
             newest: None,
             last: Duration::ZERO,
         }
+    }
+
+    /// Whether a page is shown, or may be the next, for which it has to be known what is installed and what could be.
+    pub fn asks_for_bundles(&self) -> bool {
+        matches!(
+            self.page,
+            Page::Menu | Page::Settings | Page::Thresholds(_) | Page::Bundles | Page::Confirm(_) | Page::Working
+        )
     }
 
     /// The language of everything that is shown.

@@ -1,11 +1,13 @@
 //! `thorax-edge serve`: the appliance.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
 use crate::{
     cli::{DataArgs, LogLevel, ServeArgs},
     profile::{Profile, data_folder},
-    serve::{self, Service, bundles::Chosen, demo::Demo},
+    serve::{self, Service, bundles::Chosen, demo::Demo, display::Display},
 };
 
 /// Serves until it is told to stop.
@@ -27,10 +29,20 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
         data.push("demo");
     }
     serve::own_folder(&data)?;
-    let chosen = Chosen::at_start(&profile, &data)?;
-    let ended = Service::new(profile, data, chosen)?.run();
+    let site = &profile.site;
+    let display = Display::start(profile.tables(), site.name.clone(), site.language, data.clone());
+    let display = display.context("no thread for the panel")?;
+    let ended = serve(&display, profile, data);
+    display.end(ended.as_ref().err().map(|error| format!("{error:#}")));
     drop(rehearsal);
     ended
+}
+
+fn serve(display: &Display, profile: Profile, data: PathBuf) -> anyhow::Result<u8> {
+    let chosen = Chosen::at_start(&profile, &data)?;
+    let service = Service::new(profile, data, chosen)?;
+    display.attach(&service);
+    service.run()
 }
 
 /// The profile and the folder of data, a whole path.

@@ -13,7 +13,7 @@ use thorax_decode::{Input, as_stored, name_without_ending};
 use thorax_engine::screening::Reading;
 use thorax_files::{WriteError, write_atomically};
 use thorax_screen::{PANEL, render_png};
-use thorax_shared::plane::Plane;
+use thorax_shared::{plane::Plane, words::Language};
 
 use crate::{
     outcome::{Hanging, Outcome},
@@ -142,7 +142,7 @@ impl ResultFiles {
                 let title = screening.bundle.title();
                 render_png(&report::panel(screening, &file_name, &title), PANEL, &path)?;
             }
-            Outcome::Refused(reason) => render_png(&report::refusal(reason, &file_name), PANEL, &path)?,
+            Outcome::Refused(reason) => render_png(&report::refusal(reason, &file_name, Language::English), PANEL, &path)?,
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use thorax_page::Offered;
 use thorax_phantom::{GOLDEN_SIDE, Phantom};
 use thorax_shared::{
     bundle::{Bundle, Limits, TrustedKeys},
+    decision::DecisionRule,
     modality::Modality,
     reason::Reason,
 };
@@ -129,15 +130,19 @@ impl Chosen {
         }
         models.extend(named);
         let mut of_site = BTreeSet::new();
+        let mut rules = vec![];
         for model in &mut models {
             tracing::info!(bundle = model.title(), path = %model.path.display(), "bundle trusted");
+            let own = model.manifest.decision;
             if apply_thresholds(bundles, model)? {
                 of_site.insert(model.identity.sha256);
             }
+            let (modality, bundle) = (model.manifest.modality, BundleHash(model.identity.sha256));
+            rules.push(Rules { modality, bundle, own, now: model.manifest.decision });
         }
         let Screening { trial_studies: studies, trial_hours: hours, .. } = &profile.screening;
         let (length, runs) = (TrialLength { studies: *studies, hours: *hours }, Runs::of(bundles.state()));
-        let keeper = Keeper::new(data, length, Some(runs), of_site);
+        let keeper = Keeper { rules, ..Keeper::new(data, length, Some(runs), of_site) };
         Ok(Self { screener: Screener::new(models), keeper })
     }
 }
@@ -246,6 +251,17 @@ impl Runs {
     }
 }
 
+/// By what a bundle decides.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rules {
+    pub(super) modality: Modality,
+    pub(super) bundle: BundleHash,
+    /// As its signer made it.
+    pub(super) own: DecisionRule,
+    /// With the site's thresholds, where there are any.
+    pub(super) now: DecisionRule,
+}
+
 /// Looks after bundles while they are run.
 pub struct Keeper {
     data: PathBuf,
@@ -254,6 +270,7 @@ pub struct Keeper {
     runs: Option<Runs>,
     /// Bundles that decide by thresholds of the site.
     of_site: BTreeSet<Hash>,
+    rules: Vec<Rules>,
     seen: Mutex<Seen>,
 }
 
@@ -267,7 +284,12 @@ struct Seen {
 
 impl Keeper {
     fn new(data: &Path, length: TrialLength, runs: Option<Runs>, of_site: BTreeSet<Hash>) -> Self {
-        Self { data: data.to_owned(), length, runs, of_site, seen: Mutex::default() }
+        Self { data: data.to_owned(), length, runs, of_site, rules: vec![], seen: Mutex::default() }
+    }
+
+    /// By what each bundle decides.
+    pub(super) fn rules(&self) -> &[Rules] {
+        &self.rules
     }
 
     /// The thresholds by which `model` decides.

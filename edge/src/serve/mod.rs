@@ -18,7 +18,7 @@
 
 pub mod bundles;
 pub mod demo;
-mod display;
+pub mod display;
 mod log;
 mod reading;
 mod state;
@@ -51,7 +51,7 @@ use thorax_files::write_atomically;
 use thorax_intake::{FolderWatch, Intake};
 use thorax_journal::{Journal, Recovery};
 
-use self::{bundles::Chosen, display::Display, reading::Reader, state::State, workers::Workers};
+use self::{bundles::Chosen, reading::Reader, state::State, workers::Workers};
 use crate::{
     cli::ALL_SCREENED,
     inspect::{self, JOURNAL, SOCKET},
@@ -185,9 +185,6 @@ impl Service {
             tracing::info!(%address, "the page is there");
         }
         let addresses = Addresses { status, page };
-        let name = self.profile.site.name.clone();
-        let _display =
-            Display::start(self.profile.tables(), name, self.state.clone()).context("no thread for the panel")?;
         if let Err(error) = self.answer_questions() {
             tracing::warn!(%error, "no questions can be asked while this runs: choose a folder of data with a shorter path");
         }
@@ -287,6 +284,7 @@ impl Service {
             let reader = self.reader();
             let workers =
                 Workers::start(screening.workers, journal, &reader, &self.state, destinations.clone(), events)?;
+            self.state.set_rules(reader.keeper.rules());
             let mut told = false;
             let happened = wait(journal, happened, || {
                 // Fed by the loop that also asks whether the journal can be written.
@@ -311,6 +309,7 @@ impl Service {
         };
         if matches!(end, Event::Stop) {
             tracing::info!("told to stop: nothing more is taken, what is in hand is finished");
+            self.state.set_stopping();
             // A journal that failed is opened again, and a device that failed has ended.
             notify::stopping(STOP_TIME);
         }

@@ -31,7 +31,7 @@ use thorax_objects::{
     SegmentationBuilder, Source, capture, report as structured_report,
 };
 use thorax_screen::{Framebuffer, PANEL};
-use thorax_shared::{plane::Plane, reason::Reason, verdict::Verdict};
+use thorax_shared::{plane::Plane, reason::Reason, verdict::Verdict, words::Language};
 
 use super::bundles::Keeper;
 use crate::{
@@ -345,7 +345,7 @@ fn results(study: &TakenStudy, read: &Read, pictures: bool) -> Vec<ResultFile> {
             let title = screening.bundle.title();
             report::panel(screening, &name, &title).draw(&mut panel)
         }
-        Outcome::Refused(reason) => report::refusal(reason, &name).draw(&mut panel),
+        Outcome::Refused(reason) => report::refusal(reason, &name, Language::English).draw(&mut panel),
     };
     let mut results = vec![("panel", "png", panel.png().map_err(|error| error.to_string()))];
     if let (Outcome::Screened(screening), true) = (&read.outcome, pictures) {

@@ -5,19 +5,20 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use thorax_board::thermal::{Heat, Reading};
-use thorax_bundles::Bundles;
+use thorax_bundles::{Bundles, SiteThresholds, allowed};
 use thorax_intake::Tally;
 use thorax_journal::{Counts, Hash, Journal};
 use thorax_page::{Appliance, Installed, Offered};
-use thorax_shared::{modality::Modality, reason::Reason};
+use thorax_screen::operator::{Facts, ResultLine, Slot, Thresholds, Trouble};
+use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict};
 
-use super::bundles;
+use super::bundles::{self, Rules};
 use crate::{outcome::Outcome, profile::Profile};
 
 /// The journal is not counted through more often.
@@ -40,6 +41,10 @@ pub(super) struct State {
     counted: Mutex<Option<(Instant, Counts)>>,
     /// Which bundles are run.
     bundles: Mutex<serde_json::Value>,
+    /// By what they decide.
+    rules: Mutex<Vec<Rules>>,
+    /// Whether it was told to stop.
+    stopping: AtomicBool,
     /// The last results, the newest first.
     results: Mutex<VecDeque<Arc<Shown>>>,
     /// How hot the board is, where the profile has it watched.
@@ -67,20 +72,6 @@ pub(super) struct Shown {
     pub(super) outcome: Outcome,
 }
 
-/// What the device says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Told {
-    /// What stands in the way; nothing while all is as it should be.
-    pub(super) trouble: Option<String>,
-    /// Studies that are being read, and images that wait.
-    pub(super) reading: u64,
-    pub(super) waiting: u64,
-    /// Studies that were read since the start.
-    pub(super) read: u64,
-    /// The bundles that read.
-    pub(super) bundles: Vec<String>,
-}
-
 impl State {
     pub(super) fn new(profile: Profile, data: PathBuf) -> Self {
         Self {
@@ -92,6 +83,8 @@ impl State {
             trouble: Mutex::default(),
             counted: Mutex::default(),
             bundles: Mutex::default(),
+            rules: Mutex::default(),
+            stopping: AtomicBool::new(false),
             results: Mutex::default(),
             heat: Mutex::default(),
             profile,
@@ -132,23 +125,110 @@ impl State {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the panel says of the device.
-    pub(super) fn told(&self) -> Told {
-        let counts = self.counts();
-        let hot = self.heat().filter(|reading| reading.heat == Heat::Hot).map(|reading| match reading.hottest {
-            Some((zone, celsius)) => {
-                format!("the board is too hot ({zone} {celsius:.0} C): it reads nothing until it has cooled")
+    /// What the panel says of the device; site, network and what belongs to the panel itself are left out, and what is installed is in
+    /// [`Self::slots`].
+    pub(super) fn facts(&self) -> Facts {
+        let (journal, counts, heat) = (self.journal(), self.counts(), self.heat());
+        let reserve = self.profile.journal.reserve_bytes;
+        let free = journal.as_ref().and_then(|journal| journal.free_bytes().ok());
+        let is_hot = heat.as_ref().is_some_and(|reading| reading.heat == Heat::Hot);
+        let trouble = if is_hot {
+            Some(Trouble::TooHot)
+        } else if free.is_some_and(|free| free < reserve) {
+            Some(Trouble::DiskFull)
+        } else {
+            let closed = counts.is_none().then(|| "the journal is being opened".into());
+            self.trouble().or(closed).map(Trouble::Other)
+        };
+        let line = |shown: &Arc<Shown>| {
+            let screening = match &shown.outcome {
+                Outcome::Screened(screening) => Some(screening),
+                Outcome::Refused(_) => None,
+            };
+            let told = screening.filter(|screening| !matches!(screening.verdict, Verdict::Rejected(_)));
+            ResultLine {
+                study: shown.study,
+                verdict: screening.map(|screening| screening.verdict),
+                probability: told.and_then(|screening| Some(screening.evidence?.probability)),
+                has_heat: told.is_some_and(|screening| screening.shown.heat.is_some()),
             }
-            None => "the board is too hot: it reads nothing until it has cooled".into(),
-        });
-        let closed = counts.is_none().then(|| "the journal is being opened".into());
-        Told {
-            trouble: self.trouble().or(hot).or(closed),
-            reading: counts.map_or(0, |counts| counts.studies_taken),
+        };
+        let now = chrono::DateTime::from_timestamp_millis(bundles::now());
+        Facts {
+            trouble,
             waiting: counts.map_or(0, |counts| counts.objects_waiting),
+            reading: counts.map_or(0, |counts| counts.studies_taken),
             read: self.screened().verdicts.values().sum(),
+            undelivered: counts.map_or(0, |counts| counts.deliveries_waiting),
+            disk: free.map(|free| (free, reserve)),
+            clock: now.map_or_else(String::new, |now| now.format("%Y-%m-%d %H:%M").to_string()),
+            celsius: heat.and_then(|reading| Some((reading.hottest?.1, reading.heat != Heat::Cool))),
             bundles: Appliance::bundles(self),
+            results: self.results().iter().map(line).collect(),
+            ..Facts::default()
         }
+    }
+
+    /// What is installed, and by what it decides, for the panel.
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let of = |installed: Installed| {
+            let modality = installed.modality;
+            let decides = rules.iter().find(|rules| rules.modality == modality);
+            let thresholds = decides.map(|Rules { own, now, .. }| {
+                let [negative, positive] = allowed(own);
+                Thresholds {
+                    now: [now.negative_at, now.positive_at],
+                    own: [own.negative_at, own.positive_at],
+                    most: [*negative.start(), *positive.end()],
+                }
+            });
+            let count = |studies: u64| u32::try_from(studies).unwrap_or(u32::MAX);
+            Slot {
+                modality,
+                active: installed.active,
+                trial: installed.trial.map(|(read, of)| (count(read), count(of))),
+                former: installed.former,
+                thresholds,
+            }
+        };
+        self.installed().into_iter().map(of).collect()
+    }
+
+    pub(super) fn set_rules(&self, rules: &[Rules]) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules.to_vec();
+    }
+
+    /// Sets the site's thresholds of the bundle that runs, `[negative below, positive from]`; `None` goes back to its own.
+    pub(super) fn set_thresholds(
+        &self,
+        modality: Modality,
+        set: Option<[f32; 2]>,
+        by: &str,
+        why: &str,
+    ) -> Result<(), Reason> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Rules { bundle, own, .. }) = rules.into_iter().find(|rules| rules.modality == modality) else {
+            return Err(Reason::new("no bundle for it runs", "install one"));
+        };
+        let changed = Bundles::open(&self.data).and_then(|mut bundles| match set {
+            None => bundles.clear_thresholds(modality, Some(by), why, bundles::now()).map(drop),
+            Some([negative_at, positive_at]) => {
+                let (by, why, unix_milliseconds) = (by.into(), why.into(), bundles::now());
+                let set = SiteThresholds { bundle, negative_at, positive_at, by, why, unix_milliseconds };
+                bundles.set_thresholds(modality, set, &own)
+            }
+        });
+        changed.map_err(|error| error.reason())
+    }
+
+    /// Whether it was told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn set_heat(&self, reading: Reading) {

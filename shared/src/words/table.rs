@@ -224,5 +224,4 @@ words! {
     Network: ["network", "réseau", "red", "rede", "mtandao", "नेटवर्क"];
     NoNetwork: ["not connected", "non connecté", "sin conexión", "sem conexão", "haijaunganishwa", "जुड़ा नहीं"];
     NoResults: ["No results since the start.", "Aucun résultat depuis le démarrage.", "Sin resultados desde el inicio.", "Nenhum resultado desde o início.", "Hakuna matokeo tangu kuanza.", "शुरू होने के बाद कोई परिणाम नहीं।"];
-    NoBundle: ["No bundle runs: nothing can be read.", "Aucun modèle en service : rien ne peut être lu.", "Ningún modelo en uso: no se puede leer nada.", "Nenhum modelo em uso: nada pode ser lido.", "Hakuna modeli inayotumika: hakuna kinachoweza kusomwa.", "कोई मॉडल चालू नहीं: कुछ पढ़ा नहीं जा सकता।"];
 }

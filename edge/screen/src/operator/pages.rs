@@ -169,7 +169,6 @@ impl Operator {
                 let (text, remedy) = match trouble {
                     Trouble::TooHot => (said(Word::TooHot), said(Word::DoCool)),
                     Trouble::DiskFull => (said(Word::DiskIsFull), said(Word::DoTellTechnician)),
-                    Trouble::NoBundle => (said(Word::NoBundle), said(Word::DoTellTechnician)),
                     Trouble::Other(text) => (capitalised(text), said(Word::DoTellTechnician)),
                 };
                 (Tone::Problem, Word::Problem, text, remedy)
@@ -245,9 +244,9 @@ impl Operator {
     }
 }
 
-/// Thresholds, negative below the first and positive from the second on, in percent: `< 20 / ≥ 80 %`.
+/// Thresholds, negative below the first and positive from the second on, in percent: `< 20 / 80+ %`.
 fn pair([negative, positive]: [f32; 2]) -> String {
-    format!("< {:.0} / \u{2265} {:.0} %", 100.0 * negative, 100.0 * positive)
+    format!("< {:.0} / {:.0}+ %", 100.0 * negative, 100.0 * positive)
 }
 
 fn gibibytes(bytes: u64) -> String {
@@ -282,7 +281,7 @@ mod tests {
             Page::Carried(true),
             Page::Carried(false),
         ];
-        let troubles = [None, Some(Trouble::TooHot), Some(Trouble::DiskFull), Some(Trouble::NoBundle)];
+        let troubles = [None, Some(Trouble::TooHot), Some(Trouble::DiskFull)];
         for (size, language) in SUPPORTED.into_iter().flat_map(|size| Language::ALL.map(|language| (size, language))) {
             for (page, trouble) in pages.iter().flat_map(|page| troubles.iter().map(move |trouble| (page, trouble))) {
                 let facts = Facts { trouble: trouble.clone(), reading: u64::from(trouble.is_none()), ..facts() };
