@@ -4,11 +4,12 @@
     cargo build --release --bin thorax-edge
     python3 tests/appliance.py intake        # ours and Orthanc take the same films, in pairs
     python3 tests/appliance.py soak 30       # minutes of mixed load; draws docs/soak.svg
+    python3 tests/appliance.py panel         # from the start to the idle page, and from a film's last byte to its result on the panel
 
 Needs DCMTK's programs and, by tests/orthanc.sh, Orthanc. Nothing of it is a test that passes or fails by its time; the soak ends with an
 error where an image is lost, and so does the intake.
 """
-import glob, http.client, json, os, random, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import datetime, glob, http.client, json, os, random, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 import urllib.parse, urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -61,10 +62,11 @@ class Process:
 
 
 class Device(Process):
-    def __init__(self, folder, profile):
+    def __init__(self, folder, profile, before=(), options=()):
         os.makedirs(folder)
         open(f"{folder}/profile.toml", "w").write(profile)
-        super().__init__([EDGE, "serve", "--board", folder, "--data", f"{folder}/data"], f"{folder}/log")
+        self.began = time.time()
+        super().__init__([*before, EDGE, "serve", "--board", folder, "--data", f"{folder}/data", *options], f"{folder}/log")
         running = f"{folder}/data/running.json"
         until = time.time() + 60
         while not os.path.exists(running):
@@ -330,6 +332,35 @@ to.dicom = {{ address = "127.0.0.1:{ORTHANC_DICOM}", ae_title = "ORTHANC" }}
     assert counted["films"] + counted["files"] <= metrics["thorax_images_accepted_total"] + metrics["thorax_images_duplicate_total"], "an image is missing"
 
 
+def panel(work):
+    """On one processor. The panel is a file: a picture is there with all that it costs but a panel's own bus."""
+    runs = 7
+    made = films(f"{work}/films", runs)
+    starts, results = [], []
+    for run in range(runs):
+        table = '[panel.png]\nfile = "panel.png"\ndrawn = [320, 240]\n'
+        device = Device(f"{work}/device-{run}", profile(True, 1, rest=table), ("taskset", "-c", "0"), ("--log", "debug"))
+
+        def at(what):
+            """When the log said so first, and the line."""
+            until = time.time() + 60
+            while time.time() < until:
+                for line in re.sub(r"\x1b\[[0-9;]*m", "", open(device.log).read()).splitlines():
+                    if re.search(what, line):
+                        return datetime.datetime.fromisoformat(line.split()[0]).timestamp(), line
+                time.sleep(0.02)
+            sys.exit(f"never told: {what}")
+
+        starts.append(at("on the panel shows=Page")[0] - device.began)
+        assert acknowledged(send([made[run]], device.port, "THORAX")) == 1
+        recorded, line = at("received .*milliseconds=")
+        last_byte = recorded - float(re.search(r"milliseconds=([0-9.]+)", line)[1]) / 1000
+        results.append(at("on the panel shows=Result")[0] - last_byte)
+        device.stop()
+    for what, found in (("from the start of the process to the idle page, with the self-test of two bundles", starts), ("from a film's last byte to its result on the panel", results)):
+        print(f"{what}: median {1000 * statistics.median(found):.0f} ms, {1000 * min(found):.0f} to {1000 * max(found):.0f}, {runs} runs")
+
+
 def draw(samples, path):
     """Three curves over the minutes, one below the other, in a file without a library."""
     width, height, left, gap = 720, 110, 70, 34
@@ -355,12 +386,17 @@ def draw(samples, path):
 
 
 def main():
-    if len(sys.argv) < 2 or sys.argv[1] not in ("intake", "soak"):
+    if len(sys.argv) < 2 or sys.argv[1] not in ("intake", "soak", "panel"):
         sys.exit(__doc__)
     # On a disk and not in memory, where a sync would cost nothing.
     work = tempfile.mkdtemp(prefix="appliance-", dir=f"{ROOT}/target")
     try:
-        intake(work) if sys.argv[1] == "intake" else soak(work, int(sys.argv[2]) if len(sys.argv) > 2 else 30)
+        if sys.argv[1] == "intake":
+            intake(work)
+        elif sys.argv[1] == "panel":
+            panel(work)
+        else:
+            soak(work, int(sys.argv[2]) if len(sys.argv) > 2 else 30)
     finally:
         subprocess.run(["pkill", "-KILL", "-f", work])
         shutil.rmtree(work, ignore_errors=True)

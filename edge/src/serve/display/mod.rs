@@ -164,6 +164,7 @@ impl Shared {
             let seen = (format!("{operator:?}"), facts);
             if drawn.as_ref() != Some(&seen) {
                 show(&mut panel, &settings, self.draw(&operator, &seen.1, study.map(|shown| &**shown), size))?;
+                tracing::debug!(shows = ?operator.shows(), "on the panel");
                 drawn = Some(seen);
             }
         }
