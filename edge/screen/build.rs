@@ -213,7 +213,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let at = nibbles.len();
             nibbles.extend(&glyph.coverage);
             let Glyph { advance, left, top, width, height, .. } = glyph;
-            format!("Glyph {{ advance: {advance}, left: {left}, top: {top}, width: {width}, height: {height}, at: {at} }}")
+            format!(
+                "Glyph {{ advance: {advance}, left: {left}, top: {top}, width: {width}, height: {height}, at: {at} }}"
+            )
         };
         let words = match strike.words {
             Words::All => &all,

@@ -28,6 +28,7 @@ pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> Re
         modality: Some(screening.bundle.modality),
         disease: screening.bundle.disease.as_deref(),
         probability: screening.evidence.map(|evidence| evidence.probability),
+        thresholds: None,
         entropy_bits: screening.evidence.map(|evidence| evidence.entropy_bits),
         involvement: screening.involvement,
         name,
@@ -61,7 +62,7 @@ pub fn refusal<'a>(reason: &'a Reason, name: &'a str, language: Language) -> Mes
     let said = |english: &'a str| words::reason(language, english).unwrap_or(english);
     MessageScreen {
         language,
-        tone: Tone::Problem,
+        tone: Tone::Rejected,
         title: Word::Rejected,
         name,
         text: said(&reason.cause),

@@ -287,7 +287,13 @@ fn the_panel_says_what_is_the_matter_shows_a_result_by_itself_and_is_the_last_to
     assert!(colours(&idle) < 200, "words and no picture");
     fs::copy(film(".png"), device.path("incoming/another.png")).unwrap();
     device.studies(2);
-    while !changed(&device).rows().skip(60).take(100).flatten().any(|pixel| pixel.0.iter().all(|c| (90..160).contains(c))) {}
+    while !changed(&device)
+        .rows()
+        .skip(60)
+        .take(100)
+        .flatten()
+        .any(|pixel| pixel.0.iter().all(|c| (90..160).contains(c)))
+    {}
     assert_eq!(device.stop(), 0);
     let (_, last) = panel(&device);
     assert!(is_kept(&last, "320x240-fr-off"), "{}", device.log());

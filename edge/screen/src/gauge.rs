@@ -75,6 +75,8 @@ pub(super) struct Metric<'a> {
     /// Of the meter, 0 to 1.
     pub(super) share: Option<f32>,
     pub(super) meter: Meter,
+    /// Shares of the whole that are marked on the meter.
+    pub(super) marks: Option<[f32; 2]>,
     pub(super) colour: Rgb565,
     /// The number in large digits.
     pub(super) large: bool,
@@ -140,6 +142,13 @@ impl Metric<'_> {
         cut_top(&mut rest, 2);
         let meter = cut_top(&mut rest, scale.meter_height);
         self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)?;
+        for mark in self.marks.into_iter().flatten().filter(|mark| (0.0..=1.0).contains(mark)) {
+            let place = (mark * meter.size.width as f32) as u32;
+            let width = 2.min(meter.size.width);
+            let left = place.min(meter.size.width - width);
+            let tick = Rectangle::new(meter.top_left + Size::new(left, 0), Size::new(width, meter.size.height));
+            target.fill_solid(&tick, palette::TEXT)?;
+        }
         if self.has_ends() {
             cut_top(&mut rest, 1);
             let line = cut_top(&mut rest, scale.small.height());

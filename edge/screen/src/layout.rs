@@ -149,7 +149,8 @@ impl Frame {
     /// The footer comes first: it is there on however low a target.
     pub(super) fn of(bounds: Rectangle, scale: &Scale) -> Self {
         let mut body = bounds;
-        let notice = paragraph_height(scale.language.word(Word::Notice), scale.footer, bounds.size.width.saturating_sub(4));
+        let notice =
+            paragraph_height(scale.language.word(Word::Notice), scale.footer, bounds.size.width.saturating_sub(4));
         let footer = cut_bottom(&mut body, notice + 2 + scale.gap / 4);
         let header = cut_top(&mut body, scale.header.height() + 2 + scale.gap / 3);
         let banner = cut_top(&mut body, scale.word.height() + scale.gap + 3);

@@ -27,6 +27,8 @@ pub enum Level {
     /// As it should be, or nothing to judge.
     #[default]
     Plain,
+    /// This is what is chosen at present.
+    Current,
     /// Somebody should look.
     Attention,
     /// This is why the device does not work.
@@ -215,6 +217,8 @@ impl Row {
         cut_left(&mut line, scale.gap);
         if let Some(verdict) = self.verdict {
             let (sign, colour, _) = look(verdict);
+            // The ground of a banner is too dark for a sign.
+            let colour = if matches!(verdict, Verdict::Rejected(_)) { palette::SOFT_TEXT } else { colour };
             let side = label_face.height();
             let badge = cut_left(&mut line, side);
             draw_sign(target, badge, sign, colour, ground)?;
@@ -222,10 +226,16 @@ impl Row {
         }
         let label_width = label_face.width(&self.label).min(line.size.width);
         let label = cut_left(&mut line, label_width);
-        draw_line(target, label, &self.label, label_face, Ink::on(palette::SOFT_TEXT, ground), Alignment::Left)?;
+        let soft = match self.level {
+            Level::Current => palette::REMEDY_TEXT,
+            _ if chosen => palette::TEXT,
+            _ => palette::SOFT_TEXT,
+        };
+        draw_line(target, label, &self.label, label_face, Ink::on(soft, ground), Alignment::Left)?;
         cut_left(&mut line, scale.gap);
         let colour = match self.level {
             Level::Plain => palette::TEXT,
+            Level::Current => palette::REMEDY_TEXT,
             Level::Attention => palette::DISCLAIMER_TEXT,
             Level::Trouble => palette::TROUBLE_TEXT,
         };

@@ -19,6 +19,12 @@ pub enum Tone {
     Busy,
     /// Something went wrong, and somebody has to do something.
     Problem,
+    /// A file was not read.
+    Rejected,
+    /// What was asked for is done.
+    Done,
+    /// The device is off.
+    Off,
 }
 
 impl Tone {
@@ -28,6 +34,9 @@ impl Tone {
             Self::Ready => (Sign::Ring, palette::READY),
             Self::Busy => (Sign::Hourglass, palette::BUSY),
             Self::Problem => (Sign::Exclamation, palette::PROBLEM),
+            Self::Rejected => (Sign::Cross, palette::REJECTED),
+            Self::Done => (Sign::Tick, palette::READY),
+            Self::Off => (Sign::Power, palette::OFF),
         }
     }
 }

@@ -45,14 +45,14 @@ pub enum Trouble {
 }
 
 /// A result, for the list of them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ResultLine {
     /// The study's number.
     pub study: u64,
     /// What was said; `None` for a file that could not be read.
     pub verdict: Option<Verdict>,
-    /// The calibrated probability, 0 to 1, where there is one.
-    pub probability: Option<f32>,
+    /// When its images came, hour and minute, UTC.
+    pub received: String,
     /// Whether there is a heat map to be looked at.
     pub has_heat: bool,
 }
@@ -167,7 +167,7 @@ enum Page {
     /// It is being done.
     Working,
     /// It was done, or was not.
-    Carried(bool),
+    Carried(Action, bool),
 }
 
 /// What is shown.
@@ -242,12 +242,13 @@ impl Operator {
         let (up_down, select) = match self.page {
             Page::Idle => (!facts.results.is_empty(), Some(Word::Menu)),
             Page::Study(study) => (facts.results.len() > 1, has_heat(facts, study).then_some(Word::MoreKey)),
-            Page::Heat(_) | Page::Carried(_) => (false, Some(Word::BackKey)),
+            Page::Heat(_) | Page::Carried(..) => (false, Some(Word::BackKey)),
             Page::Status => (true, None),
             Page::Working => (false, None),
-            _ => (true, Some(Word::OpenKey)),
+            Page::Menu | Page::Settings | Page::Results | Page::Bundles => (true, Some(Word::OpenKey)),
+            _ => (true, Some(Word::ChooseKey)),
         };
-        let back = !matches!(self.page, Page::Idle | Page::Working | Page::Heat(_) | Page::Carried(_));
+        let back = !matches!(self.page, Page::Idle | Page::Working | Page::Heat(_) | Page::Carried(..));
         Keys { up_down, select, back }
     }
 
@@ -319,7 +320,7 @@ impl Operator {
                 };
                 self.go(next.and_then(|place| facts.results.get(place)).map_or(Page::Idle, |r| Page::Study(r.study)));
             }
-            (Page::Carried(_), ..) => self.go(self.behind(facts)),
+            (Page::Carried(..), ..) => self.go(self.behind(facts)),
             (_, Key::Up, _) => self.chosen = self.chosen.checked_sub(1).unwrap_or(lines.saturating_sub(1)),
             (_, Key::Down, _) => self.chosen = if self.chosen + 1 < lines { self.chosen + 1 } else { 0 },
             (_, Key::Select, Hold::Short) => return self.select(facts),
@@ -382,7 +383,7 @@ impl Operator {
         self.refusal = ended.as_ref().err().cloned().unwrap_or_default();
         let is_seen = matches!(action, Action::Language(_) | Action::Brightness(_));
         // Nobody has to be told what can be seen.
-        self.go(if is_seen && ended.is_ok() { Page::Settings } else { Page::Carried(ended.is_ok()) });
+        self.go(if is_seen && ended.is_ok() { Page::Settings } else { Page::Carried(action, ended.is_ok()) });
     }
 
     fn go(&mut self, page: Page) {
@@ -402,7 +403,7 @@ impl Operator {
                 Page::Thresholds(modality)
             }
             Page::Confirm(Action::Install(_) | Action::RollBack(_)) => Page::Bundles,
-            Page::Confirm(_) | Page::Carried(_) => Page::Menu,
+            Page::Confirm(_) | Page::Carried(..) => Page::Menu,
             _ => Page::Idle,
         }
     }
@@ -457,7 +458,7 @@ mod tests {
     const SIZE: Size = SUPPORTED[2];
 
     pub(super) fn facts() -> Facts {
-        let line = |study, verdict, probability| ResultLine { study, verdict, probability, has_heat: true };
+        let line = |study, verdict| ResultLine { study, verdict, received: "08:31".into(), has_heat: true };
         Facts {
             site: "North".into(),
             read: 3,
@@ -475,9 +476,9 @@ mod tests {
             }],
             offered: vec!["thorax-xray 0.3.0".into()],
             results: vec![
-                line(9, Some(Verdict::Positive), Some(0.93)),
-                line(7, Some(Verdict::Refer(ReferReason::HighEntropy)), Some(0.5)),
-                ResultLine { has_heat: false, ..line(4, None, None) },
+                line(9, Some(Verdict::Positive)),
+                line(7, Some(Verdict::Refer(ReferReason::HighEntropy))),
+                ResultLine { has_heat: false, ..line(4, None) },
             ],
             brightness: Some(80),
             can_switch_off: true,
@@ -541,7 +542,7 @@ mod tests {
     fn whoever_chooses_something_is_not_interrupted_by_a_result() {
         let (mut operator, mut facts) = (Operator::new(Language::English, true), facts());
         press(&mut operator, &[SELECT]);
-        facts.results.insert(0, ResultLine { study: 11, ..facts.results[0] });
+        facts.results.insert(0, ResultLine { study: 11, ..facts.results[0].clone() });
         operator.look(&facts, Duration::ZERO);
         assert_eq!(operator.page, Page::Menu);
     }
@@ -579,11 +580,11 @@ mod tests {
     fn what_was_done_is_told_and_what_was_not_with_its_reason() {
         let (mut operator, facts) = (Operator::new(Language::English, true), facts());
         operator.carried_out(Action::Install(0), Err("its signature is not right".into()), Duration::ZERO);
-        assert_eq!(operator.page, Page::Carried(false));
+        assert_eq!(operator.page, Page::Carried(Action::Install(0), false));
         let told = operator.with_screen(&facts, |screen| screen.text.to_owned());
         assert_eq!(told, "Its signature is not right");
         operator.carried_out(Action::Install(0), Ok(()), Duration::ZERO);
-        assert_eq!(operator.page, Page::Carried(true));
+        assert_eq!(operator.page, Page::Carried(Action::Install(0), true));
         operator.carried_out(Action::Brightness(20), Ok(()), Duration::ZERO);
         assert_eq!(operator.page, Page::Settings);
     }

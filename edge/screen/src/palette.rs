@@ -23,13 +23,14 @@ pub(super) const SOFT_TEXT: Rgb565 = rgb(176, 188, 200);
 pub(super) const REMEDY_TEXT: Rgb565 = rgb(160, 208, 255);
 pub(super) const DISCLAIMER_TEXT: Rgb565 = rgb(255, 224, 130);
 
-pub(super) const POSITIVE: Rgb565 = rgb(208, 76, 0);
-pub(super) const NEGATIVE: Rgb565 = rgb(0, 136, 104);
+pub(super) const POSITIVE: Rgb565 = rgb(192, 64, 0);
+pub(super) const NEGATIVE: Rgb565 = rgb(0, 120, 96);
 pub(super) const REFER: Rgb565 = rgb(240, 176, 16);
 pub(super) const REJECTED: Rgb565 = rgb(72, 76, 92);
 pub(super) const BUSY: Rgb565 = rgb(0, 104, 176);
-pub(super) const PROBLEM: Rgb565 = rgb(128, 72, 176);
+pub(super) const PROBLEM: Rgb565 = rgb(120, 64, 168);
 pub(super) const READY: Rgb565 = rgb(40, 72, 104);
+pub(super) const OFF: Rgb565 = rgb(40, 40, 40);
 pub(super) const MENU: Rgb565 = rgb(52, 62, 76);
 pub(super) const CHOSEN: Rgb565 = rgb(32, 64, 104);
 pub(super) const TROUBLE_TEXT: Rgb565 = rgb(255, 168, 128);
@@ -87,8 +88,9 @@ mod tests {
             ("problem", PROBLEM),
             ("ready", READY),
             ("menu", MENU),
+            ("off", OFF),
         ] {
-            assert!(contrast(ON_DARK, ground) >= 4.2, "{name}: {:.2}", contrast(ON_DARK, ground));
+            assert!(contrast(ON_DARK, ground) >= 5.0, "{name}: {:.2}", contrast(ON_DARK, ground));
         }
         assert!(contrast(ON_BRIGHT, REFER) >= 10.0);
     }

@@ -35,6 +35,10 @@ pub(super) enum Sign {
     Ring,
     /// Three bars, as of a list.
     Bars,
+    /// A tick.
+    Tick,
+    /// A ring that a bar breaks, as on switches.
+    Power,
 }
 
 /// What a banner says, and how.
@@ -154,6 +158,20 @@ pub(super) fn draw_sign<D: DrawTarget<Color = Rgb565>>(
             let dot = inset(square, side / 3);
             Circle::new(dot.top_left, dot.size.width).draw_styled(&shape, target)
         }
+        Sign::Tick => {
+            let stroke = PrimitiveStyle::with_stroke(ink, (side / 6).max(1));
+            // Ends of thick lines stick out.
+            Line::new(at(3, 9), at(7, 13)).draw_styled(&stroke, target)?;
+            Line::new(at(7, 13), at(13, 4)).draw_styled(&stroke, target)
+        }
+        Sign::Power => {
+            let outer = inset(square, side / 12);
+            Circle::new(outer.top_left, outer.size.width).draw_styled(&shape, target)?;
+            let inner = inset(outer, (side / 7).max(1));
+            Circle::new(inner.top_left, inner.size.width).draw_styled(&hole, target)?;
+            block(6, 0, 10, 8).draw_styled(&hole, target)?;
+            block(7, 0, 9, 7).draw_styled(&shape, target)
+        }
         Sign::Bars => {
             for row in [1, 7, 13] {
                 block(0, row, 16, row + 2).draw_styled(&shape, target)?;
@@ -265,7 +283,10 @@ impl Keys {
     pub(super) fn texts(self, scale: &Scale) -> [String; 2] {
         let word = |word| scale.language.word(word);
         let back = format!("{}: {}", word(Word::HoldKey), word(Word::BackKey));
-        [self.select.map_or_else(String::new, |select| word(select).into()), if self.back { back } else { String::new() }]
+        [
+            self.select.map_or_else(String::new, |select| word(select).into()),
+            if self.back { back } else { String::new() },
+        ]
     }
 
     /// The room that each of [`Self::texts`] has.
@@ -433,7 +454,8 @@ pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
 ) -> Result<(), D::Error> {
     let words: Vec<&Words<'_>> = words.iter().filter(|words| !words.text.is_empty()).collect();
     let height_of = |words: &Words<'_>| paragraph_height(words.text, words.face, area.size.width);
-    let heights = || words.iter().map(|words| height_of(words)).chain(metrics.iter().map(|metric| metric.height(scale)));
+    let heights =
+        || words.iter().map(|words| height_of(words)).chain(metrics.iter().map(|metric| metric.height(scale)));
     let gaps = (words.len() + metrics.len()).saturating_sub(1).max(1) as u32;
     let spare = area.size.height.saturating_sub(heights().sum());
     let gap = (spare / gaps).clamp(2, 4 * scale.gap);
@@ -522,7 +544,8 @@ mod tests {
         let ink = |x: i32, y: i32| drawn.get_pixel(Point::new(x, y));
         assert_eq!([ink(9, 0), ink(9, 16), ink(1, 8), ink(17, 8)], [Some(Rgb565::WHITE); 4], "its corners");
         assert_eq!([ink(1, 0), ink(17, 0), ink(1, 16), ink(17, 16)], [None; 4]);
-        let inside = area(3, 3, 13, 11).points().filter(|at| drawn.get_pixel(*at).is_some_and(|colour| colour.g() < 40)).count();
+        let inside =
+            area(3, 3, 13, 11).points().filter(|at| drawn.get_pixel(*at).is_some_and(|colour| colour.g() < 40)).count();
         assert!(inside > 8, "the mark");
         Ok(())
     }
@@ -577,8 +600,8 @@ mod tests {
 
     #[test]
     fn signs_stay_inside_areas_of_any_size() -> Result<(), Infallible> {
-        use Sign::{Bars, Cross, Exclamation, Hourglass, Minus, Plus, Question, Ring};
-        for sign in [Plus, Minus, Question, Cross, Hourglass, Exclamation, Ring, Bars] {
+        use Sign::{Bars, Cross, Exclamation, Hourglass, Minus, Plus, Power, Question, Ring, Tick};
+        for sign in [Plus, Minus, Question, Cross, Hourglass, Exclamation, Ring, Bars, Tick, Power] {
             for (width, height) in (0..40).flat_map(|width| [(width, 5), (width, width), (30, width)]) {
                 let mut display = display();
                 let area = area(10, 10, width, height);
@@ -610,7 +633,8 @@ mod tests {
         let strip = area(0, 100, 180, 20);
         let all = Keys { up_down: true, select: Some(Word::OpenKey), back: true };
         let pressed = |keys: Keys, x: i32| keys.at(strip, Point::new(x, 110));
-        let expected = [(Key::Up, Hold::Short), (Key::Down, Hold::Short), (Key::Select, Hold::Short), (Key::Select, Hold::Long)];
+        let expected =
+            [(Key::Up, Hold::Short), (Key::Down, Hold::Short), (Key::Select, Hold::Short), (Key::Select, Hold::Long)];
         assert_eq!([5, 25, 60, 170].map(|x| pressed(all, x)), expected.map(Some));
         assert_eq!([5, 25, 60, 170].map(|x| pressed(Keys::NONE, x)), [None; 4]);
         assert_eq!(all.at(strip, Point::new(5, 99)), None);

@@ -49,9 +49,14 @@ impl Overlaid<'_> {
         }
     }
 
+    /// Where in `area` the picture is drawn.
+    pub(super) fn place(&self, area: Rectangle) -> Rectangle {
+        fit(self.picture.width(), self.picture.height(), area)
+    }
+
     /// Draws the picture as large as `area` allows.
     pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(&self, target: &mut D, area: Rectangle) -> Result<(), D::Error> {
-        let place = fit(self.picture.width(), self.picture.height(), area);
+        let place = self.place(area);
         if place.is_zero_sized() {
             return Ok(());
         }

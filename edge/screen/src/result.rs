@@ -12,7 +12,7 @@ use thorax_shared::{
 use super::{
     capitalised,
     gauge::{Meter, Metric},
-    layout::{Frame, ResultBody, Scale, cut_left, cut_top},
+    layout::{Frame, ResultBody, Scale, cut_left, cut_right, cut_top},
     message::cause_and_remedy,
     palette::{self, panel},
     parts::{
@@ -42,6 +42,8 @@ pub struct ResultScreen<'a> {
     pub disease: Option<&'a str>,
     /// The calibrated probability of it, 0 to 1.
     pub probability: Option<f32>,
+    /// From where on it is negative and positive, `[negative below, positive from]`, 0 to 1: marked on the bar.
+    pub thresholds: Option<[f32; 2]>,
     /// The ensemble's entropy, 0 to 1 bit.
     pub entropy_bits: Option<f32>,
     /// Infected share of the lungs, 0 to 100 percent; the right lung's stands left of the left one's, as in the picture.
@@ -69,8 +71,9 @@ impl<'a> ResultScreen<'a> {
         let word = |word| self.language.word(word);
         let (sign, ground, ink) = look(self.verdict);
         let (title, remark) = match self.verdict {
+            // Of what it is positive or negative: there are other diseases.
             Verdict::Positive => (Word::Positive, self.meaning()),
-            Verdict::Negative => (Word::Negative, word(Word::BelowThreshold)),
+            Verdict::Negative => (Word::Negative, self.meaning()),
             Verdict::Refer(_) => (Word::Refer, word(Word::APersonDecides)),
             Verdict::Rejected(_) => (Word::Rejected, word(Word::NotRead)),
         };
@@ -116,6 +119,7 @@ impl<'a> ResultScreen<'a> {
             value: text::probability(value),
             share: share(value, 1.0),
             meter: Meter::Bar,
+            marks: self.thresholds,
             colour: look(self.verdict).1,
             large: true,
             ends: Default::default(),
@@ -125,9 +129,14 @@ impl<'a> ResultScreen<'a> {
             value: text::entropy_bits(value),
             share: share(value, 1.0),
             meter: Meter::Gauge,
+            marks: None,
             colour: palette::ENTROPY,
             large: false,
-            ends: Default::default(),
+            ends: if with_sides {
+                [Word::Low, Word::High].map(|w| self.language.word(w).into())
+            } else {
+                Default::default()
+            },
         });
         let side = |word, percent| text::side_percent(self.language.word(word), percent);
         let involvement = self.involvement.map(|Involvement { percent, left_percent, right_percent }| Metric {
@@ -135,6 +144,7 @@ impl<'a> ResultScreen<'a> {
             value: text::area_percent(percent),
             share: share(percent, 100.0),
             meter: Meter::Bar,
+            marks: None,
             colour: panel(palette::INFECTION),
             large: false,
             ends: if with_sides {
@@ -167,9 +177,8 @@ struct Plan {
 impl Plan {
     /// The one that is wanted most comes first.
     fn all() -> impl Iterator<Item = Self> {
-        let kept = [(true, true, true), (true, true, false), (false, true, false), (false, false, false)];
-        kept.into_iter()
-            .flat_map(|(keys, notes, sides)| [12, 10, 9].map(|share| Self { share, keys, notes, sides }))
+        let kept = [(true, true, true), (true, true, false), (true, false, false), (false, false, false)];
+        kept.into_iter().flat_map(|(keys, notes, sides)| [12, 10, 9].map(|share| Self { share, keys, notes, sides }))
     }
 }
 
@@ -228,6 +237,34 @@ impl ResultScreen<'_> {
     }
 }
 
+impl ResultScreen<'_> {
+    /// Marks the patient's right and left side on a picture, where lungs were told apart in it.
+    fn draw_sides<D: DrawTarget<Color = Rgb565>>(
+        &self,
+        target: &mut D,
+        picture: Rectangle,
+        scale: &Scale,
+    ) -> Result<(), D::Error> {
+        let known = self.involvement.is_some_and(|sides| sides.left_percent.is_some() || sides.right_percent.is_some());
+        if !known || matches!(self.verdict, Verdict::Rejected(_)) {
+            return Ok(());
+        }
+        // As radiologists mark films in every language.
+        for (letter, alignment) in [("R", Alignment::Left), ("L", Alignment::Right)] {
+            let mut corner = picture;
+            let mut corner = cut_top(&mut corner, scale.value.height() + 2);
+            let width = scale.value.width(letter) + 4;
+            let corner = match alignment {
+                Alignment::Left => cut_left(&mut corner, width),
+                _ => cut_right(&mut corner, width),
+            };
+            target.fill_solid(&corner, palette::BACKGROUND)?;
+            draw_line(target, corner, letter, scale.value, Ink::new(palette::TEXT), Alignment::Center)?;
+        }
+        Ok(())
+    }
+}
+
 /// Smaller than this nobody sees anything in a picture.
 const LEAST_PICTURE: Size = Size::new(80, 80);
 
@@ -247,7 +284,9 @@ impl Drawable for ResultScreen<'_> {
 
         let told = !matches!(self.verdict, Verdict::Rejected(_));
         let (infection, lungs) = (self.infection.filter(|_| told), self.lungs.filter(|_| told));
-        Overlaid { picture: self.picture, heat: None, infection, lungs }.draw(target, body.picture)?;
+        let overlaid = Overlaid { picture: self.picture, heat: None, infection, lungs };
+        overlaid.draw(target, body.picture)?;
+        self.draw_sides(target, overlaid.place(body.picture), scale)?;
         let legends = [
             infection.map(|_| (Word::InfectionShort, Swatch::Filled(panel(palette::INFECTION)))),
             lungs.map(|_| (Word::LungShort, Swatch::Outlined(panel(palette::LUNG)))),
@@ -285,10 +324,8 @@ impl HeatScreen<'_> {
         let ResultScreen { language, involvement, .. } = self.result;
         let sides = involvement.map_or_else(String::new, |involvement| {
             let side = |word, percent| text::side_percent(language.word(word), percent);
-            let sides = [
-                side(Word::RightShort, involvement.right_percent),
-                side(Word::LeftShort, involvement.left_percent),
-            ];
+            let sides =
+                [side(Word::RightShort, involvement.right_percent), side(Word::LeftShort, involvement.left_percent)];
             let sides: Vec<&str> = sides.iter().map(String::as_str).filter(|side| !side.is_empty()).collect();
             if sides.is_empty() {
                 return String::new();
@@ -321,9 +358,7 @@ impl HeatScreen<'_> {
         };
         let plans = [self.result.keys, Keys::NONE].into_iter().flat_map(|keys| [14, 12, 10].map(|share| (keys, share)));
         let mut places = plans.map(|(keys, share)| place(keys, share));
-        places
-            .find(|places| column_fits(&words, &[], places.column.size, scale))
-            .ok_or_else(|| place(Keys::NONE, 10))
+        places.find(|places| column_fits(&words, &[], places.column.size, scale)).ok_or_else(|| place(Keys::NONE, 10))
     }
 }
 
@@ -338,7 +373,9 @@ impl Drawable for HeatScreen<'_> {
         let tag = modality.map_or("", Modality::title);
         let places = self.places(bounds, scale).unwrap_or_else(|places| places);
         draw_frame(target, tag, name, &self.result.banner(), places.keys, scale)?;
-        Overlaid { picture, heat: Some(self.heat), infection: None, lungs: None }.draw(target, places.picture)?;
+        let overlaid = Overlaid { picture, heat: Some(self.heat), infection: None, lungs: None };
+        overlaid.draw(target, places.picture)?;
+        self.result.draw_sides(target, overlaid.place(places.picture), scale)?;
         draw_swatch(target, places.gradient, Swatch::Heat)?;
         draw_column(target, places.column, &Self::words(&self.texts(), scale), &[], scale)
     }
@@ -363,6 +400,7 @@ mod tests {
             modality: None,
             disease: Some("pneumonia as COVID-19 makes it"),
             probability: Some(0.999),
+            thresholds: Some([0.2, 0.8]),
             entropy_bits: Some(0.888),
             involvement: Some(Involvement { percent: 0.01, left_percent: Some(0.01), right_percent: Some(0.01) }),
             name: "",
@@ -430,7 +468,7 @@ mod tests {
             for (index, banner) in banners.iter().enumerate() {
                 for other in &banners[..index] {
                     assert!(banner.sign != other.sign && banner.ground != other.ground && banner.word != other.word);
-                    assert!(banner.remark != other.remark);
+                    assert!(banner.remark != other.remark || index == 1, "positive and negative of the same disease");
                 }
             }
         }

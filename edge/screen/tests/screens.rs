@@ -6,7 +6,11 @@
 //! radiographs on them are made by formula, from nobody.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use embedded_graphics::{pixelcolor::Rgb565, prelude::*, primitives::Rectangle};
 use image::{RgbImage, codecs::png};
@@ -139,7 +143,8 @@ impl Phantom {
             entropy_bits: Some(0.08),
             involvement: involvement(14.6, 8.9, 19.7),
             name,
-            bundle: "student-1.0",
+            bundle: "thorax-xray 0.2.0",
+            thresholds: Some([0.2, 0.8]),
             keys: Keys { up_down: true, select: Some(Word::MoreKey), back: true },
         }
     }
@@ -162,7 +167,8 @@ const DOWN: Input = Input::Press(Key::Down, Hold::Short);
 const SELECT: Input = Input::Press(Key::Select, Hold::Short);
 
 fn facts() -> Facts {
-    let line = |study, verdict, probability| ResultLine { study, verdict, probability, has_heat: true };
+    let line =
+        |study, verdict| ResultLine { study, verdict, received: format!("08:{:02}", study - 10), has_heat: true };
     Facts {
         site: "District hospital North".into(),
         read: 41,
@@ -189,12 +195,12 @@ fn facts() -> Facts {
         ],
         offered: vec!["thorax-xray 0.3.0".into()],
         results: vec![
-            line(41, Some(Verdict::Positive), Some(0.93)),
-            line(40, Some(Verdict::Negative), Some(0.04)),
-            line(39, Some(Verdict::Refer(ReferReason::AbstainZone)), Some(0.58)),
-            line(38, Some(Verdict::Rejected(RejectReason::Overexposed)), None),
-            line(37, None, None),
-            line(36, Some(Verdict::Negative), Some(0.11)),
+            line(41, Some(Verdict::Positive)),
+            line(40, Some(Verdict::Negative)),
+            line(39, Some(Verdict::Refer(ReferReason::AbstainZone))),
+            line(38, Some(Verdict::Rejected(RejectReason::Overexposed))),
+            line(37, None),
+            line(36, Some(Verdict::Negative)),
         ],
         brightness: Some(80),
         can_switch_off: true,
@@ -226,28 +232,33 @@ fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> V
         keys: Keys::NONE,
     };
     let in_language = |result| ResultScreen { language, ..result };
-    let positive = in_language(xray.result(Verdict::Positive, Modality::Xray, "study 41"));
+    let positive = in_language(xray.result(Verdict::Positive, Modality::Xray, "Study 41, 0713, 08:31"));
     let negative = ResultScreen {
         probability: Some(0.04),
         entropy_bits: Some(0.11),
         involvement: involvement(0.0, 0.0, 0.0),
-        ..in_language(clear.result(Verdict::Negative, Modality::Xray, "study 40"))
+        ..in_language(clear.result(Verdict::Negative, Modality::Xray, "Study 40, 0713, 08:30"))
     };
     let refer = ResultScreen {
         probability: Some(0.58),
         entropy_bits: Some(0.71),
         involvement: involvement(6.3, 3.1, 9.2),
-        ..in_language(xray.result(Verdict::Refer(ReferReason::AbstainZone), Modality::Xray, "study 39"))
+        ..in_language(xray.result(Verdict::Refer(ReferReason::AbstainZone), Modality::Xray, "Study 39, 0713, 08:29"))
     };
     let slice = ResultScreen {
         probability: Some(0.997),
         disease: None,
-        ..in_language(ct.result(Verdict::Positive, Modality::Ct, "study 35"))
+        ..in_language(ct.result(Verdict::Positive, Modality::Ct, "Study 35, 0713, 08:25"))
     };
     let washed_out = xray.picture.map(|grey| 205 + grey / 8);
     let rejected = ResultScreen {
         picture: &washed_out,
-        ..in_language(xray.result(Verdict::Rejected(RejectReason::Overexposed), Modality::Xray, "study 38"))
+        keys: Keys { select: None, ..KEYS },
+        ..in_language(xray.result(
+            Verdict::Rejected(RejectReason::Overexposed),
+            Modality::Xray,
+            "Study 38, 0713, 08:28",
+        ))
     };
     let heat = HeatScreen {
         result: ResultScreen { keys: Keys { up_down: false, select: Some(Word::BackKey), back: false }, ..positive },
@@ -281,10 +292,10 @@ fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> V
             "unreadable",
             drawn(
                 &MessageScreen {
-                    name: "study 37",
+                    name: "Study 37, 0713, 08:27",
                     keys: Keys { select: None, ..KEYS },
                     ..message(
-                        Tone::Problem,
+                        Tone::Rejected,
                         Word::Rejected,
                         "the DICOM file is damaged (it ends in the pixel data)",
                         Some("copy or export it again"),
@@ -308,7 +319,7 @@ fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> V
         ("done", carried(Ok(()))),
         ("not-done", carried(Err("the bundle is not there any more; put the stick in again".into()))),
         ("stopping", drawn(&message(Tone::Busy, Word::Stopping, word(Word::FinishesWork), None), size)),
-        ("off", drawn(&message(Tone::Ready, Word::Off, word(Word::MayBeSwitchedOff), None), size)),
+        ("off", drawn(&message(Tone::Off, Word::Off, word(Word::MayBeSwitchedOff), None), size)),
     ]
 }
 
@@ -320,10 +331,16 @@ fn folder(name: &str) -> PathBuf {
 fn sheet(pictures: &[&Framebuffer], columns: u32) -> RgbImage {
     let Size { width, height } = pictures[0].size();
     let (gap, rows) = (8, (pictures.len() as u32).div_ceil(columns));
-    let mut sheet = RgbImage::from_pixel(columns * (width + gap) + gap, rows * (height + gap) + gap, image::Rgb([255; 3]));
+    let mut sheet =
+        RgbImage::from_pixel(columns * (width + gap) + gap, rows * (height + gap) + gap, image::Rgb([255; 3]));
     for (place, picture) in (0..).zip(pictures) {
         let at = |place: u32, side: u32| i64::from(gap + place * (side + gap));
-        image::imageops::replace(&mut sheet, &picture.to_image(), at(place % columns, width), at(place / columns, height));
+        image::imageops::replace(
+            &mut sheet,
+            &picture.to_image(),
+            at(place % columns, width),
+            at(place / columns, height),
+        );
     }
     sheet
 }
@@ -409,7 +426,8 @@ fn plain(picture: &Plane<u8>, verdict: Verdict) -> ResultScreen<'_> {
         entropy_bits: Some(0.5),
         involvement: involvement(50.0, 75.0, 25.0),
         name: "phantom.dcm",
-        bundle: "student-1.0",
+        bundle: "thorax-xray 0.2.0",
+        thresholds: None,
         keys: KEYS,
     }
 }
@@ -438,14 +456,8 @@ fn a_rejected_image_has_no_numbers_and_no_overlay() {
     let phantom = Phantom::xray(1.0);
     let verdict = Verdict::Rejected(RejectReason::Blurred);
     let with = phantom.result(verdict, Modality::Xray, "phantom.dcm");
-    let without = ResultScreen {
-        infection: None,
-        lungs: None,
-        probability: None,
-        entropy_bits: None,
-        involvement: None,
-        ..with
-    };
+    let without =
+        ResultScreen { infection: None, lungs: None, probability: None, entropy_bits: None, involvement: None, ..with };
     let size = Size::new(320, 240);
     assert_eq!(drawn(&with, size), drawn(&without, size));
     let referred = Verdict::Refer(ReferReason::HighEntropy);
@@ -571,6 +583,7 @@ proptest! {
             involvement,
             name: &name,
             bundle: &bundle,
+            thresholds: probability.zip(entropy_bits).map(|(a, b)| [a, b]),
             keys: KEYS,
         };
         let bounds = Rectangle::new(Point::from(corner), Size::from(panel));
@@ -587,7 +600,7 @@ proptest! {
         name: String,
         text in any::<String>().prop_map(|text| text.repeat(50)),
         remedy: Option<String>,
-        tone in proptest::sample::select(vec![Tone::Ready, Tone::Busy, Tone::Problem]),
+        tone in proptest::sample::select(vec![Tone::Ready, Tone::Busy, Tone::Problem, Tone::Rejected, Tone::Done, Tone::Off]),
         panel in (240u32..=800, 240u32..=480),
         small in (0u32..240, 0u32..240),
     ) {

@@ -142,7 +142,9 @@ impl ResultFiles {
                 let title = screening.bundle.title();
                 render_png(&report::panel(screening, &file_name, &title), PANEL, &path)?;
             }
-            Outcome::Refused(reason) => render_png(&report::refusal(reason, &file_name, Language::English), PANEL, &path)?,
+            Outcome::Refused(reason) => {
+                render_png(&report::refusal(reason, &file_name, Language::English), PANEL, &path)?
+            }
         }
         Ok(())
     }

@@ -76,6 +76,8 @@ pub(super) struct Finding {
     pub(super) files: Vec<(String, Vec<u8>)>,
     /// What the panel shows of it: its most urgent image; `None` where none was to be read.
     pub(super) shown: Option<Outcome>,
+    /// The patient's number, as the file of that image has it; empty where it does not tell.
+    pub(super) patient_id: String,
 }
 
 impl Finding {
@@ -104,7 +106,12 @@ impl Finding {
             "remedy": summary.remedy,
         });
         let shown = Outcome::Refused(reason);
-        Self { summary, files: vec![(OUTCOME.into(), outcome.to_string().into_bytes())], shown: Some(shown) }
+        Self {
+            summary,
+            files: vec![(OUTCOME.into(), outcome.to_string().into_bytes())],
+            shown: Some(shown),
+            patient_id: String::new(),
+        }
     }
 }
 
@@ -255,8 +262,10 @@ impl Reader {
             "passed_over": passed_over.collect::<Vec<Value>>(),
         });
         files.insert(0, (OUTCOME.into(), outcome.to_string().into_bytes()));
-        let shown = leading(&reads).map(|place| reads.swap_remove(place).outcome);
-        Finding { summary, files, shown }
+        let shown = leading(&reads).map(|place| reads.swap_remove(place));
+        let source = shown.as_ref().and_then(|read| read.made.as_ref()?.sources.first());
+        let patient_id = source.map_or_else(String::new, |source| source.patient().id);
+        Finding { summary, files, shown: shown.map(|read| read.outcome), patient_id }
     }
 }
 

@@ -70,6 +70,12 @@ pub(super) struct Shown {
     pub(super) study: u64,
     /// Of its most urgent image.
     pub(super) outcome: Outcome,
+    /// As the file has it; empty where it does not tell.
+    pub(super) patient_id: String,
+    /// When its first image came, hour and minute, UTC.
+    pub(super) received: String,
+    /// By which it was decided, `[negative below, positive from]`.
+    pub(super) thresholds: Option<[f32; 2]>,
 }
 
 impl State {
@@ -149,7 +155,7 @@ impl State {
             ResultLine {
                 study: shown.study,
                 verdict: screening.map(|screening| screening.verdict),
-                probability: told.and_then(|screening| Some(screening.evidence?.probability)),
+                received: shown.received.clone(),
                 has_heat: told.is_some_and(|screening| screening.shown.heat.is_some()),
             }
         };

@@ -64,7 +64,8 @@ impl Surface for Desktop {
         let mut changes = vec![];
         for event in self.window.events() {
             match event {
-                SimulatorEvent::KeyDown { keycode: Keycode::Escape, repeat: false, .. } => {
+                // The simulator takes Escape, and the window's own button, for the wish to quit.
+                SimulatorEvent::Quit | SimulatorEvent::KeyDown { keycode: Keycode::Backspace, repeat: false, .. } => {
                     inputs.push(Input::Press(Key::Select, Hold::Long));
                 }
                 SimulatorEvent::KeyDown { keycode, repeat: false, .. } => {

@@ -1,6 +1,9 @@
 //! What each page of the operator says.
 
-use thorax_shared::words::{Language, Word, percent};
+use thorax_shared::{
+    verdict::{RejectReason, Verdict},
+    words::{Language, Word},
+};
 
 use super::{Action, BRIGHTNESS, Facts, Operator, Page, Trouble, thresholds};
 use crate::{
@@ -71,7 +74,11 @@ impl Operator {
 
     /// Each line of the device's state, the most important first.
     fn status(&self, facts: &Facts) -> Vec<Row> {
-        let mut rows = vec![self.row(Word::ImagesWaiting, facts.waiting.to_string())];
+        let mut rows = vec![];
+        if let (Some(Trouble::TooHot), Some((celsius, _))) = (&facts.trouble, facts.celsius) {
+            rows.push(Row { level: Level::Trouble, ..self.row(Word::Temperature, format!("{celsius:.0} °C")) });
+        }
+        rows.push(self.row(Word::ImagesWaiting, facts.waiting.to_string()));
         rows.push(self.row(Word::StudiesFinished, facts.read.to_string()));
         let network = facts.network.clone();
         let level = if network.is_some() { Level::Plain } else { Level::Attention };
@@ -85,7 +92,7 @@ impl Operator {
             };
             rows.push(Row { level, ..self.row(Word::DiskFree, gibibytes(free)) });
         }
-        if let Some((celsius, slows_down)) = facts.celsius {
+        if let Some((celsius, slows_down)) = facts.celsius.filter(|_| facts.trouble != Some(Trouble::TooHot)) {
             let level = if slows_down { Level::Attention } else { Level::Plain };
             rows.push(Row { level, ..self.row(Word::Temperature, format!("{celsius:.0} °C")) });
         }
@@ -101,18 +108,29 @@ impl Operator {
     }
 
     fn results(&self, facts: &Facts) -> Vec<Row> {
+        // A probability beside a verdict would be read as how sure that is.
         let line = |result: &super::ResultLine| {
-            let verdict = result.verdict.map_or(Some(Word::Rejected), |verdict| Word::of_verdict(verdict.as_str()));
-            let verdict = verdict.map_or("", |word| self.language.word(word));
-            let probability = result.probability.map_or_else(String::new, |p| format!(" {}", percent(p.into())));
-            let label = format!("{} {}", self.say(Word::Study), result.study);
-            Row { label, value: format!("{verdict}{probability}"), level: Level::Plain, verdict: result.verdict }
+            // Of what could not be read the sign is that of what was not.
+            let verdict = result.verdict.unwrap_or(Verdict::Rejected(RejectReason::FewGreyLevels));
+            let word = Word::of_verdict(verdict.as_str()).map_or("", |word| self.language.word(word));
+            let label = format!("{} {}, {}", self.say(Word::Study), result.study, result.received);
+            Row { label, value: word.into(), level: Level::Plain, verdict: Some(verdict) }
         };
         facts.results.iter().map(line).collect()
     }
 
     /// The lines of a page from which one may be chosen.
     fn choices(&self, facts: &Facts) -> Vec<Row> {
+        let mut rows = self.plain_choices(facts);
+        if matches!(self.page, Page::Language | Page::Brightness | Page::Thresholds(_))
+            && let Some(row) = rows.get_mut(self.current(facts))
+        {
+            row.level = Level::Current;
+        }
+        rows
+    }
+
+    fn plain_choices(&self, facts: &Facts) -> Vec<Row> {
         match self.page {
             Page::Menu => self.menu(facts).into_iter().map(|(row, _)| row).collect(),
             Page::Settings => self.settings(facts).into_iter().map(|(_, row)| row).collect(),
@@ -130,10 +148,12 @@ impl Operator {
                     1 | 2 => format!("{} ({step})", self.say(word)),
                     _ => self.say(word),
                 };
-                lines.map(|(step, (word, set))| Row { label: label(step, word), value: pair(set), ..Row::default() }).collect()
+                lines
+                    .map(|(step, (word, set))| Row { label: label(step, word), value: pair(set), ..Row::default() })
+                    .collect()
             }),
             Page::Confirm(_) => vec![self.row(Word::No, ""), self.row(Word::Yes, "")],
-            Page::Idle | Page::Study(_) | Page::Heat(_) | Page::Working | Page::Carried(_) => vec![],
+            Page::Idle | Page::Study(_) | Page::Heat(_) | Page::Working | Page::Carried(..) => vec![],
         }
     }
 
@@ -207,17 +227,27 @@ impl Operator {
                 (tone, text) = (Some(Tone::Busy), self.say(Word::PleaseWait));
                 Word::Working
             }
-            Page::Carried(true) => {
-                tone = Some(Tone::Ready);
+            Page::Carried(action, true) => {
+                tone = Some(Tone::Done);
+                text = match action {
+                    Action::Install(_) => self.say(Word::BundleInstalled),
+                    Action::RollBack(_) => self.say(Word::BundleTakenBack),
+                    Action::SwitchOff => self.say(Word::FinishesWork),
+                    Action::Thresholds(..) | Action::Language(_) | Action::Brightness(_) => self.say(Word::Saved),
+                };
                 Word::Done
             }
-            Page::Carried(false) => {
-                (tone, text, remedy) = (Some(Tone::Problem), capitalised(&self.refusal), self.say(Word::DoTellTechnician));
+            Page::Carried(_, false) => {
+                (tone, text, remedy) =
+                    (Some(Tone::Problem), capitalised(&self.refusal), self.say(Word::DoTellTechnician));
                 Word::NotDone
             }
         };
         if let Page::Thresholds(_) | Page::Confirm(Action::Thresholds(..)) = self.page {
             remedy = format!("{} / {}", self.say(Word::Negative), self.language.word(Word::Positive));
+        }
+        if let Page::Confirm(Action::Thresholds(..)) = self.page {
+            remedy = self.say(Word::ChangesVerdicts);
         }
         if self.page == Page::Results && rows.is_empty() {
             text = self.say(Word::NoResults);
@@ -278,8 +308,10 @@ mod tests {
             Page::Confirm(Action::RollBack(Modality::Xray)),
             Page::Confirm(Action::Thresholds(Modality::Xray, None)),
             Page::Working,
-            Page::Carried(true),
-            Page::Carried(false),
+            Page::Carried(Action::Install(0), true),
+            Page::Carried(Action::RollBack(Modality::Xray), true),
+            Page::Carried(Action::SwitchOff, true),
+            Page::Carried(Action::Install(0), false),
         ];
         let troubles = [None, Some(Trouble::TooHot), Some(Trouble::DiskFull)];
         for (size, language) in SUPPORTED.into_iter().flat_map(|size| Language::ALL.map(|language| (size, language))) {

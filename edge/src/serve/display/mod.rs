@@ -15,7 +15,12 @@ use std::{
 };
 
 use embedded_graphics::Drawable;
-use thorax_board::{BoardError, config::{self, Tables}, inputs::Inputs, panel::Panel};
+use thorax_board::{
+    BoardError,
+    config::{self, Tables},
+    inputs::Inputs,
+    panel::Panel,
+};
 use thorax_page::Appliance;
 use thorax_screen::{
     Framebuffer, Keys, MessageScreen, Tone,
@@ -186,13 +191,7 @@ impl Shared {
     }
 
     /// Does what was chosen; an error says why it was not done.
-    fn carry_out(
-        &self,
-        action: Action,
-        state: &State,
-        settings: &mut Settings,
-        stick: &Stick,
-    ) -> Result<(), String> {
+    fn carry_out(&self, action: Action, state: &State, settings: &mut Settings, stick: &Stick) -> Result<(), String> {
         match action {
             Action::Language(language) => settings.language = language,
             Action::Brightness(brightness) => settings.brightness = brightness,
@@ -200,7 +199,8 @@ impl Shared {
                 return state.set_thresholds(modality, set, BY, WHY).map_err(|reason| reason.to_string());
             }
             Action::Install(place) => {
-                let bundle = stick.bundles.get(place).ok_or("the bundle is not there any more; put the stick in again")?;
+                let bundle =
+                    stick.bundles.get(place).ok_or("the bundle is not there any more; put the stick in again")?;
                 return state.install(&bundle.sha256, BY).map_err(|reason| reason.to_string());
             }
             Action::RollBack(modality) => {
@@ -223,16 +223,19 @@ impl Shared {
         size: embedded_graphics::prelude::Size,
     ) -> Framebuffer {
         let mut picture = Framebuffer::new(size);
-        let Some(Shown { study, outcome }) = study else {
+        let Some(Shown { study, outcome, patient_id, received, thresholds }) = study else {
             operator.draw(facts, &mut picture);
             return picture;
         };
         let (language, keys) = (operator.language(), operator.keys(facts));
-        let name = format!("{} {study}", language.word(Word::Study));
+        let title = format!("{} {study}", language.word(Word::Study));
+        let parts = [title.as_str(), patient_id, received];
+        let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
         let Ok(()) = match outcome {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();
-                let result = thorax_screen::ResultScreen { language, keys, ..report::panel(screening, &name, &title) };
+                let panel = report::panel(screening, &name, &title);
+                let result = thorax_screen::ResultScreen { language, keys, thresholds: *thresholds, ..panel };
                 match report::heat(screening, result).filter(|_| matches!(operator.shows(), Shows::Heat(_))) {
                     Some(heat) => heat.draw(&mut picture),
                     None => result.draw(&mut picture),
@@ -265,7 +268,7 @@ impl Shared {
         match failed {
             None => {
                 let text = language.word(Word::MayBeSwitchedOff);
-                self.message(size, language, Tone::Ready, Word::Off, text, None)
+                self.message(size, language, Tone::Off, Word::Off, text, None)
             }
             Some(reason) => {
                 let remedy = language.word(Word::DoTellTechnician);
