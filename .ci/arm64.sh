@@ -26,10 +26,12 @@ clean() {
 trap 'code=$?; clean; [ $code -eq 0 ] || echo "=== FAILED: arm64.sh" >&2; exit $code' EXIT
 
 models=$PWD/models
+# That of a Raspberry Pi 5. With qemu's own choice, which has SVE, tract's first product of matrices does not end.
+processor=cortex-a76
 cd "$work"
 if [ -z "$root" ]; then
     # Without -L: two builds of glibc would mix.
-    arm64() { env THORAX_MODELS="$models" qemu-aarch64-static "$program" "$@"; }
+    arm64() { env THORAX_MODELS="$models" qemu-aarch64-static -cpu "$processor" "$program" "$@"; }
 else
     [ "$(id -u)" -eq 0 ] || { echo "arm64.sh: with a root it has to be run as root, for chroot" >&2; exit 1; }
     mkdir -p "$root/thorax/models" "$root/thorax/work"
@@ -38,7 +40,7 @@ else
     mount --bind "$models" "$root/thorax/models" && bound+=("$root/thorax/models")
     mount --bind "$work" "$root/thorax/work" && bound+=("$root/thorax/work")
     mount -t proc proc "$root/proc" && bound+=("$root/proc")
-    arm64() { chroot "$root" /usr/bin/env -C /thorax/work THORAX_MODELS=/thorax/models /thorax/qemu /thorax/thorax-edge "$@"; }
+    arm64() { chroot "$root" /usr/bin/env -C /thorax/work THORAX_MODELS=/thorax/models /thorax/qemu -cpu "$processor" /thorax/thorax-edge "$@"; }
     arm64 --version
     ls "$root"/lib/aarch64-linux-gnu/libc-*.so "$root"/lib/aarch64-linux-gnu/libc.so.6 2>/dev/null || true
 fi
