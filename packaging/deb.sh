@@ -20,23 +20,25 @@ done
 cargo deb --version >/dev/null || { echo "deb.sh: there is no cargo-deb: cargo install cargo-deb --locked" >&2; exit 1; }
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}
+packages=$CARGO_TARGET_DIR/debian
 case "$target" in
 "")
     [ "$build" = no ] || cargo build --release --locked -p thorax-edge
     "$CARGO_TARGET_DIR/release/thorax-edge" manual packaging/manual
-    packages=$CARGO_TARGET_DIR/debian
+    architecture=$(dpkg --print-architecture)
     ;;
 aarch64-unknown-linux-gnu)
     [ "$build" = no ] || packaging/arm64.sh
     # As arm64.sh has it.
     CARGO_TARGET_DIR=$CARGO_TARGET_DIR/arm64
     qemu-aarch64-static "$CARGO_TARGET_DIR/$target/release/thorax-edge" manual packaging/manual
-    packages=$CARGO_TARGET_DIR/$target/debian
+    architecture=arm64
     ;;
 *) echo "deb.sh: $target: only aarch64-unknown-linux-gnu is known, and this machine's own without --target" >&2; exit 2 ;;
 esac
-cargo deb --no-build --no-strip -p thorax-edge ${target:+--target "$target"}
-deb=$(ls -t "$packages"/thorax-edge_*.deb | head -n 1)
+cargo deb --no-build --no-strip --output "$packages" -p thorax-edge ${target:+--target "$target" --variant "$architecture"}
+deb=$(ls -t "$packages"/thorax-edge_*_"$architecture".deb | head -n 1)
+echo "$deb"
 depends=$(dpkg-deb -f "$deb" Depends)
 echo "depends on: $depends"
 if [ -n "$target" ]; then
