@@ -86,11 +86,18 @@ qemu-aarch64-static qemu-user-static'
 # No login, no shell on the network: the fewest packages with which the box starts, has an address, the time, and names of hosts.
 debian() {
     [ -e "$root/etc/debian_version" ] && { echo "as it is in $root"; return; }
-    mmdebstrap --quiet --variant=minbase --architectures="$architecture" --include=systemd,systemd-sysv,systemd-resolved,systemd-timesyncd,udev,kmod \
+    # The kernel's package and others would each make an initial file system (INITRD), by the thousand small programs under emulation.
+    INITRD=No mmdebstrap --quiet --variant=minbase --architectures="$architecture" --include=systemd,systemd-sysv,systemd-resolved,systemd-timesyncd,udev,kmod \
         --include="$kernel,$loader,initramfs-tools,zstd,e2fsprogs" \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
         --essential-hook='mkdir -p "$1/etc/initramfs-tools" && echo squashfs >"$1/etc/initramfs-tools/modules"' \
         bookworm "$root"
+}
+
+initial_file_system() {
+    local version
+    version=$(basename "$(ls -d "$root"/boot/vmlinuz-*)" | sed 's/^vmlinuz-//')
+    [ -e "$root/boot/initrd.img-$version" ] || inside update-initramfs -c -k "$version"
 }
 
 # With a number that is the same in every image: the data outlives the root.
@@ -168,7 +175,7 @@ partitions() {
     uuid=$(cat /proc/sys/kernel/random/uuid)
     # Without the editor nobody changes the command line at the keyboard, which would be a login.
     printf 'timeout 0\neditor no\nauto-firmware no\n' | mcopy -i "$work/esp.vfat" - ::loader/loader.conf
-    printf 'title Thorax\nlinux /vmlinuz\ninitrd /initrd\noptions root=PARTUUID=%s rootfstype=squashfs ro systemd.gpt_auto=0 panic=10 %s\n' \
+    printf 'title Thorax\nlinux /vmlinuz\ninitrd /initrd\noptions root=PARTUUID=%s rootfstype=squashfs ro systemd.gpt_auto=0 panic=10 fsck.repair=yes %s\n' \
         "$uuid" "$command_line" | mcopy -i "$work/esp.vfat" - ::loader/entries/thorax.conf
 
     truncate -s "${mebibytes}M" "$work/data.ext4"
@@ -195,13 +202,13 @@ TABLE
     dd if="$work/data.ext4" of="$work/disk" bs=1M seek=$((start / megabyte)) conv=notrunc,sparse status=none
     sync "$work/disk"
     mv "$work/disk" "$out"
-    echo "kernel $version; ESP: $(mdir -i "$work/esp.vfat" -f ::/ 2>/dev/null | sed -n 's/.*bytes free/bytes free/;/bytes free/p' | head -n 1)$(
-        mdir -i "$work/esp.vfat" ::/ | sed -n 's/^ *\([0-9].* bytes free\).*/\1/p')"
+    echo "kernel $version"
     echo "root $(($(stat -c %s "$work/root.squashfs") >> 20)) MiB, image $(($(stat -c %s "$out") >> 20)) MiB of which $(du -m "$out" | cut -f 1) MiB are written"
 }
 
 step "tools" tools
 step "Debian" debian
+step "the initial file system" initial_file_system
 step "the program" program
 step "the system" system
 step "the image" partitions
