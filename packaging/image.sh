@@ -62,7 +62,11 @@ step() {
     echo "=== $current: $((SECONDS - started)) s"
 }
 root=${MAKE_ROOT:-$work/root}
-inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
+# With a /proc that goes with the namespace: one that stayed could be deleted or copied with the root.
+inside() {
+    unshare --mount sh -c 'mount -t proc proc "$1/proc"; root=$1; shift; exec chroot "$root" /usr/bin/env -i "$@"' - "$root" \
+        PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"
+}
 
 tools() {
     local command package missing=()
