@@ -123,7 +123,7 @@ class Machine:
                 *("-bios", FIRMWARE, *disk.arguments()),
                 *("-device", "virtio-gpu-pci", "-device", "virtio-keyboard-pci", "-display", "none"),
                 # Nobody outside is reached from in there, and it is reached at this port of the loopback alone.
-                *("-netdev", f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:11112", "-device", "virtio-net-pci,netdev=net0"),
+                *("-netdev", f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:11112", "-device", "virtio-net-pci,netdev=net0,romfile="),
                 *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
                 *("-qmp", f"unix:{socket_path},server=on,wait=off", "-device", "virtio-rng-pci"),
             ],
@@ -132,13 +132,12 @@ class Machine:
         )
         for _ in range(100):
             self.alive()
+            self.qmp = socket.socket(socket.AF_UNIX)
             with contextlib.suppress(OSError):
-                self.qmp = socket.socket(socket.AF_UNIX)
                 self.qmp.connect(str(socket_path))
                 break
             time.sleep(0.1)
         self.answers = self.qmp.makefile("r")
-        self.answers.readline()
         self.ask("qmp_capabilities")
 
     def alive(self):
@@ -146,15 +145,17 @@ class Machine:
             raise Failure(f"QEMU ended: {(self.folder / 'qemu.log').read_text()[-600:]}")
 
     def ask(self, command, **arguments):
+        with contextlib.suppress(OSError):
+            self.qmp.sendall((json.dumps({"execute": command, "arguments": arguments}) + "\n").encode())
+            # Between the answers QEMU greets, and tells of events.
+            for line in self.answers:
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise Failure(f"{command}: {answer['error']['desc']}")
+                if "return" in answer:
+                    return answer["return"]
+        self.process.wait(timeout=10)
         self.alive()
-        self.qmp.sendall((json.dumps({"execute": command, "arguments": arguments}) + "\n").encode())
-        for line in self.answers:
-            answer = json.loads(line)
-            if "error" in answer:
-                raise Failure(f"{command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
-        raise Failure(f"{command}: QEMU is gone")
 
     def picture(self, name):
         """The monitor's picture: a PNG of this name, and the pixels (columns, rows, RGB)."""
