@@ -145,8 +145,10 @@ FSTAB
     # Logs stay in memory; warnings and what the program says can be read at the serial console, without a login.
     printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=32M\nForwardToConsole=yes\nTTYPath=/dev/console\nMaxLevelConsole=info\n' \
         >"$root/etc/systemd/journald.conf.d/10-thorax.conf"
-    # Without its data the program must not start: it would keep films in memory.
-    printf '[Unit]\nRequiresMountsFor=/data /var/lib/thorax /etc/thorax\n' >"$root/etc/systemd/system/thorax.service.d/20-image.conf"
+    # Without its data the program must not start: it would keep films in memory. And the self-test of the bundles is let take its time: on an
+    # emulated processor it takes minutes.
+    printf '[Unit]\nRequiresMountsFor=/data /var/lib/thorax /etc/thorax\n\n[Service]\nTimeoutStartSec=900\n' \
+        >"$root/etc/systemd/system/thorax.service.d/20-image.conf"
     inside systemctl enable --quiet systemd-networkd systemd-resolved systemd-timesyncd thorax
     # A network that is not there must not hold up a box that works without one.
     inside systemctl mask --quiet systemd-networkd-wait-online.service
@@ -154,7 +156,7 @@ FSTAB
     inside passwd --quiet --lock root
     inside systemctl mask --quiet getty.target console-getty.service getty@.service serial-getty@.service autovt@.service \
         emergency.service rescue.service debug-shell.service systemd-firstboot.service \
-        apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer systemd-pcrphase.service
+        apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service
     ! grep -E '^[^:]*:[^!*]' "$root/etc/shadow" || fail "an account has a password"
 }
 
