@@ -17,8 +17,8 @@ MAGIC = 0x6A736677736872
 FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
 
 
-def writes(log):
-    """Yields (sector, number of sectors, flags, offset of the data in the log) in the order of the log."""
+def writes(log, sectors):
+    """Yields (sector, number of sectors, flags, offset of the data in the log) in the order of the log, for a disk of so many sectors."""
     size = os.fstat(log.fileno()).st_size
     log.seek(0)
     magic, version, _, sector_size = struct.unpack("<QQQI", log.read(28))
@@ -30,12 +30,14 @@ def writes(log):
         head = log.read(SECTOR)
         sector, count, flags, length = struct.unpack("<QQQQ", head[:32])
         # A write that the kill had caught in the middle has left no head, and what is behind it is found again.
-        there = flags <= 15 and (count or flags) and length in (0, count * SECTOR) and not any(head[32:])
+        there = flags <= 15 and (count or flags) and length == 0 and sector + count <= sectors and not any(head[32:])
         if not there:
             place += SECTOR
             continue
-        yield sector, count, flags, place + SECTOR
-        place += SECTOR + (0 if flags & DISCARD else length)
+        data = 0 if flags & DISCARD else count * SECTOR
+        if place + SECTOR + data <= size:
+            yield sector, count, flags, place + SECTOR
+        place += SECTOR + data
 
 
 class Disk:
@@ -62,7 +64,7 @@ class Disk:
         chance = random.Random(seed)
         kept = lost = 0
         with open(self.log, "rb") as log, open(self.base, "r+b") as disk:
-            entries = list(writes(log))
+            entries = list(writes(log, self.base.stat().st_size // SECTOR))
             flushed = max((index for index, entry in enumerate(entries) if entry[2] & FLUSH), default=-1)
             for index, (sector, count, flags, data) in enumerate(entries):
                 if not count or flags & MARK:
