@@ -56,4 +56,5 @@ screened env THORAX_MODELS="$models" "$native" screen films/*.png films/*.dcm --
 # And a phantom itself is the same to the byte, whichever machine made it.
 "$native" phantom made_here --count 1 --formats png,dicom >/dev/null
 diff -r films made_here
+echo "phantoms are the same to the byte"
 echo "arm64.sh: build and symbols $((built - started)) s, under qemu $((emulated - built)) s"
