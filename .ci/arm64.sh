@@ -49,9 +49,10 @@ fi
 screened() { "$@" || [ $? -eq 1 ]; }
 
 arm64 phantom films --count 1 --formats png,dicom
-screened arm64 screen films/*.png films/*.dcm --json >arm64.jsonl
+# The films as DICOM alone: under emulation each takes most of a minute.
+screened arm64 screen films/*.dcm --json >arm64.jsonl
 emulated=$SECONDS
-screened env THORAX_MODELS="$models" "$native" screen films/*.png films/*.dcm --json >native.jsonl
+screened env THORAX_MODELS="$models" "$native" screen films/*.dcm --json >native.jsonl
 "$OLDPWD/.ci/same_answers.py" native.jsonl arm64.jsonl
 # And a phantom itself is the same to the byte, whichever machine made it.
 "$native" phantom made_here --count 1 --formats png,dicom >/dev/null
