@@ -78,36 +78,46 @@ class DataPartition:
         (part,) = (part for part in table["partitions"] if part.get("name") == "thorax-data")
         return part["start"] * 512, part["size"] * 512
 
-    def write(self, text, path):
-        """Puts a file in the place of another."""
-        offset, _ = self.place()
+    def taken_out(self, folder):
+        """Copies the partition to a file in `folder`, and puts its file system right, as at a start. Gives the file, and e2fsck's exit code."""
+        offset, size = self.place()
+        part = Path(folder) / "data.ext4"
+        part.unlink(missing_ok=True)
+        run("dd", f"if={self.disk}", f"of={part}", "bs=1M", f"skip={offset >> 20}", f"count={size}", "iflag=count_bytes", "conv=sparse", "status=none")
+        # Its end may be a hole.
+        os.truncate(part, size)
+        checked = subprocess.run(["e2fsck", "-fy", part], capture_output=True, text=True, check=False)
+        # 0: nothing, 1: it was put right.
+        if checked.returncode > 1:
+            raise Failure(f"e2fsck gave {checked.returncode}: {checked.stdout[-600:]}{checked.stderr[-600:]}")
+        return part, checked.returncode
+
+    def write(self, text, path, folder):
+        """Puts a file in the place of another, while the machine is off."""
+        part, _ = self.taken_out(folder)
         with tempfile.NamedTemporaryFile("w") as file:
             file.write(text)
             file.flush()
             for command in (f"rm {path}", f"write {file.name} {path}", f"set_inode_field {path} mode 0100644"):
-                done = subprocess.run(
-                    ["debugfs", "-w", "-R", command, f"{self.disk}?offset={offset}"], capture_output=True, text=True, check=False
-                )
+                done = subprocess.run(["debugfs", "-w", "-R", command, part], capture_output=True, text=True, check=False)
                 if done.returncode != 0 or "not found" in done.stderr:
                     raise Failure(f"debugfs {command}: {done.stderr}")
+        # What is empty in the file is not written, and has to be empty on the disk.
+        offset, size = self.place()
+        run("fallocate", "--punch-hole", "--offset", offset, "--length", size, self.disk)
+        run("dd", f"if={part}", f"of={self.disk}", "bs=1M", f"seek={offset >> 20}", "conv=sparse,notrunc", "status=none")
+        part.unlink()
 
     def copy(self, folder):
-        """Copies the folder of data as it is after the file system was put right, as at a start. Gives what e2fsck said last."""
-        offset, size = self.place()
-        part = Path(folder) / "data.ext4"
-        part.unlink(missing_ok=True)
-        run("dd", f"if={self.disk}", f"of={part}", "bs=1M", f"skip={offset >> 20}", f"count={size >> 20}", "conv=sparse", "status=none")
-        checked = subprocess.run(["e2fsck", "-fy", part], capture_output=True, text=True, check=False)
-        # 0: nothing, 1: it was put right.
-        if checked.returncode > 1:
-            raise Failure(f"e2fsck gave {checked.returncode}: {checked.stdout[-600:]}")
+        """Copies the folder of data, as it is after the file system was put right. Gives e2fsck's exit code."""
+        part, repaired = self.taken_out(folder)
         out = Path(folder) / "thorax"
         shutil.rmtree(out, ignore_errors=True)
         run("debugfs", "-R", f"rdump /thorax {folder}", part)
         if not (out / "journal" / "journal.redb").exists():
             raise Failure("there is no journal on the data partition")
         part.unlink()
-        return checked.returncode
+        return repaired
 
 
 class Machine:
@@ -268,12 +278,8 @@ class Trial:
 
     def profile(self, bundles):
         """Puts the profile on the disk, while the machine is off."""
-        offset, _ = self.data.place()
-        checked = subprocess.run(["e2fsck", "-fy", f"{self.base}?offset={offset}"], capture_output=True, text=True, check=False)
-        if checked.returncode > 1:
-            raise Failure(f"e2fsck gave {checked.returncode}: {checked.stdout[-600:]}{checked.stderr[-600:]}")
         board = Path(__file__).resolve().parent.parent / "boards" / "uefi-arm64" / "profile.toml"
-        self.data.write(site_profile(board.read_text(), bundles), "/settings/board/profile.toml")
+        self.data.write(site_profile(board.read_text(), bundles), "/settings/board/profile.toml", self.folder)
 
     def switched_on(self):
         """Ready, a film, its result, a key."""
