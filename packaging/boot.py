@@ -215,16 +215,21 @@ class Films:
         self.program, self.folder, self.seed, self.waiting, self.modality = program, Path(folder), seed, [], "xray"
         self.lock = threading.Lock()
 
+    def make(self, least):
+        """Makes films until so many wait."""
+        while len(self.waiting) < least:
+            folder = self.folder / f"films-{self.seed}"
+            command = ("phantom", folder, "--count", 20, "--modality", self.modality, "--size", 768, "--formats", "dicom", "--seed", self.seed)
+            run(self.program, *command)
+            self.seed += 1
+            # The second file of a phantom is the same film, negated, in a series of its own; one of them will do. CT slices and films take turns.
+            paths = (path for path in folder.glob("*.dcm") if "monochrome1" not in path.name)
+            self.waiting += sorted(paths, key=lambda path: path.name.split("_")[2])
+
     def next(self):
         with self.lock:
-            if not self.waiting:
-                folder = self.folder / f"films-{self.seed}"
-                command = ("phantom", folder, "--count", 20, "--modality", self.modality, "--size", 768, "--formats", "dicom", "--seed", self.seed)
-                run(self.program, *command)
-                self.seed += 1
-                # The second file of a phantom is the same film, negated, in a series of its own; one of them will do.
-                self.waiting = sorted((path for path in folder.glob("*.dcm") if "monochrome1" not in path.name), key=lambda path: path.name.split("_")[2])
-            film = self.waiting.pop()
+            self.make(1)
+            film = self.waiting.pop(0)
         uid = re.search(r"\[([0-9.]+)\]", run("dcmdump", "+P", "SOPInstanceUID", film)).group(1)
         return film, uid
 
@@ -321,6 +326,8 @@ class Trial:
         """Films arrive from two senders, and the power goes; then the journal has what was acknowledged."""
         chance = random.Random(1000 * self.options.seed + number)
         ends, sent = threading.Event(), []
+        # Before the power's time begins, so that it is spent on sending.
+        self.films.make(60)
 
         def sender():
             while not ends.is_set():
