@@ -219,7 +219,7 @@ class Films:
         """Makes films until so many wait."""
         while len(self.waiting) < least:
             folder = self.folder / f"films-{self.seed}"
-            command = ("phantom", folder, "--count", 20, "--modality", self.modality, "--size", 768, "--formats", "dicom", "--seed", self.seed)
+            command = ("phantom", folder, "--count", 20, "--modality", self.modality, "--size", 512, "--formats", "dicom", "--seed", self.seed)
             run(self.program, *command)
             self.seed += 1
             # The second file of a phantom is the same film, negated, in a series of its own; one of them will do. CT slices and films take turns.
