@@ -30,12 +30,17 @@ fn boards() -> Vec<(PathBuf, Tables)> {
             (folder, tables)
         })
         .collect();
-    assert_eq!(boards.len(), 5);
+    assert_eq!(boards.len(), 6);
     boards
 }
 
 fn name(folder: &Path) -> &str {
     folder.file_name().unwrap().to_str().unwrap()
+}
+
+/// Whether the profile is for one kind of board, whose pins and heat are known, or for whatever machine there is.
+fn is_of_one_board(folder: &Path) -> bool {
+    !["desktop", "uefi-arm64"].contains(&name(folder))
 }
 
 /// Compares a file with what it should be, or writes it.
@@ -56,7 +61,7 @@ fn every_profile_says_what_its_board_is_and_how_hot_it_may_become() {
     for (folder, tables) in boards() {
         let board = tables.board.as_ref().unwrap();
         assert!(tables.executor.is_some(), "{}", name(&folder));
-        if name(&folder) != "desktop" {
+        if is_of_one_board(&folder) {
             assert!(
                 tables.panel.is_some() && tables.buttons.is_some() && tables.thermal.is_some(),
                 "{}",
@@ -82,7 +87,9 @@ fn a_unit_s_memory_and_devices_are_those_of_its_profile() {
         let spi = matches!(tables.panel, Some(Panel::Spi(_)));
         assert_eq!(spi, has("DeviceAllow=char-spi rw"), "{}", name(&folder));
         assert_eq!(!tables.lines().is_empty(), has("DeviceAllow=char-gpiochip rw"), "{}", name(&folder));
-        let devices = spi || !tables.lines().is_empty();
+        let drm = matches!(tables.panel, Some(Panel::Drm(_)));
+        assert_eq!(drm, has("DeviceAllow=char-drm rw"), "{}", name(&folder));
+        let devices = spi || drm || !tables.lines().is_empty();
         assert_eq!(devices, has("PrivateDevices=no") && has("DevicePolicy=closed"), "{}", name(&folder));
     }
 }
@@ -91,7 +98,7 @@ fn a_unit_s_memory_and_devices_are_those_of_its_profile() {
 fn drawings_and_tables_are_those_of_the_pins() {
     for (folder, tables) in boards() {
         let Some(svg) = wiring::svg(&tables) else {
-            assert_eq!(name(&folder), "desktop", "a board without pins");
+            assert!(!is_of_one_board(&folder), "{}: a board without pins", name(&folder));
             assert!(!folder.join("wiring.svg").exists());
             continue;
         };
@@ -142,6 +149,14 @@ fn machine(tables: &Tables) -> Facts {
             _ => vec![],
         },
         chips,
+        cards: match &tables.panel {
+            Some(Panel::Drm(_)) => vec![device(Path::new("/dev/dri/card0"))],
+            _ => vec![],
+        },
+        connectors: match &tables.panel {
+            Some(Panel::Drm(_)) => vec![("HDMI-A-1".into(), true)],
+            _ => vec![],
+        },
         ..Facts::default()
     }
 }
