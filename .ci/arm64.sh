@@ -13,7 +13,7 @@ root=${1:-}
 program=$(packaging/arm64.sh | tail -n 1)
 built=$SECONDS
 # The tests have built it already.
-cargo build --release --locked -p thorax-edge
+cargo build --release --locked --workspace --bins
 native=$(realpath "${CARGO_TARGET_DIR:-target}/release/thorax-edge")
 
 work=$(mktemp -d)

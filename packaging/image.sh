@@ -145,9 +145,8 @@ FSTAB
     # Logs stay in memory; warnings and what the program says can be read at the serial console, without a login.
     printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=32M\nForwardToConsole=yes\nTTYPath=/dev/console\nMaxLevelConsole=info\n' \
         >"$root/etc/systemd/journald.conf.d/10-thorax.conf"
-    # Without its data the program must not start: it would keep films in memory. And the self-test of the bundles is let take its time: on an
-    # emulated processor it takes minutes.
-    printf '[Unit]\nRequiresMountsFor=/data /var/lib/thorax /etc/thorax\n\n[Service]\nTimeoutStartSec=900\n' \
+    # Without its data the program must not start: it would keep films in memory.
+    printf '[Unit]\nRequiresMountsFor=/data /var/lib/thorax /etc/thorax\n' \
         >"$root/etc/systemd/system/thorax.service.d/20-image.conf"
     inside systemctl enable --quiet systemd-networkd systemd-resolved systemd-timesyncd thorax
     # A network that is not there must not hold up a box that works without one.
