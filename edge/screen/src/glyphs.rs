@@ -62,7 +62,7 @@ impl Glyph {
         places.filter_map(move |(x, y)| {
             let place = (self.at + y * self.width + x) as usize;
             let byte = COVERAGE.get(place / 2)?;
-            let coverage = if place % 2 == 0 { byte >> 4 } else { byte & 0xf };
+            let coverage = if place.is_multiple_of(2) { byte >> 4 } else { byte & 0xf };
             (coverage > 0).then_some((x, y, coverage))
         })
     }

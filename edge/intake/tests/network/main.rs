@@ -525,7 +525,7 @@ fn it_stops_when_what_arrives_is_there() {
     assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&lasted), "{lasted:?}");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     assert!(journal.find_instance("1.2.3").unwrap().is_some());
-    // All threads have left the journal.
-    assert!(Arc::into_inner(journal).is_some());
+    // All threads leave the journal; one that has given its answer may have a last step to go.
+    wait_until(|| Arc::strong_count(&journal) == 1);
     drop(folder);
 }
