@@ -1,7 +1,7 @@
 //! The panel: whether the device is ready, the result that came last, the ones before it, and what the operator can set.
 //!
 //! It is there from the first moment, before bundles are tested and the journal is opened, and until the last. It looks at what the
-//! other parts say of themselves ([`State`]) a few times a second and draws that; what is sent to the panel is only what changed.
+//! other parts say of themselves (`State`) a few times a second and draws that; what is sent to the panel is only what changed.
 //! Which page is shown, and what keys do, [`Operator`] knows. A panel that cannot be used is told in the log, and keeps nothing from
 //! being read.
 
