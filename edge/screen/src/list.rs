@@ -124,7 +124,8 @@ impl ListScreen<'_> {
     }
 
     /// Whether every line is seen on a panel of this size without going to another page.
-    pub fn fits(&self, size: Size) -> bool {
+    #[cfg(test)]
+    fn fits(&self, size: Size) -> bool {
         let places = self.places(Rectangle::new(Point::zero(), size), &Scale::of(size, self.language));
         self.rows.is_empty()
             || (self.rows.len() <= places.rows_a_page

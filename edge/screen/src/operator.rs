@@ -182,7 +182,7 @@ pub enum Shows {
 }
 
 /// Where one is among the pages.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Operator {
     /// Of all words.
     language: Language,

@@ -69,8 +69,11 @@ impl Banner<'_> {
     /// Whether the remark stands beside the word; without room it is left out.
     pub(super) fn has_room_for_remark(&self, area: Rectangle, scale: &Scale) -> bool {
         let (.., room) = self.parts(area, scale);
-        let words = Words { text: self.remark, face: scale.remark, colour: self.ink };
-        words.fit(room.size)
+        self.remark_fits(room, scale)
+    }
+
+    fn remark_fits(&self, room: Rectangle, scale: &Scale) -> bool {
+        Words { text: self.remark, face: scale.remark, colour: self.ink }.fit(room.size)
     }
 
     pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
@@ -86,7 +89,7 @@ impl Banner<'_> {
         let (word, face, place, mut rest) = self.parts(area, scale);
         let ink = Ink::on(self.ink, self.ground);
         draw_line(target, place, &word, face, ink, Alignment::Left)?;
-        if !self.has_room_for_remark(area, scale) {
+        if !self.remark_fits(rest, scale) {
             return Ok(());
         }
         let height = paragraph_height(self.remark, scale.remark, rest.size.width);

@@ -138,8 +138,7 @@ impl<'a> ResultScreen<'a> {
                 Default::default()
             },
         });
-        let side = |word, percent| text::side_percent(self.language.word(word), percent);
-        let involvement = self.involvement.map(|Involvement { percent, left_percent, right_percent }| Metric {
+        let involvement = self.involvement.map(|involvement @ Involvement { percent, .. }| Metric {
             label: involved,
             value: text::area_percent(percent),
             share: share(percent, 100.0),
@@ -147,13 +146,15 @@ impl<'a> ResultScreen<'a> {
             marks: None,
             colour: panel(palette::INFECTION),
             large: false,
-            ends: if with_sides {
-                [side(Word::RightShort, right_percent), side(Word::LeftShort, left_percent)]
-            } else {
-                Default::default()
-            },
+            ends: if with_sides { self.sides(involvement) } else { Default::default() },
         });
         [probability, entropy, involvement].into_iter().flatten().collect()
+    }
+
+    /// How much of the right and of the left lung, as they stand in the picture; empty for one that was not found.
+    fn sides(&self, Involvement { left_percent, right_percent, .. }: Involvement) -> [String; 2] {
+        [(Word::RightShort, right_percent), (Word::LeftShort, left_percent)]
+            .map(|(word, percent)| text::side_percent(self.language.word(word), percent))
     }
 
     fn labels(&self) -> [String; 3] {
@@ -235,9 +236,7 @@ impl ResultScreen<'_> {
         };
         plans.find(fits).ok_or(Plan { share: 9, keys: false, notes: false, sides: false })
     }
-}
 
-impl ResultScreen<'_> {
     /// Marks the patient's right and left side on a picture, where lungs were told apart in it.
     fn draw_sides<D: DrawTarget<Color = Rgb565>>(
         &self,
@@ -323,9 +322,7 @@ impl HeatScreen<'_> {
     fn texts(&self) -> [String; 3] {
         let ResultScreen { language, involvement, .. } = self.result;
         let sides = involvement.map_or_else(String::new, |involvement| {
-            let side = |word, percent| text::side_percent(language.word(word), percent);
-            let sides =
-                [side(Word::RightShort, involvement.right_percent), side(Word::LeftShort, involvement.left_percent)];
+            let sides = self.result.sides(involvement);
             let sides: Vec<&str> = sides.iter().map(String::as_str).filter(|side| !side.is_empty()).collect();
             if sides.is_empty() {
                 return String::new();

@@ -217,11 +217,6 @@ pub(super) fn shorten(text: &str, face: Face, width: u32) -> String {
         return printable_text;
     }
     let pieces: Vec<(&str, Glyph)> = face.set(text).collect();
-    let tail: Vec<&str> = {
-        // The end of what is longer than can be shown is not among the pieces.
-        let letters: Vec<(usize, char)> = text.char_indices().rev().take(MOST_LETTERS).collect();
-        letters.iter().map(|(at, letter)| &text[*at..at + letter.len_utf8()]).collect()
-    };
     let room = (64 * width).saturating_sub(face.strike.letter('\u{2026}').advance);
     let (mut head, mut end) = (String::new(), String::new());
     // Devanagari is not cut inside a word, and what is left of it is its beginning.
@@ -235,8 +230,8 @@ pub(super) fn shorten(text: &str, face: Face, width: u32) -> String {
         head.extend(letters.chars().map(printable));
     }
     if !whole {
-        for letters in tail {
-            let Some(letter) = letters.chars().next().map(printable) else { break };
+        // The end of what is longer than can be shown is not among the pieces.
+        for letter in text.chars().rev().take(MOST_LETTERS).map(printable) {
             let advance = face.strike.letter(letter).advance;
             if used + advance > room {
                 break;

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use embedded_graphics::Drawable;
+use embedded_graphics::{Drawable, prelude::Size};
 use thorax_board::{
     BoardError,
     config::{self, Tables},
@@ -23,7 +23,7 @@ use thorax_board::{
 };
 use thorax_page::Appliance;
 use thorax_screen::{
-    Framebuffer, Keys, MessageScreen, Tone,
+    Framebuffer, Keys, MessageScreen, ResultScreen, Tone,
     operator::{Action, Facts, Operator, Shows},
 };
 use thorax_shared::words::{Language, Word};
@@ -166,7 +166,7 @@ impl Shared {
                 Shows::Page => None,
             };
             // What has not changed need not be drawn.
-            let seen = (format!("{operator:?}"), facts);
+            let seen = (operator.clone(), facts);
             if drawn.as_ref() != Some(&seen) {
                 show(&mut panel, &settings, self.draw(&operator, &seen.1, study.map(|shown| &**shown), size))?;
                 tracing::debug!(shows = ?operator.shows(), "on the panel");
@@ -215,13 +215,7 @@ impl Shared {
         settings.write(&self.data)
     }
 
-    fn draw(
-        &self,
-        operator: &Operator,
-        facts: &Facts,
-        study: Option<&Shown>,
-        size: embedded_graphics::prelude::Size,
-    ) -> Framebuffer {
+    fn draw(&self, operator: &Operator, facts: &Facts, study: Option<&Shown>, size: Size) -> Framebuffer {
         let mut picture = Framebuffer::new(size);
         let Some(Shown { study, outcome, patient_id, received, thresholds }) = study else {
             operator.draw(facts, &mut picture);
@@ -235,7 +229,7 @@ impl Shared {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();
                 let panel = report::panel(screening, &name, &title);
-                let result = thorax_screen::ResultScreen { language, keys, thresholds: *thresholds, ..panel };
+                let result = ResultScreen { language, keys, thresholds: *thresholds, ..panel };
                 match report::heat(screening, result).filter(|_| matches!(operator.shows(), Shows::Heat(_))) {
                     Some(heat) => heat.draw(&mut picture),
                     None => result.draw(&mut picture),
@@ -250,7 +244,7 @@ impl Shared {
 
     fn message(
         &self,
-        size: embedded_graphics::prelude::Size,
+        size: Size,
         language: Language,
         tone: Tone,
         title: Word,
@@ -264,7 +258,7 @@ impl Shared {
     }
 
     /// The picture that stays.
-    fn last(&self, size: embedded_graphics::prelude::Size, language: Language, failed: Option<&str>) -> Framebuffer {
+    fn last(&self, size: Size, language: Language, failed: Option<&str>) -> Framebuffer {
         match failed {
             None => {
                 let text = language.word(Word::MayBeSwitchedOff);
