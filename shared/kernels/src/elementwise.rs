@@ -101,7 +101,7 @@ impl WithSimd for Swish<'_> {
 
 /// `x / (1 + exp(-x))`; the exponential as in [`exp`], with the coefficients of Cephes (Moshier 1992) and fused products.
 #[inline(always)]
-fn swish_of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(crate) fn swish_of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let shift = simd.splat_f32s(SHIFT);
     let [low, high] = EXPONENTS.map(|end| simd.splat_f32s(end));
     // Comparisons, not minimum and maximum, so that a NaN stays one. The value is limited below, where the result is as good

@@ -12,6 +12,7 @@
 //! - [`elementwise`]: what nets do between their layers
 
 pub mod batch_norm;
+pub mod channels_last;
 pub mod convolution;
 pub mod elementwise;
 pub mod pool;

@@ -296,7 +296,7 @@ impl Source<'_> {
 
 /// Calls `work` with slices of the wanted sizes that start at a cache line. They keep a thread's last values, whatever
 /// those were; a thread's memory for them is kept from call to call.
-pub(super) fn with_scratch<const N: usize>(sizes: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
+pub(crate) fn with_scratch<const N: usize>(sizes: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
     thread_local! {
         static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }

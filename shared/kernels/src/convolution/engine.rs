@@ -71,7 +71,7 @@ impl Activation {
 
     /// Its limits, to a register. Comparisons, not minimum and maximum, so that a NaN stays one.
     #[inline(always)]
-    pub(super) fn limited<S: Simd>(self, simd: S, value: S::f32s) -> S::f32s {
+    pub(crate) fn limited<S: Simd>(self, simd: S, value: S::f32s) -> S::f32s {
         if matches!(self, Self::None | Self::Swish) {
             return value;
         }
@@ -83,7 +83,7 @@ impl Activation {
 }
 
 /// Lanes of the machine's f32 registers.
-pub(super) fn lanes() -> usize {
+pub(crate) fn lanes() -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
         type Output = usize;

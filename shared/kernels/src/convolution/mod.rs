@@ -6,15 +6,16 @@
 //! weight, `tiles` says how much of both the registers hold, `winograd` halves the products of three-row kernels, and
 //! `depthwise` is for channels that stay apart.
 
-mod band;
+pub(crate) mod band;
 mod depthwise;
 mod engine;
 mod geometry;
 mod panels;
 mod tiles;
 mod weight_gradient;
-mod winograd;
+pub(crate) mod winograd;
 
+pub(crate) use engine::lanes;
 pub use engine::{Activation, Epilogue};
 pub use geometry::{Convolution, Padding};
 

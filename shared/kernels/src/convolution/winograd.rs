@@ -11,26 +11,26 @@
 //! gradient into six, and [`kernel_gradient`] six sums into three kernel rows.
 
 /// Output rows of a tile.
-pub(super) const TILE: usize = 4;
+pub(crate) const TILE: usize = 4;
 /// Products, and input rows of a tile.
-pub(super) const POINTS: usize = 6;
+pub(crate) const POINTS: usize = 6;
 
 /// `G w`: the six kernels of the points, from the three rows of a kernel's column.
-pub(super) fn kernel([w0, w1, w2]: [f32; 3]) -> [f32; POINTS] {
+pub(crate) fn kernel([w0, w1, w2]: [f32; 3]) -> [f32; POINTS] {
     let even = (w0 + w2) / 6.0;
     let wide = w0 / 24.0 + w2 / 6.0;
     [w0 / 4.0, -even - w1 / 6.0, -even + w1 / 6.0, wide + w1 / 12.0, wide - w1 / 12.0, w2]
 }
 
 /// `G' m`: three rows of a kernel's gradient from the six sums.
-pub(super) fn kernel_gradient(m: [f32; POINTS]) -> [f32; 3] {
+pub(crate) fn kernel_gradient(m: [f32; POINTS]) -> [f32; 3] {
     let (near, far) = (m[1] + m[2], m[3] + m[4]);
     [m[0] / 4.0 - near / 6.0 + far / 24.0, (m[2] - m[1]) / 6.0 + (m[3] - m[4]) / 12.0, (far - near) / 6.0 + m[5]]
 }
 
 /// `B' d`: six combinations of six input rows, each `length` long.
 #[inline(always)]
-pub(super) fn input(rows: [&[f32]; POINTS], out: [&mut [f32]; POINTS], length: usize) {
+pub(crate) fn input(rows: [&[f32]; POINTS], out: [&mut [f32]; POINTS], length: usize) {
     let [d0, d1, d2, d3, d4, d5] = rows.map(|row| &row[..length]);
     let [o0, o1, o2, o3, o4, o5] = out;
     let (o0, o1, o2) = (&mut o0[..length], &mut o1[..length], &mut o2[..length]);
@@ -50,7 +50,7 @@ pub(super) fn input(rows: [&[f32]; POINTS], out: [&mut [f32]; POINTS], length: u
 
 /// `A' m`: four output rows from the six sums, in place of the first four.
 #[inline(always)]
-pub(super) fn output(sums: [&[f32]; POINTS], out: [&mut [f32]; TILE], length: usize) {
+pub(crate) fn output(sums: [&[f32]; POINTS], out: [&mut [f32]; TILE], length: usize) {
     let [m0, m1, m2, m3, m4, m5] = sums.map(|row| &row[..length]);
     let [o0, o1, o2, o3] = out;
     let (o0, o1, o2, o3) = (&mut o0[..length], &mut o1[..length], &mut o2[..length], &mut o3[..length]);
@@ -66,7 +66,7 @@ pub(super) fn output(sums: [&[f32]; POINTS], out: [&mut [f32]; TILE], length: us
 
 /// `A y`: six combinations of four rows of the output's gradient.
 #[inline(always)]
-pub(super) fn gradient(rows: [&[f32]; TILE], out: [&mut [f32]; POINTS], length: usize) {
+pub(crate) fn gradient(rows: [&[f32]; TILE], out: [&mut [f32]; POINTS], length: usize) {
     let [y0, y1, y2, y3] = rows.map(|row| &row[..length]);
     let [o0, o1, o2, o3, o4, o5] = out;
     let (o0, o1, o2) = (&mut o0[..length], &mut o1[..length], &mut o2[..length]);

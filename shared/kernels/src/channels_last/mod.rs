@@ -1,0 +1,132 @@
+//! Inference on `[N, H, W, C]`: the channels of a pixel lie side by side, so a register holds the channels of one pixel.
+//!
+//! The kernels of [`convolution`](crate::convolution) keep `[N, C, H, W]`, as training wants it, and need long rows. A net for
+//! inference has few pixels and many channels in its later half, products of single pixels, and convolutions that keep the
+//! channels apart; with the channels inside all of these are the same few loops, and bands of rows are whole slices of
+//! memory. [`dense`] multiplies, [`depthwise`] keeps channels apart, [`transposed`] doubles the sides, [`pool`] is what its
+//! name says; [`tile`] is the product in registers that the first three share.
+//!
+//! Whatever is here is packed once for its weights and then run as often as one likes, without allocating. Results do not
+//! depend on the number of threads.
+
+mod aligned;
+mod dense;
+mod depthwise;
+mod pool;
+mod tile;
+mod transposed;
+
+pub use pool::{Pool, PoolKind, global_average};
+
+use crate::{
+    KernelError,
+    convolution::{Activation, Convolution},
+};
+
+/// A convolution with its weights and what follows it: a sum and an activation.
+pub struct PackedConvolution {
+    geometry: Convolution,
+    activation: Activation,
+    kernel: Kernel,
+}
+
+enum Kernel {
+    Dense(dense::Dense),
+    Depthwise(depthwise::Depthwise),
+}
+
+impl PackedConvolution {
+    /// `weight` `[C_out, C_in / groups, K_h, K_w]`, `bias` `[C_out]`. The batch of `geometry` plays no part.
+    ///
+    /// # Errors
+    /// Sizes that contradict each other, slices of another length, groups that are neither one nor the channels.
+    pub fn new(
+        geometry: &Convolution,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+    ) -> Result<Self, KernelError> {
+        let geometry = Convolution { batch: 1, ..*geometry };
+        geometry.check()?;
+        expect("the weight", weight.len(), geometry.weight_length())?;
+        if let Some(bias) = bias {
+            expect("the bias", bias.len(), geometry.channels_out)?;
+        }
+        let kernel = match geometry.groups {
+            1 => Kernel::Dense(dense::Dense::new(&geometry, weight, bias)),
+            groups if groups == geometry.channels_in && groups == geometry.channels_out => {
+                Kernel::Depthwise(depthwise::Depthwise::new(&geometry, weight, bias))
+            }
+            _ => {
+                return Err(KernelError::Shape(format!(
+                    "convolution: groups must be one or the channels, with the channels inside: {geometry:?}"
+                )));
+            }
+        };
+        Ok(Self { geometry, activation, kernel })
+    }
+
+    /// `x` `[N, H, W, C_in]` to `out` `[N, H', W', C_out]`; `add` of `out`'s shape is added before the activation.
+    ///
+    /// # Errors
+    /// Slices of another length.
+    pub fn run(&self, batch: usize, x: &[f32], add: Option<&[f32]>, out: &mut [f32]) -> Result<(), KernelError> {
+        expect("the input", x.len(), batch * self.geometry.input_length())?;
+        expect("the output", out.len(), batch * self.geometry.output_length())?;
+        if let Some(add) = add {
+            expect("the second summand", add.len(), out.len())?;
+        }
+        match &self.kernel {
+            Kernel::Dense(dense) => dense.run(&self.geometry, x, add, self.activation, out),
+            Kernel::Depthwise(depthwise) => depthwise.run(&self.geometry, x, add, self.activation, out),
+        }
+        Ok(())
+    }
+}
+
+/// A transposed convolution of kernel 2 and stride 2, which doubles both sides.
+pub struct PackedUpConvolution {
+    channels_in: usize,
+    channels_out: usize,
+    kernel: transposed::Transposed,
+}
+
+impl PackedUpConvolution {
+    /// `weight` `[C_in, C_out, 2, 2]`, `bias` `[C_out]`.
+    ///
+    /// # Errors
+    /// Slices of another length.
+    pub fn new(
+        [channels_in, channels_out]: [usize; 2],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Self, KernelError> {
+        expect("the weight", weight.len(), channels_in * channels_out * 4)?;
+        if let Some(bias) = bias {
+            expect("the bias", bias.len(), channels_out)?;
+        }
+        if channels_in * channels_out == 0 {
+            return Err(KernelError::Shape("transposed convolution: no channels".into()));
+        }
+        let kernel = transposed::Transposed::new([channels_in, channels_out], weight, bias);
+        Ok(Self { channels_in, channels_out, kernel })
+    }
+
+    /// `x` `[N, H, W, C_in]` to `out` `[N, 2 H, 2 W, C_out]`; `rows` is `N * H`, `width` is W.
+    ///
+    /// # Errors
+    /// Slices of another length.
+    pub fn run(&self, rows: usize, width: usize, x: &[f32], out: &mut [f32]) -> Result<(), KernelError> {
+        expect("the input", x.len(), rows * width * self.channels_in)?;
+        expect("the output", out.len(), 4 * rows * width * self.channels_out)?;
+        self.kernel.run(width, x, out);
+        Ok(())
+    }
+}
+
+fn expect(name: &str, length: usize, expected: usize) -> Result<(), KernelError> {
+    if length == expected {
+        return Ok(());
+    }
+    Err(KernelError::Shape(format!("channels last: {name} has {length} values, expected {expected}")))
+}

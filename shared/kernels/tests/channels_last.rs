@@ -1,0 +1,201 @@
+//! The kernels with the channels inside, against the definition and against those with the channels outside.
+#![allow(clippy::unwrap_used)]
+
+mod written_out;
+
+use proptest::prelude::*;
+use thorax_kernels::{
+    channels_last::{PackedConvolution, PackedUpConvolution, Pool, PoolKind, global_average},
+    convolution::{Activation, Convolution, Padding},
+};
+use written_out::{dense, products, shapes, values, worst};
+
+/// `[N, C, H, W]` to `[N, H, W, C]`.
+fn inside<T: Copy>(x: &[T], channels: usize, pixels: usize) -> Vec<T> {
+    let picture = |x: &[T]| (0..pixels).flat_map(|p| (0..channels).map(move |c| (c, p))).map(|(c, p)| x[c * pixels + p]).collect();
+    x.chunks_exact(channels * pixels).flat_map(|x| -> Vec<T> { picture(x) }).collect()
+}
+
+fn fits(g: &Convolution) -> bool {
+    g.groups == 1 || (g.groups == g.channels_in && g.groups == g.channels_out)
+}
+
+/// The worst relative error with bias, summand and activation.
+fn error(g: &Convolution, activation: Activation) -> f64 {
+    let (x, w) = (values(g.input_length(), 1), values(g.weight_length(), 2));
+    let (bias, add) = (values(g.channels_out, 3), values(g.output_length(), 4));
+    let mut y = vec![0f64; g.output_length()];
+    products(g, |o, i, k| y[o] += f64::from(x[i]) * f64::from(w[k]));
+    let pixels = g.height_out() * g.width_out();
+    for (i, y) in y.iter_mut().enumerate() {
+        *y += f64::from(bias[i / pixels % g.channels_out]) + f64::from(add[i]);
+        *y = match activation {
+            Activation::None => *y,
+            Activation::Relu => y.max(0.0),
+            Activation::Relu6 => y.clamp(0.0, 6.0),
+            Activation::Swish => *y / (1.0 + (-*y).exp()),
+        };
+    }
+    let packed = PackedConvolution::new(g, &w, Some(&bias), activation).unwrap();
+    let x = inside(&x, g.channels_in, g.height * g.width);
+    let add = inside(&add, g.channels_out, pixels);
+    let mut got = vec![f32::NAN; y.len()];
+    packed.run(g.batch, &x, Some(&add), &mut got).unwrap();
+    worst(&got, &inside(&y, g.channels_out, pixels))
+}
+
+#[test]
+fn shapes_that_nets_use() {
+    let more = [
+        dense(1, [16, 24], [30, 31], 3),
+        dense(2, [24, 144], [14, 14], 1),
+        dense(1, [3, 32], [20, 20], 3),
+        dense(1, [33, 65], [6, 5], 3),
+        Convolution { groups: 40, ..dense(2, [40, 40], [14, 14], 5) },
+        Convolution { groups: 96, stride: 2, padding: Padding::same(28, 3, 2), ..dense(1, [96, 96], [28, 28], 3) },
+    ];
+    for case in shapes().into_iter().chain(more).filter(fits) {
+        let error = error(&case, Activation::None);
+        assert!(error < 2e-5, "{error} {case:?}");
+    }
+}
+
+#[test]
+fn the_portable_kernels_are_right_too() {
+    // A process of its own would be cleaner, but packing and running happen under one choice here as well.
+    for activation in [Activation::Relu, Activation::Relu6, Activation::Swish] {
+        for case in [dense(2, [9, 21], [12, 14], 3), Convolution { groups: 10, ..dense(2, [10, 10], [12, 14], 3) }] {
+            let error = error(&case, activation);
+            assert!(error < 2e-5, "{error} {activation:?} {case:?}");
+        }
+    }
+}
+
+#[test]
+fn groups_that_are_neither_one_nor_the_channels_are_refused() {
+    let g = Convolution { groups: 3, ..dense(1, [27, 33], [31, 17], 3) };
+    assert!(PackedConvolution::new(&g, &values(g.weight_length(), 1), None, Activation::None).is_err());
+}
+
+#[test]
+fn neither_threads_nor_neighbours_change_a_bit() {
+    for g in [dense(3, [24, 17], [61, 45], 3), dense(3, [24, 70], [7, 7], 1), Convolution { groups: 24, ..dense(3, [24, 24], [31, 17], 3) }] {
+        let (x, w) = (values(g.input_length(), 1), values(g.weight_length(), 2));
+        let packed = PackedConvolution::new(&g, &w, None, Activation::Swish).unwrap();
+        let run = |threads: usize, pictures: std::ops::Range<usize>| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let (input, output) = (g.input_length() / 3, g.output_length() / 3);
+            let mut y = vec![f32::NAN; pictures.len() * output];
+            pool.install(|| {
+                packed.run(pictures.len(), &x[pictures.start * input..pictures.end * input], None, &mut y).unwrap();
+            });
+            y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let one = run(1, 0..3);
+        assert_eq!(one, run(3, 0..3), "{g:?}");
+        assert_eq!(one, [run(2, 0..1), run(1, 1..2), run(4, 2..3)].concat(), "{g:?}");
+    }
+}
+
+#[test]
+fn the_transposed_convolution_is_the_gradient_to_the_input() {
+    for [channels_in, channels_out] in [[1, 1], [16, 8], [33, 21], [64, 32]] {
+        let (rows, width) = (6, 7);
+        // The convolution of which it is the gradient has the roles exchanged.
+        let g = Convolution {
+            stride: 2,
+            padding: Padding::all(0),
+            ..dense(2, [channels_out, channels_in], [rows, 2 * width], 2)
+        };
+        let (x, w) = (values(g.output_length(), 1), values(g.weight_length(), 2));
+        let bias = values(channels_out, 3);
+        let mut expected = vec![f32::NAN; g.input_length()];
+        g.input_gradient(&w, &x, Some(&bias), &mut expected).unwrap();
+        let packed = PackedUpConvolution::new([channels_in, channels_out], &w, Some(&bias)).unwrap();
+        let mut got = vec![f32::NAN; expected.len()];
+        packed.run(rows, width, &inside(&x, channels_in, rows / 2 * width), &mut got).unwrap();
+        let expected = inside(&expected, channels_out, rows * 2 * width);
+        for (got, expected) in got.iter().zip(&expected) {
+            assert!((got - expected).abs() < 1e-5, "{got} {expected}");
+        }
+    }
+}
+
+#[test]
+fn pools_are_what_their_names_say() {
+    let geometry = Convolution { stride: 2, padding: Padding { top: 1, left: 1, bottom: 0, right: 1 }, ..dense(2, [21, 21], [9, 12], 3) };
+    let x = values(geometry.input_length(), 5);
+    let x = inside(&x, 21, 9 * 12);
+    for kind in [PoolKind::Largest, PoolKind::Mean, PoolKind::MeanWithPadding] {
+        let (height, width) = (geometry.height_out(), geometry.width_out());
+        let mut out = vec![f32::NAN; 2 * height * width * 21];
+        Pool { geometry, kind }.run(2, &x, &mut out).unwrap();
+        for (i, &got) in out.iter().enumerate() {
+            let (n, y, column, c) = (i / 21 / width / height, i / 21 / width % height, i / 21 % width, i % 21);
+            let mut window = vec![];
+            for (r, q) in (0..3).flat_map(|r| (0..3).map(move |q| (r, q))) {
+                let (y, x_) = ((2 * y + r).wrapping_sub(1), (2 * column + q).wrapping_sub(1));
+                if y < 9 && x_ < 12 {
+                    window.push(x[((n * 9 + y) * 12 + x_) * 21 + c]);
+                }
+            }
+            let expected = match kind {
+                PoolKind::Largest => window.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+                PoolKind::Mean => window.iter().sum::<f32>() / window.len() as f32,
+                PoolKind::MeanWithPadding => window.iter().sum::<f32>() / 9.0,
+            };
+            assert!((got - expected).abs() < 1e-6, "{kind:?} {i}: {got} {expected}");
+        }
+    }
+    let mut means = vec![f32::NAN; 2 * 21];
+    global_average(9 * 12, 21, &x, &mut means).unwrap();
+    for (i, mean) in means.iter().enumerate() {
+        let sum: f32 = (0..9 * 12).map(|p| x[(i / 21 * 9 * 12 + p) * 21 + i % 21]).sum();
+        assert!((mean - sum / 108.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn a_nan_in_a_window_stays_one() {
+    let geometry = Convolution { padding: Padding::all(0), ..dense(1, [5, 5], [1, 3], 1) };
+    let geometry = Convolution { kernel_width: 3, ..geometry };
+    for place in 0..3 {
+        let mut x = vec![1.0; 15];
+        x[place * 5 + 2] = f32::NAN;
+        let mut out = vec![0.0; 5];
+        Pool { geometry, kind: PoolKind::Largest }.run(1, &x, &mut out).unwrap();
+        assert!(out[2].is_nan() && out[1] == 1.0, "{out:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn any_sizes(
+        batch in 1usize..3,
+        channels in (1usize..40, 1usize..70),
+        sides in (1usize..20, 1usize..20),
+        kernel in (1usize..5, 1usize..5),
+        (stride, dilation) in (1usize..4, 1usize..3),
+        padding in (0usize..3, 0usize..3, 0usize..3, 0usize..3),
+        depthwise in any::<bool>(),
+    ) {
+        let g = Convolution {
+            batch,
+            channels_in: channels.0,
+            channels_out: if depthwise { channels.0 } else { channels.1 },
+            height: sides.0,
+            width: sides.1,
+            kernel_height: kernel.0,
+            kernel_width: kernel.1,
+            stride,
+            dilation,
+            padding: Padding { top: padding.0, left: padding.1, bottom: padding.2, right: padding.3 },
+            groups: if depthwise { channels.0 } else { 1 },
+        };
+        prop_assume!(g.check().is_ok());
+        let error = error(&g, Activation::Relu);
+        prop_assert!(error < 2e-5, "{} {:?}", error, g);
+    }
+}
