@@ -21,7 +21,7 @@ use crate::{
 /// Values that a task's copies and sums should not exceed, about half of the second cache.
 const TASK_VALUES: usize = 96 * 1024;
 /// Pixels of a task without copies; enough for the weights to be worth loading.
-const TASK_PIXELS: usize = 1024;
+const TASK_PIXELS: usize = 768;
 
 pub(super) struct Dense {
     panels: Panels,
@@ -69,8 +69,8 @@ impl Dense {
         out: &mut [f32],
     ) {
         let picture = [geometry.input_length(), geometry.output_length()];
-        let row = geometry.width_out() * geometry.channels_out;
         let plan = Plan::new(geometry, &self.panels, self.three_rows);
+        let row = plan.geometry.width_out() * geometry.channels_out;
         let band = plan.rows_of_a_band() * row;
         let pictures = out.par_chunks_mut(picture[1]).zip(x.par_chunks(picture[0])).enumerate();
         pictures.for_each(|(picture_index, (out, x))| {
@@ -108,10 +108,8 @@ impl<'a> Plan<'a> {
         let padding = geometry.padding;
         let in_place = [padding.top, padding.left, padding.bottom, padding.right] == [0; 4] && !three_rows;
         if in_place && geometry.kernel_height * geometry.kernel_width * geometry.stride == 1 {
-            // Pixels are as good as one long column of rows of some pixels.
-            let pixels = geometry.height * geometry.width;
-            geometry.width = (1..=pixels.min(64)).rev().find(|width| pixels.is_multiple_of(*width)).unwrap_or(1);
-            geometry.height = pixels / geometry.width;
+            // Where rows end does not matter, so that a band is one row of any number of pixels.
+            (geometry.height, geometry.width) = (geometry.height * geometry.width, 1);
         }
         let channels = geometry.channels_in;
         let pitch = (geometry.width + padding.left + padding.right) * channels;
@@ -159,7 +157,7 @@ impl<'a> Plan<'a> {
             return (tiles * TILE).min(fair.next_multiple_of(TILE));
         }
         let cached = if self.in_place {
-            TASK_PIXELS.div_ceil(self.geometry.width_out())
+            TASK_PIXELS / self.geometry.width_out()
         } else {
             let more = self.geometry.stride * self.pitch;
             1 + TASK_VALUES.saturating_sub(self.input_rows(1) * self.pitch) / more
@@ -208,9 +206,14 @@ impl Band<'_> {
             }
             copies
         };
-        let row_values = geometry.width_out() * geometry.channels_out;
+        // Rows of one pixel are a row.
+        let (rows, width) = match geometry.width_out() {
+            1 if self.plan.in_place && geometry.stride * geometry.kernel_height == 1 => (1, self.rows),
+            width => (self.rows, width),
+        };
+        let row_values = width * geometry.channels_out;
         for &block in panels.blocks() {
-            for row in 0..self.rows {
+            for row in 0..rows {
                 let reads = Reads {
                     source: &source[row * geometry.stride * pitch..],
                     segments,
@@ -227,7 +230,7 @@ impl Band<'_> {
                     add: self.add.map(|add| &add[place]),
                     activation: self.activation,
                 };
-                multiply(simd, reads, geometry.width_out(), panels, block, 0, &mut store);
+                multiply(simd, reads, width, panels, block, 0, &mut store);
             }
         }
     }
@@ -255,7 +258,7 @@ impl Band<'_> {
                 }
             }
             for tile in 0..tiles {
-                self_rows(
+                write_rows(
                     simd,
                     Tile { sums, tiles, tile, values, width },
                     (panels, block),
@@ -293,7 +296,7 @@ struct Tile<'a> {
 
 /// Four output rows from the sums of six points.
 #[inline(always)]
-fn self_rows<S: Simd>(
+fn write_rows<S: Simd>(
     simd: S,
     Tile { sums, tiles, tile, values, width }: Tile<'_>,
     (panels, block): (&Panels, Block),
@@ -313,8 +316,8 @@ fn self_rows<S: Simd>(
     let rows = (out.len() / row_values - first_row).min(TILE);
     let block_width = panels.width(block);
     for x in 0..width {
-        for (n, &bias) in bias.iter().enumerate() {
-            let index = x * bias_count(values, S::F32_LANES) + n;
+        for (n, &shift) in bias.iter().enumerate() {
+            let index = x * bias.len() + n;
             let m: [S::f32s; POINTS] = std::array::from_fn(|point| points[point][index]);
             let (sum1, difference1) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
             let (sum2, difference2) = (simd.add_f32s(m[3], m[4]), simd.sub_f32s(m[3], m[4]));
@@ -328,17 +331,11 @@ fn self_rows<S: Simd>(
                 let at = (first_row + row) * row_values + x * channels + block.channel;
                 let place = at..at + block_width;
                 let add = add.map(|add| &add[place.clone()]);
-                let value = simd.add_f32s(value, bias);
+                let value = simd.add_f32s(value, shift);
                 finish(simd, value, add, activation, n * S::F32_LANES, &mut out[place]);
             }
         }
     }
-}
-
-/// Registers of a pixel.
-#[inline(always)]
-fn bias_count(values: usize, lanes: usize) -> usize {
-    values / lanes
 }
 
 /// Row `row` of the padded input.

@@ -15,6 +15,8 @@ use crate::{
 
 /// Output rows of a task.
 const TASK_ROWS: usize = 4;
+/// Pixels of a tile.
+const TILE: usize = 4;
 
 pub(super) struct Depthwise {
     /// Values of a tap, in whole registers.
@@ -101,64 +103,101 @@ impl WithSimd for Band<'_> {
                 inside(self.first + row, geometry.kernel_height, geometry, geometry.padding.top, geometry.height);
             let mut x = 0;
             while x < width {
-                if x < from || x >= to {
-                    self.pixels::<S, 1>(simd, row, x, taps.clone(), columns(x));
-                    x += 1;
-                } else if to - x >= 4 {
-                    self.pixels::<S, 4>(simd, row, x, taps.clone(), all.clone());
-                    x += 4;
-                } else {
-                    self.pixels::<S, 1>(simd, row, x, taps.clone(), all.clone());
-                    x += 1;
-                }
+                let between = x >= from && x < to;
+                let tile = if to - x >= TILE { (geometry.kernel_width, geometry.stride, geometry.dilation) } else { (0, 0, 0) };
+                x += match tile {
+                    (3, 1, 1) if between => self.tile::<S, 3, 1, 6>(simd, row, x, taps.clone()),
+                    (3, 2, 1) if between => self.tile::<S, 3, 2, 9>(simd, row, x, taps.clone()),
+                    (5, 1, 1) if between => self.tile::<S, 5, 1, 8>(simd, row, x, taps.clone()),
+                    (5, 2, 1) if between => self.tile::<S, 5, 2, 11>(simd, row, x, taps.clone()),
+                    _ => self.pixel(simd, row, x, taps.clone(), columns(x)),
+                };
             }
         }
     }
 }
 
 impl Band<'_> {
-    /// `M` pixels of output row `first + row`, from column `x`.
+    /// A tile of output row `first + row`, from column `x`: all `K` columns of the kernel lie inside, and each of the `COLUMNS` columns that
+    /// they read is loaded once. Returns the pixels.
     #[inline(always)]
-    fn pixels<S: Simd, const M: usize>(
+    fn tile<S: Simd, const K: usize, const STRIDE: usize, const COLUMNS: usize>(
         &mut self,
         simd: S,
         row: usize,
         x: usize,
         rows: Range<usize>,
-        columns: Range<usize>,
-    ) {
-        let Convolution { channels_in: channels, width, stride, dilation, kernel_width, padding, .. } = *self.geometry;
+    ) -> usize {
+        let Convolution { channels_in: channels, width, padding, .. } = *self.geometry;
         let Depthwise { pitch, weight, bias } = self.depthwise;
         let line = self.geometry.width_out() * channels;
-        let out = row * line + x * channels;
-        let step = stride * channels;
+        let out = &mut self.out[row * line + x * channels..][..TILE * channels];
+        let add = self.add.map(|add| &add[row * line + x * channels..][..TILE * channels]);
+        // Inside by the choice of the taps.
+        let first = (self.first + row) * STRIDE + rows.start - padding.top;
+        let start = (first * width + x * STRIDE - padding.left) * channels;
+        let source = &self.x[start..];
+        let weight = &weight[rows.start * K * pitch..rows.end * K * pitch];
         let mut channel = 0;
         while channel < channels {
             let whole = channels - channel >= S::F32_LANES;
-            let mut sums = [S::as_simd_f32s(&bias[channel..]).0[0]; M];
-            for r in rows.clone() {
-                // Inside by the choice of the taps.
-                let y = (self.first + row) * stride + r * dilation - padding.top;
-                for q in columns.clone() {
-                    let column = x * stride + q * dilation - padding.left;
-                    let values = &self.x[(y * width + column) * channels + channel..];
-                    let weight = S::as_simd_f32s(&weight[(r * kernel_width + q) * pitch + channel..]).0[0];
-                    for m in 0..M {
-                        let value = if whole {
-                            S::as_simd_f32s(&values[m * step..][..S::F32_LANES]).0[0]
-                        } else {
-                            simd.partial_load_f32s(&values[m * step..][..channels - channel])
-                        };
-                        sums[m] = simd.mul_add_e_f32s(value, weight, sums[m]);
+            let mut sums = [S::as_simd_f32s(&bias[channel..]).0[0]; TILE];
+            for (r, weight) in weight.chunks_exact(K * pitch).enumerate() {
+                let line = &source[r * width * channels + channel..];
+                let mut values = [simd.splat_f32s(0.0); COLUMNS];
+                for (column, value) in values.iter_mut().enumerate() {
+                    *value = if whole {
+                        S::as_simd_f32s(&line[column * channels..][..S::F32_LANES]).0[0]
+                    } else {
+                        simd.partial_load_f32s(&line[column * channels..][..channels - channel])
+                    };
+                }
+                for q in 0..K {
+                    let weight = S::as_simd_f32s(&weight[q * pitch + channel..]).0[0];
+                    for m in 0..TILE {
+                        sums[m] = simd.mul_add_e_f32s(values[m * STRIDE + q], weight, sums[m]);
                     }
                 }
             }
             for (m, sum) in sums.into_iter().enumerate() {
-                let place = out + m * channels + channel..out + (m + 1) * channels;
-                let add = self.add.map(|add| &add[place.clone()]);
-                finish(simd, sum, add, self.activation, 0, &mut self.out[place]);
+                let place = m * channels..(m + 1) * channels;
+                finish(simd, sum, add.map(|add| &add[place.clone()]), self.activation, channel, &mut out[place]);
             }
             channel += S::F32_LANES;
         }
+        TILE
+    }
+
+    /// One pixel of output row `first + row`, in column `x`, with the taps that lie inside.
+    #[inline(always)]
+    fn pixel<S: Simd>(&mut self, simd: S, row: usize, x: usize, rows: Range<usize>, columns: Range<usize>) -> usize {
+        let Convolution { channels_in: channels, width, stride, dilation, kernel_width, padding, .. } = *self.geometry;
+        let Depthwise { pitch, weight, bias } = self.depthwise;
+        let line = self.geometry.width_out() * channels;
+        let place = row * line + x * channels..row * line + (x + 1) * channels;
+        let out = &mut self.out[place.clone()];
+        let add = self.add.map(|add| &add[place]);
+        let mut channel = 0;
+        while channel < channels {
+            let whole = channels - channel >= S::F32_LANES;
+            let mut sum = S::as_simd_f32s(&bias[channel..]).0[0];
+            for r in rows.clone() {
+                let y = (self.first + row) * stride + r * dilation - padding.top;
+                for q in columns.clone() {
+                    let column = x * stride + q * dilation - padding.left;
+                    let values = &self.x[(y * width + column) * channels..][..channels];
+                    let weight = S::as_simd_f32s(&weight[(r * kernel_width + q) * pitch + channel..]).0[0];
+                    let value = if whole {
+                        S::as_simd_f32s(&values[channel..channel + S::F32_LANES]).0[0]
+                    } else {
+                        simd.partial_load_f32s(&values[channel..])
+                    };
+                    sum = simd.mul_add_e_f32s(value, weight, sum);
+                }
+            }
+            finish(simd, sum, add, self.activation, channel, out);
+            channel += S::F32_LANES;
+        }
+        1
     }
 }

@@ -13,6 +13,8 @@ use crate::{
     elementwise::swish_of,
 };
 
+/// Values of a pixel that are multiplied in one turn of the inner loop.
+const UNROLLED: usize = 4;
 /// Registers of output channels that a tile takes at most.
 pub(super) const WIDEST: usize = 4;
 
@@ -172,11 +174,25 @@ fn product<S: Simd, const M: usize, const N: usize>(
             std::array::from_fn(|m| &source[segment + (pixel + m) * step..][..length]);
         let (mine, rest) = weights.split_at(length);
         weights = rest;
-        for (k, weights) in mine.iter().enumerate() {
+        // Four values of a pixel at a time, so that its address is at hand for four products.
+        let (fours, _) = mine.as_chunks::<UNROLLED>();
+        let wholes = values.map(|values| values.as_chunks::<UNROLLED>().0);
+        for (k, weights) in fours.iter().enumerate() {
+            let values: [&[f32; UNROLLED]; M] = std::array::from_fn(|m| &wholes[m][k]);
+            for u in 0..UNROLLED {
+                for m in 0..M {
+                    let value = simd.splat_f32s(values[m][u]);
+                    for n in 0..N {
+                        tile[m][n] = simd.mul_add_e_f32s(value, weights[u][n], tile[m][n]);
+                    }
+                }
+            }
+        }
+        for k in fours.len() * UNROLLED..length {
             for m in 0..M {
                 let value = simd.splat_f32s(values[m][k]);
                 for n in 0..N {
-                    tile[m][n] = simd.mul_add_e_f32s(value, weights[n], tile[m][n]);
+                    tile[m][n] = simd.mul_add_e_f32s(value, mine[k][n], tile[m][n]);
                 }
             }
         }
