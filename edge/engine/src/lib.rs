@@ -6,6 +6,8 @@
 
 pub mod error;
 pub mod golden;
+pub mod graph;
 pub mod model;
+mod operators;
 pub mod screening;
 pub mod trust;

@@ -1,7 +1,6 @@
 //! A bundle's graphs, run by tract.
 
 use std::{
-    io::Cursor,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
@@ -16,9 +15,11 @@ use thorax_shared::{
     modality::Modality,
     plane::Plane,
 };
-use tract_onnx::prelude::*;
 
-use crate::error::DeviceError;
+use crate::{
+    error::DeviceError,
+    graph::{Graph, Kernels, Output},
+};
 
 /// By what a bundle is known, long after it was run: in a journal, in a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,13 +57,10 @@ pub struct Model {
     segmenter: Option<Arc<Lazy>>,
 }
 
-/// Shape and values of an output.
-type Output = (Vec<usize>, Vec<f32>);
-
 struct Lazy {
     graph: &'static str,
     bytes: Vec<u8>,
-    plan: OnceLock<Result<Arc<TypedRunnableModel>, String>>,
+    plan: OnceLock<Result<Graph, String>>,
     runs: AtomicU64,
 }
 
@@ -193,28 +191,12 @@ impl Model {
     fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<Output>, DeviceError> {
         let plan = lazy
             .plan
-            .get_or_init(|| prepare(&lazy.bytes, graph).map_err(|e| format!("{e:#}")))
+            .get_or_init(|| Graph::read(&lazy.bytes, &graph.outputs, Kernels::Own))
             .as_ref()
             .map_err(|reason| self.error(lazy.graph, reason))?;
         let channels = graph.preprocess.normalise.mean.len();
         let side = graph.preprocess.input_side as usize;
         lazy.runs.fetch_add(1, Ordering::Relaxed);
-        let run = || -> TractResult<_> {
-            let input = Tensor::from_shape(&[1, channels, side, side], tensor)?;
-            plan.run(tvec![input.into()])?
-                .iter()
-                .map(|value| {
-                    let view = value.to_plain_array_view::<f32>()?;
-                    Ok((view.shape().to_vec(), view.iter().copied().collect()))
-                })
-                .collect::<TractResult<Vec<_>>>()
-        };
-        run().map_err(|e| self.error(lazy.graph, &format!("{e:#}")))
+        plan.run(&[1, channels, side, side], tensor).map_err(|reason| self.error(lazy.graph, &reason))
     }
-}
-
-fn prepare(bytes: &[u8], graph: &bundle::Graph) -> TractResult<Arc<TypedRunnableModel>> {
-    let mut model = tract_onnx::onnx().model_for_read(&mut Cursor::new(bytes))?;
-    model.select_outputs_by_name(graph.outputs.iter())?;
-    model.into_optimized()?.into_runnable()
 }

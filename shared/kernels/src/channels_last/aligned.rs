@@ -20,6 +20,12 @@ impl Aligned {
     }
 }
 
+impl std::fmt::Debug for Aligned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} values", self.length)
+    }
+}
+
 impl std::ops::Deref for Aligned {
     type Target = [f32];
 

@@ -23,6 +23,7 @@ const TASK_VALUES: usize = 96 * 1024;
 /// Pixels of a task without copies; enough for the weights to be worth loading.
 const TASK_PIXELS: usize = 768;
 
+#[derive(Debug)]
 pub(super) struct Dense {
     panels: Panels,
     three_rows: bool,

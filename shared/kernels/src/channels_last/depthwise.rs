@@ -18,6 +18,7 @@ const TASK_ROWS: usize = 4;
 /// Pixels of a tile.
 const TILE: usize = 4;
 
+#[derive(Debug)]
 pub(super) struct Depthwise {
     /// Values of a tap, in whole registers.
     pitch: usize,

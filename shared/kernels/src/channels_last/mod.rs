@@ -16,7 +16,7 @@ mod pool;
 mod tile;
 mod transposed;
 
-pub use pool::{Pool, PoolKind, global_average};
+pub use pool::{Pool, PoolKind, concatenate, global_average};
 
 use crate::{
     KernelError,
@@ -24,12 +24,14 @@ use crate::{
 };
 
 /// A convolution with its weights and what follows it: a sum and an activation.
+#[derive(Debug)]
 pub struct PackedConvolution {
     geometry: Convolution,
     activation: Activation,
     kernel: Kernel,
 }
 
+#[derive(Debug)]
 enum Kernel {
     Dense(dense::Dense),
     Depthwise(depthwise::Depthwise),
@@ -85,6 +87,7 @@ impl PackedConvolution {
 }
 
 /// A transposed convolution of kernel 2 and stride 2, which doubles both sides.
+#[derive(Debug)]
 pub struct PackedUpConvolution {
     channels_in: usize,
     channels_out: usize,

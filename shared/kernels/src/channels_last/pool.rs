@@ -6,6 +6,9 @@ use rayon::prelude::*;
 use super::expect;
 use crate::{KernelError, convolution::Convolution, simd::dispatch};
 
+/// Pixels of a task.
+const SHARE: usize = 1024;
+
 /// What a window becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PoolKind {
@@ -144,4 +147,31 @@ impl WithSimd for Mean<'_> {
         let share = 1.0 / pixels as f32;
         self.out.iter_mut().for_each(|value| *value *= share);
     }
+}
+
+/// The channels of all inputs, one after another: of each its channels and its values `[N, H, W, C]`.
+///
+/// # Errors
+/// Inputs of different numbers of pixels, an output of another length.
+pub fn concatenate(inputs: &[(usize, &[f32])], out: &mut [f32]) -> Result<(), KernelError> {
+    let channels: usize = inputs.iter().map(|(channels, _)| channels).sum();
+    if channels == 0 {
+        return Err(KernelError::Shape("channels last: nothing to join".into()));
+    }
+    let pixels = out.len() / channels;
+    expect("the output", out.len(), pixels * channels)?;
+    for (channels, x) in inputs {
+        expect("an input", x.len(), pixels * channels)?;
+    }
+    out.par_chunks_mut(SHARE * channels).enumerate().for_each(|(share, out)| {
+        let mut first = 0;
+        for &(own, x) in inputs {
+            let x = x[share * SHARE * own..].chunks_exact(own.max(1));
+            for (out, x) in out.chunks_exact_mut(channels).zip(x) {
+                out[first..first + own].copy_from_slice(x);
+            }
+            first += own;
+        }
+    });
+    Ok(())
 }

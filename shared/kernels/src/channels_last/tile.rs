@@ -19,6 +19,7 @@ const UNROLLED: usize = 4;
 pub(super) const WIDEST: usize = 4;
 
 /// Output channels in blocks of registers, and the weights in the order in which the tiles read them.
+#[derive(Debug)]
 pub(super) struct Panels {
     channels: usize,
     lanes: usize,
@@ -28,7 +29,7 @@ pub(super) struct Panels {
 }
 
 /// Some registers of output channels.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Block {
     /// First output channel.
     pub(super) channel: usize,

@@ -11,6 +11,7 @@ use crate::{
     simd::dispatch,
 };
 
+#[derive(Debug)]
 pub(super) struct Transposed {
     channels_in: usize,
     channels_out: usize,
