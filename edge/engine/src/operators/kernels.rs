@@ -9,6 +9,7 @@ use tract_onnx::tract_core::internal::*;
 
 /// What an operator computes.
 pub(super) trait Kernel: Debug + Send + Sync {
+    fn describe(&self) -> String { self.name().into() }
     /// As tract shows it.
     fn name(&self) -> &'static str;
 
@@ -34,6 +35,7 @@ impl Kernel for Convolution {
     fn name(&self) -> &'static str {
         "ThoraxConvolution"
     }
+    fn describe(&self) -> String { self.packed.describe() }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
         let batch = output.shape().first().copied().unwrap_or(1);

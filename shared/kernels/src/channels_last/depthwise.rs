@@ -96,22 +96,28 @@ impl WithSimd for Band<'_> {
         let width = geometry.width_out();
         let values = width * geometry.channels_out;
         let columns = |x: usize| inside(x, geometry.kernel_width, geometry, geometry.padding.left, geometry.width);
-        let all = 0..geometry.kernel_width;
-        let from = (0..width).find(|&x| columns(x) == all).unwrap_or(width);
-        let to = (from..width).rfind(|&x| columns(x) == all).map_or(from, |x| x + 1);
+        let [reach, columns] = [geometry.kernel_width, geometry.width + geometry.padding.left];
         for row in 0..self.out.len() / values {
             let taps =
                 inside(self.first + row, geometry.kernel_height, geometry, geometry.padding.top, geometry.height);
             let mut x = 0;
             while x < width {
-                let between = x >= from && x < to;
-                let tile = if to - x >= TILE { (geometry.kernel_width, geometry.stride, geometry.dilation) } else { (0, 0, 0) };
-                x += match tile {
-                    (3, 1, 1) if between => self.tile::<S, 3, 1, 6>(simd, row, x, taps.clone()),
-                    (3, 2, 1) if between => self.tile::<S, 3, 2, 9>(simd, row, x, taps.clone()),
-                    (5, 1, 1) if between => self.tile::<S, 5, 1, 8>(simd, row, x, taps.clone()),
-                    (5, 2, 1) if between => self.tile::<S, 5, 2, 11>(simd, row, x, taps.clone()),
-                    _ => self.pixel(simd, row, x, taps.clone(), columns(x)),
+                // Whether all columns that the tile reads and all pixels that it writes are there.
+                let last = (x + TILE - 1) * geometry.stride + reach;
+                let between = x * geometry.stride >= geometry.padding.left && last <= columns && x + TILE <= width;
+                x += match (geometry.kernel_width, geometry.stride, geometry.dilation) {
+                    (3, 1, 1) if between => self.tile::<S, 3, 1, 6, false>(simd, row, x, taps.clone()),
+                    (3, 2, 1) if between => self.tile::<S, 3, 2, 9, false>(simd, row, x, taps.clone()),
+                    (5, 1, 1) if between => self.tile::<S, 5, 1, 8, false>(simd, row, x, taps.clone()),
+                    (5, 2, 1) if between => self.tile::<S, 5, 2, 11, false>(simd, row, x, taps.clone()),
+                    (3, 1, 1) => self.tile::<S, 3, 1, 6, true>(simd, row, x, taps.clone()),
+                    (3, 2, 1) => self.tile::<S, 3, 2, 9, true>(simd, row, x, taps.clone()),
+                    (5, 1, 1) => self.tile::<S, 5, 1, 8, true>(simd, row, x, taps.clone()),
+                    (5, 2, 1) => self.tile::<S, 5, 2, 11, true>(simd, row, x, taps.clone()),
+                    _ => {
+                        let columns = inside(x, reach, geometry, geometry.padding.left, geometry.width);
+                        self.pixel(simd, row, x, taps.clone(), columns)
+                    }
                 };
             }
         }
@@ -119,10 +125,10 @@ impl WithSimd for Band<'_> {
 }
 
 impl Band<'_> {
-    /// A tile of output row `first + row`, from column `x`: all `K` columns of the kernel lie inside, and each of the `COLUMNS` columns that
-    /// they read is loaded once. Returns the pixels.
+    /// A tile of output row `first + row`, from column `x`: each of the `COLUMNS` columns that its pixels read is loaded once. At an `EDGE`
+    /// some columns are padding, and some pixels behind the end of the row. Returns the pixels.
     #[inline(always)]
-    fn tile<S: Simd, const K: usize, const STRIDE: usize, const COLUMNS: usize>(
+    fn tile<S: Simd, const K: usize, const STRIDE: usize, const COLUMNS: usize, const EDGE: bool>(
         &mut self,
         simd: S,
         row: usize,
@@ -131,13 +137,16 @@ impl Band<'_> {
     ) -> usize {
         let Convolution { channels_in: channels, width, padding, .. } = *self.geometry;
         let Depthwise { pitch, weight, bias } = self.depthwise;
-        let line = self.geometry.width_out() * channels;
-        let out = &mut self.out[row * line + x * channels..][..TILE * channels];
-        let add = self.add.map(|add| &add[row * line + x * channels..][..TILE * channels]);
-        // Inside by the choice of the taps.
-        let first = (self.first + row) * STRIDE + rows.start - padding.top;
-        let start = (first * width + x * STRIDE - padding.left) * channels;
-        let source = &self.x[start..];
+        let pixels = if EDGE { TILE.min(self.geometry.width_out() - x) } else { TILE };
+        let at = (row * self.geometry.width_out() + x) * channels;
+        let out = &mut self.out[at..at + pixels * channels];
+        let add = self.add.map(|add| &add[at..at + pixels * channels]);
+        // The taps' rows lie inside by their choice, unless there are none.
+        let first = ((self.first + row) * STRIDE + rows.start).saturating_sub(padding.top);
+        let before = if EDGE { padding.left.saturating_sub(x * STRIDE) } else { 0 };
+        let column = x * STRIDE + before - padding.left;
+        let there = if EDGE { width.saturating_sub(column).min(COLUMNS - before.min(COLUMNS)) } else { COLUMNS };
+        let source = self.x.get((first * width + column) * channels..).unwrap_or_default();
         let weight = &weight[rows.start * K * pitch..rows.end * K * pitch];
         let mut channel = 0;
         while channel < channels {
@@ -147,10 +156,18 @@ impl Band<'_> {
                 let line = &source[r * width * channels + channel..];
                 let mut values = [simd.splat_f32s(0.0); COLUMNS];
                 for (column, value) in values.iter_mut().enumerate() {
-                    *value = if whole {
-                        S::as_simd_f32s(&line[column * channels..][..S::F32_LANES]).0[0]
+                    let at = if EDGE {
+                        if column < before || column >= before + there {
+                            continue;
+                        }
+                        (column - before) * channels
                     } else {
-                        simd.partial_load_f32s(&line[column * channels..][..channels - channel])
+                        column * channels
+                    };
+                    *value = if whole {
+                        S::as_simd_f32s(&line[at..at + S::F32_LANES]).0[0]
+                    } else {
+                        simd.partial_load_f32s(&line[at..at + channels - channel])
                     };
                 }
                 for q in 0..K {
@@ -160,13 +177,13 @@ impl Band<'_> {
                     }
                 }
             }
-            for (m, sum) in sums.into_iter().enumerate() {
+            for (m, sum) in sums.into_iter().enumerate().take(pixels) {
                 let place = m * channels..(m + 1) * channels;
                 finish(simd, sum, add.map(|add| &add[place.clone()]), self.activation, channel, &mut out[place]);
             }
             channel += S::F32_LANES;
         }
-        TILE
+        pixels
     }
 
     /// One pixel of output row `first + row`, in column `x`, with the taps that lie inside.

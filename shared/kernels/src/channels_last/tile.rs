@@ -171,18 +171,23 @@ fn product<S: Simd, const M: usize, const N: usize>(
     let (mut weights, _) = weights.as_chunks::<N>();
     let mut tile = *sums;
     for &segment in segments {
-        let values: [&[f32]; M] =
-            std::array::from_fn(|m| &source[segment + (pixel + m) * step..][..length]);
+        // Loops and no closures, which the compiler may leave as calls without vector instructions.
+        let mut values: [&[f32]; M] = [&[]; M];
+        for m in 0..M {
+            values[m] = &source[segment + (pixel + m) * step..][..length];
+        }
         let (mine, rest) = weights.split_at(length);
         weights = rest;
         // Four values of a pixel at a time, so that its address is at hand for four products.
         let (fours, _) = mine.as_chunks::<UNROLLED>();
-        let wholes = values.map(|values| values.as_chunks::<UNROLLED>().0);
+        let mut wholes: [&[[f32; UNROLLED]]; M] = [&[]; M];
+        for m in 0..M {
+            wholes[m] = &values[m].as_chunks::<UNROLLED>().0[..fours.len()];
+        }
         for (k, weights) in fours.iter().enumerate() {
-            let values: [&[f32; UNROLLED]; M] = std::array::from_fn(|m| &wholes[m][k]);
             for u in 0..UNROLLED {
                 for m in 0..M {
-                    let value = simd.splat_f32s(values[m][u]);
+                    let value = simd.splat_f32s(wholes[m][k][u]);
                     for n in 0..N {
                         tile[m][n] = simd.mul_add_e_f32s(value, weights[u][n], tile[m][n]);
                     }
