@@ -22,6 +22,10 @@ use crate::{
 const TASK_VALUES: usize = 96 * 1024;
 /// Pixels of a task without copies; enough for the weights to be worth loading.
 const TASK_PIXELS: usize = 768;
+/// Weights that the first cache holds beside the pixels.
+const FEW_WEIGHTS: usize = 4 * 1024;
+/// Pixels that are then finished together; whole tiles of any height.
+const FEW_PIXELS: usize = 24;
 
 #[derive(Debug)]
 pub(super) struct Dense {
@@ -213,25 +217,28 @@ impl Band<'_> {
             width => (self.rows, width),
         };
         let row_values = width * geometry.channels_out;
-        for &block in panels.blocks() {
-            for row in 0..rows {
-                let reads = Reads {
-                    source: &source[row * geometry.stride * pitch..],
-                    segments,
-                    length: *length,
-                    step: geometry.stride * geometry.channels_in,
-                };
-                let place = row * row_values..(row + 1) * row_values;
-                let mut store = Store {
-                    out: &mut self.out[place.clone()],
-                    step: geometry.channels_out,
-                    first: block.channel,
-                    width: panels.width(block),
-                    bias: panels.bias(block),
-                    add: self.add.map(|add| &add[place]),
-                    activation: self.activation,
-                };
-                multiply(simd, reads, width, panels, block, 0, &mut store);
+        // If the first cache holds all weights, the output is written pixel by pixel, else the weights are read block by block.
+        let pixels = if panels.values() <= FEW_WEIGHTS { FEW_PIXELS } else { width };
+        for row in 0..rows {
+            for first in (0..width).step_by(pixels) {
+                let pixels = pixels.min(width - first);
+                let step = geometry.stride * geometry.channels_in;
+                let source = &source[row * geometry.stride * pitch + first * step..];
+                let place = row * row_values + first * geometry.channels_out..;
+                let place = place.start..place.start + pixels * geometry.channels_out;
+                for &block in panels.blocks() {
+                    let reads = Reads { source, segments, length: *length, step };
+                    let mut store = Store {
+                        out: &mut self.out[place.clone()],
+                        step: geometry.channels_out,
+                        first: block.channel,
+                        width: panels.width(block),
+                        bias: panels.bias(block),
+                        add: self.add.map(|add| &add[place.clone()]),
+                        activation: self.activation,
+                    };
+                    multiply(simd, reads, pixels, panels, block, 0, &mut store);
+                }
             }
         }
     }
@@ -277,6 +284,11 @@ impl Band<'_> {
 struct Raw<'a>(&'a mut [f32]);
 
 impl<S: Simd> Sink<S> for Raw<'_> {
+    #[inline(always)]
+    fn start(&self, simd: S, _: usize) -> S::f32s {
+        simd.splat_f32s(0.0)
+    }
+
     #[inline(always)]
     fn take<const M: usize, const N: usize>(&mut self, _: S, pixel: usize, sums: &[[S::f32s; N]; M]) {
         let (out, _) = S::as_mut_simd_f32s(self.0);

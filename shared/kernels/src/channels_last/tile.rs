@@ -15,8 +15,6 @@ use crate::{
 
 /// Values of a pixel that are multiplied in one turn of the inner loop.
 const UNROLLED: usize = 4;
-/// Registers of output channels that a tile takes at most.
-pub(super) const WIDEST: usize = 4;
 
 /// Output channels in blocks of registers, and the weights in the order in which the tiles read them.
 #[derive(Debug)]
@@ -49,7 +47,13 @@ impl Panels {
         weight: impl Fn(usize, usize) -> f32,
     ) -> Self {
         let registers = channels.div_ceil(lanes);
-        let widest = if lanes == 8 { 3 } else { WIDEST };
+        // With few products a sum it is writing that takes the time, and that is quickest where whole pixels are written at once.
+        let widest = match lanes {
+            8 => 3,
+            1 => 4,
+            _ if depth <= 32 => 6,
+            _ => 4,
+        };
         let count = registers.div_ceil(widest);
         let mut blocks = Vec::with_capacity(count);
         let mut values = Aligned::zeros(registers * lanes * depth);
@@ -78,6 +82,11 @@ impl Panels {
 
     pub(super) fn blocks(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// How many weights there are.
+    pub(super) fn values(&self) -> usize {
+        self.values.len()
     }
 
     /// The weights of a block, from the `from`-th value of a pixel on.
@@ -112,6 +121,9 @@ pub(super) struct Reads<'a> {
 
 /// What becomes of a run of pixels' sums.
 pub(super) trait Sink<S: Simd> {
+    /// What the sums of the block's `n`-th register begin with.
+    fn start(&self, simd: S, n: usize) -> S::f32s;
+
     /// The sums of the pixels from `pixel` on.
     fn take<const M: usize, const N: usize>(&mut self, simd: S, pixel: usize, sums: &[[S::f32s; N]; M]);
 }
@@ -134,6 +146,12 @@ pub(super) fn multiply<S: Simd>(
             $(
                 while pixels - pixel >= $M {
                     let mut sums = [[simd.splat_f32s(0.0); $N]; $M];
+                    for n in 0..$N {
+                        let start = sink.start(simd, n);
+                        for m in 0..$M {
+                            sums[m][n] = start;
+                        }
+                    }
                     product::<S, $M, $N>(simd, reads, pixel, weights, &mut sums);
                     sink.take(simd, pixel, &sums);
                     pixel += $M;
@@ -153,7 +171,9 @@ pub(super) fn multiply<S: Simd>(
         (_, 1) => run!(1: 14, 8, 4, 2, 1),
         (_, 2) => run!(2: 12, 6, 4, 2, 1),
         (_, 3) => run!(3: 8, 4, 2, 1),
-        (_, _) => run!(4: 6, 4, 2, 1),
+        (_, 4) => run!(4: 6, 4, 2, 1),
+        (_, 5) => run!(5: 5, 4, 2, 1),
+        (_, _) => run!(6: 4, 2, 1),
     }
 }
 
@@ -225,18 +245,45 @@ pub(super) struct Store<'a> {
 
 impl<S: Simd> Sink<S> for Store<'_> {
     #[inline(always)]
+    fn start(&self, _: S, n: usize) -> S::f32s {
+        S::as_simd_f32s(self.bias).0[n]
+    }
+
+    #[inline(always)]
     fn take<const M: usize, const N: usize>(&mut self, simd: S, pixel: usize, sums: &[[S::f32s; N]; M]) {
-        let (bias, _) = S::as_simd_f32s(self.bias);
+        let whole = self.width == N * S::F32_LANES;
         for m in 0..M {
             let at = (pixel + m) * self.step + self.first;
             let out = &mut self.out[at..at + self.width];
             let add = self.add.map(|add| &add[at..at + self.width]);
+            if whole && add.is_none() && self.activation != Activation::Swish {
+                let (out, _) = S::as_mut_simd_f32s(out);
+                let (out, _) = out.as_chunks_mut::<N>();
+                let mut values = sums[m];
+                for n in 0..N {
+                    values[n] = limited(simd, self.activation, sums[m][n]);
+                }
+                out[0] = values;
+                continue;
+            }
             for n in 0..N {
-                let first = n * S::F32_LANES;
-                let value = simd.add_f32s(sums[m][n], bias[n]);
-                finish(simd, value, add, self.activation, first, out);
+                finish(simd, sums[m][n], add, self.activation, n * S::F32_LANES, out);
             }
         }
+    }
+}
+
+/// The limits of an activation. A NaN stays one: it is the second operand, which x86 gives back, NEON gives a NaN for any, and without
+/// vector instructions the comparisons do it.
+#[inline(always)]
+fn limited<S: Simd>(simd: S, activation: Activation, value: S::f32s) -> S::f32s {
+    if S::F32_LANES == 1 {
+        return activation.limited(simd, value);
+    }
+    match activation {
+        Activation::None | Activation::Swish => value,
+        Activation::Relu => simd.max_f32s(simd.splat_f32s(0.0), value),
+        Activation::Relu6 => simd.min_f32s(simd.splat_f32s(6.0), simd.max_f32s(simd.splat_f32s(0.0), value)),
     }
 }
 
@@ -255,7 +302,7 @@ pub(super) fn finish<S: Simd>(
     if let Some(add) = add {
         value = simd.add_f32s(value, load_some(simd, &add[first..end], whole));
     }
-    let value = if activation == Activation::Swish { swish_of(simd, value) } else { activation.limited(simd, value) };
+    let value = if activation == Activation::Swish { swish_of(simd, value) } else { limited(simd, activation, value) };
     if whole {
         let (out, _) = S::as_mut_simd_f32s(&mut out[first..end]);
         out[0] = value;
