@@ -59,7 +59,8 @@ impl Graph {
                 })
                 .collect()
         };
-        run().map_err(|error| format!("{error:#}"))
+        // As a task of the pool whose threads share the kernels' work: from outside, each kernel would have to wake it.
+        rayon::scope(|_| run()).map_err(|error| format!("{error:#}"))
     }
 
     /// How many operators of each name are carried out, by name.
