@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use thorax_decode::{Frame, Limits, Study, decode};
 use thorax_engine::{
+    graph::{Graph, Kernels},
     model::Model,
     screening::{Screener, Screening, Slices, read},
     trust::trusted_keys,
 };
 use thorax_phantom::{Format, ModalityChoice, PhantomArgs, generate_files};
+use thorax_shared::bundle::{self, Bundle};
 
 fn screener(modalities: &[&str]) -> Screener {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
@@ -97,4 +99,39 @@ fn a_screening_is_the_same_after_it_was_written_and_read() {
         assert_eq!(serde_json::from_str::<Screening>(&text).unwrap(), screening);
     }
     assert!(whole > 0, "none has heat and masks");
+}
+
+/// Our kernels in tract's graph against tract's own, on phantoms.
+#[test]
+fn our_kernels_give_what_tracts_give() {
+    let (limits, keys) = (bundle::Limits::default(), trusted_keys(None).unwrap());
+    for name in ["xray", "ct"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../models/{name}/thorax-{name}.thorax"));
+        let bytes = std::fs::read(path).unwrap();
+        let bundle = Bundle::read(&bytes, &keys, &limits).unwrap();
+        let manifest = bundle.manifest();
+        let segmenter = manifest.segmenter.as_ref().map(|segmenter| &segmenter.graph);
+        let graphs = [
+            (&manifest.classifier.graph, bundle.classifier_graph()),
+            (segmenter.unwrap(), bundle.segmenter_graph().unwrap()),
+        ];
+        for (graph, bytes) in graphs {
+            let read = |kernels| Graph::read(bytes, &graph.outputs, kernels).unwrap();
+            let (own, tract) = (read(Kernels::Own), read(Kernels::Tract));
+            // Of the convolutions none is left to tract.
+            let left =
+                own.operators().into_iter().find(|(name, _)| name.contains("Conv") && !name.starts_with("Thorax"));
+            assert_eq!(left, None, "{name}");
+            let (channels, side) = (graph.preprocess.normalise.mean.len(), graph.preprocess.input_side as usize);
+            let shape = [1, channels, side, side];
+            let x: Vec<f32> = (0..channels * side * side).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 300.0).collect();
+            let (got, expected) = (own.run(&shape, &x).unwrap(), tract.run(&shape, &x).unwrap());
+            for (((got_shape, got), (shape, expected)), output) in got.iter().zip(&expected).zip(&graph.outputs) {
+                assert_eq!(got_shape, shape, "{name} {output:?}");
+                let scale = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+                let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst <= 1e-5 * scale, "{name} {output:?}: {worst} of {scale}");
+            }
+        }
+    }
 }

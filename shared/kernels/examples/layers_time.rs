@@ -60,7 +60,10 @@ fn main() {
         (256, 256, 16, 3, 1, false),
         (16, 2, 256, 1, 1, false),
     ];
-    println!("{:>5} {:>5} {:>4} k s {:>10} {:>10} {:>6} {:>9}", "in", "out", "side", "outside ms", "inside ms", "ratio", "GMAC/s");
+    println!(
+        "{:>5} {:>5} {:>4} k s {:>10} {:>10} {:>6} {:>9}",
+        "in", "out", "side", "outside ms", "inside ms", "ratio", "GMAC/s"
+    );
     for (channels_in, channels_out, side, kernel, stride, depthwise) in layers {
         let g = Convolution {
             batch: 1,

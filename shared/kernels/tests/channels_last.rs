@@ -1,48 +1,16 @@
 //! The kernels with the channels inside, against the definition and against those with the channels outside.
 #![allow(clippy::unwrap_used)]
 
+mod inside;
 mod written_out;
 
+use inside::{error, fits, inside};
 use proptest::prelude::*;
 use thorax_kernels::{
     channels_last::{PackedConvolution, PackedUpConvolution, Pool, PoolKind, global_average},
     convolution::{Activation, Convolution, Padding},
 };
-use written_out::{dense, products, shapes, values, worst};
-
-/// `[N, C, H, W]` to `[N, H, W, C]`.
-fn inside<T: Copy>(x: &[T], channels: usize, pixels: usize) -> Vec<T> {
-    let picture = |x: &[T]| (0..pixels).flat_map(|p| (0..channels).map(move |c| (c, p))).map(|(c, p)| x[c * pixels + p]).collect();
-    x.chunks_exact(channels * pixels).flat_map(|x| -> Vec<T> { picture(x) }).collect()
-}
-
-fn fits(g: &Convolution) -> bool {
-    g.groups == 1 || (g.groups == g.channels_in && g.groups == g.channels_out)
-}
-
-/// The worst relative error with bias, summand and activation.
-fn error(g: &Convolution, activation: Activation) -> f64 {
-    let (x, w) = (values(g.input_length(), 1), values(g.weight_length(), 2));
-    let (bias, add) = (values(g.channels_out, 3), values(g.output_length(), 4));
-    let mut y = vec![0f64; g.output_length()];
-    products(g, |o, i, k| y[o] += f64::from(x[i]) * f64::from(w[k]));
-    let pixels = g.height_out() * g.width_out();
-    for (i, y) in y.iter_mut().enumerate() {
-        *y += f64::from(bias[i / pixels % g.channels_out]) + f64::from(add[i]);
-        *y = match activation {
-            Activation::None => *y,
-            Activation::Relu => y.max(0.0),
-            Activation::Relu6 => y.clamp(0.0, 6.0),
-            Activation::Swish => *y / (1.0 + (-*y).exp()),
-        };
-    }
-    let packed = PackedConvolution::new(g, &w, Some(&bias), activation).unwrap();
-    let x = inside(&x, g.channels_in, g.height * g.width);
-    let add = inside(&add, g.channels_out, pixels);
-    let mut got = vec![f32::NAN; y.len()];
-    packed.run(g.batch, &x, Some(&add), &mut got).unwrap();
-    worst(&got, &inside(&y, g.channels_out, pixels))
-}
+use written_out::{dense, shapes, values};
 
 #[test]
 fn shapes_that_nets_use() {
@@ -61,8 +29,7 @@ fn shapes_that_nets_use() {
 }
 
 #[test]
-fn the_portable_kernels_are_right_too() {
-    // A process of its own would be cleaner, but packing and running happen under one choice here as well.
+fn activations_come_last() {
     for activation in [Activation::Relu, Activation::Relu6, Activation::Swish] {
         for case in [dense(2, [9, 21], [12, 14], 3), Convolution { groups: 10, ..dense(2, [10, 10], [12, 14], 3) }] {
             let error = error(&case, activation);
@@ -79,7 +46,11 @@ fn groups_that_are_neither_one_nor_the_channels_are_refused() {
 
 #[test]
 fn neither_threads_nor_neighbours_change_a_bit() {
-    for g in [dense(3, [24, 17], [61, 45], 3), dense(3, [24, 70], [7, 7], 1), Convolution { groups: 24, ..dense(3, [24, 24], [31, 17], 3) }] {
+    for g in [
+        dense(3, [24, 17], [61, 45], 3),
+        dense(3, [24, 70], [7, 7], 1),
+        Convolution { groups: 24, ..dense(3, [24, 24], [31, 17], 3) },
+    ] {
         let (x, w) = (values(g.input_length(), 1), values(g.weight_length(), 2));
         let packed = PackedConvolution::new(&g, &w, None, Activation::Swish).unwrap();
         let run = |threads: usize, pictures: std::ops::Range<usize>| {
@@ -123,7 +94,11 @@ fn the_transposed_convolution_is_the_gradient_to_the_input() {
 
 #[test]
 fn pools_are_what_their_names_say() {
-    let geometry = Convolution { stride: 2, padding: Padding { top: 1, left: 1, bottom: 0, right: 1 }, ..dense(2, [21, 21], [9, 12], 3) };
+    let geometry = Convolution {
+        stride: 2,
+        padding: Padding { top: 1, left: 1, bottom: 0, right: 1 },
+        ..dense(2, [21, 21], [9, 12], 3)
+    };
     let x = values(geometry.input_length(), 5);
     let x = inside(&x, 21, 9 * 12);
     for kind in [PoolKind::Largest, PoolKind::Mean, PoolKind::MeanWithPadding] {

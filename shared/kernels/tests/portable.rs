@@ -1,8 +1,10 @@
 //! The kernels without vector instructions, which every machine can run, against the definition as well.
 #![allow(clippy::unwrap_used)]
 
+mod inside;
 mod written_out;
 
+use thorax_kernels::convolution::Activation;
 use written_out::{errors, shapes};
 
 #[test]
@@ -11,5 +13,9 @@ fn the_portable_kernels_equal_the_definition() {
     for case in shapes() {
         let errors = errors(&case);
         assert!(errors.iter().all(|e| *e < 2e-5), "{errors:?} {case:?}");
+    }
+    for case in shapes().into_iter().filter(inside::fits) {
+        let error = inside::error(&case, Activation::Relu6);
+        assert!(error < 2e-5, "channels inside: {error} {case:?}");
     }
 }

@@ -2,14 +2,11 @@
 
 use std::fmt::Debug;
 
-use thorax_kernels::channels_last::{
-    PackedConvolution, PackedUpConvolution, Pool, concatenate, global_average,
-};
+use thorax_kernels::channels_last::{PackedConvolution, PackedUpConvolution, Pool, concatenate, global_average};
 use tract_onnx::tract_core::internal::*;
 
 /// What an operator computes.
 pub(super) trait Kernel: Debug + Send + Sync {
-    fn describe(&self) -> String { self.name().into() }
     /// As tract shows it.
     fn name(&self) -> &'static str;
 
@@ -35,7 +32,6 @@ impl Kernel for Convolution {
     fn name(&self) -> &'static str {
         "ThoraxConvolution"
     }
-    fn describe(&self) -> String { self.packed.describe() }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
         let batch = output.shape().first().copied().unwrap_or(1);

@@ -8,6 +8,8 @@
 mod buffers;
 mod kernels;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -53,9 +55,7 @@ impl EvalOp for Operator {
         let mut output = self.buffers.take(self.output.datum_type, &self.shape)?;
         let tensor = Arc::get_mut(&mut output).context("a buffer that is free has no other user")?;
         let inputs: TVec<&Tensor> = inputs.iter().map(|input| &**input).collect();
-        let t0 = std::time::Instant::now();
         self.kernel.run(&inputs, tensor)?;
-        if std::env::var_os("PROF").is_some() { eprintln!("PROF {:?} {:?} {:?} {:.1}", self.kernel.describe(), inputs[0].shape(), self.shape, t0.elapsed().as_secs_f64() * 1e6); }
         self.buffers.keep(&output);
         Ok(tvec!(output.into_tvalue()))
     }

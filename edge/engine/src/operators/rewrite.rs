@@ -218,8 +218,7 @@ impl Rewriter<'_> {
     ) -> TractResult<bool> {
         let shape = sides(self.graph.outlet_fact(outlet)?).context("a shape that is known")?;
         let shape: TVec<usize> = inside_of(shape).into();
-        let operator =
-            Operator { kernel, output: f32::fact(&shape), shape, buffers: self.buffers.clone() };
+        let operator = Operator { kernel, output: f32::fact(&shape), shape, buffers: self.buffers.clone() };
         let place = self.target.wire_node(&node.name, operator, inputs)?[0];
         self.places.entry(outlet).or_default().inside = Some(place);
         Ok(true)
@@ -292,10 +291,7 @@ impl Rewriter<'_> {
     }
 
     /// What a convolution whose value is `outlet` can do on the way: the nodes, the other summand, the activation, and whose value comes out.
-    fn tail(
-        &mut self,
-        mut outlet: OutletId,
-    ) -> TractResult<(Vec<usize>, Option<OutletId>, Activation, OutletId)> {
+    fn tail(&mut self, mut outlet: OutletId) -> TractResult<(Vec<usize>, Option<OutletId>, Activation, OutletId)> {
         let (mut taken, mut add) = (vec![], None);
         if let Some(user) = self.only_user(outlet)? {
             let next = self.graph.node(user);
@@ -327,7 +323,8 @@ impl Rewriter<'_> {
             && !self.graph.output_outlets()?.contains(&outlet)
         {
             for (sigmoid, product) in [(a, b), (b, a)] {
-                let is_sigmoid = self.graph.node(sigmoid).op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<Sigmoid>());
+                let is_sigmoid =
+                    self.graph.node(sigmoid).op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<Sigmoid>());
                 if is_sigmoid
                     && is::<Mul>(self.graph.node(product).op.as_ref())
                     && self.only_user(sigmoid.into())? == Some(product)
@@ -396,7 +393,9 @@ impl Rewriter<'_> {
 
     /// A sum over all pixels that is then divided by their number, as ONNX's GlobalAveragePool is read.
     fn global_average(&mut self, node: &TypedNode, op: &Reduce) -> TractResult<bool> {
-        let Some([_, channels, height, width]) = sides(self.graph.outlet_fact(node.inputs[0])?) else { return Ok(false) };
+        let Some([_, channels, height, width]) = sides(self.graph.outlet_fact(node.inputs[0])?) else {
+            return Ok(false);
+        };
         if op.reducer != Reducer::Sum || *op.axes != [2, 3] || !self.is_inside(node.inputs[0]) {
             return Ok(false);
         }

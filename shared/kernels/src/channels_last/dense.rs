@@ -289,6 +289,10 @@ impl<S: Simd> Sink<S> for Raw<'_> {
         simd.splat_f32s(0.0)
     }
 
+    /// It is in the cache.
+    #[inline(always)]
+    fn ahead<const M: usize, const N: usize>(&self, _: usize) {}
+
     #[inline(always)]
     fn take<const M: usize, const N: usize>(&mut self, _: S, pixel: usize, sums: &[[S::f32s; N]; M]) {
         let (out, _) = S::as_mut_simd_f32s(self.0);

@@ -95,7 +95,6 @@ impl WithSimd for Band<'_> {
         let geometry = self.geometry;
         let width = geometry.width_out();
         let values = width * geometry.channels_out;
-        let columns = |x: usize| inside(x, geometry.kernel_width, geometry, geometry.padding.left, geometry.width);
         let [reach, columns] = [geometry.kernel_width, geometry.width + geometry.padding.left];
         for row in 0..self.out.len() / values {
             let taps =

@@ -38,7 +38,6 @@ enum Kernel {
 }
 
 impl PackedConvolution {
-    pub fn describe(&self) -> String { let g = &self.geometry; format!("k{} s{} g{}", g.kernel_height, g.stride, g.groups.min(2)) }
     /// `weight` `[C_out, C_in / groups, K_h, K_w]`, `bias` `[C_out]`. The batch of `geometry` plays no part.
     ///
     /// # Errors

@@ -66,7 +66,8 @@ impl WithSimd for Row<'_> {
         for (column, out) in self.out.chunks_exact_mut(channels).enumerate() {
             let mut count = 0;
             for r in 0..geometry.kernel_height {
-                let Some(y) = (self.row * stride + r * dilation).checked_sub(padding.top).filter(|&y| y < height) else {
+                let Some(y) = (self.row * stride + r * dilation).checked_sub(padding.top).filter(|&y| y < height)
+                else {
                     continue;
                 };
                 for q in 0..geometry.kernel_width {

@@ -8,10 +8,10 @@
 use pulp::Simd;
 
 use super::aligned::Aligned;
-use crate::{
-    convolution::Activation,
-    elementwise::swish_of,
-};
+use crate::{convolution::Activation, elementwise::swish_of, simd::prefetch};
+
+/// Values of a cache line.
+const LINE: usize = 16;
 
 /// Values of a pixel that are multiplied in one turn of the inner loop.
 const UNROLLED: usize = 4;
@@ -95,6 +95,13 @@ impl Panels {
         &self.values[block.start + from * block.registers * self.lanes..]
     }
 
+    /// The same `depth` values' weights of the next block, none behind the last.
+    #[inline(always)]
+    fn weights_behind(&self, block: Block, from: usize, depth: usize) -> &[f32] {
+        let next = self.blocks.iter().find(|next| next.channel > block.channel);
+        next.map_or(&[], |next| &self.weights(*next, from)[..depth * next.registers * self.lanes])
+    }
+
     /// The bias of a block, zero behind the last channel.
     #[inline(always)]
     pub(super) fn bias(&self, block: Block) -> &[f32] {
@@ -124,6 +131,9 @@ pub(super) trait Sink<S: Simd> {
     /// What the sums of the block's `n`-th register begin with.
     fn start(&self, simd: S, n: usize) -> S::f32s;
 
+    /// Has the place of the pixels from `pixel` on fetched.
+    fn ahead<const M: usize, const N: usize>(&self, pixel: usize);
+
     /// The sums of the pixels from `pixel` on.
     fn take<const M: usize, const N: usize>(&mut self, simd: S, pixel: usize, sums: &[[S::f32s; N]; M]);
 }
@@ -140,6 +150,9 @@ pub(super) fn multiply<S: Simd>(
     sink: &mut impl Sink<S>,
 ) {
     let weights = panels.weights(block, from);
+    // What is read next: the same part of the block behind, or the part behind if there is none.
+    let depth = reads.segments.len() * reads.length;
+    let mut ahead = panels.weights_behind(block, from, depth);
     macro_rules! run {
         ($N:literal: $($M:literal),+) => {{
             let mut pixel = 0;
@@ -152,7 +165,10 @@ pub(super) fn multiply<S: Simd>(
                             sums[m][n] = start;
                         }
                     }
-                    product::<S, $M, $N>(simd, reads, pixel, weights, &mut sums);
+                    sink.ahead::<$M, $N>(pixel + $M);
+                    let share = (depth * 2 * LINE / UNROLLED).min(ahead.len());
+                    product::<S, $M, $N>(simd, reads, pixel, weights, &ahead[..share], &mut sums);
+                    ahead = &ahead[share..];
                     sink.take(simd, pixel, &sums);
                     pixel += $M;
                 }
@@ -184,8 +200,10 @@ fn product<S: Simd, const M: usize, const N: usize>(
     reads: Reads<'_>,
     pixel: usize,
     weights: &[f32],
+    ahead: &[f32],
     sums: &mut [[S::f32s; N]; M],
 ) {
+    let mut next = 0;
     let Reads { source, segments, length, step } = reads;
     let (weights, _) = S::as_simd_f32s(weights);
     let (mut weights, _) = weights.as_chunks::<N>();
@@ -205,6 +223,9 @@ fn product<S: Simd, const M: usize, const N: usize>(
             wholes[m] = &values[m].as_chunks::<UNROLLED>().0[..fours.len()];
         }
         for (k, weights) in fours.iter().enumerate() {
+            prefetch(ahead, next);
+            prefetch(ahead, next + LINE);
+            next += 2 * LINE;
             for u in 0..UNROLLED {
                 for m in 0..M {
                     let value = simd.splat_f32s(wholes[m][k][u]);
@@ -247,6 +268,15 @@ impl<S: Simd> Sink<S> for Store<'_> {
     #[inline(always)]
     fn start(&self, _: S, n: usize) -> S::f32s {
         S::as_simd_f32s(self.bias).0[n]
+    }
+
+    #[inline(always)]
+    fn ahead<const M: usize, const N: usize>(&self, pixel: usize) {
+        for m in 0..M {
+            for line in 0..(N * S::F32_LANES).div_ceil(LINE) {
+                prefetch(self.out, (pixel + m) * self.step + self.first + line * LINE);
+            }
+        }
     }
 
     #[inline(always)]

@@ -1,4 +1,6 @@
 //! The convolution's three directions as their definition says, summed in f64, and shapes that nets use.
+// Each test takes what it needs.
+#![allow(dead_code)]
 
 use thorax_kernels::convolution::{Convolution, Epilogue, Padding};
 
