@@ -282,22 +282,20 @@ impl<S: Simd> Sink<S> for Store<'_> {
     #[inline(always)]
     fn take<const M: usize, const N: usize>(&mut self, simd: S, pixel: usize, sums: &[[S::f32s; N]; M]) {
         let whole = self.width == N * S::F32_LANES;
-        for m in 0..M {
+        for (m, sums) in sums.iter().enumerate() {
             let at = (pixel + m) * self.step + self.first;
             let out = &mut self.out[at..at + self.width];
             let add = self.add.map(|add| &add[at..at + self.width]);
             if whole && add.is_none() && self.activation != Activation::Swish {
                 let (out, _) = S::as_mut_simd_f32s(out);
                 let (out, _) = out.as_chunks_mut::<N>();
-                let mut values = sums[m];
-                for n in 0..N {
-                    values[n] = limited(simd, self.activation, sums[m][n]);
+                for (out, &sum) in out[0].iter_mut().zip(sums) {
+                    *out = limited(simd, self.activation, sum);
                 }
-                out[0] = values;
                 continue;
             }
-            for n in 0..N {
-                finish(simd, sums[m][n], add, self.activation, n * S::F32_LANES, out);
+            for (n, &sum) in sums.iter().enumerate() {
+                finish(simd, sum, add, self.activation, n * S::F32_LANES, out);
             }
         }
     }
