@@ -1,5 +1,5 @@
 //! `thorax-train bench`: `nn`, what the operators of `nn` gain, and how far they are from PyTorch; `backbones`, how fast features
-//! are extracted; `store`, what it costs to read features again; `classify`, what a
+//! are extracted; `engine`, how fast the device runs its graphs; `store`, what it costs to read features again; `classify`, what a
 //! hundred runs of each classifier take.
 //!
 //! Two sides carry the same work out in turn, in one run, with the same number of threads; a figure is a median, and a
@@ -10,6 +10,7 @@
 mod backbones;
 mod cases;
 mod classify;
+mod engine;
 mod peer;
 mod store;
 
@@ -41,6 +42,13 @@ pub enum BenchCommand {
     /// and no pooling; each waits, asleep, while another computes. Figures are medians over the pairs of runs; a ratio is the
     /// median of the pairs' ours ms / peer ms, below 1 where ours is faster.
     Backbones(BackbonesArgs),
+    /// The device's engine beside ONNX Runtime and tract, graph by graph
+    ///
+    /// Compared are the shipped bundles' graphs, and nets of other shapes with drawn weights, one picture at a time: by the
+    /// device's own code, by ONNX Runtime (CPU, all graph optimisations) and by tract without our kernels, each given the same
+    /// ONNX file. Figures are medians over the pairs of runs; a ratio is the median of the pairs' ours ms / peer ms, below 1
+    /// where ours is faster.
+    Engine(engine::EngineArgs),
     /// Time reading a feature store by rows and by columns
     Store(store::StoreArgs),
     /// Time and peak memory of the classifiers' runs, beside scikit-learn and XGBoost
@@ -83,6 +91,7 @@ impl BenchCommand {
         match self {
             Self::Nn(arguments) => arguments.pairing.threads,
             Self::Backbones(arguments) => arguments.pairing.threads,
+            Self::Engine(arguments) => arguments.pairing.threads,
             Self::Memory | Self::Store(_) | Self::Classify(_) => None,
         }
     }
@@ -142,6 +151,7 @@ pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Nn(arguments) => nn(arguments),
         BenchCommand::Backbones(arguments) => backbones::run(arguments),
+        BenchCommand::Engine(arguments) => engine::run(arguments),
         BenchCommand::Classify(arguments) => classify::run(arguments),
         BenchCommand::Store(arguments) => store::run(arguments),
         BenchCommand::Memory => {
