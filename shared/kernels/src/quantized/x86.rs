@@ -1,0 +1,310 @@
+//! The instructions of x86-64: AVX-512 VNNI, AVX-VNNI, and AVX2 without either.
+//!
+//! VNNI's `vpdpbusd` is the very product that is asked for. AVX2 has `vpmaddubsw`, which sums two such products in 16 bits
+//! and saturates; so here bytes are widened to 16 bits and `vpmaddwd` sums two products in 32. Of four values the even and
+//! the odd ones are widened, each by one instruction, so the weights are packed in that order, and already widened.
+
+use std::arch::x86_64::*;
+
+use super::instructions::{Instructions, Requantization, Work};
+
+/// Carries out `work` with AVX-512 VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn with_avx512_vnni<W: Work>(work: W) -> W::Output {
+    // SAFETY: the caller's: the processor has what this function is compiled for.
+    unsafe { work.run::<Avx512Vnni>() }
+}
+
+/// Carries out `work` with AVX-VNNI.
+#[target_feature(enable = "avx2,avxvnni")]
+pub(super) unsafe fn with_avx_vnni<W: Work>(work: W) -> W::Output {
+    // SAFETY: as above.
+    unsafe { work.run::<AvxVnni>() }
+}
+
+/// Carries out `work` with AVX2.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn with_avx2<W: Work>(work: W) -> W::Output {
+    // SAFETY: as above.
+    unsafe { work.run::<Avx2>() }
+}
+
+/// Writes the weights as they are.
+fn pack_as_they_are(weights: &[[i8; 4]], packed: &mut [u8]) {
+    for (packed, weight) in packed.iter_mut().zip(weights.as_flattened()) {
+        *packed = *weight as u8;
+    }
+}
+
+/// Four bytes as one number.
+///
+/// # Safety
+/// Four bytes can be read.
+#[inline(always)]
+unsafe fn quarter(from: *const u8) -> i32 {
+    // SAFETY: the caller's.
+    unsafe { from.cast::<i32>().read_unaligned() }
+}
+
+/// 16 sums a register, 32 registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx512Vnni;
+
+// SAFETY: intrinsics of AVX-512 F, BW, VL and VNNI alone; who calls them has those, as the trait asks. What is read and
+// written is what the trait names.
+unsafe impl Instructions for Avx512Vnni {
+    const LANES: usize = 16;
+    const WEIGHT_BYTES: usize = 64;
+    const TILES: [usize; 4] = [14, 12, 8, 6];
+
+    type Sums = __m512i;
+    type Weights = __m512i;
+    type Values = *const u8;
+    type Own = __m512i;
+
+    fn pack(weights: &[[i8; 4]], packed: &mut [u8]) {
+        pack_as_they_are(weights, packed);
+    }
+
+    #[inline(always)]
+    unsafe fn sums(from: *const i32) -> __m512i {
+        // SAFETY: the caller's.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const u8) -> __m512i {
+        // SAFETY: the caller's.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn four(from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn add<const QUARTER: usize>(sums: __m512i, values: *const u8, weights: __m512i) -> __m512i {
+        // SAFETY: the caller's.
+        unsafe { _mm512_dpbusd_epi32(sums, _mm512_set1_epi32(quarter(values.add(4 * QUARTER))), weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn own(from: *const u8) -> __m512i {
+        // SAFETY: the caller's.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_own(sums: __m512i, values: __m512i, weights: __m512i) -> __m512i {
+        // SAFETY: the caller's.
+        unsafe { _mm512_dpbusd_epi32(sums, values, weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(
+        sums: [__m512i; N],
+        multipliers: *const f32,
+        requantization: Requantization,
+        out: *mut u8,
+    ) {
+        // SAFETY: the caller's: `N * LANES` multipliers and bytes.
+        unsafe {
+            let zero_point = _mm512_set1_epi32(requantization.zero_point);
+            let (low, high) = (_mm512_set1_ps(requantization.low), _mm512_set1_ps(requantization.high));
+            for (n, sums) in sums.into_iter().enumerate() {
+                let values = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(multipliers.add(16 * n)));
+                let values = _mm512_min_ps(_mm512_max_ps(values, low), high);
+                let bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(values), zero_point));
+                _mm_storeu_si128(out.add(16 * n).cast(), bytes);
+            }
+        }
+    }
+}
+
+/// The bytes of eight sums.
+///
+/// # Safety
+/// The processor has AVX2, eight multipliers can be read, eight bytes written.
+#[inline(always)]
+unsafe fn store_eight(sums: __m256i, multipliers: *const f32, requantization: Requantization, out: *mut u8) {
+    // SAFETY: the caller's.
+    unsafe {
+        let values = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(multipliers));
+        let values = _mm256_max_ps(values, _mm256_set1_ps(requantization.low));
+        let values = _mm256_min_ps(values, _mm256_set1_ps(requantization.high));
+        let values = _mm256_add_epi32(_mm256_cvtps_epi32(values), _mm256_set1_epi32(requantization.zero_point));
+        let words = _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256::<1>(values));
+        _mm_storel_epi64(out.cast(), _mm_packus_epi16(words, words));
+    }
+}
+
+/// 8 sums a register, 16 registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AvxVnni;
+
+// SAFETY: intrinsics of AVX2 and AVX-VNNI alone; otherwise as above.
+unsafe impl Instructions for AvxVnni {
+    const LANES: usize = 8;
+    const WEIGHT_BYTES: usize = 32;
+    const TILES: [usize; 4] = [12, 6, 4, 0];
+
+    type Sums = __m256i;
+    type Weights = __m256i;
+    type Values = *const u8;
+    type Own = __m256i;
+
+    fn pack(weights: &[[i8; 4]], packed: &mut [u8]) {
+        pack_as_they_are(weights, packed);
+    }
+
+    #[inline(always)]
+    unsafe fn sums(from: *const i32) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const u8) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn four(from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn add<const QUARTER: usize>(sums: __m256i, values: *const u8, weights: __m256i) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_dpbusd_avx_epi32(sums, _mm256_set1_epi32(quarter(values.add(4 * QUARTER))), weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn own(from: *const u8) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_own(sums: __m256i, values: __m256i, weights: __m256i) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_dpbusd_avx_epi32(sums, values, weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(
+        sums: [__m256i; N],
+        multipliers: *const f32,
+        requantization: Requantization,
+        out: *mut u8,
+    ) {
+        for (n, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's: `N * LANES` multipliers and bytes.
+            unsafe { store_eight(sums, multipliers.add(8 * n), requantization, out.add(8 * n)) };
+        }
+    }
+}
+
+/// 8 sums a register, 16 registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx2;
+
+/// The even and the odd of four values, each as two numbers of 16 bits.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn even_and_odd(values: __m256i) -> [__m256i; 2] {
+    // SAFETY: the caller's.
+    unsafe { [_mm256_and_si256(values, _mm256_set1_epi16(255)), _mm256_srli_epi16::<8>(values)] }
+}
+
+// SAFETY: intrinsics of AVX2 alone; otherwise as above. `vpmaddwd` is exact: 2 * 255 * 128 is far below 2^31.
+unsafe impl Instructions for Avx2 {
+    const LANES: usize = 8;
+    const WEIGHT_BYTES: usize = 64;
+    const TILES: [usize; 4] = [8, 6, 4, 0];
+
+    type Sums = __m256i;
+    type Weights = *const __m256i;
+    type Values = *const u8;
+    type Own = __m256i;
+
+    fn pack(weights: &[[i8; 4]], packed: &mut [u8]) {
+        let (pairs, _) = packed.as_chunks_mut::<2>();
+        let (even, odd) = pairs.split_at_mut(2 * Self::LANES);
+        for (lane, weight) in weights.iter().enumerate() {
+            let [a, b, c, d] = weight.map(|weight| i16::from(weight).to_le_bytes());
+            [even[2 * lane], even[2 * lane + 1]] = [a, c];
+            [odd[2 * lane], odd[2 * lane + 1]] = [b, d];
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(from: *const i32) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const u8) -> *const __m256i {
+        from.cast()
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn four(from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
+    unsafe fn add<const QUARTER: usize>(sums: __m256i, values: *const u8, weights: *const __m256i) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { Self::add_own(sums, _mm256_set1_epi32(quarter(values.add(4 * QUARTER))), weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn own(from: *const u8) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_own(sums: __m256i, values: __m256i, weights: *const __m256i) -> __m256i {
+        // SAFETY: the caller's: the weights of a register are two of these.
+        unsafe {
+            let [even, odd] = even_and_odd(values);
+            let sums = _mm256_add_epi32(sums, _mm256_madd_epi16(even, _mm256_loadu_si256(weights)));
+            _mm256_add_epi32(sums, _mm256_madd_epi16(odd, _mm256_loadu_si256(weights.add(1))))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(
+        sums: [__m256i; N],
+        multipliers: *const f32,
+        requantization: Requantization,
+        out: *mut u8,
+    ) {
+        for (n, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's: `N * LANES` multipliers and bytes.
+            unsafe { store_eight(sums, multipliers.add(8 * n), requantization, out.add(8 * n)) };
+        }
+    }
+}
