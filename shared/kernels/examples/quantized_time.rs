@@ -38,8 +38,7 @@ fn depthwise(channels: usize, side: usize, stride: usize) -> Geometry {
 
 /// Table 2 of Sandler et al., MobileNetV2 (2018).
 fn mobilenet() -> Vec<Layer> {
-    let mut layers =
-        vec![(1, layer([3, 32], 224, 3, 2)), (1, depthwise(32, 112, 1)), (1, layer([32, 16], 112, 1, 1))];
+    let mut layers = vec![(1, layer([3, 32], 224, 3, 2)), (1, depthwise(32, 112, 1)), (1, layer([32, 16], 112, 1, 1))];
     let (mut channels, mut side) = (16, 112);
     for [out, repeats, stride] in [[24, 2, 2], [32, 3, 2], [64, 4, 2], [96, 3, 1], [160, 3, 2], [320, 1, 1]] {
         for repeat in 0..repeats {

@@ -147,7 +147,9 @@ fn shapes_that_nets_use() {
 #[test]
 fn the_ends_of_bytes_are_exact() {
     for groups in [1, 32] {
-        for (value, weight, zero_point) in [(255, -128, 0), (255, 127, 0), (0, -128, 255), (0, 127, 255), (128, -128, 0)] {
+        for (value, weight, zero_point) in
+            [(255, -128, 0), (255, 127, 0), (0, -128, 255), (0, 127, 255), (128, -128, 0)]
+        {
             let g = Geometry { groups, ..dense(1, [32, 32], [5, 9], 3) };
             let mut case = Case::new(g, [zero_point, 128], -128);
             case.x.fill(value);

@@ -127,7 +127,17 @@ impl Dense {
                 let lines = (rows[1] - rows[0] - 1) * g.stride + (g.kernel_height - 1) * g.dilation + 1;
                 // The last four values may go on behind the last row.
                 with_scratch(lines * self.pitch + 3, |scratch| {
-                    self.instructions.run(Task { dense: self, x, target, scratch, picture, group, blocks, rows, lines });
+                    self.instructions.run(Task {
+                        dense: self,
+                        x,
+                        target,
+                        scratch,
+                        picture,
+                        group,
+                        blocks,
+                        rows,
+                        lines,
+                    });
                 });
             }
         };

@@ -6,18 +6,24 @@
 //!
 //! The room is built in layers. `instructions` says what is asked of a processor; `portable`, `x86` and `neon` answer it.
 //! `product` sums tiles in registers, from weights in the order of `panels`; `dense` and `depthwise` bring a
-//! convolution's rows before it. Sums of integers are exact and the rest is one rounding, so every set of instructions,
+//! convolution's rows before it. `pointwise`, `pool` and `layout` are the other operators. Sums of integers are exact and the rest is one rounding, so every set of instructions,
 //! and every number of threads, gives the same bytes.
-#![allow(unsafe_code, reason = "instructions that sum products of bytes are intrinsics; each use has its proof beside it")]
+#![allow(
+    unsafe_code,
+    reason = "instructions that sum products of bytes are intrinsics; each use has its proof beside it"
+)]
 
 mod convolution;
 mod dense;
 mod depthwise;
 mod instructions;
+mod layout;
 mod memory;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod panels;
+mod pointwise;
+mod pool;
 mod portable;
 mod product;
 #[cfg(target_arch = "x86_64")]
@@ -25,6 +31,12 @@ mod x86;
 
 pub use convolution::Convolution;
 pub use instructions::InstructionSet;
+pub use layout::{
+    DepthOrder, Interpolation, Part, concatenate, depth_to_space, dequantize_channels_first, double,
+    quantize_channels_last,
+};
+pub use pointwise::{Broadcast, Combination, Operand, Operation, Table, dequantize, quantize};
+pub use pool::{Pool, PoolKind, global_average};
 
 use crate::{KernelError, convolution::Convolution as Geometry};
 
