@@ -129,7 +129,8 @@ impl Work for Task<'_> {
         for row in self.rows[0]..self.rows[1] {
             for first in (0..channels).step_by(self.sizes.run) {
                 let last = (first + self.sizes.run).min(channels);
-                self.interleave(row, [first, last]);
+                // SAFETY: the caller's.
+                unsafe { self.interleave::<I>(row, [first, last]) };
                 for block in first / I::LANES..last.div_ceil(I::LANES) {
                     // SAFETY: the caller's; tasks differ in their rows.
                     unsafe { self.row::<I>(row, block, block * I::LANES - first) };
@@ -141,8 +142,11 @@ impl Work for Task<'_> {
 
 impl Task<'_> {
     /// Interleaves the input rows of output row `row`, in some channels.
+    ///
+    /// # Safety
+    /// As [`Instructions`] says.
     #[inline(always)]
-    fn interleave(&mut self, row: usize, channels: [usize; 2]) {
+    unsafe fn interleave<I: Instructions>(&mut self, row: usize, channels: [usize; 2]) {
         let (sizes, outside) = (self.sizes, self.outside);
         let (g, zero_point) = (&self.depthwise.geometry, self.depthwise.zero_point);
         let (picture, row) = (row / g.height_out(), row % g.height_out());
@@ -163,10 +167,9 @@ impl Task<'_> {
             let used = channels[1] - channels[0];
             for (column, fours) in middle.chunks_exact_mut(sizes.run).enumerate() {
                 let at = column * g.channels_in + channels[0];
-                let [a, b, c, d] = [a, b, c, d].map(|row| &row[at..at + used]);
-                for ((((four, a), b), c), d) in fours.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-                    *four = [*a, *b, *c, *d];
-                }
+                let rows = [a, b, c, d].map(|row| &row[at..at + used]);
+                // SAFETY: the caller's.
+                unsafe { I::interleave(rows, &mut fours[..used]) };
             }
         }
     }

@@ -83,12 +83,50 @@ pub(super) unsafe trait Instructions: Copy + 'static {
     ///
     /// # Safety
     /// `N * LANES` multipliers can be read, `N * LANES` bytes written.
-    unsafe fn store<const N: usize>(
+    unsafe fn store_all<const N: usize>(
         sums: [Self::Sums; N],
         multipliers: *const f32,
         requantization: Requantization,
         out: *mut u8,
     );
+
+    /// The same for the first `channels` of the sums.
+    ///
+    /// # Safety
+    /// `N * LANES` multipliers can be read, `channels` bytes written, and there are as many sums.
+    #[inline(always)]
+    unsafe fn store<const N: usize>(
+        sums: [Self::Sums; N],
+        multipliers: *const f32,
+        requantization: Requantization,
+        out: *mut u8,
+        channels: usize,
+    ) {
+        const { assert!(Self::LANES <= MOST_LANES && N <= 4) };
+        // SAFETY: the caller's where the channels are all of the lanes. Else all are written into an array that has room for
+        // every lane there can be, and `channels` of them, which are not more, are copied.
+        unsafe {
+            if channels == N * Self::LANES {
+                Self::store_all(sums, multipliers, requantization, out);
+            } else {
+                let mut bytes = [0u8; 4 * MOST_LANES];
+                Self::store_all(sums, multipliers, requantization, bytes.as_mut_ptr());
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), out, channels);
+            }
+        }
+    }
+
+    /// Writes four rows' values side by side, `[channel][4]`; all are of equal length.
+    ///
+    /// # Safety
+    /// As for all.
+    #[inline(always)]
+    unsafe fn interleave(rows: [&[u8]; 4], out: &mut [[u8; 4]]) {
+        let [a, b, c, d] = rows;
+        for ((((out, a), b), c), d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *out = [*a, *b, *c, *d];
+        }
+    }
 }
 
 /// How a sum of products becomes a byte: as f32 it is multiplied, bounded, rounded to the nearest integer (ties to the even

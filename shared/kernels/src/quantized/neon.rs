@@ -159,7 +159,7 @@ unsafe impl Instructions for NeonDotProduct {
     }
 
     #[inline(always)]
-    unsafe fn store<const N: usize>(
+    unsafe fn store_all<const N: usize>(
         sums: [int32x4_t; N],
         multipliers: *const f32,
         requantization: Requantization,
@@ -253,7 +253,7 @@ unsafe impl<const FULL_RANGE: bool> Instructions for Neon<FULL_RANGE> {
     }
 
     #[inline(always)]
-    unsafe fn store<const N: usize>(
+    unsafe fn store_all<const N: usize>(
         sums: [int32x4_t; N],
         multipliers: *const f32,
         requantization: Requantization,

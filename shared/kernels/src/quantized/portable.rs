@@ -73,7 +73,7 @@ unsafe impl Instructions for Portable {
     }
 
     #[inline(always)]
-    unsafe fn store<const N: usize>(
+    unsafe fn store_all<const N: usize>(
         sums: [Self::Sums; N],
         multipliers: *const f32,
         requantization: Requantization,

@@ -6,7 +6,7 @@
 //! and every value `N` registers.
 
 use super::{
-    instructions::{Instructions, MOST_LANES, Requantization},
+    instructions::{Instructions, Requantization},
     memory::Target,
     panels::{Block, Panels},
 };
@@ -176,7 +176,7 @@ unsafe fn add<I: Instructions, const QUARTER: usize, const M: usize, const N: us
     }
 }
 
-/// Writes the bytes of `channels` sums to `place` of the output.
+/// Writes the bytes of the first `channels` sums to `place` of the output.
 ///
 /// # Safety
 /// `N * LANES` multipliers, and at least as many lanes as channels; no other thread touches this place.
@@ -188,17 +188,9 @@ pub(super) unsafe fn store<I: Instructions, const N: usize>(
     place: usize,
     channels: usize,
 ) {
-    const { assert!(I::LANES <= MOST_LANES && N <= I::TILES.len()) };
-    // SAFETY: the target holds `channels` bytes at this place. Only where that is all of the lanes are they written there
-    // directly; else into an array that has room for every lane there can be.
+    // SAFETY: the target holds `channels` bytes at this place; the rest is the caller's.
     unsafe {
         let out = writes.target.at(place..place + channels);
-        if channels == N * I::LANES {
-            I::store(sums, multipliers.as_ptr(), writes.requantization, out);
-        } else {
-            let mut bytes = [0u8; 4 * MOST_LANES];
-            I::store(sums, multipliers.as_ptr(), writes.requantization, bytes.as_mut_ptr());
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), out, channels);
-        }
+        I::store(sums, multipliers.as_ptr(), writes.requantization, out, channels);
     }
 }

@@ -107,22 +107,78 @@ unsafe impl Instructions for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn store<const N: usize>(
+    unsafe fn store_all<const N: usize>(
         sums: [__m512i; N],
         multipliers: *const f32,
         requantization: Requantization,
         out: *mut u8,
     ) {
-        // SAFETY: the caller's: `N * LANES` multipliers and bytes.
+        // SAFETY: the caller's.
+        unsafe { Self::store(sums, multipliers, requantization, out, 16 * N) };
+    }
+
+    /// Four registers become one; the mask keeps what is not there from being written.
+    #[inline(always)]
+    unsafe fn store<const N: usize>(
+        sums: [__m512i; N],
+        multipliers: *const f32,
+        requantization: Requantization,
+        out: *mut u8,
+        channels: usize,
+    ) {
+        const { assert!(N <= 4) };
+        // SAFETY: the caller's: `N * LANES` multipliers are read, and the first `channels` bytes written.
         unsafe {
-            let zero_point = _mm512_set1_epi32(requantization.zero_point);
-            let (low, high) = (_mm512_set1_ps(requantization.low), _mm512_set1_ps(requantization.high));
+            let zero_point = _mm512_set1_epi16(requantization.zero_point as i16);
+            let high = _mm512_set1_ps(requantization.high);
+            let mut rounded = [_mm512_setzero_si512(); 4];
             for (n, sums) in sums.into_iter().enumerate() {
                 let values = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(multipliers.add(16 * n)));
-                let values = _mm512_min_ps(_mm512_max_ps(values, low), high);
-                let bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(values), zero_point));
-                _mm_storeu_si128(out.add(16 * n).cast(), bytes);
+                // What is too small for 32 bits becomes the smallest number, and that 0; what is too large would too.
+                rounded[n] = _mm512_cvtps_epi32(_mm512_min_ps(values, high));
             }
+            let [a, b, c, d] = rounded;
+            let bytes = if N == 1 {
+                let words = _mm512_adds_epi16(_mm512_packs_epi32(a, a), zero_point);
+                _mm512_packus_epi16(words, words)
+            } else {
+                let words = [_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)];
+                let [low, high] = words.map(|words| _mm512_adds_epi16(words, zero_point));
+                _mm512_packus_epi16(low, high)
+            };
+            // Packing goes by quarters of a register: fours of `a`, `b`, `c` and `d` follow one another.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm512_permutexvar_epi32(order, bytes);
+            if N == 1 {
+                _mm_mask_storeu_epi8(out.cast(), u16::MAX >> (16 - channels), _mm512_castsi512_si128(bytes));
+            } else {
+                _mm512_mask_storeu_epi8(out.cast(), u64::MAX >> (64 - channels), bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(rows: [&[u8]; 4], out: &mut [[u8; 4]]) {
+        let (parts, rest) = out.as_chunks_mut::<16>();
+        let chunks = rows.map(|row| row.as_chunks::<16>());
+        let [a, b, c, d] = chunks.map(|(chunks, _)| chunks);
+        for ((((part, a), b), c), d) in parts.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            // SAFETY: the caller's; sixteen bytes of each row are read, sixteen fours written.
+            unsafe {
+                let [a, b, c, d] = [a, b, c, d].map(|row| _mm_loadu_si128(row.as_ptr().cast()));
+                let rows = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+                let rows = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(rows, c), d);
+                // Each quarter gets four channels of all rows, and then transposes them.
+                let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                let transposed = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                let rows = _mm512_permutexvar_epi32(order, rows);
+                let fours = _mm512_shuffle_epi8(rows, _mm512_broadcast_i32x4(transposed));
+                _mm512_storeu_si512(part.as_mut_ptr().cast(), fours);
+            }
+        }
+        let [a, b, c, d] = chunks.map(|(_, rest)| rest);
+        for ((((out, a), b), c), d) in rest.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *out = [*a, *b, *c, *d];
         }
     }
 }
@@ -141,6 +197,34 @@ unsafe fn store_eight(sums: __m256i, multipliers: *const f32, requantization: Re
         let values = _mm256_add_epi32(_mm256_cvtps_epi32(values), _mm256_set1_epi32(requantization.zero_point));
         let words = _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256::<1>(values));
         _mm_storel_epi64(out.cast(), _mm_packus_epi16(words, words));
+    }
+}
+
+/// Writes four rows' values side by side.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn interleave(rows: [&[u8]; 4], out: &mut [[u8; 4]]) {
+    let (parts, rest) = out.as_chunks_mut::<16>();
+    let chunks = rows.map(|row| row.as_chunks::<16>());
+    let [a, b, c, d] = chunks.map(|(chunks, _)| chunks);
+    for ((((part, a), b), c), d) in parts.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        // SAFETY: the caller's; sixteen bytes of each row are read, sixteen fours written.
+        unsafe {
+            let [a, b, c, d] = [a, b, c, d].map(|row| _mm_loadu_si128(row.as_ptr().cast()));
+            let (above, below) = (_mm_unpacklo_epi8(a, b), _mm_unpacklo_epi8(c, d));
+            let out: *mut __m128i = part.as_mut_ptr().cast();
+            _mm_storeu_si128(out, _mm_unpacklo_epi16(above, below));
+            _mm_storeu_si128(out.add(1), _mm_unpackhi_epi16(above, below));
+            let (above, below) = (_mm_unpackhi_epi8(a, b), _mm_unpackhi_epi8(c, d));
+            _mm_storeu_si128(out.add(2), _mm_unpacklo_epi16(above, below));
+            _mm_storeu_si128(out.add(3), _mm_unpackhi_epi16(above, below));
+        }
+    }
+    let [a, b, c, d] = chunks.map(|(_, rest)| rest);
+    for ((((out, a), b), c), d) in rest.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        *out = [*a, *b, *c, *d];
     }
 }
 
@@ -204,7 +288,7 @@ unsafe impl Instructions for AvxVnni {
     }
 
     #[inline(always)]
-    unsafe fn store<const N: usize>(
+    unsafe fn store_all<const N: usize>(
         sums: [__m256i; N],
         multipliers: *const f32,
         requantization: Requantization,
@@ -214,6 +298,12 @@ unsafe impl Instructions for AvxVnni {
             // SAFETY: the caller's: `N * LANES` multipliers and bytes.
             unsafe { store_eight(sums, multipliers.add(8 * n), requantization, out.add(8 * n)) };
         }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(rows: [&[u8]; 4], out: &mut [[u8; 4]]) {
+        // SAFETY: the caller's.
+        unsafe { interleave(rows, out) };
     }
 }
 
@@ -296,7 +386,7 @@ unsafe impl Instructions for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn store<const N: usize>(
+    unsafe fn store_all<const N: usize>(
         sums: [__m256i; N],
         multipliers: *const f32,
         requantization: Requantization,
@@ -306,5 +396,11 @@ unsafe impl Instructions for Avx2 {
             // SAFETY: the caller's: `N * LANES` multipliers and bytes.
             unsafe { store_eight(sums, multipliers.add(8 * n), requantization, out.add(8 * n)) };
         }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(rows: [&[u8]; 4], out: &mut [[u8; 4]]) {
+        // SAFETY: the caller's.
+        unsafe { interleave(rows, out) };
     }
 }
