@@ -12,7 +12,7 @@ use super::{
     instructions::{InstructionSet, Instructions, MOST_LANES, Requantization, Work},
     memory::{Target, with_scratch},
     panels::{Panels, Unpacked},
-    product::{Writes, store},
+    product::Writes,
 };
 
 /// Bytes that are interleaved at once, if a register's channels of a row are not more.
@@ -165,6 +165,11 @@ impl Task<'_> {
             left.fill([zero_point; 4]);
             right.fill([zero_point; 4]);
             let used = channels[1] - channels[0];
+            if used == sizes.run && used == g.channels_in {
+                // SAFETY: the caller's.
+                unsafe { I::interleave([a, b, c, d], middle) };
+                continue;
+            }
             for (column, fours) in middle.chunks_exact_mut(sizes.run).enumerate() {
                 let at = column * g.channels_in + channels[0];
                 let rows = [a, b, c, d].map(|row| &row[at..at + used]);
@@ -246,10 +251,10 @@ impl<I: Instructions> Row<'_, I> {
                     }
                 }
             }
-            for (m, sum) in sums.into_iter().enumerate() {
-                let place = self.writes.start + (x + m) * self.writes.step + block.channel;
-                store::<I, 1>([sum], multipliers, self.writes, place, block.channels);
-            }
+            let place = self.writes.start + x * self.writes.step + block.channel;
+            let out = self.writes.target.at(place..place + (M - 1) * self.writes.step + block.channels);
+            let requantization = self.writes.requantization;
+            I::store_pixels(sums, multipliers.as_ptr(), requantization, out, self.writes.step, block.channels);
         }
     }
 }

@@ -116,6 +116,25 @@ pub(super) unsafe trait Instructions: Copy + 'static {
         }
     }
 
+    /// Writes the bytes of one register of each of `M` pixels, which begin `step` bytes from one another.
+    ///
+    /// # Safety
+    /// `LANES` multipliers can be read, `channels` bytes be written at each pixel, and there are as many sums.
+    #[inline(always)]
+    unsafe fn store_pixels<const M: usize>(
+        sums: [Self::Sums; M],
+        multipliers: *const f32,
+        requantization: Requantization,
+        out: *mut u8,
+        step: usize,
+        channels: usize,
+    ) {
+        for (m, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { Self::store([sums], multipliers, requantization, out.add(m * step), channels) };
+        }
+    }
+
     /// Writes four rows' values side by side, `[channel][4]`; all are of equal length.
     ///
     /// # Safety
