@@ -13,10 +13,15 @@ pub fn use_portable_kernels(portable: bool) {
     PORTABLE.store(portable, Ordering::SeqCst);
 }
 
+/// Whether the kernels are to do without vector instructions.
+pub(crate) fn portable() -> bool {
+    PORTABLE.load(Ordering::Relaxed)
+}
+
 /// Carries out `work` with the machine's widest registers.
 #[inline(always)]
 pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
-    if PORTABLE.load(Ordering::Relaxed) { work.with_simd(Scalar) } else { Arch::new().dispatch(work) }
+    if portable() { work.with_simd(Scalar) } else { Arch::new().dispatch(work) }
 }
 
 /// Asks for the cache line of the value `at`, if there is one, to be near when it is needed. The hardware asks by itself for lines in a
