@@ -276,3 +276,64 @@ proptest! {
         prop_assert!(worst <= 1e-4 * scale, "{} of {}", worst, scale);
     }
 }
+
+/// A graph of bytes with each of its operators, against ONNX Runtime (references/quantized_graph.py).
+mod bytes {
+    use super::*;
+    use crate::graph::{Graph, Kernels};
+
+    const GRAPH: &[u8] = include_bytes!("../../tests/references/quantized.onnx");
+
+    fn values(bytes: &[u8]) -> Vec<f32> {
+        bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+
+    #[test]
+    fn every_operator_on_bytes_answers_as_onnx_runtime() {
+        let graph = Graph::read(GRAPH, &["masks", "features"], Kernels::Own).unwrap();
+        let operators = graph.operators();
+        let count = |name: &str| operators.iter().find(|(other, _)| other == name).map_or(0, |(_, count)| *count);
+        assert_eq!(
+            [
+                count("ThoraxByteConvolution"),
+                count("ThoraxBytePool"),
+                count("ThoraxDepthToSpace"),
+                count("ThoraxByteConcatenate"),
+                // Two products and a sum; swish and two sigmoids.
+                count("ThoraxByteCombination"),
+                count("ThoraxByteTable"),
+                // The layer in floating point.
+                count("ThoraxConvolution"),
+            ],
+            [9, 1, 1, 1, 3, 3, 1],
+            "{operators:?}"
+        );
+        let x = values(include_bytes!("../../tests/references/quantized_input.f32"));
+        let expected = [
+            values(include_bytes!("../../tests/references/quantized_masks.f32")),
+            values(include_bytes!("../../tests/references/quantized_features.f32")),
+        ];
+        for _ in 0..2 {
+            let got = graph.run(&[1, 3, 24, 20], &x).unwrap();
+            for (index, ((_, got), expected)) in got.iter().zip(&expected).enumerate() {
+                assert_eq!(got.len(), expected.len());
+                let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                let other = got.iter().zip(expected).filter(|(a, b)| (*a - *b).abs() > 1e-6).count();
+                // One unit of the logits (0.02, a quarter of it behind the sigmoid at most), and one of the mean (0.01).
+                assert!(worst <= [0.0051, 0.0101][index], "output {index}: {worst}, {other} of {}", got.len());
+                assert!(other * 100 <= got.len(), "output {index}: {other} of {} differ", got.len());
+            }
+        }
+    }
+
+    /// What would be computed in tract's way is told, not done.
+    #[test]
+    fn bytes_that_our_kernels_do_not_know_are_an_error() {
+        let mut model = TypedModel::default();
+        let x = model.add_source("input", u8::fact([1, 4, 8, 8])).unwrap();
+        let y = model.wire_node("sum", math::add(), &[x, x]).unwrap();
+        model.select_output_outlets(&y).unwrap();
+        let error = rewrite(&model).unwrap_err().to_string();
+        assert!(error.contains("sum") && error.contains("kernels do not know"), "{error}");
+    }
+}

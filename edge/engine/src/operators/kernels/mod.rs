@@ -1,9 +1,15 @@
-//! The kernels, each with what it was made ready for; values are `[N, H, W, C]`.
+//! The kernels, each with what it was made ready for; values are `[N, H, W, C]`. Those on [`bytes`] have a file of their own.
+
+mod bytes;
 
 use std::fmt::Debug;
 
 use thorax_kernels::channels_last::{PackedConvolution, PackedUpConvolution, Pool, concatenate, global_average};
 use tract_onnx::tract_core::internal::*;
+
+pub(super) use bytes::{
+    ByteCombination, ByteConcatenate, ByteConvolution, ByteTable, ByteWindows, DepthToSpace, Dequantize, Quantize,
+};
 
 /// What an operator computes.
 pub(super) trait Kernel: Debug + Send + Sync {
