@@ -3,6 +3,7 @@
 
 mod written_out;
 
+use thorax_kernels::quantized::InstructionSet;
 use written_out::{errors, shapes};
 
 #[test]
@@ -12,4 +13,10 @@ fn the_portable_kernels_equal_the_definition() {
         let errors = errors(&case);
         assert!(errors.iter().all(|e| *e < 2e-5), "{errors:?} {case:?}");
     }
+}
+
+#[test]
+fn bytes_are_then_summed_by_plain_rust_too() {
+    thorax_kernels::use_portable_kernels(true);
+    assert_eq!(InstructionSet::best(), InstructionSet::PORTABLE);
 }
