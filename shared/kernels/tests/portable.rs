@@ -4,7 +4,7 @@
 mod inside;
 mod written_out;
 
-use thorax_kernels::convolution::Activation;
+use thorax_kernels::{convolution::Activation, quantized::InstructionSet};
 use written_out::{errors, shapes};
 
 #[test]
@@ -18,4 +18,10 @@ fn the_portable_kernels_equal_the_definition() {
         let error = inside::error(&case, Activation::Relu6);
         assert!(error < 2e-5, "channels inside: {error} {case:?}");
     }
+}
+
+#[test]
+fn bytes_are_then_summed_by_plain_rust_too() {
+    thorax_kernels::use_portable_kernels(true);
+    assert_eq!(InstructionSet::best(), InstructionSet::PORTABLE);
 }

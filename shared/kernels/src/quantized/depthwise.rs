@@ -3,7 +3,7 @@
 //! Four rows of the kernel are one four of values. So for each output row the input rows of the kernel are interleaved,
 //! `[column][channel][4]`, and then a kernel's column is one product of registers. Each interleaved column serves as many
 //! output pixels as the kernel has columns. A task takes an output row, in runs of channels such that what is interleaved
-//! stays in the first cache.
+//! stays in a cache.
 
 use rayon::prelude::*;
 
@@ -15,8 +15,8 @@ use super::{
     product::Writes,
 };
 
-/// Bytes that are interleaved at once, if a register's channels of a row are not more.
-const INTERLEAVED_BYTES: usize = 16 << 10;
+/// Bytes that are interleaved at once, if a register's channels of a row are not more: a first cache, or little more.
+const INTERLEAVED_BYTES: usize = 48 << 10;
 /// The most pixels that are summed at once.
 const PIXELS: usize = 4;
 
@@ -200,17 +200,20 @@ impl Task<'_> {
         assert!(offset + I::LANES <= sizes.run && sizes.planes * sizes.plane <= from.len());
         // SAFETY: a register's `LANES` fours begin `offset` channels behind the start of a column, and fit in it; the
         // columns of all pixels fit in a plane, and the planes in `from`: asserted above. The rest is the caller's.
-        let tile = Row::<I> { sizes, g, panels: &depthwise.panels, block, writes, marker: std::marker::PhantomData };
+        let row = Row::<I> { sizes, g, panels: &depthwise.panels, block, writes, marker: std::marker::PhantomData };
         unsafe {
             let from = from.as_ptr().add(offset * 4);
-            let mut x = 0;
-            while width - x >= PIXELS {
-                tile.pixels::<PIXELS>(from, x, column);
-                x += PIXELS;
-            }
-            while x < width {
-                tile.pixels::<1>(from, x, column);
-                x += 1;
+            let (mut x, tiles) = (0, width.div_ceil(PIXELS));
+            for tile in 0..tiles {
+                // As even as can be.
+                let mine = (width - x).div_ceil(tiles - tile);
+                match mine {
+                    1 => row.pixels::<1>(from, x, column),
+                    2 => row.pixels::<2>(from, x, column),
+                    3 => row.pixels::<3>(from, x, column),
+                    _ => row.pixels::<PIXELS>(from, x, column),
+                }
+                x += mine;
             }
         }
     }

@@ -116,7 +116,7 @@ pub(super) unsafe trait Instructions: Copy + 'static {
         }
     }
 
-    /// Writes the bytes of one register of each of `M` pixels, which begin `step` bytes from one another.
+    /// Writes the bytes of one register of each of `M` pixels, at most four, which begin `step` bytes from one another.
     ///
     /// # Safety
     /// `LANES` multipliers can be read, `channels` bytes be written at each pixel, and there are as many sums.

@@ -52,7 +52,8 @@ impl DerefMut for AlignedBytes {
 }
 
 /// Calls `work` with `length` bytes that start at a cache line. They keep a thread's last values, whatever those were; a
-/// thread's memory for them is kept from call to call.
+/// thread's memory for them is kept from call to call. `work` must not wait for other tasks: meanwhile the thread may begin
+/// one that wants its scratch as well.
 pub(super) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [u8]) -> R) -> R {
     thread_local! {
         static SCRATCH: RefCell<AlignedBytes> = const { RefCell::new(AlignedBytes::empty()) };

@@ -178,7 +178,7 @@ pub(super) struct Neon<const FULL_RANGE: bool>;
 unsafe impl<const FULL_RANGE: bool> Instructions for Neon<FULL_RANGE> {
     const LANES: usize = 4;
     const WEIGHT_BYTES: usize = 16;
-    const TILES: [usize; 4] = [8, 6, 5, 4];
+    const TILES: [usize; 4] = [8, 6, 4, 3];
     const LOWERED: i32 = 128;
 
     type Sums = int32x4_t;

@@ -152,24 +152,28 @@ unsafe impl Instructions for Avx512Vnni {
         step: usize,
         channels: usize,
     ) {
+        const { assert!(1 <= M && M <= 4) };
         // SAFETY: the caller's.
         unsafe {
             let multipliers = _mm512_loadu_ps(multipliers);
             let mask = u16::MAX >> (16 - channels);
-            let mut out: *mut i8 = out.cast();
-            let (fours, rest) = sums.as_chunks::<4>();
-            for four in fours {
-                let bytes = pack_four(four.map(|sums| round(sums, multipliers, requantization)), requantization);
-                _mm_mask_storeu_epi8(out, mask, _mm512_castsi512_si128(bytes));
-                _mm_mask_storeu_epi8(out.add(step), mask, _mm512_extracti32x4_epi32::<1>(bytes));
-                _mm_mask_storeu_epi8(out.add(2 * step), mask, _mm512_extracti32x4_epi32::<2>(bytes));
-                _mm_mask_storeu_epi8(out.add(3 * step), mask, _mm512_extracti32x4_epi32::<3>(bytes));
-                out = out.wrapping_add(4 * step);
+            let out: *mut i8 = out.cast();
+            if M == 1 {
+                let bytes = pack_one(round(sums[0], multipliers, requantization), requantization);
+                return _mm_mask_storeu_epi8(out, mask, bytes);
             }
-            for sums in rest {
-                let bytes = pack_one(round(*sums, multipliers, requantization), requantization);
-                _mm_mask_storeu_epi8(out, mask, bytes);
-                out = out.wrapping_add(step);
+            let mut rounded = [_mm512_setzero_si512(); 4];
+            for (m, sums) in sums.into_iter().enumerate() {
+                rounded[m] = round(sums, multipliers, requantization);
+            }
+            let bytes = pack_four(rounded, requantization);
+            _mm_mask_storeu_epi8(out, mask, _mm512_castsi512_si128(bytes));
+            _mm_mask_storeu_epi8(out.add(step), mask, _mm512_extracti32x4_epi32::<1>(bytes));
+            if M > 2 {
+                _mm_mask_storeu_epi8(out.add(2 * step), mask, _mm512_extracti32x4_epi32::<2>(bytes));
+            }
+            if M > 3 {
+                _mm_mask_storeu_epi8(out.add(3 * step), mask, _mm512_extracti32x4_epi32::<3>(bytes));
             }
         }
     }

@@ -144,10 +144,11 @@ impl Kernel for Quantize {
         let input = values(one(inputs)?)?;
         let mut output = output.try_as_plain_ram_mut()?;
         let output = output.as_slice_mut::<u8>()?;
-        Ok(match self.turn {
-            Some(sizes) => quantized::quantize_channels_last(input, sizes, self.y, output)?,
-            None => quantized::quantize(input, self.y, output)?,
-        })
+        let done = match self.turn {
+            Some(sizes) => quantized::quantize_channels_last(input, sizes, self.y, output),
+            None => quantized::quantize(input, self.y, output),
+        };
+        Ok(done?)
     }
 }
 
