@@ -168,7 +168,8 @@ mod tests {
     /// Many values of a bell, and one far away.
     fn with_outlier() -> Vec<f32> {
         let bell = (0..20_000u32).map(|i| {
-            let uniform = |salt: u32| f64::from((i ^ salt).wrapping_mul(2_654_435_761).rotate_left(9)) / 4_294_967_296.0;
+            let uniform =
+                |salt: u32| f64::from((i ^ salt).wrapping_mul(2_654_435_761).rotate_left(9)) / 4_294_967_296.0;
             ((uniform(1) + uniform(77) + uniform(1234) - 1.5) * 2.0) as f32
         });
         bell.chain([60.0]).collect()
