@@ -5,7 +5,7 @@
 //! call cuDNN, see `cuda`.
 //! [`training`] is the loop, which stands on [`optimizer`], [`schedule`], [`ema`], [`checkpoint`], [`device`] and
 //! [`parallel`]; [`losses`] are what it makes small. [`graph`] is the inference form of a net: candle runs it, and [`onnx`] writes and
-//! reads it as ONNX.
+//! reads it as ONNX; [`quantize`] makes one of 8-bit integers of it.
 
 pub mod batch_norm;
 pub mod checkpoint;
@@ -27,6 +27,7 @@ mod onnx_format;
 pub mod optimizer;
 pub mod parallel;
 pub mod pool;
+pub mod quantize;
 pub mod schedule;
 pub mod seeded;
 pub mod training;

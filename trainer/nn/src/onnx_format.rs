@@ -81,12 +81,13 @@ impl Writer {
 
     /// A number; its name.
     pub(crate) fn scalar(&mut self, name: &str, value: f32) -> String {
-        self.weights.push(TensorProto {
-            name: name.into(),
-            data_type: DataType::Float as i32,
-            raw_data: value.to_le_bytes().into(),
-            ..Default::default()
-        });
+        self.raw(name, &[], DataType::Float, value.to_le_bytes().into())
+    }
+
+    /// A constant of any type, little-endian; its name.
+    pub(crate) fn raw(&mut self, name: &str, dims: &[i64], data_type: DataType, raw_data: Vec<u8>) -> String {
+        let (dims, data_type) = (dims.into(), data_type as i32);
+        self.weights.push(TensorProto { name: name.into(), dims, data_type, raw_data, ..Default::default() });
         name.into()
     }
 }
@@ -94,6 +95,11 @@ impl Writer {
 /// An attribute.
 pub(crate) fn integer(name: &str, value: usize) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: value as i64, ..Default::default() }
+}
+
+/// An attribute that is a word.
+pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: AttributeType::String as i32, s: value.into(), ..Default::default() }
 }
 
 /// An attribute of several numbers.

@@ -279,7 +279,7 @@ impl Program {
 }
 
 /// The shape of every node's value.
-fn shapes(graph: &Graph) -> Result<Vec<Shape>> {
+pub(super) fn shapes(graph: &Graph) -> Result<Vec<Shape>> {
     let mut shapes: Vec<Shape> = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
         let input = |&input: &NodeId| {

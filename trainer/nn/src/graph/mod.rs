@@ -10,7 +10,7 @@ pub(crate) mod operations;
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use thorax_kernels::convolution::Activation;
 
 pub use operations::Operation;
@@ -119,6 +119,23 @@ impl Graph {
         Ok(self.convolution(input, factor.reshape((channels, 1, 1, 1))?, shift, config))
     }
 
+    /// `[C, H, W]` of every node's value.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn shapes(&self) -> Result<Vec<[usize; 3]>> {
+        cpu::shapes(self)
+    }
+
+    /// What a node's value is called in an ONNX file: the name of the output that it is, or its number.
+    pub fn value_name(&self, node: NodeId) -> String {
+        match self.outputs.iter().find(|(_, output)| *output == node) {
+            Some((name, _)) => name.clone(),
+            None if node == 0 => "input".into(),
+            None => format!("n{node}"),
+        }
+    }
+
     /// Names a node as an output.
     pub fn output(&mut self, name: &str, node: NodeId) {
         self.outputs.push((name.into(), node));
@@ -130,11 +147,7 @@ impl Graph {
     /// When the device fails.
     pub fn round_to_half(&mut self, smallest: usize) -> Result<()> {
         for node in &mut self.nodes {
-            if let Some(weight) = node.operation.weight_mut()
-                && weight.elem_count() >= smallest
-            {
-                *weight = weight.to_dtype(DType::F16)?.to_dtype(DType::F32)?;
-            }
+            node.operation.round_to_half(smallest)?;
         }
         Ok(())
     }
@@ -200,7 +213,7 @@ impl Graph {
     }
 
     /// For each node the one that uses it, if it is only one and the node is no output.
-    fn only_consumers(&self) -> Vec<Option<NodeId>> {
+    pub(crate) fn only_consumers(&self) -> Vec<Option<NodeId>> {
         let mut uses = vec![0; self.nodes.len()];
         let mut consumers = vec![None; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate() {
@@ -241,6 +254,8 @@ impl Graph {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
     use crate::pool::PoolConfig;
 

@@ -34,11 +34,7 @@ pub fn to_onnx_of_batch(graph: &Graph, name: &str, batch: usize) -> candle_core:
     let mut writer = Writer::default();
     let mut values = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
-        let output = match graph.outputs.iter().find(|(_, id)| *id == index) {
-            Some((name, _)) => name.clone(),
-            None if index == 0 => "input".into(),
-            None => format!("n{index}"),
-        };
+        let output = graph.value_name(index);
         let inputs: Vec<String> = node.inputs.iter().map(|&input| String::clone(&values[input])).collect();
         if let Some(operator) = node.operation.operator() {
             operator.write(&mut writer, inputs, &output)?;
@@ -46,7 +42,12 @@ pub fn to_onnx_of_batch(graph: &Graph, name: &str, batch: usize) -> candle_core:
         values.push(output);
     }
     let [c, h, w] = graph.input_shape;
-    let outputs = graph.outputs.iter().map(|(name, _)| value_info(name, None)).collect();
+    let outputs = graph.outputs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+    Ok(finish(writer, name, [batch, c, h, w], &outputs))
+}
+
+/// The bytes of a model of what was written, whose input is called `input` and has the shape `input`.
+pub(crate) fn finish(writer: Writer, name: &str, input: [usize; 4], outputs: &[&str]) -> Vec<u8> {
     let model = ModelProto {
         ir_version: 7,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 13 }],
@@ -56,13 +57,13 @@ pub fn to_onnx_of_batch(graph: &Graph, name: &str, batch: usize) -> candle_core:
             name: name.into(),
             node: writer.nodes,
             initializer: writer.weights,
-            input: vec![value_info("input", Some([batch, c, h, w]))],
-            output: outputs,
+            input: vec![value_info("input", Some(input))],
+            output: outputs.iter().map(|name| value_info(name, None)).collect(),
             ..Default::default()
         }),
         ..Default::default()
     };
-    Ok(model.encode_to_vec())
+    model.encode_to_vec()
 }
 
 fn value_info(name: &str, shape: Option<[usize; 4]>) -> ValueInfoProto {

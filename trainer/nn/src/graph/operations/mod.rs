@@ -10,7 +10,7 @@ mod pair;
 mod pool;
 
 pub(crate) use activation::closes_swish;
-use candle_core::{Result, Tensor, TensorId};
+use candle_core::{DType, Result, Tensor, TensorId};
 use thorax_kernels::{KernelError, convolution::Activation};
 
 use crate::{
@@ -159,16 +159,18 @@ impl Operation {
         Err(foreign(format!("operator {}", node.kind())))
     }
 
-    /// Its weight, which half precision may round.
-    pub(crate) fn weight_mut(&mut self) -> Option<&mut Tensor> {
-        match self {
-            Self::Convolution { weight, .. } | Self::UpConvolution { weight, .. } => Some(weight),
-            _ => None,
+    /// Rounds its weight to half precision if it has at least `smallest` values.
+    pub(crate) fn round_to_half(&mut self, smallest: usize) -> Result<()> {
+        if let Self::Convolution { weight, .. } | Self::UpConvolution { weight, .. } = self
+            && weight.elem_count() >= smallest
+        {
+            *weight = weight.to_dtype(DType::F16)?.to_dtype(DType::F32)?;
         }
+        Ok(())
     }
 
     /// Carries it out by candle.
-    pub(super) fn run(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+    pub(crate) fn run(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         match self.operator() {
             Some(operator) => operator.run(inputs),
             None => candle_core::bail!("graph: the input is not computed"),
