@@ -1,9 +1,11 @@
 //! `thorax-train bench engine`: what the device runs its graphs with, beside ONNX Runtime and beside tract as it comes.
 //!
 //! Ours is the device's own code: tract's graph with the kernels of `thorax-kernels` in it. All sides are given the very same ONNX
-//! file and input, one picture at a time, and their first outputs are held together before anything is timed.
+//! file and input, one picture at a time, and their first outputs are held together before anything is timed. The same nets in 8-bit
+//! integers are quantized here, by pictures of noise: that is enough to time them, and says nothing of what they see.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     path::{Path, PathBuf},
     time::Instant,
@@ -24,6 +26,7 @@ use thorax_nn::{
     convolution::ConvolutionConfig,
     graph::{self, NodeId, Operation},
     onnx::to_onnx,
+    quantize::{self, Calibrated, Ranges, Settings},
     seeded,
 };
 use thorax_shared::bundle::{Bundle, Limits};
@@ -71,6 +74,8 @@ struct Row {
 struct Case {
     name: String,
     onnx: Vec<u8>,
+    /// The same net in 8-bit integers.
+    quantized: Vec<u8>,
     /// `[1, C, H, W]`.
     shape: [usize; 4],
     /// In the order of the file; the first is compared.
@@ -79,6 +84,8 @@ struct Case {
 
 /// Largest difference from another's output, in parts of the largest value, at which both count as the same net.
 const SAME: f32 = 1e-3;
+/// The same in 8-bit integers: a sum that ONNX Runtime fuses is rounded otherwise, which moves a byte here and there.
+const NEAR: f32 = 0.1;
 
 pub(super) fn run(arguments: &EngineArgs) -> anyhow::Result<()> {
     let PairArgs { pairs, only, json, .. } = &arguments.pairing;
@@ -131,7 +138,8 @@ fn processor() -> String {
 fn time(case: &Case, pairs: usize, onnx_runtime: &mut Peer) -> anyhow::Result<Vec<Row>> {
     let length: usize = case.shape.iter().product();
     let x: Vec<f32> = seeded::normal(length, 1.0, 1, &Device::Cpu)?.to_vec1::<f32>().context("the input")?;
-    let plan = |kernels| Graph::read(&case.onnx, &case.outputs, kernels).map_err(anyhow::Error::msg);
+    let read = |onnx: &[u8], kernels| Graph::read(onnx, &case.outputs, kernels).map_err(anyhow::Error::msg);
+    let plan = |kernels| read(&case.onnx, kernels);
     let mut planned = vec![];
     for _ in 0..3 {
         let start = Instant::now();
@@ -150,18 +158,44 @@ fn time(case: &Case, pairs: usize, onnx_runtime: &mut Peer) -> anyhow::Result<Ve
         Ok(outputs.into_iter().next().context("the graph has no output")?.1)
     };
     let y = first(&own)?;
-    same(&y, &first(&tract)?).context("tract")?;
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("graph.onnx"), &case.onnx)?;
-    std::fs::write(folder.path().join("x.f32"), x.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
-    let question = folder.path().display().to_string();
-    onnx_runtime.prepare(&question)?;
-    same(&y, &read_values(&folder.path().join("y.f32"))?).context("ONNX Runtime")?;
-    let rows = [
-        compare(case.name.clone(), "ONNX Runtime", pairs, || run(&own), || onnx_runtime.run(&question))?,
-        compare(case.name.clone(), "tract", pairs, || run(&own), || run(&tract))?,
+    same(&y, &first(&tract)?, SAME).context("tract")?;
+    let question = ask(onnx_runtime, &case.onnx, &x)?;
+    same(&y, &question.answer, SAME).context("ONNX Runtime")?;
+    let name = || case.name.clone();
+    let mut rows = vec![
+        compare(name(), "ONNX Runtime", pairs, || run(&own), || onnx_runtime.run(&question.case))?,
+        compare(name(), "tract", pairs, || run(&own), || run(&tract))?,
     ];
-    Ok(rows.into_iter().map(|row| Row { row, ours_plan_ms }).collect())
+    drop(tract);
+    let start = Instant::now();
+    let integers = read(&case.quantized, Kernels::Own)?;
+    let integers_plan_ms = milliseconds(start);
+    let question = ask(onnx_runtime, &case.quantized, &x)?;
+    same(&first(&integers)?, &question.answer, NEAR).context("ONNX Runtime, int8")?;
+    let name = || format!("{}, int8", case.name);
+    rows.extend([
+        compare(name(), "ONNX Runtime", pairs, || run(&integers), || onnx_runtime.run(&question.case))?,
+        compare(name(), "ours, f32", pairs, || run(&integers), || run(&own))?,
+    ]);
+    let plans = [ours_plan_ms, ours_plan_ms, integers_plan_ms, integers_plan_ms];
+    Ok(rows.into_iter().zip(plans).map(|(row, ours_plan_ms)| Row { row, ours_plan_ms }).collect())
+}
+
+/// A case that ONNX Runtime is ready for.
+struct Question {
+    case: String,
+    /// Its first output.
+    answer: Vec<f32>,
+    _folder: tempfile::TempDir,
+}
+
+fn ask(onnx_runtime: &mut Peer, onnx: &[u8], x: &[f32]) -> anyhow::Result<Question> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("graph.onnx"), onnx)?;
+    std::fs::write(folder.path().join("x.f32"), x.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
+    let case = folder.path().display().to_string();
+    onnx_runtime.prepare(&case)?;
+    Ok(Question { case, answer: read_values(&folder.path().join("y.f32"))?, _folder: folder })
 }
 
 fn milliseconds(start: Instant) -> f64 {
@@ -174,12 +208,12 @@ fn read_values(path: &Path) -> anyhow::Result<Vec<f32>> {
 }
 
 /// That both are the same net's answer.
-fn same(ours: &[f32], theirs: &[f32]) -> anyhow::Result<()> {
+fn same(ours: &[f32], theirs: &[f32], at_most: f32) -> anyhow::Result<()> {
     anyhow::ensure!(ours.len() == theirs.len(), "ours has {} values, theirs {}", ours.len(), theirs.len());
     let largest = ours.iter().fold(f32::MIN_POSITIVE, |largest, v| largest.max(v.abs()));
     let worst = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs() / largest);
     // A comparison that a NaN does not pass.
-    let all = worst.clone().all(|difference| difference <= SAME);
+    let all = worst.clone().all(|difference| difference <= at_most);
     anyhow::ensure!(all, "ours and theirs differ by {:e} of the largest value", worst.fold(0.0, f32::max));
     Ok(())
 }
@@ -199,12 +233,14 @@ fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
         ];
         for (role, graph, onnx) in graphs.into_iter().flatten() {
             let side = graph.preprocess.input_side as usize;
+            let net = thorax_nn::onnx::from_onnx(onnx)?;
             cases.push(Case {
                 name: format!("{} {role}", manifest.name),
                 onnx: onnx.to_vec(),
+                quantized: quantized(&net)?,
                 shape: [1, graph.preprocess.normalise.mean.len(), side, side],
                 // ONNX Runtime answers in the order of the file.
-                outputs: thorax_nn::onnx::from_onnx(onnx)?.outputs.into_iter().map(|(name, _)| name).collect(),
+                outputs: net.outputs.into_iter().map(|(name, _)| name).collect(),
             });
         }
     }
@@ -225,11 +261,22 @@ fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
         cases.push(Case {
             name: name.into(),
             onnx: to_onnx(&graph, "drawn")?,
+            quantized: quantized(&graph)?,
             shape: [1, channels, height, width],
             outputs: graph.outputs.iter().map(|(name, _)| name.clone()).collect(),
         });
     }
     Ok(cases)
+}
+
+/// The net in 8-bit integers, its ranges those of noise.
+fn quantized(graph: &graph::Graph) -> candle_core::Result<Vec<u8>> {
+    let [channels, height, width] = graph.input_shape;
+    let noise = |seed| seeded::normal((channels, height, width), 1.0, seed, &Device::Cpu)?.flatten_all()?.to_vec1::<f32>();
+    let pictures = (1..3).map(noise).collect::<candle_core::Result<Vec<_>>>()?;
+    let settings = Settings { ranges: Ranges::MinMax, per_channel: true, equalise: false, correct_bias: false };
+    let calibrated = Calibrated::new(graph, &pictures, settings)?;
+    quantize::to_onnx(&calibrated.quantize(&BTreeSet::new())?, "quantized")
 }
 
 /// MobileNetV2 without its head (Sandler et al. 2018, table 2), with drawn weights.
@@ -298,9 +345,9 @@ mod tests {
 
     #[test]
     fn another_answer_is_not_the_same() {
-        assert!(same(&[1.0, 2.0], &[1.0, 2.001]).is_ok());
-        assert!(same(&[1.0, 2.0], &[1.0, 2.1]).is_err());
-        assert!(same(&[1.0, 2.0], &[1.0, f32::NAN]).is_err());
-        assert!(same(&[1.0], &[1.0, 2.0]).is_err());
+        assert!(same(&[1.0, 2.0], &[1.0, 2.001], SAME).is_ok());
+        assert!(same(&[1.0, 2.0], &[1.0, 2.1], SAME).is_err());
+        assert!(same(&[1.0, 2.0], &[1.0, f32::NAN], SAME).is_err());
+        assert!(same(&[1.0], &[1.0, 2.0], SAME).is_err());
     }
 }
