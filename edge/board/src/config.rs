@@ -424,7 +424,7 @@ pub struct Zone {
     pub hot_celsius: f32,
 }
 
-/// By how many processors a picture is read. Nothing but the check asks for it yet: the engine reads by one.
+/// By how many processors a picture is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Executor {

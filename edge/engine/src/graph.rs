@@ -15,6 +15,19 @@ pub enum Kernels {
     Tract,
 }
 
+/// Has `threads` threads share the kernels' work, all graphs' together; without it there is one a processor. The first call counts, and none
+/// after a graph has run. Returns how many there are.
+pub fn share_among(threads: usize) -> usize {
+    // An error says that the threads are there already.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    rayon::current_num_threads()
+}
+
+/// How many threads share the kernels' work.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Shape and values of an output.
 pub type Output = (Vec<usize>, Vec<f32>);
 

@@ -29,6 +29,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
         data.push("demo");
     }
     serve::own_folder(&data)?;
+    let each = profile.executor.map_or(1, |executor| executor.threads);
+    let threads = thorax_engine::graph::share_among(each * profile.screening.workers);
+    tracing::info!(threads, "a study is read by the threads of [executor]");
     let site = &profile.site;
     let display = Display::start(profile.tables(), site.name.clone(), site.language, data.clone());
     let display = display.context("no thread for the panel")?;
