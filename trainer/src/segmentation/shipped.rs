@@ -96,8 +96,12 @@ mod tests {
         assert_eq!(shipped.modality, Modality::Ct);
         let side = shipped.preprocess.input_side as usize;
         assert_eq!(shipped.graph.input_shape, [1, side, side]);
-        assert!(shipped.title.starts_with("thorax-ct ") && shipped.told.contains("input 256 x 256"), "{}", shipped.told);
-        let stranger = thorax_shared::bundle::SecretKey::from_bytes(&[7; 32]).public_key();
+        assert!(
+            shipped.title.starts_with("thorax-ct ") && shipped.told.contains("input 256 x 256"),
+            "{}",
+            shipped.told
+        );
+        let stranger = bundle::SecretKey::from_seed(&mut [7; 32]).public_key();
         assert!(Shipped::read(&path, &TrustedKeys::only(stranger)).is_err());
     }
 }
