@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use thorax_tests::{Finished, edge, film, folder, run, shipped};
+use thorax_tests::{Finished, edge, film, folder, refused, run, shipped, succeed, train};
 
-use crate::made::file;
+use crate::{made::file, trainer::data};
 
 /// Screens a film with one bundle, which must be refused; the message must name the bundle and say all of `words`.
 fn assert_refused(bundle: &Path, words: &[&str]) {
@@ -28,8 +28,7 @@ fn shipped_bundles_are_small_and_come_with_a_card() {
         for words in ["Research use only", "## Data", "licence", "AUC", "Dice", "95 %", "## Limits"] {
             assert!(card.contains(words), "{modality}: the card says nothing of {words}");
         }
-        let shown =
-            thorax_tests::succeed(thorax_tests::train().args(["bundle", "show", "--card"]).arg(shipped(modality)));
+        let shown = succeed(train().args(["bundle", "show", "--card"]).arg(shipped(modality)));
         assert!(shown.stdout.contains(card.trim()), "the card in the bundle is the one beside it");
     }
 }
@@ -112,4 +111,35 @@ fn keys_that_cannot_be_used_are_named() {
     assert_failed(&screen(&missing), &missing, &["ed25519:"]);
     let words = file(folder.path(), "words.keys", b"# comment\nnot a key\n");
     assert_failed(&screen(&words), &words, &["not a public key"]);
+}
+
+#[test]
+fn a_bundle_lends_its_segmenter_to_a_new_one() {
+    let Some(backbone) = thorax_wanted::shared("weights/tf_efficientnet_lite0.f32.safetensors") else { return };
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let manifest = data(folder.path());
+    let mut classify = train();
+    classify.args(["train", "classify", "--modality", "xray", "--members", "4", "--weights"]).arg(&backbone);
+    classify.arg("--manifest").arg(&manifest).arg("--out").arg(at("classifier"));
+    succeed(classify.arg("--lesions").arg(shipped("xray")));
+    succeed(train().args(["bundle", "keygen"]).arg(at("key")));
+    let build = |segmenter: &Path| {
+        let mut build = train();
+        build.args(["bundle", "build", "--stress-pictures", "0", "--despite-stress", "--weights"]).arg(&backbone);
+        build.arg("--classifier").arg(at("classifier")).arg("--manifest").arg(&manifest);
+        build.arg("--key").arg(at("key")).arg("--out").arg(at("new.thorax")).arg("--segmenter").arg(segmenter);
+        build
+    };
+    refused(&mut build(&shipped("ct")), &["the classifier reads xray pictures, the segmenter ct pictures"]);
+    succeed(&mut build(&shipped("xray")));
+    let graph = |bundle: &Path| {
+        let shown = succeed(train().args(["bundle", "show"]).arg(bundle)).stdout;
+        shown.lines().find(|line| line.starts_with("part segmenter.onnx")).unwrap().to_owned()
+    };
+    assert_eq!(graph(&at("new.thorax")), graph(&shipped("xray")), "to the byte");
+    let card = std::fs::read_to_string(at("CARD.md")).unwrap();
+    let lender = std::fs::read_to_string(shipped("xray").with_file_name("CARD.md")).unwrap();
+    let told = lender.lines().find(|line| line.starts_with("- Segmenter: ")).unwrap();
+    assert!(card.contains("- Segmenter: that of thorax-xray ") && card.contains(&format!("\n  {told}\n")), "{card}");
 }

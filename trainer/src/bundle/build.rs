@@ -15,7 +15,6 @@ use thorax_nets::source::{Source, WeightsArgs};
 use thorax_nn::{
     graph::Graph,
     onnx::{HALF_PRECISION_FROM, to_onnx},
-    training::BEST,
 };
 use thorax_phantom::{GOLDEN_SIDE, Phantom};
 use thorax_shared::{
@@ -35,7 +34,7 @@ use crate::{
     heads,
     judge::bundle::{JudgedModel, evaluate},
     probe::{Probe, Probed},
-    segmentation::{Members, run::THRESHOLD},
+    segmentation::Origin,
     stress::{self, KEPT_AT_LEAST},
 };
 
@@ -78,7 +77,7 @@ const GOLDEN_PHANTOMS: u64 = 6;
 pub struct Ingredients<'a> {
     /// Folder of a finished `train classify`.
     pub classifier: &'a Path,
-    /// Folders of finished `train segment`, at least one.
+    /// Folders of finished `train segment`, at least one, or a bundle that has the segmenter.
     pub segmenters: &'a [PathBuf],
     /// The backbone's weights, the same as in training.
     pub weights: &'a WeightsArgs,
@@ -129,16 +128,15 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
          number of pictures"
     );
     let classifier = heads::load(args.classifier)?;
-    let segmenters = Members::load(args.segmenters)?;
-    let segmenter = segmenters.first();
+    let segmenter = Origin::open(args.segmenters)?;
     let manifest = data::open(args.manifest)?;
     let modality = classifier.config.modality;
     // The card says that splits are by patient and what the data were: it is not signed over others.
     data::verify(&manifest, modality, &[Task::Segment, Task::Classify])?;
     anyhow::ensure!(
-        segmenter.config.modality == modality,
+        segmenter.modality() == modality,
         "the classifier reads {modality} pictures, the segmenter {} pictures",
-        segmenter.config.modality
+        segmenter.modality()
     );
     let drawn = args.segmenter_manifest.map(|path| apart(path, &manifest, modality)).transpose()?;
     let masked = drawn.as_ref().unwrap_or(&manifest);
@@ -146,7 +144,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let masks_from = args.segmenter_manifest.unwrap_or(args.manifest);
     for (what, path, same) in [
         ("classifier", args.manifest, classifier_learnt_from),
-        ("segmenter", masks_from, segmenter.config.learnt_from(masked)?),
+        ("segmenter", masks_from, !segmenter.learnt_from_other(masked)?),
     ] {
         anyhow::ensure!(
             same,
@@ -160,12 +158,12 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         (lesions_sha256, "whose lesions the classifier weighs", "--lesions"),
     ] {
         let Some(expected) = expected else { continue };
-        let given = segmenters.sha256()?;
+        let given = segmenter.sha256()?;
         anyhow::ensure!(
             given == *expected,
             "{}: not the segmenter {learnt} (SHA-256 {given}, expected {expected}); give that one, or train the classifier with {option} \
              (once for each --segmenter, in the same order)",
-            segmenters.name()
+            segmenter.name()
         );
     }
 
@@ -184,7 +182,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     }
 
     let (classifier_net, backbone) = classifier_graph(&classifier, args.weights)?;
-    let segmenter_net = segmenters.shipped_graph()?;
+    let segmenter_net = segmenter.shipped_graph()?;
     let outcome = &classifier.outcome;
     let title = format!("thorax-{modality}");
     let mut contents = bundle::Manifest {
@@ -198,7 +196,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             members: u16::try_from(classifier.config.members)?,
         },
         segmenter: Some(Segmenter {
-            graph: bundle_graph("segmenter.onnx", &segmenter_net, &segmenter.config.preprocess)?,
+            graph: bundle_graph("segmenter.onnx", &segmenter_net, segmenter.preprocess())?,
             channels: mask::NAMES.iter().map(|mask| name(mask)).collect::<anyhow::Result<_>>()?,
             mask_threshold: 0.5,
         }),
@@ -210,7 +208,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             ece_after: outcome.ece[1] as f32,
             images: u32::try_from(outcome.validation_pictures)?,
         },
-        provenance: provenance(args, &manifest, &classifier.config)?,
+        provenance: provenance(args, &manifest, &classifier.config, &segmenter)?,
         extension: Extension {
             lesions: classifier.lesions()?,
             probability_map: outcome.probability_map.clone(),
@@ -244,7 +242,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let origins = Origins {
         classifier: &classifier,
         backbone: &backbone,
-        segmenters: &segmenters,
+        segmenter: &segmenter,
         manifest: &manifest,
         segmenter_manifest: drawn.as_ref(),
         probe: args.probe,
@@ -318,20 +316,14 @@ fn provenance(
     args: &Ingredients<'_>,
     manifest: &Manifest,
     config: &heads::ClassifyConfig,
+    segmenter: &Origin,
 ) -> anyhow::Result<Provenance> {
     let mut splits: Vec<String> =
         manifest.records.iter().map(|r| format!("{}\t{}\t{}\n", r.source, r.group, r.split.as_str())).collect();
     splits.sort();
     splits.dedup();
-    let mut inputs = vec![];
-    let mut add = |role: &str, folder: &Path, names: &[&str]| {
-        inputs.extend(names.iter().map(|name| (format!("{role}/{name}"), folder.join(name))));
-    };
-    add("classifier", args.classifier, &["classifier.safetensors", "config.json"]);
-    for (number, folder) in args.segmenters.iter().enumerate() {
-        let role = if args.segmenters.len() > 1 { format!("segmenter-{}", number + 1) } else { "segmenter".into() };
-        add(&role, folder, &[BEST, THRESHOLD, "config.json"]);
-    }
+    let of_classifier = ["classifier.safetensors", "config.json"]
+        .map(|name| (format!("classifier/{name}"), args.classifier.join(name)));
     Ok(Provenance {
         data_sha256: sha256_of(&manifest.sha256()).context("the manifest's hash")?,
         split_sha256: Sha256::digest(splits.concat()).into(),
@@ -339,8 +331,9 @@ fn provenance(
         trainer_version: env!("CARGO_PKG_VERSION").into(),
         seed: config.seed,
         backbone_sha256: sha256_of(&config.backbone_sha256),
-        inputs: inputs
+        inputs: of_classifier
             .into_iter()
+            .chain(segmenter.files())
             .map(|(name, path)| Ok(Hashed { name, sha256: file_sha256(&path)? }))
             .collect::<anyhow::Result<_>>()?,
     })

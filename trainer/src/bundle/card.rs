@@ -20,7 +20,7 @@ use crate::{
     markdown::{self, escaped},
     probe::Probe,
     segmentation::{
-        Members,
+        Members, Origin, Shipped,
         run::{SegmentConfig, SegmentRun},
     },
     stress::Stress,
@@ -32,8 +32,8 @@ pub struct Origins<'a> {
     pub classifier: &'a heads::ClassifyRun,
     /// Where its backbone's weights are from.
     pub backbone: &'a Source,
-    /// The segmenter's runs.
-    pub segmenters: &'a Members,
+    /// The segmenter.
+    pub segmenter: &'a Origin,
     /// What all learnt from.
     pub manifest: &'a Manifest,
     /// What the segmenter learnt from, where that is another one.
@@ -107,7 +107,10 @@ pub fn card(
     out += &beside(contents);
     out += &calibration(origins.classifier);
     out += &decision(contents, origins.classifier.outcome.promise.as_ref());
-    out += &segmenter(origins.segmenters);
+    out += &match origins.segmenter {
+        Origin::Runs(members) => segmenter(members),
+        Origin::Bundle(shipped) => of_bundle(shipped),
+    };
     out += "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n\n";
     out += &data(origins.manifest, contents.modality, |_| true);
     if let Some(manifest) = origins.segmenter_manifest {
@@ -118,7 +121,7 @@ pub fn card(
     out += &confounders(origins.probe);
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
     out += &limits(origins.manifest, contents.modality, &contents.extension.refusals, origins.limits);
-    out += &provenance(&contents.provenance, origins.segmenters);
+    out += &provenance(&contents.provenance, origins.segmenter);
     out
 }
 
@@ -270,6 +273,19 @@ fn segmenter(segmenters: &Members) -> String {
     out + "\n"
 }
 
+/// A segmenter that an older bundle had, and what that one's card says of it.
+fn of_bundle(shipped: &Shipped) -> String {
+    let mut out = format!(
+        "- Segmenter: that of {}, unchanged (its file: SHA-256 `{}`). What it learnt from is told in the card of that bundle; no program \
+         compared it with the splits below.\n",
+        shipped.title, shipped.sha256
+    );
+    for line in shipped.told.lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+    out + "\n"
+}
+
 /// One stage of a training.
 fn stage(config: &SegmentConfig) -> String {
     let healthy = match (config.healthy, &config.healthy_sha256) {
@@ -374,8 +390,13 @@ fn limits(manifest: &Manifest, modality: Modality, refusals: &[bundle::Refusal],
 }
 
 /// Hashes, revision and seeds.
-fn provenance(p: &bundle::Provenance, segmenters: &Members) -> String {
-    let seeds: Vec<String> = segmenters.runs().iter().map(|run| run.config.seed.to_string()).collect();
+fn provenance(p: &bundle::Provenance, segmenter: &Origin) -> String {
+    let seeds = match segmenter {
+        Origin::Runs(members) => {
+            members.runs().iter().map(|run| run.config.seed.to_string()).collect::<Vec<_>>().join(" / ")
+        }
+        Origin::Bundle(shipped) => format!("of {}", shipped.title),
+    };
     format!(
         "\n## Provenance\n\n\
          - data and labels: SHA-256 `{}`; splits: `{}`\n\
@@ -387,7 +408,7 @@ fn provenance(p: &bundle::Provenance, segmenters: &Members) -> String {
         p.code_revision,
         p.trainer_version,
         p.seed,
-        seeds.join(" / "),
+        seeds,
     )
 }
 

@@ -24,7 +24,7 @@ use crate::{
     heads,
     judge::bundle::{JudgedModel, PIXELS, PREDICTIONS, evaluate},
     probe::Probe,
-    segmentation::Members,
+    segmentation::Origin,
 };
 
 /// `thorax-train bundle ...`
@@ -56,7 +56,8 @@ pub struct BuildArgs {
     /// Folder of a finished `train classify`
     #[arg(long)]
     classifier: PathBuf,
-    /// Folder of a finished `train segment`; of several, the mean of their probabilities goes into the bundle
+    /// Folder of a finished `train segment`; of several, the mean of their probabilities goes into the bundle. Or a bundle, whose segmenter
+    /// goes into this one as it is
     #[arg(long = "segmenter", value_name = "DIR", required = true)]
     segmenters: Vec<PathBuf>,
     // The same as in training.
@@ -260,7 +261,7 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
         let weights = args.weights.as_ref().context("a classifier needs --weights, those it was trained on")?;
         to_onnx(&classifier_graph(&heads::load(&args.run)?, weights)?.0, "classifier")?
     } else {
-        to_onnx(&Members::load(std::slice::from_ref(&args.run))?.shipped_graph()?, "segmenter")?
+        to_onnx(&Origin::open(std::slice::from_ref(&args.run))?.shipped_graph()?, "segmenter")?
     };
     write_atomically(&args.out, |out| out.write_all(&bytes))?;
     println!("{}: {} bytes", args.out.display(), bytes.len());

@@ -315,7 +315,7 @@ impl SegmentArgs {
         let Some(table) = self.boxes.as_deref().filter(|_| self.boxed > 0) else { return Ok(None) };
         let finder = LungFinder::open(&self.boxes_lungs, self.common.modality)?;
         anyhow::ensure!(
-            finder.learnt_from(manifest)?,
+            !finder.learnt_from_other(manifest)?,
             "--boxes-lungs: the run learnt from other masks or splits than this manifest's; give one that was trained with it"
         );
         let boxes = Boxes::open(table)?;
@@ -525,7 +525,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let table = FeatureTable::pooled(&store, most_copies);
     let involvement = lesions.as_ref().map(|finder| {
         anyhow::ensure!(
-            finder.learnt_from(&manifest)?,
+            !finder.learnt_from_other(&manifest)?,
             "--lesions: a segmenter that learnt from other data than {}: its patients may be in the validation or test split; give one \
              that learnt from this manifest",
             common.manifest.display()

@@ -295,7 +295,7 @@ pub struct Contents {
     pub preprocess_sha256: String,
     /// What counts as refused.
     pub quality: QualityLimits,
-    /// [`crate::segmentation::Members::sha256`] of the segmenter whose lungs the pictures were cropped to; `None`, and not there,
+    /// [`crate::segmentation::Origin::sha256`] of the segmenter whose lungs the pictures were cropped to; `None`, and not there,
     /// where they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lungs_sha256: Option<String>,

@@ -96,7 +96,7 @@ impl Request<'_> {
         let mut preprocess = preprocess(modality, pretrained);
         if let Some(lungs) = lungs {
             anyhow::ensure!(
-                lungs.learnt_from(manifest)?,
+                !lungs.learnt_from_other(manifest)?,
                 "--lungs: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test \
                  split; give a run that was trained with this manifest"
             );

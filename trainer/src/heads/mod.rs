@@ -78,10 +78,10 @@ pub struct ClassifyConfig {
     pub preprocess: PreprocessSpec,
     /// What is refused before it is read.
     pub quality: QualityLimits,
-    /// [`crate::segmentation::Members::sha256`] of the segmenter whose lungs pictures were cropped to; `None` where they were not.
+    /// [`crate::segmentation::Origin::sha256`] of the segmenter whose lungs pictures were cropped to; `None` where they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lungs_sha256: Option<String>,
-    /// [`crate::segmentation::Members::sha256`] of the segmenter whose lesions are evidence beside the features; `None` where none are.
+    /// [`crate::segmentation::Origin::sha256`] of the segmenter whose lesions are evidence beside the features; `None` where none are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lesions_sha256: Option<String>,
     /// Hash of the table of pictures that are to be rejected; `None` where there was none.

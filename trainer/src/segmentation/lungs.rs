@@ -12,7 +12,7 @@ use thorax_shared::{
     preprocess::{Crop, Equalised, FoundLungs, spec::PreprocessSpec},
 };
 
-use super::{Members, Segmenter, run::SegmentConfig};
+use super::{Origin, Segmenter};
 use crate::data::{Manifest, picture::Picture};
 
 /// Margin around the lungs, as a share of their box's longer side.
@@ -21,8 +21,8 @@ pub const MARGIN: f32 = 0.05;
 /// What finds the lungs that pictures are cropped to.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct LungsArgs {
-    /// Crop to the lungs that this finished run of `thorax-train train segment` finds, or the mean of several: a bundle of all
-    /// then does so too [default: crop to the film or the body]
+    /// Crop to the lungs that this finished run of `thorax-train train segment` finds, or the mean of several, or the segmenter of a
+    /// bundle: a bundle of all then does so too [default: crop to the film or the body]
     #[arg(long, value_name = "RUN")]
     lungs: Vec<PathBuf>,
 }
@@ -40,8 +40,8 @@ impl LungsArgs {
 /// What finds the lesions whose share of the lungs is evidence.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct LesionsArgs {
-    /// Take the infected share of the lungs that this finished run of `thorax-train train segment` finds, or the mean of several, as
-    /// evidence beside the features: a bundle of all then does so too
+    /// Take the infected share of the lungs that this finished run of `thorax-train train segment` finds, or the mean of several, or
+    /// the segmenter of a bundle, as evidence beside the features: a bundle of all then does so too
     #[arg(long, value_name = "RUN")]
     lesions: Vec<PathBuf>,
 }
@@ -60,37 +60,36 @@ impl LesionsArgs {
 pub struct LungFinder {
     segmenter: Segmenter,
     sha256: String,
-    config: SegmentConfig,
+    origin: Origin,
 }
 
 impl LungFinder {
-    /// The mean of finished runs on pictures of `modality`.
+    /// The mean of finished runs on pictures of `modality`, or the segmenter of a bundle that reads them.
     ///
     /// # Errors
-    /// A folder without a finished run; a run on pictures of another modality; runs that do not agree.
-    pub fn open(folders: &[PathBuf], modality: Modality) -> anyhow::Result<Self> {
-        let members = Members::load(folders)?;
-        let config = members.first().config.clone();
+    /// Those of [`Origin::open`]; pictures of another modality.
+    pub fn open(paths: &[PathBuf], modality: Modality) -> anyhow::Result<Self> {
+        let origin = Origin::open(paths)?;
         ensure!(
-            config.modality == modality,
+            origin.modality() == modality,
             "{}: finds the lungs of {} pictures; give --lungs a run of {modality}",
-            folders[0].display(),
-            config.modality
+            origin.name(),
+            origin.modality()
         );
-        Ok(Self { segmenter: members.shipped_segmenter()?, sha256: members.sha256()?, config })
+        Ok(Self { segmenter: origin.shipped_segmenter()?, sha256: origin.sha256()?, origin })
     }
 
-    /// [`Members::sha256`] of the runs.
+    /// [`Origin::sha256`] of the segmenter.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// [`SegmentConfig::learnt_from`] of the runs.
+    /// [`Origin::learnt_from_other`] of the segmenter.
     ///
     /// # Errors
     /// A mask that cannot be read.
-    pub fn learnt_from(&self, manifest: &Manifest) -> anyhow::Result<bool> {
-        self.config.learnt_from(manifest)
+    pub fn learnt_from_other(&self, manifest: &Manifest) -> anyhow::Result<bool> {
+        self.origin.learnt_from_other(manifest)
     }
 
     /// Infected share of the lungs in percent; `None` where hardly any lung is found.
@@ -106,7 +105,7 @@ impl LungFinder {
 
     /// Whose pictures it reads.
     pub fn modality(&self) -> Modality {
-        self.config.modality
+        self.origin.modality()
     }
 
     /// Both lungs with what is infected in them, at the picture's size, 0 or 255.

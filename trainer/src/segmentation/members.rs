@@ -59,6 +59,11 @@ impl Members {
         Ok(members)
     }
 
+    /// Where they are.
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
     /// The runs, at least one.
     pub fn runs(&self) -> &[SegmentRun] {
         &self.runs
@@ -93,20 +98,8 @@ impl Members {
     /// # Errors
     /// When the device fails.
     pub fn segmenter(&self) -> anyhow::Result<Segmenter> {
-        self.draw_with(self.graph()?)
-    }
-
-    /// The same with the graph as bundles have it.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn shipped_segmenter(&self) -> anyhow::Result<Segmenter> {
-        self.draw_with(self.shipped_graph()?)
-    }
-
-    fn draw_with(&self, graph: Graph) -> anyhow::Result<Segmenter> {
         let config = &self.first().config;
-        Segmenter::new(graph, config.preprocess.clone(), config.modality, &MASKS)
+        Segmenter::new(self.graph()?, config.preprocess.clone(), config.modality, &MASKS)
     }
 
     /// SHA-256 of all that the masks depend on: of one run [`run::sha256`], of several that over theirs.

@@ -1,0 +1,107 @@
+//! The segmenter of a bundle, where no run of it is left: it finds lungs and lesions for a new classifier, and is shipped again as it
+//! is.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use thorax_engine::trust::trusted_keys;
+use thorax_files::hexadecimal;
+use thorax_nn::{graph::Graph, onnx::from_onnx};
+use thorax_shared::{
+    bundle::{self, Bundle, Limits, TrustedKeys},
+    mask,
+    modality::Modality,
+    preprocess::PreprocessSpec,
+};
+
+/// The probability that graphs of this program have their chosen threshold at.
+const MASK_THRESHOLD: f32 = 0.5;
+
+/// A segmenter that comes out of a signed bundle.
+pub struct Shipped {
+    /// The bundle.
+    pub path: PathBuf,
+    /// The bundle's name and version.
+    pub title: String,
+    /// Whose pictures it reads.
+    pub modality: Modality,
+    /// How it prepares a picture.
+    pub preprocess: PreprocessSpec,
+    /// The net.
+    pub graph: Graph,
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// What the bundle's card says of it; empty where it has no card.
+    pub told: String,
+}
+
+impl Shipped {
+    /// The segmenter of the bundle at `path`, which is signed by a key that is built in.
+    ///
+    /// # Errors
+    /// A bundle that cannot be read, is not trusted, or has no segmenter for the masks that this program draws.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::read(path, &trusted_keys(None)?).with_context(|| path.display().to_string())
+    }
+
+    fn read(path: &Path, trusted: &TrustedKeys) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(path)?;
+        let bundle = Bundle::read(&bytes, trusted, &Limits::default())?;
+        let bundle::Manifest { name, version, modality, segmenter, .. } = bundle.manifest();
+        let segmenter = segmenter.as_ref().context("the bundle has no segmenter; give another")?;
+        let channels: Vec<&str> = segmenter.channels.iter().map(|channel| &**channel).collect();
+        ensure!(
+            channels == mask::NAMES && segmenter.mask_threshold == MASK_THRESHOLD,
+            "its segmenter draws {} from a probability of {} on, not {} from {MASK_THRESHOLD} on; train one",
+            channels.join(", "),
+            segmenter.mask_threshold,
+            mask::NAMES.join(", "),
+        );
+        let file = bundle.parts().find(|(part, _)| *part.name == *segmenter.graph.part);
+        let (part, onnx) = file.context("the bundle lacks its segmenter")?;
+        Ok(Self {
+            path: path.to_owned(),
+            title: format!("{name} {version}"),
+            modality: *modality,
+            preprocess: segmenter.graph.preprocess.clone(),
+            graph: from_onnx(onnx)?,
+            sha256: hexadecimal(&part.sha256),
+            told: bundle.card().map(told).unwrap_or_default(),
+        })
+    }
+}
+
+/// What a card says of its segmenter: the item of its list, with what belongs to it up to the next empty line.
+fn told(card: &str) -> String {
+    let lines = card.lines().skip_while(|line| !line.starts_with("- Segmenter: "));
+    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_tells_of_its_segmenter_and_nothing_else() {
+        let card = "# Card\n\n- Decision: this.\n- Segmenter: a net.\n- Training:\n  - 3 epochs\n\n## Data\n";
+        assert_eq!(told(card), "- Segmenter: a net.\n- Training:\n  - 3 epochs");
+        assert_eq!(told("# Card\n"), "");
+    }
+
+    #[test]
+    fn the_shipped_bundle_lends_its_segmenter_to_those_who_trust_it_alone() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/ct/thorax-ct.thorax");
+        let shipped = Shipped::open(&path).unwrap();
+        assert_eq!(shipped.modality, Modality::Ct);
+        let side = shipped.preprocess.input_side as usize;
+        assert_eq!(shipped.graph.input_shape, [1, side, side]);
+        assert!(
+            shipped.title.starts_with("thorax-ct ") && shipped.told.contains("input 256 x 256"),
+            "{}",
+            shipped.told
+        );
+        let stranger = bundle::SecretKey::from_seed(&mut [7; 32]).public_key();
+        assert!(Shipped::read(&path, &TrustedKeys::only(stranger)).is_err());
+    }
+}
