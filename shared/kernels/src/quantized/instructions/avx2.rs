@@ -11,7 +11,7 @@ use super::{Instructions, Requantization, Work, pack_as_they_are};
 /// Carries out `work` with AVX-VNNI.
 #[target_feature(enable = "avx2,avxvnni")]
 pub(super) unsafe fn with_avx_vnni<W: Work>(work: W) -> W::Output {
-    // SAFETY: as above.
+    // SAFETY: the caller's: the processor has what this function is compiled for.
     unsafe { work.run::<AvxVnni>() }
 }
 
