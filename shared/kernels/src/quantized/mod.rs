@@ -4,10 +4,10 @@
 //! Four products of bytes fit where one of f32 does, so on processors that sum them by one instruction a convolution takes
 //! a fraction of the time. [`Convolution`] is packed once for its sizes and the machine's [`InstructionSet`].
 //!
-//! The room is built in layers. `instructions` says what is asked of a processor; `portable`, `x86` and `neon` answer it.
-//! `product` sums tiles in registers, from weights in the order of `panels`; `dense` and `depthwise` bring a
-//! convolution's rows before it. `pointwise`, `pool` and `layout` are the other operators. Sums of integers are exact and the rest is one rounding, so every set of instructions,
-//! and every number of threads, gives the same bytes.
+//! The room is built in layers. `instructions` says what is asked of a processor, and has an answer for each. `product`
+//! sums tiles in registers, from weights in the order of `panels`; `dense` and `depthwise` bring a convolution's rows
+//! before it. `pointwise`, `pool` and `layout` are the other operators. Sums of integers are exact and the rest is one
+//! rounding, so every set of instructions, and every number of threads, gives the same bytes.
 #![allow(
     unsafe_code,
     reason = "instructions that sum products of bytes are intrinsics; each use has its proof beside it"
@@ -19,15 +19,10 @@ mod depthwise;
 mod instructions;
 mod layout;
 mod memory;
-#[cfg(target_arch = "aarch64")]
-mod neon;
 mod panels;
 mod pointwise;
 mod pool;
-mod portable;
 mod product;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 pub use convolution::Convolution;
 pub use instructions::InstructionSet;

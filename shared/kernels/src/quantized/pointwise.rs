@@ -118,7 +118,7 @@ impl WithSimd for Runs<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Combination { operation, pixels, broadcast, bounds: [low, high], y, .. } = *self.combination;
+        let Combination { operation, pixels, broadcast, bounds, y, .. } = *self.combination;
         let runs = self.out.chunks_mut(self.run).zip(self.a.bytes.chunks(self.run));
         for (index, (out, a)) in runs.enumerate() {
             let index = self.first + index;
@@ -134,12 +134,12 @@ impl WithSimd for Runs<'_> {
                 } else {
                     dequantize_into(&mut second, &b[chunk * CHUNK..][..a.len()], self.b.quantization);
                 }
-                for (first, second) in first.iter_mut().zip(&second) {
+                for i in 0..CHUNK {
                     let value = match operation {
-                        Operation::Add => *first + second,
-                        Operation::Multiply => *first * second,
+                        Operation::Add => first[i] + second[i],
+                        Operation::Multiply => first[i] * second[i],
                     };
-                    *first = value.max(low).min(high);
+                    first[i] = bounded(value, bounds);
                 }
                 quantize_into(out, &first, y);
             }
@@ -152,8 +152,8 @@ impl WithSimd for Runs<'_> {
 fn dequantize_into(values: &mut [f32; CHUNK], bytes: &[u8], quantization: Quantization) {
     let mut padded = [quantization.zero_point; CHUNK];
     padded[..bytes.len()].copy_from_slice(bytes);
-    for (value, byte) in values.iter_mut().zip(&padded) {
-        *value = quantization.dequantize(*byte);
+    for i in 0..CHUNK {
+        values[i] = quantization.dequantize(padded[i]);
     }
 }
 
@@ -161,26 +161,35 @@ fn dequantize_into(values: &mut [f32; CHUNK], bytes: &[u8], quantization: Quanti
 #[inline(always)]
 fn quantize_into(bytes: &mut [u8], values: &[f32; CHUNK], quantization: Quantization) {
     let zero_point = f32::from(quantization.zero_point);
-    let (low, high) = (-zero_point, 255.0 - zero_point);
+    let bounds = [-zero_point, 255.0 - zero_point];
     let inverse = quantization.scale.recip();
     let mut quotients = [0f32; CHUNK];
-    let mut farthest = 0f32;
-    for (quotient, value) in quotients.iter_mut().zip(values) {
-        *quotient = (value * inverse).max(low).min(high);
-        farthest = farthest.max((*quotient - (*quotient + SHIFT - SHIFT)).abs());
+    let mut near_a_tie = 0;
+    for i in 0..CHUNK {
+        let quotient = bounded(values[i] * inverse, bounds);
+        let rounded = quotient + SHIFT - SHIFT;
+        near_a_tie |= u32::from((quotient - rounded).abs() > 0.4999);
+        quotients[i] = quotient;
     }
     // Product and quotient differ by less than two units in the last place, which below 256 are 2^-15 each. A scale whose
     // inverse is no normal number is divided by as well.
-    if farthest > 0.4999 || !inverse.is_normal() {
-        for (quotient, value) in quotients.iter_mut().zip(values) {
-            *quotient = (value / quantization.scale).max(low).min(high);
+    if near_a_tie != 0 || !inverse.is_normal() {
+        for i in 0..CHUNK {
+            quotients[i] = bounded(values[i] / quantization.scale, bounds);
         }
     }
     let mut padded = [0u8; CHUNK];
-    for (byte, quotient) in padded.iter_mut().zip(&quotients) {
-        *byte = ((quotient + SHIFT).to_bits() as u8).wrapping_add(quantization.zero_point);
+    for i in 0..CHUNK {
+        padded[i] = ((quotients[i] + SHIFT).to_bits() as u8).wrapping_add(quantization.zero_point);
     }
     bytes.copy_from_slice(&padded[..bytes.len()]);
+}
+
+/// The value within bounds, each by one instruction; what is no number becomes the lower one.
+#[inline(always)]
+fn bounded(value: f32, [low, high]: [f32; 2]) -> f32 {
+    let value = if value > low { value } else { low };
+    if value < high { value } else { high }
 }
 
 /// A function of one byte.

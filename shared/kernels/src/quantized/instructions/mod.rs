@@ -1,8 +1,16 @@
 //! What the kernels ask of a processor, and which of its instruction sets answers.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
 use std::fmt;
 
-use super::portable::Portable;
+use portable::Portable;
 
 /// The most sums that a register of any instruction set has.
 pub(super) const MOST_LANES: usize = 16;
@@ -175,6 +183,13 @@ impl Requantization {
     }
 }
 
+/// Writes the weights as they are, for most instructions.
+fn pack_as_they_are(weights: &[[i8; 4]], packed: &mut [u8]) {
+    for (packed, weight) in packed.iter_mut().zip(weights.as_flattened()) {
+        *packed = *weight as u8;
+    }
+}
+
 /// Something to be carried out with an instruction set.
 pub(super) trait Work {
     /// What comes out.
@@ -261,23 +276,19 @@ impl InstructionSet {
     /// Carries out `work` with these instructions.
     #[inline(always)]
     pub(super) fn run<W: Work>(self, work: W) -> W::Output {
-        #[cfg(target_arch = "aarch64")]
-        use super::neon;
-        #[cfg(target_arch = "x86_64")]
-        use super::x86;
         match self.0 {
             // SAFETY: it needs nothing.
             Kind::Portable => unsafe { work.run::<Portable>() },
             // SAFETY: `available` makes this value only where the machine has the instructions for which the function is
             // compiled; so for those below.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { x86::with_avx2(work) },
+            Kind::Avx2 => unsafe { avx2::with_avx2(work) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::AvxVnni => unsafe { x86::with_avx_vnni(work) },
+            Kind::AvxVnni => unsafe { avx2::with_avx_vnni(work) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Vnni => unsafe { x86::with_avx512_vnni(work) },
+            Kind::Avx512Vnni => unsafe { avx512::with_avx512_vnni(work) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => unsafe { neon::with_neon::<W, false>(work) },

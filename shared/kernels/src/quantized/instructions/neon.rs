@@ -10,7 +10,7 @@
 
 use std::arch::{aarch64::*, asm};
 
-use super::instructions::{Instructions, Requantization, Work};
+use super::{Instructions, Requantization, Work, pack_as_they_are};
 
 /// Carries out `work` with NEON; `FULL_RANGE` if a weight is -128.
 #[target_feature(enable = "neon")]
@@ -92,9 +92,7 @@ unsafe impl Instructions for NeonDotProduct {
     type Own = int8x16_t;
 
     fn pack(weights: &[[i8; 4]], packed: &mut [u8]) {
-        for (packed, weight) in packed.iter_mut().zip(weights.as_flattened()) {
-            *packed = weight.cast_unsigned();
-        }
+        pack_as_they_are(weights, packed);
     }
 
     #[inline(always)]

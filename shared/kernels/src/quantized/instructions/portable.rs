@@ -1,6 +1,6 @@
 //! The instructions in plain Rust: what all others are held against.
 
-use super::instructions::{Instructions, Requantization};
+use super::{Instructions, Requantization, pack_as_they_are};
 
 /// No more than the language.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +20,7 @@ unsafe impl Instructions for Portable {
     type Own = [[u8; 4]; LANES];
 
     fn pack(weights: &[[i8; 4]], packed: &mut [u8]) {
-        for (packed, weight) in packed.iter_mut().zip(weights.as_flattened()) {
-            *packed = *weight as u8;
-        }
+        pack_as_they_are(weights, packed);
     }
 
     #[inline(always)]
