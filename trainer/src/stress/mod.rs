@@ -34,6 +34,7 @@ use crate::{
 pub use figures::{Figures, KEPT_AT_LEAST};
 pub use page::{Curve, phantom};
 pub use readings::{Identity, Kept, Seen};
+pub(crate) use sample::Sample;
 
 /// The pictures as they are, which all others are compared with.
 const UNCHANGED: &str = "unchanged";
