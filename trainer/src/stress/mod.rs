@@ -22,7 +22,6 @@ use thorax_shared::modality::Modality;
 
 use self::{
     readings::{Reader, Readings},
-    sample::Sample,
 };
 use crate::{
     changes::{Change, KINDS, Kind},
