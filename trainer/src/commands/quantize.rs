@@ -1,6 +1,6 @@
 //! `thorax-train quantize`: graphs of 8-bit integers beside those of a bundle.
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use thorax_engine::trust::trusted_keys;
