@@ -20,9 +20,7 @@ use std::{collections::BTreeSet, sync::atomic::AtomicUsize};
 use serde::{Deserialize, Serialize};
 use thorax_shared::modality::Modality;
 
-use self::{
-    readings::{Reader, Readings},
-};
+use self::readings::{Reader, Readings};
 use crate::{
     changes::{Change, KINDS, Kind},
     data::{Label, Manifest, Split},
