@@ -26,6 +26,7 @@ pub mod markdown;
 pub mod memory;
 pub mod probe;
 pub mod progress;
+pub mod quantize;
 pub mod report;
 pub mod segmentation;
 pub mod stress;

@@ -65,6 +65,8 @@ enum Command {
     /// Make keys; build, verify and show bundles
     #[command(subcommand)]
     Bundle(commands::bundle::BundleCommand),
+    /// Add graphs of 8-bit integers to a bundle, and say what they lose
+    Quantize(commands::quantize::QuantizeArgs),
     /// Judge bundles on a split of a manifest
     Evaluate(commands::bundle::EvaluateArgs),
     /// Try what a bundle's verdicts survive: JPEG, another window, noise, a border, a negative, and more
@@ -156,6 +158,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Masks(command) => commands::masks::run(&command),
         Command::Export(arguments) => commands::bundle::export(&arguments),
         Command::Bundle(command) => commands::bundle::run(&command),
+        Command::Quantize(arguments) => commands::quantize::run(&arguments),
         Command::Evaluate(arguments) => commands::bundle::evaluate_bundles(&arguments),
         Command::Stress(arguments) => commands::stress::run(&arguments),
         Command::Probe(arguments) => commands::probe::run(&arguments),

@@ -280,7 +280,7 @@ fn apart(path: &Path, judged: &Manifest, modality: Modality) -> anyhow::Result<M
 }
 
 /// What the bundle says of phantoms; of those that it rejects it says nothing.
-fn golden(model: &Model) -> anyhow::Result<Vec<GoldenAnswer>> {
+pub(crate) fn golden(model: &Model) -> anyhow::Result<Vec<GoldenAnswer>> {
     let phantoms = (1..=GOLDEN_PHANTOMS).map(|seed| (seed, seed % 2 == 0));
     let answers = phantoms.filter_map(|(seed, lesions)| {
         let phantom = Phantom::generate(model.manifest.modality, seed, GOLDEN_SIDE, lesions);

@@ -9,5 +9,6 @@ pub mod features;
 pub mod masks;
 pub mod phantom;
 pub mod probe;
+pub mod quantize;
 pub mod stress;
 pub mod train;

@@ -11,9 +11,13 @@ use std::{
 
 use anyhow::Context;
 use rayon::prelude::*;
-use thorax_engine::{error::DeviceError, model::Model, screening};
+use thorax_engine::{
+    error::DeviceError,
+    model::{Model, Substitute},
+    screening,
+};
 use thorax_shared::{
-    bundle::{self, TrustedKeys},
+    bundle::{self, Role, TrustedKeys},
     mask::{INFECTION, LEFT_LUNG, LUNGS, NAMES, RIGHT_LUNG, union},
     metrics::{self, Confusion},
     modality::Modality,
@@ -124,6 +128,15 @@ impl JudgedModel {
             segmenter.graph.preprocess.clahe = None;
         }
         Ok(Self { model, of_equalised })
+    }
+
+    /// The same with a graph run by `substitute`, see [`Model::with_substitute`].
+    #[must_use]
+    pub fn with_substitute(self, role: Role, substitute: Substitute) -> Self {
+        Self {
+            model: self.model.with_substitute(role, substitute.clone()),
+            of_equalised: self.of_equalised.with_substitute(role, substitute),
+        }
     }
 
     /// What the bundle says of itself.

@@ -20,10 +20,7 @@ use std::{collections::BTreeSet, sync::atomic::AtomicUsize};
 use serde::{Deserialize, Serialize};
 use thorax_shared::modality::Modality;
 
-use self::{
-    readings::{Reader, Readings},
-    sample::Sample,
-};
+use self::readings::{Reader, Readings};
 use crate::{
     changes::{Change, KINDS, Kind},
     data::{Label, Manifest, Split},
@@ -34,6 +31,7 @@ use crate::{
 pub use figures::{Figures, KEPT_AT_LEAST};
 pub use page::{Curve, phantom};
 pub use readings::{Identity, Kept, Seen};
+pub(crate) use sample::Sample;
 
 /// The pictures as they are, which all others are compared with.
 const UNCHANGED: &str = "unchanged";

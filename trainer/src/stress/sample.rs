@@ -10,18 +10,18 @@ use crate::data::{Label, Manifest, Record, Split, Task};
 
 /// The pictures that every change is made to.
 #[derive(Debug)]
-pub(super) struct Sample<'a> {
+pub(crate) struct Sample<'a> {
     /// With a label.
-    pub(super) labelled: Vec<&'a Record>,
+    pub(crate) labelled: Vec<&'a Record>,
     /// With a mask of the infection.
-    pub(super) masked: Vec<&'a Record>,
+    pub(crate) masked: Vec<&'a Record>,
 }
 
 impl<'a> Sample<'a> {
     /// All pictures of the split, or up to `count` with a label and up to `count` with a mask, drawn from the seed.
     ///
     /// Both classes have as many of them as there are, and in each class all sources have.
-    pub(super) fn draw(
+    pub(crate) fn draw(
         manifest: &'a Manifest,
         modality: Modality,
         split: Split,

@@ -106,7 +106,7 @@ mod tests {
     fn net(activation: &Operation, spread: f32, seed: u64) -> Graph {
         let mut graph = Graph::new([3, 8, 8]);
         let depthwise = ConvolutionConfig { groups: 6, ..ConvolutionConfig::dense(3) };
-        let mut convolve = |graph: &mut Graph, input, shape: [usize; 4], config, seed| {
+        let convolve = |graph: &mut Graph, input, shape: [usize; 4], config, seed| {
             graph.convolution(input, draw(&shape, spread, seed), draw(&shape[..1], 1.0, seed + 1), config)
         };
         let wide = convolve(&mut graph, 0, [6, 3, 1, 1], ConvolutionConfig::dense(1), seed);

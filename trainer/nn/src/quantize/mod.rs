@@ -135,3 +135,153 @@ impl Calibrated {
         Ok(built)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::{convolution::ConvolutionConfig, pool::PoolConfig, seeded};
+
+    const SETTINGS: Settings =
+        Settings { ranges: Ranges::MeanSquaredError, per_channel: true, equalise: true, correct_bias: true };
+
+    fn draw(shape: &[usize], seed: u64) -> Tensor {
+        seeded::normal(shape, 0.4, seed, &Device::Cpu).unwrap()
+    }
+
+    /// A small U-Net: pooling, a skip that a ReLU bounds beside a doubling that nothing bounds, a sum with its activation, a gate.
+    fn net() -> Graph {
+        let mut graph = Graph::new([2, 16, 16]);
+        let convolve = |graph: &mut Graph, input, [to, from]: [usize; 2], seed| {
+            graph.convolution(input, draw(&[to, from, 3, 3], seed), draw(&[to], seed + 1), ConvolutionConfig::dense(3))
+        };
+        let first = convolve(&mut graph, 0, [6, 2], 1);
+        let skip = graph.push(Operation::Relu, &[first]);
+        let pooled = graph.push(Operation::MaxPool(PoolConfig::tiles(2)), &[skip]);
+        let deep = convolve(&mut graph, pooled, [6, 6], 3);
+        let sum = graph.push(Operation::Add, &[deep, pooled]);
+        let sum = graph.push(Operation::Relu6, &[sum]);
+        let mean = graph.push(Operation::GlobalAveragePool, &[sum]);
+        let gate = graph.convolution(mean, draw(&[6, 6, 1, 1], 5), draw(&[6], 6), ConvolutionConfig::dense(1));
+        let gate = graph.push(Operation::Sigmoid, &[gate]);
+        let gated = graph.push(Operation::Multiply, &[sum, gate]);
+        let up = graph.push(Operation::UpConvolution { weight: draw(&[6, 4, 2, 2], 7), bias: draw(&[4], 8) }, &[gated]);
+        let both = graph.push(Operation::Concatenate, &[skip, up]);
+        let end = convolve(&mut graph, both, [3, 10], 9);
+        let masks = graph.push(Operation::Sigmoid, &[end]);
+        graph.output("masks", masks);
+        graph
+    }
+
+    fn pictures() -> Vec<Vec<f32>> {
+        (0..6).map(|seed| draw(&[2 * 16 * 16], 100 + seed).to_vec1().unwrap()).collect()
+    }
+
+    fn apart(real: &Graph, integers: &QuantizedGraph) -> f32 {
+        let [mut sum, mut count] = [0.0; 2];
+        for picture in pictures() {
+            let x = Tensor::from_vec(picture, (1, 2, 16, 16), &Device::Cpu).unwrap();
+            let difference = (&real.run(&x).unwrap()[0] - &integers.run(&x).unwrap()[0]).unwrap().abs().unwrap();
+            sum += difference.sum_all().unwrap().to_scalar::<f32>().unwrap();
+            count += difference.elem_count() as f32;
+        }
+        sum / count
+    }
+
+    #[test]
+    fn integers_say_nearly_what_real_numbers_say() {
+        let graph = net();
+        for per_channel in [true, false] {
+            for ranges in [Ranges::MeanSquaredError, Ranges::MinMax, Ranges::Percentile(0.9999)] {
+                let settings = Settings { per_channel, ranges, ..SETTINGS };
+                let quantized =
+                    Calibrated::new(&graph, &pictures(), settings).unwrap().quantize(&BTreeSet::new()).unwrap();
+                let apart = apart(&graph, &quantized);
+                assert!(apart < 0.02 && apart > 0.0, "{settings:?}: {apart}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bounded_value_gets_the_common_scale_in_front_of_a_concatenation() {
+        let calibrated = Calibrated::new(&net(), &pictures(), SETTINGS).unwrap();
+        let quantized = calibrated.quantize(&BTreeSet::new()).unwrap();
+        let concatenation = quantized.nodes.iter().find(|node| matches!(node.step, Step::Concatenate)).unwrap();
+        let [skip, up] = [0, 1].map(|input| &quantized.nodes[concatenation.inputs[input]]);
+        let Step::Quantize(common) = skip.step else { panic!("the skip keeps its scale") };
+        assert!(matches!(up.step, Step::DepthToSpace) && common.zero_point > 0);
+        let Step::Convolution(doubling) = &quantized.nodes[up.inputs[0]].step else { panic!("no doubling") };
+        assert_eq!(doubling.y, common);
+        // What is pooled is bounded by its convolution's range.
+        let bounded = quantized.nodes.iter().find_map(|node| match &node.step {
+            Step::Convolution(convolution) => Some(convolution.y.zero_point),
+            _ => None,
+        });
+        assert_eq!(bounded, Some(0));
+    }
+
+    #[test]
+    fn what_is_kept_stays_in_floating_point_and_is_counted() {
+        let calibrated = Calibrated::new(&net(), &pictures(), SETTINGS).unwrap();
+        let layers = calibrated.layers();
+        assert_eq!(layers.len(), 5);
+        let kept = BTreeSet::from([layers[1].node]);
+        for (kept, integers) in [(BTreeSet::new(), 5), (kept, 4)] {
+            let quantized = calibrated.quantize(&kept).unwrap();
+            let census = Census::of(&to_onnx(&quantized, "net").unwrap()).unwrap();
+            assert_eq!((census.integer_convolutions(), census.float_convolutions.len()), (integers, kept.len()));
+            assert!(apart(calibrated.graph(), &quantized) < 0.02);
+        }
+        let all = layers.iter().map(|layer| layer.node).collect();
+        assert!(apart(calibrated.graph(), &calibrated.quantize(&all).unwrap()) < 1e-5, "nothing is quantized");
+    }
+
+    #[test]
+    fn the_table_tells_a_layer_of_one_large_weight() {
+        let mut graph = net();
+        if let Operation::Convolution { weight, .. } = &mut graph.nodes[4].operation {
+            let mut values = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values.iter_mut().step_by(54).for_each(|value| *value = 20.0);
+            *weight = Tensor::from_vec(values, weight.shape(), &Device::Cpu).unwrap();
+        }
+        let calibrated = Calibrated::new(&graph, &pictures(), Settings { equalise: false, ..SETTINGS }).unwrap();
+        let output = calibrated.before_sigmoid("masks").unwrap();
+        let losses = calibrated.sensitivity(output, &pictures()).unwrap();
+        let most = losses.iter().max_by(|a, b| a.output_error.total_cmp(&b.output_error)).unwrap();
+        assert_eq!(most.layer.node, 4, "{losses:?}");
+        assert!(losses.iter().all(|loss| loss.sqnr_db > 10.0 && loss.output_error > 0.0), "{losses:?}");
+    }
+
+    /// With the correction, the mean of each channel over the calibration pictures is that of real numbers but for what activations lose.
+    #[test]
+    fn corrected_biases_keep_the_mean() {
+        let mut graph = Graph::new([2, 16, 16]);
+        let end = graph.convolution(0, draw(&[8, 2, 3, 3], 1), draw(&[8], 2), ConvolutionConfig::dense(3));
+        graph.output("end", end);
+        // Pictures whose mean is not 0, and weights of one coarse scale.
+        let pictures: Vec<Vec<f32>> =
+            pictures().into_iter().map(|picture| picture.into_iter().map(|value| value + 2.0).collect()).collect();
+        if let Operation::Convolution { weight, .. } = &mut graph.nodes[1].operation {
+            let mut values = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values[0] = 30.0;
+            *weight = Tensor::from_vec(values, weight.shape(), &Device::Cpu).unwrap();
+        }
+        let moved = |correct_bias| {
+            let settings = Settings { correct_bias, per_channel: false, ranges: Ranges::MinMax, ..SETTINGS };
+            let calibrated = Calibrated::new(&graph, &pictures, settings).unwrap();
+            let quantized = calibrated.quantize(&BTreeSet::new()).unwrap();
+            let mut sums = [0f64; 8];
+            for picture in &pictures {
+                let x = Tensor::from_slice(picture, (1, 2, 16, 16), &Device::Cpu).unwrap();
+                let error = (&quantized.run(&x).unwrap()[0] - &graph.run(&x).unwrap()[0]).unwrap();
+                let means = error.mean((0, 2, 3)).unwrap().to_vec1::<f32>().unwrap();
+                sums.iter_mut().zip(means).for_each(|(sum, mean)| *sum += f64::from(mean));
+            }
+            sums.iter().skip(1).map(|sum| sum.abs()).fold(0.0, f64::max)
+        };
+        let [without, with] = [false, true].map(moved);
+        assert!(with < without / 4.0, "{without} {with}");
+    }
+}

@@ -1,0 +1,110 @@
+//! What a bundle says with its graphs of real numbers, and what with those of integers.
+
+use thorax_shared::metrics::{Confusion, roc_auc};
+
+use crate::judge::bundle::{Evaluation, MASKS};
+
+/// Figures of the two beside each other.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Comparison {
+    /// Labelled pictures that both read.
+    pub pictures: usize,
+    /// AUC in real numbers and in integers; none where a class is missing.
+    pub auc: Option<[f64; 2]>,
+    /// Share of all labelled pictures that get the same verdict.
+    pub verdicts_kept: f64,
+    /// Spearman's correlation of the entropies.
+    pub entropy_spearman: Option<f64>,
+    /// Mean absolute difference of the probability.
+    pub probability_apart: f64,
+    /// Name of each mask, pictures with it, Dice of all pixels together in real numbers and in integers.
+    pub dice: Vec<(String, usize, [Option<f64>; 2])>,
+}
+
+impl Comparison {
+    /// Compares two evaluations of the same pictures.
+    pub fn new(real: &Evaluation, integer: &Evaluation) -> Self {
+        let all = real.predictions.iter().zip(&integer.predictions);
+        let kept = all.clone().filter(|(real, integer)| real.verdict == integer.verdict).count();
+        let read: Vec<_> = all.filter_map(|(a, b)| Some((a.positive, a.evidence?, b.evidence?))).collect();
+        let labels: Vec<bool> = read.iter().map(|(positive, _, _)| *positive).collect();
+        let column = |column: usize| -> [Vec<f32>; 2] {
+            [
+                read.iter().map(|(_, real, _)| real[column]).collect(),
+                read.iter().map(|(_, _, int)| int[column]).collect(),
+            ]
+        };
+        let (probabilities, entropies) = (column(0), column(1));
+        let [auc_real, auc_integer] = probabilities.each_ref().map(|scores| roc_auc(scores, &labels).ok());
+        let apart = probabilities[0].iter().zip(&probabilities[1]).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
+        let dice = MASKS.iter().enumerate().map(|(channel, name)| {
+            let pairs = real.masks.iter().zip(&integer.masks);
+            let both: Vec<[Confusion; 2]> =
+                pairs.filter_map(|(a, b)| Some([a.masks[channel]?, b.masks[channel]?])).collect();
+            let pooled = [0, 1].map(|which| both.iter().map(|pair| pair[which]).sum::<Confusion>().f1());
+            ((*name).to_owned(), both.len(), pooled)
+        });
+        Self {
+            pictures: read.len(),
+            auc: auc_real.zip(auc_integer).map(|(real, integer)| [real, integer]),
+            verdicts_kept: kept as f64 / real.predictions.len().max(1) as f64,
+            entropy_spearman: spearman(&entropies[0], &entropies[1]),
+            probability_apart: apart / read.len().max(1) as f64,
+            dice: dice.collect(),
+        }
+    }
+
+    /// A table.
+    pub fn to_markdown(&self) -> String {
+        let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
+        let [real, integer] = self.auc.map_or([None; 2], |auc| auc.map(Some));
+        let mut out = String::from("| figure | real numbers | integers |\n|---|---|---|\n");
+        out += &format!("| AUC ({} pictures) | {} | {} |\n", self.pictures, number(real), number(integer));
+        for (mask, pictures, [real, integer]) in &self.dice {
+            out += &format!(
+                "| Dice of {mask}, pooled ({pictures} pictures) | {} | {} |\n",
+                number(*real),
+                number(*integer)
+            );
+        }
+        out += &format!("| verdicts kept | | {:.2} % |\n", self.verdicts_kept * 100.0);
+        out += &format!("| Spearman of the entropy | | {} |\n", number(self.entropy_spearman));
+        out + &format!("| mean difference of the probability | | {:.5} |\n", self.probability_apart)
+    }
+}
+
+/// Spearman's rank correlation, equal values having the mean of their ranks; none where all are equal.
+fn spearman(a: &[f32], b: &[f32]) -> Option<f64> {
+    let (a, b) = (ranks(a), ranks(b));
+    let mean = (a.len() as f64 - 1.0) / 2.0;
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();
+    let spread = (product(&a, &a) * product(&b, &b)).sqrt();
+    (spread > 0.0).then(|| product(&a, &b) / spread)
+}
+
+fn ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut start = 0;
+    for same in order.chunk_by(|&a, &b| values[a] == values[b]) {
+        let rank = start as f64 + (same.len() - 1) as f64 / 2.0;
+        same.iter().for_each(|&index| ranks[index] = rank);
+        start += same.len();
+    }
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values by `scipy.stats.spearmanr`.
+    #[test]
+    fn ranks_are_correlated_as_by_scipy() {
+        let near = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-12);
+        assert!(near(spearman(&[1.0, 2.0, 3.0, 4.0], &[1.0, 3.0, 2.0, 4.0]), 0.8));
+        assert!(near(spearman(&[1.0, 2.0, 2.0, 5.0], &[9.0, 1.0, 1.0, 0.5]), -1.0));
+        assert!(spearman(&[1.0, 1.0], &[1.0, 2.0]).is_none());
+    }
+}
