@@ -57,17 +57,7 @@ pub struct Model {
     segmenter: Option<Arc<Lazy>>,
 }
 
-<<<<<<< HEAD
-=======
-/// Shape and values of an output.
-pub type Output = (Vec<usize>, Vec<f32>);
-
-/// What runs a graph in tract's place: from its input `[C, S, S]` to shape and values of each output of the manifest's list.
-pub type Substitute = Arc<dyn Fn(&[f32]) -> Result<Vec<Output>, String> + Send + Sync>;
-
->>>>>>> quantize
 struct Lazy {
-    substitute: Option<Substitute>,
     graph: &'static str,
     bytes: Vec<u8>,
     plan: OnceLock<Result<Graph, String>>,
@@ -98,13 +88,7 @@ impl Model {
         let bundle = Bundle::read(&bytes, trusted, &Limits::default())
             .map_err(|reason| DeviceError::Bundle { path: path.to_owned(), reason })?;
         let lazy = |graph, bytes: &[u8]| {
-            Arc::new(Lazy {
-                substitute: None,
-                graph,
-                bytes: bytes.to_vec(),
-                plan: OnceLock::new(),
-                runs: AtomicU64::new(0),
-            })
+            Arc::new(Lazy { graph, bytes: bytes.to_vec(), plan: OnceLock::new(), runs: AtomicU64::new(0) })
         };
         let manifest = bundle.manifest().clone();
         Ok(Self {
@@ -122,17 +106,15 @@ impl Model {
         })
     }
 
-    /// The same bundle with a graph of it run by `substitute`; for judging what it will be run by one day.
+    /// The same bundle with `onnx` in the place of one of its graphs; for judging it before it is signed.
     #[must_use]
-    pub fn with_substitute(mut self, role: Role, substitute: Substitute) -> Self {
+    pub fn with_graph(mut self, role: Role, onnx: Vec<u8>) -> Self {
         let (place, graph) = match role {
             Role::Classifier => (Some(&mut self.classifier), "classifier"),
             Role::Segmenter => (self.segmenter.as_mut(), "segmenter"),
         };
         if let Some(place) = place {
-            let substitute = Some(substitute);
-            let (plan, runs) = (OnceLock::new(), AtomicU64::new(0));
-            *place = Arc::new(Lazy { substitute, graph, bytes: vec![], plan, runs });
+            *place = Arc::new(Lazy { graph, bytes: onnx, plan: OnceLock::new(), runs: AtomicU64::new(0) });
         }
         self
     }
@@ -220,9 +202,6 @@ impl Model {
 
     /// Shape and values of each output of the manifest's list.
     fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<Output>, DeviceError> {
-        if let Some(substitute) = &lazy.substitute {
-            return substitute(tensor).map_err(|reason| self.error(lazy.graph, &reason));
-        }
         let plan = lazy
             .plan
             .get_or_init(|| Graph::read(&lazy.bytes, &graph.outputs, Kernels::Own))

@@ -284,7 +284,8 @@ fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
 /// The net in 8-bit integers, its ranges those of noise.
 fn quantized(graph: &graph::Graph) -> candle_core::Result<Vec<u8>> {
     let [channels, height, width] = graph.input_shape;
-    let noise = |seed| seeded::normal((channels, height, width), 1.0, seed, &Device::Cpu)?.flatten_all()?.to_vec1::<f32>();
+    let noise =
+        |seed| seeded::normal((channels, height, width), 1.0, seed, &Device::Cpu)?.flatten_all()?.to_vec1::<f32>();
     let pictures = (1..3).map(noise).collect::<candle_core::Result<Vec<_>>>()?;
     let settings = Settings { ranges: Ranges::MinMax, per_channel: true, equalise: false, correct_bias: false };
     let calibrated = Calibrated::new(graph, &pictures, settings)?;

@@ -11,11 +11,7 @@ use std::{
 
 use anyhow::Context;
 use rayon::prelude::*;
-use thorax_engine::{
-    error::DeviceError,
-    model::{Model, Substitute},
-    screening,
-};
+use thorax_engine::{error::DeviceError, model::Model, screening};
 use thorax_shared::{
     bundle::{self, Role, TrustedKeys},
     mask::{INFECTION, LEFT_LUNG, LUNGS, NAMES, RIGHT_LUNG, union},
@@ -130,12 +126,12 @@ impl JudgedModel {
         Ok(Self { model, of_equalised })
     }
 
-    /// The same with a graph run by `substitute`, see [`Model::with_substitute`].
+    /// The same with another graph, see [`Model::with_graph`].
     #[must_use]
-    pub fn with_substitute(self, role: Role, substitute: Substitute) -> Self {
+    pub fn with_graph(self, role: Role, onnx: Vec<u8>) -> Self {
         Self {
-            model: self.model.with_substitute(role, substitute.clone()),
-            of_equalised: self.of_equalised.with_substitute(role, substitute),
+            model: self.model.with_graph(role, onnx.clone()),
+            of_equalised: self.of_equalised.with_graph(role, onnx),
         }
     }
 

@@ -4,13 +4,12 @@ use std::{
     collections::BTreeSet,
     fmt::Write as _,
     path::Path,
-    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use thorax_engine::{model::Substitute, screening};
+use thorax_engine::screening;
 use thorax_nn::{
     graph::{Graph, NodeId, Operation},
     onnx::from_onnx,
@@ -119,7 +118,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         let written = to_onnx(&quantized, name)?;
         let _ = writeln!(report, "\nSize: {} bytes, {} in real numbers (half precision).\n", written.len(), onnx.len());
         let example = example(&quantized, &inputs[0])?;
-        integer = integer.with_substitute(role, substitute(quantized));
+        integer = integer.with_graph(role, written.clone());
         parts.push((role, QuantizedPart { name, onnx: written, example: (inputs[0].clone(), example) }));
     }
 
@@ -250,18 +249,6 @@ fn quantize(
         let _ = writeln!(told, "| {} | {weight} | {sqnr_db:.1} | {output_error:.3e} |", real.value_name(layer.node));
     }
     Ok((quantized, told))
-}
-
-/// What runs the graph in tract's place.
-fn substitute(graph: QuantizedGraph) -> Substitute {
-    Arc::new(move |tensor| {
-        let run = || -> candle_core::Result<Vec<(Vec<usize>, Vec<f32>)>> {
-            let [c, h, w] = graph.input_shape;
-            let outputs = graph.run(&Tensor::from_slice(tensor, (1, c, h, w), &Device::Cpu)?)?;
-            outputs.iter().map(|value| Ok((value.dims().to_vec(), value.flatten_all()?.to_vec1()?))).collect()
-        };
-        run().map_err(|error| error.to_string())
-    })
 }
 
 /// What the graph gives of one input.
