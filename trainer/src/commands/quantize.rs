@@ -47,7 +47,7 @@ pub struct QuantizeArgs {
     /// Leave the biases as they are
     #[arg(long)]
     no_bias_correction: bool,
-    /// Layers in floating point: so many that lose most, or names from the report, with commas
+    /// Layers in floating point: of each graph so many that lose most, or names from the report, as classifier/n42,segmenter/n7
     #[arg(long, value_name = "N|NAMES", default_value = "0", value_parser = kept)]
     keep_float: Kept,
     /// Compare on no split
@@ -91,6 +91,16 @@ fn kept(text: &str) -> Result<Kept, std::convert::Infallible> {
 /// # Errors
 /// Whatever went wrong, with the file it went wrong with.
 pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
+    match &args.keep_float {
+        Kept::Most(count) => anyhow::ensure!(
+            *count == 0 || args.sensitivity_pictures > 0,
+            "--keep-float {count} needs the table of the layers: --sensitivity-pictures above 0"
+        ),
+        Kept::Named(names) => {
+            let odd = names.iter().find(|name| !name.starts_with("classifier/") && !name.starts_with("segmenter/"));
+            anyhow::ensure!(odd.is_none(), "--keep-float: {odd:?} names no graph: classifier/NAME or segmenter/NAME");
+        }
+    }
     let report = args.out.with_added_extension("md");
     [&args.out, &report].into_iter().try_for_each(|path| refuse_existing(path, args.force))?;
     let splits: &[Split] = match (args.no_comparison, args.test) {

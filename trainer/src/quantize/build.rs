@@ -33,7 +33,7 @@ use crate::{
 pub enum Kept {
     /// Of each graph, so many that lose most.
     Most(usize),
-    /// These, by the names that the report has them under.
+    /// These: `classifier/` or `segmenter/` and the name that the report has them under.
     Named(Vec<String>),
 }
 
@@ -200,9 +200,14 @@ fn quantize(
             candidates.take(*count).collect()
         }
         Kept::Named(names) => {
-            let of =
-                |name: &String| calibrated.layers().iter().map(|l| l.node).find(|&node| real.value_name(node) == *name);
-            names.iter().filter_map(of).collect()
+            let graph = if role == Role::Classifier { "classifier/" } else { "segmenter/" };
+            let of = |name: &str| {
+                let node = calibrated.layers().iter().map(|l| l.node).find(|&node| real.value_name(node) == name);
+                node.with_context(|| {
+                    format!("--keep-float: the graph has no layer {graph}{name}; the report lists them")
+                })
+            };
+            names.iter().filter_map(|name| name.strip_prefix(graph)).map(of).collect::<anyhow::Result<_>>()?
         }
     };
     let kept: BTreeSet<NodeId> = heads.union(&chosen).copied().collect();
