@@ -127,7 +127,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         let whole = evaluate(&manifest, &integer, split, args.seed)?;
         let _ = writeln!(
             report,
-            "## {} split\n\nBoth through the device's code; integers by the reference interpreter of thorax-nn.\n\n{}",
+            "## {} split\n\nBoth by the device's own code and kernels.\n\n{}",
             split.as_str(),
             Comparison::new(&real, &whole).to_markdown()
         );
