@@ -86,7 +86,7 @@ fn pairs(graph: &Graph) -> Vec<(Layer, usize)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
 mod tests {
     use proptest::prelude::*;
 

@@ -184,7 +184,7 @@ impl Plain {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
 mod tests {
     use candle_core::{DType, Device};
 

@@ -137,7 +137,7 @@ impl Calibrated {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
 mod tests {
     use candle_core::{Device, Tensor};
 
