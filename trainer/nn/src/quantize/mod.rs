@@ -1,16 +1,16 @@
 //! A graph of 8-bit integers from a graph of real numbers and pictures to calibrate by: post-training quantization.
 //!
 //! [`Calibrated::new`] prepares the graph: scales of single channels are folded into the convolution before them, the ranges of the
-//! weights of neighbouring layers are evened out ([`equalise`]), and what every value is like on the pictures is written down
-//! ([`calibrate`]). [`Calibrated::sensitivity`] then tells what each layer would lose, and [`Calibrated::quantize`] makes the
-//! [`QuantizedGraph`], with the layers that were chosen kept in floating point ([`build`]). That graph runs here as ONNX defines it
-//! ([`graph`]), and leaves as ONNX ([`to_onnx`]).
+//! weights of neighbouring layers are evened out (`equalise`), and what every value is like on the pictures is written down
+//! (`calibrate`). [`Calibrated::sensitivity`] then tells what each layer would lose, and [`Calibrated::quantize`] makes the
+//! [`QuantizedGraph`], with the layers that were chosen kept in floating point (`build`). That graph runs here as ONNX defines it
+//! (`graph`), and leaves as ONNX ([`to_onnx`]).
 //!
 //! ```text
 //! Graph + pictures -> fold, equalise -> histograms -> Quantization of each value (ranges) -> steps (build) -> QuantizedGraph -> ONNX
 //! ```
 //!
-//! Numbers are as ONNX and its runtimes have them ([`numbers`]): activations u8 with one scale and zero point a tensor, weights i8 with
+//! Numbers are as ONNX and its runtimes have them (`numbers`): activations u8 with one scale and zero point a tensor, weights i8 with
 //! one scale an output channel, sums and biases i32.
 
 mod build;
