@@ -27,7 +27,8 @@ pub(super) fn all_ours(graph: &TypedModel) -> TractResult<()> {
     Ok(())
 }
 
-fn is_constant(graph: &TypedModel, outlet: OutletId) -> bool {
+/// Whether a value depends on nothing that comes in.
+pub(super) fn is_constant(graph: &TypedModel, outlet: OutletId) -> bool {
     let node = graph.node(outlet.node);
     !node.op_is::<TypedSource>() && node.inputs.iter().all(|&input| is_constant(graph, input))
 }

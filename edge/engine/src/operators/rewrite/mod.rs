@@ -39,6 +39,9 @@ use super::{
 mod bytes;
 mod float;
 
+/// Values of a constant that is kept for whoever asks again.
+const KEPT: usize = 4096;
+
 /// `graph`, which has been read and typed but not yet optimized, with our operators.
 pub(crate) fn rewrite(graph: &TypedModel) -> TractResult<TypedModel> {
     let mut rewriter = Rewriter {
@@ -103,7 +106,7 @@ fn is<T: BinMiniOp>(op: &dyn TypedOp) -> bool {
 impl Rewriter<'_> {
     fn node(&mut self, id: usize) -> TractResult<()> {
         let node = self.graph.node(id);
-        if self.taken.contains(&id) || self.constant(id.into()).is_some() {
+        if self.taken.contains(&id) || bytes::is_constant(self.graph, id.into()) {
             return Ok(());
         }
         if let Some(source) = node.op_as::<TypedSource>() {
@@ -158,7 +161,10 @@ impl Rewriter<'_> {
                 node.op.eval_out_of_plan(inputs).ok()??.into_iter().nth(outlet.slot)?.into_arc_tensor()
             }
         };
-        self.constants.insert(outlet, value.clone());
+        // Weights are asked for once, and not kept: they would lie in memory beside what is packed from them.
+        if value.len() <= KEPT {
+            self.constants.insert(outlet, value.clone());
+        }
         Some(value)
     }
 
