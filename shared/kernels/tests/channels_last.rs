@@ -20,6 +20,8 @@ fn shapes_that_nets_use() {
         dense(1, [3, 32], [20, 20], 3),
         dense(1, [33, 65], [6, 5], 3),
         Convolution { groups: 40, ..dense(2, [40, 40], [14, 14], 5) },
+        // A kernel of one row, as wide as the picture: one column of outputs, and no pointwise convolution.
+        Convolution { kernel_height: 1, padding: Padding::all(0), ..dense(2, [10, 20], [9, 3], 3) },
         Convolution { groups: 96, stride: 2, padding: Padding::same(28, 3, 2), ..dense(1, [96, 96], [28, 28], 3) },
     ];
     for case in shapes().into_iter().chain(more).filter(fits) {

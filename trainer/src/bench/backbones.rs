@@ -165,7 +165,8 @@ fn write_case(folder: &Path, graph: &Graph, name: &str, x: &Tensor) -> anyhow::R
     Ok(std::fs::write(folder.join("x.f32"), values)?)
 }
 
-fn read_values(path: &Path) -> anyhow::Result<Vec<f32>> {
+/// The values of a case's file.
+pub(super) fn read_values(path: &Path) -> anyhow::Result<Vec<f32>> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }

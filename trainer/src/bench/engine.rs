@@ -4,12 +4,7 @@
 //! file and input, one picture at a time, and their first outputs are held together before anything is timed. The same nets in 8-bit
 //! integers are quantized here, by pictures of noise: that is enough to time them, and says nothing of what they see.
 
-use std::{
-    collections::BTreeSet,
-    io::Write,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{collections::BTreeSet, io::Write, path::PathBuf, time::Instant};
 
 use anyhow::Context;
 use candle_core::Device;
@@ -32,7 +27,9 @@ use thorax_nn::{
 use thorax_shared::bundle::{Bundle, Limits};
 
 use super::{
-    PairArgs, Timing, compare, median,
+    PairArgs, Timing,
+    backbones::read_values,
+    compare, median,
     peer::{Library, Peer},
 };
 
@@ -201,11 +198,6 @@ fn ask(onnx_runtime: &mut Peer, onnx: &[u8], x: &[f32]) -> anyhow::Result<Questi
 
 fn milliseconds(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
-}
-
-fn read_values(path: &Path) -> anyhow::Result<Vec<f32>> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
 /// That both are the same net's answer.

@@ -1,7 +1,7 @@
 //! Convolution of all channels with all channels.
 //!
 //! Three ways. A kernel of one pixel reads the input where it lies. A kernel of three rows halves its products by
-//! [`winograd`]: a band's rows are turned into six combinations, multiplied point by point, and the sums turned into four
+//! `winograd`: a band's rows are turned into six combinations, multiplied point by point, and the sums turned into four
 //! rows. Any other kernel reads a copy of the band's rows with its padding written out, or the input itself if it has none.
 
 use pulp::{Simd, WithSimd};
@@ -99,6 +99,8 @@ struct Plan<'a> {
     three_rows: bool,
     /// Whether the input is read where it lies.
     in_place: bool,
+    /// Whether an output pixel reads the input's pixel of the same place alone, so that where rows end does not matter.
+    pointwise: bool,
     /// Values of an input row with its padding.
     pitch: usize,
     /// Beginning of each segment of the first pixel of a row, from the first input row that it reads.
@@ -112,8 +114,9 @@ impl<'a> Plan<'a> {
         let mut geometry = *geometry;
         let padding = geometry.padding;
         let in_place = [padding.top, padding.left, padding.bottom, padding.right] == [0; 4] && !three_rows;
-        if in_place && geometry.kernel_height * geometry.kernel_width * geometry.stride == 1 {
-            // Where rows end does not matter, so that a band is one row of any number of pixels.
+        let pointwise = in_place && geometry.kernel_height * geometry.kernel_width * geometry.stride == 1;
+        if pointwise {
+            // A band is one row of any number of pixels.
             (geometry.height, geometry.width) = (geometry.height * geometry.width, 1);
         }
         let channels = geometry.channels_in;
@@ -126,7 +129,7 @@ impl<'a> Plan<'a> {
         let rows = if three_rows { 1 } else { geometry.kernel_height };
         let segments = (0..rows)
             .flat_map(|row| (0..columns).map(move |column| (row * pitch + column * channels) * geometry.dilation));
-        Self { panels, three_rows, in_place, pitch, segments: segments.collect(), length, geometry }
+        Self { panels, three_rows, in_place, pointwise, pitch, segments: segments.collect(), length, geometry }
     }
 
     fn input_rows(&self, rows: usize) -> usize {
@@ -211,11 +214,7 @@ impl Band<'_> {
             }
             copies
         };
-        // Rows of one pixel are a row.
-        let (rows, width) = match geometry.width_out() {
-            1 if self.plan.in_place && geometry.stride * geometry.kernel_height == 1 => (1, self.rows),
-            width => (self.rows, width),
-        };
+        let (rows, width) = if self.plan.pointwise { (1, self.rows) } else { (self.rows, geometry.width_out()) };
         let row_values = width * geometry.channels_out;
         // If the first cache holds all weights, the output is written pixel by pixel, else the weights are read block by block.
         let pixels = if panels.values() <= FEW_WEIGHTS { FEW_PIXELS } else { width };
@@ -224,8 +223,8 @@ impl Band<'_> {
                 let pixels = pixels.min(width - first);
                 let step = geometry.stride * geometry.channels_in;
                 let source = &source[row * geometry.stride * pitch + first * step..];
-                let place = row * row_values + first * geometry.channels_out..;
-                let place = place.start..place.start + pixels * geometry.channels_out;
+                let start = row * row_values + first * geometry.channels_out;
+                let place = start..start + pixels * geometry.channels_out;
                 for &block in panels.blocks() {
                     let reads = Reads { source, segments, length: *length, step };
                     let mut store = Store {

@@ -150,7 +150,7 @@ pub(super) fn multiply<S: Simd>(
     sink: &mut impl Sink<S>,
 ) {
     let weights = panels.weights(block, from);
-    // What is read next: the same part of the block behind, or the part behind if there is none.
+    // What is read next: the same part of the block behind.
     let depth = reads.segments.len() * reads.length;
     let mut ahead = panels.weights_behind(block, from, depth);
     macro_rules! run {
