@@ -44,14 +44,24 @@ pub fn answer(model: &Model, seed: u64, lesions: bool, pixels: Pixels) -> Result
     }))
 }
 
-/// Sees that `model` gives its golden answers on the phantoms that `draw` draws from a seed, with lesions or without; returns how many
-/// there are.
+/// Which of its golden answers a bundle has to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// All, before it is installed.
+    All,
+    /// At a start: the first with lesions and the first without. That is every layer on both kinds of picture; what the others would
+    /// tell was told when it was installed, and drawing a phantom takes ten times as long as reading it.
+    Two,
+}
+
+/// Sees that `model` gives the golden answers that it is `asked` for on the phantoms that `draw` draws from a seed, with lesions or without;
+/// returns how many these are.
 ///
 /// # Errors
 /// [`DeviceError::Golden`] for the first that it does not give; a model that cannot be run.
-pub fn check(model: &Model, draw: impl Fn(u64, bool) -> Pixels) -> Result<usize, ScreenError> {
-    let golden = &model.manifest.extension.golden;
-    for expected in golden {
+pub fn check(model: &Model, asked: Asked, draw: impl Fn(u64, bool) -> Pixels) -> Result<usize, ScreenError> {
+    let golden = chosen(&model.manifest.extension.golden, asked);
+    for expected in &golden {
         let found = answer(model, expected.seed, expected.lesions, draw(expected.seed, expected.lesions))?;
         if !found.as_ref().is_some_and(|found| agree(found, expected)) {
             let told = |answer: &GoldenAnswer| format!("{:.5}", answer.probability);
@@ -65,6 +75,15 @@ pub fn check(model: &Model, draw: impl Fn(u64, bool) -> Pixels) -> Result<usize,
         }
     }
     Ok(golden.len())
+}
+
+fn chosen(golden: &[GoldenAnswer], asked: Asked) -> Vec<&GoldenAnswer> {
+    match asked {
+        Asked::All => golden.iter().collect(),
+        Asked::Two => {
+            [true, false].iter().filter_map(|lesions| golden.iter().find(|a| a.lesions == *lesions)).collect()
+        }
+    }
 }
 
 /// Whether two answers are one.
@@ -82,6 +101,23 @@ fn agree(found: &GoldenAnswer, expected: &GoldenAnswer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_asks_for_one_of_each_kind() {
+        let of = |seed, lesions| GoldenAnswer {
+            seed,
+            lesions,
+            probability: 0.5,
+            entropy_bits: 0.25,
+            involvement_percent: None,
+        };
+        let golden = [of(1, false), of(2, false), of(3, true), of(4, true)];
+        let seeds = |golden: &[GoldenAnswer], asked| chosen(golden, asked).iter().map(|a| a.seed).collect::<Vec<_>>();
+        assert_eq!(seeds(&golden, Asked::Two), [3, 1]);
+        assert_eq!(seeds(&golden, Asked::All), [1, 2, 3, 4]);
+        assert_eq!(seeds(&golden[..2], Asked::Two), [1]);
+        assert!(seeds(&[], Asked::Two).is_empty());
+    }
 
     #[test]
     fn answers_agree_within_their_tolerance() {

@@ -14,7 +14,13 @@ use std::{
 
 use serde_json::{Value, json};
 use thorax_bundles::{BundleHash, Bundles, BundlesError, FOLDER, InstallReport, SiteThresholds, Slot, TrialLength};
-use thorax_engine::{error::DeviceError, golden, model::Model, screening::Screener, trust};
+use thorax_engine::{
+    error::DeviceError,
+    golden::{self, Asked},
+    model::Model,
+    screening::Screener,
+    trust,
+};
 use thorax_files::FolderLock;
 use thorax_journal::{Clock, Hash, Journal, SystemClock, Thresholds};
 use thorax_page::Offered;
@@ -52,9 +58,9 @@ pub fn trusted(profile: &Profile) -> anyhow::Result<TrustedKeys> {
 ///
 /// # Errors
 /// A wrong answer, or a bundle that cannot be run.
-pub fn self_test(model: &Model) -> anyhow::Result<usize> {
+fn self_test(model: &Model, asked: Asked) -> anyhow::Result<usize> {
     let draw = |seed, lesions| Phantom::generate(model.manifest.modality, seed, GOLDEN_SIDE, lesions).pixels();
-    Ok(golden::check(model, draw)?)
+    Ok(golden::check(model, asked, draw)?)
 }
 
 /// The bundles to run, ready.
@@ -120,7 +126,7 @@ impl Chosen {
     ) -> anyhow::Result<Self> {
         let named = of_profile(profile, trusted, &models)?;
         for model in &named {
-            match self_test(model)? {
+            match self_test(model, Asked::Two)? {
                 0 => tracing::warn!(
                     bundle = model.title(),
                     "brings no answers to test itself by; bundles of format 2 do"
@@ -173,7 +179,7 @@ fn open_installed(path: &Path, sha256: BundleHash, trusted: &TrustedKeys) -> any
     if model.identity.sha256 != sha256.0 {
         return Err(BundlesError::Damaged(sha256).into());
     }
-    let answers = self_test(&model)?;
+    let answers = self_test(&model, Asked::Two)?;
     Ok((model, answers))
 }
 
@@ -399,7 +405,8 @@ pub fn install(profile: &Profile, data: &Path, file: &Path, by: Option<&str>) ->
     let trusted = trusted(profile)?;
     let bytes = Bundles::read_file(file)?;
     let tested = |path: &Path| {
-        let tested = Model::open(path, &trusted).map_err(anyhow::Error::from).and_then(|model| self_test(&model));
+        let model = Model::open(path, &trusted).map_err(anyhow::Error::from);
+        let tested = model.and_then(|model| self_test(&model, Asked::All));
         tested.map_err(|error| format!("{error:#}"))
     };
     Ok(Bundles::open(data)?.install(&bytes, &trusted, by, now(), tested)?)

@@ -12,22 +12,26 @@ pub(super) type Field = Plane<f32>;
 pub(super) type Point = [f32; 3];
 
 /// `a + t (b - a)`.
+#[inline]
 pub(super) fn mix(a: f32, b: f32, t: f32) -> f32 {
     a + t * (b - a)
 }
 
 /// 0 below `low`, 1 above `high`, and a smooth step (3 t^2 - 2 t^3) between.
+#[inline]
 pub(super) fn smoothstep(low: f32, high: f32, value: f32) -> f32 {
     let t = ((value - low) / (high - low)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
 
 /// 1 at `centre`, falling to 0 at `centre +- width`.
+#[inline]
 pub(super) fn bump(value: f32, centre: f32, width: f32) -> f32 {
     1.0 - smoothstep(0.0, 1.0, (value - centre).abs() / width)
 }
 
 /// The smaller of two distances, with the corner between them rounded over about `radius` (Quilez' polynomial form).
+#[inline]
 pub(super) fn smooth_min(a: f32, b: f32, radius: f32) -> f32 {
     let h = (radius - (a - b).abs()).max(0.0) / radius;
     a.min(b) - h * h * radius / 4.0
@@ -70,21 +74,29 @@ pub(super) fn white_noise(width: usize, height: usize, rng: &mut impl Rng) -> Fi
 }
 
 /// Smooth noise in -1 ..= 1 with features of size 1: random values at the corners of a unit lattice, interpolated.
-pub(super) fn value_noise(seed: u32, point: Point) -> f32 {
-    let corner = point.map(f32::floor);
-    let [fx, fy, fz] = [0, 1, 2].map(|axis| smoothstep(0.0, 1.0, point[axis] - corner[axis]));
-    let value =
-        |dx: i32, dy: i32, dz: i32| lattice(seed, corner[0] as i32 + dx, corner[1] as i32 + dy, corner[2] as i32 + dz);
+pub(super) fn value_noise(seed: u32, [x, y, z]: Point) -> f32 {
+    let ((x, fx), (y, fy), (z, fz)) = (below(x), below(y), below(z));
+    let value = |dx: i32, dy: i32, dz: i32| lattice(seed, x + dx, y + dy, z + dz);
     let line = |dy, dz| mix(value(0, dy, dz), value(1, dy, dz), fx);
     mix(mix(line(0, 0), line(1, 0), fy), mix(line(0, 1), line(1, 1), fy), fz)
 }
 
+/// The whole number below `x`, and how far along [`smoothstep`] the way from there to the next is. A body is a few hundred lattice cells
+/// wide, so that the number fits; `f32::floor` is a call into the C library where the processor need not have the instruction.
+#[inline]
+fn below(x: f32) -> (i32, f32) {
+    let toward_zero = x as i32;
+    let corner = toward_zero - i32::from(toward_zero as f32 > x);
+    (corner, smoothstep(0.0, 1.0, x - corner as f32))
+}
+
 /// Three octaves of [`value_noise`], in about -1 ..= 1.
-pub(super) fn cloud_noise(seed: u32, point: Point) -> f32 {
-    (0..3).fold(0.0, |sum, octave| {
+pub(super) fn cloud_noise(seed: u32, [x, y, z]: Point) -> f32 {
+    let octave = |octave: u32| {
         let scale = (1 << octave) as f32;
-        sum + value_noise(seed.wrapping_add(octave), point.map(|x| x * scale)) / scale
-    }) / 1.75
+        value_noise(seed.wrapping_add(octave), [x * scale, y * scale, z * scale]) / scale
+    };
+    (octave(0) + octave(1) + octave(2)) / 1.75
 }
 
 /// The random value at one corner of the lattice: an integer hash (Wang 2007).
@@ -179,8 +191,8 @@ impl Tube {
     pub(super) fn distance(&self, point: Point) -> (f32, f32) {
         let axis = difference(self.to, self.from);
         let t = (dot(difference(point, self.from), axis) / dot(axis, axis).max(1e-9)).clamp(0.0, 1.0);
-        let nearest = [0, 1, 2].map(|i| mix(self.from[i], self.to[i], t));
-        (length(difference(point, nearest)), mix(self.from_radius, self.to_radius, t))
+        let along = |axis: usize| mix(self.from[axis], self.to[axis], t);
+        (length(difference(point, [along(0), along(1), along(2)])), mix(self.from_radius, self.to_radius, t))
     }
 
     /// The tube's length.
@@ -190,15 +202,18 @@ impl Tube {
 }
 
 /// `a - b`.
+#[inline]
 pub(super) fn difference(a: Point, b: Point) -> Point {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
+#[inline]
 fn dot(a: Point, b: Point) -> f32 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
 /// The Euclidean length.
+#[inline]
 pub(super) fn length(a: Point) -> f32 {
     dot(a, a).sqrt()
 }

@@ -354,7 +354,10 @@ impl Patient {
         // Up and down a vertebra: bodies of 2 cm, discs of 0.45 cm.
         let within = (z / 2.45).rem_euclid(1.0);
         let disc = within > 0.82;
-        let grain = 70.0 * cloud_noise(self.texture ^ 41, [x * 4.0, y * 4.0, z * 4.0]);
+        // No part of a vertebra reaches farther.
+        if x.abs() > 3.6 || !(-2.0..5.9).contains(&y) {
+            return None;
+        }
         let capsule = |from: [f32; 2], to: [f32; 2], radius: f32| {
             tube([from[0], from[1], 0.0], [to[0], to[1], 0.0], radius, radius).distance([x.abs(), y, 0.0]).0 - radius
         };
@@ -369,10 +372,11 @@ impl Patient {
             .min(capsule([1.2, 2.3], [0.0, 3.35], 0.33))
             .min(if within < 0.7 { capsule([1.2, 2.1], [3.0, 3.2], 0.36) } else { 9.0 })
             .min(capsule([0.0, 3.3], [0.05, if within < 0.6 { 5.3 } else { 4.3 }], 0.27));
+        let grain = || 70.0 * cloud_noise(self.texture ^ 41, [x * 4.0, y * 4.0, z * 4.0]);
         let bone =
-            |distance: f32, marrow: f32, cortex: f32| mix(cortex, marrow, smoothstep(-0.08, -0.32, distance)) + grain;
+            |distance: f32, marrow: f32, cortex: f32| mix(cortex, marrow, smoothstep(-0.08, -0.32, distance)) + grain();
         if body < 0.0 {
-            Some(if disc { 85.0 + 0.2 * grain } else { bone(body, 190.0, 520.0) })
+            Some(if disc { 85.0 + 0.2 * grain() } else { bone(body, 190.0, 520.0) })
         } else if arch < 0.0 {
             Some(bone(arch, 330.0, 760.0))
         } else {
@@ -386,23 +390,24 @@ impl Patient {
         if let Some(bone) = self.vertebra([x, y, z]).or_else(|| self.rib([x, y, z], outside, angle)) {
             return bone;
         }
-        let upper = smoothstep(-8.0, 1.0, z);
         let grain = |seed: u32, scale: f32| cloud_noise(self.texture ^ seed, [x * scale, y * scale, z * scale]);
         let under_skin = -self.skin([x, y, z]);
+        if under_skin < 0.0 {
+            return self.table([x, y, z]);
+        } else if under_skin < 0.18 {
+            return 10.0;
+        } else if outside < 0.1 {
+            return 45.0 + 10.0 * grain(52, 1.0);
+        }
         let fat = (self.fat * (0.9 + 0.25 * bump(angle, 0.5 * PI, 1.0)) + 0.35 * grain(51, 0.12)).max(0.3);
         let breast = self.breasts * 2.4 * bump(angle, 0.72 * PI, 0.72) * bump(z, -6.5, 7.5);
-        if under_skin < 0.0 {
-            self.table([x, y, z])
-        } else if under_skin < 0.18 {
-            10.0
-        } else if outside < 0.1 {
-            45.0 + 10.0 * grain(52, 1.0)
-        } else if under_skin < fat + breast {
+        if under_skin < fat + breast {
             let strand = smoothstep(0.10, 0.0, grain(56, 0.55).abs()) * if breast > 0.8 { 90.0 } else { 18.0 };
             -104.0 + strand + 7.0 * grain(57, 1.3)
         } else {
             // Layers of muscle with fat between them, here and there.
             let layer = ((outside - 0.95) * 0.75 + 0.9 * grain(53, 0.16)).rem_euclid(1.0);
+            let upper = smoothstep(-8.0, 1.0, z);
             let gap =
                 bump(layer, 0.5, 0.17) * smoothstep(0.95, 1.2, outside) * smoothstep(-0.25, 0.25, grain(58, 0.22));
             let between_ribs = bump(outside, 0.42, 0.55) * smoothstep(0.1, 0.4, grain(59, 0.8));
