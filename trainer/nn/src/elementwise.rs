@@ -49,6 +49,22 @@ fn composed_sigmoid(x: &Tensor) -> Result<Tensor> {
     ((x * 0.5)?.tanh()? * 0.5)? + 0.5
 }
 
+/// The nearest whole number of `step`s within `low..=high`, which are such; differentiable as if nothing were rounded, and flat beyond the
+/// ends.
+///
+/// Halves go to the even neighbour on the CPU, as ONNX has it, and away from zero elsewhere.
+///
+/// # Errors
+/// When the device fails.
+pub fn fake_quantize(x: &Tensor, step: f32, [low, high]: [f32; 2]) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(FakeQuantize { step, low, high });
+    }
+    let inside = x.clamp(low, high)?;
+    let rounded = ((&inside / f64::from(step))?.round()? * f64::from(step))?;
+    &inside + (rounded - &inside)?.detach()
+}
+
 /// `max(a + b, 0)`, differentiable in both; `a` and `b` are of one shape.
 ///
 /// # Errors
@@ -276,6 +292,34 @@ impl CustomOp1 for Sigmoid {
 
     fn bwd(&self, _: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         gradient_of("sigmoid gradient", y, gradient, |y, d| d * y * (1.0 - y)).map(Some)
+    }
+}
+
+struct FakeQuantize {
+    step: f32,
+    low: f32,
+    high: f32,
+}
+
+impl CustomOp1 for FakeQuantize {
+    fn name(&self) -> &'static str {
+        "fake quantization"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous(x, xl, self.name())?;
+        let Self { step, low, high } = *self;
+        computed(xl.shape().clone(), |y| {
+            // A NaN stays one.
+            kernels::unary(x, y, |x| ((x / step).round_ties_even() * step).clamp(low, high));
+            Ok(())
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let Self { low, high, .. } = *self;
+        let slope = move |x: f32, d: f32| if (low..=high).contains(&x) { d } else { 0.0 };
+        gradient_of("fake quantization gradient", x, gradient, slope).map(Some)
     }
 }
 

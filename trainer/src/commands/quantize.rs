@@ -1,17 +1,24 @@
-//! `thorax-train quantize`: graphs of 8-bit integers beside those of a bundle.
+//! `thorax-train quantize`: a bundle whose graphs are of 8-bit integers.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
+use candle_core::Device;
 use thorax_engine::trust::trusted_keys;
 use thorax_files::write_atomically;
-use thorax_nn::quantize::{Ranges, Settings};
+use thorax_nn::{
+    device::{DeviceArgs, Precision},
+    quantize::{Ranges, Settings},
+    training::TrainingArgs,
+};
+use thorax_shared::bundle::Role;
 
 use crate::{
     bundle::keys,
+    changes::Copies,
     data::Split,
     files::refuse_existing,
-    quantize::build::{Ingredients, Kept, build},
+    quantize::build::{Ingredients, Kept, Tuning, build},
 };
 
 /// Options of `quantize`.
@@ -50,12 +57,20 @@ pub struct QuantizeArgs {
     /// Layers in floating point: of each graph so many that lose most, or names from the report, as classifier/n42,segmenter/n7
     #[arg(long, value_name = "N|NAMES", default_value = "0", value_parser = kept)]
     keep_float: Kept,
+    /// Which graphs; the others stay as they are
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [GraphName::Classifier, GraphName::Segmenter])]
+    graphs: Vec<GraphName>,
+    #[command(flatten)]
+    fine_tune: FineTuneArgs,
     /// Compare on no split
     #[arg(long)]
     no_comparison: bool,
     /// Compare on the test split as well: once, at the end
     #[arg(long, conflicts_with = "no_comparison")]
     test: bool,
+    /// The new bundle's version [default: the old one's, with -int8 behind it]
+    #[arg(long, value_name = "VERSION")]
+    model_version: Option<String>,
     /// Secret key written by `bundle keygen`
     #[arg(long)]
     key: PathBuf,
@@ -68,6 +83,77 @@ pub struct QuantizeArgs {
     /// Write over files that are there
     #[arg(long)]
     force: bool,
+}
+
+/// A graph of a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum GraphName {
+    /// What tells the disease
+    Classifier,
+    /// What draws masks
+    Segmenter,
+}
+
+impl From<GraphName> for Role {
+    fn from(name: GraphName) -> Self {
+        match name {
+            GraphName::Classifier => Self::Classifier,
+            GraphName::Segmenter => Self::Segmenter,
+        }
+    }
+}
+
+/// Options of the fine-tuning.
+#[derive(Debug, clap::Args)]
+struct FineTuneArgs {
+    /// Fine-tune for integers, with a run for each graph in this folder; a run that was stopped goes on
+    #[arg(long, value_name = "FOLDER")]
+    fine_tune: Option<PathBuf>,
+    /// Passes over the training pictures
+    #[arg(long, default_value_t = 6, requires = "fine_tune")]
+    epochs: usize,
+    /// Pictures a step
+    #[arg(long, default_value_t = 16, requires = "fine_tune")]
+    batch: usize,
+    /// Highest learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 1e-4, requires = "fine_tune")]
+    learning_rate: f64,
+    /// Training pictures to learn from, at most
+    #[arg(long, value_name = "N", default_value_t = 1024, requires = "fine_tune")]
+    learn_from: usize,
+    /// Validation pictures that choose the epoch, at most
+    #[arg(long, value_name = "N", default_value_t = 96, requires = "fine_tune")]
+    choose_by: usize,
+    #[command(flatten)]
+    copies: Copies,
+    #[command(flatten)]
+    training: TrainingArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl FineTuneArgs {
+    /// What is asked for, on `devices`.
+    fn tuning<'a>(&'a self, devices: &'a [Device]) -> anyhow::Result<Option<Tuning<'a>>> {
+        let Some(runs) = &self.fine_tune else { return Ok(None) };
+        let training = self.training.config()?;
+        anyhow::ensure!(
+            training.precision == Precision::F32,
+            "--precision: what is fine-tuned for integers is rounded to them already; leave it at f32"
+        );
+        anyhow::ensure!(self.learn_from > 0 && self.choose_by > 0, "--learn-from and --choose-by must be above 0");
+        Ok(Some(Tuning {
+            runs,
+            pictures: [self.learn_from, self.choose_by],
+            copies: self.copies,
+            epochs: self.epochs,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            training,
+            devices,
+            loaders: self.training.loaders(),
+        }))
+    }
 }
 
 fn ranges(text: &str) -> Result<Ranges, String> {
@@ -108,8 +194,14 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
         (false, false) => &[Split::Val],
         (false, true) => &[Split::Val, Split::Test],
     };
+    let devices = args.fine_tune.device.open()?;
+    let tuning = args.fine_tune.tuning(&devices)?;
+    let graphs: Vec<Role> = args.graphs.iter().map(|&name| name.into()).collect();
     let built = build(&Ingredients {
         bundle: &args.bundle,
+        graphs: &graphs,
+        model_version: args.model_version.as_deref(),
+        tuning: tuning.as_ref(),
         trusted: &trusted_keys(args.trust.as_deref())?,
         manifest: &args.manifest,
         pictures: args.pictures,

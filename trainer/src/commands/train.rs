@@ -1,14 +1,11 @@
 //! `thorax-train train`: from a manifest to trained weights; each run is a folder, each run resumes where it stopped.
 
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::Context;
 use candle_core::Device;
 use clap::{Args as _, FromArgMatches as _};
-use thorax_files::{FolderLock, file_sha256, hexadecimal, write_atomically};
+use thorax_files::{file_sha256, hexadecimal};
 use thorax_nets::{
     Backbone,
     architecture::Parameter,
@@ -33,7 +30,7 @@ use crate::{
         recipe::preprocess_spec,
     },
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
-    files::take_folder,
+    files::start_run,
     heads::{self, RefuseArgs, RefusedPictures},
     memory,
     segmentation::{
@@ -264,7 +261,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         augmentation,
         training,
     };
-    let _lock = start(&common.out, &config)?;
+    let _lock = start_run(&common.out, &config)?;
     if let Some(weights) = &args.start {
         record_stages(&common.out, weights)?;
     }
@@ -473,7 +470,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             copies: contents.copies_seed.map(|seed| (contents.copies.min(most_copies), seed)),
             ..heads::ClassifyConfig::of(contents)
         };
-        start(&common.out, &config).map(|lock| (lock, config))
+        start_run(&common.out, &config).map(|lock| (lock, config))
     };
     anyhow::ensure!(
         args.features.is_none() || args.weights.is_some() == refused.is_some(),
@@ -583,25 +580,6 @@ fn fits(net: NetConfig, args: &SegmentArgs) -> anyhow::Result<()> {
         available >> 20
     );
     Ok(())
-}
-
-/// Takes the run's folder, and writes its configuration, or sees that the run which is there has the same.
-fn start(folder: &Path, config: &impl serde::Serialize) -> anyhow::Result<FolderLock> {
-    let lock = take_folder(folder)?;
-    let path = folder.join("config.json");
-    let text = serde_json::to_string_pretty(config)?;
-    match std::fs::read_to_string(&path) {
-        Ok(before) => anyhow::ensure!(
-            before == text,
-            "{}: this run was started with another configuration or other data; choose another --out, or delete the folder",
-            folder.display()
-        ),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            anyhow::bail!("{}: {error}; choose another --out", path.display())
-        }
-        Err(_) => write_atomically(&path, |out| out.write_all(text.as_bytes()))?,
-    }
-    Ok(lock)
 }
 
 #[cfg(test)]

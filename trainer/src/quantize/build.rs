@@ -1,7 +1,9 @@
-//! From a signed bundle to one that has graphs of integers beside its own.
+//! From a signed bundle to one whose graphs are of integers.
+//!
+//! The new bundle is one of its own, not a second precision in the old one: golden answers, thresholds and the figures of a card are those of
+//! one arithmetic. It names the old one as its teacher.
 
 use std::{
-    collections::BTreeSet,
     fmt::Write as _,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
@@ -9,23 +11,24 @@ use std::{
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use thorax_engine::screening;
 use thorax_nn::{
-    graph::{Graph, NodeId, Operation},
     onnx::from_onnx,
-    quantize::{Calibrated, Census, QuantizedGraph, Sensitivity, Settings, to_onnx},
+    quantize::{QuantizedGraph, Settings, to_onnx},
+    training::TrainingConfig,
 };
-use thorax_shared::bundle::{
-    self, Bundle, Limits, Name, OtherPrecision, PartKind, PartSource, Precision, Role, SecretKey, TrustedKeys,
-};
+use thorax_shared::bundle::{self, Bundle, Limits, PartKind, PartSource, Role, SecretKey, Teacher, TrustedKeys};
 
-use super::compare::Comparison;
+use super::{
+    compare::Comparison,
+    inputs::{input, records},
+    part::Part,
+};
 use crate::{
     bundle::build::golden,
-    data::{self, Manifest, Record, Split, Task, picture::Picture},
+    changes::Copies,
+    data::{self, Manifest, Record, Split, Task},
     judge::bundle::{JudgedModel, evaluate},
     progress::in_parallel,
-    stress::Sample,
 };
 
 /// Which layers stay in floating point, besides the classifier's heads.
@@ -37,10 +40,39 @@ pub enum Kept {
     Named(Vec<String>),
 }
 
+/// How the graphs are fine-tuned.
+#[derive(Clone, Debug)]
+pub struct Tuning<'a> {
+    /// Where each graph's run has its folder.
+    pub runs: &'a Path,
+    /// Training pictures that are learnt from, and validation pictures that choose the epoch, at most.
+    pub pictures: [usize; 2],
+    /// Changed copies of each training picture.
+    pub copies: Copies,
+    /// Passes over the training pictures.
+    pub epochs: usize,
+    /// Pictures a step.
+    pub batch: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Optimizer, schedule and the like.
+    pub training: TrainingConfig,
+    /// Where it is trained.
+    pub devices: &'a [Device],
+    /// Threads that load ahead.
+    pub loaders: usize,
+}
+
 /// What is to be done.
 pub struct Ingredients<'a> {
     /// The bundle.
     pub bundle: &'a Path,
+    /// Which of its graphs.
+    pub graphs: &'a [Role],
+    /// The new bundle's version; that of the old one with `-int8` behind it if there is none.
+    pub model_version: Option<&'a str>,
+    /// How the graphs learn what rounding costs them, if they do.
+    pub tuning: Option<&'a Tuning<'a>>,
     /// Whose bundles are read.
     pub trusted: &'a TrustedKeys,
     /// The manifest.
@@ -108,12 +140,13 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         (Role::Segmenter, "segmenter", read.segmenter_graph()),
     ];
     for (role, name, onnx) in graphs {
-        let Some(onnx) = onnx else { continue };
+        let Some(onnx) = onnx.filter(|_| args.graphs.contains(&role)) else { continue };
         let graph = from_onnx(onnx)?;
         let inputs = inputs(args, &manifest, &model, role)?;
         anyhow::ensure!(!inputs.is_empty(), "the manifest has no training pictures of this modality for the {name}");
         let _ = writeln!(report, "## {name}\n\n{} pictures.\n", inputs.len());
-        let (quantized, told) = quantize(args, role, &graph, &inputs).with_context(|| name.to_owned())?;
+        let part = Part { args, manifest: &manifest, model: &model, role, name };
+        let (quantized, told) = part.quantize(&graph, &inputs).with_context(|| name.to_owned())?;
         report += &told;
         let written = to_onnx(&quantized, name)?;
         let _ = writeln!(report, "\nSize: {} bytes, {} in real numbers (half precision).\n", written.len(), onnx.len());
@@ -122,138 +155,73 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         parts.push((role, QuantizedPart { name, onnx: written, example: (inputs[0].clone(), example) }));
     }
 
+    let mut teacher = None;
     for &split in args.splits {
         let real = evaluate(&manifest, &model, split, args.seed)?;
         let whole = evaluate(&manifest, &integer, split, args.seed)?;
+        let comparison = Comparison::new(&real, &whole);
         let _ = writeln!(
             report,
             "## {} split\n\nBoth by the device's own code and kernels.\n\n{}",
             split.as_str(),
-            Comparison::new(&real, &whole).to_markdown()
+            comparison.to_markdown()
         );
+        if split == Split::Val {
+            teacher = comparison.teacher(&model.title());
+        }
     }
 
-    let mut contents = read.manifest().clone();
-    contents.created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    if contents.extension.golden.is_empty() {
-        contents.extension.golden = golden(model.device())?;
-    }
-    let names: Vec<String> = parts.iter().map(|(_, part)| format!("{}.int8.onnx", part.name)).collect();
-    contents.extension.precisions.retain(|other| other.precision != Precision::Int8);
-    for ((role, _), name) in parts.iter().zip(&names) {
-        let part = Name::try_from(name.as_str()).map_err(|_| anyhow::anyhow!("{name}: longer than 64 bytes"))?;
-        contents.extension.precisions.push(OtherPrecision { role: *role, precision: Precision::Int8, part });
-    }
-    let old = read.parts().filter(|(entry, _)| !names.iter().any(|name| *name == entry.name.as_str()));
-    let mut sources: Vec<PartSource<'_>> =
-        old.map(|(entry, bytes)| PartSource { name: &entry.name, kind: entry.kind, bytes }).collect();
-    for ((_, part), name) in parts.iter().zip(&names) {
-        sources.push(PartSource { name, kind: PartKind::Onnx, bytes: &part.onnx });
-    }
-    let bytes = bundle::write(contents, &sources, args.key)?;
+    let bytes = signed(args, &read, &integer, teacher, &parts, &report)?;
     Ok(Built { bytes, report, parts: parts.into_iter().map(|(_, part)| part).collect() })
 }
 
-/// What the device feeds a graph for training pictures of every class and source.
+/// The new bundle: the old one's parts with the new graphs in place of its own, its golden answers asked of these, and the report in front
+/// of its card.
+fn signed(
+    args: &Ingredients<'_>,
+    old: &Bundle<'_>,
+    integer: &JudgedModel,
+    teacher: Option<Teacher>,
+    parts: &[(Role, QuantizedPart)],
+    report: &str,
+) -> anyhow::Result<Vec<u8>> {
+    let mut contents = old.manifest().clone();
+    contents.created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    contents.version = args.model_version.map_or_else(|| format!("{}-int8", contents.version), str::to_owned);
+    contents.extension.golden = golden(integer.device())?;
+    contents.extension.teacher = teacher;
+    let new = |name: &str| {
+        let graphs = [
+            (Role::Classifier, Some(&contents.classifier.graph)),
+            (Role::Segmenter, contents.segmenter.as_ref().map(|segmenter| &segmenter.graph)),
+        ];
+        let role = graphs.into_iter().find_map(|(role, graph)| (graph?.part.as_str() == name).then_some(role))?;
+        parts.iter().find(|(of, _)| *of == role).map(|(_, part)| part.onnx.as_slice())
+    };
+    let card = old.card().map(|card| format!("{report}\n---\n\nThe card of the bundle that it was made of:\n\n{card}"));
+    let sources: Vec<PartSource<'_>> = old
+        .parts()
+        .map(|(entry, bytes)| {
+            let bytes = match (entry.kind, &card) {
+                (PartKind::Card, Some(card)) => card.as_bytes(),
+                _ => new(&entry.name).unwrap_or(bytes),
+            };
+            PartSource { name: &entry.name, kind: entry.kind, bytes }
+        })
+        .collect();
+    Ok(bundle::write(contents.clone(), &sources, args.key)?)
+}
+
+/// What the device feeds a graph for training pictures of every class and source, as they are.
 fn inputs(
     args: &Ingredients<'_>,
     manifest: &Manifest,
     model: &JudgedModel,
     role: Role,
 ) -> anyhow::Result<Vec<Vec<f32>>> {
-    let modality = model.manifest().modality;
-    let count = if role == Role::Segmenter { args.pictures.div_ceil(2) } else { args.pictures };
-    let Sample { labelled, masked } = Sample::draw(manifest, modality, Split::Train, Some(count), args.seed);
-    let records: Vec<&Record> = match role {
-        Role::Classifier => labelled,
-        Role::Segmenter => labelled.into_iter().chain(masked).collect(),
-    };
-    let see = |record: &&Record| -> anyhow::Result<Vec<f32>> {
-        let picture = Picture::of(manifest, record)?;
-        match (role, &model.manifest().segmenter) {
-            (Role::Segmenter, Some(segmenter)) => Ok(picture.prepare(&segmenter.graph.preprocess)?.tensor),
-            _ => Ok(screening::classifier_input(model.of(&picture), &picture.frame)?),
-        }
-    };
+    let records = records(manifest, model, role, Split::Train, args.pictures, args.seed);
+    let see = |record: &&Record| input(manifest, model, role, record, 0, Copies::default());
     in_parallel("calibration pictures", &records, see).into_iter().collect()
-}
-
-/// The graph of integers, and what is to be told of it.
-fn quantize(
-    args: &Ingredients<'_>,
-    role: Role,
-    graph: &Graph,
-    inputs: &[Vec<f32>],
-) -> anyhow::Result<(QuantizedGraph, String)> {
-    let calibrated = Calibrated::new(graph, inputs, args.settings)?;
-    let real = calibrated.graph();
-    let heads = if role == Role::Classifier { calibrated.heads()? } else { BTreeSet::new() };
-    let output =
-        if role == Role::Classifier { "logits" } else { real.outputs.first().map_or("masks", |(name, _)| name) };
-    let counted = calibrated.before_sigmoid(output).with_context(|| format!("no output {output}"))?;
-    let measured = &inputs[..args.sensitivity_pictures.min(inputs.len())];
-    let mut losses = if measured.is_empty() { vec![] } else { calibrated.sensitivity(counted, measured)? };
-    losses.sort_by(|a, b| b.output_error.total_cmp(&a.output_error));
-    let chosen: BTreeSet<NodeId> = match args.kept {
-        Kept::Most(count) => {
-            let candidates = losses.iter().map(|loss| loss.layer.node).filter(|node| !heads.contains(node));
-            candidates.take(*count).collect()
-        }
-        Kept::Named(names) => {
-            let graph = if role == Role::Classifier { "classifier/" } else { "segmenter/" };
-            let of = |name: &str| {
-                let node = calibrated.layers().iter().map(|l| l.node).find(|&node| real.value_name(node) == name);
-                node.with_context(|| {
-                    format!("--keep-float: the graph has no layer {graph}{name}; the report lists them")
-                })
-            };
-            names.iter().filter_map(|name| name.strip_prefix(graph)).map(of).collect::<anyhow::Result<_>>()?
-        }
-    };
-    let kept: BTreeSet<NodeId> = heads.union(&chosen).copied().collect();
-    let quantized = calibrated.quantize(&kept)?;
-
-    // What nobody chose must not run in floating point.
-    let census = Census::of(&to_onnx(&quantized, "census")?)?;
-    let layers = calibrated.layers();
-    anyhow::ensure!(
-        census.integer_convolutions() == layers.len() - kept.len() && census.integer_convolutions() > 0,
-        "{} of {} layers calculate in integers, {} were to stay in floating point",
-        census.integer_convolutions(),
-        layers.len(),
-        kept.len()
-    );
-    let mut told = format!(
-        "Operators: {}.\n\n",
-        census.operators.iter().map(|(k, n)| format!("{n} {k}")).collect::<Vec<_>>().join(", ")
-    );
-    let reason = |node: &NodeId| if heads.contains(node) { "a head" } else { "chosen" };
-    let names: Vec<String> = kept.iter().map(|node| format!("{} ({})", real.value_name(*node), reason(node))).collect();
-    let _ = writeln!(
-        told,
-        "{} layers in integers, {} in floating point: {}.\n",
-        census.integer_convolutions(),
-        kept.len(),
-        names.join(", ")
-    );
-    if !losses.is_empty() {
-        let _ = writeln!(
-            told,
-            "What each layer loses where it alone calculates in integers ({} pictures), most first:\n",
-            measured.len()
-        );
-        told += "| layer | weight | SQNR, dB | mean squared error of the output |\n|---|---|---|---|\n";
-    }
-    for Sensitivity { layer, sqnr_db, output_error } in &losses {
-        let weight = match &real.nodes[layer.node].operation {
-            Operation::Convolution { weight, .. } | Operation::UpConvolution { weight, .. } => {
-                format!("{:?}", weight.dims())
-            }
-            _ => String::new(),
-        };
-        let _ = writeln!(told, "| {} | {weight} | {sqnr_db:.1} | {output_error:.3e} |", real.value_name(layer.node));
-    }
-    Ok((quantized, told))
 }
 
 /// What the graph gives of one input.

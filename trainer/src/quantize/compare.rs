@@ -1,6 +1,9 @@
 //! What a bundle says with its graphs of real numbers, and what with those of integers.
 
-use thorax_shared::metrics::{Confusion, roc_auc};
+use thorax_shared::{
+    bundle::Teacher,
+    metrics::{Confusion, roc_auc},
+};
 
 use crate::judge::bundle::{Evaluation, MASKS};
 
@@ -52,6 +55,12 @@ impl Comparison {
             probability_apart: apart / read.len().max(1) as f64,
             dice: dice.collect(),
         }
+    }
+
+    /// What the integers were made of, called `name`, as the bundle says it; none where its AUC cannot be told.
+    pub fn teacher(&self, name: &str) -> Option<Teacher> {
+        let dice = self.dice.first().and_then(|(_, _, [real, _])| *real);
+        Some(Teacher { name: name.to_owned(), auc: self.auc?[0] as f32, dice: dice.map(|dice| dice as f32) })
     }
 
     /// A table.

@@ -50,6 +50,22 @@ impl<'a> Plan<'a> {
         Self { graph, seen, settings, integer, bytes, quantizations }
     }
 
+    /// The layers that calculate in integers.
+    pub(super) fn integer_layers(&self) -> &[Layer] {
+        &self.integer
+    }
+
+    /// How a node's value is quantized where it is.
+    pub(super) fn quantization(&self, node: NodeId) -> Quantization {
+        self.quantizations[node]
+    }
+
+    /// How a node's value is rounded for all that use it: what a layer gives is u8, and so is what one takes.
+    pub(super) fn rounded(&self, node: NodeId) -> Option<Quantization> {
+        let is_given = self.integer.iter().any(|layer| layer.output == node);
+        (is_given || self.bytes[node]).then(|| self.quantizations[node])
+    }
+
     /// A layer as integers, which take and give what the plan says, and whether its channels are then taken apart to pixels.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 //! [`Calibrated::new`] prepares the graph: scales of single channels are folded into the convolution before them, the ranges of the
 //! weights of neighbouring layers are evened out (`equalise`), and what every value is like on the pictures is written down
 //! (`calibrate`). [`Calibrated::sensitivity`] then tells what each layer would lose, and [`Calibrated::quantize`] makes the
-//! [`QuantizedGraph`], with the layers that were chosen kept in floating point (`build`). That graph runs here as ONNX defines it
+//! [`QuantizedGraph`], with the layers that were chosen kept in floating point (`build`). Before that, a [`Student`] may learn what
+//! rounding costs (`fine_tune`). That graph runs here as ONNX defines it
 //! (`graph`), and leaves as ONNX ([`to_onnx`]).
 //!
 //! ```text
@@ -16,6 +17,7 @@
 mod build;
 mod calibrate;
 mod equalise;
+mod fine_tune;
 mod graph;
 mod layers;
 mod numbers;
@@ -28,6 +30,7 @@ use std::collections::BTreeSet;
 use candle_core::Result;
 
 pub use calibrate::Pictures;
+pub use fine_tune::Student;
 pub use graph::{IntegerConvolution, QuantizedGraph, QuantizedNode, QuantizedNodeId, Step};
 pub use layers::Layer;
 pub use numbers::{Quantization, QuantizedWeight};
@@ -144,7 +147,7 @@ mod tests {
     use super::*;
     use crate::{convolution::ConvolutionConfig, pool::PoolConfig, seeded};
 
-    const SETTINGS: Settings =
+    pub(super) const SETTINGS: Settings =
         Settings { ranges: Ranges::MeanSquaredError, per_channel: true, equalise: true, correct_bias: true };
 
     fn draw(shape: &[usize], seed: u64) -> Tensor {
@@ -152,7 +155,7 @@ mod tests {
     }
 
     /// A small U-Net: pooling, a skip that a ReLU bounds beside a doubling that nothing bounds, a sum with its activation, a gate.
-    fn net() -> Graph {
+    pub(super) fn net() -> Graph {
         let mut graph = Graph::new([2, 16, 16]);
         let convolve = |graph: &mut Graph, input, [to, from]: [usize; 2], seed| {
             graph.convolution(input, draw(&[to, from, 3, 3], seed), draw(&[to], seed + 1), ConvolutionConfig::dense(3))
@@ -175,11 +178,21 @@ mod tests {
         graph
     }
 
-    fn pictures() -> Vec<Vec<f32>> {
+    /// Some weights of its second convolution are much larger than the others.
+    pub(super) fn with_large_weights(mut graph: Graph) -> Graph {
+        if let Operation::Convolution { weight, .. } = &mut graph.nodes[4].operation {
+            let mut values = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values.iter_mut().step_by(54).for_each(|value| *value = 20.0);
+            *weight = Tensor::from_vec(values, weight.shape(), &Device::Cpu).unwrap();
+        }
+        graph
+    }
+
+    pub(super) fn pictures() -> Vec<Vec<f32>> {
         (0..6).map(|seed| draw(&[2 * 16 * 16], 100 + seed).to_vec1().unwrap()).collect()
     }
 
-    fn apart(real: &Graph, integers: &QuantizedGraph) -> f32 {
+    pub(super) fn apart(real: &Graph, integers: &QuantizedGraph) -> f32 {
         let [mut sum, mut count] = [0.0; 2];
         for picture in pictures() {
             let x = Tensor::from_vec(picture, (1, 2, 16, 16), &Device::Cpu).unwrap();
@@ -240,12 +253,7 @@ mod tests {
 
     #[test]
     fn the_table_tells_a_layer_of_one_large_weight() {
-        let mut graph = net();
-        if let Operation::Convolution { weight, .. } = &mut graph.nodes[4].operation {
-            let mut values = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            values.iter_mut().step_by(54).for_each(|value| *value = 20.0);
-            *weight = Tensor::from_vec(values, weight.shape(), &Device::Cpu).unwrap();
-        }
+        let graph = with_large_weights(net());
         let calibrated = Calibrated::new(&graph, &pictures(), Settings { equalise: false, ..SETTINGS }).unwrap();
         let output = calibrated.before_sigmoid("masks").unwrap();
         let losses = calibrated.sensitivity(output, &pictures()).unwrap();
