@@ -6,6 +6,7 @@ mod display;
 mod explain;
 mod features;
 mod formats;
+mod integers;
 mod limits;
 mod made;
 mod masks;

@@ -11,16 +11,16 @@ use thorax_tests::{folder, names, refused, succeed, train};
 use crate::trainer;
 
 /// A bundle of nets that know nothing, its public key, and what it was made of.
-struct Toy {
-    manifest: PathBuf,
+pub(crate) struct Toy {
+    pub(crate) manifest: PathBuf,
     classifier: PathBuf,
-    bundle: PathBuf,
-    trusted: PathBuf,
+    pub(crate) bundle: PathBuf,
+    pub(crate) trusted: PathBuf,
     build: Command,
 }
 
 impl Toy {
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let at = |name: &str| folder.join(name);
         let manifest = trainer::data(folder);
         let (classifier, segmenter) = (at("classifier"), at("segmenter"));
@@ -51,7 +51,7 @@ impl Toy {
     }
 
     /// `bundle build` with further options.
-    fn build(&self, options: &[&str]) -> Command {
+    pub(crate) fn build(&self, options: &[&str]) -> Command {
         let mut command = train();
         command.args(self.build.get_args()).args(options);
         command
@@ -65,7 +65,7 @@ impl Toy {
     }
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

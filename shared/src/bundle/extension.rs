@@ -22,7 +22,7 @@ pub struct Extension {
     pub refusals: Vec<Refusal>,
     /// The youngest patient that it may read.
     pub minimum_age_years: Option<u8>,
-    /// The graphs in other precisions than those that the manifest names; a device takes what it runs best, or none of these.
+    /// The graphs in other precisions than those that the manifest names. Thorax writes none, and runs none: a bundle has one arithmetic.
     pub precisions: Vec<OtherPrecision>,
     /// Answers that a device must give on phantoms before it is trusted with patients.
     pub golden: Vec<GoldenAnswer>,

@@ -6,7 +6,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use thorax_engine::screening;
-use thorax_nn::{graph::Graph, onnx::from_onnx};
+use thorax_nn::{graph::Graph, onnx::from_onnx, quantize::Census};
 use thorax_shared::{
     bundle::{Bundle, Limits, TrustedKeys},
     uncertainty::Ensemble,
@@ -63,6 +63,15 @@ pub fn verify(
     data::verify(manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
     let bytes = std::fs::read(path)?;
     let bundle = Bundle::read(&bytes, trusted, &Limits::default())?;
+    let graphs = [Some(bundle.classifier_graph()), bundle.segmenter_graph()];
+    for onnx in graphs.into_iter().flatten() {
+        anyhow::ensure!(
+            Census::of(onnx)?.integer_convolutions() == 0,
+            "{}: its graphs calculate in integers, which candle does not; the reports of thorax-train quantize compare them with those of \
+             real numbers, and trainer/references/quantized.py with ONNX Runtime",
+            path.display()
+        );
+    }
     let classifier = from_onnx(bundle.classifier_graph())?;
     let segmenter = bundle.segmenter_graph().map(from_onnx).transpose()?;
     let modality = model.manifest().modality;

@@ -1,0 +1,58 @@
+//! `thorax-train quantize`: from a bundle of real numbers to one of integers, which the device then runs.
+
+use thorax_tests::{edge, folder, refused, succeed, train};
+
+use crate::stress::{Toy, read};
+
+#[test]
+fn a_bundle_of_integers_is_fine_tuned_signed_and_run() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let toy = Toy::new(folder.path());
+    succeed(&mut toy.build(&["--stress-pictures", "0", "--despite-stress"]));
+    let out = at("integers.thorax");
+    let quantize = |options: &[&str]| {
+        let mut command = train();
+        command.args(["quantize", "--pictures", "4", "--sensitivity-pictures", "1", "--bundle"]).arg(&toy.bundle);
+        command.arg("--trust").arg(&toy.trusted).arg("--manifest").arg(&toy.manifest);
+        command.arg("--key").arg(at("key")).arg("--out").arg(&out).args(options);
+        command
+    };
+    let runs = at("runs");
+    let runs = runs.to_str().unwrap();
+    let fine_tune = ["--fine-tune", runs, "--learn-from", "4", "--choose-by", "2", "--batch", "2", "--copies", "1"];
+    let tuned = |more: &[&str]| quantize(&[&fine_tune, more].concat());
+
+    refused(&mut quantize(&["--epochs", "2"]), &["--epochs", "--fine-tune"]);
+    refused(&mut tuned(&["--keep-float", "lungs/n3"]), &["lungs/n3", "classifier/NAME"]);
+    refused(&mut tuned(&["--keep-float", "segmenter/n999"]), &["segmenter/n999", "the report lists them"]);
+    assert!(!out.exists());
+
+    succeed(&mut tuned(&["--epochs", "2"]));
+    let report = read(&at("integers.thorax.md"));
+    for words in
+        ["## classifier", "## segmenter", "| output | before | after |", "| logits |", "QLinearConv", "## val split"]
+    {
+        assert!(report.contains(words), "{words}: {report}");
+    }
+    assert_eq!(read(&at("runs/segmenter/epochs.csv")).lines().count(), 1 + 2);
+
+    // It is a bundle like any other, and names what it was made of.
+    let shown = succeed(train().args(["bundle", "show"]).arg(&out)).stdout;
+    assert!(shown.contains("-int8"), "{shown}");
+    let film = toy.manifest.with_file_name("phantom_xray_0001_negative.png");
+    let mut screen = edge();
+    screen.args(["screen", "--json", "--bundle"]).arg(&out).arg("--trust").arg(&toy.trusted).arg(&film);
+    succeed(&mut screen);
+    // candle has no integers.
+    let mut verify = train();
+    verify.args(["bundle", "verify"]).arg(&out).arg("--manifest").arg(&toy.manifest).arg("--trust").arg(&toy.trusted);
+    refused(&mut verify, &["integers", "quantized.py"]);
+
+    // What was trained is not trained again, and other settings are another run.
+    let before = std::fs::read(at("runs/classifier/best.safetensors")).unwrap();
+    refused(&mut tuned(&["--epochs", "2"]), &["integers.thorax", "exists already"]);
+    succeed(&mut tuned(&["--epochs", "2", "--force", "--no-comparison", "--graphs", "classifier"]));
+    assert_eq!(before, std::fs::read(at("runs/classifier/best.safetensors")).unwrap());
+    refused(&mut tuned(&["--epochs", "3", "--force"]), &["runs/classifier", "another configuration"]);
+}
