@@ -110,13 +110,13 @@ struct FineTuneArgs {
     #[arg(long, value_name = "FOLDER")]
     fine_tune: Option<PathBuf>,
     /// Passes over the training pictures
-    #[arg(long, default_value_t = 6, requires = "fine_tune")]
+    #[arg(long, default_value_t = 4, requires = "fine_tune")]
     epochs: usize,
     /// Pictures a step
     #[arg(long, default_value_t = 16, requires = "fine_tune")]
     batch: usize,
     /// Highest learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 1e-4, requires = "fine_tune")]
+    #[arg(long, value_name = "RATE", default_value_t = 2e-5, requires = "fine_tune")]
     learning_rate: f64,
     /// Training pictures to learn from, at most
     #[arg(long, value_name = "N", default_value_t = 1024, requires = "fine_tune")]

@@ -95,6 +95,7 @@ pub fn fine_tune(material: Material<'_>, how: &FineTuning<'_>) -> anyhow::Result
     };
     let before = task.validate(&task.init(&Device::Cpu).map_err(|error| anyhow::anyhow!("{error}"))?, Precision::F32);
     let before = before.map_err(|error| anyhow::anyhow!("{error}"))?;
+    eprintln!("agreement with the teacher before: {:.4}", before[0]);
     let config = how.config;
     let Outcome { best, epochs } = fit(
         &task,

@@ -4,7 +4,7 @@
 //! inference has few pixels and many channels in its later half, products of single pixels, and convolutions that keep the
 //! channels apart; with the channels inside all of these are the same few loops, and bands of rows are whole slices of
 //! memory. `dense` multiplies, `depthwise` keeps channels apart, `transposed` doubles the sides, `pool` is what its
-//! name says; `tile` is the product in registers that the first three share.
+//! name says; `tile` is the product in registers that the first three share; `layout` leads here and back.
 //!
 //! Whatever is here is packed once for its weights and then run as often as one likes, without allocating. Results do not
 //! depend on the number of threads.
@@ -12,10 +12,12 @@
 mod aligned;
 mod dense;
 mod depthwise;
+mod layout;
 mod pool;
 mod tile;
 mod transposed;
 
+pub use layout::{channels_inside, channels_outside};
 pub use pool::{Pool, PoolKind, concatenate, global_average};
 
 use crate::{

@@ -1,7 +1,8 @@
 //! A graph on the CPU, without a tensor library in between.
 //!
 //! A [`Program`] is made once for a graph: weights in the order in which the kernels read them, and a convolution together
-//! with the sum and the activation behind it as one step. A run then lays the steps out for its number of pictures: early
+//! with the sum and the activation behind it as one step. Between its input and its outputs values are `[N, H, W, C]`: the kernels are
+//! those of the device. A run then lays the steps out for its number of pictures: early
 //! layers are large and have few weights, so they take a few pictures at a time, whose values stay in the cache from one
 //! step to the next; late layers are small and have many weights, so they take all pictures at once. Values live in
 //! buffers that are used again as soon as nobody needs what is in them, and are kept from run to run.
@@ -9,7 +10,10 @@
 use std::{ops::Range, sync::Mutex};
 
 use candle_core::{Device, Result, Tensor, TensorId};
-use thorax_kernels::KernelError;
+use thorax_kernels::{
+    KernelError,
+    channels_last::{channels_inside, channels_outside},
+};
 
 use super::{
     Graph, NodeId, Operation,
@@ -126,6 +130,9 @@ impl Program {
 
     /// Carries the program out for `batch` pictures `x`; the outputs in their order, `[N, C, H, W]` each.
     pub(super) fn run(&self, x: &[f32], batch: usize) -> Result<Vec<Tensor>> {
+        let sizes_of = |[c, h, w]: Shape| [c, h * w];
+        let mut inside = zeros(x.len());
+        channels_inside(sizes_of(self.shapes[0]), x, &mut inside).map_err(kernel_error)?;
         let stages = self.stages(batch);
         let (places, sizes) = self.places(&stages, batch);
         let kept = || self.buffers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -142,7 +149,7 @@ impl Program {
             for first in (0..batch).step_by(stage.pictures) {
                 let pictures = first..(first + stage.pictures).min(batch);
                 for step in &self.steps[stage.steps.clone()] {
-                    self.step(step, x, &pictures, &places, &mut buffers, &mut outputs).map_err(kernel_error)?;
+                    self.step(step, &inside, &pictures, &places, &mut buffers, &mut outputs).map_err(kernel_error)?;
                 }
             }
         }
@@ -155,7 +162,11 @@ impl Program {
             tensors.push(match (places[node], same) {
                 (_, Some(same)) => tensors[same].clone(),
                 (Place::Input, _) => Tensor::from_slice(x, (batch, c, h, w), &Device::Cpu)?,
-                _ => Tensor::from_vec(values, (batch, c, h, w), &Device::Cpu)?,
+                _ => {
+                    let mut outside = zeros(values.len());
+                    channels_outside(sizes_of(self.shapes[node]), &values, &mut outside).map_err(kernel_error)?;
+                    Tensor::from_vec(outside, (batch, c, h, w), &Device::Cpu)?
+                }
             });
         }
         Ok(tensors)

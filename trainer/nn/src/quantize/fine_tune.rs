@@ -5,7 +5,8 @@
 //! et al. 2013; Jacob et al. 2018, section 3). The ranges stay those of the calibration; a weight's scale follows its largest value.
 //!
 //! Its teacher is the graph that was calibrated, so no truth is needed, and every output counts alike: an output that ends in a
-//! sigmoid by its cross-entropy, another by its squared error in units of its own variance ([`Student::loss`]). What is kept in floating point
+//! sigmoid by its cross-entropy, another by Huber's loss in units of its own standard deviation ([`Student::loss`]): a distance in feature space is
+//! far out on some pictures, which are then not to drown the others. What is kept in floating point
 //! is not learnt either: the heads say of the student's features what they said of the teacher's.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,7 +185,7 @@ impl Student {
         {
             losses.push(match sigmoid {
                 true => binary_cross_entropy(said, teacher)?.mean_all()?,
-                false => ((said - teacher)?.sqr()?.mean_all()? * *weight)?,
+                false => huber(&((said - teacher)? * weight.sqrt())?)?,
             });
         }
         if losses.len() != self.outputs.len() {
@@ -218,6 +219,14 @@ impl Student {
         };
         Ok(sums.into_iter().map(agreement).collect())
     }
+}
+
+/// Half the square of each value within -1 to 1, beyond them less than its size by a half (Huber 1964, with a threshold of 1); their mean.
+fn huber(x: &Tensor) -> Result<Tensor> {
+    let size = x.abs()?;
+    let inside = size.clamp(0f32, 1f32)?;
+    // Inside: x^2 / 2; outside: |x| - 1/2.
+    ((&inside * &size)? - (inside.sqr()? * 0.5)?)?.mean_all()
 }
 
 impl Trained {
@@ -317,6 +326,15 @@ mod tests {
         assert!(1.0 - now < (1.0 - agreed) * 0.75, "{agreed} {now}");
         let after = apart(&teacher, &calibrated.tuned(&student).unwrap().quantize(&kept).unwrap());
         assert!(after < before, "{before} {after}");
+    }
+
+    #[test]
+    fn far_values_count_by_their_size() {
+        let x = Var::new(&[0.5f32, -0.5, 3.0, -3.0], &Device::Cpu).unwrap();
+        let loss = huber(&x).unwrap();
+        assert!((loss.to_scalar::<f32>().unwrap() - (0.125 + 2.5) / 2.0).abs() < 1e-6);
+        let slope = loss.backward().unwrap().remove(&x).unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(slope, [0.125, -0.125, 0.25, -0.25]);
     }
 
     #[test]

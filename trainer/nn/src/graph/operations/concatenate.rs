@@ -1,9 +1,9 @@
 //! The channels of all inputs, one after another.
 
 use candle_core::{Result, Tensor};
-use thorax_kernels::KernelError;
+use thorax_kernels::{KernelError, channels_last::concatenate};
 
-use super::{Kernel, Operation, Operator, Shape, first, values};
+use super::{Kernel, Operation, Operator, Shape, first};
 use crate::onnx_format::{ReadError, StoredNode, Writer, integer};
 
 pub(super) struct Concatenate;
@@ -22,7 +22,7 @@ impl Operator for Concatenate {
     }
 
     fn kernel(&self, inputs: &[Shape]) -> Result<Box<dyn Kernel>> {
-        Ok(Box::new(Copy { parts: inputs.iter().copied().map(values).collect() }))
+        Ok(Box::new(Copy { channels: inputs.iter().map(|[channels, ..]| *channels).collect() }))
     }
 
     fn write(&self, writer: &mut Writer, inputs: Vec<String>, output: &str) -> Result<()> {
@@ -32,20 +32,14 @@ impl Operator for Concatenate {
 }
 
 struct Copy {
-    /// Values of a picture of each input.
-    parts: Vec<usize>,
+    /// Of each input.
+    channels: Vec<usize>,
 }
 
 impl Kernel for Copy {
     fn run(&self, inputs: &[&[f32]], _: usize, out: &mut [f32]) -> std::result::Result<(), KernelError> {
-        let length = self.parts.iter().sum();
-        let mut start = 0;
-        for (&part, input) in self.parts.iter().zip(inputs) {
-            let pictures = input.chunks_exact(part).zip(out.chunks_exact_mut(length));
-            pictures.for_each(|(source, out)| out[start..start + part].copy_from_slice(source));
-            start += part;
-        }
-        Ok(())
+        let parts: Vec<(usize, &[f32])> = self.channels.iter().copied().zip(inputs.iter().copied()).collect();
+        concatenate(&parts, out)
     }
 }
 

@@ -3,7 +3,8 @@
 use candle_core::{Result, Tensor, TensorId};
 use thorax_kernels::{
     KernelError,
-    convolution::{Activation, Convolution as Geometry, Epilogue, PackedWeight},
+    channels_last::{PackedConvolution, PackedUpConvolution},
+    convolution::Activation,
 };
 
 use super::{Kernel, Operation, Operator, Shape, first, with_batch};
@@ -63,24 +64,19 @@ impl Convolution<'_> {
     /// The kernel, its weight in the order in which it is read.
     fn packed(&self, inputs: &[Shape], activation: Activation) -> Result<Box<dyn Kernel>> {
         let geometry = self.config.geometry(&with_batch(first(inputs)?), self.weight.shape())?;
-        let pack = |values: &[f32]| geometry.pack(values);
-        let weight = with_values(&self.weight.contiguous()?, "convolution", pack)?.map_err(kernel_error)?;
-        Ok(Box::new(ConvolutionKernel { geometry, weight, bias: self.bias.to_vec1()?, activation }))
+        let bias = self.bias.to_vec1::<f32>()?;
+        let pack = |values: &[f32]| PackedConvolution::new(&geometry, values, Some(&bias), activation);
+        let packed = with_values(&self.weight.contiguous()?, "convolution", pack)?.map_err(kernel_error)?;
+        Ok(Box::new(ConvolutionKernel(packed)))
     }
 }
 
 /// With what follows it; a second input is the other summand.
-struct ConvolutionKernel {
-    geometry: Geometry,
-    weight: PackedWeight,
-    bias: Vec<f32>,
-    activation: Activation,
-}
+struct ConvolutionKernel(PackedConvolution);
 
 impl Kernel for ConvolutionKernel {
     fn run(&self, inputs: &[&[f32]], batch: usize, out: &mut [f32]) -> std::result::Result<(), KernelError> {
-        let epilogue = Epilogue { bias: Some(&self.bias), add: inputs.get(1).copied(), activation: self.activation };
-        Geometry { batch, ..self.geometry }.forward_packed(inputs[0], &self.weight, epilogue, out)
+        self.0.run(batch, inputs[0], inputs.get(1).copied(), out)
     }
 }
 
@@ -101,9 +97,11 @@ impl Operator for UpConvolution<'_> {
     }
 
     fn kernel(&self, inputs: &[Shape]) -> Result<Box<dyn Kernel>> {
-        let geometry = TransposedConfig::doubling().geometry(&with_batch(first(inputs)?), self.weight.shape())?;
-        let weight = self.weight.flatten_all()?.to_vec1()?;
-        Ok(Box::new(UpConvolutionKernel { geometry, weight, bias: self.bias.to_vec1()? }))
+        let [_, height, width] = first(inputs)?;
+        let (channels_in, channels_out, _, _) = self.weight.dims4()?;
+        let (weight, bias) = (self.weight.flatten_all()?.to_vec1::<f32>()?, self.bias.to_vec1::<f32>()?);
+        let packed = PackedUpConvolution::new([channels_in, channels_out], &weight, Some(&bias));
+        Ok(Box::new(UpConvolutionKernel { height, width, packed: packed.map_err(kernel_error)? }))
     }
 
     fn identity(&self) -> (String, Vec<TensorId>) {
@@ -120,14 +118,14 @@ impl Operator for UpConvolution<'_> {
 }
 
 struct UpConvolutionKernel {
-    geometry: Geometry,
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    height: usize,
+    width: usize,
+    packed: PackedUpConvolution,
 }
 
 impl Kernel for UpConvolutionKernel {
     fn run(&self, inputs: &[&[f32]], batch: usize, out: &mut [f32]) -> std::result::Result<(), KernelError> {
-        Geometry { batch, ..self.geometry }.input_gradient(&self.weight, inputs[0], Some(&self.bias), out)
+        self.packed.run(batch * self.height, self.width, inputs[0], out)
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) trait Operator {
     fn write(&self, writer: &mut Writer, inputs: Vec<String>, output: &str) -> Result<()>;
 }
 
-/// An operation as the CPU carries it out.
+/// An operation as the CPU carries it out, on values `[N, H, W, C]`.
 pub(crate) trait Kernel: Send + Sync {
     /// Writes the values of `batch` pictures to `out`.
     ///

@@ -1,6 +1,7 @@
 //! What is done to two values, either of which may have one channel, row or column where the other has more.
 
 use candle_core::{Result, Tensor};
+use rayon::prelude::*;
 use thorax_kernels::{KernelError, elementwise as kernels};
 
 use super::{Kernel, Operation, Operator, Shape, both};
@@ -71,29 +72,34 @@ struct Broadcast<F> {
     f: F,
 }
 
+/// Pixels of a task.
+const SHARE: usize = 1024;
+
 impl<F: Fn(f32, f32) -> f32 + Copy + Send + Sync> Kernel for Broadcast<F> {
     fn run(&self, inputs: &[&[f32]], _: usize, out: &mut [f32]) -> std::result::Result<(), KernelError> {
-        let ([of_a, of_b], [a, b]) = (self.shapes, [inputs[0], inputs[1]]);
-        let [c, h, w] = [0, 1, 2].map(|axis| of_a[axis].max(of_b[axis]));
+        let ([of_a, of_b], [a, b], f) = (self.shapes, [inputs[0], inputs[1]], self.f);
         if of_a == of_b {
-            kernels::binary(a, b, out, self.f);
+            kernels::binary(a, b, out, f);
             return Ok(());
         }
-        if of_a == [c, h, w] && of_b == [c, 1, 1] {
-            kernels::with_scales(a, b, h * w, out, self.f);
-            return Ok(());
-        }
-        let place = |of: Shape, picture: usize, at: [usize; 3]| {
-            let [y, x, z] = [0, 1, 2].map(|axis| if of[axis] == 1 { 0 } else { at[axis] });
-            ((picture * of[0] + y) * of[1] + x) * of[2] + z
-        };
-        for (index, out) in out.iter_mut().enumerate() {
-            let at = [index / (h * w) % c, index / w % h, index % w];
-            let picture = index / (c * h * w);
-            *out = (self.f)(a[place(of_a, picture, at)], b[place(of_b, picture, at)]);
-        }
+        let [c, h, w] = [0, 1, 2].map(|axis| of_a[axis].max(of_b[axis]));
+        out.par_chunks_mut(c).with_min_len(SHARE).enumerate().for_each(|(pixel, out)| {
+            let at = [pixel / (h * w), pixel / w % h, pixel % w];
+            let (a, b) = (channels(of_a, a, at), channels(of_b, b, at));
+            match (a, b) {
+                (&[a], b) => out.iter_mut().zip(b).for_each(|(out, &b)| *out = f(a, b)),
+                (a, &[b]) => out.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a, b)),
+                (a, b) => out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (&a, &b))| *out = f(a, b)),
+            }
+        });
         Ok(())
     }
+}
+
+/// The channels of one pixel, or of the only one in its row or column.
+fn channels([c, h, w]: Shape, values: &[f32], [picture, y, x]: [usize; 3]) -> &[f32] {
+    let (y, x) = (if h == 1 { 0 } else { y }, if w == 1 { 0 } else { x });
+    &values[((picture * h + y) * w + x) * c..][..c]
 }
 
 pub(super) fn read(node: &StoredNode) -> std::result::Result<Option<Operation>, ReadError> {

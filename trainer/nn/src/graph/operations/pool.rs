@@ -1,7 +1,11 @@
 //! One number of each window, or of each channel.
 
 use candle_core::{Result, Tensor};
-use thorax_kernels::{KernelError, elementwise as kernels, pool::Pool};
+use thorax_kernels::{
+    KernelError,
+    channels_last::{Pool, PoolKind, global_average},
+    convolution::{Convolution, Padding},
+};
 use tract_onnx::pb::AttributeProto;
 
 use super::{Kernel, Operation, Operator, Shape, first, with_batch};
@@ -23,7 +27,7 @@ impl Operator for MaxPool {
     }
 
     fn kernel(&self, inputs: &[Shape]) -> Result<Box<dyn Kernel>> {
-        Ok(Box::new(Largest(self.0.pool(&with_batch(first(inputs)?))?)))
+        kernel(self.0, inputs, PoolKind::Largest)
     }
 
     fn identity(&self) -> (String, Vec<candle_core::TensorId>) {
@@ -33,14 +37,6 @@ impl Operator for MaxPool {
     fn write(&self, writer: &mut Writer, inputs: Vec<String>, output: &str) -> Result<()> {
         writer.node("MaxPool", inputs, output, windows(self.0));
         Ok(())
-    }
-}
-
-struct Largest(Pool);
-
-impl Kernel for Largest {
-    fn run(&self, inputs: &[&[f32]], _: usize, out: &mut [f32]) -> std::result::Result<(), KernelError> {
-        self.0.largest(inputs[0], out)
     }
 }
 
@@ -57,7 +53,7 @@ impl Operator for AveragePool {
     }
 
     fn kernel(&self, inputs: &[Shape]) -> Result<Box<dyn Kernel>> {
-        Ok(Box::new(Mean(self.0.pool(&with_batch(first(inputs)?))?)))
+        kernel(self.0, inputs, PoolKind::Mean)
     }
 
     fn identity(&self) -> (String, Vec<candle_core::TensorId>) {
@@ -71,11 +67,33 @@ impl Operator for AveragePool {
     }
 }
 
-struct Mean(Pool);
+/// Windows over each channel. The last ones that are not full reach beyond the picture.
+fn kernel(config: PoolConfig, inputs: &[Shape], kind: PoolKind) -> Result<Box<dyn Kernel>> {
+    let [channels, height, width] = first(inputs)?;
+    let PoolConfig { kernel, stride, padding, .. } = config;
+    let (rows, columns) = config.output(&with_batch([channels, height, width]))?;
+    let beyond = |out: usize, size: usize| ((out - 1) * stride + kernel).saturating_sub(size + padding);
+    let geometry = Convolution {
+        batch: 1,
+        channels_in: channels,
+        channels_out: channels,
+        height,
+        width,
+        kernel_height: kernel,
+        kernel_width: kernel,
+        stride,
+        dilation: 1,
+        padding: Padding { top: padding, left: padding, bottom: beyond(rows, height), right: beyond(columns, width) },
+        groups: 1,
+    };
+    Ok(Box::new(Windows(Pool { geometry, kind })))
+}
 
-impl Kernel for Mean {
-    fn run(&self, inputs: &[&[f32]], _: usize, out: &mut [f32]) -> std::result::Result<(), KernelError> {
-        self.0.mean(inputs[0], false, out)
+struct Windows(Pool);
+
+impl Kernel for Windows {
+    fn run(&self, inputs: &[&[f32]], batch: usize, out: &mut [f32]) -> std::result::Result<(), KernelError> {
+        self.0.run(batch, inputs[0], out)
     }
 }
 
@@ -92,8 +110,8 @@ impl Operator for GlobalAveragePool {
     }
 
     fn kernel(&self, inputs: &[Shape]) -> Result<Box<dyn Kernel>> {
-        let [_, h, w] = first(inputs)?;
-        Ok(Box::new(PlaneMean { pixels: h * w }))
+        let [channels, h, w] = first(inputs)?;
+        Ok(Box::new(Mean { channels, pixels: h * w }))
     }
 
     fn write(&self, writer: &mut Writer, inputs: Vec<String>, output: &str) -> Result<()> {
@@ -102,16 +120,14 @@ impl Operator for GlobalAveragePool {
     }
 }
 
-struct PlaneMean {
+struct Mean {
+    channels: usize,
     pixels: usize,
 }
 
-impl Kernel for PlaneMean {
+impl Kernel for Mean {
     fn run(&self, inputs: &[&[f32]], _: usize, out: &mut [f32]) -> std::result::Result<(), KernelError> {
-        let scale = 1.0 / self.pixels as f32;
-        let sums = kernels::sum_planes(inputs[0], self.pixels);
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * scale);
-        Ok(())
+        global_average(self.pixels, self.channels, inputs[0], out)
     }
 }
 
