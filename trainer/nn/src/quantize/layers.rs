@@ -96,10 +96,9 @@ pub(super) fn fold_scales(graph: &Graph) -> Result<Graph> {
 
 /// Multiplies what comes out of a convolution by `factor` `[C_out]`.
 pub(super) fn scale_outputs(operation: &mut Operation, factor: &Tensor) -> Result<()> {
-    let (weight, bias, channels) = match operation {
-        Operation::Convolution { weight, bias, .. } => (weight, bias, 0),
-        Operation::UpConvolution { weight, bias } => (weight, bias, 1),
-        _ => return Ok(()),
+    let channels = output_dimension(operation);
+    let (Operation::Convolution { weight, bias, .. } | Operation::UpConvolution { weight, bias }) = operation else {
+        return Ok(());
     };
     *weight = scaled(weight, factor, channels)?;
     *bias = (&*bias * factor)?;
@@ -117,8 +116,13 @@ pub(super) fn scale_inputs(operation: &mut Operation, factor: &Tensor) -> Result
     Ok(())
 }
 
+/// The dimension of a layer's weight that its output channels are.
+pub(super) fn output_dimension(operation: &Operation) -> usize {
+    usize::from(matches!(operation, Operation::UpConvolution { .. }))
+}
+
 /// `weight` times `factor`, which runs along its dimension `channels`.
-fn scaled(weight: &Tensor, factor: &Tensor, channels: usize) -> Result<Tensor> {
+pub(super) fn scaled(weight: &Tensor, factor: &Tensor, channels: usize) -> Result<Tensor> {
     let mut shape = [1; 4];
     shape[channels] = factor.elem_count();
     weight.broadcast_mul(&factor.reshape(&shape[..])?)
