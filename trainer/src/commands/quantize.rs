@@ -116,7 +116,7 @@ struct FineTuneArgs {
     #[arg(long, default_value_t = 16, requires = "fine_tune")]
     batch: usize,
     /// Highest learning rate, in units of the largest weight of each channel
-    #[arg(long, value_name = "RATE", default_value_t = 2e-4, requires = "fine_tune")]
+    #[arg(long, value_name = "RATE", default_value_t = 5e-6, requires = "fine_tune")]
     learning_rate: f64,
     /// Training pictures to learn from, at most
     #[arg(long, value_name = "N", default_value_t = 1024, requires = "fine_tune")]
