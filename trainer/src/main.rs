@@ -66,7 +66,7 @@ enum Command {
     #[command(subcommand)]
     Bundle(commands::bundle::BundleCommand),
     /// Add graphs of 8-bit integers to a bundle, and say what they lose
-    Quantize(commands::quantize::QuantizeArgs),
+    Quantize(Box<commands::quantize::QuantizeArgs>),
     /// Judge bundles on a split of a manifest
     Evaluate(commands::bundle::EvaluateArgs),
     /// Try what a bundle's verdicts survive: JPEG, another window, noise, a border, a negative, and more

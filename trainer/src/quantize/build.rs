@@ -139,20 +139,26 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         (Role::Classifier, "classifier", Some(read.classifier_graph())),
         (Role::Segmenter, "segmenter", read.segmenter_graph()),
     ];
+    let mut prepared = vec![];
     for (role, name, onnx) in graphs {
         let Some(onnx) = onnx.filter(|_| args.graphs.contains(&role)) else { continue };
-        let graph = from_onnx(onnx)?;
+        let graph = from_onnx(onnx).with_context(|| name.to_owned())?;
         let inputs = inputs(args, &manifest, &model, role)?;
         anyhow::ensure!(!inputs.is_empty(), "the manifest has no training pictures of this modality for the {name}");
-        let _ = writeln!(report, "## {name}\n\n{} pictures.\n", inputs.len());
-        let part = Part { args, manifest: &manifest, model: &model, role, name };
-        let (quantized, told) = part.quantize(&graph, &inputs).with_context(|| name.to_owned())?;
+        let part = Part { args, manifest: &manifest, model: &model, role, name, size: onnx.len() };
+        prepared.push(part.prepare(&graph, inputs)?);
+    }
+    for prepared in prepared {
+        let Part { role, name, size, .. } = *prepared.part();
+        let first = prepared.inputs[0].clone();
+        let _ = writeln!(report, "## {name}\n\n{} pictures.\n", prepared.inputs.len());
+        let (quantized, told) = prepared.quantize().with_context(|| name.to_owned())?;
         report += &told;
         let written = to_onnx(&quantized, name)?;
-        let _ = writeln!(report, "\nSize: {} bytes, {} in real numbers (half precision).\n", written.len(), onnx.len());
-        let example = example(&quantized, &inputs[0])?;
+        let _ = writeln!(report, "\nSize: {} bytes, {size} in real numbers (half precision).\n", written.len());
+        let example = example(&quantized, &first)?;
         integer = integer.with_graph(role, written.clone());
-        parts.push((role, QuantizedPart { name, onnx: written, example: (inputs[0].clone(), example) }));
+        parts.push((role, QuantizedPart { name, onnx: written, example: (first, example) }));
     }
 
     let mut teacher = None;

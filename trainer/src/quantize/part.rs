@@ -29,6 +29,8 @@ pub(super) struct Part<'a> {
     pub(super) role: Role,
     /// `classifier` or `segmenter`.
     pub(super) name: &'static str,
+    /// Of the ONNX file of real numbers, in bytes.
+    pub(super) size: usize,
 }
 
 /// Which layers stay in floating point, and why.
@@ -39,16 +41,29 @@ struct Floating {
     losses: Vec<Sensitivity>,
 }
 
-impl Part<'_> {
-    /// The graph of integers, and what is to be told of it; `inputs` calibrate.
+/// A graph that is calibrated, so that all that is quickly refused has been refused before anything is trained.
+pub(super) struct Prepared<'a> {
+    part: Part<'a>,
+    calibrated: Calibrated,
+    floating: Floating,
+    /// What calibrated it, `[C, S, S]` each.
+    pub(super) inputs: Vec<Vec<f32>>,
+}
+
+impl Prepared<'_> {
+    /// Which graph.
+    pub(super) fn part(&self) -> &Part<'_> {
+        &self.part
+    }
+
+    /// The graph of integers, and what is to be told of it.
     ///
     /// # Errors
-    /// A layer that was named and is not there, a graph that would run in floating point where nobody chose that, a fine-tuning that fails.
-    pub(super) fn quantize(&self, graph: &Graph, inputs: &[Vec<f32>]) -> anyhow::Result<(QuantizedGraph, String)> {
-        let calibrated = Calibrated::new(graph, inputs, self.args.settings)?;
-        let floating = self.floating(&calibrated, inputs)?;
-        let (calibrated, mut told) = match self.args.tuning {
-            Some(tuning) => self.tuned(calibrated, &floating.nodes, inputs, tuning)?,
+    /// A graph that would run in floating point where nobody chose that, a fine-tuning that fails.
+    pub(super) fn quantize(self) -> anyhow::Result<(QuantizedGraph, String)> {
+        let Self { part, calibrated, floating, inputs } = self;
+        let (calibrated, mut told) = match part.args.tuning {
+            Some(tuning) => part.tuned(calibrated, &floating.nodes, &inputs, tuning)?,
             None => (calibrated, String::new()),
         };
         let quantized = calibrated.quantize(&floating.nodes)?;
@@ -64,6 +79,18 @@ impl Part<'_> {
         let _ = writeln!(told, "Operators: {}.\n", operators.join(", "));
         told += &floating.told(calibrated.graph(), census.integer_convolutions());
         Ok((quantized, told))
+    }
+}
+
+impl<'a> Part<'a> {
+    /// The graph as `inputs` calibrate it.
+    ///
+    /// # Errors
+    /// A layer that was named and is not there.
+    pub(super) fn prepare(self, graph: &Graph, inputs: Vec<Vec<f32>>) -> anyhow::Result<Prepared<'a>> {
+        let calibrated = Calibrated::new(graph, &inputs, self.args.settings)?;
+        let floating = self.floating(&calibrated, &inputs)?;
+        Ok(Prepared { part: self, calibrated, floating, inputs })
     }
 
     /// The heads of a classifier, and what was chosen.
@@ -105,7 +132,7 @@ impl Part<'_> {
         calibration: &[Vec<f32>],
         tuning: &Tuning<'_>,
     ) -> anyhow::Result<(Calibrated, String)> {
-        let Self { args, manifest, model, role, name } = *self;
+        let Self { args, manifest, model, role, name, .. } = *self;
         let load = |split, count, copies| {
             let records = records(manifest, model, role, split, count, args.seed);
             Inputs::load(manifest, model, role, &records, copies)
