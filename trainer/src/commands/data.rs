@@ -47,11 +47,21 @@ pub enum DataCommand {
 pub fn run(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Import(args) => {
-            let Imported { manifest, told, left_out } = import(&args)?;
+            let Imported { manifest, layout, told, open, left_out } = import(&args)?;
+            eprintln!("layout {layout}");
             told.iter().for_each(|what| eprintln!("{what}"));
             left_out.iter().for_each(|(file, reason)| eprintln!("left out: {file}: {reason}"));
-            manifest.save(&args.out)?;
-            report(&manifest, &args.out);
+            match &args.out {
+                Some(out) if !args.dry_run => {
+                    manifest.save(out)?;
+                    report(&manifest, out);
+                }
+                _ => {
+                    print!("{}", summary(&manifest));
+                    open.iter().for_each(|question| println!("open: {question}"));
+                    println!("{}: nothing written", args.dir.display());
+                }
+            }
             if !left_out.is_empty() {
                 println!("{} files left out, listed above", left_out.len());
             }
