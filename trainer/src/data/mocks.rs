@@ -13,61 +13,61 @@ use thorax_phantom::{Phantom, write_dicom, write_labels, write_mask, write_pictu
 use thorax_shared::{modality::Modality, plane::Plane};
 
 /// Side of the phantoms.
-pub const SIDE: usize = 64;
+pub(super) const SIDE: usize = 64;
 
 /// A collection in a folder of its own.
-pub struct Mock {
+pub(super) struct Mock {
     folder: TempDir,
 }
 
 impl Mock {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         self.folder.path()
     }
 
     /// Where `name` lies; its folder is made.
-    pub fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     }
 
     /// A text of any encoding.
-    pub fn text(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub(super) fn text(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.at(name), text).unwrap();
     }
 
     /// A film or slice as PNG; its phantom comes back.
-    pub fn picture(&self, name: &str, modality: Modality, seed: u64, positive: bool) -> Phantom {
+    pub(super) fn picture(&self, name: &str, modality: Modality, seed: u64, positive: bool) -> Phantom {
         let phantom = Phantom::generate(modality, seed, SIDE, positive);
         write_picture(&self.at(name), &phantom).unwrap();
         phantom
     }
 
     /// What `mask` of a phantom marks, as PNG.
-    pub fn mask(&self, name: &str, phantom: &Phantom, mask: fn(&Phantom, usize) -> bool) {
+    pub(super) fn mask(&self, name: &str, phantom: &Phantom, mask: fn(&Phantom, usize) -> bool) {
         let marked = |x: usize, y: usize| mask(phantom, y * SIDE + x);
         write_mask(&self.at(name), &Plane::from_fn(SIDE, SIDE, marked), phantom.seed).unwrap();
     }
 
     /// Nine slices as NIfTI; their phantoms come back.
-    pub fn volume(&self, name: &str, seed: u64, positive: bool) -> Vec<Phantom> {
+    pub(super) fn volume(&self, name: &str, seed: u64, positive: bool) -> Vec<Phantom> {
         let slices = Phantom::generate_volume(seed, SIDE, positive);
         write_volume(&self.at(name), &slices).unwrap();
         slices
     }
 
     /// Labels of a volume as NIfTI.
-    pub fn labels(&self, name: &str, slices: &[Phantom], label: fn(&Phantom, usize) -> u8) {
+    pub(super) fn labels(&self, name: &str, slices: &[Phantom], label: fn(&Phantom, usize) -> u8) {
         write_labels(&self.at(name), slices, label).unwrap();
     }
 
     /// A DICOM file; `change` what it says of itself.
-    pub fn dicom(&self, name: &str, phantom: &Phantom, change: &[(dicom_core::Tag, VR, &str)]) {
+    pub(super) fn dicom(&self, name: &str, phantom: &Phantom, change: &[(dicom_core::Tag, VR, &str)]) {
         let path = self.at(name);
         write_dicom(&path, phantom, false).unwrap();
         let mut object = dicom_object::open_file(&path).unwrap();
@@ -78,30 +78,30 @@ impl Mock {
     }
 }
 
-pub fn infection(phantom: &Phantom, pixel: usize) -> bool {
+pub(super) fn infection(phantom: &Phantom, pixel: usize) -> bool {
     phantom.infection.data()[pixel]
 }
 
-pub fn lungs(phantom: &Phantom, pixel: usize) -> bool {
+pub(super) fn lungs(phantom: &Phantom, pixel: usize) -> bool {
     phantom.left_lung.data()[pixel] || phantom.right_lung.data()[pixel]
 }
 
 /// 1 left lung, 2 right lung.
-pub fn lung_labels(phantom: &Phantom, pixel: usize) -> u8 {
+pub(super) fn lung_labels(phantom: &Phantom, pixel: usize) -> u8 {
     u8::from(phantom.left_lung.data()[pixel]) + 2 * u8::from(phantom.right_lung.data()[pixel])
 }
 
-pub fn infection_label(phantom: &Phantom, pixel: usize) -> u8 {
+pub(super) fn infection_label(phantom: &Phantom, pixel: usize) -> u8 {
     u8::from(infection(phantom, pixel))
 }
 
 /// 1 left lung, 2 right lung, 3 infection.
-pub fn all_labels(phantom: &Phantom, pixel: usize) -> u8 {
+pub(super) fn all_labels(phantom: &Phantom, pixel: usize) -> u8 {
     if infection(phantom, pixel) { 3 } else { lung_labels(phantom, pixel) }
 }
 
 /// The paper's [2]: `large-covid19-ct-slice-dataset`; two slices of each of four patients a class.
-pub fn large_ct_slices() -> Mock {
+pub(super) fn large_ct_slices() -> Mock {
     let mock = Mock::new();
     let classes = [
         ("1NonCOVID", "normal", "Normal", "Slice", false),
@@ -128,7 +128,7 @@ pub fn large_ct_slices() -> Mock {
 }
 
 /// The paper's [3]: COVID-19 Radiography Database; lung masks smaller than the films.
-pub fn radiography() -> Mock {
+pub(super) fn radiography() -> Mock {
     let mock = Mock::new();
     let root = "COVID-19_Radiography_Dataset";
     for (number, (class, positive)) in
@@ -171,7 +171,7 @@ fn twenty_scans() -> Vec<(String, String)> {
 }
 
 /// The paper's [4] as Kaggle has it: `covid19-ct-scans`, of which the table names each file by its place on another machine.
-pub fn covid19_ct_scans(with_table: bool) -> Mock {
+pub(super) fn covid19_ct_scans(with_table: bool) -> Mock {
     let mock = Mock::new();
     let mut table = String::from("ct_scan,lung_mask,infection_mask,lung_and_infection_mask\n");
     for (seed, (scan, mask)) in (0..).zip(twenty_scans()) {
@@ -191,7 +191,7 @@ pub fn covid19_ct_scans(with_table: bool) -> Mock {
 }
 
 /// The same from Zenodo (3757476).
-pub fn ct_seg_20_cases() -> Mock {
+pub(super) fn ct_seg_20_cases() -> Mock {
     let mock = Mock::new();
     for (seed, (_, name)) in (0..).zip(twenty_scans()) {
         let slices = mock.volume(&format!("COVID-19-CT-Seg_20cases/{name}.nii.gz"), seed, true);
@@ -203,7 +203,7 @@ pub fn ct_seg_20_cases() -> Mock {
 }
 
 /// The paper's [31]: medicalsegmentation.com, pictures stacked in files, and nine volumes.
-pub fn medical_segmentation() -> Mock {
+pub(super) fn medical_segmentation() -> Mock {
     let mock = Mock::new();
     // 1 ground glass, 2 consolidation; one slice a patient, so of nine phantoms.
     let ground_glass =
@@ -221,7 +221,7 @@ pub fn medical_segmentation() -> Mock {
 }
 
 /// COVIDx: lists of patient, file, class and source.
-pub fn covidx() -> Mock {
+pub(super) fn covidx() -> Mock {
     let mock = Mock::new();
     for (number, (split, count)) in (0..).zip([("train", 24_u64), ("test", 8)]) {
         let mut list = String::new();
@@ -237,7 +237,7 @@ pub fn covidx() -> Mock {
 }
 
 /// COVID-QU-Ex: the pictures of the infection's part stand in the lungs' part as well, in another split.
-pub fn covid_qu_ex() -> Mock {
+pub(super) fn covid_qu_ex() -> Mock {
     let mock = Mock::new();
     let classes = [("COVID-19", "covid", true), ("Non-COVID", "non_COVID", false), ("Normal", "Normal", false)];
     for (part, masks) in [("Infection Segmentation Data", 2), ("Lung Segmentation Data", 1)] {
@@ -260,12 +260,14 @@ pub fn covid_qu_ex() -> Mock {
 }
 
 /// MosMedData: studies in folders CT-0 to CT-4, masks of some of CT-1.
-pub fn mosmed() -> Mock {
+pub(super) fn mosmed() -> Mock {
     let mock = Mock::new();
     for i in 1..=12_u64 {
         let grade = (i - 1) % 4;
-        let slices = mock.volume(&format!("studies/CT-{grade}/study_{i:04}.nii.gz"), i, grade > 0);
+        let mut slices = mock.volume(&format!("studies/CT-{grade}/study_{i:04}.nii.gz"), i, grade > 0);
         if grade == 1 {
+            // Three slices without infection.
+            slices.iter_mut().take(3).for_each(|slice| slice.infection = Plane::filled(SIDE, SIDE, false));
             mock.labels(&format!("masks/study_{i:04}_mask.nii.gz"), &slices, infection_label);
         }
     }
@@ -273,7 +275,7 @@ pub fn mosmed() -> Mock {
 }
 
 /// SIIM-FISABIO-RSNA: DICOM films, a table of studies with a 1 in one of four columns.
-pub fn siim() -> Mock {
+pub(super) fn siim() -> Mock {
     let mock = Mock::new();
     let mut studies =
         String::from("id,Negative for Pneumonia,Typical Appearance,Indeterminate Appearance,Atypical Appearance\n");
@@ -302,7 +304,7 @@ pub fn siim() -> Mock {
 }
 
 /// CT studies of nine slices and an overview each, and a table of patients.
-pub fn dicom_studies(by_patient: bool) -> Mock {
+pub(super) fn dicom_studies(by_patient: bool) -> Mock {
     let mock = Mock::new();
     let mut table = String::from(if by_patient { "PatientID,Diagnosis\n" } else { "StudyInstanceUID;Class\n" });
     for i in 0..6_u64 {
@@ -340,7 +342,7 @@ pub fn dicom_studies(by_patient: bool) -> Mock {
 }
 
 /// nnU-Net of the second version.
-pub fn nn_unet() -> Mock {
+pub(super) fn nn_unet() -> Mock {
     let mock = Mock::new();
     let root = "Dataset115_COVID";
     for i in 0..12_u64 {
@@ -357,7 +359,7 @@ pub fn nn_unet() -> Mock {
 }
 
 /// The Medical Segmentation Decathlon's `dataset.json`, which lists pairs.
-pub fn decathlon() -> Mock {
+pub(super) fn decathlon() -> Mock {
     let mock = Mock::new();
     let mut pairs = vec![];
     for i in 0..10_u64 {
@@ -377,7 +379,7 @@ pub fn decathlon() -> Mock {
 }
 
 /// BIDS: a film and a scan of each participant, masks among the derivatives.
-pub fn bids() -> Mock {
+pub(super) fn bids() -> Mock {
     let mock = Mock::new();
     let mut table = String::from("participant_id\tage\tsex\tdiagnosis\n");
     for i in 1..=10_u64 {

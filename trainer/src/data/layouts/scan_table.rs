@@ -99,9 +99,14 @@ fn found<'a>(tree: &'a Tree, cell: &str) -> Result<&'a str, String> {
     let named: Vec<&str> = tree.volumes().filter(|file| stem(file_name(file)) == name).collect();
     let beside: Vec<&str> =
         named.iter().copied().filter(|file| file_name(folder(file)) == file_name(folder(&cell))).collect();
+    // Where there is such a folder, a file of that name in another one is another file.
+    let there = tree.volumes().any(|file| file_name(folder(file)) == file_name(folder(&cell)));
     match (&beside[..], &named[..]) {
-        ([file], _) | ([], [file]) => Ok(file),
-        (_, []) => Err(format!("{cell} is not there; unpack it, or take the line out")),
+        ([file], _) => Ok(file),
+        ([], [file]) if !there => Ok(file),
+        (_, []) | ([], _) if there || named.is_empty() => {
+            Err(format!("{cell} is not there; unpack it, or take the line out"))
+        }
         (_, several) => Err(format!("{cell} may be {}; keep one of them", several.join(" or "))),
     }
 }

@@ -25,6 +25,7 @@ use super::{
     patients::dicom_patient,
     problem,
     tree::{TableFile, Tree},
+    words::{known, unlabelled},
 };
 use crate::data::{
     DataError, Record,
@@ -142,6 +143,11 @@ fn tables(tree: &Tree) -> Vec<Told<'_>> {
     // Where some tell of studies, what tells of patients is a list of them.
     if told.iter().any(|told| told.studies) {
         told.retain(|told| told.studies);
+    }
+    // Of several, those whose words are classes: a list of boxes has a column `label` as well.
+    let words = |told: &Told<'_>| told.classes.values().filter(|(_, class)| known(class) || unlabelled(class)).count();
+    if told.len() > 1 && told.iter().any(|told| words(told) > 0) {
+        told.retain(|told| words(told) > 0);
     }
     told
 }
