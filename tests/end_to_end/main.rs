@@ -18,3 +18,4 @@ mod sides;
 mod stress;
 mod sweep;
 mod trainer;
+mod volumes;

@@ -46,6 +46,8 @@ const SCAN_WORDS: [&str; 7] = ["im", "img", "image", "images", "ct", "scan", "vo
 enum Role {
     Infection,
     Lungs,
+    LeftLung,
+    RightLung,
     /// Labels: left lung, right lung, infection.
     Both,
 }
@@ -110,6 +112,8 @@ fn words(role: Role) -> &'static str {
     match role {
         Role::Infection => "infection masks",
         Role::Lungs => "lung masks",
+        Role::LeftLung => "masks of the left lung",
+        Role::RightLung => "masks of the right lung",
         Role::Both => "labels of left lung, right lung and infection (1, 2, 3)",
     }
 }
@@ -140,13 +144,16 @@ fn mask<'a>(args: &ImportArgs, file: &'a str) -> Option<Mask<'a>> {
     };
     let role = match (says(&LUNG_WORDS), says(&INFECTION_WORDS)) {
         (true, true) => Role::Both,
+        (true, false) if says(&["left"]) => Role::LeftLung,
+        (true, false) if says(&["right"]) => Role::RightLung,
         (true, false) => Role::Lungs,
         (false, false) if args.masks == Some(Marks::Lungs) => Role::Lungs,
         _ => Role::Infection,
     };
     let mut name = name;
     let superfluous = |part: &String| {
-        [&MASK_WORDS[..], &LUNG_WORDS, &INFECTION_WORDS].iter().any(|words| is(words, part)) || part == "and"
+        [&MASK_WORDS[..], &LUNG_WORDS, &INFECTION_WORDS].iter().any(|words| is(words, part))
+            || ["and", "left", "right"].contains(&part.as_str())
     };
     while name.len() > 1 && name.last().is_some_and(superfluous) {
         name.pop();
@@ -203,6 +210,22 @@ fn give(pairs: &BTreeMap<Role, Vec<(&str, String)>>, items: &mut [Item], notes: 
             let (place, value) = match role {
                 Role::Infection => (&mut item.infection, (*mask).to_owned()),
                 Role::Lungs => (&mut item.lungs, (*mask).to_owned()),
+                // The right one follows the left.
+                Role::LeftLung if item.lungs.is_empty() => {
+                    item.lungs = format!("{mask};");
+                    continue;
+                }
+                Role::RightLung if item.lungs.ends_with(';') => {
+                    item.lungs += mask;
+                    continue;
+                }
+                Role::LeftLung | Role::RightLung => {
+                    notes.leave_out(
+                        mask,
+                        format!("{scan} has masks of both lungs, or of the right one alone; keep one way"),
+                    );
+                    continue;
+                }
                 Role::Both => {
                     if item.infection.is_empty() {
                         item.infection = labels(&[3]);
@@ -219,5 +242,9 @@ fn give(pairs: &BTreeMap<Role, Vec<(&str, String)>>, items: &mut [Item], notes: 
                 notes.leave_out(mask, format!("{scan} has the mask {place} already; keep one"));
             }
         }
+    }
+    for item in items.iter_mut().filter(|item| item.lungs.ends_with(';')) {
+        notes.leave_out(item.lungs.trim_end_matches(';'), "a left lung without a right one");
+        item.lungs.clear();
     }
 }
