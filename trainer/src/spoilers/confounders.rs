@@ -64,13 +64,17 @@ impl Confounder {
             "source" => {
                 "take both classes from the same sources, and judge with one source left out (classify --leave-one-source-out)"
             }
-            "longer side" | "width to height" => "take both classes from the same devices; judge on pictures of one size apart",
+            "longer side" | "width to height" => {
+                "take both classes from the same devices; judge on pictures of one size apart"
+            }
             "bits" | "format" | "bytes a pixel" => {
                 "export both classes the same way, from the originals; train with changed copies (features --copies)"
             }
             "view" => "take films of one view, or as many of each for both classes",
             "age" | "sex" => "match the classes by age and sex",
-            "burned-in text" => "take the text out of the pictures or pictures with text out of the set, or crop to the lungs (--lungs)",
+            "burned-in text" => {
+                "take the text out of the pictures or pictures with text out of the set, or crop to the lungs (--lungs)"
+            }
             _ => "export both classes the same way; leave blurred pictures out",
         }
     }
@@ -78,7 +82,8 @@ impl Confounder {
 
 impl fmt::Display for Confounder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.counts.iter().take(4).map(|(value, [positive, negative])| format!("{value} {positive}:{negative}"));
+        let shown =
+            self.counts.iter().take(4).map(|(value, [positive, negative])| format!("{value} {positive}:{negative}"));
         let more = if self.counts.len() > 4 { ", ..." } else { "" };
         write!(
             f,

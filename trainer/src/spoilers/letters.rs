@@ -1,16 +1,18 @@
 //! Lines of letters that somebody burned into a picture.
 //!
-//! A letter's stroke is much brighter than what lies around it and as bright as the picture's brightest; letters of a line are of
-//! about one height and follow each other closely. Three of them are a line: a single L or R says on which side the patient's left
-//! is, and stands on most films.
+//! A letter's stroke is thin, much brighter than what lies on both of its sides, and as bright as the picture's brightest; letters of a
+//! line are of about one height and follow each other closely, beside the chest and not on it, where vessels and ribs look so. Three
+//! of them are a line: a single L or R says on which side the patient's left is, and stands on most films.
 
 use thorax_shared::plane::Plane;
 
-/// Strokes are brighter than this, and by so much brighter than the darkest pixel near them.
+/// Strokes are brighter than this, and by so much brighter than what lies near them on both sides.
 const BRIGHT: u8 = 225;
 const CONTRAST: u8 = 90;
-/// Pixels around a stroke.
-const NEAR: usize = 5;
+/// Pixels on either side of a stroke.
+const NEAR: usize = 4;
+/// The share of the picture, at each of its sides, in which letters are looked for.
+const OUTSIDE: f64 = 0.2;
 /// Heights of letters in pixels, of pictures of 512.
 const HEIGHTS: std::ops::RangeInclusive<usize> = 6..=32;
 /// Letters of a line.
@@ -51,7 +53,14 @@ impl Letter {
 
 /// Whether there is a line of letters in a picture of about 512 x 512.
 pub(super) fn any(picture: &Plane<u8>) -> bool {
-    let mut letters: Vec<Letter> = regions(picture).into_iter().filter(Letter::is_letter).collect();
+    let outside = |letter: &Letter| {
+        let place = |from: usize, to: usize, of: usize| (from + to) as f64 / 2.0 / of.max(1) as f64;
+        let (x, y) =
+            (place(letter.left, letter.right, picture.width()), place(letter.top, letter.bottom, picture.height()));
+        [x, y].into_iter().any(|place| !(OUTSIDE..=1.0 - OUTSIDE).contains(&place))
+    };
+    let letters = regions(picture).into_iter();
+    let mut letters: Vec<Letter> = letters.filter(|letter| letter.is_letter() && outside(letter)).collect();
     letters.sort_by_key(|letter| letter.left);
     // The most letters that end in each.
     let mut longest = vec![1; letters.len()];
@@ -74,7 +83,8 @@ fn regions(picture: &Plane<u8>) -> Vec<Letter> {
             let darker = |x: usize, y: usize| picture.get(x, y) <= grey - CONTRAST;
             let (left, right) = (x.saturating_sub(NEAR), (x + NEAR).min(width - 1));
             let (top, bottom) = (y.saturating_sub(NEAR), (y + NEAR).min(height - 1));
-            (left..=right).any(|x| darker(x, y)) && (top..=bottom).any(|y| darker(x, y))
+            let across = (left..x).any(|x| darker(x, y)) && (x + 1..=right).any(|x| darker(x, y));
+            across || ((top..y).any(|y| darker(x, y)) && (y + 1..=bottom).any(|y| darker(x, y)))
         }
     };
     let mut waiting = Plane::from_fn(width, height, stroke).into_data();
@@ -127,5 +137,6 @@ mod tests {
         }
         let film = Phantom::generate(Modality::Xray, 1, 512, true).picture.map(|grey| (grey * 255.0) as u8);
         assert!(any(&film), "it says that it is a phantom");
+        assert!(!any(&Plane::filled(0, 0, 0)) && !any(&Plane::filled(3, 1, 255)));
     }
 }

@@ -91,7 +91,10 @@ impl Spoilers {
     pub fn told(&self) -> Vec<String> {
         let mut told: Vec<String> = self.twins.iter().take(TOLD).map(Twins::to_string).collect();
         if self.twins.len() > TOLD {
-            told.push(format!("{} more pairs of nearly the same pictures (--page FILE shows them)", self.twins.len() - TOLD));
+            told.push(format!(
+                "{} more pairs of nearly the same pictures (--page FILE shows them)",
+                self.twins.len() - TOLD
+            ));
         }
         told.extend(self.one_source.iter().map(OneSource::to_string));
         told.extend(self.confounders.iter().filter(|confounder| confounder.spoils()).map(Confounder::to_string));

@@ -43,7 +43,8 @@ impl Spoilers {
             let (pngs, labels) = pictures
                 .filter_map(|(file, split)| Some((thumbnail(manifest, file)?, format!("{file} ({})", split.as_str()))))
                 .unzip();
-            let caption = format!("{}; correlation {:.2}; {}", twins.sides(), twins.correlation, twins.groups.join(", "));
+            let caption =
+                format!("{}; correlation {:.2}; {}", twins.sides(), twins.correlation, twins.groups.join(", "));
             blocks.push(Block::Pictures(Pictures { title: "One picture?".into(), caption, pngs, labels }));
         }
         blocks.push(Block::Section("What tells the classes".into()));
@@ -60,7 +61,11 @@ impl Spoilers {
             blocks.push(Block::Table(table));
         }
         blocks.push(Block::Section("Burned-in text".into()));
-        blocks.push(Block::Paragraph(format!("{} of {} pictures have lines of letters.", self.lettered.len(), self.pictures)));
+        blocks.push(Block::Paragraph(format!(
+            "{} of {} pictures have lines of letters.",
+            self.lettered.len(),
+            self.pictures
+        )));
         let (pngs, labels) = self
             .lettered
             .iter()

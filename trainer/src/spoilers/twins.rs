@@ -11,9 +11,9 @@ use super::sketch::Sketch;
 use crate::data::{Label, Record, Split};
 
 /// Bits of the hash by which candidates may differ.
-pub(super) const BITS: u32 = 80;
+pub(super) const BITS: u32 = 72;
 /// The least correlation of two copies' details.
-pub(super) const CORRELATION: f32 = 0.75;
+pub(super) const CORRELATION: f32 = 0.78;
 
 /// Two pictures, by their numbers, and the correlation of their details.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +43,8 @@ pub(super) fn pairs(sketches: &[Sketch], worth: impl Fn(usize, usize) -> bool + 
     let mut pairs: Vec<Pair> = (0..sketches.len())
         .into_par_iter()
         .flat_map_iter(|a| {
-            let near = (a + 1..sketches.len()).filter(move |&b| differing(&sketches[a].hash, &sketches[b].hash) <= BITS);
+            let near =
+                (a + 1..sketches.len()).filter(move |&b| differing(&sketches[a].hash, &sketches[b].hash) <= BITS);
             let worth = &worth;
             near.filter(move |&b| worth(a, b)).filter_map(move |b| {
                 let correlation = correlation(&sketches[a], &sketches[b]);
