@@ -31,13 +31,13 @@ pub enum Task {
     None,
 }
 
-/// Whether a picture shows COVID-19.
+/// Whether a picture shows the disease that a bundle is for, COVID-19 by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Label {
-    /// No COVID-19: healthy, or another disease.
+    /// Without it: healthy, or another disease.
     Negative,
-    /// COVID-19.
+    /// With it.
     Positive,
     /// Not said.
     Unlabelled,
@@ -100,7 +100,7 @@ pub struct Record {
     pub modality: Modality,
     /// What it is for.
     pub task: Task,
-    /// Whether it shows COVID-19.
+    /// Whether it shows the disease.
     pub label: Label,
     /// The class in the source's own word, such as `covid`, `normal`, `other`.
     pub class: String,

@@ -11,7 +11,7 @@ use super::{
     problem,
     records::{record, source},
     tree::Tree,
-    words::{UNLABELLED, label_of, modality_of, plain, split_of},
+    words::{label_of, modality_of, split_of, unlabelled, without_format},
 };
 use crate::data::{
     DataError, Label, Record, Split, Task, UNKNOWN_PATIENT,
@@ -102,12 +102,8 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
         // none is learnt from.
         let sliced = Address::of(&picture).slice.is_some();
         let aside = !sliced && (kind(&args.dir.join(&picture)) != Kind::Picture || picture.starts_with("originals/"));
-        let known = match class.as_str() {
-            "covid-seg" | "covid-seg-volume" | "covid-volume-hu" => Some(Label::Positive),
-            "normal-volume-hu" => Some(Label::Negative),
-            _ => label_of(args, &class),
-        };
-        let unlabelled = UNLABELLED.contains(&plain(&class).as_str());
+        let known = label_of(args, &class).or_else(|| label_of(args, without_format(&class)));
+        let unlabelled = unlabelled(&class);
         if known.is_none() && !unlabelled && !aside && mask.is_empty() {
             return Err(failed(format!(
                 "is `{class}` the disease or not? Say --positive {class} or --negative {class} (or write the class `unlabelled`)"

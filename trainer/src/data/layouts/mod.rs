@@ -92,7 +92,7 @@ pub struct ImportArgs {
     /// No two pictures are of one patient
     #[arg(long, conflicts_with_all = ["patients", "patient_pattern"])]
     pub each_picture_is_a_patient: bool,
-    /// Further classes that are the disease (COVID-19 unless a bundle is for another), separated by commas
+    /// The classes that are the disease, separated by commas; where they are given, COVID-19 is one only if it is among them
     #[arg(long, value_delimiter = ',')]
     pub positive: Vec<String>,
     /// Further classes that are not the disease, separated by commas

@@ -5,12 +5,27 @@ use thorax_shared::modality::Modality;
 use super::ImportArgs;
 use crate::data::{Label, Split};
 
-/// Class folders whose meaning needs no telling (lower case, without spaces, `-` and `_`).
-const POSITIVE: [&str; 13] = [
+/// Classes whose meaning needs no telling, whatever the disease (lower case, without spaces, `-` and `_`).
+const POSITIVE: [&str; 2] = ["positive", "pos"];
+const NEGATIVE: [&str; 11] = [
+    "normal",
+    "negative",
+    "neg",
+    "healthy",
+    "nofinding",
+    "other",
+    "pneumonia",
+    "viralpneumonia",
+    "bacterialpneumonia",
+    "lungopacity",
+    "cap",
+];
+
+/// Classes that say it of COVID-19, which is the disease unless the user names another.
+const COVID: [&str; 12] = [
     "covid",
     "covid19",
-    "positive",
-    "pos",
+    "covidpositive",
     "ctcovid",
     "sarscov2",
     "typical",
@@ -19,30 +34,13 @@ const POSITIVE: [&str; 13] = [
     "ct2",
     "ct3",
     "ct4",
-    "covidpositive",
+    "covid19positive",
 ];
-const NEGATIVE: [&str; 17] = [
-    "normal",
-    "negative",
-    "neg",
-    "healthy",
-    "nofinding",
-    "noncovid",
-    "noncovid19",
-    "ctnoncovid",
-    "other",
-    "pneumonia",
-    "viralpneumonia",
-    "bacterialpneumonia",
-    "lungopacity",
-    "cap",
-    "negativeforpneumonia",
-    "ct0",
-    "covidnegative",
-];
+const NO_COVID: [&str; 7] =
+    ["noncovid", "noncovid19", "ctnoncovid", "covidnegative", "negativeforpneumonia", "ct0", "covid19negative"];
 
 /// Classes that say that nobody knows.
-pub(super) const UNLABELLED: [&str; 11] = [
+const UNLABELLED: [&str; 11] = [
     "",
     "unlabelled",
     "unlabeled",
@@ -60,20 +58,32 @@ pub(super) fn label_of(args: &ImportArgs, class: &str) -> Option<Label> {
     let is_in = |told: &[String], known: &[&str]| {
         told.iter().any(|word| plain(word) == plain(class)) || known.contains(&plain(class).as_str())
     };
-    // What the user says comes before what the names suggest.
+    // What the user says comes before what the names suggest. Whoever names a class that is the disease may mean another one than
+    // COVID-19, of which classes without COVID-19 say nothing.
+    let covid = args.positive.is_empty();
     if is_in(&args.positive, &[]) {
         Some(Label::Positive)
-    } else if is_in(&args.negative, &NEGATIVE) {
+    } else if is_in(&args.negative, &NEGATIVE) || (covid && is_in(&[], &NO_COVID)) {
         Some(Label::Negative)
     } else {
-        is_in(&[], &POSITIVE).then_some(Label::Positive)
+        (is_in(&[], &POSITIVE) || (covid && is_in(&[], &COVID))).then_some(Label::Positive)
     }
 }
 
 /// Whether a word is a class whose meaning needs no telling.
 pub(super) fn known(class: &str) -> bool {
     let words = [plain(class), plain(&class_word(class))];
-    words.iter().any(|word| POSITIVE.contains(&word.as_str()) || NEGATIVE.contains(&word.as_str()))
+    let known = [&POSITIVE[..], &NEGATIVE, &COVID, &NO_COVID];
+    words.iter().any(|word| known.iter().any(|known| known.contains(&word.as_str())))
+}
+
+/// A class without the words at its end that say what its files are: `covid` of `covid-seg-volume`.
+pub(super) fn without_format(class: &str) -> &str {
+    const FORMATS: [&str; 7] = ["seg", "volume", "hu", "slice", "scan", "ct", "xray"];
+    match class.rsplit_once(['-', '_', ' ']) {
+        Some((word, format)) if FORMATS.contains(&format) => without_format(word),
+        _ => class,
+    }
 }
 
 /// Whether a class says that nobody knows.
