@@ -504,10 +504,13 @@ pub(super) enum Kind {
 
 pub(super) fn kind(path: &Path) -> Kind {
     let name = path.to_string_lossy().to_ascii_lowercase();
-    if name.ends_with(".dcm") || (path.extension().is_none() && is_dicom(path)) {
-        Kind::Dicom
-    } else if name.ends_with(".nii") || name.ends_with(".nii.gz") {
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    // Archives call files without an ending, or after their UID, whose last number is none.
+    let ending_says = ends(&[".png", ".jpg", ".jpeg", ".tif", ".tiff", ".csv", ".txt", ".json"]);
+    if ends(&[".nii", ".nii.gz"]) {
         Kind::Nifti
+    } else if ends(&[".dcm"]) || (!ending_says && is_dicom(path)) {
+        Kind::Dicom
     } else {
         Kind::Picture
     }

@@ -414,6 +414,11 @@ fn data_sets_that_name_their_labels() {
     told(&found, &["infection [3], left lung [1], right lung [2]"]);
     let masks = truth(&found.manifest, record, &Plane::filled(SIDE, SIDE, 0)).unwrap().masks;
     assert!(masks.iter().all(|mask| mask.as_ref().is_some_and(|mask| mask.width() == SIDE)));
+    assert_eq!(count(&imported(&ImportArgs { every: 100, ..args(&mock) }), |_| true), 12, "the middle slice of each");
+    fs::rename(mock.dir().join("Dataset115_COVID/labelsTs"), mock.dir().join("elsewhere")).unwrap();
+    let untested = imported(&args(&mock));
+    assert_eq!(count(&untested, |r| r.task == Task::None && r.path.contains("/imagesTs/")), 27);
+    assert!(count(&untested, |r| r.task == Task::Segment && r.split == Split::Test) > 0, "dealt out");
     fs::remove_file(mock.dir().join("Dataset115_COVID/labelsTr/covid_004.nii.gz")).unwrap();
     let found = imported(&args(&mock));
     assert!(found.left_out.iter().any(|(file, why)| file.ends_with("covid_004_0000.nii.gz") && why.contains("labels")));

@@ -313,7 +313,7 @@ pub(super) fn dicom_studies(by_patient: bool) -> Mock {
         for (place, slice) in Phantom::generate_volume(i, SIDE, i % 2 == 0).iter().enumerate() {
             let instance = format!("1.2.840.{i}.1.{place}");
             mock.dicom(
-                &format!("studies/{i}/IM{place:04}"),
+                &format!("studies/{i}/{instance}"),
                 slice,
                 &[
                     (tags::STUDY_INSTANCE_UID, VR::UI, &study),

@@ -208,8 +208,10 @@ fn slices(args: &ImportArgs, tree: &Tree, item: &Item, label: Label) -> Result<V
         infection => Some(marked(tree, infection, outline)?),
     };
     let has_lung = |index: usize| lungs.is_empty() || lungs.iter().any(|slices| slices[index]);
-    let every = args.every.max(1);
-    let chosen = (0..outline.slices).filter(|&index| has_lung(index)).skip(every / 2).step_by(every);
+    let with_lung: Vec<usize> = (0..outline.slices).filter(|&index| has_lung(index)).collect();
+    // Of a short volume the middle one.
+    let every = args.every.clamp(1, with_lung.len().max(1));
+    let chosen = with_lung.into_iter().skip(every / 2).step_by(every);
     let place = |index: usize| if outline.feet_first { index } else { outline.slices - 1 - index };
     let shows = |index: usize| match &infection {
         Some(infection) if label == Label::Positive => infection[index],

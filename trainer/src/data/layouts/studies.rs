@@ -68,7 +68,7 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
         return Err(problem(&args.dir, reason));
     };
     refuse_contradictions(told)?;
-    let gathered = gather(&[args.dir.clone()], &Limits::default(), None);
+    let gathered = gather(std::slice::from_ref(&args.dir), &Limits::default(), None);
     let mut used: BTreeSet<String> = BTreeSet::from([told.table.file.clone()]);
     for (file, reason) in &gathered.passed_over {
         let file = relative(&args.dir, file);

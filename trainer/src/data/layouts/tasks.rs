@@ -203,7 +203,9 @@ fn cases(tree: &Tree, file: &str, json: &Value, notes: &mut Notes) -> Vec<Case> 
                     missing.push((*picture).to_owned());
                     continue;
                 }
-                cases.push(Case { picture: (*picture).into(), labels: map, name: name.into(), split: Some(split) });
+                // Without labels it is no test, and the others are dealt out.
+                let split = map.is_some().then_some(split);
+                cases.push(Case { picture: (*picture).into(), labels: map, name: name.into(), split });
             }
         }
     }
