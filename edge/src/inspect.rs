@@ -137,7 +137,7 @@ fn list(journal: &Journal, last: usize, json: bool, out: &mut dyn Write) -> anyh
     writeln!(
         out,
         "{:>8}  {:<20}  {:<9} {:>6}  {:<9} {:>8}  cause",
-        "study", "opened", "state", "images", "verdict", "COVID-19"
+        "study", "opened", "state", "images", "verdict", "probable"
     )?;
     for (number, study) in studies {
         let result = journal.result(number)?;

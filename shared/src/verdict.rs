@@ -7,9 +7,9 @@ use crate::reason::Reason;
 /// The four things Thorax can say of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// The probability of COVID-19 is at or above the upper threshold.
+    /// The probability of the disease is at or above the upper threshold.
     Positive,
-    /// The probability of COVID-19 is below the lower threshold.
+    /// The probability of the disease is below the lower threshold.
     Negative,
     /// The image was read, but a person has to decide.
     Refer(ReferReason),

@@ -42,14 +42,14 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     // The same film twice, so that names have to be told apart.
     let film = folder.join("films/phantom_xray_0000_positive.png");
     let mut command = explain(folder, "random:1", 0);
-    let told = succeed(command.arg(&film).args(["--maps", "--class", "covid", "--threads", "1"]));
+    let told = succeed(command.arg(&film).args(["--maps", "--class", "positive", "--threads", "1"]));
     assert!(told.stdout.contains("2 pictures") && told.stdout.contains("research use only"), "{}", told.stdout);
     assert_eq!(kept(), before, "the run folder is only read");
 
     let out = folder.join("out");
     let figures: Value = serde_json::from_slice(&std::fs::read(out.join("figures.json")).unwrap()).unwrap();
     let captions: Vec<&str> = (0..2).map(|number| figures[number]["caption"].as_str().unwrap()).collect();
-    for words in ["mean of 3 runs", "bits", "uncalibrated", "speaks for COVID-19", "Research use only"] {
+    for words in ["mean of 3 runs", "bits", "uncalibrated", "speaks for the disease", "Research use only"] {
         assert!(captions[0].contains(words), "{words}: {}", captions[0]);
     }
     assert_eq!(captions[0], captions[1]);
@@ -64,7 +64,7 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     let table = std::fs::read_to_string(out.join("explained.csv")).unwrap();
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(lines[0], ["file", "probability", "entropy_bits", "class", "decision", "familiar", "quality"]);
-    assert_eq!((lines.len(), lines[1][3], lines[1][6]), (3, "covid", "passed"));
+    assert_eq!((lines.len(), lines[1][3], lines[1][6]), (3, "positive", "passed"));
     let probability: f64 = lines[1][1].parse().unwrap();
     assert!((0.0..=1.0).contains(&probability));
     assert!(out.join("phantom_xray_0000_positive_maps.safetensors").exists());

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bundles;
+mod disease;
 mod display;
 mod explain;
 mod features;
@@ -19,3 +20,4 @@ mod sides;
 mod stress;
 mod sweep;
 mod trainer;
+mod volumes;

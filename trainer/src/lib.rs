@@ -29,5 +29,6 @@ pub mod progress;
 pub mod quantize;
 pub mod report;
 pub mod segmentation;
+pub mod spoilers;
 pub mod stress;
 pub mod sweep;

@@ -23,7 +23,7 @@ mod volume;
 pub use error::DecodeError;
 pub use series::{Gathered, Input, Series, gather};
 pub use square::as_stored;
-pub use volume::{Affine, NiftiHeader, StoreError, Volume, VolumeSource};
+pub use volume::{Affine, NiftiHeader, Outline, StoreError, Volume, VolumeSource};
 
 use std::{
     fs::{File, Metadata},
@@ -127,6 +127,18 @@ pub fn decode_as(path: &Path, limits: &Limits, modality: Option<Modality>) -> Re
         return contained("NIfTI", || nifti::decode(&open, limits)).map(Study::Volume);
     }
     decode_bytes_as(&rest_of(file, &metadata, head, limits)?, limits, modality)
+}
+
+/// The slices of the NIfTI volume at `path`, of which only the header is read.
+///
+/// # Errors
+/// [`DecodeError`], whose message gives reason and remedy but not `path`.
+pub fn nifti_outline(path: &Path) -> Result<Outline, DecodeError> {
+    let (_, _, head) = open(path)?;
+    match sniff(&head)? {
+        Format::Nifti => contained("NIfTI", || nifti::outline(&|| Ok(Box::new(head.as_slice())))),
+        _ => Err(DecodeError::OtherFormat("no NIfTI volume, whatever its name")),
+    }
 }
 
 /// Opens a regular file, and reads its first bytes for [`sniff`].

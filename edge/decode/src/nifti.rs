@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     DecodeError, Limits,
-    volume::{Affine, Axes, NiftiHeader, Volume, VolumeSource, Voxels},
+    volume::{Affine, Axes, NiftiHeader, Outline, Volume, VolumeSource, Voxels},
 };
 
 /// The name of the format in messages.
@@ -101,6 +101,12 @@ pub(super) fn decode(open: &Open<'_>, limits: &Limits) -> Result<Volume, DecodeE
         volume = volume.without_sides().referred(ReferReason::OrientationUnknown);
     }
     Ok(volume)
+}
+
+/// What the header that `open` leads to says of the slices; no voxel is read.
+pub(super) fn outline(open: &Open<'_>) -> Result<Outline, DecodeError> {
+    let header = Header::read(&mut unpacked(open()?))?;
+    Ok(header.placement().axes.outline(header.dimensions))
 }
 
 /// What a header says.

@@ -66,6 +66,19 @@ pub struct NiftiHeader {
     pub big_endian: bool,
 }
 
+/// The axial slices of a volume, by its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Columns of a slice, a pixel for each voxel, as [`Volume::slice_on_grid`] shows it.
+    pub columns: usize,
+    /// Rows of a slice.
+    pub rows: usize,
+    /// Number of slices.
+    pub slices: usize,
+    /// Whether the slice that is stored first is the lowest; see [`Volume::stored_index`].
+    pub feet_first: bool,
+}
+
 /// What is drawn does not fit a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -342,6 +355,13 @@ impl Axes {
     /// The same axes, with sizes in another unit than millimetres.
     pub(super) fn in_units_of(self, mm: f64) -> Self {
         Self { voxel_mm: self.voxel_mm.map(|size| (f64::from(size) * mm) as f32), ..self }
+    }
+
+    /// The slices of a volume of these dimensions.
+    pub(super) fn outline(&self, dimensions: [usize; 3]) -> Outline {
+        let [across, down] = self.in_plane().map(|axis| dimensions[axis]);
+        let (columns, rows) = if self.orientation().transpose { (down, across) } else { (across, down) };
+        Outline { columns, rows, slices: dimensions[self.slice_axis()], feet_first: !self.negative[2] }
     }
 
     /// The stored axis that runs along the body.

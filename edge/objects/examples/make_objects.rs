@@ -107,6 +107,7 @@ fn make(picture: &Path, folder: &Path, unsided: bool, empty: bool) -> Result<(),
     let segmentation = builder.finish(&provenance)?;
     let involvement = Involvement { percent: 12.5, left_percent: Some(0.0), right_percent: Some(25.25) };
     let reading = Reading {
+        disease: "COVID-19",
         verdict: Verdict::Refer(ReferReason::AbstainZone),
         probability: Some(0.625),
         epistemic_entropy_bits: Some(0.954_434),

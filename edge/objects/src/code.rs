@@ -1,7 +1,7 @@
 //! Coded concepts (PS3.3, 8.8): what DICOM, SNOMED CT and UCUM have codes for, and what we had to name ourselves.
 //!
 //! A code is of DICOM's own lists (PS3.16) where there is one. What Thorax says of a picture has none: no list has the probability
-//! of COVID-19, an ensemble's entropy, or a verdict that a person has to decide. Those are of the private scheme `99THORAX`
+//! of a disease, an ensemble's entropy, or a verdict that a person has to decide. Those are of the private scheme `99THORAX`
 //! (PS3.16, 8: private schemes begin with 99).
 
 use dicom_dictionary_std::tags;
@@ -83,9 +83,10 @@ pub(crate) const PERCENT: Code = Code("%", UCUM, "Percent");
 pub(crate) const BIT: Code = Code("bit", UCUM, "bit");
 
 // What Thorax says.
-pub(crate) const VERDICT: Code = Code("VERDICT", THORAX, "COVID-19 screening verdict, research use only");
+pub(crate) const VERDICT: Code = Code("VERDICT", THORAX, "Screening verdict, research use only");
 pub(crate) const VERDICT_REASON: Code = Code("REASON", THORAX, "Reason of the screening verdict");
-pub(crate) const PROBABILITY: Code = Code("PROBABILITY", THORAX, "Probability of COVID-19, research use only");
+pub(crate) const PROBABILITY: Code = Code("PROBABILITY", THORAX, "Probability of the disease, research use only");
+pub(crate) const DISEASE: Code = Code("DISEASE", THORAX, "Disease that the verdict is on");
 pub(crate) const ENTROPY: Code = Code("ENTROPY", THORAX, "Epistemic entropy of the ensemble");
 pub(crate) const INVOLVEMENT: Code = Code("INVOLVEMENT", THORAX, "Infected share of the lung area");
 const POSITIVE: Code = Code("10828004", SCT, "Positive");
@@ -158,7 +159,7 @@ mod tests {
         let codes: Vec<Code> = verdicts
             .flat_map(|it| [Some(verdict(it)), verdict_reason(it)])
             .flatten()
-            .chain([VERDICT, VERDICT_REASON, PROBABILITY, ENTROPY, INVOLVEMENT, LANGUAGE, SOURCE_IMAGE])
+            .chain([VERDICT, VERDICT_REASON, PROBABILITY, DISEASE, ENTROPY, INVOLVEMENT, LANGUAGE, SOURCE_IMAGE])
             .collect();
         for Code(value, scheme, meaning) in codes {
             assert!(value.len() <= 16 && scheme.len() <= 16 && meaning.len() <= 64, "{value} {meaning}");

@@ -29,10 +29,12 @@ const KIND: Kind = Kind {
 
 /// What Thorax says of a picture or series.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
+pub struct Reading<'a> {
+    /// What *positive* means, in the bundle's words.
+    pub disease: &'a str,
     /// The verdict.
     pub verdict: Verdict,
-    /// Calibrated probability of COVID-19, 0 to 1; `None` when rejected.
+    /// Calibrated probability of the disease, 0 to 1; `None` when rejected.
     pub probability: Option<f32>,
     /// Entropy of the ensemble's mean distribution in bits, 0 to 1; `None` when rejected.
     pub epistemic_entropy_bits: Option<f32>,
@@ -159,7 +161,7 @@ fn site(side: Option<Code>) -> Set {
 /// [`ObjectError`] when there is no source, when sources or segmentation are of several studies, or when a figure is none (NaN, out of its range).
 pub fn report(
     sources: &[&Source],
-    reading: &Reading,
+    reading: &Reading<'_>,
     segmentation: Option<&Segmentation>,
     provenance: &Provenance,
 ) -> Result<Object, ObjectError> {
@@ -247,7 +249,7 @@ fn library(sources: &[&Source]) -> Set {
 }
 
 /// What is said of the whole (TID 1501).
-fn whole(sources: &[&Source], reading: &Reading, provenance: &Provenance) -> Result<Set, ObjectError> {
+fn whole(sources: &[&Source], reading: &Reading<'_>, provenance: &Provenance) -> Result<Set, ObjectError> {
     let bundle = &provenance.bundle;
     let mut parts: Vec<&[u8]> = vec![&bundle.sha256];
     parts.extend(sources.iter().map(|source| source.sop_instance_uid().as_bytes()));
@@ -278,6 +280,7 @@ fn whole(sources: &[&Source], reading: &Reading, provenance: &Provenance) -> Res
             content.push(measured);
         }
     }
+    content.push(text(Relation::Contains, code::DISEASE, reading.disease));
     content.push(coded(Relation::Contains, code::VERDICT, code::verdict(reading.verdict)));
     content.extend(
         code::verdict_reason(reading.verdict).map(|reason| coded(Relation::Contains, code::VERDICT_REASON, reason)),

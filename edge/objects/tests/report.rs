@@ -156,6 +156,7 @@ fn a_series_refers_to_whole_segments_and_none_that_is_empty() {
 fn what_was_rejected_has_a_verdict_a_reason_and_no_figures() {
     let source = source(film(20, 30));
     let reading = Reading {
+        disease: "tuberculosis",
         verdict: Verdict::Rejected(RejectReason::Blurred),
         probability: None,
         epistemic_entropy_bits: None,

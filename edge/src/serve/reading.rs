@@ -379,9 +379,10 @@ fn results(study: &TakenStudy, read: &Read, pictures: bool) -> Vec<ResultFile> {
 }
 
 /// What the report tells of a screening: of a rejected picture no figures.
-fn figures(screening: &Screening) -> structured::Reading {
+fn figures(screening: &Screening) -> structured::Reading<'_> {
     let told = screening.evidence.filter(|_| !matches!(screening.verdict, Verdict::Rejected(_)));
     structured::Reading {
+        disease: screening.bundle.disease.as_deref().unwrap_or("COVID-19"),
         verdict: screening.verdict,
         probability: told.map(|evidence| evidence.probability),
         epistemic_entropy_bits: told.map(|evidence| evidence.entropy_bits),

@@ -15,6 +15,9 @@ mod film;
 mod write;
 
 pub use canvas::write_text;
+pub use write::{
+    dicom as write_dicom, labels as write_labels, mask_png as write_mask, nifti as write_volume, png8 as write_picture,
+};
 
 use std::path::{Path, PathBuf};
 

@@ -17,7 +17,10 @@ use thorax_shared::{modality::Modality, plane::Plane};
 use super::{NOTICE, Phantom, PhantomError, SLICE_SPACING_CM, WINDOW_CENTRE_HU, WINDOW_WIDTH_HU};
 
 /// Writes the picture as an 8-bit grey PNG.
-pub(super) fn png8(path: &Path, phantom: &Phantom) -> Result<(), PhantomError> {
+///
+/// # Errors
+/// [`PhantomError`] naming the file.
+pub fn png8(path: &Path, phantom: &Phantom) -> Result<(), PhantomError> {
     let pixels: Vec<u8> = phantom.picture.data().iter().map(|value| (value * 255.0).round() as u8).collect();
     png(path, &phantom.picture, &pixels, ExtendedColorType::L8, phantom.seed)
 }
@@ -31,7 +34,10 @@ pub(super) fn png16(path: &Path, phantom: &Phantom) -> Result<(), PhantomError> 
 }
 
 /// Writes a mask as an 8-bit PNG of 0 and 255.
-pub(super) fn mask_png(path: &Path, mask: &Plane<bool>, seed: u64) -> Result<(), PhantomError> {
+///
+/// # Errors
+/// [`PhantomError`] naming the file.
+pub fn mask_png(path: &Path, mask: &Plane<bool>, seed: u64) -> Result<(), PhantomError> {
     let pixels: Vec<u8> = mask.data().iter().map(|inside| u8::from(*inside) * 255).collect();
     png(path, mask, &pixels, ExtendedColorType::L8, seed)
 }
@@ -79,7 +85,10 @@ fn uid(seed: u64, role: &str) -> String {
 /// Writes a CR or CT image: Explicit VR Little Endian, 12 bits stored.
 ///
 /// `inverted` writes a film as MONOCHROME1 (0 is white).
-pub(super) fn dicom(path: &Path, phantom: &Phantom, inverted: bool) -> Result<(), PhantomError> {
+///
+/// # Errors
+/// [`PhantomError`] naming the file.
+pub fn dicom(path: &Path, phantom: &Phantom, inverted: bool) -> Result<(), PhantomError> {
     let failed = |reason: String| PhantomError::Dicom { path: path.to_owned(), reason };
     let class = match phantom.modality {
         Modality::Xray => uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE,
@@ -197,8 +206,11 @@ fn decimal(value: f32) -> String {
     format!("{value:.5}")
 }
 
-/// Writes the volume's Hounsfield units as 16-bit NIfTI-1.
-pub(super) fn nifti(path: &Path, slices: &[Phantom]) -> Result<(), PhantomError> {
+/// Writes the volume's Hounsfield units as 16-bit NIfTI-1, gzipped where `path` ends so.
+///
+/// # Errors
+/// [`PhantomError`] naming the file.
+pub fn nifti(path: &Path, slices: &[Phantom]) -> Result<(), PhantomError> {
     const INT16: i16 = 4;
     let voxels = slices.iter().filter_map(|slice| slice.hounsfield.as_ref()).flat_map(|plane| plane.data());
     let bytes: Vec<u8> = voxels.flat_map(|hu| (hu.round() as i16).to_le_bytes()).collect();
@@ -211,14 +223,29 @@ pub(super) fn nifti_mask(
     slices: &[Phantom],
     mask: fn(&Phantom) -> &Plane<bool>,
 ) -> Result<(), PhantomError> {
+    labels(path, slices, |slice, pixel| u8::from(mask(slice).data()[pixel]))
+}
+
+/// Writes what `label` says of each pixel of each slice as 8-bit NIfTI-1, gzipped where `path` ends so.
+///
+/// # Errors
+/// [`PhantomError`] naming the file.
+pub fn labels(path: &Path, slices: &[Phantom], label: impl Fn(&Phantom, usize) -> u8) -> Result<(), PhantomError> {
     const UINT8: i16 = 2;
-    let bytes: Vec<u8> = slices.iter().flat_map(|slice| mask(slice).data()).map(|inside| u8::from(*inside)).collect();
+    let of = |slice: &Phantom| (0..slice.picture.data().len()).map(|pixel| label(slice, pixel)).collect::<Vec<u8>>();
+    let bytes: Vec<u8> = slices.iter().flat_map(of).collect();
     write_nifti(path, slices, UINT8, &bytes)
 }
 
 fn write_nifti(path: &Path, slices: &[Phantom], datatype: i16, voxels: &[u8]) -> Result<(), PhantomError> {
     let Some(first) = slices.first() else { return Ok(()) };
     let header = nifti_header(first, slices.len(), datatype);
+    if path.extension().is_none_or(|ending| ending != "gz") {
+        return Ok(write_atomically(path, |out| {
+            out.write_all(&header)?;
+            out.write_all(voxels)
+        })?);
+    }
     Ok(write_atomically(path, |out| -> io::Result<()> {
         let mut gzip = GzEncoder::new(out, Compression::default());
         gzip.write_all(&header)?;

@@ -276,7 +276,7 @@ fn record(row: &FeatureRow, modality: Modality) -> Record {
         modality,
         task: Task::Classify,
         label: row.label,
-        class: if row.label == Label::Positive { "covid" } else { "other" }.into(),
+        class: if row.label == Label::Positive { "positive" } else { "negative" }.into(),
         patient_id: row.patient_id.clone(),
         group: row.group.clone(),
         source: row.source.clone(),

@@ -2,8 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::{
-    Findings, Fold, Fractions, ImportArgs, Imported, Manifest, assign_fold, assign_splits, check, import, summary,
+use thorax_files::write_atomically;
+
+use crate::{
+    data::{
+        Findings, Fold, Fractions, ImportArgs, Imported, Manifest, assign_fold, assign_splits, check, import, summary,
+    },
+    spoilers,
 };
 
 /// Import, check, split and count training data
@@ -11,10 +16,14 @@ use crate::data::{
 pub enum DataCommand {
     /// Read a folder of pictures into a manifest
     Import(ImportArgs),
-    /// Look for missing or broken files, leaks between splits and contradicting labels
+    /// Look for missing or broken files, leaks between splits, contradicting labels, and for what may spoil a study: near-duplicates,
+    /// and sources, sizes, formats, text and blur that tell the classes
     Check {
         /// The manifest
         manifest: PathBuf,
+        /// Also write what was found, with thumbnails, as one HTML file
+        #[arg(long, value_name = "FILE")]
+        page: Option<PathBuf>,
     },
     /// Deal the patients out to train, val and test anew
     Split {
@@ -47,24 +56,49 @@ pub enum DataCommand {
 pub fn run(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Import(args) => {
-            let Imported { manifest, told, left_out } = import(&args)?;
+            let Imported { manifest, layout, told, open, left_out } = import(&args)?;
+            eprintln!("layout {layout}");
             told.iter().for_each(|what| eprintln!("{what}"));
             left_out.iter().for_each(|(file, reason)| eprintln!("left out: {file}: {reason}"));
-            manifest.save(&args.out)?;
-            report(&manifest, &args.out);
+            match &args.out {
+                Some(out) if !args.dry_run => {
+                    manifest.save(out)?;
+                    report(&manifest, out);
+                }
+                _ => {
+                    print!("{}", summary(&manifest));
+                    open.iter().for_each(|question| println!("open: {question}"));
+                    println!("{}: nothing written", args.dir.display());
+                }
+            }
             if !left_out.is_empty() {
                 println!("{} files left out, listed above", left_out.len());
             }
         }
-        DataCommand::Check { manifest: path } => {
+        DataCommand::Check { manifest: path, page } => {
             let manifest = Manifest::load(&path)?;
             let Findings { problems, told } = check(&manifest);
+            let spoilers = spoilers::look(&manifest);
+            let suspects = spoilers.told();
             told.iter().for_each(|what| eprintln!("to know: {what}"));
+            suspects.iter().for_each(|what| eprintln!("suspected: {what}"));
             problems.iter().for_each(|problem| eprintln!("{problem}"));
+            if let Some(page) = page {
+                let html = spoilers.page(&manifest, &path.display().to_string());
+                write_atomically(&page, |out| out.write_all(html.as_bytes()))?;
+                println!(
+                    "{}: what is suspected, with pictures of patients: keep it where the data are",
+                    page.display()
+                );
+            }
             if !problems.is_empty() {
                 anyhow::bail!("{} has {} problem(s), listed above", path.display(), problems.len());
             }
-            println!("{}: {} pictures, no problem found", path.display(), manifest.records.len());
+            let suspected = match suspects.len() {
+                0 => String::new(),
+                count => format!("; {count} things that may spoil a study, listed above"),
+            };
+            println!("{}: {} pictures, no problem found{suspected}", path.display(), manifest.records.len());
         }
         DataCommand::Split { manifest: path, out, seed, fractions, fold } => {
             let mut manifest = Manifest::load(&path)?;

@@ -4,21 +4,23 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     fs::File,
-    io::{BufReader, Read},
+    io::Read,
     path::Path,
 };
 
 use dicom_dictionary_std::tags;
 use dicom_object::OpenFileOptions;
-use flate2::read::GzDecoder;
+use thorax_decode::Outline;
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_shared::plane::Plane;
 
 use super::{
     Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT,
-    mask::Mask,
+    address::Address,
+    mask::{self, Mask},
     picture::{Picture, refuse_lungs_as_infection},
     trust::hashes,
+    volumes,
 };
 use crate::progress::in_parallel;
 
@@ -238,11 +240,14 @@ pub(super) fn static_problems(manifest: &Manifest) -> Vec<Problem> {
 }
 
 /// Whether the infection mask is called one of the lungs, or is one of the lung masks. What the picture itself is called says
-/// nothing.
+/// nothing, nor does a folder further up, or a file of which some labels are named.
 fn names_lungs(record: &Record) -> bool {
     let stem = Path::new(&record.path).file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     let mask = record.mask.to_lowercase().replace(stem.as_str(), "");
-    mask.contains("lung") || (!record.mask.is_empty() && record.lung_masks().any(|lung| lung == record.mask))
+    let last: Vec<&str> = mask.rsplit('/').take(2).collect();
+    let says = |word: &str| last.iter().any(|part| part.contains(word));
+    let lungs = says("lung") && !["infection", "lesion", "#label="].into_iter().any(says);
+    lungs || (!record.mask.is_empty() && record.lung_masks().any(|lung| lung == record.mask))
 }
 
 fn duplicates(records: &[Record]) -> Vec<Problem> {
@@ -283,11 +288,17 @@ fn look(manifest: &Manifest, record: &Record) -> Look {
                 continue;
             }
         };
-        if let Some(picture_size) = picture_size.filter(|size| *size != mask_size) {
+        let fits =
+            picture_size.is_none_or(|size| size == mask_size || plane.as_ref().is_some_and(|mask| fits(mask, size)));
+        if let Some(picture_size) = picture_size.filter(|_| !fits) {
             let (picture, mask) = (record.path.clone(), mask.to_owned());
             look.problems.push(Problem::MaskSize { picture, picture_size, mask, mask_size });
             planes.push(None);
             continue;
+        }
+        if let (Some([width, height, _]), Some(_)) = (picture_size.filter(|size| *size != mask_size), &plane) {
+            let [columns, rows, _] = mask_size;
+            look.told.push((mask.to_owned(), mask::fitted_told([columns, rows], [width, height])));
         }
         if let Some(mask_read) = &plane {
             if let Some(values) = mask_read.foreground.told() {
@@ -311,9 +322,12 @@ fn look(manifest: &Manifest, record: &Record) -> Look {
         look.problems.push(Problem::NoPicture { file: record.mask.clone(), reason: error.to_string() });
     }
     // Of a file that is told above, its hash says no more.
+    let sliced = Address::of(&record.path).slice.is_some();
     let changed = hashes(record).filter(|(file, expected)| {
-        let differs = |sha256: [u8; 32]| hexadecimal(&sha256) != *expected;
-        !expected.is_empty() && file_sha256(&manifest.locate(file)).is_ok_and(differs)
+        let path = manifest.locate(file);
+        let sha256 =
+            if sliced { volumes::sha256(&path).ok() } else { file_sha256(&path).ok().map(|sha| hexadecimal(&sha)) };
+        !expected.is_empty() && sha256.is_some_and(|sha256| sha256 != *expected)
     });
     let told = |file: &str, problems: &[Problem]| {
         problems.iter().any(|problem| match problem {
@@ -331,12 +345,15 @@ fn look(manifest: &Manifest, record: &Record) -> Look {
 
 /// The size of a picture that is learnt from, which is decoded as training does.
 fn decoded_size(manifest: &Manifest, record: &Record, look: &mut Look) -> Result<[usize; 3], String> {
-    let path = manifest.locate(&record.path);
-    let size = dimensions(&path)?;
-    let picture = Picture::decode(&path, record.equalised).map_err(|error| match error.source() {
-        Some(reason) => reason.to_string(),
-        None => error.to_string(),
-    })?;
+    let mut size = dimensions(&manifest.locate(&record.path))?;
+    if Address::of(&record.path).slice.is_some() {
+        size[2] = 1;
+    }
+    let picture =
+        Picture::decode_at(manifest, &record.path, record.equalised).map_err(|error| match error.source() {
+            Some(reason) => reason.to_string(),
+            None => error.to_string(),
+        })?;
     let reason = picture.is_none().map(str::to_owned).or_else(|| {
         let [width, height] = picture.size();
         (width.min(height) < 16).then(|| format!("{width} x {height} pixels are no picture"))
@@ -355,8 +372,14 @@ fn mask_of(manifest: &Manifest, record: &Record, mask: &str) -> Result<([usize; 
     if record.task == Task::None {
         return Ok((size, None));
     }
-    let read = Mask::read(&path).map_err(|error| format!("{:#}", error.root_cause()))?;
-    Ok((size, Some(read)))
+    let read = Mask::of(manifest, &record.path, mask).map_err(|error| format!("{:#}", error.root_cause()))?;
+    // A volume's, of the slice.
+    Ok(([read.plane.width(), read.plane.height(), 1], Some(read)))
+}
+
+/// Whether a mask can be brought to the size of its picture.
+fn fits(mask: &Mask, [width, height, slices]: [usize; 3]) -> bool {
+    slices == 1 && mask::fitted(mask.plane.clone(), [width, height]).is_ok()
 }
 
 fn leaks(records: &[Record]) -> Vec<Problem> {
@@ -456,7 +479,10 @@ pub(super) fn dimensions(path: &Path) -> Result<[usize; 3], String> {
             };
             Ok([number(tags::COLUMNS)?, number(tags::ROWS)?, 1])
         }
-        Kind::Nifti => nifti_dimensions(path).map_err(|error| format!("not readable as NIfTI-1: {error}")),
+        Kind::Nifti => match thorax_decode::nifti_outline(path) {
+            Ok(Outline { columns, rows, slices, .. }) => Ok([columns, rows, slices]),
+            Err(error) => Err(error.to_string()),
+        },
         Kind::Picture => {
             let reader = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
             let (width, height) = reader
@@ -466,27 +492,6 @@ pub(super) fn dimensions(path: &Path) -> Result<[usize; 3], String> {
             Ok([width as usize, height as usize, 1])
         }
     }
-}
-
-fn nifti_dimensions(path: &Path) -> std::io::Result<[usize; 3]> {
-    let file = BufReader::new(File::open(path)?);
-    let mut header = [0_u8; 348];
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz")) {
-        GzDecoder::new(file).read_exact(&mut header)?;
-    } else {
-        BufReader::new(file).read_exact(&mut header)?;
-    }
-    // The header's first field is its own length, 348, in the byte order of all the rest (nifti1.h).
-    let little = match [header[0], header[1], header[2], header[3]] {
-        [0x5C, 1, 0, 0] => true,
-        [0, 0, 1, 0x5C] => false,
-        _ => return Err(std::io::Error::other("its header does not begin with 348")),
-    };
-    let dimension = |i: usize| {
-        let bytes = [header[40 + 2 * i], header[41 + 2 * i]];
-        usize::from(if little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
-    };
-    Ok([dimension(1), dimension(2), dimension(3).max(1)])
 }
 
 /// What a file name says of its content.
@@ -499,10 +504,13 @@ pub(super) enum Kind {
 
 pub(super) fn kind(path: &Path) -> Kind {
     let name = path.to_string_lossy().to_ascii_lowercase();
-    if name.ends_with(".dcm") || (path.extension().is_none() && is_dicom(path)) {
-        Kind::Dicom
-    } else if name.ends_with(".nii") || name.ends_with(".nii.gz") {
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    // Archives call files without an ending, or after their UID, whose last number is none.
+    let ending_says = ends(&[".png", ".jpg", ".jpeg", ".tif", ".tiff", ".csv", ".txt", ".json"]);
+    if ends(&[".nii", ".nii.gz"]) {
         Kind::Nifti
+    } else if ends(&[".dcm"]) || (!ending_says && is_dicom(path)) {
+        Kind::Dicom
     } else {
         Kind::Picture
     }

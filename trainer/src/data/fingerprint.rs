@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_shared::modality::Modality;
 
-use super::{Manifest, Record, Split, Task};
+use super::{Manifest, Record, Split, Task, address::Address, volumes};
 
 /// Hash of everything a run takes from a manifest: path, patient, split and content of its pictures, whether they are equalised
 /// already, their labels where labels are learnt, and the content of their masks where masks are.
@@ -36,13 +36,22 @@ fn fingerprint_of<'a>(
             line += "\tequalised";
         }
         for mask in r.masks().filter(|_| task == Task::Segment) {
-            line += &format!("\t{mask}\t{}", hexadecimal(&file_sha256(&manifest.locate(mask))?));
+            line += &format!("\t{mask}\t{}", mask_sha256(manifest, r, mask)?);
         }
         Ok(line + "\n")
     };
     let mut lines = records.map(line).collect::<anyhow::Result<Vec<String>>>()?;
     lines.sort();
     Ok(hexadecimal(&Sha256::digest(lines.concat())))
+}
+
+/// A volume's mask is the mask of each of its slices.
+fn mask_sha256(manifest: &Manifest, record: &Record, mask: &str) -> anyhow::Result<String> {
+    let path = manifest.locate(mask);
+    match Address::of(&record.path).slice {
+        None => Ok(hexadecimal(&file_sha256(&path)?)),
+        Some(_) => volumes::sha256(&path),
+    }
 }
 
 #[cfg(test)]

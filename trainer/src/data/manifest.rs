@@ -9,6 +9,7 @@ use thorax_shared::modality::Modality;
 
 use super::{
     DataError,
+    address::Address,
     table::{Table, decoded},
 };
 
@@ -30,13 +31,13 @@ pub enum Task {
     None,
 }
 
-/// Whether a picture shows COVID-19.
+/// Whether a picture shows the disease that a bundle is for, COVID-19 by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Label {
-    /// No COVID-19: healthy, or another disease.
+    /// Without it: healthy, or another disease.
     Negative,
-    /// COVID-19.
+    /// With it.
     Positive,
     /// Not said.
     Unlabelled,
@@ -88,7 +89,8 @@ impl Task {
     }
 }
 
-/// One line of the manifest. Paths are relative to [`Manifest::root`], with `/` between folders.
+/// One line of the manifest. Paths are relative to [`Manifest::root`], with `/` between folders; those of pictures and masks are an
+/// [`Address`], which may name a slice of a volume or labels of a mask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -98,7 +100,7 @@ pub struct Record {
     pub modality: Modality,
     /// What it is for.
     pub task: Task,
-    /// Whether it shows COVID-19.
+    /// Whether it shows the disease.
     pub label: Label,
     /// The class in the source's own word, such as `covid`, `normal`, `other`.
     pub class: String,
@@ -185,7 +187,7 @@ impl Manifest {
                     )));
                 }
             }
-            if record.task == Task::Segment && record.mask.is_empty() {
+            if record.task == Task::Segment && record.masks().next().is_none() {
                 return Err(failed(format!(
                     "{} is for segmentation but names no mask: name one, or set task to none",
                     record.path
@@ -253,9 +255,9 @@ impl Manifest {
         })
     }
 
-    /// The pictures of one modality and split that have an infection mask.
+    /// The pictures of one modality and split that have a mask, of the infection or of the lungs.
     pub fn masked(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
-        self.select(modality, Task::Segment, Some(split)).filter(|record| !record.mask.is_empty())
+        self.select(modality, Task::Segment, Some(split)).filter(|record| record.masks().next().is_some())
     }
 
     /// The pictures of class `normal` of one modality and split: without infection.
@@ -264,9 +266,9 @@ impl Manifest {
         self.select(modality, Task::Classify, Some(split)).filter(normal)
     }
 
-    /// Where a file that a record names lies.
+    /// Where the file lies that a record names; see [`Address`].
     pub fn locate(&self, relative: &str) -> PathBuf {
-        self.root.join(relative)
+        self.root.join(Address::of(relative).file)
     }
 }
 

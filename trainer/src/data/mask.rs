@@ -6,7 +6,9 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Context;
 use image::DynamicImage;
-use thorax_shared::plane::Plane;
+use thorax_shared::{plane::Plane, preprocess::Pixels};
+
+use super::{Manifest, address::Address, volumes};
 
 /// Labels are small numbers: nnU-Net's and the lungs' label maps have a handful.
 const LABELS: u16 = 32;
@@ -22,6 +24,8 @@ pub enum Foreground {
     Value(u16),
     /// Small whole numbers, of which all above 0 are marked.
     Labels(Vec<u16>),
+    /// These labels of several.
+    Chosen(Vec<u16>),
     /// Shades of grey up to 255 or 65535: what lies above half of that.
     Above(u16),
 }
@@ -54,11 +58,20 @@ impl Foreground {
         }
     }
 
+    /// [`Self::of`], or these labels, where there are any.
+    ///
+    /// # Errors
+    /// Those of [`Self::of`].
+    pub fn chosen(values: &BTreeSet<u16>, labels: Vec<u16>) -> Result<Self, String> {
+        if labels.is_empty() { Self::of(values) } else { Ok(Self::Chosen(labels)) }
+    }
+
     /// Whether a pixel of this value is marked.
     pub fn holds(&self, value: u16) -> bool {
         match self {
             Self::Empty => false,
             Self::Value(_) | Self::Labels(_) => value > 0,
+            Self::Chosen(labels) => labels.contains(&value),
             Self::Above(limit) => value > *limit,
         }
     }
@@ -66,7 +79,7 @@ impl Foreground {
     /// What was made of the values, in words; `None` for 0 and 255, as masks should be, and for an empty mask.
     pub fn told(&self) -> Option<String> {
         match self {
-            Self::Empty | Self::Value(255) => None,
+            Self::Empty | Self::Value(255) | Self::Chosen(_) => None,
             Self::Value(value) => Some(format!("0 and {value}")),
             Self::Labels(labels) => {
                 let labels: Vec<String> = labels.iter().map(u16::to_string).collect();
@@ -85,12 +98,97 @@ pub struct Mask {
     pub foreground: Foreground,
 }
 
+/// Sides of a mask and of its picture may differ by so much of one, when the one is brought to the size of the other.
+const SAME_SHAPE: f64 = 0.01;
+
+/// `mask` at the size of its picture, columns and rows: each pixel as the mask has it there.
+///
+/// # Errors
+/// A mask of another shape, which lies over another part of the picture.
+pub fn fitted(mask: Plane<u8>, [width, height]: [usize; 2]) -> anyhow::Result<Plane<u8>> {
+    let (columns, rows) = (mask.width(), mask.height());
+    if (columns, rows) == (width, height) {
+        return Ok(mask);
+    }
+    let ratio = (columns * height) as f64 / (rows * width).max(1) as f64;
+    anyhow::ensure!(
+        (ratio - 1.0).abs() <= SAME_SHAPE,
+        "the mask is {columns} x {rows}, its picture {width} x {height}, which is another shape; cut the one as the other"
+    );
+    Ok(stretched(&mask, [width, height]))
+}
+
+/// `mask` with other numbers of columns and rows, each pixel as the mask has it under its centre.
+fn stretched(mask: &Plane<u8>, [width, height]: [usize; 2]) -> Plane<u8> {
+    let at = |i: usize, of: usize, to: usize| ((2 * i + 1) * of / (2 * to)).min(of.saturating_sub(1));
+    Plane::from_fn(width, height, |x, y| mask.get(at(x, mask.width(), width), at(y, mask.height(), height)))
+}
+
+/// What is told of a mask that was [`fitted`].
+pub fn fitted_told([columns, rows]: [usize; 2], [width, height]: [usize; 2]) -> String {
+    format!("masks of {columns} x {rows} brought to their pictures' {width} x {height}")
+}
+
 impl Mask {
+    /// Reads the mask that a line of `manifest` calls `mask`, for the picture `picture`: of a slice of a volume the slice that lies
+    /// there, which has a pixel for each voxel.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or whose values mean no mask; a volume with another number of slices than the picture's.
+    pub fn of(manifest: &Manifest, picture: &str, mask: &str) -> anyhow::Result<Self> {
+        let path = manifest.locate(mask);
+        let told = || path.display().to_string();
+        let Address { labels, slice: own, .. } = Address::of(mask);
+        let Some(slice) = own.or(Address::of(picture).slice) else {
+            return Self::labelled(&path, labels);
+        };
+        if !is_volume(&path) {
+            return Self::labelled(&path, labels);
+        }
+        let read = volumes::volume(&path)?;
+        let (frame, shown) = if own.is_some() {
+            let frame = read.slice(slice, true).with_context(told)?;
+            let size = frame.pixels.size();
+            (frame, size)
+        } else {
+            let scan = volumes::volume(&manifest.locate(picture))?;
+            // The same place in the body, however the two are stored.
+            let index = scan.volume().stored_index(slice);
+            let frame = read.slice(read.volume().stored_index(index), true).with_context(told)?;
+            let grid = scan.slice(slice, true)?.pixels.size();
+            let [slices, of] = [&read, &scan].map(|read| read.volume().slices());
+            anyhow::ensure!(
+                slices == of && frame.pixels.size() == grid,
+                "{}: {slices} slices of {:?}, its scan {picture} has {of} of {grid:?}; resample the one onto the other's grid",
+                told(),
+                frame.pixels.size()
+            );
+            // Where voxels are not square, pixels are.
+            (frame, scan.slice(slice, false)?.pixels.size())
+        };
+        let foreground =
+            Foreground::chosen(read.values(), labels).map_err(|reason| anyhow::anyhow!("{}: {reason}", told()))?;
+        let marked = |value: u16| if foreground.holds(value) { 255 } else { 0 };
+        let plane = match frame.pixels {
+            Pixels::Eight(plane) => plane.map(|value| marked(value.into())),
+            Pixels::Sixteen(plane) => plane.map(marked),
+            Pixels::Hounsfield(_) => {
+                anyhow::bail!("{}: a scan in Hounsfield units, where a mask was expected", told())
+            }
+        };
+        Ok(Self { plane: stretched(&plane, shown.into()), foreground })
+    }
+
     /// Reads a picture's mask.
     ///
     /// # Errors
     /// A file that is no picture, or whose values mean no mask.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
+        Self::labelled(path, vec![])
+    }
+
+    /// [`Self::read`], where only `labels` are marked, if there are any.
+    fn labelled(path: &Path, labels: Vec<u16>) -> anyhow::Result<Self> {
         let reader = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
         let image = reader.with_context(|| path.display().to_string())?.decode();
         let image = image.with_context(|| path.display().to_string())?;
@@ -106,7 +204,7 @@ impl Mask {
             | DynamicImage::ImageRgba16(_)) => image.into_luma16().into_raw(),
             image => image.into_luma8().into_raw().into_iter().map(u16::from).collect(),
         };
-        let foreground = Foreground::of(&values.iter().copied().collect())
+        let foreground = Foreground::chosen(&values.iter().copied().collect(), labels)
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
         let plane = Plane::new(width, height, values)?.map(|value| if foreground.holds(value) { 255 } else { 0 });
         Ok(Self { plane, foreground })
@@ -116,6 +214,12 @@ impl Mask {
     pub fn is_empty(&self) -> bool {
         self.plane.data().iter().all(|&value| value == 0)
     }
+}
+
+/// Whether a mask is a volume, by its name.
+fn is_volume(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_ascii_lowercase();
+    name.ends_with(".nii") || name.ends_with(".nii.gz")
 }
 
 /// Whether a picture is a mask rather than a film or slice: nearly all of its greys are one of two, neither is rare, and the lower is

@@ -8,6 +8,7 @@
 //! A picture belongs to a patient, patients that cannot be told apart share a group, and a group is never divided.
 //! Whose patient is not known (`unknown`) may be trained on, never tested on.
 
+pub mod address;
 mod check;
 pub mod fingerprint;
 mod layouts;
@@ -19,11 +20,12 @@ mod split;
 mod summary;
 mod table;
 mod trust;
+pub mod volumes;
 
 use std::path::PathBuf;
 
 pub use check::{Findings, Problem, check};
-pub use layouts::{ImportArgs, Imported, Layout, import};
+pub use layouts::{ImportArgs, Imported, Layout, Marks, import};
 pub use manifest::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
 pub use split::{Fold, Fractions, assign_fold, assign_splits, group_folds};
 pub use summary::summary;
@@ -101,5 +103,9 @@ pub enum DataError {
     Fold(String),
 }
 
+#[cfg(test)]
+mod layout_tests;
+#[cfg(test)]
+mod mocks;
 #[cfg(test)]
 mod tests;

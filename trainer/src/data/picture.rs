@@ -4,6 +4,7 @@ use std::{borrow::Cow, path::Path};
 
 use anyhow::Context;
 use thorax_decode::{Frame, Limits, Study};
+use thorax_files::{file_sha256, hexadecimal};
 use thorax_shared::{
     lungs,
     plane::Plane,
@@ -12,7 +13,9 @@ use thorax_shared::{
 
 use super::{
     Manifest, Record,
-    mask::{Mask, is_two_valued},
+    address::Address,
+    mask::{self, Mask, is_two_valued},
+    volumes,
 };
 
 /// What a mask in a picture's place is refused with.
@@ -49,7 +52,48 @@ impl Picture {
     pub(super) fn decode(path: &Path, equalised: bool) -> anyhow::Result<Self> {
         match thorax_decode::decode(path, &Limits::default()).with_context(|| path.display().to_string())? {
             Study::Image(frame) => Ok(Self { frame, equalised }),
-            Study::Volume(_) => anyhow::bail!("{}: a volume; training takes single pictures", path.display()),
+            Study::Volume(_) => anyhow::bail!(
+                "{}: a volume; name a slice of it, as in {}#slice=40, or import the folder that it is in",
+                path.display(),
+                path.display()
+            ),
+        }
+    }
+
+    /// The picture that a line of `manifest` calls `path`: a file, or a slice of a volume.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has no such slice, is a volume without one, or a mask.
+    pub fn at(manifest: &Manifest, path: &str, equalised: bool) -> anyhow::Result<Self> {
+        let picture = Self::decode_at(manifest, path, equalised)?;
+        anyhow::ensure!(!is_two_valued(picture.values()), "{path}: {TWO_VALUED}; take its row out of the manifest");
+        Ok(picture)
+    }
+
+    /// [`Self::at`], whatever it shows.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has no such slice, or is a volume without one.
+    pub(super) fn decode_at(manifest: &Manifest, path: &str, equalised: bool) -> anyhow::Result<Self> {
+        let file = manifest.locate(path);
+        match Address::of(path).slice {
+            None => Self::decode(&file, equalised),
+            Some(slice) => {
+                let frame = volumes::volume(&file)?.slice(slice, false).with_context(|| file.display().to_string())?;
+                Ok(Self { frame, equalised })
+            }
+        }
+    }
+
+    /// SHA-256 of the file that a line of `manifest` calls `path`, hexadecimal.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn sha256(manifest: &Manifest, path: &str) -> anyhow::Result<String> {
+        let file = manifest.locate(path);
+        match Address::of(path).slice {
+            None => Ok(hexadecimal(&file_sha256(&file)?)),
+            Some(_) => volumes::sha256(&file),
         }
     }
 
@@ -84,7 +128,7 @@ impl Picture {
     /// # Errors
     /// Those of [`Self::read`].
     pub fn of(manifest: &Manifest, record: &Record) -> anyhow::Result<Self> {
-        Self::read(&manifest.locate(&record.path), record.equalised)
+        Self::at(manifest, &record.path, record.equalised)
     }
 
     /// [`Equalised::new`] of this picture, which is not equalised twice.
@@ -117,7 +161,7 @@ pub struct Truth {
     /// At the picture's own size, in the order of [`NAMES`](thorax_shared::mask::NAMES), 0 or 255; `None` where there is none. A
     /// mask of both lungs is cut in two.
     pub masks: Vec<Option<Plane<u8>>>,
-    /// Of which values they were made, where it was not 0 and 255.
+    /// What was made of files that are not 0 and 255 at the picture's size, in words that a count comes before.
     pub told: Vec<String>,
 }
 
@@ -133,25 +177,22 @@ pub fn truth_masks(
     Ok(truth(manifest, record, picture)?.masks)
 }
 
-/// Reads the masks of a record. Which values of a file are marked, [`Mask`] says.
+/// Reads the masks of a record, at the picture's size. Which values of a file are marked, [`Mask`] says.
 ///
 /// # Errors
-/// A mask that cannot be read or has another size than its picture; lungs given as infection.
+/// A mask that cannot be read or has another shape than its picture; lungs given as infection.
 pub fn truth(manifest: &Manifest, record: &Record, picture: &Plane<u8>) -> anyhow::Result<Truth> {
     let mut told = vec![];
     let mut read = |path: &str| -> anyhow::Result<Plane<u8>> {
-        let path = manifest.locate(path);
-        let Mask { plane, foreground } = Mask::read(&path)?;
-        let (width, height) = (plane.width(), plane.height());
-        anyhow::ensure!(
-            (width, height) == (picture.width(), picture.height()),
-            "{}: the mask is {width} x {height}, its picture {} x {}",
-            path.display(),
-            picture.width(),
-            picture.height()
-        );
-        told.extend(foreground.told());
-        Ok(plane)
+        let mask = Mask::of(manifest, &record.path, path)?;
+        told.extend(mask.foreground.told().map(|values| format!("masks with the values {values}")));
+        let of = [mask.plane.width(), mask.plane.height()];
+        let size = [picture.width(), picture.height()];
+        let fitted = mask::fitted(mask.plane, size).with_context(|| path.to_owned())?;
+        if of != size {
+            told.push(mask::fitted_told(of, size));
+        }
+        Ok(fitted)
     };
     let infection = (!record.mask.is_empty()).then(|| read(&record.mask)).transpose()?;
     let paths: Vec<&str> = record.lung_masks().collect();

@@ -48,6 +48,13 @@ impl fmt::Display for Fractions {
 }
 
 impl Fractions {
+    /// The same proportion of training and validation, without a test.
+    pub(super) fn without_test(self) -> Self {
+        let [train, val, _] = self.0;
+        let val = if train + val > 0.0 { 100.0 * val / (train + val) } else { 0.0 };
+        Self([100.0 - val, val, 0.0])
+    }
+
     /// How many of `units` go to (val, test). From three units on, each split that has a fraction gets at least one.
     fn counts(self, units: usize) -> (usize, usize) {
         let count = |percent: f64| {

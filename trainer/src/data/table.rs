@@ -80,6 +80,21 @@ impl Table {
         Ok(Self { header: header.unwrap_or_default(), rows })
     }
 
+    /// The columns' names, in small letters and with `_` for blanks.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.header.iter()
+    }
+
+    /// The place of the first column that is called one of `names`.
+    pub(super) fn column(&self, names: &[&str]) -> Option<usize> {
+        names.iter().find_map(|name| self.columns().position(|column| column == *name))
+    }
+
+    /// Every line's cells, with its number.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (u64, &csv::StringRecord)> {
+        self.rows.iter().map(|(line, cells)| (*line, cells))
+    }
+
     /// Every line as a `T`, with its number.
     pub(super) fn rows<T: DeserializeOwned>(&self, path: &Path) -> Result<Vec<(u64, T)>, DataError> {
         let row = |(line, record): &(u64, csv::StringRecord)| match record.deserialize(Some(&self.header)) {

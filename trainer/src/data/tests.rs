@@ -32,7 +32,8 @@ fn phantoms(count: usize, modality: ModalityChoice, formats: &[Format]) -> TempD
 fn import_args(dir: &Path, layout: Layout) -> ImportArgs {
     ImportArgs {
         dir: dir.to_owned(),
-        out: dir.join("thorax.csv"),
+        out: Some(dir.join("thorax.csv")),
+        dry_run: false,
         layout,
         modality: Some(Modality::Xray),
         seed: 0,
@@ -42,6 +43,9 @@ fn import_args(dir: &Path, layout: Layout) -> ImportArgs {
         each_picture_is_a_patient: false,
         positive: Vec::new(),
         negative: Vec::new(),
+        leave_out: Vec::new(),
+        masks: None,
+        every: 1,
         source: Some("phantoms".into()),
         licence: "none".into(),
         equalised: Vec::new(),
@@ -496,7 +500,7 @@ fn odd_things_in_folders_are_left_out_and_listed() {
         fs::create_dir_all(at("covid").join(name).parent().unwrap()).unwrap();
         fs::write(at("covid").join(name), "litter").unwrap();
     }
-    let Imported { manifest, told, left_out } = import(&import_args(folder.path(), Layout::Auto)).unwrap();
+    let Imported { manifest, told, left_out, .. } = import(&import_args(folder.path(), Layout::Auto)).unwrap();
     assert_eq!(manifest.records.iter().filter(|r| r.class == "normal").count(), 6);
     let reasons: Vec<String> = left_out.iter().map(|(file, reason)| format!("{file}: {reason}")).collect();
     let listed = reasons.join("\n");

@@ -7,7 +7,7 @@
 //! folder, everything is hashed each time.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -19,6 +19,7 @@ use thorax_shared::modality::Modality;
 
 use super::{
     DataError, Manifest, Record, Task,
+    address::Address,
     check::{Problem, static_problems},
 };
 use crate::progress::in_parallel;
@@ -46,7 +47,10 @@ pub fn verify(manifest: &Manifest, modality: Modality, tasks: &[Task]) -> Result
     let records = manifest.records.iter().filter(|record| record.modality == modality && tasks.contains(&record.task));
     let records: Vec<&Record> = records.collect();
     let mut cache = HashCache::open(&manifest.root);
-    let files: Vec<(&str, &str)> = records.iter().flat_map(|record| hashes(record)).collect();
+    // A volume is named by each of its slices.
+    let files = records.iter().flat_map(|record| hashes(record));
+    let files: BTreeSet<(&str, &str)> = files.map(|(file, sha256)| (Address::of(file).file, sha256)).collect();
+    let files: Vec<(&str, &str)> = files.into_iter().collect();
     let hashed = in_parallel("comparing files", &files, |(file, _)| cache.sha256(file));
     let mut problems = vec![];
     for ((file, expected), hashed) in files.iter().zip(hashed) {

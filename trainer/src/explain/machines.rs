@@ -36,9 +36,9 @@ pub(super) struct Machines<'a> {
 
 /// What machines say of a picture.
 pub(super) struct Answer {
-    /// Their mean decision value: positive for COVID-19.
+    /// Their mean decision value: positive for the disease.
     pub(super) decision: f64,
-    /// `[runs]`: probabilities of COVID-19.
+    /// `[runs]`: probabilities of the disease.
     pub(super) probabilities: Vec<f64>,
     /// Whether all support vectors together weigh next to nothing: then the picture is unlike all that were
     /// learnt from, and the answer is the mean bias, as it is to any such picture.

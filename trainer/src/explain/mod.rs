@@ -87,10 +87,12 @@ impl ExplainArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum Class {
-    /// COVID-19
-    Covid,
+    /// The disease
+    #[value(alias = "covid")]
+    Positive,
     /// Anything else
-    Other,
+    #[value(alias = "other")]
+    Negative,
 }
 
 /// A picture and what the net made of it.
@@ -107,13 +109,13 @@ struct Seen {
 #[derive(Serialize)]
 struct Line {
     file: String,
-    /// Mean over the runs, of COVID-19; not calibrated.
+    /// Mean over the runs, of the disease; not calibrated.
     probability: f32,
     /// Of that mean, in bits.
     entropy_bits: f32,
     /// What the heat speaks for.
     class: Class,
-    /// Mean decision value; positive for COVID-19.
+    /// Mean decision value; positive for the disease.
     decision: f64,
     /// Whether the picture resembles any that was learnt from.
     familiar: bool,
@@ -174,10 +176,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     for (number, ((path, name), seen)) in args.pictures.iter().zip(names(&args.pictures)).zip(&seen).enumerate() {
         let answer = machines.answer(&seen.features);
         let ensemble = Ensemble::from_probabilities(&answer.probabilities)?;
-        let likely = if ensemble.probability >= 0.5 { Class::Covid } else { Class::Other };
+        let likely = if ensemble.probability >= 0.5 { Class::Positive } else { Class::Negative };
         let class = args.class.unwrap_or(likely);
         let mut gradient = answer.gradient;
-        if class == Class::Other {
+        if class == Class::Negative {
             gradient.iter_mut().for_each(|derivative| *derivative = -*derivative);
         }
         let map = grad_cam::activation_map(&seen.features, &gradient, problem.shape);
@@ -304,11 +306,11 @@ fn caption(
     refused: Option<RejectReason>,
 ) -> String {
     let class = match class {
-        Class::Covid => "COVID-19",
-        Class::Other => "other than COVID-19",
+        Class::Positive => "the disease",
+        Class::Negative => "anything but the disease",
     };
     let mut text = format!(
-        "{}: what the net saw, the heat map, and both. {}, mean of {} runs on {} features: probability of COVID-19 {:.1} %, \
+        "{}: what the net saw, the heat map, and both. {}, mean of {} runs on {} features: probability of the disease {:.1} %, \
          entropy {:.2} bits, uncalibrated. The heat speaks for {class}, from blue (least) to yellow (most).",
         title(contents.modality),
         kind.title(),

@@ -18,7 +18,6 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use half::{f16, slice::HalfFloatSliceExt};
 use indicatif::ProgressBar;
-use thorax_files::{file_sha256, hexadecimal};
 use thorax_nn::graph::Graph;
 
 use super::{
@@ -135,14 +134,14 @@ fn load(
 /// A file that cannot be read, or is not the one that was imported.
 pub fn picture(manifest: &Manifest, contents: &Contents, row: &FeatureRow) -> anyhow::Result<Picture> {
     let path = manifest.locate(&row.path);
-    let sha256 = hexadecimal(&file_sha256(&path)?);
+    let sha256 = Picture::sha256(manifest, &row.path)?;
     anyhow::ensure!(
         sha256 == row.sha256,
         "{}: not the file that was imported (SHA-256 {sha256}, the manifest has {}); restore it, or import anew",
         path.display(),
         row.sha256
     );
-    let mut picture = Picture::read(&path, row.equalised)?;
+    let mut picture = Picture::at(manifest, &row.path, row.equalised)?;
     let changes = row.changes(contents.modality, contents.copies_seed.unwrap_or_default());
     picture.frame.pixels = changes::apply_all(&changes, picture.frame.pixels, &contents.preprocess.window);
     Ok(picture)

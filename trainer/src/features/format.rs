@@ -22,7 +22,7 @@ use thorax_shared::{
 
 use crate::{
     changes::{self, Change},
-    data::{Label, Record, Split},
+    data::{Label, Record, Split, address::content},
 };
 
 // A row is lent out as it lies in the file.
@@ -261,7 +261,7 @@ impl FeatureRow {
 
     /// What becomes of the picture in this copy, see [`changes::history`].
     pub fn changes(&self, modality: Modality, seed: u64) -> Vec<Change> {
-        changes::history(&self.sha256, self.copy, seed, modality)
+        changes::history(&content(&self.path, &self.sha256), self.copy, seed, modality)
     }
 }
 

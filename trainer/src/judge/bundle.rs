@@ -63,7 +63,7 @@ pub struct Prediction {
     pub group: String,
     /// Collection.
     pub source: String,
-    /// What the collection calls it; of what is no COVID-19 it tells whether it is healthy.
+    /// What the collection calls it; of what is not the disease it tells whether it is healthy.
     pub class: String,
     /// COVID-19.
     pub positive: bool,
@@ -391,7 +391,7 @@ impl Evaluation {
             return String::new();
         }
         let mut out = String::from(
-            "\nBy class. Of a class that is no COVID-19, what counts is how much is called negative or referred, not positive.\n\n",
+            "\nBy class. Of a class without the disease, what counts is how much is called negative or referred, not positive.\n\n",
         );
         out +=
             &markdown::head(&["class", "pictures", "positive", "negative", "refer", "rejected", "not called positive"]);
@@ -405,7 +405,7 @@ impl Evaluation {
         out
     }
 
-    /// Share that is called negative or referred, of what is not rejected; `None` of a class with COVID-19.
+    /// Share that is called negative or referred, of what is not rejected; `None` of a class with the disease.
     fn not_called_positive(&self, items: &[&Prediction]) -> Option<Estimate> {
         if items.iter().any(|p| p.positive) {
             return None;
@@ -419,7 +419,7 @@ impl Evaluation {
         )
     }
 
-    /// The figures to read before all others, as Markdown list items: the worst source, and the class without COVID-19 that is most
+    /// The figures to read before all others, as Markdown list items: the worst source, and the class without the disease that is most
     /// often called positive.
     pub fn worst(&self) -> String {
         let mut out = String::new();
@@ -440,7 +440,7 @@ impl Evaluation {
         if let Some((class, share)) = spared.min_by(|a, b| lowest(&a.1, &b.1)) {
             let _ = writeln!(
                 out,
-                "- Of class *{}*, which is no COVID-19, {} are called negative or referred, the others positive.",
+                "- Of class *{}*, which is without the disease, {} are called negative or referred, the others positive.",
                 escaped(&class),
                 cell(Some(share))
             );
@@ -715,7 +715,7 @@ mod tests {
         let evaluation = evaluation(read, vec![], 1);
         let worst = evaluation.worst();
         assert!(worst.contains("AUC 0.000") && worst.contains("inside of bad, on 3 pictures"), "{worst}");
-        assert!(worst.contains("Of class *other*, which is no COVID-19, 0.500"), "{worst}");
+        assert!(worst.contains("Of class *other*, which is without the disease, 0.500"), "{worst}");
         let text = evaluation.to_markdown();
         assert!(text.contains("| other | 2 | 1 | 0 | 1 | 0 | 0.500"), "{text}");
         assert!(text.contains("| covid | 2 | 1 | 1 | 0 | 0 | – |"), "{text}");

@@ -23,7 +23,7 @@ const EVEN_GREYS: u8 = 5;
 pub(super) fn of(manifest: &Manifest, path: &str, window: &Window) -> anyhow::Result<[f32; 6]> {
     let file = manifest.locate(path);
     let told = || file.display().to_string();
-    let picture = Picture::read(&file, false)?;
+    let picture = Picture::at(manifest, path, false)?;
     let mut begin = [0; 3];
     let mut reader = File::open(&file).with_context(told)?;
     let bytes = reader.metadata().with_context(told)?.len();

@@ -320,8 +320,8 @@ pub(super) fn reliabilities(judgement: &Judgement, caption: String) -> Result<Ch
         let axis = 0.0..1.0;
         let frame = Axes {
             size: (380, 320),
-            x: (axis.clone(), "mean probability of COVID-19"),
-            y: (axis, "share with COVID-19"),
+            x: (axis.clone(), "mean probability of the disease"),
+            y: (axis, "share with the disease"),
             percent: false,
             words: &[],
         };

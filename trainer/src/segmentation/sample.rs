@@ -23,6 +23,7 @@ use crate::{
     changes::{self, Change, Copies},
     data::{
         Manifest, Record, Split,
+        address::content,
         picture::{Picture, truth},
     },
     progress::progress,
@@ -62,7 +63,7 @@ impl SegmentationSample {
         self.normalise.iter().flat_map(channel).collect()
     }
 
-    /// All pictures of one split that have an infection mask, each followed by its changed copies.
+    /// All pictures of one split that have a mask, each followed by its changed copies.
     ///
     /// # Errors
     /// The first file that cannot be read or does not fit its mask.
@@ -90,8 +91,8 @@ impl SegmentationSample {
                 Ok(truth.masks)
             },
         )?;
-        for (values, masks) in told.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            eprintln!("{masks} masks of the {} split have the values {values}", split.as_str());
+        for (what, masks) in told.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            eprintln!("{masks} {what} in the {} split", split.as_str());
         }
         Ok(samples)
     }
@@ -139,7 +140,8 @@ impl SegmentationSample {
             let picture = Picture::of(manifest, record)?;
             let masks = masks(record, &picture)?;
             let copy = |copy| {
-                let changes = changes::history(&record.sha256, copy, copies.seed, record.modality);
+                let changes =
+                    changes::history(&content(&record.path, &record.sha256), copy, copies.seed, record.modality);
                 Self::changed(record, &picture, &masks, &changes, spec)
             };
             (0..=copies.count).map(copy).collect()

@@ -150,8 +150,9 @@ pub(crate) fn provenance() -> Provenance {
     }
 }
 
-pub(crate) fn reading() -> Reading {
+pub(crate) fn reading() -> Reading<'static> {
     Reading {
+        disease: "COVID-19",
         verdict: Verdict::Positive,
         probability: Some(0.625),
         epistemic_entropy_bits: Some(0.75),

@@ -1,0 +1,56 @@
+//! Pictures in `images/`, masks of the same names in `masks/` or `infection/`.
+
+use std::collections::BTreeMap;
+
+use super::{
+    ImportArgs,
+    files::by_stem,
+    notes::Notes,
+    patients::Patients,
+    problem,
+    records::{needed_modality, record},
+    tree::Tree,
+};
+use crate::data::{DataError, Label, Record, Task};
+
+pub(super) fn recognise(tree: &Tree) -> Option<String> {
+    let has = |name: &str| tree.dir.join(name).is_dir();
+    (has("images") && (has("masks") || has("infection"))).then(|| "images/ and masks/".into())
+}
+
+pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
+    let modality = needed_modality(args, notes)?;
+    let name = ["masks", "infection"].into_iter().find(|name| args.dir.join(name).is_dir());
+    let name = name.ok_or_else(|| problem(&args.dir, "no folder masks/ or infection/"))?;
+    let masks = by_stem(&args.dir, name, notes)?;
+    notes.told.push(format!("{name}/ is read as the infection; masks of the lungs belong into lung_masks/"));
+    let mut optional = |name: &str| match args.dir.join(name).is_dir() {
+        true => by_stem(&args.dir, name, notes),
+        false => Ok(BTreeMap::new()),
+    };
+    let (lungs, left, right) = (optional("lung_masks")?, optional("left_lung")?, optional("right_lung")?);
+    let images = by_stem(&args.dir, "images", notes)?;
+    for (stem, mask) in &masks {
+        if !images.contains_key(stem) {
+            notes.leave_out(mask, "no picture of the same name; add it or take the mask away");
+        }
+    }
+    let mut patients = Patients::new(args, notes)?;
+    let mut records = vec![];
+    for (stem, path) in images {
+        let Some(mask) = masks.get(&stem).cloned() else {
+            notes.leave_out(&path, "no mask of the same name; add it or take the picture away");
+            continue;
+        };
+        let lung_mask = match (lungs.get(&stem), left.get(&stem), right.get(&stem)) {
+            (_, Some(left), Some(right)) => format!("{left};{right}"),
+            (Some(lungs), _, _) => lungs.clone(),
+            _ => String::new(),
+        };
+        let patient = patients.of(&path, &args.dir.join(&path));
+        let bare = record(args, path, modality, Task::Segment, Label::Unlabelled, "pairs", patient);
+        records.push(Record { mask, lung_mask, ..bare });
+    }
+    patients.all_known(args, notes)?;
+    Ok(records)
+}

@@ -1,0 +1,179 @@
+//! Who pictures are of.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+};
+
+use dicom_dictionary_std::tags;
+use dicom_object::OpenFileOptions;
+use regex::Regex;
+use serde::Deserialize;
+
+use super::{
+    ImportArgs,
+    files::stem,
+    notes::{Notes, listed},
+    problem,
+    tree::{join, parts},
+};
+use crate::data::{
+    DataError, UNKNOWN_PATIENT,
+    check::{Kind, dimensions, kind},
+    table::Table,
+};
+
+/// Who pictures are of, by what the user says, the files, or their names.
+pub(super) struct Patients<'a> {
+    table: Option<HashMap<String, String>>,
+    pattern: Option<&'a Regex>,
+    each: bool,
+    /// Pictures of which nothing is known.
+    unknown: Vec<String>,
+}
+
+impl<'a> Patients<'a> {
+    pub(super) fn new(args: &'a ImportArgs, notes: &mut Notes) -> Result<Self, DataError> {
+        let table = args.patients.as_deref().map(|path| patient_table(path, notes)).transpose()?;
+        let each = args.each_picture_is_a_patient;
+        Ok(Self { table, pattern: args.patient_pattern.as_ref(), each, unknown: vec![] })
+    }
+
+    /// The patient of the picture `relative`, which lies at `path`; whom nobody knows is noted.
+    pub(super) fn of(&mut self, relative: &str, path: &Path) -> String {
+        let name = relative.rsplit('/').next().unwrap_or(relative);
+        let known = if let Some(table) = &self.table {
+            table.get(relative).or_else(|| table.get(name)).cloned()
+        } else if let Some(pattern) = self.pattern {
+            let found = pattern.captures(relative);
+            found.and_then(|found| Some(found.get(1).or(found.get(0))?.as_str().to_owned()))
+        } else if self.each {
+            Some(relative.to_owned())
+        } else if kind(path) == Kind::Dicom {
+            dicom_patient(path)
+        } else {
+            let stem = stem(name);
+            stem.split_once("__").map(|(patient, _)| patient.to_owned())
+        };
+        known.filter(|patient| !patient.is_empty()).unwrap_or_else(|| {
+            // What cannot be opened is left out anyway.
+            if dimensions(path).is_ok() {
+                self.unknown.push(relative.to_owned());
+            }
+            UNKNOWN_PATIENT.to_owned()
+        })
+    }
+
+    /// Whether the user says who pictures are of, whatever files say; that no two pictures are of one patient is for those alone of
+    /// which nothing is known.
+    pub(super) fn asked(&self) -> bool {
+        self.table.is_some() || self.pattern.is_some()
+    }
+
+    /// # Errors
+    /// Pictures of which nothing is known.
+    pub(super) fn all_known(self, args: &ImportArgs, notes: &mut Notes) -> Result<(), DataError> {
+        self.known(args).or_else(|error| notes.untold(args, error))
+    }
+
+    fn known(&self, args: &ImportArgs) -> Result<(), DataError> {
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
+        let examples = listed(&files);
+        match (&args.patients, self.pattern) {
+            (Some(table), _) => Err(problem(
+                table,
+                format!("no patient for {examples}; add a line file,patient (`{UNKNOWN_PATIENT}` where nobody knows)"),
+            )),
+            (_, Some(pattern)) => Err(problem(
+                &args.dir,
+                format!(
+                    "--patient-pattern {pattern} finds no patient in {examples}; give one that does, or --patients"
+                ),
+            )),
+            _ => Err(DataError::PatientsUnknown { path: args.dir.clone(), pictures: files.len(), examples }),
+        }
+    }
+}
+
+/// Whose volumes are, by their names: `SITE_29_86490_1` and `SITE_29_86491_1` are taken for two volumes of one patient, as their names
+/// are the same up to their first number. Where names are numbered in another way, so that few patients came of it, each volume is a
+/// patient's.
+pub(super) fn patients_of_volumes<'a>(paths: &[&'a str], notes: &mut Notes) -> HashMap<&'a str, String> {
+    let names = distinct_names(paths);
+    let begins: Vec<String> = names.iter().map(|name| up_to_first_number(name)).collect();
+    let different: BTreeSet<&String> = begins.iter().collect();
+    let joined = different.len() * 2 >= paths.len();
+    if joined && different.len() < paths.len() {
+        let mut volumes: BTreeMap<&String, Vec<&str>> = BTreeMap::new();
+        begins.iter().zip(&names).for_each(|(begin, name)| volumes.entry(begin).or_default().push(name));
+        let several: Vec<String> =
+            volumes.into_values().filter(|names| names.len() > 1).map(|names| names.join(" and ")).collect();
+        let several: Vec<&str> = several.iter().map(String::as_str).collect();
+        notes.told.push(format!(
+            "taken for volumes of one patient, for their names are alike up to the first number: {}",
+            listed(&several)
+        ));
+    } else if !paths.is_empty() {
+        notes.told.push(format!(
+            "each of {} volumes is taken for a patient's; say otherwise with --patient-pattern",
+            paths.len()
+        ));
+    }
+    let patients = if joined { begins } else { names };
+    paths.iter().copied().zip(patients).collect()
+}
+
+/// The volumes' names without folders, where no two are alike, and with them otherwise.
+fn distinct_names(paths: &[&str]) -> Vec<String> {
+    let name = |path: &&str| stem(path.rsplit('/').next().unwrap_or(path));
+    let names: Vec<String> = paths.iter().map(name).collect();
+    let different: BTreeSet<&String> = names.iter().collect();
+    if different.len() == names.len() { names } else { paths.iter().map(|path| stem(path)).collect() }
+}
+
+/// The parts of a name up to the first that is a number, but that in `covid-19`; the whole name where there is none.
+fn up_to_first_number(name: &str) -> String {
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let parts = parts(name.rsplit('/').next().unwrap_or(name));
+    let number = |i: &usize| {
+        parts[*i].bytes().all(|byte| byte.is_ascii_digit()) && !(*i > 0 && parts[i - 1] == "covid" && parts[*i] == "19")
+    };
+    match (0..parts.len()).find(number) {
+        Some(first) => join(folder, &parts[..=first].join("_")),
+        None => name.to_owned(),
+    }
+}
+
+/// The patient that a DICOM file names, together with who issued the number.
+pub(super) fn dicom_patient(path: &Path) -> Option<String> {
+    let header = OpenFileOptions::new().read_until(tags::PIXEL_DATA).open_file(path).ok()?;
+    let text = |tag| Some(header.element(tag).ok()?.to_str().ok()?.trim().trim_end_matches('\0').to_owned());
+    let id = text(tags::PATIENT_ID).filter(|id| !id.is_empty())?;
+    match text(tags::ISSUER_OF_PATIENT_ID).filter(|issuer| !issuer.is_empty()) {
+        Some(issuer) => Some(format!("{issuer}/{id}")),
+        None => Some(id),
+    }
+}
+
+fn patient_table(path: &Path, notes: &mut Notes) -> Result<HashMap<String, String>, DataError> {
+    #[derive(Deserialize)]
+    struct PatientLine {
+        #[serde(alias = "file_name", alias = "filename", alias = "path")]
+        file: String,
+        #[serde(alias = "patient_id")]
+        patient: String,
+    }
+    let rows: Vec<(u64, PatientLine)> = Table::read(path, &mut notes.told)?.rows(path)?;
+    let mut patients = HashMap::new();
+    for (line, row) in rows {
+        let other = patients.insert(row.file.clone(), row.patient.clone());
+        if let Some(other) = other.filter(|other| *other != row.patient) {
+            let reason = format!("{} belongs to {other} and to {}; keep one line", row.file, row.patient);
+            return Err(DataError::Table { path: path.to_owned(), line, reason });
+        }
+    }
+    Ok(patients)
+}

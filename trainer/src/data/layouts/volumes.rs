@@ -1,0 +1,250 @@
+//! NIfTI volumes, and masks beside them whose file or folder says that they are masks.
+//!
+//! A volume is a *mask* where the last part of its name, or that of a folder's, is a word for one (`x_mask.nii.gz`, `rp_msk/1.nii`,
+//! `Lung_Mask/`), and is a scan otherwise. A mask belongs to the scan whose name is the same without such words; where there is
+//! none, to the one scan that has all parts of the mask's name in their order (`site_001` of `site_org_001-dcm`). What belongs to
+//! what is told before anything is written (`--dry-run`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    ImportArgs, Marks,
+    files::stem,
+    items::{Item, records},
+    listed,
+    notes::Notes,
+    tree::{Tree, file_name, folder, parts},
+    words::{known, split_of},
+};
+use crate::data::{DataError, Record, address::Address};
+
+/// Words at the end of a name that say that it is a mask.
+const MASK_WORDS: [&str; 14] = [
+    "mask",
+    "masks",
+    "msk",
+    "msks",
+    "seg",
+    "segs",
+    "segmentation",
+    "segmentations",
+    "label",
+    "labels",
+    "annotation",
+    "annotations",
+    "gt",
+    "roi",
+];
+/// Words of what masks mark; a name that ends so is a mask's.
+const LUNG_WORDS: [&str; 2] = ["lung", "lungs"];
+const INFECTION_WORDS: [&str; 6] = ["infection", "infections", "lesion", "lesions", "ggo", "consolidation"];
+/// Words at the end of a scan's name that its mask's does not have.
+const SCAN_WORDS: [&str; 7] = ["im", "img", "image", "images", "ct", "scan", "volume"];
+
+/// What a mask marks by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Infection,
+    Lungs,
+    LeftLung,
+    RightLung,
+    /// Labels: left lung, right lung, infection.
+    Both,
+}
+
+/// A mask, what it marks, and the name of its scan as far as it tells.
+struct Mask<'a> {
+    file: &'a str,
+    role: Role,
+    name: Vec<String>,
+}
+
+pub(super) fn recognise(tree: &Tree) -> Option<String> {
+    let volumes = tree.volumes().count();
+    let pictures = tree.pictures().count();
+    (volumes > 0 && volumes >= pictures).then(|| format!("{volumes} NIfTI volumes"))
+}
+
+pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
+    let mut items: Vec<Item> = vec![];
+    let mut masks: Vec<Mask<'_>> = vec![];
+    for file in tree.volumes() {
+        match mask(args, file) {
+            Some(mask) => masks.push(mask),
+            None => items.push(Item {
+                path: file.into(),
+                class: folder(file).split('/').rfind(|part| known(part) || told(args, part)).unwrap_or_default().into(),
+                stack: is_stack(file),
+                ..Item::default()
+            }),
+        }
+    }
+    let mut pairs: BTreeMap<Role, Vec<(&str, String)>> = BTreeMap::new();
+    for mask in &masks {
+        match scan_of(mask, &items) {
+            Ok(scan) => pairs.entry(mask.role).or_default().push((mask.file, items[scan].path.clone())),
+            Err(reason) => notes.leave_out(mask.file, reason),
+        }
+    }
+    for (role, pairs) in &pairs {
+        let told: Vec<String> = pairs.iter().map(|(mask, scan)| format!("{mask} of {scan}")).collect();
+        let told: Vec<&str> = told.iter().map(String::as_str).collect();
+        notes.told.push(format!("{} by their names: {}", words(*role), listed(&told)));
+    }
+    give(&pairs, &mut items, notes);
+    let stacks: Vec<String> = items.iter().filter(|item| item.stack).map(|item| item.path.clone()).collect();
+    for stack in &stacks {
+        notes
+            .told
+            .push(format!("{stack}: read as pictures of several patients in one file, for it is called after a split"));
+    }
+    let used: BTreeSet<&str> = tree.volumes().collect();
+    tree.tell_unused(&used, notes);
+    records(args, tree, items, notes)
+}
+
+/// Whether the user says what the class is.
+fn told(args: &ImportArgs, class: &str) -> bool {
+    [&args.positive, &args.negative, &args.leave_out].into_iter().flatten().any(|word| word.eq_ignore_ascii_case(class))
+}
+
+fn words(role: Role) -> &'static str {
+    match role {
+        Role::Infection => "infection masks",
+        Role::Lungs => "lung masks",
+        Role::LeftLung => "masks of the left lung",
+        Role::RightLung => "masks of the right lung",
+        Role::Both => "labels of left lung, right lung and infection (1, 2, 3)",
+    }
+}
+
+/// A file called `tr_im`, `val_images`: the pictures of a split in one file, which is no patient's volume.
+fn is_stack(file: &str) -> bool {
+    let parts = parts(&stem(file_name(file)));
+    let split = |word: &String| word == "tr" || split_of(word).is_some();
+    parts.len() == 2 && split(&parts[0]) && SCAN_WORDS.contains(&parts[1].as_str())
+}
+
+/// What a file is a mask of; `None` of a scan.
+fn mask<'a>(args: &ImportArgs, file: &'a str) -> Option<Mask<'a>> {
+    let is = |words: &[&str], part: &String| words.contains(&part.as_str());
+    let ends = |parts: &[String]| {
+        parts
+            .last()
+            .is_some_and(|last| [&MASK_WORDS[..], &LUNG_WORDS, &INFECTION_WORDS].iter().any(|words| is(words, last)))
+    };
+    let name = parts(&stem(file_name(file)));
+    let folders: Vec<Vec<String>> = folder(file).split('/').map(parts).filter(|parts| ends(parts)).collect();
+    if !ends(&name) && folders.is_empty() {
+        return None;
+    }
+    let says = |words: &[&str]| {
+        let of_mask = |parts: &[String]| ends(parts) && parts.iter().any(|part| is(words, part));
+        of_mask(&name) || folders.iter().any(|folder| of_mask(folder))
+    };
+    let role = match (says(&LUNG_WORDS), says(&INFECTION_WORDS)) {
+        (true, true) => Role::Both,
+        (true, false) if says(&["left"]) => Role::LeftLung,
+        (true, false) if says(&["right"]) => Role::RightLung,
+        (true, false) => Role::Lungs,
+        (false, false) if args.masks == Some(Marks::Lungs) => Role::Lungs,
+        _ => Role::Infection,
+    };
+    let mut name = name;
+    let superfluous = |part: &String| {
+        [&MASK_WORDS[..], &LUNG_WORDS, &INFECTION_WORDS].iter().any(|words| is(words, part))
+            || ["and", "left", "right"].contains(&part.as_str())
+    };
+    while name.len() > 1 && name.last().is_some_and(superfluous) {
+        name.pop();
+    }
+    Some(Mask { file, role, name })
+}
+
+/// The scan of a mask.
+fn scan_of(mask: &Mask<'_>, items: &[Item]) -> Result<usize, String> {
+    let names: Vec<Vec<String>> = items
+        .iter()
+        .map(|item| {
+            let mut name = parts(&stem(file_name(&item.path)));
+            while name.len() > 1 && name.last().is_some_and(|last| SCAN_WORDS.contains(&last.as_str())) {
+                name.pop();
+            }
+            name
+        })
+        .collect();
+    let of = |fits: &dyn Fn(&[String]) -> bool| (0..items.len()).filter(|&i| fits(&names[i])).collect::<Vec<usize>>();
+    let mut found = of(&|name| name == mask.name);
+    if found.is_empty() {
+        found = of(&|name| in_order(&mask.name, name));
+    }
+    // Of equal names, the scan that lies nearest.
+    if found.len() > 1 {
+        let shared = |i: &usize| items[*i].path.bytes().zip(mask.file.bytes()).take_while(|(a, b)| a == b).count();
+        let most = found.iter().map(shared).max();
+        found.retain(|i| Some(shared(i)) == most);
+    }
+    match found[..] {
+        [one] => Ok(one),
+        [] => Err("no scan of such a name; rename one, or take the mask away".into()),
+        _ => {
+            let several: Vec<&str> = found.iter().map(|&i| items[i].path.as_str()).collect();
+            Err(format!("may belong to {}; rename it after the one", listed(&several)))
+        }
+    }
+}
+
+/// Whether `of` has all `parts`, in their order.
+fn in_order(parts: &[String], of: &[String]) -> bool {
+    let mut left = of.iter();
+    parts.iter().all(|part| left.any(|other| other == part))
+}
+
+/// Gives the scans their masks.
+fn give(pairs: &BTreeMap<Role, Vec<(&str, String)>>, items: &mut [Item], notes: &mut Notes) {
+    // Labels of both come last in order: where there are masks of their own, those are taken.
+    for (role, pairs) in pairs {
+        for (mask, scan) in pairs {
+            let Some(item) = items.iter_mut().find(|item| item.path == *scan) else { continue };
+            let labels = |labels: &[u16]| Address::labels(mask, labels.to_vec()).to_string();
+            let (place, value) = match role {
+                Role::Infection => (&mut item.infection, (*mask).to_owned()),
+                Role::Lungs => (&mut item.lungs, (*mask).to_owned()),
+                // The right one follows the left.
+                Role::LeftLung if item.lungs.is_empty() => {
+                    item.lungs = format!("{mask};");
+                    continue;
+                }
+                Role::RightLung if item.lungs.ends_with(';') => {
+                    item.lungs += mask;
+                    continue;
+                }
+                Role::LeftLung | Role::RightLung => {
+                    notes.leave_out(
+                        mask,
+                        format!("{scan} has masks of both lungs, or of the right one alone; keep one way"),
+                    );
+                    continue;
+                }
+                Role::Both => {
+                    if item.infection.is_empty() {
+                        item.infection = labels(&[3]);
+                    }
+                    if item.lungs.is_empty() {
+                        item.lungs = format!("{};{}", labels(&[1]), labels(&[2]));
+                    }
+                    continue;
+                }
+            };
+            if place.is_empty() {
+                *place = value;
+            } else {
+                notes.leave_out(mask, format!("{scan} has the mask {place} already; keep one"));
+            }
+        }
+    }
+    for item in items.iter_mut().filter(|item| item.lungs.ends_with(';')) {
+        notes.leave_out(item.lungs.trim_end_matches(';'), "a left lung without a right one");
+        item.lungs.clear();
+    }
+}

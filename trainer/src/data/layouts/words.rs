@@ -1,0 +1,125 @@
+//! Words that people write for classes, splits and modalities, and their one plain meaning.
+
+use thorax_shared::modality::Modality;
+
+use super::ImportArgs;
+use crate::data::{Label, Split};
+
+/// Classes whose meaning needs no telling, whatever the disease (lower case, without spaces, `-` and `_`).
+const POSITIVE: [&str; 2] = ["positive", "pos"];
+const NEGATIVE: [&str; 11] = [
+    "normal",
+    "negative",
+    "neg",
+    "healthy",
+    "nofinding",
+    "other",
+    "pneumonia",
+    "viralpneumonia",
+    "bacterialpneumonia",
+    "lungopacity",
+    "cap",
+];
+
+/// Classes that say it of COVID-19, which is the disease unless the user names another.
+const COVID: [&str; 12] = [
+    "covid",
+    "covid19",
+    "covidpositive",
+    "ctcovid",
+    "sarscov2",
+    "typical",
+    "typicalappearance",
+    "ct1",
+    "ct2",
+    "ct3",
+    "ct4",
+    "covid19positive",
+];
+const NO_COVID: [&str; 7] =
+    ["noncovid", "noncovid19", "ctnoncovid", "covidnegative", "negativeforpneumonia", "ct0", "covid19negative"];
+
+/// Classes that say that nobody knows.
+const UNLABELLED: [&str; 11] = [
+    "",
+    "unlabelled",
+    "unlabeled",
+    "unknown",
+    "indeterminate",
+    "indeterminateappearance",
+    "atypical",
+    "atypicalappearance",
+    "notstated",
+    "none",
+    "n/a",
+];
+
+pub(super) fn label_of(args: &ImportArgs, class: &str) -> Option<Label> {
+    let is_in = |told: &[String], known: &[&str]| {
+        told.iter().any(|word| plain(word) == plain(class)) || known.contains(&plain(class).as_str())
+    };
+    // What the user says comes before what the names suggest. Whoever names a class that is the disease may mean another one than
+    // COVID-19, of which classes without COVID-19 say nothing.
+    let covid = args.positive.is_empty();
+    if is_in(&args.positive, &[]) {
+        Some(Label::Positive)
+    } else if is_in(&args.negative, &NEGATIVE) || (covid && is_in(&[], &NO_COVID)) {
+        Some(Label::Negative)
+    } else {
+        (is_in(&[], &POSITIVE) || (covid && is_in(&[], &COVID))).then_some(Label::Positive)
+    }
+}
+
+/// Whether a word is a class whose meaning needs no telling.
+pub(super) fn known(class: &str) -> bool {
+    let words = [plain(class), plain(&class_word(class))];
+    let known = [&POSITIVE[..], &NEGATIVE, &COVID, &NO_COVID];
+    words.iter().any(|word| known.iter().any(|known| known.contains(&word.as_str())))
+}
+
+/// A class without the words at its end that say what its files are: `covid` of `covid-seg-volume`.
+pub(super) fn without_format(class: &str) -> &str {
+    const FORMATS: [&str; 7] = ["seg", "volume", "hu", "slice", "scan", "ct", "xray"];
+    match class.rsplit_once(['-', '_', ' ']) {
+        Some((word, format)) if FORMATS.contains(&format) => without_format(word),
+        _ => class,
+    }
+}
+
+/// Whether a class says that nobody knows.
+pub(super) fn unlabelled(class: &str) -> bool {
+    UNLABELLED.contains(&plain(class).as_str())
+}
+
+/// A class as the manifest has it: in small letters, without the number that sorts folders (`2COVID`), and `other` for pneumonia
+/// that was acquired in the community (CAP), which is no word of its own anywhere else.
+pub(super) fn class_word(class: &str) -> String {
+    let word = class.trim().to_lowercase();
+    let unsorted = word.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(['_', '-', '.', ' ']);
+    let word = if unsorted.chars().next().is_some_and(char::is_alphabetic) { unsorted } else { word.as_str() };
+    if plain(word) == "cap" { "other".into() } else { word.to_owned() }
+}
+
+/// What a picture is, in the words that people use.
+pub(super) fn modality_of(word: &str) -> Option<Modality> {
+    match plain(word).as_str() {
+        "xray" | "cxr" | "chestxray" | "cr" | "dx" | "film" => Some(Modality::Xray),
+        "ct" => Some(Modality::Ct),
+        _ => None,
+    }
+}
+
+/// A split, in the words that people use.
+pub(super) fn split_of(word: &str) -> Option<Split> {
+    match plain(word).as_str() {
+        "train" | "training" => Some(Split::Train),
+        "val" | "valid" | "validation" | "dev" => Some(Split::Val),
+        "test" | "testing" => Some(Split::Test),
+        _ => None,
+    }
+}
+
+/// A word without capitals, blanks, `-` and `_`.
+pub(super) fn plain(word: &str) -> String {
+    word.to_lowercase().replace(['-', '_', ' '], "")
+}

@@ -1,0 +1,106 @@
+//! What spoils a study though no file is broken: one picture on two sides under two names, and everything by which the classes can be
+//! told apart without a look at the lungs.
+//!
+//! [`crate::data::check`] finds what is wrong; what is here is *suspected*: each finding names the pictures and the remedy, a person
+//! looks at it ([`Spoilers::page`] shows thumbnails) and decides.
+//!
+//! | finding | how |
+//! |---|---|
+//! | near-duplicates across splits or classes | a perceptual hash finds candidates, the correlation of their details decides (`twins`) |
+//! | a class from one source only | counted (`confounders`) |
+//! | source, size, shape, bits, format, bytes a pixel, view, age, sex, burned-in letters, sharpness tell the class | how well each does so by itself, against the same with the classes shuffled among the patients (`confounders`) |
+//! | burned-in text | lines of letters (`letters`) |
+
+mod confounders;
+mod facts;
+mod letters;
+mod page;
+mod sketch;
+mod twins;
+
+use std::collections::BTreeMap;
+
+pub use confounders::{Confounder, OneSource};
+pub use twins::Twins;
+
+use crate::{
+    data::{Label, Manifest, Record, Task},
+    progress::in_parallel,
+};
+use sketch::Sketch;
+
+/// So many findings of a kind are told one by one.
+const TOLD: usize = 8;
+
+/// What was found.
+pub struct Spoilers {
+    /// Pictures that are nearly the same, on two sides of a split or in two classes.
+    pub twins: Vec<Twins>,
+    /// Classes that come from one source alone.
+    pub one_source: Vec<OneSource>,
+    /// What tells the classes apart, the best first; of each modality, all that was looked at.
+    pub confounders: Vec<Confounder>,
+    /// Pictures with lines of letters.
+    pub lettered: Vec<String>,
+    /// Pictures that were looked at.
+    pub pictures: usize,
+}
+
+/// Looks at every picture of the manifest that something is learnt from. What cannot be read is passed over: `check` names it.
+pub fn look(manifest: &Manifest) -> Spoilers {
+    // A picture for both tasks is one picture.
+    let mut different: BTreeMap<&str, &Record> = BTreeMap::new();
+    for record in manifest.records.iter().filter(|record| record.task != Task::None) {
+        let known = different.entry(&record.path).or_insert(record);
+        if record.task == Task::Classify {
+            *known = record;
+        }
+    }
+    let records: Vec<&Record> = different.into_values().collect();
+    let sketches = in_parallel("sketching", &records, |record| Sketch::of(manifest, record));
+    let (records, sketches): (Vec<&Record>, Vec<Sketch>) =
+        records.into_iter().zip(sketches).filter_map(|(record, sketch)| Some((record, sketch?))).unzip();
+    let pairs = twins::pairs(&sketches, |a, b| worth_telling(records[a], records[b]));
+    let twins = pairs.into_iter().map(|pair| Twins::of(&records, pair)).collect();
+    let labelled: Vec<(&Record, &facts::Facts)> = records
+        .iter()
+        .zip(&sketches)
+        .filter(|(record, _)| record.task == Task::Classify && record.label != Label::Unlabelled)
+        .map(|(record, sketch)| (*record, &sketch.facts))
+        .collect();
+    let lettered = records.iter().zip(&sketches).filter(|(_, sketch)| sketch.facts.letters);
+    Spoilers {
+        twins,
+        one_source: confounders::one_source(&labelled),
+        confounders: confounders::confounders(&labelled),
+        lettered: lettered.map(|(record, _)| record.path.clone()).collect(),
+        pictures: records.len(),
+    }
+}
+
+/// Whether it matters that two pictures are one: they are of two patients, as far as is known, and stand on two sides.
+fn worth_telling(a: &Record, b: &Record) -> bool {
+    let opposed = |a, b| (a, b) == (Label::Positive, Label::Negative);
+    a.modality == b.modality
+        && a.group != b.group
+        && (a.split != b.split || opposed(a.label, b.label) || opposed(b.label, a.label))
+}
+
+impl Spoilers {
+    /// Each finding in words, with its remedy.
+    pub fn told(&self) -> Vec<String> {
+        let mut told: Vec<String> = self.twins.iter().take(TOLD).map(Twins::to_string).collect();
+        if self.twins.len() > TOLD {
+            told.push(format!(
+                "{} more pairs of nearly the same pictures (--page FILE shows them)",
+                self.twins.len() - TOLD
+            ));
+        }
+        told.extend(self.one_source.iter().map(OneSource::to_string));
+        told.extend(self.confounders.iter().filter(|confounder| confounder.spoils()).map(Confounder::to_string));
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests;
