@@ -1,0 +1,107 @@
+"""Writes trainer/tests/references/mask_rcnn.safetensors: losses, gradients and detections of torchvision's Mask R-CNN.
+
+    pip install torch torchvision numpy safetensors
+    python trainer/references/mask_rcnn.py
+
+Written with PyTorch 2.15.0 and torchvision 0.29.2, in float64. The weights are drawn (drawn.py) and made small where activations
+would grow from block to block (`weight`); the samplers take what comes first in place of what is drawn; trainer/nets/tests/mask_rcnn.rs does
+the same. Batch norms are frozen, as torchvision has them with a backbone's published weights; of the gradients there is a sample.
+"""
+import json
+import pathlib
+
+import numpy as np
+import torch
+import torchvision
+from drawn import drawn, drawn_parameter, places
+from safetensors.numpy import save_file
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+BATCH, SIDE, CLASSES, STEPS, LEARNING_RATE = 2, 128, 3, 10, 1e-4
+SMALL = {".bn3.": 0.2, "rpn.head.": 0.1, "box_predictor": 0.05, "fpn.": 0.5, "mask_fcn_logits": 0.2}
+# Left, top, width and height of the lesions of each picture, and their classes.
+LESIONS = [[(10, 20, 60, 40, 1), (80, 70, 33, 50, 2)], [(30, 8, 24, 90, 2)]]
+SAMPLES = 12
+
+
+def weight(name, shape):
+    value = drawn_parameter(name, shape)
+    for part, factor in SMALL.items():
+        if part in name and "running" not in name and not name.endswith("bias"):
+            value = value * np.float32(factor)
+    return torch.from_numpy(value)
+
+
+def model():
+    body = torchvision.models.resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+    net = MaskRCNN(_resnet_fpn_extractor(body, 3), CLASSES, min_size=SIDE, max_size=SIDE, image_mean=[0.0] * 3,
+                   image_std=[1.0] * 3, box_batch_size_per_image=64)
+    net.load_state_dict({name: weight(name, tuple(value.shape)) for name, value in net.state_dict().items()})
+    return net.double()
+
+
+def batch():
+    pictures = torch.from_numpy(drawn("pictures", [BATCH, 3, SIDE, SIDE])).double()
+    targets = []
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    for number, lesions in enumerate(LESIONS):
+        boxes, labels, masks = [], [], []
+        for left, top, width, height, label in lesions:
+            # An ellipse in its box.
+            x, y = (columns - left + 0.5) / width * 2 - 1, (rows - top + 0.5) / height * 2 - 1
+            mask = x**2 + y**2 <= 1
+            inside = mask.nonzero()
+            boxes.append([inside[:, 1].min(), inside[:, 0].min(), inside[:, 1].max() + 1, inside[:, 0].max() + 1])
+            labels.append(label)
+            masks.append(mask)
+            pictures[number] += mask * label
+        targets.append({"boxes": torch.tensor(boxes).double(), "labels": torch.tensor(labels), "masks": torch.stack(masks).byte()})
+    return pictures, targets
+
+
+torch.randperm = lambda count, **_: torch.arange(count)
+net = model()
+pictures, targets = batch()
+trained = {name: value for name, value in net.named_parameters() if value.requires_grad}
+found = {}
+net.train()
+losses = net(list(pictures), targets)
+sum(losses.values()).backward()
+found |= {f"losses.{name}": value.reshape(1) for name, value in losses.items()}
+for name, value in trained.items():
+    chosen = torch.from_numpy(places(name, SAMPLES, value.numel()).astype(np.int64))
+    found[f"gradient.{name}"] = value.grad.flatten()[chosen]
+print({name: round(value.item(), 5) for name, value in losses.items()}, len(trained), "trained")
+
+net.eval()
+with torch.no_grad():
+    detections = net(list(pictures))
+for number, of in enumerate(detections):
+    print(f"picture {number}: {len(of['scores'])} detections, scores {of['scores'][:5].tolist()}")
+    found |= {f"found.{number}.{name}": of[name][:20] for name in ("boxes", "scores", "labels")}
+    found[f"found.{number}.pixels"] = (of["masks"][:20, 0] >= 0.5).flatten(1).sum(1)
+
+# Ten steps of plain gradient descent, from the same weights.
+net.train()
+steps = []
+optimizer = torch.optim.SGD(trained.values(), LEARNING_RATE, momentum=0.9)
+for step in range(STEPS):
+    optimizer.zero_grad()
+    loss = sum(net(list(pictures), targets).values())
+    loss.backward()
+    optimizer.step()
+    steps.append(loss.item())
+print("steps:", *(f"{loss:.5f}" for loss in steps))
+found["steps"] = torch.tensor(steps)
+for name, value in trained.items():
+    chosen = torch.from_numpy(places(name, SAMPLES, value.numel()).astype(np.int64))
+    found[f"after.{name}"] = value.flatten()[chosen] - weight(name, tuple(value.shape)).double().flatten()[chosen]
+
+path = pathlib.Path(__file__).parent.parent / "tests/references/mask_rcnn.safetensors"
+settings = dict(batch=BATCH, side=SIDE, classes=CLASSES, learning_rate=LEARNING_RATE, steps=STEPS, small=list(SMALL.items()),
+                lesions=LESIONS)
+save_file({name: value.detach().numpy().astype(np.float32) for name, value in found.items()}, path,
+          {"settings": json.dumps(settings)})
+print(f"{path.name}: {len(found)} tensors, {path.stat().st_size} bytes, torch {torch.__version__}, torchvision {torchvision.__version__}")
