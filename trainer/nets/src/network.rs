@@ -205,7 +205,7 @@ impl Network {
     /// When the device fails.
     pub fn nothing(&self) -> Result<Tensor> {
         let zero = Tensor::zeros((), DType::F32, &self.device)?;
-        self.trainable().iter().try_fold(zero, |sum, (_, var)| sum + (var.as_tensor() * 0.0)?.sum_all()?)
+        self.trainable().iter().try_fold(zero, |sum, (_, var)| sum + nothing_of(var.as_tensor())?)
     }
 
     /// Everything a checkpoint needs, moving statistics included, by name: the names are those of
@@ -314,6 +314,11 @@ impl Convolution {
         let y = if self.factor == 1.0 { y } else { (y * self.factor)? };
         activate(&y, self.activation)
     }
+}
+
+/// 0, but with a gradient (of zeros) to `tensor`. A product with a tensor: candle leaves out what is multiplied by the number 0.
+pub(crate) fn nothing_of(tensor: &Tensor) -> Result<Tensor> {
+    tensor.sum_all()? * Tensor::zeros((), tensor.dtype(), tensor.device())?
 }
 
 /// Two variables, without a gradient where they are frozen.

@@ -11,6 +11,7 @@ use super::{
     parts::{codes, rows},
     targets::Targets,
 };
+use crate::network::nothing_of;
 
 /// So many priors of the background learn for each that has a lesion: those that are least sure of it.
 const BACKGROUND: usize = 3;
@@ -62,7 +63,7 @@ pub(super) fn sums(
     let place = |&(picture, prior, _): &(usize, usize, usize)| picture * priors.len() + prior;
     let own: Vec<usize> = matched.lesions.iter().map(place).collect();
     let boxes_sum = if own.is_empty() {
-        (boxes.sum_all()? * 0.0)?
+        nothing_of(boxes)?
     } else {
         let code = |&(picture, prior, lesion): &(usize, usize, usize)| {
             coder().encode(&targets[picture].lesions[lesion].place, &priors[prior])
@@ -76,7 +77,7 @@ pub(super) fn sums(
     learnt.extend(background(classes, priors.len(), matched, hard)?);
     wanted.resize(learnt.len(), 0);
     if learnt.is_empty() {
-        return Ok((boxes_sum, (classes.sum_all()? * 0.0)?));
+        return Ok((boxes_sum, nothing_of(classes)?));
     }
     let logits = rows(&classes.flatten_to(1)?, &learnt)?;
     Ok((boxes_sum, softmax_cross_entropy(&logits, &wanted)?.sum_all()?))

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     architecture::{Activation, Architecture, Kind, Layer, Resizing},
-    network::{Network, Pass},
+    network::{Network, Pass, nothing_of},
 };
 
 const CHANNELS: usize = 256;
@@ -236,7 +236,7 @@ fn assembled(answers: &Answers, picture: usize, priors: &[usize]) -> Result<Tens
 fn masks(answers: &Answers, matched: &Matched, targets: &[Targets], order: Order) -> Result<Tensor> {
     let (_, _, height, width) = answers.prototypes.dims4()?;
     let device = answers.prototypes.device();
-    let mut sum = (answers.prototypes.sum_all()? * 0.0)?.add(&(answers.coefficients.sum_all()? * 0.0)?)?;
+    let mut sum = nothing_of(&answers.prototypes)?.add(&nothing_of(&answers.coefficients)?)?;
     for (picture, targets) in targets.iter().enumerate() {
         let mut own: Vec<(usize, usize)> =
             matched.lesions.iter().filter(|(of, ..)| *of == picture).map(|&(_, prior, lesion)| (prior, lesion)).collect();

@@ -15,7 +15,7 @@ use crate::{
         parts::{codes, flat, four, rows, sizes, within},
         targets::Targets,
     },
-    network::{Network, Pass},
+    network::{Network, Pass, nothing_of},
 };
 
 /// Sides of the anchors of each map, in pixels.
@@ -116,7 +116,7 @@ pub(super) fn losses(answers: &Answers, targets: &[Targets], order: Order) -> Re
     let objectness = rows(&answers.objectness.flatten_all()?, &sampled)?;
     let objectness = binary_cross_entropy(&objectness, &Tensor::new(truth, device)?)?.mean_all()?;
     let boxes = if lesions.is_empty() {
-        (answers.boxes.sum_all()? * 0.0)?
+        nothing_of(&answers.boxes)?
     } else {
         let found = rows(&answers.boxes.flatten_to(1)?, &lesions)?;
         (smooth_l1(&found, &codes(wanted, device)?, BETA)? / sampled.len() as f64)?
