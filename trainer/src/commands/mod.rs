@@ -12,3 +12,4 @@ pub mod probe;
 pub mod quantize;
 pub mod stress;
 pub mod train;
+mod train_instance;

@@ -98,7 +98,7 @@ impl Found {
 pub type Losses = Vec<(&'static str, Tensor)>;
 
 /// A net that finds single lesions, whatever it is made of.
-trait Detector {
+trait Detector: Send + Sync {
     /// The nets that it is made of, in the order of checkpoints.
     fn networks(&self) -> Vec<&Network>;
 
