@@ -13,52 +13,22 @@ import pathlib
 import numpy as np
 import torch
 import torchvision
-from drawn import drawn, drawn_parameter, places
+from lesion_pictures import BATCH, LESIONS, SIDE, batch, sampled, weight
 from safetensors.numpy import save_file
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-BATCH, SIDE, CLASSES, STEPS, LEARNING_RATE = 2, 128, 3, 10, 1e-4
+CLASSES, STEPS, LEARNING_RATE = 3, 10, 1e-4
 SMALL = {".bn3.": 0.2, "rpn.head.": 0.1, "box_predictor": 0.05, "fpn.": 0.5, "mask_fcn_logits": 0.2}
-# Left, top, width and height of the lesions of each picture, and their classes.
-LESIONS = [[(10, 20, 60, 40, 1), (80, 70, 33, 50, 2)], [(30, 8, 24, 90, 2)]]
-SAMPLES = 12
-
-
-def weight(name, shape):
-    value = drawn_parameter(name, shape)
-    for part, factor in SMALL.items():
-        if part in name and "running" not in name and not name.endswith("bias"):
-            value = value * np.float32(factor)
-    return torch.from_numpy(value)
 
 
 def model():
     body = torchvision.models.resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
     net = MaskRCNN(_resnet_fpn_extractor(body, 3), CLASSES, min_size=SIDE, max_size=SIDE, image_mean=[0.0] * 3,
                    image_std=[1.0] * 3, box_batch_size_per_image=64)
-    net.load_state_dict({name: weight(name, tuple(value.shape)) for name, value in net.state_dict().items()})
+    net.load_state_dict({name: weight(name, tuple(value.shape), SMALL) for name, value in net.state_dict().items()})
     return net.double()
-
-
-def batch():
-    pictures = torch.from_numpy(drawn("pictures", [BATCH, 3, SIDE, SIDE])).double()
-    targets = []
-    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-    for number, lesions in enumerate(LESIONS):
-        boxes, labels, masks = [], [], []
-        for left, top, width, height, label in lesions:
-            # An ellipse in its box.
-            x, y = (columns - left + 0.5) / width * 2 - 1, (rows - top + 0.5) / height * 2 - 1
-            mask = x**2 + y**2 <= 1
-            inside = mask.nonzero()
-            boxes.append([inside[:, 1].min(), inside[:, 0].min(), inside[:, 1].max() + 1, inside[:, 0].max() + 1])
-            labels.append(label)
-            masks.append(mask)
-            pictures[number] += mask * label
-        targets.append({"boxes": torch.tensor(boxes).double(), "labels": torch.tensor(labels), "masks": torch.stack(masks).byte()})
-    return pictures, targets
 
 
 torch.randperm = lambda count, **_: torch.arange(count)
@@ -71,8 +41,7 @@ losses = net(list(pictures), targets)
 sum(losses.values()).backward()
 found |= {f"losses.{name}": value.reshape(1) for name, value in losses.items()}
 for name, value in trained.items():
-    chosen = torch.from_numpy(places(name, SAMPLES, value.numel()).astype(np.int64))
-    found[f"gradient.{name}"] = value.grad.flatten()[chosen]
+    found[f"gradient.{name}"] = sampled(name, value.grad)
 print({name: round(value.item(), 5) for name, value in losses.items()}, len(trained), "trained")
 
 net.eval()
@@ -99,8 +68,7 @@ def train(net, dtype):
         steps.append(loss.item())
     gone = {"steps": torch.tensor(steps)}
     for name, value in moved.items():
-        chosen = torch.from_numpy(places(name, SAMPLES, value.numel()).astype(np.int64))
-        gone[f"after.{name}"] = value.double().flatten()[chosen] - weight(name, tuple(value.shape)).double().flatten()[chosen]
+        gone[f"after.{name}"] = sampled(name, value.double() - weight(name, tuple(value.shape), SMALL).double())
     return gone
 
 

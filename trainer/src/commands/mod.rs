@@ -7,6 +7,7 @@ pub mod classify;
 pub mod data;
 pub mod features;
 pub mod masks;
+pub mod nets;
 pub mod phantom;
 pub mod probe;
 pub mod quantize;

@@ -291,10 +291,11 @@ fn found(answers: &Answers, picture: usize, [height, width]: [usize; 2]) -> Resu
     let classes = scores.first().map_or(0, Vec::len);
     let mut chosen: Vec<(usize, f32, usize, BoundingBox)> = vec![];
     for class in 1..classes {
+        // Whoever is sure of any class is a candidate of each.
+        let sure = |scores: &Vec<f32>| scores[1..].iter().any(|score| *score > SCORE);
         let candidate = |(prior, scores): (usize, &Vec<f32>)| {
-            let sure = scores[class] > SCORE && (1..classes).all(|other| scores[other] <= scores[class]);
-            let place = sure.then(|| coder().decode(four(&codes[prior]), &answers.priors[prior]));
-            place.and_then(|place| within(place, height, width)).map(|place| (class, scores[class], prior, place))
+            let place = coder().decode(four(&codes[prior]), &answers.priors[prior]);
+            (sure(scores) && place.has_area()).then_some((class, scores[class], prior, place))
         };
         let own: Vec<_> = scores.iter().enumerate().filter_map(candidate).collect();
         let boxes: Vec<BoundingBox> = own.iter().map(|of| of.3).collect();
@@ -303,6 +304,7 @@ fn found(answers: &Answers, picture: usize, [height, width]: [usize; 2]) -> Resu
     }
     chosen.sort_by(|a, b| b.1.total_cmp(&a.1));
     chosen.truncate(MOST);
+    chosen.retain(|of| within(of.3, height, width).is_some());
     if chosen.is_empty() {
         return Ok(Found::default());
     }
@@ -316,7 +318,7 @@ fn found(answers: &Answers, picture: usize, [height, width]: [usize; 2]) -> Resu
     let instances = chosen.into_iter().zip(masks).map(|((class, score, _, place), mask)| Instance {
         class,
         score,
-        place,
+        place: place.clipped(width as f32, height as f32),
         mask: mask.iter().map(|value| *value > 0.5).collect(),
     });
     Ok(Found { instances: instances.collect(), map: None })
