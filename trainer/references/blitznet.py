@@ -1,4 +1,4 @@
-"""Writes trainer/tests/references/blitznet.safetensors: losses, gradients and maps of BlitzNet as it is defined, in PyTorch.
+"""Writes trainer/tests/references/blitznet.safetensors: losses and detections of BlitzNet as it is defined, in PyTorch.
 
     pip install torch torchvision numpy safetensors
     python trainer/references/blitznet.py
@@ -6,7 +6,9 @@
 Written with PyTorch 2.15.0 and torchvision 0.29.2, in float64. The authors' program needs TensorFlow 1 and cannot be run any more; this is
 their definition (Dvornik et al. 2017, and github.com/dvornikita/blitznet at a54028d, MIT) written down once more, independently of ours but
 for two choices of ours that trainer/nets/src/instance/blitznet.rs tells: pixels' middles lie at 0.5 where a map is resized, and of two lesions
-with one best prior the second gets its next. Weights and pictures are drawn (lesion_pictures.py), under the names that ours have.
+with one best prior the second gets its next. No gradients are kept: with two pictures the batch norms of the smallest maps have eight
+values or fewer to normalise by, and PyTorch's own float32 gradients have nothing in common with its float64's (its losses differ by 6e-3).
+Weights and pictures are drawn (lesion_pictures.py), under the names that ours have.
 """
 import json
 import math
@@ -15,11 +17,12 @@ import pathlib
 import numpy as np
 import torch
 import torchvision
-from lesion_pictures import BATCH, LESIONS, SIDE, batch, sampled, weight
+from lesion_pictures import BATCH, LESIONS, batch, weight
 from safetensors.numpy import save_file
 from torch.nn import functional as F
 
-CLASSES = 3
+# Twice that of the others, so that the smallest map is larger than 1 x 1.
+CLASSES, SIDE = 3, 256
 SMALL = {".bn3.": 0.2, ".3.bn": 0.2, "location": 0.1, "confidence": 0.1, "segmentation": 0.3}
 RATIOS = (2, 1 / 2, 3, 1 / 3)
 
@@ -27,23 +30,26 @@ backbone = torchvision.models.resnet50(weights=None)
 for layer in (backbone.layer2, backbone.layer3, backbone.layer4):
     layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
 backbone.fc = torch.nn.Identity()
+torch.set_grad_enabled(False)
 state = {name: weight(f"backbone.{name}", tuple(value.shape), SMALL) if value.ndim else value
          for name, value in backbone.state_dict().items()}
 backbone.load_state_dict(state)
-backbone.double().train()
+backbone.double()
 own = {}
 
 
 def parameter(name, shape):
     if name not in own:
-        own[name] = weight(name, tuple(shape), SMALL).double().requires_grad_()
+        own[name] = weight(name, tuple(shape), SMALL).double()
     return own[name]
 
 
 def normed(x, name, channels, kernel, stride=1, relu=True):
     """Convolution, batch norm of the batch, perhaps ReLU."""
     x = F.conv2d(x, parameter(f"{name}.conv.weight", (channels, x.shape[1], kernel, kernel)), None, stride, kernel // 2)
-    x = F.batch_norm(x, None, None, parameter(f"{name}.bn.weight", (channels,)), parameter(f"{name}.bn.bias", (channels,)), True)
+    mean, variance, scale, shift = (
+        parameter(f"{name}.bn.{part}", (channels,)) for part in ("running_mean", "running_var", "weight", "bias"))
+    x = F.batch_norm(x, *((None, None) if backbone.training else (mean, variance)), scale, shift, backbone.training)
     return x.relu() if relu else x
 
 
@@ -107,9 +113,27 @@ def match(boxes, truths):
     return which
 
 
-pictures, targets = batch()
+pictures, targets = batch(SIDE)
+found = {}
+backbone.eval()
 location, confidence, segmentation, sizes = net(pictures)
 boxes = priors(sizes)
+for number in range(BATCH):
+    middle = location[number, :, :2] * 0.1 * boxes[:, 2:] + boxes[:, :2]
+    size = (location[number, :, 2:] * 0.2).exp() * boxes[:, 2:]
+    decoded = (torch.cat([middle - size / 2, middle + size / 2], 1) * SIDE).clamp(0, SIDE)
+    scores, labels = confidence[number].softmax(1)[:, 1:].flatten(), torch.arange(1, CLASSES).repeat(len(boxes))
+    order = scores.argsort(descending=True, stable=True)[:400]
+    order = order[scores[order] > 0.01]
+    decoded = decoded.repeat_interleave(CLASSES - 1, 0)[order]
+    kept = torchvision.ops.batched_nms(decoded, scores[order], labels[order], 0.45)[:20]
+    print(f"picture {number}: scores {scores[order][kept][:3].tolist()}")
+    found |= {f"found.{number}.boxes": decoded[kept], f"found.{number}.scores": scores[order][kept],
+              f"found.{number}.labels": labels[order][kept]}
+    map = F.interpolate(segmentation[number][None], (SIDE, SIDE), mode="bilinear", align_corners=False)[0].argmax(0)
+    found[f"map.{number}"] = (map > 0).sum().reshape(1)
+backbone.train()
+location, confidence, segmentation, sizes = net(pictures)
 matches = torch.stack([match(boxes, of["boxes"] / SIDE) for of in targets])
 positive = matches >= 0
 labels = torch.stack([torch.where(m >= 0, of["labels"][m.clamp(min=0)], 0) for m, of in zip(matches, targets)])
@@ -129,11 +153,8 @@ losses = {
     "loss_class": (entropy[positive].sum() + hardest.sum()) / count,
     "loss_semantic": F.cross_entropy(segmentation, small),
 }
-sum(losses.values()).backward()
 print({name: round(value.item(), 5) for name, value in losses.items()}, count.item(), "priors with a lesion of", len(boxes) * BATCH)
-trained = own | {f"backbone.{name}": value for name, value in backbone.named_parameters()}
-found = {f"losses.{name}": value.reshape(1) for name, value in losses.items()}
-found |= {f"gradient.{name}": sampled(name, value.grad) for name, value in trained.items()}
+found |= {f"losses.{name}": value.reshape(1) for name, value in losses.items()}
 
 path = pathlib.Path(__file__).parent.parent / "tests/references/blitznet.safetensors"
 settings = dict(batch=BATCH, side=SIDE, classes=CLASSES, small=list(SMALL.items()), lesions=LESIONS)

@@ -22,11 +22,11 @@ def weight(name, shape, small):
     return torch.from_numpy(value)
 
 
-def batch():
-    """The pictures, in float64, and of each its boxes, labels and masks."""
-    pictures = torch.from_numpy(drawn("pictures", [BATCH, 3, SIDE, SIDE])).double()
+def batch(side=SIDE):
+    """Pictures of that side, in float64, and of each its boxes, labels and masks."""
+    pictures = torch.from_numpy(drawn("pictures", [BATCH, 3, side, side])).double()
     targets = []
-    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     for number, lesions in enumerate(LESIONS):
         boxes, labels, masks = [], [], []
         for left, top, width, height, label in lesions:

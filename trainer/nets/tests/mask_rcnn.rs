@@ -31,7 +31,7 @@ fn losses_gradients_detections_and_ten_steps_equal_torchvisions() {
     let config = MaskRcnnConfig { classes: settings.classes, frozen: true, regions: 64 };
     let net = settings.net(InstanceConfig::MaskRcnn(config));
     let (x, targets) = settings.pictures();
-    compared.learning(TOLERANCE, &net, &x, &targets);
+    compared.learning([TOLERANCE; 2], &net, &x, &targets);
     for (number, found) in net.detect(&x).unwrap().into_iter().enumerate() {
         let of = |part: &str| format!("found.{number}.{part}");
         compared.found(TOLERANCE, &of("boxes"), &found.instances, corners);

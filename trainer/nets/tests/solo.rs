@@ -10,6 +10,8 @@ use thorax_nets::instance::{InstanceConfig, solo::SoloConfig};
 
 /// Of the largest value of each tensor.
 const TOLERANCE: f64 = 1e-3;
+/// The same for a sample of a gradient; PyTorch's own float32 is up to 2e-3 away.
+const TOLERANCE_GRADIENT: f64 = 6e-3;
 
 #[test]
 fn losses_gradients_and_detections_equal_mmdetections() {
@@ -23,6 +25,6 @@ fn losses_gradients_and_detections_equal_mmdetections() {
         compared.found(TOLERANCE, &of("labels"), &found.instances, |instance| [instance.class as f32]);
         compared.found(TOLERANCE, &of("pixels"), &found.instances, pixels);
     }
-    compared.learning(TOLERANCE, &net, &x, &targets);
+    compared.learning([TOLERANCE, TOLERANCE_GRADIENT], &net, &x, &targets);
     compared.end();
 }

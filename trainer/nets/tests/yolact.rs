@@ -10,6 +10,8 @@ use thorax_nets::instance::{InstanceConfig, yolact::YolactConfig};
 
 /// Of the largest value of each tensor.
 const TOLERANCE: f64 = 1e-3;
+/// The same for a sample of a gradient; PyTorch's own float32 is up to 6e-3 away.
+const TOLERANCE_GRADIENT: f64 = 6e-3;
 
 #[test]
 fn losses_gradients_and_detections_equal_the_authors() {
@@ -24,6 +26,6 @@ fn losses_gradients_and_detections_equal_the_authors() {
         compared.found(TOLERANCE, &of("scores"), &found.instances, |instance| [instance.score]);
         compared.found(TOLERANCE, &of("labels"), &found.instances, |instance| [instance.class as f32]);
     }
-    compared.learning(TOLERANCE, &net, &x, &targets);
+    compared.learning([TOLERANCE, TOLERANCE_GRADIENT], &net, &x, &targets);
     compared.end();
 }

@@ -17,7 +17,7 @@ use thorax_nn::detection::{
 use super::{
     Detector, Found, Instance, Losses, anchors,
     matching::{Matcher, Order, Rescue},
-    parts::{self, biased, enlarged, flat, four, probabilities, resnet, within},
+    parts::{self, Beginnings, biased, enlarged, flat, four, probabilities, resnet, within},
     single_shot::{self, Hard, coder, matched},
     targets::Targets,
 };
@@ -25,7 +25,6 @@ use crate::{
     architecture::{Activation, Architecture, Convolution, Kind, Layer, Resizing, StepId},
     backbones::resnet50,
     network::{Network, Pass},
-    weights,
 };
 
 /// Channels of the further stages, of the maps on the way up, and of what each map adds to the semantic one.
@@ -47,6 +46,9 @@ const SCORE: f32 = 0.01;
 const OVERLAP: f32 = 0.45;
 const MOST_BEFORE: usize = 400;
 const MOST: usize = 200;
+
+/// Small, as in the authors' program (`variance_scaling_initializer(factor=0.1)`): 0.1 over the fan-in.
+const BEGINNINGS: Beginnings = Beginnings(&[("location", 0.0047), ("confidence", 0.0047)]);
 
 /// The shape of the net.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -113,7 +115,7 @@ impl BlitzNetConfig {
 
     pub(super) fn init(self, seed: u64, device: &Device) -> Result<BlitzNet> {
         let net = self.net();
-        let weights = weights::drawn(&net, seed, device)?;
+        let weights = BEGINNINGS.draw(&net, seed, device)?;
         Ok(BlitzNet { net: Network::new(net, weights)?, config: self })
     }
 }

@@ -86,8 +86,8 @@ pub(super) fn pyramid(
     sums.into_iter().enumerate().map(smooth).collect()
 }
 
-/// How a net's parameters begin that are not drawn after He: where the name has a part, the standard deviation of a kernel, or the value
-/// of a bias.
+/// How a net's parameters begin that are not drawn after He: where the name has a part, the standard deviation of a kernel; where the part
+/// ends with `bias`, the value of a bias.
 pub(super) struct Beginnings(pub(super) &'static [(&'static str, f32)]);
 
 impl Beginnings {
@@ -99,7 +99,8 @@ impl Beginnings {
         let mut drawn = weights::drawn(net, seed, device)?;
         for parameter in net.parameters() {
             let name = parameter.name();
-            let Some((_, value)) = self.0.iter().find(|(part, _)| name.contains(part)) else { continue };
+            let fits = |part: &str| name.contains(part) && part.ends_with("bias") == (parameter.role == Role::Bias);
+            let Some((_, value)) = self.0.iter().find(|(part, _)| fits(part)) else { continue };
             let Parameter { role, shape, .. } = &parameter;
             let (shape, stream) = (shape.as_slice(), name.len() as u64);
             let weight = match role {

@@ -47,7 +47,16 @@ const MOST: usize = 100;
 /// A cut reaches so many pixels of the prototypes over the box.
 const BORDER: f32 = 1.0;
 
-const BEGINNINGS: Beginnings = Beginnings(&[]);
+/// The pyramid keeps the variance; the last layers begin small, which the authors' do not, but which a backbone of drawn weights needs.
+const BEGINNINGS: Beginnings = Beginnings(&[
+    ("bbox_layer", 0.01),
+    ("conf_layer", 0.01),
+    ("mask_layer", 0.01),
+    ("fpn.lat_layers.0", 0.0221),
+    ("fpn.lat_layers.1", 0.0313),
+    ("fpn.lat_layers.2", 0.0442),
+    ("fpn.", 0.0208),
+]);
 
 /// The shape of the net.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -101,15 +101,15 @@ impl Compared {
         }
     }
 
-    /// The terms of the loss, and a sample of each gradient.
-    pub(crate) fn learning(&mut self, tolerance: f64, net: &InstanceNet, x: &Tensor, targets: &[Targets]) {
+    /// The terms of the loss, and a sample of each gradient, to these tolerances.
+    pub(crate) fn learning(&mut self, [loss_tolerance, gradient_tolerance]: [f64; 2], net: &InstanceNet, x: &Tensor, targets: &[Targets]) {
         let losses = net.losses(x, targets, Order::AsItComes).unwrap();
         for (name, loss) in &losses {
-            self.check(tolerance, &format!("losses.{name}"), vec![loss.to_scalar::<f32>().unwrap()]);
+            self.check(loss_tolerance, &format!("losses.{name}"), vec![loss.to_scalar::<f32>().unwrap()]);
         }
         let store = net.loss(x, targets, Order::AsItComes).unwrap().backward().unwrap();
         for (name, var) in net.trainable() {
-            self.check(tolerance, &format!("gradient.{name}"), sampled(&name, store.get(&var).unwrap()));
+            self.check(gradient_tolerance, &format!("gradient.{name}"), sampled(&name, store.get(&var).unwrap()));
         }
     }
 
