@@ -114,8 +114,8 @@ fn boxes_are_encoded_decoded_and_pasted_as_torchvision_does() {
         [left, top, right, bottom]
     });
     check(&expected, "coder.boxes", &numbers(decoded.collect()));
-    let places =
-        [[3.2, 4.9, 30.1, 22.7], [-7.0, 10.0, 9.5, 60.0], [40.3, 2.0, 41.1, 3.0], [12.0, 12.0, 12.0, 40.0]].map(corners);
+    let places = [[3.2, 4.9, 30.1, 22.7], [-7.0, 10.0, 9.5, 60.0], [40.3, 2.0, 41.1, 3.0], [12.0, 12.0, 12.0, 40.0]]
+        .map(corners);
     let values = ((drawn("paste.values", &[4, 1, 28, 28]) * 0.5).unwrap() + 0.5).unwrap();
     let values = values.flatten_from(1).unwrap().to_vec2::<f32>().unwrap();
     let pasted = places.iter().zip(&values).flat_map(|(place, values)| paste(values, 28, place, 48, 56));
@@ -135,11 +135,7 @@ fn losses_and_group_norm_equal_pytorchs() {
         ("smooth_l1", smooth_l1(&x, &other, 1.0 / 9.0).unwrap(), None),
         ("focal", focal(&x, &truth, 0.25, 2.0).unwrap(), None),
         ("cross_entropy", softmax_cross_entropy(&x, &[0, 1, 2, 3, 4, 5]).unwrap(), None),
-        (
-            "group_norm",
-            group_norm(&maps, &(part(0) + 2.0).unwrap(), &part(1), 2, 1e-5).unwrap(),
-            Some(upstream),
-        ),
+        ("group_norm", group_norm(&maps, &(part(0) + 2.0).unwrap(), &part(1), 2, 1e-5).unwrap(), Some(upstream)),
     ] {
         let pulled = upstream.map_or_else(|| y.clone(), |upstream| (&y * upstream).unwrap());
         let gradients = pulled.sum_all().unwrap().backward().unwrap();

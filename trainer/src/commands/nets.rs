@@ -153,22 +153,24 @@ pub fn run(arguments: &NetsArgs) -> anyhow::Result<()> {
     }
     let header = ["name", "kind", "paper", "input", "parameters", "priors", "scored by"];
     let mut table = vec![header.map(str::to_owned)];
-    table.extend(rows.into_iter().map(|NetLine { name, kind, paper, input: [c, h, w], parameters, priors, scored_by }| {
-        let kind = match kind {
-            NetKind::Backbone => "backbone",
-            NetKind::Segmenter => "segmenter",
-            NetKind::Instance => "instance",
-        };
-        [
-            name,
-            kind.to_owned(),
-            paper.to_owned(),
-            format!("{c} x {h} x {w}"),
-            thousands(parameters),
-            priors.map_or_else(|| "-".to_owned(), thousands),
-            scored_by.to_owned(),
-        ]
-    }));
+    table.extend(rows.into_iter().map(
+        |NetLine { name, kind, paper, input: [c, h, w], parameters, priors, scored_by }| {
+            let kind = match kind {
+                NetKind::Backbone => "backbone",
+                NetKind::Segmenter => "segmenter",
+                NetKind::Instance => "instance",
+            };
+            [
+                name,
+                kind.to_owned(),
+                paper.to_owned(),
+                format!("{c} x {h} x {w}"),
+                thousands(parameters),
+                priors.map_or_else(|| "-".to_owned(), thousands),
+                scored_by.to_owned(),
+            ]
+        },
+    ));
     write_table(&mut out, &table, 4..=5)?;
     writeln!(out, "\n{COUNTED}")?;
     Ok(())
@@ -184,7 +186,8 @@ mod tests {
         let rows = rows().unwrap();
         let of = |kind: NetKind| rows.iter().filter(|row| row.kind == kind).count();
         assert_eq!([of(NetKind::Backbone), of(NetKind::Segmenter), of(NetKind::Instance)], [13, 5, 5]);
-        let find = |name: &str| rows.iter().find(|row| row.name == name).map(|row| (row.parameters, row.priors)).unwrap();
+        let find =
+            |name: &str| rows.iter().find(|row| row.name == name).map(|row| (row.parameters, row.priors)).unwrap();
         assert_eq!(find("mask-rcnn"), (43_922_395, None));
         assert_eq!(find("yolact"), (30_598_355, Some(19_248)));
         assert_eq!(find("solo"), (36_119_137, None));

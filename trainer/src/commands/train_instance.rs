@@ -125,10 +125,7 @@ impl InstanceArgs {
             "--learning-rate {} must be a number above 0",
             self.learning_rate
         );
-        anyhow::ensure!(
-            self.regions.is_none() || self.net == NetName::MaskRcnn,
-            "--regions needs --net mask-rcnn"
-        );
+        anyhow::ensure!(self.regions.is_none() || self.net == NetName::MaskRcnn, "--regions needs --net mask-rcnn");
         let multiple = self.config(false, true).side_multiple();
         if let Some(side) = self.side {
             anyhow::ensure!(

@@ -109,7 +109,10 @@ impl Summary {
         // Stable: of equal scores the earlier picture's comes first.
         order.sort_by(|a, b| b.0.total_cmp(&a.0));
         let right = |step: usize, most: usize| {
-            order.iter().filter(move |of| of.2 < most).map(move |&(_, picture, rank)| pictures[picture].right[rank][step])
+            order
+                .iter()
+                .filter(move |of| of.2 < most)
+                .map(move |&(_, picture, rank)| pictures[picture].right[rank][step])
         };
         let precisions: Vec<f64> = (0..THRESHOLDS).map(|step| average_precision(right(step, MOST), truths)).collect();
         let recall = |most: usize| {

@@ -59,7 +59,8 @@ pub fn train(
             SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess, Copies::default())?;
         let samples: Vec<SegmentationSample> = samples.into_iter().flatten().collect();
         let lesions = |sample: &SegmentationSample| {
-            let mask: Vec<f32> = sample.masks[INFECTION].iter().flatten().map(|value| f32::from(*value) / 255.0).collect();
+            let mask: Vec<f32> =
+                sample.masks[INFECTION].iter().flatten().map(|value| f32::from(*value) / 255.0).collect();
             lesion_numbers(&mask, sample.side, config.smallest_lesion).iter().any(|number| *number > 0.0)
         };
         let without = samples.iter().filter(|sample| !lesions(sample)).count();
@@ -142,7 +143,8 @@ impl Sample {
 fn collate(samples: Vec<Sample>) -> candle_core::Result<Vec<Tensor>> {
     let (count, side) = (samples.len(), samples.first().map_or(0, |sample| sample.side));
     let channels = samples.first().map_or(0, |sample| sample.picture.len() / (side * side).max(1));
-    let (pictures, lesions): (Vec<_>, Vec<_>) = samples.into_iter().map(|sample| (sample.picture, sample.lesions)).unzip();
+    let (pictures, lesions): (Vec<_>, Vec<_>) =
+        samples.into_iter().map(|sample| (sample.picture, sample.lesions)).unzip();
     Ok(vec![
         Tensor::from_vec(pictures.concat(), (count, channels, side, side), &Device::Cpu)?,
         Tensor::from_vec(lesions.concat(), (count, side, side), &Device::Cpu)?,
@@ -280,7 +282,11 @@ mod tests {
         assert_eq!(batch[0].dims(), [2, 3, 8, 8]);
         let targets = Targets::of_batch(&batch[1]).unwrap();
         let areas = |targets: &Targets| {
-            targets.lesions.iter().map(|lesion| lesion.mask.iter().filter(|inside| **inside).count()).collect::<Vec<_>>()
+            targets
+                .lesions
+                .iter()
+                .map(|lesion| lesion.mask.iter().filter(|inside| **inside).count())
+                .collect::<Vec<_>>()
         };
         assert_eq!((areas(&targets[0]), areas(&targets[1])), (vec![16, 1], vec![16]));
         assert_eq!(batch[1].dtype(), DType::F32);

@@ -89,7 +89,13 @@ pub fn find(manifest: &Manifest, split: Split, finder: &LesionFinder) -> anyhow:
 }
 
 /// What the matched pictures come to.
-pub fn judge(matched: &Matched, finder: &LesionFinder, run: &Path, split: Split, settings: Resampling) -> LesionJudgement {
+pub fn judge(
+    matched: &Matched,
+    finder: &LesionFinder,
+    run: &Path,
+    split: Split,
+    settings: Resampling,
+) -> LesionJudgement {
     let Matched { groups, matches } = matched;
     let statistic = |figure: usize| {
         move |chosen: &[usize]| {
@@ -98,8 +104,9 @@ pub fn judge(matched: &Matched, finder: &LesionFinder, run: &Path, split: Split,
         }
     };
     let figures = Summary::NAMES.iter().enumerate();
-    let figures =
-        figures.map(|(figure, name)| ((*name).to_owned(), Estimate::new(groups, &settings, statistic(figure)))).collect();
+    let figures = figures
+        .map(|(figure, name)| ((*name).to_owned(), Estimate::new(groups, &settings, statistic(figure))))
+        .collect();
     let patients = groups.iter().collect::<BTreeSet<_>>().len();
     let run_config = &finder.run().config;
     LesionJudgement {

@@ -5,7 +5,13 @@ use thorax_nn::detection::BoundingBox;
 /// The anchors of Faster R-CNN on a feature pyramid (Lin et al. 2017), of a picture with those sides and maps with those `[rows,
 /// columns]`: at each place, for each ratio of height to width, a box of the map's size, its corners whole numbers. In the order of the
 /// rows, the columns, the ratios.
-pub fn pyramid(height: usize, width: usize, maps: &[[usize; 2]], sizes: &[f32], ratios: &[f32]) -> Vec<Vec<BoundingBox>> {
+pub fn pyramid(
+    height: usize,
+    width: usize,
+    maps: &[[usize; 2]],
+    sizes: &[f32],
+    ratios: &[f32],
+) -> Vec<Vec<BoundingBox>> {
     let level = |(&[rows, columns], &size): (&[usize; 2], &f32)| {
         let (down, across) = ((height / rows) as f32, (width / columns) as f32);
         let shape = |ratio: &f32| {

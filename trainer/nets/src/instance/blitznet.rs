@@ -7,12 +7,7 @@
 //! normalised as those want it. Maps are resized with the middles of pixels at 0.5, while TensorFlow 1 has them at 0.
 
 use candle_core::{DType, Device, Result, Tensor};
-use thorax_nn::detection::{
-    BoundingBox,
-    losses::softmax_cross_entropy,
-    masks::inside,
-    suppression::class_wise,
-};
+use thorax_nn::detection::{BoundingBox, losses::softmax_cross_entropy, masks::inside, suppression::class_wise};
 
 use super::{
     Detector, Found, Instance, Losses, anchors,
@@ -125,7 +120,14 @@ struct Builder {
 }
 
 impl Builder {
-    fn layer(&mut self, input: StepId, name: String, channels: usize, [kernel, stride]: [usize; 2], relu: bool) -> StepId {
+    fn layer(
+        &mut self,
+        input: StepId,
+        name: String,
+        channels: usize,
+        [kernel, stride]: [usize; 2],
+        relu: bool,
+    ) -> StepId {
         let convolution = Convolution {
             stride,
             norm: Some(self.net.norm(format!("{name}.bn"), true)),

@@ -173,7 +173,9 @@ impl InstanceConfig {
             Self::Yolact(_) => "YOLACT (ResNet50)",
             Self::Solo(_) => "SOLO (ResNet50, feature pyramid)",
             Self::Blitznet(_) => "BlitzNet (ResNet50, stride 4), scored by its semantic map",
-            Self::Srgnet(_) => "SRGNet, a reconstruction from the abstract of Wu et al. 2021 (ResNet50, feature pyramid)",
+            Self::Srgnet(_) => {
+                "SRGNet, a reconstruction from the abstract of Wu et al. 2021 (ResNet50, feature pyramid)"
+            }
         }
     }
 
@@ -273,7 +275,9 @@ impl InstanceNet {
         for (name, var) in self.variables() {
             let Some(name) = name.strip_prefix(prefix) else { continue };
             let Some(weight) = weights.get(name) else {
-                candle_core::bail!("the weights lack {name}; give those of a ResNet50 with timm's or torchvision's names");
+                candle_core::bail!(
+                    "the weights lack {name}; give those of a ResNet50 with timm's or torchvision's names"
+                );
             };
             var.set(&weight.to_device(var.device())?)?;
         }

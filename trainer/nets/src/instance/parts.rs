@@ -1,10 +1,7 @@
 //! What the nets are told in: the ResNet50 with its maps, feature pyramids, heads; and how their answers are read.
 
 use candle_core::{D, DType, Device, Result, Tensor};
-use thorax_nn::{
-    detection::BoundingBox,
-    seeded,
-};
+use thorax_nn::{detection::BoundingBox, seeded};
 
 use crate::{
     Backbone, Layout,
@@ -49,12 +46,8 @@ pub(super) fn biased(
     activation: Activation,
 ) -> StepId {
     let from = net.channels(input);
-    let convolution = Convolution {
-        biased: true,
-        stride,
-        activation,
-        ..Convolution::new(name, from, channels, [kernel; 2])
-    };
+    let convolution =
+        Convolution { biased: true, stride, activation, ..Convolution::new(name, from, channels, [kernel; 2]) };
     net.convolution(input, convolution)
 }
 

@@ -94,8 +94,7 @@ fn background(classes: &Tensor, priors: usize, matched: &Matched, hard: Hard) ->
     let mut all: Vec<(f32, usize)> = vec![];
     for (picture, (matches, logits)) in matched.matches.iter().zip(&logits).enumerate() {
         let none = (0..priors).filter(|&prior| matches[prior] == Match::Background);
-        let mut own: Vec<(f32, usize)> =
-            none.map(|prior| (loss(&logits[prior]), picture * priors + prior)).collect();
+        let mut own: Vec<(f32, usize)> = none.map(|prior| (loss(&logits[prior]), picture * priors + prior)).collect();
         if hard == Hard::OfPicture {
             let lesions = matched.lesions.iter().filter(|(of, ..)| *of == picture).count();
             found.extend(hardest(&mut own, BACKGROUND * lesions));

@@ -330,7 +330,8 @@ fn mask_loss(masks: &Tensor, level: usize, cells: &[Vec<Cell>], targets: &[Targe
 fn class_loss(classes: &[Tensor], count: usize, cells: &[Vec<Cell>], targets: &[Targets]) -> Result<Tensor> {
     let logits = flat(classes, count)?;
     let (n, of_picture, _) = logits.dims3()?;
-    let firsts: Vec<usize> = GRIDS.iter().scan(0, |sum, grid| Some(std::mem::replace(sum, *sum + grid * grid))).collect();
+    let firsts: Vec<usize> =
+        GRIDS.iter().scan(0, |sum, grid| Some(std::mem::replace(sum, *sum + grid * grid))).collect();
     let mut truth = vec![0f32; n * of_picture * count];
     for (picture, (cells, targets)) in cells.iter().zip(targets).enumerate() {
         for cell in cells {
@@ -372,7 +373,7 @@ fn found(answers: &Answers, picture: usize, [height, width]: [usize; 2]) -> Resu
             let inside: Vec<f32> = mask.iter().copied().filter(|value| *value > MASK).collect();
             let large = inside.len() > STRIDES[level];
             let certainty = inside.iter().sum::<f32>() / inside.len().max(1) as f32;
-            large.then(|| Candidate { class, score: score * certainty, mask })
+            large.then_some(Candidate { class, score: score * certainty, mask })
         }));
     }
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -423,7 +424,8 @@ mod tests {
         let targets = Targets { height, width, lesions };
         let found = cells(&targets, [height, width]);
         // The root of its area is 49: the first two maps. Its middle is at (399.5, 229.5), a fifth of its box 8 x 12 pixels.
-        let of = |level: usize| found.iter().filter(|cell| cell.level == level).map(|cell| cell.number).collect::<Vec<_>>();
+        let of =
+            |level: usize| found.iter().filter(|cell| cell.level == level).map(|cell| cell.number).collect::<Vec<_>>();
         assert_eq!(of(0), [11 * 40 + 19, 11 * 40 + 20]);
         assert_eq!(of(1), [10 * 36 + 17, 10 * 36 + 18]);
         assert!(of(2).is_empty());

@@ -73,7 +73,11 @@ impl Targets {
             if !place.has_area() {
                 candle_core::bail!("a lesion's box {place:?} has no area; leave the lesion out");
             }
-            if place.left < 0.0 || place.top < 0.0 || place.right > self.width as f32 || place.bottom > self.height as f32 {
+            if place.left < 0.0
+                || place.top < 0.0
+                || place.right > self.width as f32
+                || place.bottom > self.height as f32
+            {
                 candle_core::bail!(
                     "a lesion's box {place:?} reaches out of its picture of {} x {}; cut it",
                     self.width,
@@ -113,7 +117,8 @@ impl Targets {
         if self.lesions.is_empty() {
             return Ok(None);
         }
-        let values = self.lesions.iter().flat_map(|lesion| lesion.mask.iter().map(|inside| f32::from(u8::from(*inside))));
+        let values =
+            self.lesions.iter().flat_map(|lesion| lesion.mask.iter().map(|inside| f32::from(u8::from(*inside))));
         let shape = (self.lesions.len(), 1, self.height, self.width);
         Tensor::from_vec(values.collect(), shape, &candle_core::Device::Cpu).map(Some)
     }

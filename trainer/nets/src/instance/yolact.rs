@@ -16,7 +16,9 @@ use thorax_nn::{
 use super::{
     Detector, Found, Instance, Losses, anchors,
     matching::{Matcher, Order, Rescue},
-    parts::{self, Beginnings, biased, enlarged, flat, four, probabilities, pyramid, resnet, rows, torch_resnet, within},
+    parts::{
+        self, Beginnings, biased, enlarged, flat, four, probabilities, pyramid, resnet, rows, torch_resnet, within,
+    },
     single_shot::{self, Hard, Matched, coder, matched},
     targets::Targets,
 };
@@ -247,8 +249,12 @@ fn masks(answers: &Answers, matched: &Matched, targets: &[Targets], order: Order
     let device = answers.prototypes.device();
     let mut sum = nothing_of(&answers.prototypes)?.add(&nothing_of(&answers.coefficients)?)?;
     for (picture, targets) in targets.iter().enumerate() {
-        let mut own: Vec<(usize, usize)> =
-            matched.lesions.iter().filter(|(of, ..)| *of == picture).map(|&(_, prior, lesion)| (prior, lesion)).collect();
+        let mut own: Vec<(usize, usize)> = matched
+            .lesions
+            .iter()
+            .filter(|(of, ..)| *of == picture)
+            .map(|&(_, prior, lesion)| (prior, lesion))
+            .collect();
         let Some(truth) = targets.masks()? else { continue };
         if own.is_empty() {
             continue;
@@ -264,7 +270,8 @@ fn masks(answers: &Answers, matched: &Matched, targets: &[Targets], order: Order
         for &(_, lesion) in &own {
             let place = targets.lesions[lesion].place.scaled(factor);
             let share = 1.0 / place.area();
-            weights.extend(inside(&place, BORDER, height, width).into_iter().map(|lies| if lies { share } else { 0.0 }));
+            weights
+                .extend(inside(&place, BORDER, height, width).into_iter().map(|lies| if lies { share } else { 0.0 }));
             wanted.extend(small[lesion].iter().map(|value| f32::from(u8::from(*value > 0.5))));
         }
         let shape = (own.len(), height * width);

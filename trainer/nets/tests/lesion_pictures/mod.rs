@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     side: usize,
     pub(crate) classes: usize,
     small: Vec<(String, f64)>,
-    lesions: Vec<Vec<(usize, usize, usize, usize, usize)>>,
+    lesions: Vec<Vec<[usize; 5]>>,
 }
 
 impl Settings {
@@ -47,12 +47,14 @@ impl Settings {
     /// Pictures with ellipses, which are the lesions.
     pub(crate) fn pictures(&self) -> (Tensor, Vec<Targets>) {
         let side = self.side;
-        let mut pictures = drawn("pictures", &[self.batch, 3, side, side]).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let mut pictures =
+            drawn("pictures", &[self.batch, 3, side, side]).flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let mut all = vec![];
         for (number, lesions) in self.lesions.iter().enumerate() {
             let mut targets = Targets { height: side, width: side, lesions: vec![] };
-            for &(left, top, width, height, class) in lesions {
-                let place = |at: usize, from: usize, size: usize| (at as f64 - from as f64 + 0.5) / size as f64 * 2.0 - 1.0;
+            for &[left, top, width, height, class] in lesions {
+                let place =
+                    |at: usize, from: usize, size: usize| (at as f64 - from as f64 + 0.5) / size as f64 * 2.0 - 1.0;
                 let inside =
                     |at: usize| place(at % side, left, width).powi(2) + place(at / side, top, height).powi(2) <= 1.0;
                 let mask: Vec<bool> = (0..side * side).map(inside).collect();
@@ -102,7 +104,13 @@ impl Compared {
     }
 
     /// The terms of the loss, and a sample of each gradient, to these tolerances.
-    pub(crate) fn learning(&mut self, [loss_tolerance, gradient_tolerance]: [f64; 2], net: &InstanceNet, x: &Tensor, targets: &[Targets]) {
+    pub(crate) fn learning(
+        &mut self,
+        [loss_tolerance, gradient_tolerance]: [f64; 2],
+        net: &InstanceNet,
+        x: &Tensor,
+        targets: &[Targets],
+    ) {
         let losses = net.losses(x, targets, Order::AsItComes).unwrap();
         for (name, loss) in &losses {
             self.check(loss_tolerance, &format!("losses.{name}"), vec![loss.to_scalar::<f32>().unwrap()]);

@@ -95,11 +95,13 @@ impl CustomOp3 for Forward {
             with_values(&gradient, "group norm gradient", |d| {
                 with_values(gamma, "group norm gradient", |gamma| {
                     let groups = to_x.par_chunks_mut(size).zip(x.par_chunks(size)).zip(d.par_chunks(size));
-                    let one = |(index, ((to_x, x), d)): (usize, ((&mut [f32], &[f32]), &[f32]))| {
-                        let first = index % self.groups * of_group;
-                        group_gradient(to_x, x, d, &gamma[first..first + of_group], self.epsilon)
-                    };
-                    groups.enumerate().map(one).collect()
+                    groups
+                        .enumerate()
+                        .map(|(index, ((to_x, x), d))| {
+                            let first = index % self.groups * of_group;
+                            group_gradient(to_x, x, d, &gamma[first..first + of_group], self.epsilon)
+                        })
+                        .collect()
                 })
             })
         })???;

@@ -48,7 +48,9 @@ pub fn paste(values: &[f32], side: usize, place: &BoundingBox, height: usize, wi
 
 /// Whether each pixel of a map `[height, width]` lies in `place`, grown by `border` on each side.
 pub fn inside(place: &BoundingBox, border: f32, height: usize, width: usize) -> Vec<bool> {
-    let lies = |at: f32, from: f32, to: f32, size: usize| at >= (from - border).max(0.0) && at < (to + border).min(size as f32);
+    let lies = |at: f32, from: f32, to: f32, size: usize| {
+        at >= (from - border).max(0.0) && at < (to + border).min(size as f32)
+    };
     (0..height * width)
         .map(|at| {
             let (x, y) = ((at % width) as f32, (at / width) as f32);

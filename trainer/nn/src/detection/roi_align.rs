@@ -195,7 +195,8 @@ mod tests {
     fn the_gradient_is_that_of_finite_differences() {
         let config = RoiAlignConfig { height: 3, width: 2, scale: 0.5, samples: 2, aligned: false };
         let region = |left, top, right, bottom| BoundingBox { left, top, right, bottom };
-        let regions = [(0, region(1.0, 2.0, 9.0, 7.5)), (1, region(-3.0, 0.0, 30.0, 4.0)), (0, region(5.0, 5.0, 5.5, 5.2))];
+        let regions =
+            [(0, region(1.0, 2.0, 9.0, 7.5)), (1, region(-3.0, 0.0, 30.0, 4.0)), (0, region(5.0, 5.0, 5.5, 5.2))];
         let start = seeded::normal((2, 2, 6, 7), 1.0, 1, &Device::Cpu).unwrap();
         let pull = seeded::normal((3, 2, 3, 2), 1.0, 2, &Device::Cpu).unwrap();
         let value = |x: &Tensor| (roi_align(x, &regions, config).unwrap() * &pull).unwrap().sum_all().unwrap();

@@ -33,9 +33,8 @@ pub fn greedy(boxes: &[BoundingBox], scores: &[f32], threshold: f32) -> Vec<usiz
 pub fn class_wise(boxes: &[BoundingBox], scores: &[f32], classes: &[usize], threshold: f32) -> Vec<usize> {
     let mut kept: Vec<usize> = vec![];
     for index in by_score(scores) {
-        let clear = |&better: &usize| {
-            classes[better] != classes[index] || boxes[better].overlap(&boxes[index]) <= threshold
-        };
+        let clear =
+            |&better: &usize| classes[better] != classes[index] || boxes[better].overlap(&boxes[index]) <= threshold;
         if kept.iter().all(clear) {
             kept.push(index);
         }
@@ -48,9 +47,8 @@ pub fn class_wise(boxes: &[BoundingBox], scores: &[f32], classes: &[usize], thre
 pub fn fast(boxes: &[BoundingBox], scores: &[f32], threshold: f32, most: usize) -> Vec<usize> {
     let mut order = by_score(scores);
     order.truncate(most);
-    let stays = |place: usize| {
-        order[..place].iter().all(|&better| boxes[better].overlap(&boxes[order[place]]) <= threshold)
-    };
+    let stays =
+        |place: usize| order[..place].iter().all(|&better| boxes[better].overlap(&boxes[order[place]]) <= threshold);
     (0..order.len()).filter(|&place| stays(place)).map(|place| order[place]).collect()
 }
 

@@ -110,13 +110,10 @@ impl MaskRcnnConfig {
     fn mask_head(self) -> Architecture {
         let mut net = parts::begin(CHANNELS);
         let convolutions = (0..4).map(|index| format!("roi_heads.mask_head.{index}.0"));
-        let step =
-            convolutions.fold(0, |step, name| biased(&mut net, name, step, CHANNELS, [3, 1], Activation::Relu));
+        let step = convolutions.fold(0, |step, name| biased(&mut net, name, step, CHANNELS, [3, 1], Activation::Relu));
         let name = "roi_heads.mask_predictor.conv5_mask".into();
-        let up = net.push(
-            Layer::UpConvolution(UpConvolution { name, channels_in: CHANNELS, channels_out: CHANNELS }),
-            &[step],
-        );
+        let up = net
+            .push(Layer::UpConvolution(UpConvolution { name, channels_in: CHANNELS, channels_out: CHANNELS }), &[step]);
         let up = net.push(Layer::Activate(Activation::Relu), &[up]);
         let masks =
             biased(&mut net, "roi_heads.mask_predictor.mask_fcn_logits", up, self.classes, [1, 1], Activation::None);

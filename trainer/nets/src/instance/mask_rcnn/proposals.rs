@@ -9,8 +9,7 @@ use thorax_nn::{
 
 use crate::{
     instance::{
-        Losses,
-        anchors,
+        Losses, anchors,
         matching::{Match, Matcher, Order, Rescue, Sampler},
         parts::{codes, flat, four, rows, sizes, within},
         targets::Targets,

@@ -124,11 +124,7 @@ pub(super) fn losses(
     let classifier = softmax_cross_entropy(&logits, &classes)?.mean_all()?;
     if lesions.is_empty() {
         let none = net.boxes.nothing()?;
-        return Ok(vec![
-            ("loss_classifier", classifier),
-            ("loss_box_reg", none),
-            ("loss_mask", net.masks.nothing()?),
-        ]);
+        return Ok(vec![("loss_classifier", classifier), ("loss_box_reg", none), ("loss_mask", net.masks.nothing()?)]);
     }
     let own: Vec<usize> = lesions.iter().map(|(region, _)| *region).collect();
     let lesion = |&(region, number): &(usize, usize)| &targets[regions[region].0].lesions[number];
@@ -166,12 +162,7 @@ fn mask_answers(net: &MaskRcnn, cut: &Tensor, classes: &[usize], pass: Pass) -> 
 }
 
 /// What of each lesion lies in its region, `[R, side^2]`, 0 to 1.
-fn mask_targets(
-    lesions: &[(usize, usize)],
-    regions: &[Region],
-    targets: &[Targets],
-    side: usize,
-) -> Result<Tensor> {
+fn mask_targets(lesions: &[(usize, usize)], regions: &[Region], targets: &[Targets], side: usize) -> Result<Tensor> {
     let mut firsts = vec![0];
     let mut masks = vec![];
     for targets in targets {
@@ -227,7 +218,9 @@ fn chosen(net: &MaskRcnn, seen: &Seen, regions: &[Region]) -> Result<(Vec<usize>
             let place = coder().decode(four(&deltas[region * net.config.classes + class]), &regions[region].1);
             let Some(place) = within(place, height, width) else { continue };
             if place.width() >= SMALLEST && place.height() >= SMALLEST {
-                (classes.push(class), scores.push(score), boxes.push(place));
+                classes.push(class);
+                scores.push(score);
+                boxes.push(place);
             }
         }
     }
