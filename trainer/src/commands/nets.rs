@@ -51,7 +51,7 @@ pub struct NetLine {
     pub paper: &'static str,
     /// `[C, H, W]` of the pictures of the published net, or of what is trained here by default.
     pub input: [usize; 3],
-    /// How many parameters it has; see [`COUNTED`].
+    /// How many parameters it has, counted as the note below the table says.
     pub parameters: usize,
     /// Reference boxes of such a picture, of a net that has a fixed number of them.
     pub priors: Option<usize>,
