@@ -70,8 +70,10 @@ impl Matcher {
             Rescue::None => {}
             Rescue::Best => {
                 for overlaps in &overlaps {
-                    let highest = overlaps.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    for reference in (0..references.len()).filter(|&reference| overlaps[reference] == highest) {
+                    let highest = overlaps.iter().copied().fold(0.0, f32::max);
+                    // A lesion that no box overlaps would else be learnt by all of them.
+                    let best_ones = |&reference: &usize| highest > 0.0 && overlaps[reference] == highest;
+                    for reference in (0..references.len()).filter(best_ones) {
                         matches[reference] = Match::Lesion(best[reference].0);
                     }
                 }

@@ -130,7 +130,7 @@ pub(super) fn sizes(maps: &[Tensor]) -> Result<Vec<[usize; 2]>> {
     maps.iter().map(|map| map.dims4().map(|(_, _, h, w)| [h, w])).collect()
 }
 
-/// Rows of a tensor `[R, ...]`, none of which may be left out silently.
+/// These rows of a tensor `[R, ...]`, in this order. Differentiable.
 pub(super) fn rows(tensor: &Tensor, numbers: &[usize]) -> Result<Tensor> {
     let numbers: Vec<u32> = numbers.iter().map(|number| *number as u32).collect();
     tensor.index_select(&Tensor::new(numbers, tensor.device())?, 0)
