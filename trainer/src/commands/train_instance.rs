@@ -18,6 +18,7 @@ use super::train::{CommonArgs, MOST_BATCH, MOST_EPOCHS, start};
 use crate::{
     data::{self, Task, fingerprint::fingerprint, recipe::preprocess_spec},
     instance::{run::InstanceRunConfig, train::train},
+    memory,
     segmentation::augment::{AugmentationConfig, AugmentationName, Flips},
 };
 
@@ -162,6 +163,21 @@ fn normalisation(source: &Source) -> anyhow::Result<Normalise> {
     Ok(Normalise { mean: mean.to_vec(), std: std.to_vec() })
 }
 
+/// Sees that a net can be trained in the memory that there is: its weights, their gradient, two moving means of it, and the maps of stem and
+/// first stage alone (some 150 values a pixel of the picture), which is far from all.
+fn fits(net: InstanceConfig, batch: usize, side: u32) -> anyhow::Result<()> {
+    let Some(available) = memory::available_bytes() else { return Ok(()) };
+    let needed = 16 * net.parameters() as u64 + 600 * batch as u64 * u64::from(side).pow(2);
+    anyhow::ensure!(
+        needed <= available,
+        "{} pictures of {side} x {side} at a time take at least {} MiB, and {} MiB are free; give a smaller --side or --batch",
+        batch,
+        needed >> 20,
+        available >> 20
+    );
+    Ok(())
+}
+
 /// Carries out `train instance`.
 pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
     let common = &args.common;
@@ -180,11 +196,15 @@ pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
         AugmentationName::None => AugmentationConfig::none(),
     };
     augmentation.flips = args.flips.unwrap_or(augmentation.flips);
+    let net = args.config(frozen, on_cpu);
+    if on_cpu {
+        fits(net, args.batch, side)?;
+    }
     let manifest = data::open(&common.manifest)?;
     data::verify(&manifest, common.modality, &[Task::Segment])?;
     let config = InstanceRunConfig {
         modality: common.modality,
-        instance_net: args.config(frozen, on_cpu),
+        instance_net: net,
         backbone: [source.origin.clone(), source.sha256.clone()],
         epochs: args.epochs,
         batch: args.batch,
@@ -212,6 +232,14 @@ mod tests {
     struct Command {
         #[command(flatten)]
         instance: InstanceArgs,
+    }
+
+    #[test]
+    fn pictures_that_no_memory_holds_are_refused() {
+        let net = InstanceConfig::Yolact(YolactConfig::default());
+        assert!(fits(net, 1, 64).is_ok());
+        let told = fits(net, 4096, 1344).unwrap_err().to_string();
+        assert!(told.contains("MiB are free; give a smaller --side or --batch"), "{told}");
     }
 
     #[test]
