@@ -68,7 +68,7 @@ fn every_net_learns_from_any_batch_and_all_that_is_trained_has_a_gradient() {
             let losses = net.losses(&x, batch, Order::Drawn(1)).unwrap();
             let values: Vec<f32> = losses.iter().map(|(_, loss)| loss.to_scalar().unwrap()).collect();
             assert!(values.iter().all(|v| v.is_finite() && *v >= 0.0), "{config:?}, batch {number}: {values:?}");
-            let loss = net.loss(&x, batch, Order::Drawn(1)).unwrap();
+            let loss = losses.into_iter().map(|(_, loss)| loss).reduce(|sum, loss| (sum + loss).unwrap()).unwrap();
             let store = loss.backward().unwrap();
             for (name, var) in net.trainable() {
                 let gradient = store.get(&var).unwrap_or_else(|| unreachable!("{config:?}: {name} has no gradient"));
