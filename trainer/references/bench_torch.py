@@ -65,6 +65,62 @@ def training_step():
     return step
 
 
+def boxes(count, side):
+    """Boxes of 8 to 64 pixels in a picture of `side`."""
+    share = (torch.randn(count, 4) * 0.3 + 0.5).clamp(0, 1)
+    middle, half = share[:, :2] * side, 4 + 28 * share[:, 2:]
+    return torch.cat([middle - half, middle + half], 1).clamp(0, side).to(device)
+
+
+def regions():
+    """RoIAlign, down to the gradient of the map."""
+    from torchvision.ops import roi_align
+
+    x = torch.randn(2, 256, 64, 64, device=device, requires_grad=True)
+    of = torch.cat([(torch.arange(512, device=device) % 2)[:, None], boxes(512, 256)], 1)
+
+    def step():
+        with torch.enable_grad():
+            x.grad = None
+            roi_align(x, of, (7, 7), 0.25, 2).sum().backward()
+
+    return step
+
+
+def suppression():
+    from torchvision.ops import nms
+
+    of, scores = boxes(2000, 1000), torch.randn(2000, device=device)
+    return lambda: nms(of, scores, 0.7)
+
+
+def mask_rcnn_step():
+    """Forward, losses, backward and AdamW of torchvision's Mask R-CNN, all of it trained, on pictures with three lesions."""
+    import torchvision
+    from torchvision.models.detection import MaskRCNN
+    from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+
+    body = _resnet_fpn_extractor(torchvision.models.resnet50(weights=None), 5)
+    net = MaskRCNN(body, 2, min_size=256, max_size=256, image_mean=[0.0] * 3, image_std=[1.0] * 3, box_batch_size_per_image=64)
+    net = net.to(device).train()
+    optimizer = adamw(net, 1e-4)
+    places = [(20, 30, 60, 50), (120, 40, 40, 80), (60, 150, 30, 30)]
+    masks = torch.zeros(3, 256, 256, dtype=torch.uint8, device=device)
+    for mask, (left, top, width, height) in zip(masks, places):
+        mask[top : top + height, left : left + width] = 1
+    corners = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in places], dtype=torch.float32, device=device)
+    target = {"boxes": corners, "labels": torch.ones(3, dtype=torch.long, device=device), "masks": masks}
+    pictures = list(torch.randn(2, 3, 256, 256, device=device))
+
+    def step():
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            sum(net(pictures, [target] * 2).values()).backward()
+            optimizer.step()
+
+    return step
+
+
 def forward(net, x, frozen):
     net = net.to(device, dtype).eval()
     if frozen:
@@ -88,6 +144,10 @@ def build(case):
         return backbone(match[1], int(match[2]), int(match[3]), match[4] == "frozen")
     return {
         "attention U-Net, training step": training_step,
+        # These need torchvision.
+        "RoIAlign, 512 regions of 7 x 7 on 2 x 256 x 64 x 64, forward and backward": regions,
+        "suppression, 2000 boxes": suppression,
+        "Mask R-CNN, training step, 2 x 3 x 256 x 256, 64 regions": mask_rcnn_step,
         "ResNet50, forward": lambda: forward(ResNet50(), normal(4, 3, 224, 224), False),
         "ResNet50, forward (PyTorch frozen)": lambda: forward(ResNet50(), normal(4, 3, 224, 224), True),
     }[case]()

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`data`] knows pictures and patients and no tensors; `thorax-nn` and `thorax-nets` know tensors and no medicine; [`segmentation`],
-//! [`features`], [`heads`] and [`classifiers`] bring them together. [`judge`] makes figures, [`report`] pages of them;
+//! [`instance`], [`features`], [`heads`] and [`classifiers`] bring them together. [`judge`] makes figures, [`report`] pages of them;
 //! [`stress`] and [`probe`] ask what figures are worth on other files and other hospitals. [`commands`] are the words of the command line,
 //! and nothing imports them. Whatever is decoded or prepared is so by the device's own code (`thorax-decode`, `thorax-engine`,
 //! `thorax-shared`).
@@ -21,6 +21,7 @@ pub mod features;
 pub mod figures;
 pub mod files;
 pub mod heads;
+pub mod instance;
 pub mod judge;
 pub mod markdown;
 pub mod memory;

@@ -44,6 +44,8 @@ enum Command {
     /// Import, check, split and count training data
     #[command(subcommand)]
     Data(commands::data::DataCommand),
+    /// List every net: paper, input, parameters, priors, what it is judged by
+    Nets(commands::nets::NetsArgs),
     /// List the backbones: input, features, parameters, where their weights are
     Backbones(commands::backbones::BackbonesArgs),
     /// Extract the features that a backbone sees in every labelled picture
@@ -149,6 +151,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Phantom(arguments) => Ok(commands::phantom::run(&arguments)?),
         Command::Data(command) => commands::data::run(command),
+        Command::Nets(arguments) => commands::nets::run(&arguments),
         Command::Backbones(arguments) => commands::backbones::run(&arguments),
         Command::Features(arguments) => commands::features::run(&arguments),
         Command::Classify(arguments) => commands::classify::run(&arguments),

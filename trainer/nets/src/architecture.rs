@@ -72,16 +72,18 @@ pub struct Norm {
     pub epsilon: f64,
     /// How it is folded.
     pub folding: Folding,
+    /// Whether scale, shift and statistics stay what they are, also where the convolution before it is trained.
+    pub frozen: bool,
 }
 
 impl Norm {
     /// Adds its parameters to `add`.
-    fn parameters(&self, channels: usize, add: &mut impl FnMut(&str, Role, Vec<usize>)) {
+    fn parameters(&self, channels: usize, add: &mut impl FnMut(&str, Role, Vec<usize>, bool)) {
         if self.scaled {
-            add(&self.name, Role::Scale, vec![channels]);
+            add(&self.name, Role::Scale, vec![channels], self.frozen);
         }
         for role in [Role::Shift, Role::Mean, Role::Variance] {
-            add(&self.name, role, vec![channels]);
+            add(&self.name, role, vec![channels], self.frozen);
         }
     }
 
@@ -185,6 +187,41 @@ pub struct UpConvolution {
     pub channels_out: usize,
 }
 
+/// A group norm (Wu and He 2018) and what follows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupNorm {
+    /// Its name.
+    pub name: String,
+    /// Groups of channels.
+    pub groups: usize,
+    /// What it adds to the variance.
+    pub epsilon: f64,
+    /// What follows.
+    pub activation: Activation,
+}
+
+/// All values of a map times a matrix, plus a bias, and what follows: `[N, C, H, W]` to `[N, outputs, 1, 1]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dense {
+    /// Its name.
+    pub name: String,
+    /// `C H W` of the map.
+    pub inputs: usize,
+    /// Channels of the result.
+    pub outputs: usize,
+    /// What follows.
+    pub activation: Activation,
+}
+
+/// How a map is brought to another's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resizing {
+    /// Each value is copied.
+    Nearest,
+    /// Mixed of the two nearest rows and columns, the corners not aligned.
+    Bilinear,
+}
+
 /// A layer of a net; activations are `[N, C, H, W]`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
@@ -217,6 +254,16 @@ pub enum Layer {
     AveragePool(PoolConfig),
     /// Mean of each channel, `[N, C, 1, 1]`.
     GlobalAveragePool,
+    /// The first at the size of the second.
+    Resize(Resizing),
+    /// At twice the size, bilinearly.
+    Double,
+    /// A group norm.
+    GroupNorm(GroupNorm),
+    /// A matrix.
+    Dense(Dense),
+    /// Of each value, behind a layer that has none.
+    Activate(Activation),
 }
 
 /// A layer and where its inputs come from.
@@ -259,6 +306,8 @@ pub enum Role {
     Kernel,
     /// Kernel of a transposed convolution, `[C_in, C_out, 2, 2]`.
     UpKernel,
+    /// `[outputs, inputs]` of a matrix.
+    Matrix,
     /// Bias of a convolution, `[C_out]`.
     Bias,
     /// Scale of a batch norm, `[C]`.
@@ -290,7 +339,7 @@ impl Parameter {
     /// PyTorch's name of it, under which weights and checkpoints keep it.
     pub fn name(&self) -> String {
         let part = match self.role {
-            Role::Kernel | Role::UpKernel | Role::Scale => "weight",
+            Role::Kernel | Role::UpKernel | Role::Matrix | Role::Scale => "weight",
             Role::Bias | Role::Shift => "bias",
             Role::Mean => "running_mean",
             Role::Variance => "running_var",
@@ -335,6 +384,7 @@ impl Architecture {
             Layer::Input(channels) => *channels,
             Layer::Convolution(convolution) => convolution.channels_out,
             Layer::UpConvolution(up) => up.channels_out,
+            Layer::Dense(dense) => dense.outputs,
             Layer::Concatenate => inputs.iter().map(before).sum(),
             _ => inputs.first().map_or(0, before),
         };
@@ -350,26 +400,51 @@ impl Architecture {
 
     /// A batch norm as the net has them.
     pub fn norm(&self, name: impl Into<String>, scaled: bool) -> Norm {
-        Norm { name: name.into(), scaled, epsilon: self.epsilon, folding: self.folding }
+        Norm { name: name.into(), scaled, epsilon: self.epsilon, folding: self.folding, frozen: false }
     }
 
     /// Appends another net behind `input`, frozen: its weights stay what they are, and their names begin with `prefix`. The
     /// steps of its outputs, in their order.
     pub fn freeze(&mut self, input: StepId, prefix: &str, net: Self) -> Vec<(&'static str, StepId)> {
+        self.append(input, prefix, net, |_| true)
+    }
+
+    /// Keeps every batch norm as it is, also where the convolutions around it are trained.
+    pub fn freeze_norms(&mut self) {
+        for step in &mut self.steps {
+            match &mut step.layer {
+                Layer::Norm(norm) | Layer::Convolution(Convolution { norm: Some(norm), .. }) => norm.frozen = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// As [`Self::freeze`], but only the steps (of the appended net) of which `frozen` says so stay what they are.
+    pub fn append(
+        &mut self,
+        input: StepId,
+        prefix: &str,
+        net: Self,
+        frozen: impl Fn(StepId) -> bool,
+    ) -> Vec<(&'static str, StepId)> {
         let before = self.steps.len();
         let place = |step: StepId| if step == 0 { input } else { before + step - 1 };
-        for mut step in net.steps.into_iter().skip(1) {
+        for (number, mut step) in net.steps.into_iter().enumerate().skip(1) {
             let prefixed = |name: &mut String| name.insert_str(0, prefix);
             match &mut step.layer {
                 Layer::Convolution(Convolution { name, norm, .. }) => {
                     prefixed(name);
                     norm.iter_mut().for_each(|norm| prefixed(&mut norm.name));
                 }
-                Layer::UpConvolution(UpConvolution { name, .. }) | Layer::Norm(Norm { name, .. }) => prefixed(name),
+                Layer::UpConvolution(UpConvolution { name, .. })
+                | Layer::Norm(Norm { name, .. })
+                | Layer::GroupNorm(GroupNorm { name, .. })
+                | Layer::Dense(Dense { name, .. }) => prefixed(name),
                 _ => {}
             }
             let inputs = step.inputs.into_iter().map(place).collect();
-            self.steps.push(Step { inputs, frozen: true, ..step });
+            let frozen = step.frozen || frozen(number);
+            self.steps.push(Step { inputs, frozen, ..step });
         }
         self.late.extend(net.late.into_iter().map(place));
         let outputs = net.outputs.into_iter();
@@ -412,23 +487,31 @@ impl Architecture {
         let early = (0..self.steps.len()).filter(|step| !self.late.contains(step));
         for step in early.chain(self.late.iter().copied()).map(|step| &self.steps[step]) {
             let depthwise = matches!(&step.layer, Layer::Convolution(convolution) if convolution.groups > 1);
-            let mut add = |layer: &str, role, shape: Vec<usize>| {
-                let depthwise = role == Role::Kernel && depthwise;
-                found.push(Parameter { layer: layer.to_owned(), role, shape, depthwise, frozen: step.frozen });
+            let mut add = |layer: &str, role, shape: Vec<usize>, frozen: bool| {
+                let (layer, depthwise) = (layer.to_owned(), role == Role::Kernel && depthwise);
+                found.push(Parameter { layer, role, shape, depthwise, frozen: step.frozen || frozen });
             };
             match &step.layer {
                 Layer::Convolution(convolution) => {
-                    add(&convolution.name, Role::Kernel, convolution.weight_shape().to_vec());
+                    add(&convolution.name, Role::Kernel, convolution.weight_shape().to_vec(), false);
                     if convolution.biased {
-                        add(&convolution.name, Role::Bias, vec![convolution.channels_out]);
+                        add(&convolution.name, Role::Bias, vec![convolution.channels_out], false);
                     }
                     if let Some(norm) = &convolution.norm {
                         norm.parameters(convolution.channels_out, &mut add);
                     }
                 }
                 Layer::UpConvolution(UpConvolution { name, channels_in, channels_out }) => {
-                    add(name, Role::UpKernel, vec![*channels_in, *channels_out, 2, 2]);
-                    add(name, Role::Bias, vec![*channels_out]);
+                    add(name, Role::UpKernel, vec![*channels_in, *channels_out, 2, 2], false);
+                    add(name, Role::Bias, vec![*channels_out], false);
+                }
+                Layer::Dense(Dense { name, inputs, outputs, .. }) => {
+                    add(name, Role::Matrix, vec![*outputs, *inputs], false);
+                    add(name, Role::Bias, vec![*outputs], false);
+                }
+                Layer::GroupNorm(GroupNorm { name, .. }) => {
+                    add(name, Role::Scale, vec![step.channels], false);
+                    add(name, Role::Shift, vec![step.channels], false);
                 }
                 Layer::Norm(norm) => norm.parameters(step.channels, &mut add),
                 _ => {}
@@ -453,8 +536,9 @@ impl Architecture {
                     (geometry.height_out(), geometry.width_out())
                 }
                 Layer::MaxPool(pool) | Layer::AveragePool(pool) => pool.output(&(1, 1, h, w).into())?,
-                Layer::UpConvolution(_) => (2 * h, 2 * w),
-                Layer::GlobalAveragePool => (1, 1),
+                Layer::UpConvolution(_) | Layer::Double => (2 * h, 2 * w),
+                Layer::GlobalAveragePool | Layer::Dense(_) => (1, 1),
+                Layer::Resize(_) => step.inputs.get(1).map_or((h, w), |&like| (shapes[like][1], shapes[like][2])),
                 _ => (h, w),
             };
             shapes.push([step.channels, h, w]);
@@ -466,7 +550,8 @@ impl Architecture {
     /// are used up.
     ///
     /// # Errors
-    /// A weight that is missing; a side that is too small for the net; heads that are no plain convolutions.
+    /// A weight that is missing; a side that is too small for the net; heads that are no plain convolutions; a layer of the nets that
+    /// find single objects, which leave as no graph yet.
     pub fn graph(&self, mut weights: Weights, side: usize) -> Result<(Graph, Vec<(&'static str, NodeId)>)> {
         let shapes = self.shapes(side)?;
         let inlined = self.inlined();
@@ -510,6 +595,10 @@ impl Architecture {
                 Layer::MaxPool(pool) => graph.push(Operation::MaxPool(*pool), &inputs),
                 Layer::AveragePool(pool) => graph.push(Operation::AveragePool(*pool), &inputs),
                 Layer::GlobalAveragePool => graph.push(Operation::GlobalAveragePool, &inputs),
+                Layer::Activate(activation) => activate(&mut graph, inputs[0], *activation),
+                Layer::Resize(_) | Layer::Double | Layer::GroupNorm(_) | Layer::Dense(_) => {
+                    candle_core::bail!("net: {:?} has no operation in the inference graph yet", step.layer)
+                }
             };
             if let Some(output) = heads {
                 if !matches!(&step.layer, Layer::Convolution(c) if c.activation == Activation::None) {

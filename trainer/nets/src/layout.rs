@@ -90,7 +90,7 @@ impl Naming {
         }
         let variable = match parameter.role {
             Role::Kernel if parameter.depthwise => self.depthwise_kernel,
-            Role::Kernel | Role::UpKernel => "kernel",
+            Role::Kernel | Role::UpKernel | Role::Matrix => "kernel",
             Role::Bias => "bias",
             Role::Scale => "gamma",
             Role::Shift => "beta",

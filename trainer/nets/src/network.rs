@@ -5,17 +5,21 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use thorax_nn::{
     batch_norm::BatchNorm,
     convolution::{TransposedConfig, biased_convolution, biased_transposed_convolution, convolution},
+    detection::group_norm::group_norm,
     dropout::dropout,
     elementwise::{add_relu, attend, concatenate, relu, relu6, scale_planes, sigmoid, sum_planes, swish},
     pool::{average_pool, max_pool},
     seeded,
+    upsample::{bilinear, nearest},
 };
 
-use super::architecture::{Activation, Architecture, Convolution, Layer, Norm, Parameter, StepId, Weights, take};
+use super::architecture::{
+    Activation, Architecture, Convolution, Dense, GroupNorm, Layer, Norm, Parameter, Resizing, StepId, Weights, take,
+};
 
 /// What a pass through a net is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ enum Variables {
     UpConvolution { weight: Var, bias: Var },
     /// Of a batch norm by itself.
     Norm(BatchNorm),
+    /// Of a group norm (scale and shift) or a matrix (it and its bias).
+    Pair(Var, Var),
 }
 
 /// A net with its variables.
@@ -123,8 +129,8 @@ impl Network {
                     };
                     biased_transposed_convolution(x, &weight, &bias, TransposedConfig::doubling())?
                 }
-                (Layer::Norm(_), Variables::Norm(norm), [x]) => match pass {
-                    _ if step.frozen => norm.infer(x, false)?.detach(),
+                (Layer::Norm(layer), Variables::Norm(norm), [x]) => match pass {
+                    _ if step.frozen || layer.frozen => frozen_norm(x, norm)?,
                     Pass::Train { .. } => norm.train(x, false)?,
                     Pass::Infer => norm.infer(x, false)?,
                 },
@@ -141,6 +147,27 @@ impl Network {
                 (Layer::GlobalAveragePool, _, [x]) => {
                     let (n, c, h, w) = x.dims4()?;
                     (sum_planes(x)? / (h * w) as f64)?.reshape((n, c, 1, 1))?
+                }
+                (Layer::Resize(resizing), _, [x, like]) => {
+                    let (_, _, h, w) = like.dims4()?;
+                    match resizing {
+                        Resizing::Nearest => nearest(x, h, w)?,
+                        Resizing::Bilinear => bilinear(x, h, w, false)?,
+                    }
+                }
+                (Layer::Activate(activation), _, [x]) => activate(x, *activation)?,
+                (Layer::Double, _, [x]) => {
+                    let (_, _, h, w) = x.dims4()?;
+                    bilinear(x, 2 * h, 2 * w, false)?
+                }
+                (Layer::GroupNorm(layer), Variables::Pair(scale, shift), [x]) => {
+                    let (scale, shift) = used(scale, shift, step.frozen);
+                    activate(&group_norm(x, &scale, &shift, layer.groups, layer.epsilon)?, layer.activation)?
+                }
+                (Layer::Dense(layer), Variables::Pair(matrix, bias), [x]) => {
+                    let (matrix, bias) = used(matrix, bias, step.frozen);
+                    let y = x.flatten_from(1)?.matmul(&matrix.t()?)?.broadcast_add(&bias)?;
+                    activate(&y.reshape((x.dim(0)?, layer.outputs, 1, 1))?, layer.activation)?
                 }
                 (Layer::Concatenate, _, [first, rest @ ..]) => {
                     rest.iter().try_fold(first.clone(), |all, next| concatenate(&all, next))?
@@ -170,6 +197,15 @@ impl Network {
     pub fn trainable(&self) -> Vec<(String, Var)> {
         let moved = self.parameters.iter().filter(|(parameter, _)| parameter.is_trainable());
         moved.map(|(parameter, var)| (parameter.name(), var.clone())).collect()
+    }
+
+    /// 0, but with a gradient (of zeros) to all that is trained: what the loss of a pass in which the net was left out has of it.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn nothing(&self) -> Result<Tensor> {
+        let zero = Tensor::zeros((), DType::F32, &self.device)?;
+        self.trainable().iter().try_fold(zero, |sum, (_, var)| sum + nothing_of(var.as_tensor())?)
     }
 
     /// Everything a checkpoint needs, moving statistics included, by name: the names are those of
@@ -215,6 +251,9 @@ impl Variables {
                 Self::UpConvolution { weight: variable(&layer.name, "weight")?, bias: variable(&layer.name, "bias")? }
             }
             Layer::Norm(norm) => Self::Norm(batch_norm(norm, &mut variable)?),
+            Layer::GroupNorm(GroupNorm { name, .. }) | Layer::Dense(Dense { name, .. }) => {
+                Self::Pair(variable(name, "weight")?, variable(name, "bias")?)
+            }
             _ => Self::None,
         })
     }
@@ -231,6 +270,15 @@ impl Convolution {
     ) -> Result<Tensor> {
         let (_, _, h, w) = x.dims4()?;
         let config = self.config(h, w);
+        if let (Some(norm), true) = (norm, self.norm.as_ref().is_some_and(|norm| norm.frozen)) {
+            // Folded in: a product of the kernel in place of one of the map.
+            let (scale, shift) = norm.folded()?;
+            let folded = weight.broadcast_mul(&scale.reshape((self.channels_out, 1, 1, 1))?)?;
+            let shift = bias.map_or_else(|| Ok(shift.clone()), |bias| (bias.as_tensor() * &scale)? + &shift)?;
+            let y = biased_convolution(x, &folded, &shift, config)?;
+            let y = if self.factor == 1.0 { y } else { (y * self.factor)? };
+            return activate(&y, self.activation);
+        }
         let relu = self.activation == Activation::Relu && self.factor == 1.0;
         let convolve = || match bias {
             Some(bias) => biased_convolution(x, weight, bias, config),
@@ -266,6 +314,27 @@ impl Convolution {
         let y = if self.factor == 1.0 { y } else { (y * self.factor)? };
         activate(&y, self.activation)
     }
+}
+
+/// 0, but with a gradient (of zeros) to `tensor`. A product with a tensor: candle leaves out what is multiplied by the number 0.
+pub(crate) fn nothing_of(tensor: &Tensor) -> Result<Tensor> {
+    tensor.sum_all()? * Tensor::zeros((), tensor.dtype(), tensor.device())?
+}
+
+/// Two variables, without a gradient where they are frozen.
+fn used(first: &Var, second: &Var, frozen: bool) -> (Tensor, Tensor) {
+    if frozen {
+        (first.as_detached_tensor(), second.as_detached_tensor())
+    } else {
+        (first.as_tensor().clone(), second.as_tensor().clone())
+    }
+}
+
+/// A norm that stays what it is: a gradient to `x` only.
+fn frozen_norm(x: &Tensor, norm: &BatchNorm) -> Result<Tensor> {
+    let (scale, shift) = norm.folded()?;
+    let row = (1, scale.elem_count(), 1, 1);
+    x.broadcast_mul(&scale.reshape(row)?)?.broadcast_add(&shift.reshape(row)?)
 }
 
 fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {

@@ -24,7 +24,7 @@ fn draw(architecture: &Architecture) -> Weights {
         let normal = |std: f32| seeded::normal(parameter.shape.as_slice(), std, index as u64, &Device::Cpu).unwrap();
         let tensor = match parameter.role {
             Role::UpKernel => normal((1.5 / parameter.shape[0] as f32).sqrt()),
-            Role::Kernel => normal((1.5 / parameter.shape[1..].iter().product::<usize>() as f32).sqrt()),
+            Role::Kernel | Role::Matrix => normal((1.5 / parameter.shape[1..].iter().product::<usize>() as f32).sqrt()),
             Role::Bias | Role::Shift | Role::Mean => normal(0.1),
             Role::Scale => (normal(0.1) + 0.8).unwrap(),
             Role::Variance => (normal(0.1).abs().unwrap() + 0.9).unwrap(),

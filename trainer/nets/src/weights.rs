@@ -213,7 +213,7 @@ pub(super) fn drawn(architecture: &Architecture, seed: u64, device: &Device) -> 
 pub(super) fn drawn_in_order(architecture: &Architecture, seed: u64, device: &Device) -> candle_core::Result<Weights> {
     let mut kernels = 0u64;
     let mut start = |parameter: Parameter| {
-        kernels += u64::from(matches!(parameter.role, Role::Kernel | Role::UpKernel));
+        kernels += u64::from(matches!(parameter.role, Role::Kernel | Role::UpKernel | Role::Matrix));
         let seed = seed ^ kernels.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Ok((parameter.name(), starting(&parameter, seed, device)?))
     };
@@ -225,7 +225,7 @@ fn starting(parameter: &Parameter, seed: u64, device: &Device) -> candle_core::R
     let shape = parameter.shape.as_slice();
     let normal = |fan_in: usize| seeded::normal(shape, (2.0 / fan_in as f32).sqrt(), seed, device);
     match parameter.role {
-        Role::Kernel => normal(shape[1..].iter().product()),
+        Role::Kernel | Role::Matrix => normal(shape[1..].iter().product()),
         // Windows do not overlap: a pixel that comes out is made of one that goes in.
         Role::UpKernel => normal(shape[0]),
         Role::Scale | Role::Variance => Tensor::ones(shape, DType::F32, device),

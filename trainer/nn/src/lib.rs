@@ -5,7 +5,7 @@
 //! call cuDNN, see `cuda`.
 //! [`training`] is the loop, which stands on [`optimizer`], [`schedule`], [`ema`], [`checkpoint`], [`device`] and
 //! [`parallel`]; [`losses`] are what it makes small. [`graph`] is the inference form of a net: candle runs it, and [`onnx`] writes and
-//! reads it as ONNX; [`quantize`] makes one of 8-bit integers of it.
+//! reads it as ONNX; [`quantize`] makes one of 8-bit integers of it. [`detection`] is what nets that find single objects need beside that.
 
 pub mod batch_norm;
 pub mod checkpoint;
@@ -13,6 +13,7 @@ pub mod communicator;
 pub mod convolution;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod detection;
 pub mod device;
 pub mod distance_transform;
 pub mod dropout;

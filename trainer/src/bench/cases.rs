@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::Optimizer as _;
 use thorax_nets::{
     Backbone,
+    instance::{InstanceConfig, mask_rcnn::MaskRcnnConfig, matching::Order, targets::Targets},
     segmentation::{NetConfig, Pass, attention_unet::AttentionUnetConfig},
 };
 use thorax_nn::{
@@ -11,6 +12,11 @@ use thorax_nn::{
     convolution::{
         ConvolutionConfig, TransposedConfig, convolution, convolution_input_gradient, convolution_weight_gradient,
         transposed_convolution,
+    },
+    detection::{
+        BoundingBox,
+        roi_align::{Region, RoiAlignConfig, roi_align},
+        suppression::greedy,
     },
     dropout::dropout,
     losses::LossConfig,
@@ -61,7 +67,65 @@ pub(super) fn beside_torch() -> Vec<TorchCase> {
     for name in ["ResNet50, forward", "ResNet50, forward (PyTorch frozen)"] {
         cases.push(TorchCase { name: name.into(), ours: Box::new(resnet50_forward) });
     }
+    cases.push(TorchCase {
+        name: "RoIAlign, 512 regions of 7 x 7 on 2 x 256 x 64 x 64, forward and backward".into(),
+        ours: Box::new(regions),
+    });
+    cases.push(TorchCase { name: "suppression, 2000 boxes".into(), ours: Box::new(suppression) });
+    cases.push(TorchCase {
+        name: "Mask R-CNN, training step, 2 x 3 x 256 x 256, 64 regions".into(),
+        ours: Box::new(mask_rcnn_step),
+    });
     cases
+}
+
+/// `count` boxes of 8 to 64 pixels in a picture of `side`.
+fn boxes(count: usize, side: f32) -> Result<Vec<BoundingBox>> {
+    let numbers = normal([count, 4], 1)?.to_vec2::<f32>()?;
+    let share = |v: f32| (v * 0.3 + 0.5).clamp(0.0, 1.0);
+    let one = |v: &Vec<f32>| {
+        let [x, y] = [share(v[0]) * side, share(v[1]) * side];
+        BoundingBox::around(x, y, 8.0 + 56.0 * share(v[2]), 8.0 + 56.0 * share(v[3])).clipped(side, side)
+    };
+    Ok(numbers.iter().map(one).collect())
+}
+
+fn regions() -> Result<Work> {
+    let x = Var::from_tensor(&normal([2, 256, 64, 64], 2)?)?.into_inner();
+    let regions: Vec<Region> = boxes(512, 256.0)?.into_iter().enumerate().map(|(n, place)| (n % 2, place)).collect();
+    let config = RoiAlignConfig { height: 7, width: 7, scale: 0.25, samples: 2, aligned: false };
+    Ok(once(true, move || roi_align(&x, &regions, config)))
+}
+
+fn suppression() -> Result<Work> {
+    let (boxes, scores) = (boxes(2000, 1000.0)?, normal([2000], 3)?.to_vec1::<f32>()?);
+    Ok(Box::new(move || {
+        std::hint::black_box(greedy(&boxes, &scores, 0.7));
+        Ok(())
+    }))
+}
+
+/// Forward, losses, backward and AdamW of Mask R-CNN, all of it trained, on 2 pictures with three lesions each.
+fn mask_rcnn_step() -> Result<Work> {
+    let config = MaskRcnnConfig { classes: 2, frozen: false, regions: 64 };
+    let net = InstanceConfig::MaskRcnn(config).init(1, &DEVICE)?;
+    let mut optimizer = Optimizer::new(net.trainable(), AdamWConfig::default())?;
+    let x = normal([2, 3, 256, 256], 1)?;
+    let mut numbers = vec![0f32; 256 * 256];
+    for (number, [left, top, width, height]) in
+        [[20, 30, 60, 50], [120, 40, 40, 80], [60, 150, 30, 30]].into_iter().enumerate()
+    {
+        for row in top..top + height {
+            numbers[row * 256 + left..][..width].fill((number + 1) as f32);
+        }
+    }
+    let targets = vec![Targets::of_numbers(&numbers, 256, 256)?; 2];
+    let mut step = 0;
+    Ok(Box::new(move || {
+        step += 1;
+        let loss = net.loss(&x, &targets, Order::Drawn(step))?;
+        optimizer.step(&loss.backward()?, 1e-4)
+    }))
 }
 
 /// A part of a convolution's work.

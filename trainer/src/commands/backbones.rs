@@ -86,22 +86,35 @@ pub fn run(arguments: &BackbonesArgs) -> anyhow::Result<()> {
             row.hub_repository.to_owned(),
         ]
     }));
-    let width = |column: usize| table.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    for row in &table {
-        let cell = |(column, cell): (usize, &String)| match column {
-            4..=6 => format!("{cell:>width$}", width = widths[column]),
-            _ => format!("{cell:<width$}", width = widths[column]),
-        };
-        let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
+    write_table(&mut out, &table, 4..=6)?;
     writeln!(out, "\n{COUNTED}")?;
     Ok(())
 }
 
+/// Writes rows, the first of which is the header, with the columns of `numbers` to the right.
+///
+/// # Errors
+/// When `out` is closed.
+pub(super) fn write_table<const N: usize>(
+    out: &mut impl Write,
+    table: &[[String; N]],
+    numbers: std::ops::RangeInclusive<usize>,
+) -> std::io::Result<()> {
+    let width = |column: usize| table.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    for row in table {
+        let cell = |(column, cell): (usize, &String)| match numbers.contains(&column) {
+            true => format!("{cell:>width$}", width = widths[column]),
+            false => format!("{cell:<width$}", width = widths[column]),
+        };
+        let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
 /// `1234567` as `1,234,567`.
-fn thousands(number: usize) -> String {
+pub(super) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let grouped: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();

@@ -9,8 +9,9 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{
     data::{self, Split, Task},
+    instance::{self, LesionFinder, run::InstanceRunConfig},
     judge::{
-        Resampling,
+        Resampling, lesions,
         masks::{
             self, Curve, FORMAT, Identity, NOTICE, RunJudgement, SegmentationJudgement, Training, compare::Stack,
             figures, judge_run, pool, spread, tables,
@@ -56,8 +57,8 @@ pub struct JudgeArgs {
     /// Manifest written by `thorax-train data import`
     #[arg(long)]
     manifest: PathBuf,
-    /// Folder of a finished `thorax-train train segment`; several (of several seeds) are judged each by itself, and their
-    /// spread
+    /// Folder of a finished `thorax-train train segment` or `train instance`; several (of several seeds) are judged each by itself, and
+    /// their spread. Of a net that finds single lesions the union is judged here, and each lesion in lesions.md and lesions.json
     #[arg(long = "run", value_name = "DIR", required = true)]
     runs: Vec<PathBuf>,
     /// Judge the mean of the runs' probabilities, as one net
@@ -139,6 +140,9 @@ pub struct CompareArgs {
 /// # Errors
 /// Whatever went wrong, with the file it went wrong with.
 fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
+    if args.runs.iter().any(|run| instance::run::is_run(run)) {
+        return judge_instances(args);
+    }
     let manifest = data::open(&args.manifest)?;
     let settings = Resampling { resamples: args.resamples as usize, level: 0.95, seed: args.seed };
     let groups: Vec<&[PathBuf]> = args.runs.chunks(if args.mean { args.runs.len() } else { 1 }).collect();
@@ -191,6 +195,65 @@ fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
     masks::write(&judgement, &args.out)?;
     println!("{}", tables::summary(&judgement));
     println!("{}: judgement.md, judgement.json, pictures.csv, patients.csv; research use only", args.out.display());
+    Ok(())
+}
+
+/// `masks judge` of runs of `train instance`: the union of the lesions as a mask, and each lesion.
+fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
+    ensure!(!args.mean, "--mean: lesions have no mean; judge the runs each by itself");
+    if let Some(other) = args.runs.iter().find(|run| !instance::run::is_run(run)) {
+        bail!("{}: no run of train instance, as the others are; judge it by itself", other.display());
+    }
+    let manifest = data::open(&args.manifest)?;
+    let settings = Resampling { resamples: args.resamples as usize, level: 0.95, seed: args.seed };
+    let (mut runs, mut judged_lesions, mut recipes) = (vec![], vec![], vec![]);
+    let mut modality = None;
+    for folder in &args.runs {
+        let finder = LesionFinder::load(folder)?;
+        let config = &finder.run().config;
+        let before = *modality.get_or_insert(config.modality);
+        ensure!(
+            config.modality == before,
+            "{}: a run on {} pictures, the runs before it are on {before} pictures; judge them one by one",
+            folder.display(),
+            config.modality
+        );
+        if runs.is_empty() {
+            data::verify(&manifest, config.modality, &[Task::Segment, Task::Classify])?;
+        }
+        let identity = Identity {
+            run: folder.display().to_string(),
+            seed: config.seed,
+            members: 1,
+            rounds: 1,
+            same_data: config.learnt_from(&manifest)?,
+        };
+        let judged = judge_run(&manifest, args.split, &finder, identity, &settings)?;
+        if runs.is_empty() && args.figures > 0 {
+            figures::write(&manifest, &finder, &judged, args.figures, &args.out)?;
+        }
+        let matched = lesions::find(&manifest, args.split, &finder)?;
+        judged_lesions.push(lesions::judge(&matched, &finder, folder, args.split, settings));
+        recipes.push(InstanceRunConfig { seed: 0, ..config.clone() });
+        runs.push(judged);
+    }
+    let comparable = recipes.len() > 1 && recipes.iter().all(|other| *other == recipes[0]);
+    let judgement = SegmentationJudgement {
+        format: FORMAT,
+        notice: NOTICE.into(),
+        modality: modality.context("give at least one --run")?,
+        split: args.split,
+        settings,
+        spread: if comparable { spread(&runs) } else { vec![] },
+        runs,
+    };
+    masks::write(&judgement, &args.out)?;
+    lesions::write(&judged_lesions, &args.out)?;
+    println!("{}\n{}", tables::summary(&judgement), lesions::markdown(&judged_lesions));
+    println!(
+        "{}: judgement.md, judgement.json, pictures.csv, patients.csv, lesions.md, lesions.json; research use only",
+        args.out.display()
+    );
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use thorax_nets::{
 use thorax_nn::{device::DeviceArgs, losses::LossArgs, training::TrainingArgs};
 use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
+use super::train_instance::{self, InstanceArgs};
 use crate::{
     changes::Copies,
     data::{
@@ -50,6 +51,8 @@ pub enum TrainCommand {
     Classify(Box<ClassifyArgs>),
     /// A net for infection, left and right lung
     Segment(Box<SegmentArgs>),
+    /// A net for single lesions, each with its box, its score and its mask
+    Instance(Box<InstanceArgs>),
 }
 
 impl TrainCommand {
@@ -58,6 +61,7 @@ impl TrainCommand {
         match self {
             Self::Classify(args) => args.device.threads(),
             Self::Segment(args) => args.device.threads(),
+            Self::Instance(args) => args.threads(),
         }
     }
 }
@@ -67,22 +71,22 @@ impl TrainCommand {
 pub struct CommonArgs {
     /// Manifest written by `thorax-train data import`
     #[arg(long)]
-    manifest: PathBuf,
+    pub(super) manifest: PathBuf,
     /// Kind of picture
     #[arg(long)]
-    modality: Modality,
+    pub(super) modality: Modality,
     /// The run's folder; a run that was stopped goes on
     #[arg(long)]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 /// More epochs are taken for a mistake.
-const MOST_EPOCHS: usize = 100_000;
+pub(super) const MOST_EPOCHS: usize = 100_000;
 /// More pictures a step are taken for a mistake.
-const MOST_BATCH: usize = 4096;
+pub(super) const MOST_BATCH: usize = 4096;
 
 /// Options of `train classify`.
 #[derive(Debug, clap::Args)]
@@ -204,6 +208,7 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
     match command {
         TrainCommand::Classify(args) => classify(args),
         TrainCommand::Segment(args) => segment(args),
+        TrainCommand::Instance(args) => train_instance::run(args),
     }
 }
 

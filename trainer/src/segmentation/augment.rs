@@ -203,7 +203,7 @@ impl Augmentation {
     }
 
     /// The changed picture and its masks.
-    pub(super) fn apply(&self, sample: &SegmentationSample) -> Values {
+    pub(crate) fn apply(&self, sample: &SegmentationSample) -> Values {
         let (side, area) = (sample.side, sample.side * sample.side);
         let mut grey = vec![0f32; area];
         let mut masks = vec![0f32; sample.masks.len() * area];

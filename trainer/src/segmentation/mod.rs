@@ -25,5 +25,5 @@ pub mod train;
 pub use lungs::LungFinder;
 pub use members::{Members, refuse_twins};
 pub use origin::Origin;
-pub use segmenter::{Drawn, Segmenter};
+pub use segmenter::{DrawMasks, Drawn, Segmenter};
 pub use shipped::Shipped;

@@ -238,6 +238,11 @@ pub fn load(folder: &Path, device: &Device) -> anyhow::Result<SegmentRun> {
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!("{}: no segmentation run; train one with thorax-train train segment", path.display())
     })?;
+    anyhow::ensure!(
+        !text.contains("\"instance_net\""),
+        "{}: a run of train instance, which finds single lesions; masks judge takes it, but nothing else does yet",
+        folder.display()
+    );
     let config: SegmentConfig = serde_json::from_str(&text).with_context(|| {
         format!("{}: not the configuration of a segmentation run of this version; train it anew", path.display())
     })?;

@@ -189,21 +189,21 @@ fn to_input(mask: &Plane<u8>, prepared: &Prepared, side: usize) -> Vec<u8> {
 }
 
 /// A picture as the net's numbers, and its masks.
-pub(super) struct Values {
-    pub(super) side: usize,
+pub(crate) struct Values {
+    pub(crate) side: usize,
     /// `[C, S, S]`.
-    pub(super) picture: Vec<f32>,
+    pub(crate) picture: Vec<f32>,
     /// `[M, S, S]` for the M [`MASKS`], 0 or 1; 0 where a mask is not known.
-    pub(super) masks: Vec<f32>,
+    pub(crate) masks: Vec<f32>,
     /// `[M]`, 1 for a known mask.
-    pub(super) known: Vec<f32>,
+    pub(crate) known: Vec<f32>,
     /// `[M, S, S]`, the signed distance to each mask's border, for the boundary loss.
-    pub(super) distance: Option<Vec<f32>>,
+    pub(crate) distance: Option<Vec<f32>>,
 }
 
 impl Values {
     /// The picture as it is.
-    pub(super) fn of(sample: &SegmentationSample) -> Self {
+    pub(crate) fn of(sample: &SegmentationSample) -> Self {
         let area = sample.side * sample.side;
         let mask = |mask: &Option<Vec<u8>>| match mask {
             Some(mask) => mask.iter().map(|&v| f32::from(v) / 255.0).collect(),

@@ -17,6 +17,21 @@ pub(super) const OUTPUT: &str = "masks";
 /// A pixel of at least this probability belongs to the mask, as on the device. (The graph of a run has its chosen threshold there.)
 const THRESHOLD: f32 = 0.5;
 
+/// Whatever draws masks on pictures of any size.
+pub trait DrawMasks: Sync {
+    /// What it was trained on.
+    fn modality(&self) -> Modality;
+
+    /// The masks it draws, such as `infection`.
+    fn names(&self) -> &[String];
+
+    /// Draws the masks of a picture.
+    ///
+    /// # Errors
+    /// A picture without pixels or of another modality; a net that fails or gives what is no number.
+    fn draw(&self, picture: &Picture) -> anyhow::Result<Drawn>;
+}
+
 /// A net that draws masks on pictures of any size.
 pub struct Segmenter {
     graph: Graph,
@@ -102,5 +117,19 @@ impl Segmenter {
             picture: prepared.windowed,
             seen,
         })
+    }
+}
+
+impl DrawMasks for Segmenter {
+    fn modality(&self) -> Modality {
+        self.modality
+    }
+
+    fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn draw(&self, picture: &Picture) -> anyhow::Result<Drawn> {
+        Segmenter::draw(self, picture)
     }
 }

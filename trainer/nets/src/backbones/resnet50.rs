@@ -23,8 +23,17 @@ const MAPS: [&str; 4] = ["stride4", "stride8", "stride16", "features"];
 /// The net as `layout` has it.
 pub fn architecture(layout: Layout) -> Architecture {
     let keras = layout == Layout::Keras;
-    let mut net =
-        Builder { net: Architecture::new(3, if keras { 1.001e-5 } else { 1e-5 }, Folding::Reciprocal), keras };
+    built(keras, keras)
+}
+
+/// timm's net and names, but with the stride of a block on its first convolution, as the paper has it.
+pub fn with_early_stride() -> Architecture {
+    built(false, true)
+}
+
+fn built(keras: bool, early_stride: bool) -> Architecture {
+    let net = Architecture::new(3, if keras { 1.001e-5 } else { 1e-5 }, Folding::Reciprocal);
+    let mut net = Builder { net, keras, early_stride };
     let stem = if keras { ["conv1_conv", "conv1_bn"] } else { ["conv1", "bn1"] };
     let mut step = net.layer(0, stem.map(str::to_owned), 64, 7, 2, Activation::Relu);
     net.net.name_map("stride2", step);
@@ -43,6 +52,8 @@ pub fn architecture(layout: Layout) -> Architecture {
 struct Builder {
     net: Architecture,
     keras: bool,
+    /// Whether a block's stride is on its first convolution.
+    early_stride: bool,
 }
 
 impl Builder {
@@ -65,7 +76,7 @@ impl Builder {
             [_, 0] => self.layer(input, projection, out, 1, stride, Activation::None),
             _ => input,
         };
-        let (first, second) = if self.keras { (stride, 1) } else { (1, stride) };
+        let (first, second) = if self.early_stride { (stride, 1) } else { (1, stride) };
         let mut step = self.layer(input, reduce, width, 1, first, Activation::Relu);
         step = self.layer(step, middle, width, 3, second, Activation::Relu);
         step = self.layer(step, expand, out, 1, 1, Activation::None);

@@ -19,7 +19,7 @@ use crate::{
     },
     figures,
     files::write_png,
-    segmentation::{Drawn, Segmenter, predict::overlay},
+    segmentation::{DrawMasks, Drawn, predict::overlay},
 };
 
 /// Writes at most `count` figures of a run that was judged, their pictures and their list, into `folder`.
@@ -28,7 +28,7 @@ use crate::{
 /// Pictures and masks that cannot be read; files that cannot be written.
 pub fn write(
     manifest: &Manifest,
-    segmenter: &Segmenter,
+    segmenter: &impl DrawMasks,
     judged: &RunJudgement,
     count: usize,
     folder: &Path,

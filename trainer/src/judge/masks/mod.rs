@@ -36,7 +36,7 @@ use crate::{
         picture::{Picture, truth_masks},
     },
     progress::progress,
-    segmentation::{Segmenter, run::SegmentConfig},
+    segmentation::{DrawMasks, run::SegmentConfig},
 };
 
 /// The version of `judgement.json`.
@@ -248,7 +248,7 @@ impl<'a> JudgedMasks<'a> {
 pub fn judge_run(
     manifest: &Manifest,
     split: Split,
-    segmenter: &Segmenter,
+    segmenter: &impl DrawMasks,
     identity: Identity,
     settings: &Resampling,
 ) -> anyhow::Result<RunJudgement> {
@@ -271,7 +271,7 @@ pub fn judge_run(
             let nothing = Plane::filled(drawn.picture.width(), drawn.picture.height(), 0);
             (0..drawn.masks.len()).map(|mask| (judged.infection == Some(mask)).then(|| nothing.clone())).collect()
         } else {
-            truth_masks(manifest, record, &drawn.picture)?
+            of_names(segmenter.names(), truth_masks(manifest, record, &drawn.picture)?)
         };
         let score = judged.score(record, negative, drawn.masks, truth, drawn.seen, picture.frame.spacing_mm);
         bar.inc(1);
@@ -284,6 +284,12 @@ pub fn judge_run(
     bar.finish_and_clear();
     let names = judged.names.iter().map(|&name| name.to_owned()).collect();
     Ok(RunJudgement::new(identity, names, pictures, settings))
+}
+
+/// Of all masks of a picture those that a net draws, in its order.
+fn of_names(names: &[String], masks: Vec<Option<Plane<u8>>>) -> Vec<Option<Plane<u8>>> {
+    let of = |name: &String| NAMES.iter().position(|of| of == name).and_then(|position| masks.get(position)?.clone());
+    names.iter().map(of).collect()
 }
 
 impl RunJudgement {
