@@ -24,13 +24,12 @@ use thorax_nn::{
 use super::{
     Detector, Found, Instance, Losses,
     matching::Order,
-    parts::{self, biased, enlarged, output, pyramid, resnet, torch_resnet},
+    parts::{self, Beginnings, biased, enlarged, output, pyramid, resnet, torch_resnet},
     targets::{Targets, around, components},
 };
 use crate::{
     architecture::{Activation, Architecture, Dense, Kind, Layer, Resizing},
     network::{Network, Pass},
-    weights,
 };
 
 const CHANNELS: usize = 256;
@@ -47,6 +46,17 @@ const OVERLAP: f32 = 0.3;
 const HALF: f32 = 0.5;
 /// How often a pixel beside an edge counts.
 const EDGE: f32 = 3.0;
+
+/// The pyramid keeps the variance, the last layers begin small.
+const BEGINNINGS: Beginnings = Beginnings(&[
+    ("judge.score", 0.01),
+    ("segmentation.", 0.01),
+    ("pyramid.lateral.0", 0.0625),
+    ("pyramid.lateral.1", 0.0442),
+    ("pyramid.lateral.2", 0.0313),
+    ("pyramid.lateral.3", 0.0221),
+    ("pyramid.output", 0.0208),
+]);
 
 /// The shape of the net.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -89,7 +99,7 @@ impl SrgNetConfig {
 
     pub(super) fn init(self, seed: u64, device: &Device) -> Result<SrgNet> {
         let network = |net: Architecture| {
-            let weights = weights::drawn(&net, seed, device)?;
+            let weights = BEGINNINGS.draw(&net, seed, device)?;
             Network::new(net, weights)
         };
         Ok(SrgNet { body: network(self.body())?, judge: network(judge())? })

@@ -1,8 +1,8 @@
 //! Mask R-CNN with a ResNet50 and a feature pyramid (He et al. 2017), as torchvision has it.
 //!
 //! The maps of the pyramid go through one small net that tells for each anchor whether a lesion is there, and where exactly
-//! ([`proposals`]); what lies in the best of these boxes is cut out of the maps, and two heads tell its class, its box and its mask
-//! ([`regions`]). Parameters have torchvision's names, 44,401,393 of them with 91 classes, 43,922,395 with one lesion and the background.
+//! (`proposals`); what lies in the best of these boxes is cut out of the maps, and two heads tell its class, its box and its mask
+//! (`regions`). Parameters have torchvision's names, 44,401,393 of them with 91 classes, 43,922,395 with one lesion and the background.
 
 mod proposals;
 mod regions;
