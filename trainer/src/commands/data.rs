@@ -96,7 +96,7 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
             }
             let suspected = match suspects.len() {
                 0 => String::new(),
-                count => format!("; {count} things that may spoil a study, listed above"),
+                count => format!("; {count} finding(s) that may spoil a study, listed above"),
             };
             println!("{}: {} pictures, no problem found{suspected}", path.display(), manifest.records.len());
         }

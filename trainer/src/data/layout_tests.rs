@@ -149,7 +149,7 @@ fn class_folders_of_images_and_lung_masks() {
     assert_eq!(classes(&found, Task::Classify), expected);
     assert_eq!(classes(&found, Task::Segment), expected);
     assert!(found.manifest.records.iter().all(|r| r.mask.is_empty() && r.lung_mask.contains("/masks/")));
-    told(&found, &["masks are read as those of the lung mask", "5 other files are not read"]);
+    told(&found, &["folders called masks are read as lung masks", "5 other files are not read"]);
     sound(&found);
     // Smaller masks are brought to their film's size.
     let record = found.manifest.records.iter().find(|r| r.task == Task::Segment).unwrap();

@@ -1,6 +1,6 @@
 //! From a folder of pictures to a manifest that training can trust.
 //!
-//! `import` reads one of four layouts into a [`Manifest`] (a CSV table with a line per picture), `split` deals patients
+//! `import` reads one of a dozen layouts into a [`Manifest`] (a CSV table with a line per picture or slice), `split` deals patients
 //! out to training, validation and test, `check` looks for everything that would make a measured accuracy a lie
 //! (a patient on both sides, one picture under two labels, a mask of another size), and `summary` counts. Commands that learn or
 //! judge [`open`] a manifest and [`verify`] its files, which refuse what `check` would find there.

@@ -115,6 +115,9 @@ fn pairs_find_their_masks() {
     assert_eq!((record.path.as_str(), record.mask.as_str()), ("images/p0__0.png", "masks/p0__0.png"));
     assert_eq!(record.lung_masks().collect::<Vec<_>>(), ["left_lung/p0__0.png", "right_lung/p0__0.png"]);
     assert_eq!((record.task, record.patient_id.as_str()), (Task::Segment, "p0"));
+    let lungs = ImportArgs { masks: Some(Marks::Lungs), ..import_args(folder.path(), Layout::Auto) };
+    let lungs = import(&lungs).unwrap().manifest;
+    assert!(lungs.records.iter().all(|record| record.mask.is_empty() && record.lung_mask.starts_with("masks/")));
 }
 
 #[test]

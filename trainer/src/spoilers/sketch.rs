@@ -1,5 +1,7 @@
 //! A picture in few numbers: by which it is known again, and its facts.
 
+use std::sync::OnceLock;
+
 use image::GrayImage;
 use image_hasher::{HashAlg, Hasher, HasherConfig};
 use thorax_shared::{
@@ -85,11 +87,15 @@ fn ranked(small: &Plane<u8>) -> Plane<u8> {
 
 /// The perceptual hash of `image_hasher`: signs of the differences of neighbours after a cosine transform.
 fn hash(ranked: &Plane<u8>) -> [u64; 4] {
-    let hasher: Hasher<[u8; 32]> = HasherConfig::with_bytes_type::<[u8; 32]>()
-        .hash_size(16, 16)
-        .hash_alg(HashAlg::Median)
-        .preproc_dct()
-        .to_hasher();
+    // Its cosine transform is planned once.
+    static HASHER: OnceLock<Hasher<[u8; 32]>> = OnceLock::new();
+    let hasher = HASHER.get_or_init(|| {
+        HasherConfig::with_bytes_type::<[u8; 32]>()
+            .hash_size(16, 16)
+            .hash_alg(HashAlg::Median)
+            .preproc_dct()
+            .to_hasher()
+    });
     let image = GrayImage::from_raw(SIDE as u32, SIDE as u32, ranked.data().to_vec()).unwrap_or_default();
     let bytes = hasher.hash_image(&image);
     let mut words = [0; 4];

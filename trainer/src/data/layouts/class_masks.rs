@@ -134,7 +134,7 @@ fn plain_masks(args: &ImportArgs, tree: &Tree, classes: &[Class<'_>], notes: &mu
     }
     let marks = if looked_at.iter().any(|mask| !mask.is_empty()) { Marks::Lungs } else { Marks::Infection };
     notes.told.push(format!(
-        "masks are read as those of the {}, for pictures without the disease have {} (--masks says otherwise)",
+        "folders called masks are read as {}s, for pictures without the disease have {} (--masks says otherwise)",
         word(marks),
         if marks == Marks::Lungs { "some that mark something" } else { "none that marks anything" }
     ));

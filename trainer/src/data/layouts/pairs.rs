@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ImportArgs,
+    ImportArgs, Marks,
     files::by_stem,
     notes::Notes,
     patients::Patients,
@@ -23,7 +23,13 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
     let name = ["masks", "infection"].into_iter().find(|name| args.dir.join(name).is_dir());
     let name = name.ok_or_else(|| problem(&args.dir, "no folder masks/ or infection/"))?;
     let masks = by_stem(&args.dir, name, notes)?;
-    notes.told.push(format!("{name}/ is read as the infection; masks of the lungs belong into lung_masks/"));
+    let of_lungs = args.masks == Some(Marks::Lungs);
+    notes.told.push(match of_lungs {
+        true => format!("{name}/ is read as the lungs, as told"),
+        false => format!(
+            "{name}/ is read as the infection; masks of the lungs belong into lung_masks/ (or say --masks lungs)"
+        ),
+    });
     let mut optional = |name: &str| match args.dir.join(name).is_dir() {
         true => by_stem(&args.dir, name, notes),
         false => Ok(BTreeMap::new()),
@@ -49,7 +55,10 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
         };
         let patient = patients.of(&path, &args.dir.join(&path));
         let bare = record(args, path, modality, Task::Segment, Label::Unlabelled, "pairs", patient);
-        records.push(Record { mask, lung_mask, ..bare });
+        records.push(match of_lungs {
+            true => Record { lung_mask: mask, ..bare },
+            false => Record { mask, lung_mask, ..bare },
+        });
     }
     patients.all_known(args, notes)?;
     Ok(records)
