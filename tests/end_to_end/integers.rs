@@ -54,5 +54,5 @@ fn a_bundle_of_integers_is_fine_tuned_signed_and_run() {
     refused(&mut tuned(&["--epochs", "2"]), &["integers.thorax", "exists already"]);
     succeed(&mut tuned(&["--epochs", "2", "--force", "--no-comparison", "--graphs", "classifier"]));
     assert_eq!(before, std::fs::read(at("runs/classifier/best.safetensors")).unwrap());
-    refused(&mut tuned(&["--epochs", "3", "--force"]), &["runs/classifier", "another configuration"]);
+    refused(&mut tuned(&["--epochs", "3", "--force"]), &["runs/classifier", "another configuration", "--fine-tune"]);
 }

@@ -30,22 +30,22 @@ pub fn take_folder(folder: &Path) -> anyhow::Result<FolderLock> {
     Ok(lock)
 }
 
-/// Takes a run's folder, and writes its configuration, or sees that the run which is there has the same.
+/// Takes the folder that `option` gave a run, and writes the run's configuration, or sees that the run which is there has the same.
 ///
 /// # Errors
 /// A run of another configuration, what [`take_folder`] refuses, and a configuration that cannot be read or written.
-pub fn start_run(folder: &Path, config: &impl serde::Serialize) -> anyhow::Result<FolderLock> {
+pub fn start_run(folder: &Path, option: &str, config: &impl serde::Serialize) -> anyhow::Result<FolderLock> {
     let lock = take_folder(folder)?;
     let path = folder.join("config.json");
     let text = serde_json::to_string_pretty(config)?;
     match std::fs::read_to_string(&path) {
         Ok(before) => anyhow::ensure!(
             before == text,
-            "{}: this run was started with another configuration or other data; choose another folder, or delete this one",
+            "{}: this run was started with another configuration or other data; choose another {option}, or delete the folder",
             folder.display()
         ),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            anyhow::bail!("{}: {error}; choose another folder", path.display())
+            anyhow::bail!("{}: {error}; choose another {option}", path.display())
         }
         Err(_) => write_atomically(&path, |out| out.write_all(text.as_bytes()))?,
     }

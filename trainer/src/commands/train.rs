@@ -266,7 +266,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         augmentation,
         training,
     };
-    let _lock = start_run(&common.out, &config)?;
+    let _lock = start_run(&common.out, "--out", &config)?;
     if let Some(weights) = &args.start {
         record_stages(&common.out, weights)?;
     }
@@ -475,7 +475,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             copies: contents.copies_seed.map(|seed| (contents.copies.min(most_copies), seed)),
             ..heads::ClassifyConfig::of(contents)
         };
-        start_run(&common.out, &config).map(|lock| (lock, config))
+        start_run(&common.out, "--out", &config).map(|lock| (lock, config))
     };
     anyhow::ensure!(
         args.features.is_none() || args.weights.is_some() == refused.is_some(),

@@ -217,7 +217,7 @@ pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
         augmentation,
         training,
     };
-    let _lock = start_run(&common.out, &config)?;
+    let _lock = start_run(&common.out, "--out", &config)?;
     eprintln!("{}, {} parameters", config.instance_net.describe(), config.instance_net.parameters());
     train(&manifest, &config, &source, &common.out, &devices, args.training.loaders(), args.stop_after)
 }

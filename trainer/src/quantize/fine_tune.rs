@@ -81,7 +81,7 @@ pub struct Material<'a> {
 /// A folder of another run, losses that are not finite, files that cannot be written.
 pub fn fine_tune(material: Material<'_>, how: &FineTuning<'_>) -> anyhow::Result<(Calibrated, String)> {
     let Material { calibrated, kept, calibration, training, validation } = material;
-    let _lock = start_run(how.folder, how.config)?;
+    let _lock = start_run(how.folder, "--fine-tune", how.config)?;
     let shape = calibrated.graph().input_shape;
     let names: Vec<String> = calibrated.graph().outputs.iter().map(|(name, _)| name.clone()).collect();
     let teacher = calibrated.graph().clone();
