@@ -13,6 +13,7 @@ use thorax_nn::{
 };
 use thorax_shared::bundle::Role;
 
+use super::train::check_length;
 use crate::{
     bundle::keys,
     changes::Copies,
@@ -136,6 +137,7 @@ impl FineTuneArgs {
     /// What is asked for, on `devices`.
     fn tuning<'a>(&'a self, devices: &'a [Device]) -> anyhow::Result<Option<Tuning<'a>>> {
         let Some(runs) = &self.fine_tune else { return Ok(None) };
+        check_length(self.epochs, None, self.batch, self.learning_rate)?;
         let training = self.training.config()?;
         anyhow::ensure!(
             training.precision == Precision::F32,

@@ -84,9 +84,33 @@ pub struct CommonArgs {
 }
 
 /// More epochs are taken for a mistake.
-pub(super) const MOST_EPOCHS: usize = 100_000;
+const MOST_EPOCHS: usize = 100_000;
 /// More pictures a step are taken for a mistake.
-pub(super) const MOST_BATCH: usize = 4096;
+const MOST_BATCH: usize = 4096;
+
+/// Sees that a training's length makes sense.
+///
+/// # Errors
+/// Nothing to do, more than anybody means, a learning rate that is none.
+pub(super) fn check_length(
+    epochs: usize,
+    stop_after: Option<usize>,
+    batch: usize,
+    learning_rate: f64,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        batch > 0 && epochs > 0 && stop_after != Some(0),
+        "--batch, --epochs and --stop-after must be above 0"
+    );
+    for (option, value, most) in [("--epochs", epochs, MOST_EPOCHS), ("--batch", batch, MOST_BATCH)] {
+        anyhow::ensure!(value <= most, "{option} {value}: more than {most} are taken for a mistake; give fewer");
+    }
+    anyhow::ensure!(
+        learning_rate.is_finite() && learning_rate > 0.0,
+        "--learning-rate {learning_rate} must be a number above 0"
+    );
+    Ok(())
+}
 
 /// Options of `train classify`.
 #[derive(Debug, clap::Args)]
@@ -344,18 +368,7 @@ impl SegmentArgs {
     fn check(&self) -> anyhow::Result<()> {
         self.training.config()?;
         self.loss.config()?;
-        anyhow::ensure!(
-            self.batch > 0 && self.epochs > 0 && self.stop_after != Some(0),
-            "--batch, --epochs and --stop-after must be above 0"
-        );
-        for (option, value, most) in [("--epochs", self.epochs, MOST_EPOCHS), ("--batch", self.batch, MOST_BATCH)] {
-            anyhow::ensure!(value <= most, "{option} {value}: more than {most} are taken for a mistake; give fewer");
-        }
-        anyhow::ensure!(
-            self.learning_rate.is_finite() && self.learning_rate > 0.0,
-            "--learning-rate {} must be a number above 0",
-            self.learning_rate
-        );
+        check_length(self.epochs, self.stop_after, self.batch, self.learning_rate)?;
         if let Some(dropout) = self.dropout {
             anyhow::ensure!(
                 (0.0..1.0).contains(&dropout),

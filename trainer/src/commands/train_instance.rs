@@ -14,7 +14,7 @@ use thorax_nets::{
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
 use thorax_shared::preprocess::spec::Normalise;
 
-use super::train::{CommonArgs, MOST_BATCH, MOST_EPOCHS};
+use super::train::{CommonArgs, check_length};
 use crate::{
     data::{self, Task, fingerprint::fingerprint, recipe::preprocess_spec},
     files::start_run,
@@ -115,18 +115,7 @@ impl InstanceArgs {
     /// Sees that the options make sense together, without a look at data, weights or devices.
     fn check(&self) -> anyhow::Result<()> {
         self.training.config()?;
-        anyhow::ensure!(
-            self.batch > 0 && self.epochs > 0 && self.stop_after != Some(0),
-            "--batch, --epochs and --stop-after must be above 0"
-        );
-        for (option, value, most) in [("--epochs", self.epochs, MOST_EPOCHS), ("--batch", self.batch, MOST_BATCH)] {
-            anyhow::ensure!(value <= most, "{option} {value}: more than {most} are taken for a mistake; give fewer");
-        }
-        anyhow::ensure!(
-            self.learning_rate.is_finite() && self.learning_rate > 0.0,
-            "--learning-rate {} must be a number above 0",
-            self.learning_rate
-        );
+        check_length(self.epochs, self.stop_after, self.batch, self.learning_rate)?;
         anyhow::ensure!(self.regions.is_none() || self.net == NetName::MaskRcnn, "--regions needs --net mask-rcnn");
         let multiple = self.config(false, true).side_multiple();
         if let Some(side) = self.side {
