@@ -461,3 +461,31 @@ fn participants_and_their_derivatives() {
     mock.text("participants.tsv", table.replace("sub-004\t44\tM\tCOVID-19\n", ""));
     refused(&args(&mock), &["participants.tsv", "no line for sub-004"]);
 }
+
+/// A unit matrix, as programs write that know no orientation.
+const UNIT: [[f32; 4]; 3] = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
+
+#[test]
+fn a_mask_of_which_nobody_knows_how_it_lies_is_left_out() {
+    let mock = Mock::new();
+    for i in 0..4_u64 {
+        let slices = mock.volume(&format!("scans/case_{i}.nii"), i, true);
+        mock.labels(&format!("lung_mask/case_{i}.nii"), &slices, mocks::lung_labels);
+    }
+    let found = imported(&args(&mock));
+    assert_eq!(count(&found, |_| true), 36);
+    // Stored from the left, the front and the head on; the mask's header says nothing.
+    let turned = [[-0.8, 0.0, 0.0, 20.0], [0.0, -0.8, 0.0, 20.0], [0.0, 0.0, -5.0, 10.0]];
+    mock.affine("scans/case_1.nii", turned);
+    mock.affine("lung_mask/case_1.nii", UNIT);
+    let record = found.manifest.records.iter().find(|r| r.path.starts_with("scans/case_1.nii")).unwrap();
+    let error = truth(&found.manifest, record, &Plane::filled(SIDE, SIDE, 0)).err().unwrap();
+    assert!(format!("{error:#}").contains("the mask's header tells no orientation"), "{error:#}");
+    let found = imported(&args(&mock));
+    assert_eq!(count(&found, |r| r.path.starts_with("scans/case_1.nii")), 0);
+    let (file, why) = found.left_out.iter().find(|(file, _)| file == "scans/case_1.nii").unwrap();
+    assert!(why.contains("lung_mask/case_1.nii") && why.contains("its scan's affine"), "{file}: {why}");
+    // Where neither says anything, they are stored alike.
+    mock.affine("scans/case_1.nii", UNIT);
+    assert_eq!(count(&imported(&args(&mock)), |_| true), 36);
+}

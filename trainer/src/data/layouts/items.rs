@@ -18,7 +18,12 @@ use super::{
     words::{class_word, label_of, plain, unlabelled},
 };
 use crate::{
-    data::{DataError, Label, Record, Split, Task, UNKNOWN_PATIENT, address::Address, mask::Foreground, volumes},
+    data::{
+        DataError, Label, Record, Split, Task, UNKNOWN_PATIENT,
+        address::Address,
+        mask::{Foreground, lies_over},
+        volumes,
+    },
     progress::in_parallel,
 };
 
@@ -230,6 +235,7 @@ fn marked(tree: &Tree, mask: &str, of: Outline) -> Result<Vec<bool>, String> {
         let [[a, b, c], [x, y, z]] = [outline, of].map(size);
         return Err(format!("its mask {} has {a} x {b} x {c} voxels, it has {x} x {y} x {z}", address.file));
     }
+    lies_over(&outline, &of).map_err(|reason| format!("its mask {}: {reason}", address.file))?;
     let read = volumes::volume(&path).map_err(|error| format!("its mask {error:#}"))?;
     let foreground = Foreground::chosen(read.values(), address.labels).map_err(|error| format!("{mask}: {error}"))?;
     let volume = read.volume();
