@@ -489,3 +489,42 @@ fn a_mask_of_which_nobody_knows_how_it_lies_is_left_out() {
     mock.affine("scans/case_1.nii", UNIT);
     assert_eq!(count(&imported(&args(&mock)), |_| true), 36);
 }
+
+#[test]
+fn volumes_whose_names_leave_their_patients_open_are_asked_for() {
+    let names = |name: fn(u64, u64) -> String| (0..12_u64).map(|i| name(i / 3, i % 3)).collect::<Vec<String>>();
+    for paths in [
+        names(|patient, scan| format!("patient_{patient:02}_scan_{scan}.nii")),
+        names(|patient, scan| format!("p{patient:02}_t{scan}.nii")),
+        names(|patient, scan| format!("p{patient:02}_t{scan}_{scan}.nii")),
+        names(|patient, scan| format!("patient{patient:02}/CT_{scan}.nii")),
+        names(|patient, scan| format!("patient{patient:02}/ct_{}.nii", 3 * patient + scan)),
+        names(|patient, scan| {
+            format!("train/anna{}/{}.nii", ["a", "b", "c", "d"][patient as usize], 3 * patient + scan)
+        }),
+    ] {
+        let mock = Mock::new();
+        for (seed, path) in (0..).zip(&paths) {
+            mock.volume(path, seed, true);
+        }
+        refused(&args(&mock), &["12 of the pictures", &paths[0], "--patient-pattern", "--each-picture-is-a-patient"]);
+        let dry = imported(&ImportArgs { dry_run: true, ..args(&mock) });
+        assert_eq!(dry.open.len(), 1, "{:?}", dry.open);
+        let each = imported(&ImportArgs { each_picture_is_a_patient: true, ..args(&mock) });
+        assert_eq!(each.manifest.records.iter().map(|r| &r.patient_id).collect::<BTreeSet<_>>().len(), 12);
+    }
+    // Two volumes a patient, and a number that all begin with.
+    for (paths, patients) in [
+        ((0..12_u64).map(|i| format!("p{:02}_t{}.nii", i / 2, i % 2)).collect::<Vec<String>>(), 6),
+        ((0..12_u64).map(|i| format!("ct2020_{i:03}.nii")).collect(), 12),
+        ((0..12_u64).map(|i| format!("{}/{i:03}.nii", ["Normal", "COVID"][i as usize % 2])).collect(), 12),
+    ] {
+        let mock = Mock::new();
+        for (seed, path) in (0..).zip(&paths) {
+            mock.volume(path, seed, true);
+        }
+        let found = imported(&args(&mock));
+        let different = found.manifest.records.iter().map(|r| &r.patient_id).collect::<BTreeSet<_>>();
+        assert_eq!(different.len(), patients, "{different:?}");
+    }
+}

@@ -66,11 +66,11 @@ pub(super) fn records(
 ) -> Result<Vec<Record>, DataError> {
     let items = without_left_out(args, items, notes);
     let labels = labels(args, &items, notes)?;
-    let listed: Vec<&Item> = items.iter().filter(|item| is_volume(&item.path) && !item.stack).collect();
-    let paths: Vec<&str> = listed.iter().filter(|item| item.patient.is_none()).map(|item| item.path.as_str()).collect();
-    let of_volumes = patients_of_volumes(&paths, notes);
     let mut patients = Patients::new(args, notes)?;
     let asked = patients.asked();
+    let by_name = |item: &&Item| is_volume(&item.path) && !item.stack && item.patient.is_none() && !asked;
+    let volumes = items.iter().filter(by_name).map(|item| (item.path.as_str(), item.class.as_str()));
+    let of_volumes = patients_of_volumes(args, &volumes.collect::<Vec<_>>(), notes)?;
     let mut records = vec![];
     for ((parts, reason), label) in parts(args, tree, &items, &labels).into_iter().zip(&labels) {
         if let Some((file, reason)) = reason {
