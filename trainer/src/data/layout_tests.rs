@@ -329,7 +329,8 @@ fn splits_classes_and_masks_in_folders_of_folders() {
 #[test]
 fn class_folders_of_volumes_with_masks_of_some() {
     let mock = mocks::mosmed();
-    let found = imported(&args(&mock));
+    refused(&args(&mock), &["--masks infection", "masks/study_0002_mask.nii.gz"]);
+    let found = imported(&ImportArgs { masks: Some(Marks::Infection), ..args(&mock) });
     assert!(found.layout.starts_with("volumes"), "{}", found.layout);
     let labelled = classes(&found, Task::Classify);
     assert_eq!(labelled[0], class("ct-0", Label::Negative, 27, 3));
@@ -527,4 +528,35 @@ fn volumes_whose_names_leave_their_patients_open_are_asked_for() {
         let different = found.manifest.records.iter().map(|r| &r.patient_id).collect::<BTreeSet<_>>();
         assert_eq!(different.len(), patients, "{different:?}");
     }
+}
+
+#[test]
+fn masks_that_do_not_say_what_they_mark() {
+    let volumes = |folder: &str, lungs: bool| {
+        let mock = Mock::new();
+        for i in 0..6_u64 {
+            let folder = if i % 2 == 0 { "scans/Normal" } else { folder };
+            let slices = mock.volume(&format!("{folder}/{i}.nii"), i, i % 2 == 1);
+            let label = if lungs { mocks::lung_labels } else { mocks::infection_label };
+            mock.labels(&format!("masks/{i}.nii"), &slices, label);
+        }
+        mock
+    };
+    let found = imported(&args(&volumes("scans/COVID", true)));
+    assert!(found.manifest.records.iter().all(|r| r.mask.is_empty() && r.lung_mask.starts_with("masks/")));
+    told(&found, &["read as lung masks, for scans of healthy lungs have some that mark something"]);
+    let found = imported(&args(&volumes("scans/COVID", false)));
+    assert!(found.manifest.records.iter().all(|r| r.lung_mask.is_empty() && r.mask.starts_with("masks/")));
+    // Without healthy lungs nobody knows. Other lungs without the disease are no healthy ones.
+    let mock = volumes("scans/COVID", true);
+    fs::rename(mock.dir().join("scans/Normal"), mock.dir().join("scans/Pneumonia")).unwrap();
+    refused(&args(&mock), &["infection or the lungs", "--masks lungs", "masks/0.nii"]);
+    let found = imported(&ImportArgs { masks: Some(Marks::Lungs), ..args(&mock) });
+    assert!(found.manifest.records.iter().all(|r| r.mask.is_empty() && r.lung_mask.starts_with("masks/")));
+
+    let mock = mocks::radiography();
+    for class in ["Normal", "Viral Pneumonia"] {
+        fs::remove_dir_all(mock.dir().join("COVID-19_Radiography_Dataset").join(class)).unwrap();
+    }
+    refused(&ImportArgs { each_picture_is_a_patient: true, ..films(&mock) }, &["--masks infection or --masks lungs"]);
 }
