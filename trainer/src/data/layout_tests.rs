@@ -208,7 +208,7 @@ fn a_table_of_scans_and_their_masks() {
             line.replace("infection_mask/coronacases_001", "infection_mask/coronacases_004")
         ),
     );
-    refused(&args(&mock), &["has the masks", "keep one"]);
+    refused(&args(&mock), &["has the masks", "in a line before", "keep one"]);
 }
 
 #[test]
@@ -559,4 +559,40 @@ fn masks_that_do_not_say_what_they_mark() {
         fs::remove_dir_all(mock.dir().join("COVID-19_Radiography_Dataset").join(class)).unwrap();
     }
     refused(&ImportArgs { each_picture_is_a_patient: true, ..films(&mock) }, &["--masks infection or --masks lungs"]);
+}
+
+#[test]
+fn a_table_of_scans_says_patients_splits_and_classes() {
+    let names = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibex", "jay", "kiwi", "lynx"];
+    let mock = Mock::new();
+    let mut table = String::from("image,mask,patient_id,split,class,age\n");
+    for (i, name) in names.iter().enumerate() {
+        let slices = mock.volume(&format!("im/{name}.nii"), i as u64, true);
+        mock.labels(&format!("inf/{name}.nii"), &slices, mocks::infection_label);
+        let split = ["test", "test", "val", "val"].get(i).unwrap_or(&"train");
+        let class = ["COVID-19", "COVID-19", "CAP", "CAP"][i % 4];
+        table += &format!("im/{name}.nii,inf/{name}.nii,P{},{split},{class},40\n", i / 2);
+    }
+    mock.text("metadata.csv", &table);
+    let found = imported(&args(&mock));
+    assert!(found.layout.starts_with("scan-table"), "{}", found.layout);
+    assert_eq!(
+        classes(&found, Task::Segment),
+        [class("covid-19", Label::Positive, 54, 3), class("other", Label::Negative, 54, 3)]
+    );
+    let split = |name: &str| {
+        let mut records = found.manifest.records.iter().filter(|r| r.path.starts_with(&format!("im/{name}.nii")));
+        records.next().map(|r| (r.patient_id.as_str(), r.split)).unwrap()
+    };
+    assert_eq!(
+        [split("bee"), split("cat"), split("lynx")],
+        [("P0", Split::Test), ("P1", Split::Val), ("P5", Split::Train)]
+    );
+    told(&found, &["metadata.csv: columns that are not read: age"]);
+    mock.text("metadata.csv", table.replace("P5,train", ",train"));
+    refused(&args(&mock), &["metadata.csv, line 12", "no patient for im/kiwi.nii"]);
+    mock.text("metadata.csv", table.replace("P5,train", "P5,some"));
+    refused(&args(&mock), &["metadata.csv, line 12", "split `some`"]);
+    mock.text("metadata.csv", format!("{table}im/lynx.nii,inf/lynx.nii,P4,train,CAP,40\n"));
+    refused(&args(&mock), &["im/lynx.nii has", "patient `P4`", "patient `P5`"]);
 }
