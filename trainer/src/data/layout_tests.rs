@@ -269,6 +269,10 @@ fn pictures_stacked_in_a_file_and_volumes_beside_them() {
     assert_eq!(classes(&found, Task::Segment), [class("", Label::Unlabelled, 90, 18)]);
     sound(&found);
     told(&found, &["tr_im.nii.gz: read as pictures of several patients in one file"]);
+    // The slices of the stack are of one file, but nine pictures.
+    let splits: BTreeSet<Split> =
+        found.manifest.records.iter().filter(|r| r.path.starts_with("tr_im.nii.gz#")).map(|r| r.split).collect();
+    assert!(splits.len() > 1, "{splits:?}");
 }
 
 #[test]
@@ -411,7 +415,7 @@ fn data_sets_that_name_their_labels() {
     assert!(found.manifest.records.iter().all(|r| (r.split == Split::Test) == r.path.contains("/imagesTs/")));
     let record = &found.manifest.records[0];
     assert!(record.mask.ends_with("covid_000.nii.gz#label=3"));
-    assert!(record.lung_mask.ends_with("#label=2") && record.lung_mask.contains("#label=1;"));
+    assert_eq!(record.lung_mask, "Dataset115_COVID/labelsTr/covid_000.nii.gz#label=1+2+3", "no holes in the lungs");
     told(&found, &["infection [3], left lung [1], right lung [2]"]);
     let masks = truth(&found.manifest, record, &Plane::filled(SIDE, SIDE, 0)).unwrap().masks;
     assert!(masks.iter().all(|mask| mask.as_ref().is_some_and(|mask| mask.width() == SIDE)));
@@ -595,4 +599,58 @@ fn a_table_of_scans_says_patients_splits_and_classes() {
     refused(&args(&mock), &["metadata.csv, line 12", "split `some`"]);
     mock.text("metadata.csv", format!("{table}im/lynx.nii,inf/lynx.nii,P4,train,CAP,40\n"));
     refused(&args(&mock), &["im/lynx.nii has", "patient `P4`", "patient `P5`"]);
+}
+
+#[test]
+fn whose_volumes_are_a_table_or_an_expression_says() {
+    let mock = Mock::new();
+    let mut table = String::from("file,patient\n");
+    for i in 0..12_u64 {
+        mock.volume(&format!("scans/a_{i}.nii"), i, true);
+        table += &format!("a_{i}.nii,P{}\n", i / 3);
+    }
+    mock.text("who.csv", &table);
+    let asked = ImportArgs { patients: Some(mock.dir().join("who.csv")), ..args(&mock) };
+    let patient = |found: &Imported, file: &str| {
+        let record = found.manifest.records.iter().find(|r| r.path.starts_with(file)).unwrap();
+        record.patient_id.clone()
+    };
+    let found = imported(&asked);
+    assert_eq!([patient(&found, "scans/a_2.nii"), patient(&found, "scans/a_3.nii")], ["P0", "P1"]);
+    mock.text("who.csv", table.replace("a_7.nii", "b_7.nii"));
+    refused(&asked, &["who.csv", "no patient for scans/a_7.nii;"]);
+    let anchored = regex::Regex::new(r"a_\d*(\d)\.nii$").unwrap();
+    let found = imported(&ImportArgs { patient_pattern: Some(anchored), ..args(&mock) });
+    assert_eq!([patient(&found, "scans/a_11.nii"), patient(&found, "scans/a_3.nii")], ["1", "3"]);
+}
+
+#[test]
+fn a_dry_run_shows_all_pairs() {
+    let mock = mocks::ct_seg_20_cases();
+    let pair = "Lung_Mask/radiopaedia_7_85703_0.nii.gz of COVID-19-CT-Seg_20cases/radiopaedia_7_85703_0.nii.gz";
+    assert!(!imported(&args(&mock)).told.join("\n").contains(pair));
+    told(&imported(&ImportArgs { dry_run: true, ..args(&mock) }), &[pair]);
+    // The infection's label lies in the lungs.
+    for folder in ["Lung_Mask", "Infection_Mask"] {
+        fs::remove_dir_all(mock.dir().join(folder)).unwrap();
+    }
+    let found = imported(&args(&mock));
+    assert!(
+        found.manifest.records.iter().all(|r| r.lung_mask.ends_with("#label=1+2+3") && r.mask.ends_with("#label=3"))
+    );
+}
+
+#[test]
+fn a_folder_of_volumes_beside_a_class_is_a_class() {
+    let mock = Mock::new();
+    for i in 0..4_u64 {
+        mock.volume(&format!("scans/TB/tb_{i}.nii"), i, true);
+        mock.volume(&format!("scans/Normal/n_{i}.nii"), 10 + i, false);
+    }
+    refused(&args(&mock), &["which of these classes are the disease", "TB"]);
+    let found = imported(&ImportArgs { positive: vec!["tb".into()], ..args(&mock) });
+    assert_eq!(
+        classes(&found, Task::Classify),
+        [class("normal", Label::Negative, 36, 4), class("tb", Label::Positive, 36, 4)]
+    );
 }

@@ -80,7 +80,7 @@ pub(super) fn records(
             let patient = match (&item.patient, of_volumes.get(item.path.as_str())) {
                 (Some(patient), _) if !asked => patient.clone(),
                 (None, Some(patient)) if !asked => patient.clone(),
-                _ => patients.of(&path, &tree.at(&item.path)),
+                _ => patients.of_part(&item.path, &path, &tree.at(&item.path)),
             };
             let modality = match item.modality {
                 Some(modality) => modality,

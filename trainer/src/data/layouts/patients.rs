@@ -30,26 +30,31 @@ pub(super) struct Patients<'a> {
     pattern: Option<&'a Regex>,
     each: bool,
     /// Pictures of which nothing is known.
-    unknown: Vec<String>,
+    unknown: BTreeSet<String>,
 }
 
 impl<'a> Patients<'a> {
     pub(super) fn new(args: &'a ImportArgs, notes: &mut Notes) -> Result<Self, DataError> {
         let table = args.patients.as_deref().map(|path| patient_table(path, notes)).transpose()?;
         let each = args.each_picture_is_a_patient;
-        Ok(Self { table, pattern: args.patient_pattern.as_ref(), each, unknown: vec![] })
+        Ok(Self { table, pattern: args.patient_pattern.as_ref(), each, unknown: BTreeSet::new() })
     }
 
     /// The patient of the picture `relative`, which lies at `path`; whom nobody knows is noted.
     pub(super) fn of(&mut self, relative: &str, path: &Path) -> String {
-        let name = relative.rsplit('/').next().unwrap_or(relative);
+        self.of_part(relative, relative, path)
+    }
+
+    /// [`Self::of`] `part`, a slice of the file `relative`, or all of it. The user's table and expression may speak of either.
+    pub(super) fn of_part(&mut self, relative: &str, part: &str, path: &Path) -> String {
+        let name = file_name(relative);
         let known = if let Some(table) = &self.table {
-            table.get(relative).or_else(|| table.get(name)).cloned()
+            [relative, name, part, file_name(part)].iter().find_map(|name| table.get(*name)).cloned()
         } else if let Some(pattern) = self.pattern {
-            let found = pattern.captures(relative);
+            let found = [relative, part].iter().find_map(|name| pattern.captures(name));
             found.and_then(|found| Some(found.get(1).or(found.get(0))?.as_str().to_owned()))
         } else if self.each {
-            Some(relative.to_owned())
+            Some(part.to_owned())
         } else if kind(path) == Kind::Dicom {
             dicom_patient(path)
         } else {
@@ -59,7 +64,7 @@ impl<'a> Patients<'a> {
         known.filter(|patient| !patient.is_empty()).unwrap_or_else(|| {
             // What cannot be opened is left out anyway.
             if dimensions(path).is_ok() {
-                self.unknown.push(relative.to_owned());
+                self.unknown.insert(if self.asked() { relative } else { part }.to_owned());
             }
             UNKNOWN_PATIENT.to_owned()
         })

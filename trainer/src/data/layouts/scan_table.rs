@@ -115,7 +115,8 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
                 infection: if infection.is_empty() && !both.is_empty() { label(&[3]) } else { infection.into() },
                 lungs: match (lungs, both) {
                     ("", "") => String::new(),
-                    ("", _) => format!("{};{}", label(&[1]), label(&[2])),
+                    // Where there is infection, there is lung.
+                    ("", _) => label(&[1, 2, 3]),
                     (lungs, _) => lungs.into(),
                 },
                 ..Item::default()

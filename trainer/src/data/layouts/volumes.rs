@@ -88,6 +88,7 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
             }),
         }
     }
+    classes_beside(&mut items);
     let mut pairs: BTreeMap<Role, Vec<(&str, String)>> = BTreeMap::new();
     for mask in &masks {
         match scan_of(mask, &items) {
@@ -103,7 +104,7 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     for (role, pairs) in &pairs {
         let told: Vec<String> = pairs.iter().map(|(mask, scan)| format!("{mask} of {scan}")).collect();
         let told: Vec<&str> = told.iter().map(String::as_str).collect();
-        notes.told.push(format!("{} by their names: {}", words(*role), listed(&told)));
+        notes.told.push(format!("{} by their names: {}", words(*role), shown(args, &told)));
     }
     give(&pairs, &mut items, notes);
     let stacks: Vec<String> = items.iter().filter(|item| item.stack).map(|item| item.path.clone()).collect();
@@ -115,6 +116,30 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     let used: BTreeSet<&str> = tree.volumes().collect();
     tree.tell_unused(&used, notes);
     records(args, tree, items, notes)
+}
+
+/// All of them where a dry run shows them, the first few otherwise.
+fn shown(args: &ImportArgs, names: &[&str]) -> String {
+    if args.dry_run { names.join(", ") } else { listed(names) }
+}
+
+/// Gives the scans without a class that lie in a folder beside a class's that folder as theirs: `TB/` beside `Normal/` is a class
+/// as well, whatever it means.
+fn classes_beside(items: &mut [Item]) {
+    let above = |path: &str, is: &dyn Fn(&str) -> bool| {
+        let mut place = folder(path);
+        while !place.is_empty() && !is(place) {
+            place = folder(place);
+        }
+        place.to_owned()
+    };
+    let of_class = |item: &&Item| !item.class.is_empty();
+    let places = items.iter().filter(of_class).map(|item| above(&item.path, &|place| file_name(place) == item.class));
+    let parents: BTreeSet<String> = places.map(|place| folder(&place).to_owned()).collect();
+    for item in items.iter_mut().filter(|item| item.class.is_empty() && !item.stack) {
+        let place = above(&item.path, &|place| parents.contains(folder(place)));
+        item.class = file_name(&place).to_owned();
+    }
 }
 
 /// Whether the user says what the class is.
@@ -299,7 +324,8 @@ fn give(pairs: &BTreeMap<Role, Vec<(&str, String)>>, items: &mut [Item], notes: 
                         item.infection = labels(&[3]);
                     }
                     if item.lungs.is_empty() {
-                        item.lungs = format!("{};{}", labels(&[1]), labels(&[2]));
+                        // Where there is infection, there is lung, of which side the map does not say.
+                        item.lungs = labels(&[1, 2, 3]);
                     }
                     continue;
                 }
