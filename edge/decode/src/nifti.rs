@@ -106,7 +106,8 @@ pub(super) fn decode(open: &Open<'_>, limits: &Limits) -> Result<Volume, DecodeE
 /// What the header that `open` leads to says of the slices; no voxel is read.
 pub(super) fn outline(open: &Open<'_>) -> Result<Outline, DecodeError> {
     let header = Header::read(&mut unpacked(open()?))?;
-    Ok(header.placement().axes.outline(header.dimensions))
+    let Placement { axes, sides_known } = header.placement();
+    Ok(Outline { sides_known, ..axes.outline(header.dimensions) })
 }
 
 /// What a header says.

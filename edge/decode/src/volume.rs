@@ -77,6 +77,18 @@ pub struct Outline {
     pub slices: usize,
     /// Whether the slice that is stored first is the lowest; see [`Volume::stored_index`].
     pub feet_first: bool,
+    /// How a stored slice is turned to be shown; see [`Frame`].
+    pub orientation: Orientation,
+    /// Whether the file says which side is which. Where it does not, `feet_first` and `orientation` are assumed.
+    pub sides_known: bool,
+}
+
+impl Outline {
+    /// Whether the voxels of two volumes of one size lie over each other: both say where they lie, or both are stored alike.
+    pub fn lies_as(&self, other: &Self) -> bool {
+        let alike = (self.orientation, self.feet_first) == (other.orientation, other.feet_first);
+        alike || (self.sides_known && other.sides_known)
+    }
 }
 
 /// What is drawn does not fit a volume.
@@ -190,6 +202,11 @@ impl Volume {
     /// What is to be told of how the volume was put together: missing slices, a tilted gantry. It changes no verdict.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What its header said of its slices.
+    pub fn outline(&self) -> Outline {
+        Outline { sides_known: self.sides_known, ..self.axes.outline(self.dimensions) }
     }
 
     /// Where it came from.
@@ -357,11 +374,18 @@ impl Axes {
         Self { voxel_mm: self.voxel_mm.map(|size| (f64::from(size) * mm) as f32), ..self }
     }
 
-    /// The slices of a volume of these dimensions.
+    /// The slices of a volume of these dimensions, of which the file says where they lie.
     pub(super) fn outline(&self, dimensions: [usize; 3]) -> Outline {
         let [across, down] = self.in_plane().map(|axis| dimensions[axis]);
         let (columns, rows) = if self.orientation().transpose { (down, across) } else { (across, down) };
-        Outline { columns, rows, slices: dimensions[self.slice_axis()], feet_first: !self.negative[2] }
+        Outline {
+            columns,
+            rows,
+            slices: dimensions[self.slice_axis()],
+            feet_first: !self.negative[2],
+            orientation: self.orientation(),
+            sides_known: true,
+        }
     }
 
     /// The stored axis that runs along the body.

@@ -16,7 +16,7 @@ use thorax_shared::plane::Plane;
 
 use super::{
     Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT,
-    address::Address,
+    address::{Address, content},
     mask::{self, Mask},
     picture::{Picture, refuse_lungs_as_infection},
     trust::hashes,
@@ -390,7 +390,7 @@ fn leaks(records: &[Record]) -> Vec<Problem> {
         };
         note(format!("group `{}`", record.group));
         if !record.sha256.is_empty() {
-            note(format!("picture {}", &record.sha256));
+            note(format!("picture {}", content(&record.path, &record.sha256)));
         }
         if record.patient_id != UNKNOWN_PATIENT {
             note(format!("patient `{}` of {}", record.patient_id, record.source));
@@ -407,21 +407,22 @@ fn leaks(records: &[Record]) -> Vec<Problem> {
 
 /// One content with two labels, or, where classes are learnt, with two classes.
 fn contradictions(records: &[Record]) -> Vec<Problem> {
-    let mut labels: BTreeMap<&str, BTreeMap<Label, &str>> = BTreeMap::new();
-    let mut classes: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    let mut labels: BTreeMap<String, BTreeMap<Label, &str>> = BTreeMap::new();
+    let mut classes: BTreeMap<String, BTreeMap<&str, &str>> = BTreeMap::new();
     for record in records.iter().filter(|record| !record.sha256.is_empty()) {
-        labels.entry(&record.sha256).or_default().entry(record.label).or_insert(&record.path);
+        let shown = content(&record.path, &record.sha256);
+        labels.entry(shown.clone()).or_default().entry(record.label).or_insert(&record.path);
         if record.task == Task::Classify {
-            classes.entry(&record.sha256).or_default().entry(&record.class).or_insert(&record.path);
+            classes.entry(shown).or_default().entry(&record.class).or_insert(&record.path);
         }
     }
     let pair = |files: &BTreeMap<Label, &str>| {
         let (positive, negative) = (*files.get(&Label::Positive)?, *files.get(&Label::Negative)?);
         Some(Problem::Contradiction { positive: positive.into(), negative: negative.into() })
     };
-    let told: Vec<(&str, Problem)> =
-        labels.iter().filter_map(|(sha256, files)| Some((*sha256, pair(files)?))).collect();
-    let several = classes.iter().filter(|(sha256, files)| files.len() > 1 && !told.iter().any(|(t, _)| t == *sha256));
+    let told: Vec<(&String, Problem)> =
+        labels.iter().filter_map(|(shown, files)| Some((shown, pair(files)?))).collect();
+    let several = classes.iter().filter(|(shown, files)| files.len() > 1 && !told.iter().any(|(t, _)| t == shown));
     let several: Vec<Problem> = several
         .map(|(_, files)| Problem::TwoClasses {
             files: files.iter().map(|(class, file)| ((*class).to_owned(), (*file).to_owned())).collect(),

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Context;
 use image::DynamicImage;
+use thorax_decode::Outline;
 use thorax_shared::{plane::Plane, preprocess::Pixels};
 
 use super::{Manifest, address::Address, volumes};
@@ -118,6 +119,21 @@ pub fn fitted(mask: Plane<u8>, [width, height]: [usize; 2]) -> anyhow::Result<Pl
     Ok(stretched(&mask, [width, height]))
 }
 
+/// Sees that a mask's voxels lie over its scan's.
+///
+/// # Errors
+/// One of the two does not say where its voxels lie, and they are not stored alike: the mask may be upside down or mirrored.
+pub(super) fn lies_over(mask: &Outline, scan: &Outline) -> Result<(), String> {
+    if mask.lies_as(scan) {
+        return Ok(());
+    }
+    let silent = if mask.sides_known { "the scan's" } else { "the mask's" };
+    Err(format!(
+        "{silent} header tells no orientation, and mask and scan are not stored alike, so nobody knows which side of the one is which of \
+         the other; save the mask with its scan's affine"
+    ))
+}
+
 /// `mask` with other numbers of columns and rows, each pixel as the mask has it under its centre.
 fn stretched(mask: &Plane<u8>, [width, height]: [usize; 2]) -> Plane<u8> {
     let at = |i: usize, of: usize, to: usize| ((2 * i + 1) * of / (2 * to)).min(of.saturating_sub(1));
@@ -134,7 +150,8 @@ impl Mask {
     /// there, which has a pixel for each voxel.
     ///
     /// # Errors
-    /// A file that cannot be read, or whose values mean no mask; a volume with another number of slices than the picture's.
+    /// A file that cannot be read, or whose values mean no mask; a volume with another number of slices than the picture's, or one
+    /// of which nobody knows how it lies over the picture's.
     pub fn of(manifest: &Manifest, picture: &str, mask: &str) -> anyhow::Result<Self> {
         let path = manifest.locate(mask);
         let told = || path.display().to_string();
@@ -146,6 +163,11 @@ impl Mask {
             return Self::labelled(&path, labels);
         }
         let read = volumes::volume(&path)?;
+        if Address::of(picture).slice.is_some() {
+            let scan = volumes::volume(&manifest.locate(picture))?;
+            lies_over(&read.volume().outline(), &scan.volume().outline())
+                .map_err(|reason| anyhow::anyhow!("{}: {reason}", told()))?;
+        }
         let (frame, shown) = if own.is_some() {
             let frame = read.slice(slice, true).with_context(told)?;
             let size = frame.pixels.size();

@@ -66,6 +66,19 @@ impl Mock {
         write_labels(&self.at(name), slices, label).unwrap();
     }
 
+    /// Writes another affine into the header of a NIfTI file that is not compressed.
+    pub(super) fn affine(&self, name: &str, affine: [[f32; 4]; 3]) {
+        let path = self.at(name);
+        let mut bytes = fs::read(&path).unwrap();
+        // qform_code, sform_code, srow_x to srow_z (nifti1.h).
+        bytes[252..254].copy_from_slice(&0_i16.to_le_bytes());
+        bytes[254..256].copy_from_slice(&2_i16.to_le_bytes());
+        for (i, value) in affine.iter().flatten().enumerate() {
+            bytes[280 + 4 * i..][..4].copy_from_slice(&value.to_le_bytes());
+        }
+        fs::write(path, bytes).unwrap();
+    }
+
     /// A DICOM file; `change` what it says of itself.
     pub(super) fn dicom(&self, name: &str, phantom: &Phantom, change: &[(dicom_core::Tag, VR, &str)]) {
         let path = self.at(name);

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use sha2::{Digest, Sha256};
 
-use super::{DataError, Record, Split, UNKNOWN_PATIENT};
+use super::{DataError, Record, Split, UNKNOWN_PATIENT, address::content};
 
 /// The percentages of the patients for train, val and test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -166,14 +166,14 @@ fn units(records: &[Record]) -> Vec<Vec<usize>> {
         }
         i
     }
-    let mut first: HashMap<(char, &str, &str), usize> = HashMap::new();
+    let mut first: HashMap<(char, &str, String), usize> = HashMap::new();
     for (i, record) in records.iter().enumerate() {
-        let mut ties = vec![('g', "", record.group.as_str())];
+        let mut ties = vec![('g', "", record.group.clone())];
         if !record.sha256.is_empty() {
-            ties.push(('s', "", record.sha256.as_str()));
+            ties.push(('s', "", content(&record.path, &record.sha256)));
         }
         if record.patient_id != UNKNOWN_PATIENT {
-            ties.push(('p', record.source.as_str(), record.patient_id.as_str()));
+            ties.push(('p', record.source.as_str(), record.patient_id.clone()));
         }
         for tie in ties {
             let other = *first.entry(tie).or_insert(i);

@@ -1,7 +1,7 @@
 //! A folder for each class with `images/` in it, and folders of masks beside that, perhaps under `Train/`, `Val/` and `Test/`.
 //!
-//! What masks mark, their folder says (`lung masks`, `infection masks`). Where it says `masks` alone, those of a class without the
-//! disease are looked at: what marks anything there are lungs.
+//! What masks mark, their folder says (`lung masks`, `infection masks`). Where it says `masks` alone, those of healthy lungs (a class
+//! such as `normal`) are looked at: what marks anything there are lungs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +12,9 @@ use super::{
     notes::Notes,
     problem,
     tree::{Tree, file_name, folder, join, parts},
-    words::{class_word, label_of, plain, split_of},
+    words::{healthy, plain, split_of},
 };
-use crate::data::{DataError, Label, Record, Split, mask::Mask};
+use crate::data::{DataError, Record, Split, mask::Mask};
 
 /// So many masks are looked at to see what they mark.
 const LOOKED_AT: usize = 20;
@@ -113,16 +113,18 @@ fn classes(tree: &Tree) -> Vec<Class<'_>> {
 /// What masks mark whose folder does not say it.
 ///
 /// # Errors
-/// No class without the disease has any, and the user does not say it.
+/// No class of healthy lungs has any, and the user does not say it.
 fn plain_masks(args: &ImportArgs, tree: &Tree, classes: &[Class<'_>], notes: &mut Notes) -> Result<Marks, DataError> {
     let plain: Vec<&Class<'_>> = classes.iter().filter(|class| class.masks.contains_key(&None)).collect();
     if let Some(marks) = args.masks {
         return Ok(marks);
     }
     let Some(first) = plain.first() else { return Ok(Marks::Infection) };
-    let label = |class: &Class<'_>| label_of(args, class.class).or_else(|| label_of(args, &class_word(class.class)));
-    let without_disease = plain.iter().filter(|class| label(class) == Some(Label::Negative));
-    let masks = without_disease.filter_map(|class| class.masks.get(&None)).flat_map(BTreeMap::values);
+    let masks = plain
+        .iter()
+        .filter(|class| healthy(class.class))
+        .filter_map(|class| class.masks.get(&None))
+        .flat_map(BTreeMap::values);
     let looked_at: Vec<Mask> = masks.take(LOOKED_AT).filter_map(|mask| Mask::read(&tree.at(mask)).ok()).collect();
     if looked_at.is_empty() {
         let question = format!(
@@ -134,7 +136,7 @@ fn plain_masks(args: &ImportArgs, tree: &Tree, classes: &[Class<'_>], notes: &mu
     }
     let marks = if looked_at.iter().any(|mask| !mask.is_empty()) { Marks::Lungs } else { Marks::Infection };
     notes.told.push(format!(
-        "folders called masks are read as {}s, for pictures without the disease have {} (--masks says otherwise)",
+        "folders called masks are read as {}s, for pictures of healthy lungs have {} (--masks says otherwise)",
         word(marks),
         if marks == Marks::Lungs { "some that mark something" } else { "none that marks anything" }
     ));

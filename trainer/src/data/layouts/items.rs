@@ -18,7 +18,12 @@ use super::{
     words::{class_word, label_of, plain, unlabelled},
 };
 use crate::{
-    data::{DataError, Label, Record, Split, Task, UNKNOWN_PATIENT, address::Address, mask::Foreground, volumes},
+    data::{
+        DataError, Label, Record, Split, Task, UNKNOWN_PATIENT,
+        address::Address,
+        mask::{Foreground, lies_over},
+        volumes,
+    },
     progress::in_parallel,
 };
 
@@ -61,11 +66,11 @@ pub(super) fn records(
 ) -> Result<Vec<Record>, DataError> {
     let items = without_left_out(args, items, notes);
     let labels = labels(args, &items, notes)?;
-    let listed: Vec<&Item> = items.iter().filter(|item| is_volume(&item.path) && !item.stack).collect();
-    let paths: Vec<&str> = listed.iter().filter(|item| item.patient.is_none()).map(|item| item.path.as_str()).collect();
-    let of_volumes = patients_of_volumes(&paths, notes);
     let mut patients = Patients::new(args, notes)?;
     let asked = patients.asked();
+    let by_name = |item: &&Item| is_volume(&item.path) && !item.stack && item.patient.is_none() && !asked;
+    let volumes = items.iter().filter(by_name).map(|item| (item.path.as_str(), item.class.as_str()));
+    let of_volumes = patients_of_volumes(args, &volumes.collect::<Vec<_>>(), notes)?;
     let mut records = vec![];
     for ((parts, reason), label) in parts(args, tree, &items, &labels).into_iter().zip(&labels) {
         if let Some((file, reason)) = reason {
@@ -75,7 +80,7 @@ pub(super) fn records(
             let patient = match (&item.patient, of_volumes.get(item.path.as_str())) {
                 (Some(patient), _) if !asked => patient.clone(),
                 (None, Some(patient)) if !asked => patient.clone(),
-                _ => patients.of(&path, &tree.at(&item.path)),
+                _ => patients.of_part(&item.path, &path, &tree.at(&item.path)),
             };
             let modality = match item.modality {
                 Some(modality) => modality,
@@ -230,6 +235,7 @@ fn marked(tree: &Tree, mask: &str, of: Outline) -> Result<Vec<bool>, String> {
         let [[a, b, c], [x, y, z]] = [outline, of].map(size);
         return Err(format!("its mask {} has {a} x {b} x {c} voxels, it has {x} x {y} x {z}", address.file));
     }
+    lies_over(&outline, &of).map_err(|reason| format!("its mask {}: {reason}", address.file))?;
     let read = volumes::volume(&path).map_err(|error| format!("its mask {error:#}"))?;
     let foreground = Foreground::chosen(read.values(), address.labels).map_err(|error| format!("{mask}: {error}"))?;
     let volume = read.volume();

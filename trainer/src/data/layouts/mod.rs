@@ -7,7 +7,7 @@
 //! | `bids` | `participants.tsv` and a folder `sub-...` for each participant; masks under `derivatives/` | the participants | dealt |
 //! | `tasks` | `dataset.json` that names labels, as of nnU-Net (`imagesTr`, `labelsTr`) and of the Medical Segmentation Decathlon | a volume each | its own test |
 //! | `lists` | `train*.txt`, `test*.txt` with `patient file class source` a line; pictures in `train/`, `test/` | the lists' | kept |
-//! | `scan-table` | a CSV with a column of scans (`ct_scan`) and columns of their masks, all NIfTI | a volume each | dealt |
+//! | `scan-table` | a CSV with a column of scans (`ct_scan`) and columns of their masks, all NIfTI; perhaps of patients, splits and classes | the table's, or a volume each | its own, or dealt |
 //! | `studies` | DICOM files and a CSV that tells classes by StudyInstanceUID or PatientID | the files' | dealt |
 //! | `volumes` | NIfTI volumes, masks beside them whose names or folders say so, classes by folder | a volume each | dealt |
 //! | `patient-tables` | pictures in class folders, and CSVs with a column of file names and one of patients | the tables' | dealt |

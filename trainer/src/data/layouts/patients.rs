@@ -15,7 +15,8 @@ use super::{
     files::stem,
     notes::{Notes, listed},
     problem,
-    tree::{join, parts},
+    tree::{file_name, folder, join, parts},
+    words::{known, split_of},
 };
 use crate::data::{
     DataError, UNKNOWN_PATIENT,
@@ -29,26 +30,31 @@ pub(super) struct Patients<'a> {
     pattern: Option<&'a Regex>,
     each: bool,
     /// Pictures of which nothing is known.
-    unknown: Vec<String>,
+    unknown: BTreeSet<String>,
 }
 
 impl<'a> Patients<'a> {
     pub(super) fn new(args: &'a ImportArgs, notes: &mut Notes) -> Result<Self, DataError> {
         let table = args.patients.as_deref().map(|path| patient_table(path, notes)).transpose()?;
         let each = args.each_picture_is_a_patient;
-        Ok(Self { table, pattern: args.patient_pattern.as_ref(), each, unknown: vec![] })
+        Ok(Self { table, pattern: args.patient_pattern.as_ref(), each, unknown: BTreeSet::new() })
     }
 
     /// The patient of the picture `relative`, which lies at `path`; whom nobody knows is noted.
     pub(super) fn of(&mut self, relative: &str, path: &Path) -> String {
-        let name = relative.rsplit('/').next().unwrap_or(relative);
+        self.of_part(relative, relative, path)
+    }
+
+    /// [`Self::of`] `part`, a slice of the file `relative`, or all of it. The user's table and expression may speak of either.
+    pub(super) fn of_part(&mut self, relative: &str, part: &str, path: &Path) -> String {
+        let name = file_name(relative);
         let known = if let Some(table) = &self.table {
-            table.get(relative).or_else(|| table.get(name)).cloned()
+            [relative, name, part, file_name(part)].iter().find_map(|name| table.get(*name)).cloned()
         } else if let Some(pattern) = self.pattern {
-            let found = pattern.captures(relative);
+            let found = [relative, part].iter().find_map(|name| pattern.captures(name));
             found.and_then(|found| Some(found.get(1).or(found.get(0))?.as_str().to_owned()))
         } else if self.each {
-            Some(relative.to_owned())
+            Some(part.to_owned())
         } else if kind(path) == Kind::Dicom {
             dicom_patient(path)
         } else {
@@ -58,7 +64,7 @@ impl<'a> Patients<'a> {
         known.filter(|patient| !patient.is_empty()).unwrap_or_else(|| {
             // What cannot be opened is left out anyway.
             if dimensions(path).is_ok() {
-                self.unknown.push(relative.to_owned());
+                self.unknown.insert(if self.asked() { relative } else { part }.to_owned());
             }
             UNKNOWN_PATIENT.to_owned()
         })
@@ -98,15 +104,27 @@ impl<'a> Patients<'a> {
     }
 }
 
-/// Whose volumes are, by their names: `SITE_29_86490_1` and `SITE_29_86491_1` are taken for two volumes of one patient, as their names
-/// are the same up to their first number. Where names are numbered in another way, so that few patients came of it, each volume is a
-/// patient's.
-pub(super) fn patients_of_volumes<'a>(paths: &[&'a str], notes: &mut Notes) -> HashMap<&'a str, String> {
-    let names = distinct_names(paths);
-    let begins: Vec<String> = names.iter().map(|name| up_to_first_number(name)).collect();
+/// Whose volumes are, each given by its path and class, by their names: `SITE_29_86490_1` and `SITE_29_86491_1` are taken for two volumes of one patient, as their names
+/// are the same up to their first number. Where no two names are, each volume is a patient's.
+///
+/// # Errors
+/// Names that leave it open: of few patients with many volumes each, or in folders that may be patients.
+pub(super) fn patients_of_volumes<'a>(
+    args: &ImportArgs,
+    volumes: &[(&'a str, &str)],
+    notes: &mut Notes,
+) -> Result<HashMap<&'a str, String>, DataError> {
+    let paths: Vec<&str> = volumes.iter().map(|(path, _)| *path).collect();
+    let names = distinct_names(&paths);
+    let begins = up_to_first_number(&names);
     let different: BTreeSet<&String> = begins.iter().collect();
     let joined = different.len() * 2 >= paths.len();
-    if joined && different.len() < paths.len() {
+    let open = !joined || in_folders_of_patients(volumes);
+    if open && !args.each_picture_is_a_patient {
+        let error =
+            DataError::PatientsUnknown { path: args.dir.clone(), pictures: paths.len(), examples: listed(&paths) };
+        notes.untold(args, error)?;
+    } else if !open && different.len() < paths.len() {
         let mut volumes: BTreeMap<&String, Vec<&str>> = BTreeMap::new();
         begins.iter().zip(&names).for_each(|(begin, name)| volumes.entry(begin).or_default().push(name));
         let several: Vec<String> =
@@ -122,8 +140,22 @@ pub(super) fn patients_of_volumes<'a>(paths: &[&'a str], notes: &mut Notes) -> H
             paths.len()
         ));
     }
-    let patients = if joined { begins } else { names };
-    paths.iter().copied().zip(patients).collect()
+    let patients = if open { names } else { begins };
+    Ok(paths.into_iter().zip(patients).collect())
+}
+
+/// Whether volumes lie in folders that may each be a patient's: in several, besides those of classes, splits and kinds of files, of
+/// which some has more than one volume.
+fn in_folders_of_patients(volumes: &[(&str, &str)]) -> bool {
+    let sorts = |class: &str, name: &str| {
+        name == class || known(name) || split_of(name).is_some() || name.to_lowercase().starts_with("images")
+    };
+    let mut folders: BTreeMap<Vec<&str>, usize> = BTreeMap::new();
+    for (path, class) in volumes {
+        let names = folder(path).split('/').filter(|name| !sorts(class, name));
+        *folders.entry(names.collect()).or_default() += 1;
+    }
+    folders.len() > 1 && folders.values().any(|&volumes| volumes > 1)
 }
 
 /// The volumes' names without folders, where no two are alike, and with them otherwise.
@@ -134,17 +166,29 @@ fn distinct_names(paths: &[&str]) -> Vec<String> {
     if different.len() == names.len() { names } else { paths.iter().map(|path| stem(path)).collect() }
 }
 
-/// The parts of a name up to the first that is a number, but that in `covid-19`; the whole name where there is none.
-fn up_to_first_number(name: &str) -> String {
-    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let parts = parts(name.rsplit('/').next().unwrap_or(name));
-    let number = |i: &usize| {
-        parts[*i].bytes().all(|byte| byte.is_ascii_digit()) && !(*i > 0 && parts[i - 1] == "covid" && parts[*i] == "19")
+/// The parts of each name up to the first that has a number, but for `covid-19` and for what all names begin with; the whole name
+/// where there is none.
+fn up_to_first_number(names: &[String]) -> Vec<String> {
+    let begin = |name: &str, numbers: usize| {
+        let parts = parts(file_name(name));
+        let number = |i: &usize| {
+            let covid = parts[*i] == "covid19" || (*i > 0 && parts[i - 1] == "covid" && parts[*i] == "19");
+            !covid && parts[*i].bytes().any(|byte| byte.is_ascii_digit())
+        };
+        match (0..parts.len()).filter(number).nth(numbers) {
+            Some(last) => join(folder(name), &parts[..=last].join("_")),
+            None => name.to_owned(),
+        }
     };
-    match (0..parts.len()).find(number) {
-        Some(first) => join(folder, &parts[..=first].join("_")),
-        None => name.to_owned(),
+    let up_to = |numbers| names.iter().map(|name| begin(name, numbers)).collect::<Vec<String>>();
+    let mut numbers = 0;
+    let mut begins = up_to(numbers);
+    // `ct2020_001`, `ct2020_002`.
+    while names.len() > 1 && begins != names && begins.iter().all(|begin| *begin == begins[0]) {
+        numbers += 1;
+        begins = up_to(numbers);
     }
+    begins
 }
 
 /// The patient that a DICOM file names, together with who issued the number.

@@ -1,5 +1,5 @@
-//! A table of scans: a CSV with a column of NIfTI scans and columns of their masks. Its paths are as they were on its author's
-//! machine, of which the last two parts are found here.
+//! A table of scans: a CSV with a column of NIfTI scans and columns of their masks, and perhaps of patients, splits and classes. Its
+//! paths are as they were on its author's machine, of which the last two parts are found here. Columns that are not read are told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,9 @@ use super::{
     items::{Item, records},
     notes::Notes,
     tree::{TableFile, Tree, file_name, folder},
+    words::split_of,
 };
-use crate::data::{DataError, Record, address::Address};
+use crate::data::{DataError, Record, Split, UNKNOWN_PATIENT, address::Address};
 
 const SCANS: [&str; 6] = ["ct_scan", "scan", "ct", "volume", "image", "ct_scans"];
 const INFECTIONS: [&str; 4] = ["infection_mask", "infection", "lesion_mask", "mask"];
@@ -18,9 +19,16 @@ const LUNGS: [&str; 3] = ["lung_mask", "lungs", "lung"];
 /// Left lung, right lung and infection as the labels 1, 2 and 3 of one file.
 const BOTH: [&str; 1] = ["lung_and_infection_mask"];
 
+const PATIENTS: [&str; 5] = ["patient_id", "patient", "patientid", "subject_id", "subject"];
+const SPLITS: [&str; 3] = ["split", "subset", "partition"];
+const CLASSES: [&str; 4] = ["class", "diagnosis", "category", "finding"];
+
 /// The place of the columns.
 struct Columns {
     scan: usize,
+    patient: Option<usize>,
+    split: Option<usize>,
+    class: Option<usize>,
     infection: Option<usize>,
     lungs: Option<usize>,
     both: Option<usize>,
@@ -29,8 +37,27 @@ struct Columns {
 impl Columns {
     fn of(table: &TableFile) -> Option<Self> {
         let of = |names: &[&str]| table.table.column(names);
-        let columns = Self { scan: of(&SCANS)?, infection: of(&INFECTIONS), lungs: of(&LUNGS), both: of(&BOTH) };
+        let columns = Self {
+            scan: of(&SCANS)?,
+            infection: of(&INFECTIONS),
+            lungs: of(&LUNGS),
+            both: of(&BOTH),
+            patient: of(&PATIENTS),
+            split: of(&SPLITS),
+            class: of(&CLASSES),
+        };
         (columns.infection.or(columns.lungs).or(columns.both)).map(|_| columns)
+    }
+
+    /// Tells the names of the columns that are not read.
+    fn tell_others(&self, table: &TableFile, notes: &mut Notes) {
+        let Self { scan, patient, split, class, infection, lungs, both } = self;
+        let read = [&Some(*scan), patient, split, class, infection, lungs, both];
+        let others = table.table.columns().enumerate().filter(|(place, _)| !read.contains(&&Some(*place)));
+        let others: Vec<&str> = others.map(|(_, name)| name).collect();
+        if !others.is_empty() {
+            notes.told.push(format!("{}: columns that are not read: {}", table.file, others.join(", ")));
+        }
     }
 }
 
@@ -50,6 +77,7 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     for (table, columns) in tables(tree) {
         used.insert(&table.file);
         notes.told.extend(table.told.iter().cloned());
+        columns.tell_others(table, notes);
         for (line, cells) in table.table.lines() {
             let failed = |reason| DataError::Table { path: table.path.clone(), line, reason };
             let mut file = |column: Option<usize>| -> Result<&str, DataError> {
@@ -66,23 +94,38 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
             if scan.is_empty() {
                 return Err(failed("no scan; take the line out or name one".into()));
             }
+            let cell = |column: Option<usize>| column.map(|column| cells.get(column).unwrap_or_default());
+            let patient = cell(columns.patient).map(str::to_owned);
+            if patient.as_deref() == Some("") {
+                return Err(failed(format!("no patient for {scan}; write who it is, or `{UNKNOWN_PATIENT}`")));
+            }
+            let split = match cell(columns.split) {
+                Some(word) => {
+                    let split = split_of(word);
+                    Some(split.ok_or_else(|| failed(format!("split `{word}`: write train, val or test")))?)
+                }
+                None => None,
+            };
             let label = |labels: &[u16]| Address::labels(both, labels.to_vec()).to_string();
             let item = Item {
                 path: scan.into(),
+                class: cell(columns.class).unwrap_or_default().into(),
+                patient,
+                split,
                 infection: if infection.is_empty() && !both.is_empty() { label(&[3]) } else { infection.into() },
                 lungs: match (lungs, both) {
                     ("", "") => String::new(),
-                    ("", _) => format!("{};{}", label(&[1]), label(&[2])),
+                    // Where there is infection, there is lung.
+                    ("", _) => label(&[1, 2, 3]),
                     (lungs, _) => lungs.into(),
                 },
                 ..Item::default()
             };
             if let Some(other) = items.insert(scan.into(), item.clone()).filter(|other| *other != item) {
-                let masks = |item: &Item| format!("{} and {}", item.infection, item.lungs);
                 return Err(failed(format!(
-                    "{scan} has the masks {}, and those of a line before, {}; keep one",
-                    masks(&item),
-                    masks(&other)
+                    "{scan} has {}, and in a line before {}; keep one",
+                    in_words(&item),
+                    in_words(&other)
                 )));
             }
         }
@@ -90,6 +133,19 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     notes.told.push("of the scans' table the last parts of each path are read, wherever they lie".into());
     tree.tell_unused(&used, notes);
     records(args, tree, items.into_values().collect(), notes)
+}
+
+/// What a line says of its scan.
+fn in_words(item: &Item) -> String {
+    let Item { infection, lungs, class, patient, split, .. } = item;
+    let what = [
+        ("masks", format!("{infection} {lungs}").trim().to_owned()),
+        ("class", class.clone()),
+        ("patient", patient.clone().unwrap_or_default()),
+        ("split", split.map_or("", Split::as_str).to_owned()),
+    ];
+    let what = what.iter().filter(|(_, value)| !value.is_empty());
+    what.map(|(what, value)| format!("the {what} `{value}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// The file that a cell means: of its name, and of several the one in a folder of the same name.

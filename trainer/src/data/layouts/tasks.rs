@@ -87,11 +87,7 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
                 if !labels.infection.is_empty() {
                     item.infection = address(&labels.infection);
                 }
-                item.lungs = match (&labels.left[..], &labels.right[..], &labels.both[..]) {
-                    ([], ..) | (_, [], _) if labels.both.is_empty() => String::new(),
-                    ([], ..) | (_, [], _) => address(&labels.both),
-                    (left, right, _) => format!("{};{}", address(left), address(right)),
-                };
+                item.lungs = labels.lungs(&address);
             }
             if !super::tree::is_volume(&item.path) && args.each_picture_is_a_patient {
                 item.patient = Some(case.name);
@@ -118,6 +114,23 @@ impl Labels {
             labels.add(name, values.into_iter().filter(|&value| value > 0).collect());
         }
         labels
+    }
+
+    /// The lungs' mask, of whose values `address` makes one. Where there is infection there is lung as well, of which side the map
+    /// does not say, so that it comes to a mask of both.
+    fn lungs(&self, address: &dyn Fn(&[u16]) -> String) -> String {
+        let Self { infection, left, right, both, .. } = self;
+        let sides = !left.is_empty() && !right.is_empty();
+        match (sides, both.is_empty()) {
+            (false, true) => String::new(),
+            (true, true) if infection.is_empty() => format!("{};{}", address(left), address(right)),
+            _ => {
+                let mut all = [&left[..], right, both, infection].concat();
+                all.sort_unstable();
+                all.dedup();
+                address(&all)
+            }
+        }
     }
 
     fn add(&mut self, name: &str, values: Vec<u16>) {

@@ -4,6 +4,9 @@
 //! `Lung_Mask/`), and is a scan otherwise. A mask belongs to the scan whose name is the same without such words; where there is
 //! none, to the one scan that has all parts of the mask's name in their order (`site_001` of `site_org_001-dcm`). What belongs to
 //! what is told before anything is written (`--dry-run`).
+//!
+//! What a mask marks its name or folder says (`lung_mask`, `infection`). Where it says that it is a mask and no more, it marks the
+//! infection if other masks are called lungs'; else those of healthy lungs are looked at, and where there are none the user is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +16,11 @@ use super::{
     items::{Item, records},
     listed,
     notes::Notes,
+    problem,
     tree::{Tree, file_name, folder, parts},
-    words::{known, split_of},
+    words::{healthy, known, split_of},
 };
-use crate::data::{DataError, Record, address::Address};
+use crate::data::{DataError, Record, address::Address, volumes};
 
 /// Words at the end of a name that say that it is a mask.
 const MASK_WORDS: [&str; 14] = [
@@ -41,6 +45,9 @@ const INFECTION_WORDS: [&str; 6] = ["infection", "infections", "lesion", "lesion
 /// Words at the end of a scan's name that its mask's does not have.
 const SCAN_WORDS: [&str; 7] = ["im", "img", "image", "images", "ct", "scan", "volume"];
 
+/// So many masks are looked at to see what they mark.
+const LOOKED_AT: usize = 20;
+
 /// What a mask marks by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
@@ -50,6 +57,8 @@ enum Role {
     RightLung,
     /// Labels: left lung, right lung, infection.
     Both,
+    /// Its name does not say what it marks.
+    Untold,
 }
 
 /// A mask, what it marks, and the name of its scan as far as it tells.
@@ -79,6 +88,7 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
             }),
         }
     }
+    classes_beside(&mut items);
     let mut pairs: BTreeMap<Role, Vec<(&str, String)>> = BTreeMap::new();
     for mask in &masks {
         match scan_of(mask, &items) {
@@ -86,10 +96,15 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
             Err(reason) => notes.leave_out(mask.file, reason),
         }
     }
+    if let Some(masks) = pairs.remove(&Role::Untold) {
+        let lungs = [Role::Lungs, Role::LeftLung, Role::RightLung].iter().any(|role| pairs.contains_key(role));
+        let marks = untold(args, tree, &masks, &items, lungs, notes)?;
+        pairs.entry(role_of(marks)).or_default().extend(masks);
+    }
     for (role, pairs) in &pairs {
         let told: Vec<String> = pairs.iter().map(|(mask, scan)| format!("{mask} of {scan}")).collect();
         let told: Vec<&str> = told.iter().map(String::as_str).collect();
-        notes.told.push(format!("{} by their names: {}", words(*role), listed(&told)));
+        notes.told.push(format!("{} by their names: {}", words(*role), shown(args, &told)));
     }
     give(&pairs, &mut items, notes);
     let stacks: Vec<String> = items.iter().filter(|item| item.stack).map(|item| item.path.clone()).collect();
@@ -103,6 +118,30 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     records(args, tree, items, notes)
 }
 
+/// All of them where a dry run shows them, the first few otherwise.
+fn shown(args: &ImportArgs, names: &[&str]) -> String {
+    if args.dry_run { names.join(", ") } else { listed(names) }
+}
+
+/// Gives the scans without a class that lie in a folder beside a class's that folder as theirs: `TB/` beside `Normal/` is a class
+/// as well, whatever it means.
+fn classes_beside(items: &mut [Item]) {
+    let above = |path: &str, is: &dyn Fn(&str) -> bool| {
+        let mut place = folder(path);
+        while !place.is_empty() && !is(place) {
+            place = folder(place);
+        }
+        place.to_owned()
+    };
+    let of_class = |item: &&Item| !item.class.is_empty();
+    let places = items.iter().filter(of_class).map(|item| above(&item.path, &|place| file_name(place) == item.class));
+    let parents: BTreeSet<String> = places.map(|place| folder(&place).to_owned()).collect();
+    for item in items.iter_mut().filter(|item| item.class.is_empty() && !item.stack) {
+        let place = above(&item.path, &|place| parents.contains(folder(place)));
+        item.class = file_name(&place).to_owned();
+    }
+}
+
 /// Whether the user says what the class is.
 fn told(args: &ImportArgs, class: &str) -> bool {
     [&args.positive, &args.negative, &args.leave_out].into_iter().flatten().any(|word| word.eq_ignore_ascii_case(class))
@@ -114,6 +153,7 @@ fn words(role: Role) -> &'static str {
         Role::Lungs => "lung masks",
         Role::LeftLung => "masks of the left lung",
         Role::RightLung => "masks of the right lung",
+        Role::Untold => "masks",
         Role::Both => "labels of left lung, right lung and infection (1, 2, 3)",
     }
 }
@@ -147,8 +187,8 @@ fn mask<'a>(args: &ImportArgs, file: &'a str) -> Option<Mask<'a>> {
         (true, false) if says(&["left"]) => Role::LeftLung,
         (true, false) if says(&["right"]) => Role::RightLung,
         (true, false) => Role::Lungs,
-        (false, false) if args.masks == Some(Marks::Lungs) => Role::Lungs,
-        _ => Role::Infection,
+        (false, true) => Role::Infection,
+        (false, false) => args.masks.map_or(Role::Untold, role_of),
     };
     let mut name = name;
     let superfluous = |part: &String| {
@@ -159,6 +199,57 @@ fn mask<'a>(args: &ImportArgs, file: &'a str) -> Option<Mask<'a>> {
         name.pop();
     }
     Some(Mask { file, role, name })
+}
+
+fn role_of(marks: Marks) -> Role {
+    match marks {
+        Marks::Infection => Role::Infection,
+        Marks::Lungs => Role::Lungs,
+    }
+}
+
+/// What `masks` mark whose names do not say it, each with its scan.
+///
+/// # Errors
+/// Nothing tells, and the user does not say it.
+fn untold(
+    args: &ImportArgs,
+    tree: &Tree,
+    masks: &[(&str, String)],
+    items: &[Item],
+    others_are_lungs: bool,
+    notes: &mut Notes,
+) -> Result<Marks, DataError> {
+    if others_are_lungs {
+        notes.told.push(
+            "masks whose names do not say what they mark are read as infection masks, for others are called lungs'"
+                .into(),
+        );
+        return Ok(Marks::Infection);
+    }
+    let well: BTreeSet<&str> =
+        items.iter().filter(|item| healthy(&item.class)).map(|item| item.path.as_str()).collect();
+    let of_well = masks.iter().filter(|(_, scan)| well.contains(scan.as_str())).take(LOOKED_AT);
+    let marked: Vec<bool> = of_well
+        .filter_map(|(mask, _)| Some(volumes::volume(&tree.at(mask)).ok()?.values().iter().any(|&value| value > 0)))
+        .collect();
+    if marked.is_empty() {
+        let files: Vec<&str> = masks.iter().map(|(mask, _)| *mask).collect();
+        let files = listed(&files);
+        let question =
+            format!("do these masks mark the infection or the lungs? Say --masks infection or --masks lungs: {files}");
+        notes.untold(args, problem(&args.dir, question))?;
+        return Ok(Marks::Infection);
+    }
+    let (marks, word, have) = match marked.contains(&true) {
+        true => (Marks::Lungs, "lung", "some that mark something"),
+        false => (Marks::Infection, "infection", "none that marks anything"),
+    };
+    notes.told.push(format!(
+        "masks whose names do not say what they mark are read as {word} masks, for scans of healthy lungs have {have} (--masks says \
+         otherwise)"
+    ));
+    Ok(marks)
 }
 
 /// The scan of a mask.
@@ -208,6 +299,8 @@ fn give(pairs: &BTreeMap<Role, Vec<(&str, String)>>, items: &mut [Item], notes: 
             let Some(item) = items.iter_mut().find(|item| item.path == *scan) else { continue };
             let labels = |labels: &[u16]| Address::labels(mask, labels.to_vec()).to_string();
             let (place, value) = match role {
+                // What it marks was found before.
+                Role::Untold => continue,
                 Role::Infection => (&mut item.infection, (*mask).to_owned()),
                 Role::Lungs => (&mut item.lungs, (*mask).to_owned()),
                 // The right one follows the left.
@@ -231,7 +324,8 @@ fn give(pairs: &BTreeMap<Role, Vec<(&str, String)>>, items: &mut [Item], notes: 
                         item.infection = labels(&[3]);
                     }
                     if item.lungs.is_empty() {
-                        item.lungs = format!("{};{}", labels(&[1]), labels(&[2]));
+                        // Where there is infection, there is lung, of which side the map does not say.
+                        item.lungs = labels(&[1, 2, 3]);
                     }
                     continue;
                 }

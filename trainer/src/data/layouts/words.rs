@@ -77,6 +77,12 @@ pub(super) fn known(class: &str) -> bool {
     words.iter().any(|word| known.iter().any(|known| known.contains(&word.as_str())))
 }
 
+/// Whether a class says that nothing is found in its lungs. One without the disease may have another, which a mask may mark.
+pub(super) fn healthy(class: &str) -> bool {
+    const HEALTHY: [&str; 4] = ["normal", "healthy", "nofinding", "ct0"];
+    HEALTHY.contains(&plain(&class_word(class)).as_str())
+}
+
 /// A class without the words at its end that say what its files are: `covid` of `covid-seg-volume`.
 pub(super) fn without_format(class: &str) -> &str {
     const FORMATS: [&str; 7] = ["seg", "volume", "hu", "slice", "scan", "ct", "xray"];
