@@ -17,7 +17,7 @@ use super::{
 pub const UNKNOWN_PATIENT: &str = "unknown";
 
 /// The comment that says where the paths begin, when that is not the manifest's own folder.
-const ROOT_COMMENT: &str = "# root: ";
+pub(super) const ROOT_COMMENT: &str = "# root: ";
 
 /// What a picture is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

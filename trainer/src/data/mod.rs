@@ -104,6 +104,8 @@ pub enum DataError {
 }
 
 #[cfg(test)]
+mod layout_mends;
+#[cfg(test)]
 mod layout_tests;
 #[cfg(test)]
 mod mocks;

@@ -11,69 +11,111 @@ use super::{
     listed,
     notes::Notes,
     problem,
-    tree::{TableFile, Tree, file_name, folder, is_volume, parts},
+    tree::{TableFile, Tree, file_name, folder, is_volume, join, parts},
 };
 use crate::data::{DataError, Record};
 
 const CLASSES: [&str; 8] = ["diagnosis", "class", "label", "group", "covid", "covid_status", "finding", "pathology"];
 
-fn participants(tree: &Tree) -> Option<&TableFile> {
+/// Entities that tell pictures of a participant apart, which a mask of a picture without them does not have.
+const TELL_APART: [&str; 9] = ["ses", "task", "acq", "ce", "rec", "dir", "run", "echo", "chunk"];
+
+/// What a picture and its masks have in common: the data set, the participant, the session, and whether they are volumes.
+type Place<'a> = (&'a str, &'a str, Option<&'a str>, bool);
+
+/// The tables of participants by the data set's root.
+fn participants(tree: &Tree) -> BTreeMap<&str, &TableFile> {
     tree.tables()
-        .iter()
-        .find(|table| file_name(&table.file) == "participants.tsv" && table.table.column(&["participant_id"]).is_some())
+        .filter(|table| {
+            file_name(&table.file) == "participants.tsv" && table.table.column(&["participant_id"]).is_some()
+        })
+        .map(|table| (root(folder(&table.file)), table))
+        .collect()
 }
 
 pub(super) fn recognise(tree: &Tree) -> Option<String> {
-    let table = participants(tree)?;
-    tree.files.iter().any(|file| subject(file).is_some()).then(|| format!("{} and folders sub-...", table.file))
+    let tables: Vec<&str> = participants(tree).values().map(|table| table.file.as_str()).collect();
+    (!tables.is_empty() && tree.files.iter().any(|file| place(file).is_some()))
+        .then(|| format!("{} and folders sub-...", tables.join(", ")))
 }
 
 pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
-    let table = participants(tree).ok_or_else(|| problem(&args.dir, "no participants.tsv with participant_id"))?;
-    let classes = classes(table, notes)?;
-    let mut used: BTreeSet<&str> = BTreeSet::from([table.file.as_str()]);
+    let tables = participants(tree);
+    if tables.is_empty() {
+        return Err(problem(&args.dir, "no participants.tsv with participant_id"));
+    }
+    let mut classes_of = BTreeMap::new();
+    for (root, table) in &tables {
+        classes_of.insert(*root, classes(table, notes)?);
+    }
     let (derived, raw): (Vec<&str>, Vec<&str>) = tree
         .pictures()
         .chain(tree.volumes())
-        .filter(|file| subject(file).is_some())
+        .filter(|file| place(file).is_some())
         .partition(|file| file.split('/').any(|part| part == "derivatives"));
     let masks: Vec<&str> = derived.into_iter().filter(|file| is_mask(file)).collect();
+    let mut used: BTreeSet<&str> = tables.values().map(|table| table.file.as_str()).chain(masks.clone()).collect();
     let mut items = vec![];
-    let mut strangers = vec![];
+    let mut strangers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for picture in raw {
-        let Some(subject) = subject(picture) else { continue };
-        let Some(class) = classes.get(subject) else {
-            strangers.push(picture);
+        let Some((root, subject, ..)) = place(picture) else { continue };
+        let mut roots = std::iter::successors(Some(root), |root| (!root.is_empty()).then(|| folder(root)));
+        let classes = roots.find_map(|root| classes_of.get(root));
+        let Some(class) = classes.and_then(|classes| classes.get(subject)) else {
+            strangers.entry(root).or_default().push(picture);
             continue;
         };
         used.insert(picture);
-        let mut item = Item {
+        // Of several data sets, each has its own first participant.
+        let patient = if tables.len() > 1 { join(root, subject) } else { subject.to_owned() };
+        items.push(Item {
             path: picture.into(),
             class: class.clone(),
-            patient: Some(subject.into()),
+            patient: Some(patient),
             modality: modality(picture),
             ..Item::default()
-        };
-        for mask in masks.iter().filter(|mask| is_of(mask, picture)) {
-            used.insert(mask);
-            let place = if lungs(mask) { &mut item.lungs } else { &mut item.infection };
-            if place.is_empty() {
-                *place = (*mask).into();
-            } else {
-                notes.leave_out(mask, format!("{picture} has the mask {place} already; keep one"));
-            }
-        }
-        items.push(item);
+        });
     }
-    for mask in masks.iter().filter(|mask| !used.contains(*mask)) {
-        notes.leave_out(mask, "no picture whose name it begins with; add it or take the mask away");
+    if let Some((root, pictures)) = strangers.first_key_value() {
+        let path = tree.at(&join(root, "participants.tsv"));
+        return Err(problem(&path, format!("no line for {}; add one for each participant", listed(pictures))));
     }
-    if !strangers.is_empty() {
-        return Err(problem(&table.path, format!("no line for {}; add one for each participant", listed(&strangers))));
-    }
-    let used: BTreeSet<&str> = used.into_iter().chain(masks.iter().copied()).collect();
+    give(&masks, &mut items, notes);
     tree.tell_unused(&used, notes);
     records(args, tree, items, notes)
+}
+
+/// Gives each picture its masks.
+fn give(masks: &[&str], items: &mut [Item], notes: &mut Notes) {
+    let paths: Vec<String> = items.iter().map(|item| item.path.clone()).collect();
+    let mut beside: BTreeMap<Place<'_>, Vec<usize>> = BTreeMap::new();
+    for (i, place) in paths.iter().enumerate().filter_map(|(i, path)| Some((i, place(path)?))) {
+        beside.entry(place).or_default().push(i);
+    }
+    for mask in masks {
+        let beside = place(mask).and_then(|place| beside.get(&place)).map_or(&[][..], Vec::as_slice);
+        let fitting: Vec<(usize, usize)> = beside.iter().filter_map(|&i| Some((fit(mask, &paths[i])?, i))).collect();
+        let longest = fitting.iter().map(|(length, _)| *length).max();
+        let of: Vec<usize> = fitting.iter().filter(|(length, _)| Some(*length) == longest).map(|(_, i)| *i).collect();
+        let item = match of[..] {
+            [one] => &mut items[one],
+            [] => {
+                notes.leave_out(mask, "no picture whose name it begins with; add it or take the mask away");
+                continue;
+            }
+            _ => {
+                let several: Vec<&str> = of.iter().map(|&i| paths[i].as_str()).collect();
+                notes.leave_out(mask, format!("may belong to {}; name it after the one", listed(&several)));
+                continue;
+            }
+        };
+        let place = if lungs(mask) { &mut item.lungs } else { &mut item.infection };
+        if place.is_empty() {
+            *place = (*mask).into();
+        } else {
+            notes.leave_out(mask, format!("{} has the mask {place} already; keep one", item.path));
+        }
+    }
 }
 
 /// The participants' classes, where a column tells them.
@@ -96,9 +138,20 @@ fn classes(table: &TableFile, notes: &mut Notes) -> Result<BTreeMap<String, Stri
     Ok(classes)
 }
 
-/// The participant of a file.
-fn subject(file: &str) -> Option<&str> {
-    folder(file).split('/').find(|part| part.starts_with("sub-"))
+/// Whose a file is, and of which session; `None` of what is no participant's.
+fn place(file: &str) -> Option<Place<'_>> {
+    let parts: Vec<&str> = folder(file).split('/').collect();
+    let subject = parts.iter().position(|part| part.starts_with("sub-"))?;
+    let session = parts[subject..].iter().copied().find(|part| part.starts_with("ses-"));
+    let end = parts.iter().position(|part| *part == "derivatives").unwrap_or(subject).min(subject);
+    // The parts before the root's end and the `/` behind each.
+    let length: usize = parts[..end].iter().map(|part| part.len() + 1).sum();
+    Some((root(&file[..length.saturating_sub(1)]), parts[subject], session, is_volume(file)))
+}
+
+/// The root of a data set whose pictures may lie in `rawdata/`, beside `derivatives/`.
+fn root(above: &str) -> &str {
+    if file_name(above) == "rawdata" { folder(above) } else { above }
 }
 
 /// Film or slice, by the suffix that ends the name.
@@ -119,9 +172,12 @@ fn lungs(mask: &str) -> bool {
     parts(&stem(file_name(mask))).iter().any(|part| part == "lung" || part == "lungs")
 }
 
-/// Whether a mask is the picture's: its name is the picture's but for the last part, and perhaps more.
-fn is_of(mask: &str, picture: &str) -> bool {
-    let name = stem(file_name(picture));
+/// How long the part of its name is that a mask has in common with its picture, all but the picture's suffix; `None` where it is
+/// another's.
+fn fit(mask: &str, picture: &str) -> Option<usize> {
+    let (mask, name) = (stem(file_name(mask)), stem(file_name(picture)));
     let entities = name.rsplit_once('_').map_or(name.as_str(), |(entities, _)| entities);
-    stem(file_name(mask)).strip_prefix(entities).is_some_and(|rest| rest.starts_with('_'))
+    let rest = mask.strip_prefix(entities)?.strip_prefix('_')?;
+    let others = rest.split('_').any(|part| part.split_once('-').is_some_and(|(key, _)| TELL_APART.contains(&key)));
+    (!others).then_some(entities.len())
 }

@@ -10,6 +10,7 @@ use super::{
     files::stem,
     items::{Item, records},
     notes::Notes,
+    patient_tables::PatientTables,
     problem,
     tree::{Tree, file_name, folder, join, parts},
     words::{healthy, plain, split_of},
@@ -27,19 +28,40 @@ struct Class<'a> {
     split: Option<Split>,
     pictures: Vec<&'a str>,
     /// By the role that their folder's name says, and the pictures' names without endings.
-    masks: BTreeMap<Option<Marks>, BTreeMap<String, &'a str>>,
+    masks: BTreeMap<Role, BTreeMap<String, &'a str>>,
+}
+
+/// What masks mark by the name of their folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    /// Its name does not say it.
+    Plain,
+    Marks(Marks),
+    LeftLung,
+    RightLung,
 }
 
 pub(super) fn recognise(tree: &Tree) -> Option<String> {
-    let classes = classes(tree);
+    // What is wrong with them is told when they are listed.
+    let Ok(classes) = classes(tree) else { return Some("images/ and masks in classes".into()) };
     let with_masks: Vec<&str> =
         classes.iter().filter(|class| !class.masks.is_empty()).map(|class| class.class).collect();
     (!with_masks.is_empty()).then(|| format!("images/ and masks in the classes {}", unique(&with_masks).join(", ")))
 }
 
 pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
-    let classes = classes(tree);
+    let classes = classes(tree)?;
     let plain_masks = plain_masks(args, tree, &classes, notes)?;
+    let same = |class: &&Class<'_>| {
+        let has = |role| class.masks.contains_key(&role);
+        let lungs = plain_masks == Marks::Lungs && has(Role::LeftLung);
+        has(Role::Plain) && (has(Role::Marks(plain_masks)) || lungs)
+    };
+    if let Some(class) = classes.iter().find(same) {
+        let reason =
+            format!("two folders of {}s, one of them called masks; keep one, or say --masks", word(plain_masks));
+        return Err(problem(&tree.at(class.folder), reason));
+    }
     let mut used: BTreeSet<&str> = BTreeSet::new();
     let mut items: Vec<Item> = vec![];
     for class in &classes {
@@ -52,13 +74,18 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
             let mut missing = vec![];
             for (role, masks) in &class.masks {
                 let Some(mask) = masks.get(&name) else {
-                    missing.push(role.map_or("mask", word));
+                    missing.push(role.word());
                     continue;
                 };
                 taken.insert(mask);
-                match role.unwrap_or(plain_masks) {
-                    Marks::Infection => item.infection = (*mask).into(),
-                    Marks::Lungs => item.lungs = (*mask).into(),
+                match (role, plain_masks) {
+                    (Role::Marks(Marks::Infection), _) | (Role::Plain, Marks::Infection) => {
+                        item.infection = (*mask).into();
+                    }
+                    (Role::Marks(Marks::Lungs), _) | (Role::Plain, Marks::Lungs) => item.lungs = (*mask).into(),
+                    // The right one follows the left.
+                    (Role::LeftLung, _) => item.lungs = format!("{mask};"),
+                    (Role::RightLung, _) => item.lungs += mask,
                 }
             }
             if missing.is_empty() {
@@ -75,13 +102,21 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
             }
         }
     }
-    let items = without_copies(items, notes);
+    let mut items = without_copies(items, notes);
+    let tables = PatientTables::of(tree);
+    if tables.speak_of(items.iter().map(|item| item.path.as_str())) {
+        items = items.into_iter().map(|item| tables.told(args, item)).collect::<Result<_, _>>()?;
+        used.extend(tables.tell(&items, notes));
+    }
     tree.tell_unused(&used, notes);
     records(args, tree, items, notes)
 }
 
 /// Every folder that has `images/`.
-fn classes(tree: &Tree) -> Vec<Class<'_>> {
+///
+/// # Errors
+/// Two masks of one picture that mark the same, or one of a single lung.
+fn classes(tree: &Tree) -> Result<Vec<Class<'_>>, DataError> {
     let mut classes: BTreeMap<&str, Class<'_>> = BTreeMap::new();
     let is_images = |file: &str| matches!(plain(file_name(folder(file))).as_str(), "images" | "image" | "imgs");
     for picture in tree.pictures().filter(|file| is_images(file)) {
@@ -100,14 +135,34 @@ fn classes(tree: &Tree) -> Vec<Class<'_>> {
         let says = |word: &str| words.iter().any(|part| part.starts_with(word));
         if says("mask") || says("segmentation") {
             let role = match (says("lung"), says("infection") || says("lesion")) {
-                (true, false) => Some(Marks::Lungs),
-                (false, true) => Some(Marks::Infection),
-                _ => None,
+                (true, false) if says("left") => Role::LeftLung,
+                (true, false) if says("right") => Role::RightLung,
+                (true, false) => Role::Marks(Marks::Lungs),
+                (false, true) => Role::Marks(Marks::Infection),
+                _ => Role::Plain,
             };
-            class.masks.entry(role).or_default().insert(stem(file_name(mask)), mask);
+            let name = stem(file_name(mask));
+            if let Some(other) = class.masks.entry(role).or_default().insert(name, mask) {
+                return Err(problem(
+                    &tree.at(mask),
+                    format!("{other} is a mask of the same picture and marks the same; keep one"),
+                ));
+            }
         }
     }
-    classes.into_values().collect()
+    let classes: Vec<Class<'_>> = classes.into_values().collect();
+    let one_sided = |class: &&Class<'_>| {
+        class.masks.contains_key(&Role::LeftLung) != class.masks.contains_key(&Role::RightLung)
+            || (class.masks.contains_key(&Role::LeftLung) && class.masks.contains_key(&Role::Marks(Marks::Lungs)))
+    };
+    match classes.iter().find(one_sided) {
+        Some(class) => {
+            let reason =
+                "masks of one lung without the other's, or beside masks of both; keep both sides, or both in one";
+            Err(problem(&tree.at(class.folder), reason))
+        }
+        None => Ok(classes),
+    }
 }
 
 /// What masks mark whose folder does not say it.
@@ -115,7 +170,7 @@ fn classes(tree: &Tree) -> Vec<Class<'_>> {
 /// # Errors
 /// No class of healthy lungs has any, and the user does not say it.
 fn plain_masks(args: &ImportArgs, tree: &Tree, classes: &[Class<'_>], notes: &mut Notes) -> Result<Marks, DataError> {
-    let plain: Vec<&Class<'_>> = classes.iter().filter(|class| class.masks.contains_key(&None)).collect();
+    let plain: Vec<&Class<'_>> = classes.iter().filter(|class| class.masks.contains_key(&Role::Plain)).collect();
     if let Some(marks) = args.masks {
         return Ok(marks);
     }
@@ -123,7 +178,7 @@ fn plain_masks(args: &ImportArgs, tree: &Tree, classes: &[Class<'_>], notes: &mu
     let masks = plain
         .iter()
         .filter(|class| healthy(class.class))
-        .filter_map(|class| class.masks.get(&None))
+        .filter_map(|class| class.masks.get(&Role::Plain))
         .flat_map(BTreeMap::values);
     let looked_at: Vec<Mask> = masks.take(LOOKED_AT).filter_map(|mask| Mask::read(&tree.at(mask)).ok()).collect();
     if looked_at.is_empty() {
@@ -141,6 +196,17 @@ fn plain_masks(args: &ImportArgs, tree: &Tree, classes: &[Class<'_>], notes: &mu
         if marks == Marks::Lungs { "some that mark something" } else { "none that marks anything" }
     ));
     Ok(marks)
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "mask",
+            Self::Marks(marks) => word(marks),
+            Self::LeftLung => "mask of the left lung",
+            Self::RightLung => "mask of the right lung",
+        }
+    }
 }
 
 fn word(marks: Marks) -> &'static str {

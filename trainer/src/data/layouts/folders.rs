@@ -10,7 +10,7 @@ use super::{
     problem,
     records::{needed_modality, record},
     tree::Tree,
-    words::label_of,
+    words::{label_of, left_out},
 };
 use crate::data::{
     DataError, Record, Task,
@@ -37,7 +37,10 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
         let mut files = Vec::new();
         let mut seen = BTreeSet::new();
         walk(&args.dir, &folder, &mut seen, &mut files, notes)?;
-        files.retain(|path| learnable(&args.dir, &folder, path, notes));
+        files.retain(|path| learnable(&args.dir, &folder, path, notes) && !notes.unwanted(args, &class));
+        if left_out(args, &class) {
+            continue;
+        }
         if files.is_empty() {
             return Err(problem(&folder, "this class has no pictures; add some or remove the folder"));
         }

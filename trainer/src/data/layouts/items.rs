@@ -15,7 +15,7 @@ use super::{
     problem,
     records::{needed_modality, record},
     tree::{Tree, is_volume},
-    words::{class_word, label_of, plain, unlabelled},
+    words::{class_word, label_of, unlabelled},
 };
 use crate::{
     data::{
@@ -64,7 +64,7 @@ pub(super) fn records(
     items: Vec<Item>,
     notes: &mut Notes,
 ) -> Result<Vec<Record>, DataError> {
-    let items = without_left_out(args, items, notes);
+    let items: Vec<Item> = items.into_iter().filter(|item| !notes.unwanted(args, &item.class)).collect();
     let labels = labels(args, &items, notes)?;
     let mut patients = Patients::new(args, notes)?;
     let asked = patients.asked();
@@ -87,7 +87,7 @@ pub(super) fn records(
                 None if is_volume(&path) || is_volume(&item.path) => Modality::Ct,
                 None => needed_modality(args, notes)?,
             };
-            if args.modality.is_some_and(|wanted| wanted != modality) {
+            if notes.other_modality(args, modality) {
                 continue;
             }
             let masked = !item.infection.is_empty() || !item.lungs.is_empty();
@@ -115,30 +115,13 @@ pub(super) fn records(
     Ok(records)
 }
 
-/// Leaves out the classes that the user does not want.
-fn without_left_out(args: &ImportArgs, items: Vec<Item>, notes: &mut Notes) -> Vec<Item> {
-    let unwanted = |item: &Item| {
-        let words = [plain(&item.class), plain(&class_word(&item.class))];
-        args.leave_out.iter().any(|word| words.contains(&plain(word)))
-    };
-    let (out, items): (Vec<Item>, Vec<Item>) = items.into_iter().partition(unwanted);
-    if !out.is_empty() {
-        notes.told.push(format!(
-            "{} pictures or volumes of {} left out, as told",
-            out.len(),
-            args.leave_out.join(", ")
-        ));
-    }
-    items
-}
-
 /// Whether each item shows the disease.
 fn labels(args: &ImportArgs, items: &[Item], notes: &mut Notes) -> Result<Vec<Label>, DataError> {
     let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
     let mut labels = vec![];
     for item in items {
         let word = class_word(&item.class);
-        let label = match label_of(args, &item.class).or_else(|| label_of(args, &word)) {
+        let label = match label_of(args, &item.class) {
             Some(label) => label,
             None if unlabelled(&item.class) => Label::Unlabelled,
             None => {
@@ -265,6 +248,18 @@ fn splits(items: &[Item], notes: &mut Notes) -> Splits {
             notes.told.push("it has train and test, but no val, which is dealt out of train".into());
             Splits::ValFromTrain
         }
-        _ => Splits::Dealt,
+        (true, true, false) => {
+            notes.told.push("it has train and val, but no test, which is dealt out of train".into());
+            Splits::TestFromTrain
+        }
+        (false, false, false) => Splits::Dealt,
+        (train, val, test) => {
+            let own = [(train, "train"), (val, "val"), (test, "test")];
+            let own: Vec<&str> = own.iter().filter(|(has, _)| *has).map(|(_, word)| *word).collect();
+            notes
+                .told
+                .push(format!("of splits it has {} alone, so all patients are dealt out anew", own.join(" and ")));
+            Splits::Dealt
+        }
     }
 }

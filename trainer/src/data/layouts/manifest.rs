@@ -63,7 +63,10 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
         let modality = modality_of(&row.modality)
             .ok_or_else(|| failed(format!("modality `{}`: write xray or ct", row.modality)))?;
         notes.word("modality", &row.modality, modality.as_str());
-        if args.modality.is_some_and(|wanted| wanted != modality) {
+        if notes.other_modality(args, modality) {
+            continue;
+        }
+        if notes.unwanted(args, &row.class) || notes.unwanted(args, without_format(&row.class)) {
             continue;
         }
         let split = match split_of(&row.split) {

@@ -10,9 +10,9 @@
 //! | `scan-table` | a CSV with a column of scans (`ct_scan`) and columns of their masks, all NIfTI; perhaps of patients, splits and classes | the table's, or a volume each | its own, or dealt |
 //! | `studies` | DICOM files and a CSV that tells classes by StudyInstanceUID or PatientID | the files' | dealt |
 //! | `volumes` | NIfTI volumes, masks beside them whose names or folders say so, classes by folder | a volume each | dealt |
+//! | `class-masks` | `CLASS/images/` with `CLASS/masks/`, `lung masks/`, `infection masks/`; perhaps under `Train/`, `Val/`, `Test/` | tables', or as told | kept |
+//! | `pairs` | `images/`, `masks/` (or `infection/`), perhaps `lung_masks/` or `left_lung/` and `right_lung/`; equal names | tables', or from names | dealt |
 //! | `patient-tables` | pictures in class folders, and CSVs with a column of file names and one of patients | the tables' | dealt |
-//! | `class-masks` | `CLASS/images/` with `CLASS/masks/`, `lung masks/`, `infection masks/`; perhaps under `Train/`, `Val/`, `Test/` | as told | kept |
-//! | `pairs` | `images/`, `masks/` (or `infection/`), perhaps `lung_masks/` or `left_lung/` and `right_lung/`; equal names | from names | dealt |
 //! | `folders` | a folder a class, as `covid/` and `normal/` | from names, or as told | dealt |
 //!
 //! A layout *recognises* a folder by its shape and *lists* what is in it; no collection is known by its name. What all have in
@@ -157,12 +157,12 @@ pub enum Layout {
     Studies,
     /// NIfTI volumes with masks beside
     Volumes,
-    /// Pictures in class folders with tables of their patients
-    PatientTables,
     /// images/ and masks/ in a folder for each class
     ClassMasks,
     /// Pictures in images/, masks of the same names in masks/ or infection/
     Pairs,
+    /// Pictures in class folders with tables of their patients
+    PatientTables,
     /// A folder for each class
     Folders,
 }
@@ -185,9 +185,9 @@ const KNOWN: [Known; 12] = [
     Known { layout: Layout::ScanTable, recognise: scan_table::recognise, list: scan_table::list },
     Known { layout: Layout::Studies, recognise: studies::recognise, list: studies::list },
     Known { layout: Layout::Volumes, recognise: volumes::recognise, list: volumes::list },
-    Known { layout: Layout::PatientTables, recognise: patient_tables::recognise, list: patient_tables::list },
     Known { layout: Layout::ClassMasks, recognise: class_masks::recognise, list: class_masks::list },
     Known { layout: Layout::Pairs, recognise: pairs::recognise, list: pairs::list },
+    Known { layout: Layout::PatientTables, recognise: patient_tables::recognise, list: patient_tables::list },
     Known { layout: Layout::Folders, recognise: folders::recognise, list: folders::list },
 ];
 
@@ -212,9 +212,10 @@ pub struct Imported {
 /// [`DataError`] naming the folder, file or line that does not fit the layout.
 pub fn import(args: &ImportArgs) -> Result<Imported, DataError> {
     let mut notes = Notes::default();
-    let tree = Tree::read(&args.dir)?;
+    let tree = Tree::read(&args.dir, args.patients.as_deref())?;
     let (known, by) = recognised(args.layout, &tree)?;
     let layout = format!("{}: {by}", name(known.layout));
+    refuse_broken_tables(args, &tree, &mut notes)?;
     let mut records = (known.list)(args, &tree, &mut notes)?;
     leave_out_unreadable(args, &mut records, &mut notes);
     if records.is_empty() {
@@ -237,6 +238,18 @@ pub fn import(args: &ImportArgs) -> Result<Imported, DataError> {
     let open = std::mem::take(&mut notes.open);
     let (told, left_out) = notes.told();
     Ok(Imported { manifest: Manifest::new(args.dir.clone(), records), layout, told, open, left_out })
+}
+
+/// A table that cannot be read may be the one that says who pictures are of, or what they show.
+///
+/// # Errors
+/// The first such table; a dry run goes on to the next.
+fn refuse_broken_tables(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<(), DataError> {
+    for (file, error) in tree.broken_tables() {
+        let reason = format!("{error}; put the table {file} right, or take it out of the folder");
+        notes.untold(args, problem(&tree.dir, reason))?;
+    }
+    Ok(())
 }
 
 /// The files that records name, each once: a volume is named by each of its slices.
@@ -285,17 +298,25 @@ fn deal(args: &ImportArgs, records: &mut [Record], splits: Splits) {
     match splits {
         Splits::Kept => {}
         Splits::Dealt => assign_splits(records, args.seed, args.fractions),
-        Splits::ValFromTrain => {
-            let (places, mut train): (Vec<usize>, Vec<Record>) = records
-                .iter()
-                .enumerate()
-                .filter(|(_, record)| record.split == Split::Train)
-                .map(|(place, record)| (place, record.clone()))
-                .unzip();
-            assign_splits(&mut train, args.seed, args.fractions.without_test());
-            places.into_iter().zip(train).for_each(|(place, record)| records[place].split = record.split);
-        }
+        Splits::ValFromTrain => deal_train(args, records, Split::Val),
+        Splits::TestFromTrain => deal_train(args, records, Split::Test),
     }
+}
+
+/// Deals the split that a collection lacks out of its train.
+fn deal_train(args: &ImportArgs, records: &mut [Record], lacking: Split) {
+    let (places, mut train): (Vec<usize>, Vec<Record>) = records
+        .iter()
+        .enumerate()
+        .filter(|(_, record)| record.split == Split::Train)
+        .map(|(place, record)| (place, record.clone()))
+        .unzip();
+    let fractions = if lacking == Split::Val { args.fractions.without_test() } else { args.fractions };
+    assign_splits(&mut train, args.seed, fractions);
+    // What falls to a split that the collection has stays in train.
+    places.into_iter().zip(train).filter(|(_, record)| record.split == lacking).for_each(|(place, record)| {
+        records[place].split = record.split;
+    });
 }
 
 /// The layout that the user names, or the first that the folder looks like.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::ImportArgs;
+use thorax_shared::modality::Modality;
+
+use super::{ImportArgs, words::left_out};
 use crate::data::DataError;
 
 /// What an import has to tell besides its records.
@@ -18,6 +20,10 @@ pub(super) struct Notes {
     pub(super) splits: Splits,
     /// Words read as others, and how often.
     pub(super) words: BTreeMap<(&'static str, String, String), usize>,
+    /// Classes that the user does not want, and how many pictures or volumes each has.
+    unwanted: BTreeMap<String, usize>,
+    /// How many pictures and slices there are of a modality that the user does not want.
+    other_modalities: BTreeMap<&'static str, usize>,
 }
 
 /// What is done with the splits that a collection has.
@@ -30,6 +36,8 @@ pub(super) enum Splits {
     Kept,
     /// Train and test are kept, and val is dealt out of train.
     ValFromTrain,
+    /// Train and val are kept, and test is dealt out of train.
+    TestFromTrain,
 }
 
 impl Notes {
@@ -42,6 +50,24 @@ impl Notes {
         if written != read {
             *self.words.entry((column, written.to_owned(), read.to_owned())).or_default() += 1;
         }
+    }
+
+    /// Whether the user wants no pictures of a class, which is counted.
+    pub(super) fn unwanted(&mut self, args: &ImportArgs, class: &str) -> bool {
+        let unwanted = left_out(args, class);
+        if unwanted {
+            *self.unwanted.entry(class.to_owned()).or_default() += 1;
+        }
+        unwanted
+    }
+
+    /// Whether a picture is none of the modality that the user wants, which is counted.
+    pub(super) fn other_modality(&mut self, args: &ImportArgs, modality: Modality) -> bool {
+        let other = args.modality.is_some_and(|wanted| wanted != modality);
+        if other {
+            *self.other_modalities.entry(modality.as_str()).or_default() += 1;
+        }
+        other
     }
 
     /// A question that only the user can answer.
@@ -67,6 +93,11 @@ impl Notes {
                 .into_iter()
                 .map(|((column, written, read), rows)| format!("{column} `{written}` read as `{read}` ({rows})")),
         );
+        told.extend(
+            self.unwanted.into_iter().map(|(class, count)| format!("class `{class}` left out, as told ({count})")),
+        );
+        let others = self.other_modalities.into_iter();
+        told.extend(others.map(|(other, count)| format!("modality {other} left out, as --modality says ({count})")));
         if self.litter > 0 {
             told.push(format!("{} files that systems leave in folders (such as .DS_Store) passed over", self.litter));
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::{
     ImportArgs, Marks,
     files::by_stem,
+    items::{Item, records},
     notes::Notes,
+    patient_tables::PatientTables,
     patients::Patients,
     problem,
     records::{needed_modality, record},
@@ -18,7 +20,7 @@ pub(super) fn recognise(tree: &Tree) -> Option<String> {
     (has("images") && (has("masks") || has("infection"))).then(|| "images/ and masks/".into())
 }
 
-pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
+pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
     let modality = needed_modality(args, notes)?;
     let name = ["masks", "infection"].into_iter().find(|name| args.dir.join(name).is_dir());
     let name = name.ok_or_else(|| problem(&args.dir, "no folder masks/ or infection/"))?;
@@ -41,8 +43,7 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
             notes.leave_out(mask, "no picture of the same name; add it or take the mask away");
         }
     }
-    let mut patients = Patients::new(args, notes)?;
-    let mut records = vec![];
+    let mut pairs = vec![];
     for (stem, path) in images {
         let Some(mask) = masks.get(&stem).cloned() else {
             notes.leave_out(&path, "no mask of the same name; add it or take the picture away");
@@ -53,12 +54,21 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
             (Some(lungs), _, _) => lungs.clone(),
             _ => String::new(),
         };
+        let (infection, lungs) = if of_lungs { (String::new(), mask) } else { (mask, lung_mask) };
+        pairs.push(Item { path, infection, lungs, modality: Some(modality), ..Item::default() });
+    }
+    let tables = PatientTables::of(tree);
+    if tables.speak_of(pairs.iter().map(|pair| pair.path.as_str())) {
+        let pairs: Vec<Item> = pairs.into_iter().map(|pair| tables.told(args, pair)).collect::<Result<_, _>>()?;
+        tables.tell(&pairs, notes);
+        return records(args, tree, pairs, notes);
+    }
+    let mut patients = Patients::new(args, notes)?;
+    let mut records = vec![];
+    for Item { path, infection: mask, lungs: lung_mask, .. } in pairs {
         let patient = patients.of(&path, &args.dir.join(&path));
         let bare = record(args, path, modality, Task::Segment, Label::Unlabelled, "pairs", patient);
-        records.push(match of_lungs {
-            true => Record { lung_mask: mask, ..bare },
-            false => Record { mask, lung_mask, ..bare },
-        });
+        records.push(Record { mask, lung_mask, ..bare });
     }
     patients.all_known(args, notes)?;
     Ok(records)

@@ -10,7 +10,7 @@ use super::{
     listed,
     notes::Notes,
     tree::{TableFile, Tree, file_name, folder},
-    words::{class_word, known, label_of, unlabelled},
+    words::{class_word, known, label_of, plain, unlabelled},
 };
 use crate::data::{DataError, Label, Record, UNKNOWN_PATIENT};
 
@@ -42,41 +42,61 @@ pub(super) fn recognise(tree: &Tree) -> Option<String> {
 }
 
 pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
-    let lines = lines(tree);
-    let mut used: BTreeSet<&str> = BTreeSet::new();
-    let (mut items, mut unlisted, mut found) = (vec![], vec![], BTreeSet::new());
+    let tables = PatientTables::of(tree);
+    let mut items = vec![];
     for file in tree.pictures() {
-        used.insert(file);
         let class = file_name(folder(file));
-        let name = stem(file_name(file));
-        let line = match lines.get(&name) {
-            Some(lines) => line_of(args, file, class, lines)?,
-            None => None,
-        };
-        let patient = match line {
-            Some(line) => {
-                used.insert(&line.table.file);
-                found.insert((&line.table.file, line.line));
-                line.patient
-            }
-            None => {
-                unlisted.push(file);
-                UNKNOWN_PATIENT
-            }
-        };
-        // The table's word for the class is the more particular one.
-        let class = line.map(|line| line.class).filter(|class| !class.is_empty()).unwrap_or(class);
-        items.push(Item { path: file.into(), class: class.into(), patient: Some(patient.into()), ..Item::default() });
+        items.push(tables.told(args, Item { path: file.into(), class: class.into(), ..Item::default() })?);
     }
-    let tables: Vec<&TableFile> = tree.tables().iter().filter(|table| used.contains(table.file.as_str())).collect();
-    for table in tables {
-        notes.told.extend(table.told.iter().cloned());
-        notes.told.push(format!("{}: read as the pictures' patients", table.file));
-    }
-    tell_of_lines(&lines, &found, &unlisted, notes);
-    tell_of_patients_in_two_tables(&lines, notes);
+    let mut used: BTreeSet<&str> = tree.pictures().collect();
+    used.extend(tables.tell(&items, notes));
     tree.tell_unused(&used, notes);
     records(args, tree, items, notes)
+}
+
+/// What a collection's tables say of its pictures.
+pub(super) struct PatientTables<'a>(Lines<'a>);
+
+impl<'a> PatientTables<'a> {
+    pub(super) fn of(tree: &'a Tree) -> Self {
+        Self(lines(tree))
+    }
+
+    /// Whether a line speaks of any of the pictures.
+    pub(super) fn speak_of<'b>(&self, mut pictures: impl Iterator<Item = &'b str>) -> bool {
+        pictures.any(|file| self.0.contains_key(&stem(file_name(file))))
+    }
+
+    /// A picture with the patient and the class that a line says; without a line, nobody knows whose it is.
+    ///
+    /// # Errors
+    /// Lines that say two things of it.
+    pub(super) fn told(&self, args: &ImportArgs, item: Item) -> Result<Item, DataError> {
+        let line = match self.0.get(&stem(file_name(&item.path))) {
+            Some(lines) => line_of(args, &item.path, &item.class, lines)?,
+            None => None,
+        };
+        let patient = line.map_or(UNKNOWN_PATIENT, |line| line.patient).to_owned();
+        // The table's word for the class is the more particular one.
+        let class = line.map(|line| line.class.to_owned()).filter(|class| !class.is_empty()).unwrap_or(item.class);
+        Ok(Item { class, patient: Some(patient), ..item })
+    }
+
+    /// Tells what was read of the pictures, and what was not; the tables that were read come back.
+    pub(super) fn tell(&self, items: &[Item], notes: &mut Notes) -> BTreeSet<&'a str> {
+        let names: BTreeSet<String> = items.iter().map(|item| stem(file_name(&item.path))).collect();
+        let read = self.0.iter().filter(|(name, _)| names.contains(*name)).flat_map(|(_, lines)| lines);
+        let tables: BTreeMap<&str, &TableFile> = read.map(|line| (line.table.file.as_str(), line.table)).collect();
+        for table in tables.values() {
+            notes.told.extend(table.told.iter().cloned());
+            notes.told.push(format!("{}: read as the pictures' patients", table.file));
+        }
+        let unlisted = items.iter().map(|item| item.path.as_str());
+        let unlisted: Vec<&str> = unlisted.filter(|file| !self.0.contains_key(&stem(file_name(file)))).collect();
+        tell_of_lines(&self.0, items, &unlisted, notes);
+        tell_of_patients_in_two_tables(&self.0, notes);
+        tables.into_keys().collect()
+    }
 }
 
 fn lines(tree: &Tree) -> Lines<'_> {
@@ -124,6 +144,12 @@ fn line_of<'a, 'b>(
         let reason = format!("tables disagree on {file}: {}, {}; keep one of the lines", told(first), told(other));
         return Err(DataError::Table { path: other.table.path.clone(), line: other.line, reason });
     }
+    let says = |line: &&&Line<'_>| !unlabelled(line.class);
+    let first = fitting.iter().find(says).unwrap_or(first);
+    if let Some(other) = fitting.iter().filter(says).find(|line| !one_class(args, first.class, line.class)) {
+        let reason = format!("tables disagree on {file}: {}, {}; keep one of the lines", told(first), told(other));
+        return Err(DataError::Table { path: other.table.path.clone(), line: other.line, reason });
+    }
     if first.patient.is_empty() {
         let reason = format!("no patient for {file}; write who it is, or `{UNKNOWN_PATIENT}`");
         return Err(DataError::Table { path: first.table.path.clone(), line: first.line, reason });
@@ -131,15 +157,20 @@ fn line_of<'a, 'b>(
     Ok(Some(first))
 }
 
+/// Whether the classes of two lines say one thing, in one word or in several.
+fn one_class(args: &ImportArgs, one: &str, other: &str) -> bool {
+    let told = |class: &str| label_of(args, class).is_some();
+    plain(&class_word(one)) == plain(&class_word(other)) || (told(one) && told(other) && agree(args, one, other))
+}
+
 /// Whether a folder's class and a table's may be one: `NonCOVID` may be `Normal` or `CAP`, but `Normal` is not `CAP`.
 fn agree(args: &ImportArgs, folder: &str, table: &str) -> bool {
-    let kind = |class: &str| label_of(args, class).or_else(|| label_of(args, &class_word(class)));
     let healthy = |class: &str| match class_word(class).as_str() {
         "normal" | "healthy" => Some(true),
         "other" | "pneumonia" => Some(false),
         _ => None,
     };
-    match (kind(folder), kind(table)) {
+    match (label_of(args, folder), label_of(args, table)) {
         _ if unlabelled(table) => true,
         (Some(Label::Negative), Some(Label::Negative)) => {
             healthy(folder).zip(healthy(table)).is_none_or(|(folder, table)| folder == table)
@@ -150,12 +181,9 @@ fn agree(args: &ImportArgs, folder: &str, table: &str) -> bool {
 }
 
 /// Tells of lines without pictures and of pictures without lines.
-fn tell_of_lines(lines: &Lines<'_>, found: &BTreeSet<(&String, u64)>, unlisted: &[&str], notes: &mut Notes) {
-    let without: Vec<&str> = lines
-        .iter()
-        .filter(|(_, lines)| !lines.iter().any(|line| found.contains(&(&line.table.file, line.line))))
-        .map(|(name, _)| name.as_str())
-        .collect();
+fn tell_of_lines(lines: &Lines<'_>, items: &[Item], unlisted: &[&str], notes: &mut Notes) {
+    let names: BTreeSet<String> = items.iter().map(|item| stem(file_name(&item.path))).collect();
+    let without: Vec<&str> = lines.keys().filter(|name| !names.contains(*name)).map(String::as_str).collect();
     if !without.is_empty() {
         notes.told.push(format!("{} names in the tables without a picture: {}", without.len(), listed(&without)));
     }

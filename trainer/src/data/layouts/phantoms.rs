@@ -14,17 +14,18 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
     let path = args.dir.join("phantoms.csv");
     let truths: Vec<(u64, Truth)> = Table::read(&path, &mut notes.told)?.rows(&path)?;
     let wanted = truths.into_iter().map(|(_, truth)| truth);
-    let wanted = wanted.filter(|truth| args.modality.is_none_or(|modality| modality == truth.modality));
+    let wanted =
+        wanted.filter(|truth| !notes.other_modality(args, truth.modality) && !notes.unwanted(args, class(truth)));
     Ok(wanted
         .flat_map(|truth| {
             let patient = format!("phantom-{}-{}", truth.modality, truth.seed);
-            let positive = truth.label == "positive";
+            let (class, positive) = (class(&truth).to_owned(), truth.label == "positive");
             let record = Record {
                 path: truth.file,
                 modality: truth.modality,
                 task: Task::None,
                 label: if positive { Label::Positive } else { Label::Negative },
-                class: if positive { "covid" } else { "normal" }.into(),
+                class,
                 group: patient.clone(),
                 patient_id: patient,
                 source: args.source.clone().unwrap_or("thorax-train phantom".into()),
@@ -40,4 +41,8 @@ pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec
             tasks.iter().map(move |task| Record { task: *task, ..record.clone() })
         })
         .collect())
+}
+
+fn class(truth: &Truth) -> &'static str {
+    if truth.label == "positive" { "covid" } else { "normal" }
 }

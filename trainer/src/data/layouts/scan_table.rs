@@ -63,7 +63,7 @@ impl Columns {
 
 fn tables(tree: &Tree) -> impl Iterator<Item = (&TableFile, Columns)> {
     let any = tree.volumes().next().is_some();
-    tree.tables().iter().filter(move |_| any).filter_map(|table| Some((table, Columns::of(table)?)))
+    tree.tables().filter(move |_| any).filter_map(|table| Some((table, Columns::of(table)?)))
 }
 
 pub(super) fn recognise(tree: &Tree) -> Option<String> {

@@ -82,7 +82,8 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     for input in &gathered.inputs {
         let series = input.slices().is_some();
         notes.told.extend(input.notes().iter().cloned());
-        let every = if series { args.every.max(1) } else { 1 };
+        // Of a short series the middle one.
+        let every = if series { args.every.clamp(1, input.files().len().max(1)) } else { 1 };
         used.extend(input.files().iter().map(|path| relative(&args.dir, path)));
         for path in input.files().iter().skip(every / 2).step_by(every) {
             let file = relative(&args.dir, path);
@@ -139,7 +140,7 @@ impl Header {
 
 /// The tables that tell what studies or patients show.
 fn tables(tree: &Tree) -> Vec<Told<'_>> {
-    let mut told: Vec<Told<'_>> = tree.tables().iter().filter_map(read).collect();
+    let mut told: Vec<Told<'_>> = tree.tables().filter_map(read).collect();
     // Where some tell of studies, what tells of patients is a list of them.
     if told.iter().any(|told| told.studies) {
         told.retain(|told| told.studies);

@@ -178,48 +178,47 @@ impl Labels {
 fn cases(tree: &Tree, file: &str, json: &Value, notes: &mut Notes) -> Vec<Case> {
     let root = folder(file);
     let files: BTreeSet<&str> = tree.files.iter().map(String::as_str).collect();
-    let listed_pairs = json.get("training").and_then(Value::as_array);
+    let ending = json.get("file_ending").and_then(Value::as_str).unwrap_or(".nii.gz");
     let mut cases = vec![];
     let mut missing = vec![];
-    if let Some(pairs) = listed_pairs {
-        let path = |pair: &Value, what: &str| {
+    let pairs = json.get("training").and_then(Value::as_array);
+    for pair in pairs.into_iter().flatten() {
+        let path = |what: &str| {
             Some(join(root, pair.get(what)?.as_str()?.trim_start_matches("./"))).filter(|path| !path.contains("/../"))
         };
-        for pair in pairs {
-            let Some(picture) = path(pair, "image") else { continue };
-            let labels = path(pair, "label");
-            if !files.contains(picture.as_str()) || labels.as_deref().is_some_and(|labels| !files.contains(labels)) {
-                missing.push(picture);
+        let Some(picture) = path("image") else { continue };
+        let labels = path("label");
+        if !files.contains(picture.as_str()) || labels.as_deref().is_some_and(|labels| !files.contains(labels)) {
+            missing.push(picture);
+            continue;
+        }
+        let name = name_of(&picture, "");
+        cases.push(Case { picture, labels, name, split: Some(Split::Train) });
+    }
+    let folders = [("imagesTr", "labelsTr", Split::Train), ("imagesTs", "labelsTs", Split::Test)];
+    // Where pairs are listed, the list says what there is to learn from.
+    for (pictures, labels, split) in folders.into_iter().filter(|(.., split)| pairs.is_none() || *split == Split::Test)
+    {
+        let (pictures, labels) = (join(root, pictures), join(root, labels));
+        for picture in files.iter().filter(|file| folder(file) == pictures && file.ends_with(ending)) {
+            let whole = name_of(picture, ending);
+            let Some(name) = whole.strip_suffix("_0000").or(pairs.is_some().then_some(whole.as_str())) else {
+                notes.leave_out(
+                    picture,
+                    "a further channel, or no `_0000` at its name's end; the first channel is read",
+                );
+                continue;
+            };
+            let map = join(&labels, &format!("{name}{ending}"));
+            let map = Some(map).filter(|map| files.contains(map.as_str()));
+            // What was kept back for a test mostly has no labels.
+            if map.is_none() && split == Split::Train {
+                missing.push((*picture).to_owned());
                 continue;
             }
-            let name = name_of(&picture, "");
-            cases.push(Case { picture, labels, name, split: None });
-        }
-    } else {
-        let ending = json.get("file_ending").and_then(Value::as_str).unwrap_or(".nii.gz");
-        for (pictures, labels, split) in [("imagesTr", "labelsTr", Split::Train), ("imagesTs", "labelsTs", Split::Test)]
-        {
-            let (pictures, labels) = (join(root, pictures), join(root, labels));
-            for picture in files.iter().filter(|file| folder(file) == pictures && file.ends_with(ending)) {
-                let name = name_of(picture, ending);
-                let Some(name) = name.strip_suffix("_0000") else {
-                    notes.leave_out(
-                        picture,
-                        "a further channel, or no `_0000` at its name's end; the first channel is read",
-                    );
-                    continue;
-                };
-                let map = join(&labels, &format!("{name}{ending}"));
-                let map = Some(map).filter(|map| files.contains(map.as_str()));
-                // What was kept back for a test mostly has no labels.
-                if map.is_none() && split == Split::Train {
-                    missing.push((*picture).to_owned());
-                    continue;
-                }
-                // Without labels it is no test, and the others are dealt out.
-                let split = map.is_some().then_some(split);
-                cases.push(Case { picture: (*picture).into(), labels: map, name: name.into(), split });
-            }
+            // Without labels it is no test, and the others are dealt out.
+            let split = map.is_some().then_some(split);
+            cases.push(Case { picture: (*picture).into(), labels: map, name: name.into(), split });
         }
     }
     for picture in missing {

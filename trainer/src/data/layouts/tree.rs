@@ -13,6 +13,7 @@ use super::{
 use crate::data::{
     DataError,
     check::{Kind, kind},
+    manifest::ROOT_COMMENT,
     table::Table,
 };
 
@@ -27,7 +28,9 @@ pub(super) struct Tree {
     pub(super) files: Vec<String>,
     /// Files with names that are no UTF-8, links that lead back, and files that systems leave.
     pub(super) notes: Notes,
-    tables: OnceLock<Vec<TableFile>>,
+    /// The user's own table of patients, which is none of the collection's.
+    patients: Option<PathBuf>,
+    tables: OnceLock<Vec<Result<TableFile, (String, DataError)>>>,
 }
 
 /// A table that lies among the pictures.
@@ -41,11 +44,11 @@ pub(super) struct TableFile {
 }
 
 impl Tree {
-    /// Looks at every name below `dir`.
+    /// Looks at every name below `dir`; `patients` is the user's own table of patients.
     ///
     /// # Errors
     /// A folder that cannot be read.
-    pub(super) fn read(dir: &Path) -> Result<Self, DataError> {
+    pub(super) fn read(dir: &Path, patients: Option<&Path>) -> Result<Self, DataError> {
         let mut notes = Notes::default();
         let (mut files, mut seen, mut waiting) = (vec![], BTreeSet::new(), vec![dir.to_owned()]);
         while let Some(folder) = waiting.pop() {
@@ -66,7 +69,8 @@ impl Tree {
             }
         }
         files.sort();
-        Ok(Self { dir: dir.to_owned(), files, notes, tables: OnceLock::new() })
+        let patients = patients.and_then(|path| path.canonicalize().ok());
+        Ok(Self { dir: dir.to_owned(), files, notes, patients, tables: OnceLock::new() })
     }
 
     /// Where a file lies.
@@ -96,15 +100,30 @@ impl Tree {
     }
 
     /// The tables that lie among the pictures and can be read.
-    pub(super) fn tables(&self) -> &[TableFile] {
+    pub(super) fn tables(&self) -> impl Iterator<Item = &TableFile> {
+        self.all_tables().iter().filter_map(|table| table.as_ref().ok())
+    }
+
+    /// The tables that cannot be read, and why.
+    pub(super) fn broken_tables(&self) -> impl Iterator<Item = (&str, &DataError)> {
+        self.all_tables().iter().filter_map(|table| table.as_ref().err()).map(|(file, error)| (file.as_str(), error))
+    }
+
+    fn all_tables(&self) -> &[Result<TableFile, (String, DataError)>] {
         self.tables.get_or_init(|| {
             let tables = self.files.iter().filter(|file| {
-                matches!(ending(file).as_deref(), Some("csv" | "tsv")) && file.matches('/').count() < TABLE_DEPTH
+                matches!(ending(file).as_deref(), Some("csv" | "tsv"))
+                    && file.matches('/').count() < TABLE_DEPTH
+                    && (self.patients.is_none() || self.at(file).canonicalize().ok() != self.patients)
             });
             let read = |file: &String| {
                 let (path, mut told) = (self.at(file), vec![]);
-                let table = Table::read(&path, &mut told).ok()?;
-                Some(TableFile { file: file.clone(), path, table, told })
+                match Table::read(&path, &mut told) {
+                    Ok(table) => Some(Ok(TableFile { file: file.clone(), path, table, told })),
+                    // What an import wrote before is none of the collection's.
+                    Err(_) if std::fs::read(&path).is_ok_and(|text| text.starts_with(ROOT_COMMENT.as_bytes())) => None,
+                    Err(error) => Some(Err((file.clone(), error))),
+                }
             };
             tables.filter_map(read).collect()
         })

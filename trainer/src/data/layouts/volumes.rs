@@ -8,7 +8,7 @@
 //! What a mask marks its name or folder says (`lung_mask`, `infection`). Where it says that it is a mask and no more, it marks the
 //! infection if other masks are called lungs'; else those of healthy lungs are looked at, and where there are none the user is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     ImportArgs, Marks,
@@ -18,7 +18,7 @@ use super::{
     notes::Notes,
     problem,
     tree::{Tree, file_name, folder, parts},
-    words::{healthy, known, split_of},
+    words::{healthy, known, split_of, told},
 };
 use crate::data::{DataError, Record, address::Address, volumes};
 
@@ -90,8 +90,9 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     }
     classes_beside(&mut items);
     let mut pairs: BTreeMap<Role, Vec<(&str, String)>> = BTreeMap::new();
+    let scans = Scans::of(&items);
     for mask in &masks {
-        match scan_of(mask, &items) {
+        match scans.scan_of(mask, &items) {
             Ok(scan) => pairs.entry(mask.role).or_default().push((mask.file, items[scan].path.clone())),
             Err(reason) => notes.leave_out(mask.file, reason),
         }
@@ -140,11 +141,6 @@ fn classes_beside(items: &mut [Item]) {
         let place = above(&item.path, &|place| parents.contains(folder(place)));
         item.class = file_name(&place).to_owned();
     }
-}
-
-/// Whether the user says what the class is.
-fn told(args: &ImportArgs, class: &str) -> bool {
-    [&args.positive, &args.negative, &args.leave_out].into_iter().flatten().any(|word| word.eq_ignore_ascii_case(class))
 }
 
 fn words(role: Role) -> &'static str {
@@ -252,35 +248,45 @@ fn untold(
     Ok(marks)
 }
 
-/// The scan of a mask.
-fn scan_of(mask: &Mask<'_>, items: &[Item]) -> Result<usize, String> {
-    let names: Vec<Vec<String>> = items
-        .iter()
-        .map(|item| {
+/// The scans' names, in parts and without words that their masks' names do not have.
+struct Scans {
+    names: Vec<Vec<String>>,
+    places: HashMap<Vec<String>, Vec<usize>>,
+}
+
+impl Scans {
+    fn of(items: &[Item]) -> Self {
+        let mut scans = Self { names: vec![], places: HashMap::new() };
+        for (place, item) in items.iter().enumerate() {
             let mut name = parts(&stem(file_name(&item.path)));
             while name.len() > 1 && name.last().is_some_and(|last| SCAN_WORDS.contains(&last.as_str())) {
                 name.pop();
             }
-            name
-        })
-        .collect();
-    let of = |fits: &dyn Fn(&[String]) -> bool| (0..items.len()).filter(|&i| fits(&names[i])).collect::<Vec<usize>>();
-    let mut found = of(&|name| name == mask.name);
-    if found.is_empty() {
-        found = of(&|name| in_order(&mask.name, name));
+            scans.places.entry(name.clone()).or_default().push(place);
+            scans.names.push(name);
+        }
+        scans
     }
-    // Of equal names, the scan that lies nearest.
-    if found.len() > 1 {
-        let shared = |i: &usize| items[*i].path.bytes().zip(mask.file.bytes()).take_while(|(a, b)| a == b).count();
-        let most = found.iter().map(shared).max();
-        found.retain(|i| Some(shared(i)) == most);
-    }
-    match found[..] {
-        [one] => Ok(one),
-        [] => Err("no scan of such a name; rename one, or take the mask away".into()),
-        _ => {
-            let several: Vec<&str> = found.iter().map(|&i| items[i].path.as_str()).collect();
-            Err(format!("may belong to {}; rename it after the one", listed(&several)))
+
+    /// The scan of a mask.
+    fn scan_of(&self, mask: &Mask<'_>, items: &[Item]) -> Result<usize, String> {
+        let mut found = self.places.get(&mask.name).cloned().unwrap_or_default();
+        if found.is_empty() {
+            found = (0..items.len()).filter(|&i| in_order(&mask.name, &self.names[i])).collect();
+        }
+        // Of equal names, the scan that lies nearest.
+        if found.len() > 1 {
+            let shared = |i: &usize| items[*i].path.bytes().zip(mask.file.bytes()).take_while(|(a, b)| a == b).count();
+            let most = found.iter().map(shared).max();
+            found.retain(|i| Some(shared(i)) == most);
+        }
+        match found[..] {
+            [one] => Ok(one),
+            [] => Err("no scan of such a name; rename one, or take the mask away".into()),
+            _ => {
+                let several: Vec<&str> = found.iter().map(|&i| items[i].path.as_str()).collect();
+                Err(format!("may belong to {}; rename it after the one", listed(&several)))
+            }
         }
     }
 }
@@ -293,10 +299,11 @@ fn in_order(parts: &[String], of: &[String]) -> bool {
 
 /// Gives the scans their masks.
 fn give(pairs: &BTreeMap<Role, Vec<(&str, String)>>, items: &mut [Item], notes: &mut Notes) {
+    let places: HashMap<String, usize> = items.iter().enumerate().map(|(i, item)| (item.path.clone(), i)).collect();
     // Labels of both come last in order: where there are masks of their own, those are taken.
     for (role, pairs) in pairs {
         for (mask, scan) in pairs {
-            let Some(item) = items.iter_mut().find(|item| item.path == *scan) else { continue };
+            let Some(item) = places.get(scan).and_then(|&place| items.get_mut(place)) else { continue };
             let labels = |labels: &[u16]| Address::labels(mask, labels.to_vec()).to_string();
             let (place, value) = match role {
                 // What it marks was found before.

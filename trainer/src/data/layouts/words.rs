@@ -54,25 +54,48 @@ const UNLABELLED: [&str; 11] = [
     "n/a",
 ];
 
+/// Whether a class is the disease, by what the user says or else by what its words mean.
 pub(super) fn label_of(args: &ImportArgs, class: &str) -> Option<Label> {
-    let is_in = |told: &[String], known: &[&str]| {
-        told.iter().any(|word| plain(word) == plain(class)) || known.contains(&plain(class).as_str())
-    };
+    let words = words_of(class);
     // What the user says comes before what the names suggest. Whoever names a class that is the disease may mean another one than
     // COVID-19, of which classes without COVID-19 say nothing.
+    let told = |word: &String| match word {
+        _ if names(&args.positive, word) => Some(Label::Positive),
+        _ if names(&args.negative, word) => Some(Label::Negative),
+        _ => None,
+    };
     let covid = args.positive.is_empty();
-    if is_in(&args.positive, &[]) {
-        Some(Label::Positive)
-    } else if is_in(&args.negative, &NEGATIVE) || (covid && is_in(&[], &NO_COVID)) {
-        Some(Label::Negative)
-    } else {
-        (is_in(&[], &POSITIVE) || (covid && is_in(&[], &COVID))).then_some(Label::Positive)
-    }
+    let meant = |word: &String| match word.as_str() {
+        word if NEGATIVE.contains(&word) || (covid && NO_COVID.contains(&word)) => Some(Label::Negative),
+        word if POSITIVE.contains(&word) || (covid && COVID.contains(&word)) => Some(Label::Positive),
+        _ => None,
+    };
+    words.iter().find_map(told).or_else(|| words.iter().find_map(meant))
+}
+
+/// Whether the user wants no pictures of a class.
+pub(super) fn left_out(args: &ImportArgs, class: &str) -> bool {
+    words_of(class).iter().any(|word| names(&args.leave_out, word))
+}
+
+/// Whether the user says what a class is.
+pub(super) fn told(args: &ImportArgs, class: &str) -> bool {
+    let told = [&args.positive, &args.negative, &args.leave_out];
+    words_of(class).iter().any(|word| told.iter().any(|told| names(told, word)))
+}
+
+fn names(told: &[String], word: &str) -> bool {
+    told.iter().any(|told| plain(told) == word)
+}
+
+/// The words that a class may be told by: as it is written, without the number that sorts folders, and as the manifest has it.
+fn words_of(class: &str) -> [String; 3] {
+    [plain(class.trim()), plain(&unsorted(class)), plain(&class_word(class))]
 }
 
 /// Whether a word is a class whose meaning needs no telling.
 pub(super) fn known(class: &str) -> bool {
-    let words = [plain(class), plain(&class_word(class))];
+    let words = words_of(class);
     let known = [&POSITIVE[..], &NEGATIVE, &COVID, &NO_COVID];
     words.iter().any(|word| known.iter().any(|known| known.contains(&word.as_str())))
 }
@@ -100,10 +123,15 @@ pub(super) fn unlabelled(class: &str) -> bool {
 /// A class as the manifest has it: in small letters, without the number that sorts folders (`2COVID`), and `other` for pneumonia
 /// that was acquired in the community (CAP), which is no word of its own anywhere else.
 pub(super) fn class_word(class: &str) -> String {
+    let word = unsorted(class);
+    if plain(&word) == "cap" { "other".into() } else { word }
+}
+
+/// A class in small letters, without the number that sorts folders.
+fn unsorted(class: &str) -> String {
     let word = class.trim().to_lowercase();
     let unsorted = word.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(['_', '-', '.', ' ']);
-    let word = if unsorted.chars().next().is_some_and(char::is_alphabetic) { unsorted } else { word.as_str() };
-    if plain(word) == "cap" { "other".into() } else { word.to_owned() }
+    if unsorted.chars().next().is_some_and(char::is_alphabetic) { unsorted.to_owned() } else { word }
 }
 
 /// What a picture is, in the words that people use.
