@@ -16,6 +16,22 @@ pub fn available_bytes() -> Option<u64> {
     Some(row.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)
 }
 
+/// Sees that the system could still give the `needed` bytes that `what` takes at least; without it a slip of the finger would end in
+/// the kernel's killer. What to make `smaller`, the error says.
+///
+/// # Errors
+/// When it could not.
+pub fn ensure_available(needed: u64, what: &str, smaller: &str) -> anyhow::Result<()> {
+    let Some(available) = available_bytes() else { return Ok(()) };
+    anyhow::ensure!(
+        needed <= available,
+        "{what} take at least {} MiB, and {} MiB are free; give a smaller {smaller}",
+        needed >> 20,
+        available >> 20
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

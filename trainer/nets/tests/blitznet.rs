@@ -5,7 +5,7 @@ mod lesion_pictures;
 #[path = "../../tests/references/mod.rs"]
 mod references;
 
-use lesion_pictures::{Compared, Settings, corners};
+use lesion_pictures::{Compared, Settings};
 use thorax_nets::instance::{InstanceConfig, blitznet::BlitzNetConfig, matching::Order};
 
 /// Of the largest value of each tensor.
@@ -20,11 +20,9 @@ fn losses_and_detections_equal_those_of_the_definition() {
     let config = BlitzNetConfig { classes: settings.classes, frozen: false };
     let net = settings.net(InstanceConfig::Blitznet(config));
     let (x, targets) = settings.pictures();
-    for (number, found) in net.detect(&x).unwrap().into_iter().enumerate() {
-        let of = |part: &str| format!("found.{number}.{part}");
-        compared.found(TOLERANCE, &of("boxes"), &found.instances, corners);
-        compared.found(TOLERANCE, &of("scores"), &found.instances, |instance| [instance.score]);
-        compared.found(TOLERANCE, &of("labels"), &found.instances, |instance| [instance.class as f32]);
+    let found = net.detect(&x).unwrap();
+    compared.detections(TOLERANCE, &found, &["boxes", "scores", "labels"]);
+    for (number, found) in found.into_iter().enumerate() {
         let marked = found.map.unwrap().iter().filter(|inside| **inside).count();
         compared.check(TOLERANCE, &format!("map.{number}"), vec![marked as f32]);
     }

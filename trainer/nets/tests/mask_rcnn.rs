@@ -5,7 +5,7 @@ mod lesion_pictures;
 #[path = "../../tests/references/mod.rs"]
 mod references;
 
-use lesion_pictures::{Compared, Settings, corners, pixels, sampled};
+use lesion_pictures::{Compared, Settings, sampled};
 use serde::Deserialize;
 use thorax_nets::instance::{InstanceConfig, mask_rcnn::MaskRcnnConfig, matching::Order};
 use thorax_nn::optimizer::{Optimizer, SgdConfig};
@@ -32,13 +32,7 @@ fn losses_gradients_detections_and_ten_steps_equal_torchvisions() {
     let net = settings.net(InstanceConfig::MaskRcnn(config));
     let (x, targets) = settings.pictures();
     compared.learning([TOLERANCE; 2], &net, &x, &targets);
-    for (number, found) in net.detect(&x).unwrap().into_iter().enumerate() {
-        let of = |part: &str| format!("found.{number}.{part}");
-        compared.found(TOLERANCE, &of("boxes"), &found.instances, corners);
-        compared.found(TOLERANCE, &of("scores"), &found.instances, |instance| [instance.score]);
-        compared.found(TOLERANCE, &of("labels"), &found.instances, |instance| [instance.class as f32]);
-        compared.found(TOLERANCE, &of("pixels"), &found.instances, pixels);
-    }
+    compared.detections(TOLERANCE, &net.detect(&x).unwrap(), &["boxes", "scores", "labels", "pixels"]);
     let config = SgdConfig { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
     let mut optimizer = Optimizer::new(net.trainable(), config).unwrap();
     let mut losses = vec![];

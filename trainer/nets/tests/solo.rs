@@ -5,7 +5,7 @@ mod lesion_pictures;
 #[path = "../../tests/references/mod.rs"]
 mod references;
 
-use lesion_pictures::{Compared, Settings, pixels};
+use lesion_pictures::{Compared, Settings};
 use thorax_nets::instance::{InstanceConfig, solo::SoloConfig};
 
 /// Of the largest value of each tensor.
@@ -19,12 +19,7 @@ fn losses_gradients_and_detections_equal_mmdetections() {
     let settings: Settings = serde_json::from_str(&compared.metadata).unwrap();
     let net = settings.net(InstanceConfig::Solo(SoloConfig { classes: settings.classes, frozen: true }));
     let (x, targets) = settings.pictures();
-    for (number, found) in net.detect(&x).unwrap().into_iter().enumerate() {
-        let of = |part: &str| format!("found.{number}.{part}");
-        compared.found(TOLERANCE, &of("scores"), &found.instances, |instance| [instance.score]);
-        compared.found(TOLERANCE, &of("labels"), &found.instances, |instance| [instance.class as f32]);
-        compared.found(TOLERANCE, &of("pixels"), &found.instances, pixels);
-    }
+    compared.detections(TOLERANCE, &net.detect(&x).unwrap(), &["scores", "labels", "pixels"]);
     compared.learning([TOLERANCE, TOLERANCE_GRADIENT], &net, &x, &targets);
     compared.end();
 }

@@ -5,7 +5,7 @@ mod lesion_pictures;
 #[path = "../../tests/references/mod.rs"]
 mod references;
 
-use lesion_pictures::{Compared, Settings, corners};
+use lesion_pictures::{Compared, Settings};
 use thorax_nets::instance::{InstanceConfig, yolact::YolactConfig};
 
 /// Of the largest value of each tensor.
@@ -20,12 +20,7 @@ fn losses_gradients_and_detections_equal_the_authors() {
     let config = YolactConfig { classes: settings.classes, frozen: false, square: true };
     let net = settings.net(InstanceConfig::Yolact(config));
     let (x, targets) = settings.pictures();
-    for (number, found) in net.detect(&x).unwrap().into_iter().enumerate() {
-        let of = |part: &str| format!("found.{number}.{part}");
-        compared.found(TOLERANCE, &of("boxes"), &found.instances, corners);
-        compared.found(TOLERANCE, &of("scores"), &found.instances, |instance| [instance.score]);
-        compared.found(TOLERANCE, &of("labels"), &found.instances, |instance| [instance.class as f32]);
-    }
+    compared.detections(TOLERANCE, &net.detect(&x).unwrap(), &["boxes", "scores", "labels"]);
     compared.learning([TOLERANCE, TOLERANCE_GRADIENT], &net, &x, &targets);
     compared.end();
 }

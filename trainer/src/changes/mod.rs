@@ -30,6 +30,8 @@ use thorax_shared::{
     },
 };
 
+use crate::data::picture::Picture;
+
 /// A change of a grey picture of 8 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Change {
@@ -205,6 +207,13 @@ pub fn apply_all(changes: &[Change], pixels: Pixels, window: &Window) -> Pixels 
         deeper => preprocess::window(&deeper, window),
     };
     Pixels::Eight(changes.iter().fold(shown, |picture, change| change.apply(&picture)))
+}
+
+/// `picture` after all `changes`, see [`apply_all`]. Whoever changes a picture does not pass on what was done to it before.
+pub fn changed(mut picture: Picture, changes: &[Change], window: &Window) -> Picture {
+    picture.frame.pixels = apply_all(changes, picture.frame.pixels, window);
+    picture.equalised &= changes.is_empty();
+    picture
 }
 
 /// A side times a factor, rounded down, one pixel at least.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use thorax_shared::modality::Modality;
 
 use crate::{
     data::{self, Split, Task},
@@ -156,13 +157,7 @@ fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
     for (folders, members) in groups.into_iter().zip(&nets) {
         let run = members.first();
         let segmenter = members.segmenter().with_context(|| members.name())?;
-        let before = *modality.get_or_insert(segmenter.modality());
-        ensure!(
-            segmenter.modality() == before,
-            "{}: a run on {} pictures, the runs before it are on {before} pictures; judge them one by one",
-            members.name(),
-            segmenter.modality()
-        );
+        same_modality(&mut modality, segmenter.modality(), &members.name())?;
         let identity = Identity {
             run: members.name(),
             seed: run.config.seed,
@@ -182,6 +177,30 @@ fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
         runs.push(RunJudgement { training: training.collect::<anyhow::Result<_>>()?, ..judged });
     }
     let recipes: Vec<SegmentConfig> = nets.iter().map(|members| members.first().config.without_seed()).collect();
+    let judgement = write_judgement(args, modality, settings, runs, &recipes)?;
+    println!("{}", tables::summary(&judgement));
+    println!("{}: judgement.md, judgement.json, pictures.csv, patients.csv; research use only", args.out.display());
+    Ok(())
+}
+
+/// Sees that a run called `name` is on the pictures that the runs before it are on.
+fn same_modality(before: &mut Option<Modality>, own: Modality, name: &str) -> anyhow::Result<()> {
+    let before = *before.get_or_insert(own);
+    ensure!(
+        own == before,
+        "{name}: a run on {own} pictures, the runs before it are on {before} pictures; judge them one by one"
+    );
+    Ok(())
+}
+
+/// Writes what the runs come to; runs of one recipe, but for their seeds, also have a spread.
+fn write_judgement<R: PartialEq>(
+    args: &JudgeArgs,
+    modality: Option<Modality>,
+    settings: Resampling,
+    runs: Vec<RunJudgement>,
+    recipes: &[R],
+) -> anyhow::Result<SegmentationJudgement> {
     let comparable = recipes.len() > 1 && recipes.iter().all(|other| *other == recipes[0]);
     let judgement = SegmentationJudgement {
         format: FORMAT,
@@ -193,9 +212,7 @@ fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
         runs,
     };
     masks::write(&judgement, &args.out)?;
-    println!("{}", tables::summary(&judgement));
-    println!("{}: judgement.md, judgement.json, pictures.csv, patients.csv; research use only", args.out.display());
-    Ok(())
+    Ok(judgement)
 }
 
 /// `masks judge` of runs of `train instance`: the union of the lesions as a mask, and each lesion.
@@ -211,13 +228,7 @@ fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
     for folder in &args.runs {
         let finder = LesionFinder::load(folder)?;
         let config = &finder.run().config;
-        let before = *modality.get_or_insert(config.modality);
-        ensure!(
-            config.modality == before,
-            "{}: a run on {} pictures, the runs before it are on {before} pictures; judge them one by one",
-            folder.display(),
-            config.modality
-        );
+        same_modality(&mut modality, config.modality, &folder.display().to_string())?;
         if runs.is_empty() {
             data::verify(&manifest, config.modality, &[Task::Segment, Task::Classify])?;
         }
@@ -237,17 +248,7 @@ fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
         recipes.push(InstanceRunConfig { seed: 0, ..config.clone() });
         runs.push(judged);
     }
-    let comparable = recipes.len() > 1 && recipes.iter().all(|other| *other == recipes[0]);
-    let judgement = SegmentationJudgement {
-        format: FORMAT,
-        notice: NOTICE.into(),
-        modality: modality.context("give at least one --run")?,
-        split: args.split,
-        settings,
-        spread: if comparable { spread(&runs) } else { vec![] },
-        runs,
-    };
-    masks::write(&judgement, &args.out)?;
+    let judgement = write_judgement(args, modality, settings, runs, &recipes)?;
     lesions::write(&judged_lesions, &args.out)?;
     println!("{}\n{}", tables::summary(&judgement), lesions::markdown(&judged_lesions));
     println!(

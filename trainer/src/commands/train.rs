@@ -581,23 +581,13 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
 }
 
 /// Sees that a net can be trained in the memory that there is: its weights, their gradient, and two moving means of it, and the
-/// maps of the first block alone, which is far from all. Without it a slip of the finger would end in the kernel's killer.
+/// maps of the first block alone, which is far from all.
 fn fits(net: NetConfig, args: &SegmentArgs) -> anyhow::Result<()> {
-    let Some(available) = memory::available_bytes() else { return Ok(()) };
     let weights: usize = net.architecture()?.parameters().iter().map(Parameter::count).sum();
     let maps = args.batch * usize::from(args.base_channels) * (args.side as usize).pow(2);
+    let what = format!("{weights} weights, and {} pictures of {1} x {1} at a time,", args.batch, args.side);
     let needed = 16 * weights as u64 + 16 * maps as u64;
-    anyhow::ensure!(
-        needed <= available,
-        "{weights} weights, and {} pictures of {} x {} at a time, take at least {} MiB, and {} MiB are free; give a smaller \
-         --base-channels, --blocks, --side or --batch",
-        args.batch,
-        args.side,
-        args.side,
-        needed >> 20,
-        available >> 20
-    );
-    Ok(())
+    memory::ensure_available(needed, &what, "--base-channels, --blocks, --side or --batch")
 }
 
 #[cfg(test)]

@@ -156,16 +156,8 @@ fn normalisation(source: &Source) -> anyhow::Result<Normalise> {
 /// Sees that a net can be trained in the memory that there is: its weights, their gradient, two moving means of it, and the maps of stem and
 /// first stage alone (some 150 values a pixel of the picture), which is far from all.
 fn fits(net: InstanceConfig, batch: usize, side: u32) -> anyhow::Result<()> {
-    let Some(available) = memory::available_bytes() else { return Ok(()) };
     let needed = 16 * net.parameters() as u64 + 600 * batch as u64 * u64::from(side).pow(2);
-    anyhow::ensure!(
-        needed <= available,
-        "{} pictures of {side} x {side} at a time take at least {} MiB, and {} MiB are free; give a smaller --side or --batch",
-        batch,
-        needed >> 20,
-        available >> 20
-    );
-    Ok(())
+    memory::ensure_available(needed, &format!("{batch} pictures of {side} x {side} at a time"), "--side or --batch")
 }
 
 /// Carries out `train instance`.

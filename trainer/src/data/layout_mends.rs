@@ -9,46 +9,12 @@ use thorax_phantom::Phantom;
 use thorax_shared::modality::Modality;
 
 use super::{
-    mocks::{self, Mock, SIDE},
+    mocks::{self, Mock, SIDE, bare, count, imported, refused},
     *,
 };
 
 fn args(mock: &Mock) -> ImportArgs {
-    ImportArgs {
-        dir: mock.dir().to_owned(),
-        out: None,
-        dry_run: false,
-        layout: Layout::Auto,
-        modality: Some(Modality::Xray),
-        seed: 0,
-        fractions: Fractions::default(),
-        patients: None,
-        patient_pattern: None,
-        each_picture_is_a_patient: true,
-        positive: vec![],
-        negative: vec![],
-        leave_out: vec![],
-        masks: None,
-        every: 1,
-        source: Some("mock".into()),
-        licence: "none".into(),
-        equalised: vec![],
-    }
-}
-
-fn imported(args: &ImportArgs) -> Imported {
-    import(args).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn refused(args: &ImportArgs, words: &[&str]) {
-    let error = import(args).unwrap_err().to_string();
-    for words in words {
-        assert!(error.contains(words), "{words}: {error}");
-    }
-}
-
-fn count(imported: &Imported, of: impl Fn(&Record) -> bool) -> usize {
-    imported.manifest.records.iter().filter(|record| of(record)).count()
+    ImportArgs { out: None, modality: Some(Modality::Xray), each_picture_is_a_patient: true, ..bare(mock.dir()) }
 }
 
 fn told(imported: &Imported, words: &str) {

@@ -9,48 +9,18 @@ use std::{
 use thorax_shared::{modality::Modality, plane::Plane};
 
 use super::{
-    mocks::{self, Mock, SIDE},
+    mocks::{self, Mock, SIDE, bare, count, imported, refused},
     picture::{Picture, truth},
     *,
 };
 
 /// `thorax-train data import DIR`, and nothing else.
 fn args(mock: &Mock) -> ImportArgs {
-    ImportArgs {
-        dir: mock.dir().to_owned(),
-        out: Some(mock.dir().join("thorax.csv")),
-        dry_run: false,
-        layout: Layout::Auto,
-        modality: None,
-        seed: 0,
-        fractions: Fractions::default(),
-        patients: None,
-        patient_pattern: None,
-        each_picture_is_a_patient: false,
-        positive: vec![],
-        negative: vec![],
-        leave_out: vec![],
-        masks: None,
-        every: 1,
-        source: Some("mock".into()),
-        licence: "none".into(),
-        equalised: vec![],
-    }
+    bare(mock.dir())
 }
 
 fn films(mock: &Mock) -> ImportArgs {
     ImportArgs { modality: Some(Modality::Xray), ..args(mock) }
-}
-
-fn imported(args: &ImportArgs) -> Imported {
-    import(args).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn refused(args: &ImportArgs, words: &[&str]) {
-    let error = import(args).unwrap_err().to_string();
-    for words in words {
-        assert!(error.contains(words), "{words}: {error}");
-    }
 }
 
 /// How many lines there are of each class and label, and of how many patients.
@@ -65,10 +35,6 @@ fn classes(imported: &Imported, task: Task) -> Vec<(String, Label, usize, usize)
 
 fn class(word: &str, label: Label, lines: usize, patients: usize) -> (String, Label, usize, usize) {
     (word.into(), label, lines, patients)
-}
-
-fn count(imported: &Imported, of: impl Fn(&Record) -> bool) -> usize {
-    imported.manifest.records.iter().filter(|record| of(record)).count()
 }
 
 /// Nobody is on two sides of a split, and, where there are enough of them, each split has some.

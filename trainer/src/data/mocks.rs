@@ -12,6 +12,49 @@ use tempfile::TempDir;
 use thorax_phantom::{Phantom, write_dicom, write_labels, write_mask, write_picture, write_volume};
 use thorax_shared::{modality::Modality, plane::Plane};
 
+use super::{Fractions, ImportArgs, Imported, Layout, Record, import};
+
+/// `thorax-train data import DIR`, and nothing else.
+pub(super) fn bare(dir: &Path) -> ImportArgs {
+    ImportArgs {
+        dir: dir.to_owned(),
+        out: Some(dir.join("thorax.csv")),
+        dry_run: false,
+        layout: Layout::Auto,
+        modality: None,
+        seed: 0,
+        fractions: Fractions::default(),
+        patients: None,
+        patient_pattern: None,
+        each_picture_is_a_patient: false,
+        positive: vec![],
+        negative: vec![],
+        leave_out: vec![],
+        masks: None,
+        every: 1,
+        source: Some("mock".into()),
+        licence: "none".into(),
+        equalised: vec![],
+    }
+}
+
+pub(super) fn imported(args: &ImportArgs) -> Imported {
+    import(args).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Sees that the import is refused with these words.
+pub(super) fn refused(args: &ImportArgs, words: &[&str]) {
+    let error = import(args).unwrap_err().to_string();
+    for words in words {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+/// How many lines of the manifest are such.
+pub(super) fn count(imported: &Imported, of: impl Fn(&Record) -> bool) -> usize {
+    imported.manifest.records.iter().filter(|record| of(record)).count()
+}
+
 /// Side of the phantoms.
 pub(super) const SIDE: usize = 64;
 

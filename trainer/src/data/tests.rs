@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use thorax_phantom::{Format, ModalityChoice, PhantomArgs, generate_files};
 use thorax_shared::modality::Modality;
 
-use super::*;
+use super::{mocks::bare, *};
 
 const SIZE: u16 = 64;
 
@@ -30,26 +30,7 @@ fn phantoms(count: usize, modality: ModalityChoice, formats: &[Format]) -> TempD
 }
 
 fn import_args(dir: &Path, layout: Layout) -> ImportArgs {
-    ImportArgs {
-        dir: dir.to_owned(),
-        out: Some(dir.join("thorax.csv")),
-        dry_run: false,
-        layout,
-        modality: Some(Modality::Xray),
-        seed: 0,
-        fractions: Fractions::default(),
-        patients: None,
-        patient_pattern: None,
-        each_picture_is_a_patient: false,
-        positive: Vec::new(),
-        negative: Vec::new(),
-        leave_out: Vec::new(),
-        masks: None,
-        every: 1,
-        source: Some("phantoms".into()),
-        licence: "none".into(),
-        equalised: Vec::new(),
-    }
+    ImportArgs { layout, modality: Some(Modality::Xray), source: Some("phantoms".into()), ..bare(dir) }
 }
 
 fn copy(from: &Path, to: PathBuf) {

@@ -7,7 +7,7 @@ use candle_core::Device;
 use thorax_nets::instance::{InstanceConfig, InstanceNet};
 use thorax_nn::{
     checkpoint::Checkpoint,
-    training::{BEST, LATEST, TrainingConfig},
+    training::{BEST, TrainingConfig, is_finished},
 };
 use thorax_shared::{modality::Modality, preprocess::spec::PreprocessSpec};
 
@@ -82,11 +82,6 @@ pub struct InstanceRun {
 pub fn is_run(folder: &Path) -> bool {
     let text = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
     text.contains("\"instance_net\"")
-}
-
-/// Whether all epochs of a run are done, or it ended early.
-pub(super) fn is_finished(folder: &Path) -> anyhow::Result<bool> {
-    Ok(Checkpoint::load_words(&folder.join(LATEST))?.value("finished")?)
 }
 
 /// The net with its best weights.

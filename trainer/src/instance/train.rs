@@ -20,19 +20,20 @@ use thorax_nets::{
 };
 use thorax_nn::{
     device::Precision,
-    training::{Dataset, FitRun, Objective, Outcome, Step, TaskError, fit},
+    training::{Dataset, FitRun, Objective, Outcome, Step, TaskError, fit, is_finished},
 };
 use thorax_shared::{mask::INFECTION, metrics::Confusion};
 
 use super::{
     average_precision::{Matches, Summary},
-    run::{InstanceRunConfig, ScoreThreshold, THRESHOLD, best_net, is_finished},
+    run::{InstanceRunConfig, ScoreThreshold, THRESHOLD, best_net},
 };
 use crate::{
     changes::Copies,
     data::{Manifest, Split},
     segmentation::{
         augment::Augmentation,
+        run::best_step,
         sample::{SegmentationSample, Values},
     },
 };
@@ -243,11 +244,7 @@ fn validate(
         matches.push(matched(&found, &truth));
     }
     let dice = |step: usize| totals[step].f1().unwrap_or(0.0);
-    let half = STEPS / 2;
-    let mut steps: Vec<usize> = (1..STEPS).collect();
-    steps.sort_by_key(|step| step.abs_diff(half));
-    // Of several, the one nearest to 0.5.
-    let best = steps.into_iter().fold(half, |best, step| if dice(step) > dice(best) { step } else { best });
+    let best = best_step(STEPS, dice);
     let threshold = ScoreThreshold { score: best as f32 / STEPS as f32, dice: dice(best) };
     Ok((threshold, Summary::of(&matches.iter().collect::<Vec<_>>())))
 }

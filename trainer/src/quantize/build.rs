@@ -13,7 +13,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use thorax_nn::{
     onnx::from_onnx,
-    quantize::{QuantizedGraph, Settings, to_onnx},
+    quantize::{QuantizedGraph, Settings},
     training::TrainingConfig,
 };
 use thorax_shared::bundle::{self, Bundle, Limits, PartKind, PartSource, Role, SecretKey, Teacher, TrustedKeys};
@@ -152,13 +152,12 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         let Part { role, name, size, .. } = *prepared.part();
         let first = prepared.inputs[0].clone();
         let _ = writeln!(report, "## {name}\n\n{} pictures.\n", prepared.inputs.len());
-        let (quantized, told) = prepared.quantize().with_context(|| name.to_owned())?;
+        let (quantized, onnx, told) = prepared.quantize().with_context(|| name.to_owned())?;
         report += &told;
-        let written = to_onnx(&quantized, name)?;
-        let _ = writeln!(report, "\nSize: {} bytes, {size} in real numbers (half precision).\n", written.len());
+        let _ = writeln!(report, "\nSize: {} bytes, {size} in real numbers (half precision).\n", onnx.len());
         let example = example(&quantized, &first)?;
-        integer = integer.with_graph(role, written.clone());
-        parts.push((role, QuantizedPart { name, onnx: written, example: (first, example) }));
+        integer = integer.with_graph(role, onnx.clone());
+        parts.push((role, QuantizedPart { name, onnx, example: (first, example) }));
     }
 
     let mut teacher = None;

@@ -91,11 +91,11 @@ pub fn fine_tune(material: Material<'_>, how: &FineTuning<'_>) -> anyhow::Result
         training: Pictures { inputs: training, teacher, shape },
         calibrated: &calibrated,
         kept,
-        calibration,
+        variances: calibrated.variances(calibration)?,
     };
-    let before = task.validate(&task.init(&Device::Cpu).map_err(|error| anyhow::anyhow!("{error}"))?, Precision::F32);
-    let before = before.map_err(|error| anyhow::anyhow!("{error}"))?;
-    eprintln!("agreement with the teacher before: {:.4}", before[0]);
+    let student = || calibrated.student(kept, &task.variances, &Device::Cpu);
+    let before = student()?.agreement(&task.validation)?;
+    eprintln!("agreement with the teacher before: {:.4}", mean(&before));
     let config = how.config;
     let Outcome { best, epochs } = fit(
         &task,
@@ -111,7 +111,7 @@ pub fn fine_tune(material: Material<'_>, how: &FineTuning<'_>) -> anyhow::Result
             config: &config.training,
         },
     )?;
-    let student = calibrated.student(kept, calibration, &Device::Cpu)?;
+    let student = student()?;
     Checkpoint::load(&how.folder.join(BEST), &Device::Cpu)?.restore(&student.variables())?;
     let after = student.agreement(&task.validation)?;
     let mut told = format!(
@@ -124,10 +124,14 @@ pub fn fine_tune(material: Material<'_>, how: &FineTuning<'_>) -> anyhow::Result
         config.learning_rate,
         validation.len(),
     );
-    for ((name, before), after) in names.iter().zip(&before[1..]).zip(&after) {
+    for ((name, before), after) in names.iter().zip(&before).zip(&after) {
         told += &format!("| {name} | {before:.4} | {after:.4} |\n");
     }
     Ok((calibrated.tuned(&student)?, told + "\n"))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// Validation pictures, and what the teacher says of them.
@@ -158,7 +162,7 @@ struct Task<'a> {
     scores: Vec<&'a str>,
     calibrated: &'a Calibrated,
     kept: &'a BTreeSet<NodeId>,
-    calibration: &'a [Vec<f32>],
+    variances: Vec<f64>,
 }
 
 impl Dataset for Pictures {
@@ -194,7 +198,7 @@ impl Objective for Task<'_> {
     }
 
     fn init(&self, device: &Device) -> Result<Student, TaskError> {
-        Ok(self.calibrated.student(self.kept, self.calibration, device)?)
+        Ok(self.calibrated.student(self.kept, &self.variances, device)?)
     }
 
     fn trainable(&self, net: &Student) -> Vec<(String, Var)> {
@@ -216,7 +220,6 @@ impl Objective for Task<'_> {
 
     fn validate(&self, net: &Student, _: Precision) -> Result<Vec<f64>, TaskError> {
         let each = net.agreement(&self.validation)?;
-        let mean = each.iter().sum::<f64>() / each.len().max(1) as f64;
-        Ok(std::iter::once(mean).chain(each).collect())
+        Ok(std::iter::once(mean(&each)).chain(each).collect())
     }
 }

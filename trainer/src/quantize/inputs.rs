@@ -48,15 +48,12 @@ pub(super) fn input(
     copy: u16,
     copies: Copies,
 ) -> anyhow::Result<Vec<f32>> {
-    let mut picture = Picture::of(manifest, record)?;
     let spec = match (role, &model.manifest().segmenter) {
         (Role::Segmenter, Some(segmenter)) => &segmenter.graph.preprocess,
         _ => &model.manifest().classifier.graph.preprocess,
     };
     let changes = changes::history(&record.sha256, copy, copies.seed, record.modality);
-    picture.frame.pixels = changes::apply_all(&changes, picture.frame.pixels, &spec.window);
-    // Whoever changes a picture does not pass on what was done to it before.
-    picture.equalised &= changes.is_empty();
+    let picture = changes::changed(Picture::of(manifest, record)?, &changes, &spec.window);
     match role {
         Role::Segmenter => Ok(picture.prepare(spec)?.tensor),
         Role::Classifier => Ok(screening::classifier_input(model.of(&picture), &picture.frame)?),

@@ -56,11 +56,11 @@ impl Prepared<'_> {
         &self.part
     }
 
-    /// The graph of integers, and what is to be told of it.
+    /// The graph of integers, the same as ONNX, and what is to be told of it.
     ///
     /// # Errors
     /// A graph that would run in floating point where nobody chose that, a fine-tuning that fails.
-    pub(super) fn quantize(self) -> anyhow::Result<(QuantizedGraph, String)> {
+    pub(super) fn quantize(self) -> anyhow::Result<(QuantizedGraph, Vec<u8>, String)> {
         let Self { part, calibrated, floating, inputs } = self;
         let (calibrated, mut told) = match part.args.tuning {
             Some(tuning) => part.tuned(calibrated, &floating.nodes, &inputs, tuning)?,
@@ -68,7 +68,8 @@ impl Prepared<'_> {
         };
         let quantized = calibrated.quantize(&floating.nodes)?;
         // What nobody chose must not run in floating point.
-        let census = Census::of(&to_onnx(&quantized, "census")?)?;
+        let onnx = to_onnx(&quantized, part.name)?;
+        let census = Census::of(&onnx)?;
         let (layers, kept) = (calibrated.layers().len(), floating.nodes.len());
         anyhow::ensure!(
             census.integer_convolutions() == layers - kept && census.integer_convolutions() > 0,
@@ -78,7 +79,7 @@ impl Prepared<'_> {
         let operators: Vec<String> = census.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
         let _ = writeln!(told, "Operators: {}.\n", operators.join(", "));
         told += &floating.told(calibrated.graph(), census.integer_convolutions());
-        Ok((quantized, told))
+        Ok((quantized, onnx, told))
     }
 }
 

@@ -11,7 +11,7 @@ use thorax_nn::{
     checkpoint::Checkpoint,
     graph::Graph,
     losses::LossConfig,
-    training::{BEST, LATEST, TrainingConfig},
+    training::{BEST, TrainingConfig, is_finished},
 };
 use thorax_shared::{mask, modality::Modality, preprocess::spec::PreprocessSpec};
 
@@ -158,9 +158,12 @@ pub struct Threshold {
 /// The file in a run's folder that has its [`Threshold`]; it is written last, and a run without it is not done.
 pub(crate) const THRESHOLD: &str = "threshold.json";
 
-/// Whether all epochs of a run are done, or it ended early.
-pub(super) fn is_finished(folder: &Path) -> anyhow::Result<bool> {
-    Ok(Checkpoint::load_words(&folder.join(LATEST))?.value("finished")?)
+/// Of the steps between 0 and 1, `steps` of them with the upper end, the one of the best Dice; of several, the one nearest to a half.
+pub(crate) fn best_step(steps: usize, dice: impl Fn(usize) -> f64) -> usize {
+    let half = steps / 2;
+    let mut inside: Vec<usize> = (1..steps).collect();
+    inside.sort_by_key(|step| step.abs_diff(half));
+    inside.into_iter().fold(half, |best, step| if dice(step) > dice(best) { step } else { best })
 }
 
 /// SHA-256 of all that a finished run's masks depend on: its best weights and the threshold.

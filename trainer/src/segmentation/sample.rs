@@ -162,10 +162,7 @@ impl SegmentationSample {
         changes: &[Change],
         spec: &PreprocessSpec,
     ) -> anyhow::Result<Self> {
-        let mut picture = picture.clone();
-        picture.frame.pixels = changes::apply_all(changes, picture.frame.pixels, &spec.window);
-        // Whoever changes a picture does not pass on what was done to it before.
-        picture.equalised &= changes.is_empty();
+        let picture = changes::changed(picture.clone(), changes, &spec.window);
         let prepared = picture.prepare(spec)?;
         let side = spec.input_side as usize;
         let moved = |mask: &Plane<u8>| {

@@ -15,7 +15,7 @@ use thorax_nets::{
 use thorax_nn::{
     checkpoint::Checkpoint,
     device::Precision,
-    training::{Dataset, FitRun, Objective, Outcome, Step, TaskError, fit},
+    training::{Dataset, FitRun, Objective, Outcome, Step, TaskError, fit, is_finished},
 };
 use thorax_shared::{
     mask::{INFECTION, NAMES as MASKS},
@@ -26,7 +26,7 @@ use super::{
     augment::Augmentation,
     boxes::Boxes,
     lungs::LungFinder,
-    run::{SegmentConfig, THRESHOLD, Threshold, best_net, is_finished},
+    run::{SegmentConfig, THRESHOLD, Threshold, best_net, best_step},
     sample::{SegmentationSample, Values, collate},
 };
 use crate::{
@@ -275,11 +275,9 @@ fn choose_threshold(counts: &[[u64; 2]; THRESHOLD_STEPS], given: Option<f32>) ->
         if both == 0 { 0.0 } else { 2.0 * true_positives as f64 / both as f64 }
     };
     let half = THRESHOLD_STEPS / 2;
-    let mut steps: Vec<usize> = (1..THRESHOLD_STEPS).collect();
-    steps.sort_by_key(|step| step.abs_diff(half));
     let best = match given {
         Some(probability) => ((probability * THRESHOLD_STEPS as f32).round() as usize).clamp(1, THRESHOLD_STEPS - 1),
-        None => steps.into_iter().fold(half, |best, step| if dice(step) > dice(best) { step } else { best }),
+        None => best_step(THRESHOLD_STEPS, dice),
     };
     let probability = best as f32 / THRESHOLD_STEPS as f32;
     Threshold { probability, dice: dice(best), dice_at_half: dice(half) }

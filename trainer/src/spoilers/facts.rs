@@ -37,13 +37,14 @@ impl Facts {
         };
         let whole = Address::of(&record.path).slice.is_none();
         let bytes = path.metadata().ok().filter(|_| whole).map(|metadata| metadata.len() as f64 / (width * height));
-        let header = Header::of(&path);
+        let format = format(&path);
+        let header = format.filter(|format| *format == DICOM).and_then(|_| Header::of(&path));
         let values = vec![
             ("source", word(&record.source)),
             ("longer side", Some(Value::Number(width.max(height)))),
             ("width to height", Some(Value::Number((width / height * 100.0).round() / 100.0))),
             ("bits", word(bits)),
-            ("format", format(&path).and_then(word)),
+            ("format", format.and_then(word)),
             ("bytes a pixel", bytes.map(|bytes| Value::Number((bytes * 100.0).round() / 100.0))),
             ("view", header.as_ref().and_then(|header| word(header.view.as_deref()?))),
             ("age", header.as_ref().and_then(|header| header.age.map(Value::Number))),
@@ -55,6 +56,8 @@ impl Facts {
     }
 }
 
+const DICOM: &str = "DICOM";
+
 /// What a file is by its first bytes.
 fn format(path: &Path) -> Option<&'static str> {
     let mut begin = [0; 132];
@@ -63,7 +66,7 @@ fn format(path: &Path) -> Option<&'static str> {
         [0xFF, 0xD8, 0xFF, ..] => "JPEG",
         [0x89, b'P', b'N', b'G', ..] => "PNG",
         [b'I', b'I', b'*', ..] | [b'M', b'M', 0, b'*', ..] => "TIFF",
-        [.., b'D', b'I', b'C', b'M'] => "DICOM",
+        [.., b'D', b'I', b'C', b'M'] => DICOM,
         [0x1F, 0x8B, ..] | [0x5C, 1, 0, 0, ..] | [0, 0, 1, 0x5C, ..] => "NIfTI",
         _ => return None,
     })
@@ -78,9 +81,6 @@ struct Header {
 
 impl Header {
     fn of(path: &Path) -> Option<Self> {
-        if format(path) != Some("DICOM") {
-            return None;
-        }
         let header = OpenFileOptions::new().read_until(tags::PIXEL_DATA).open_file(path).ok()?;
         let text = |tag| {
             let text = header.element(tag).ok()?.to_str().ok()?.trim().trim_end_matches('\0').to_owned();

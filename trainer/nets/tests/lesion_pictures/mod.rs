@@ -1,12 +1,12 @@
 //! Pictures with ellipses as lesions, and drawn weights: the twin of trainer/references/lesion_pictures.py.
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use thorax_nets::instance::{
-    Instance, InstanceConfig, InstanceNet,
+    Found, Instance, InstanceConfig, InstanceNet,
     matching::Order,
     targets::{Target, Targets, around},
 };
@@ -121,8 +121,24 @@ impl Compared {
         }
     }
 
-    /// A figure of each of the first detections of a picture, as many as the file has.
-    pub(crate) fn found<T: IntoIterator<Item = f32>>(
+    /// The first detections of each picture, as many as the file has: these parts of each.
+    pub(crate) fn detections(&mut self, tolerance: f64, found: &[Found], parts: &[&str]) {
+        for (number, Found { instances, .. }) in found.iter().enumerate() {
+            for part in parts {
+                let name = format!("found.{number}.{part}");
+                match *part {
+                    "boxes" => self.found(tolerance, &name, instances, corners),
+                    "scores" => self.found(tolerance, &name, instances, |instance| [instance.score]),
+                    "labels" => self.found(tolerance, &name, instances, |instance| [instance.class as f32]),
+                    "pixels" => self.found(tolerance, &name, instances, pixels),
+                    other => panic!("a detection has no {other}"),
+                }
+            }
+        }
+    }
+
+    /// A figure of each of the first detections of a picture.
+    fn found<T: IntoIterator<Item = f32>>(
         &mut self,
         tolerance: f64,
         name: &str,
@@ -142,11 +158,11 @@ impl Compared {
 }
 
 /// The corners of a detection's box.
-pub(crate) fn corners(instance: &Instance) -> [f32; 4] {
+fn corners(instance: &Instance) -> [f32; 4] {
     [instance.place.left, instance.place.top, instance.place.right, instance.place.bottom]
 }
 
 /// The pixels of a detection's mask.
-pub(crate) fn pixels(instance: &Instance) -> [f32; 1] {
+fn pixels(instance: &Instance) -> [f32; 1] {
     [instance.mask.iter().filter(|inside| **inside).count() as f32]
 }

@@ -55,11 +55,19 @@ struct Trained {
 }
 
 impl Calibrated {
-    /// The student of this graph, whose layers `kept` stay in floating point and as they are. `pictures` tell how much each output varies.
+    /// How much each output varies over `pictures`: its variance channel by channel, the mean of the channels; of one that does not vary 1.
     ///
     /// # Errors
-    /// No pictures, or such of another size; when the device fails.
-    pub fn student(&self, kept: &BTreeSet<NodeId>, pictures: &Pictures, device: &Device) -> Result<Student> {
+    /// No pictures, or such of another size.
+    pub fn variances(&self, pictures: &Pictures) -> Result<Vec<f64>> {
+        variances(&self.graph, &self.outputs(), pictures)
+    }
+
+    /// The student of this graph, whose layers `kept` stay in floating point and as they are, and whose outputs have these `variances`.
+    ///
+    /// # Errors
+    /// Variances of other outputs; when the device fails.
+    pub fn student(&self, kept: &BTreeSet<NodeId>, variances: &[f64], device: &Device) -> Result<Student> {
         let plan = Plan::new(&self.graph, &self.seen, &self.settings, kept);
         let mut graph = self.graph.clone();
         for node in &mut graph.nodes {
@@ -79,8 +87,11 @@ impl Calibrated {
             Ok((layer.node, Trained::new(&node.operation, weight, bias, plan.quantization(node.inputs[0]))?))
         });
         let layers = layers.collect::<Result<_>>()?;
-        let outputs: Vec<(NodeId, bool)> = self.outputs();
-        let weights = variances(&self.graph, &outputs, pictures)?.into_iter().map(|variance| 1.0 / variance).collect();
+        let outputs = self.outputs();
+        if variances.len() != outputs.len() {
+            candle_core::bail!("quantize: {} variances for {} outputs", variances.len(), outputs.len());
+        }
+        let weights = variances.iter().map(|variance| 1.0 / variance).collect();
         let rounded = (0..graph.nodes.len()).map(|node| plan.rounded(node)).collect();
         Ok(Student { graph, layers, rounded, outputs, weights, per_channel: self.settings.per_channel })
     }
@@ -119,7 +130,7 @@ impl Calibrated {
     }
 }
 
-/// The variance of each output over `pictures`, channel by channel, the mean of the channels. Of an output that does not vary it is 1.
+/// [`Calibrated::variances`] of these outputs.
 fn variances(graph: &Graph, outputs: &[(NodeId, bool)], pictures: &Pictures) -> Result<Vec<f64>> {
     if pictures.is_empty() {
         candle_core::bail!("quantize: there are no pictures to tell how much the outputs vary");
@@ -311,6 +322,10 @@ mod tests {
         (x, said)
     }
 
+    fn student(calibrated: &Calibrated, kept: &BTreeSet<NodeId>) -> Student {
+        calibrated.student(kept, &calibrated.variances(&pictures()).unwrap(), &Device::Cpu).unwrap()
+    }
+
     /// What the student says before it has learnt anything is what the integers say, but for a rounding that falls otherwise here and there.
     #[test]
     fn a_student_says_what_integers_say() {
@@ -319,7 +334,7 @@ mod tests {
             let calibrated = Calibrated::new(&net(), &pictures(), settings).unwrap();
             let kept = BTreeSet::new();
             let (x, real) = batch(calibrated.graph());
-            let student = calibrated.student(&kept, &pictures(), &Device::Cpu).unwrap();
+            let student = student(&calibrated, &kept);
             let said = crate::elementwise::sigmoid(&student.forward(&x).unwrap()[0]).unwrap();
             let integers = calibrated.quantize(&kept).unwrap().run(&x).unwrap().remove(0);
             let mean = |a: &Tensor, b: &Tensor| {
@@ -339,7 +354,7 @@ mod tests {
         let kept = BTreeSet::new();
         let calibrated = Calibrated::new(&teacher, &pictures(), settings).unwrap();
         let before = apart(&teacher, &calibrated.quantize(&kept).unwrap());
-        let student = calibrated.student(&kept, &pictures(), &Device::Cpu).unwrap();
+        let student = student(&calibrated, &kept);
         let batch = [batch(&teacher)];
         let agreed = student.agreement(&batch).unwrap()[0];
         let variables = student.variables();
@@ -369,10 +384,11 @@ mod tests {
     fn what_is_kept_does_not_learn() {
         let calibrated = Calibrated::new(&net(), &pictures(), SETTINGS).unwrap();
         let first = calibrated.layers()[0];
-        let student = calibrated.student(&BTreeSet::from([first.node]), &pictures(), &Device::Cpu).unwrap();
+        let student = student(&calibrated, &BTreeSet::from([first.node]));
         let names: Vec<String> = student.variables().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names.len(), 8);
         assert!(!names.contains(&format!("{}.weight", first.node)));
+        assert!(calibrated.variances(&[]).is_err());
         assert!(calibrated.student(&BTreeSet::new(), &[], &Device::Cpu).is_err());
     }
 }

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use thorax_files::WriteError;
 
 use super::{
-    checkpoint::CheckpointError,
+    checkpoint::{Checkpoint, CheckpointError},
     device::{DeviceError, Precision},
     optimizer::OptimizerConfig,
     parallel::{self, Communicator},
@@ -280,6 +280,14 @@ pub struct Outcome {
 pub const LATEST: &str = "latest.safetensors";
 /// The name of the best weights.
 pub const BEST: &str = "best.safetensors";
+
+/// Whether all epochs of the run in `folder` are done, or it ended early.
+///
+/// # Errors
+/// No checkpoint there, or a damaged one.
+pub fn is_finished(folder: &Path) -> Result<bool, CheckpointError> {
+    Checkpoint::load_words(&folder.join(LATEST))?.value("finished")
+}
 
 /// Trains to the end, or goes on with what the run's folder holds.
 ///

@@ -9,6 +9,7 @@ use super::{
     ImportArgs, Marks,
     files::stem,
     items::{Item, records},
+    marks::{LOOKED_AT, by_healthy_lungs, word},
     notes::Notes,
     patient_tables::PatientTables,
     problem,
@@ -16,9 +17,6 @@ use super::{
     words::{healthy, plain, split_of},
 };
 use crate::data::{DataError, Record, Split, mask::Mask};
-
-/// So many masks are looked at to see what they mark.
-const LOOKED_AT: usize = 20;
 
 /// `CLASS/images/` and what lies beside it.
 struct Class<'a> {
@@ -180,22 +178,14 @@ fn plain_masks(args: &ImportArgs, tree: &Tree, classes: &[Class<'_>], notes: &mu
         .filter(|class| healthy(class.class))
         .filter_map(|class| class.masks.get(&Role::Plain))
         .flat_map(BTreeMap::values);
-    let looked_at: Vec<Mask> = masks.take(LOOKED_AT).filter_map(|mask| Mask::read(&tree.at(mask)).ok()).collect();
-    if looked_at.is_empty() {
-        let question = format!(
+    let mark_anything: Vec<bool> =
+        masks.take(LOOKED_AT).filter_map(|mask| Some(!Mask::read(&tree.at(mask)).ok()?.is_empty())).collect();
+    by_healthy_lungs(args, notes, ["folders called masks", "pictures"], &mark_anything, || {
+        format!(
             "do the masks in {} mark the infection or the lungs? Say --masks infection or --masks lungs",
             join(first.folder, "masks")
-        );
-        notes.untold(args, problem(&args.dir, question))?;
-        return Ok(Marks::Infection);
-    }
-    let marks = if looked_at.iter().any(|mask| !mask.is_empty()) { Marks::Lungs } else { Marks::Infection };
-    notes.told.push(format!(
-        "folders called masks are read as {}s, for pictures of healthy lungs have {} (--masks says otherwise)",
-        word(marks),
-        if marks == Marks::Lungs { "some that mark something" } else { "none that marks anything" }
-    ));
-    Ok(marks)
+        )
+    })
 }
 
 impl Role {
@@ -206,13 +196,6 @@ impl Role {
             Self::LeftLung => "mask of the left lung",
             Self::RightLung => "mask of the right lung",
         }
-    }
-}
-
-fn word(marks: Marks) -> &'static str {
-    match marks {
-        Marks::Infection => "infection mask",
-        Marks::Lungs => "lung mask",
     }
 }
 

@@ -32,6 +32,7 @@ mod folders;
 mod items;
 mod lists;
 mod manifest;
+mod marks;
 mod notes;
 mod pairs;
 mod patient_tables;

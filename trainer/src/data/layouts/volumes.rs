@@ -15,8 +15,8 @@ use super::{
     files::stem,
     items::{Item, records},
     listed,
+    marks::{LOOKED_AT, by_healthy_lungs},
     notes::Notes,
-    problem,
     tree::{Tree, file_name, folder, parts},
     words::{healthy, known, split_of, told},
 };
@@ -44,9 +44,6 @@ const LUNG_WORDS: [&str; 2] = ["lung", "lungs"];
 const INFECTION_WORDS: [&str; 6] = ["infection", "infections", "lesion", "lesions", "ggo", "consolidation"];
 /// Words at the end of a scan's name that its mask's does not have.
 const SCAN_WORDS: [&str; 7] = ["im", "img", "image", "images", "ct", "scan", "volume"];
-
-/// So many masks are looked at to see what they mark.
-const LOOKED_AT: usize = 20;
 
 /// What a mask marks by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -226,26 +223,14 @@ fn untold(
     let well: BTreeSet<&str> =
         items.iter().filter(|item| healthy(&item.class)).map(|item| item.path.as_str()).collect();
     let of_well = masks.iter().filter(|(_, scan)| well.contains(scan.as_str())).take(LOOKED_AT);
-    let marked: Vec<bool> = of_well
+    let mark_anything: Vec<bool> = of_well
         .filter_map(|(mask, _)| Some(volumes::volume(&tree.at(mask)).ok()?.values().iter().any(|&value| value > 0)))
         .collect();
-    if marked.is_empty() {
+    by_healthy_lungs(args, notes, ["masks whose names do not say what they mark", "scans"], &mark_anything, || {
         let files: Vec<&str> = masks.iter().map(|(mask, _)| *mask).collect();
         let files = listed(&files);
-        let question =
-            format!("do these masks mark the infection or the lungs? Say --masks infection or --masks lungs: {files}");
-        notes.untold(args, problem(&args.dir, question))?;
-        return Ok(Marks::Infection);
-    }
-    let (marks, word, have) = match marked.contains(&true) {
-        true => (Marks::Lungs, "lung", "some that mark something"),
-        false => (Marks::Infection, "infection", "none that marks anything"),
-    };
-    notes.told.push(format!(
-        "masks whose names do not say what they mark are read as {word} masks, for scans of healthy lungs have {have} (--masks says \
-         otherwise)"
-    ));
-    Ok(marks)
+        format!("do these masks mark the infection or the lungs? Say --masks infection or --masks lungs: {files}")
+    })
 }
 
 /// The scans' names, in parts and without words that their masks' names do not have.
