@@ -10,6 +10,7 @@
 //! and nothing imports them. Whatever is decoded or prepared is so by the device's own code (`thorax-decode`, `thorax-engine`,
 //! `thorax-shared`).
 
+pub mod backbone;
 pub mod bench;
 pub mod bundle;
 pub mod changes;

@@ -57,6 +57,8 @@ enum Command {
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(commands::train::TrainCommand),
+    /// Have a small net learn what each member of finished classifiers says
+    Distill(Box<commands::train_backbone::DistillArgs>),
     /// Train a segmenter with every combination of a grid's hyper-parameters, here or on Slurm
     Sweep(Box<sweep::SweepArgs>),
     /// Draw masks of a trained segmenter, and judge them
@@ -90,6 +92,7 @@ impl Command {
             Self::Classify(arguments) => arguments.threads(),
             Self::Explain(arguments) => arguments.threads(),
             Self::Train(command) => command.threads(),
+            Self::Distill(arguments) => arguments.threads(),
             Self::Bench(command) => command.threads(),
             _ => None,
         }
@@ -157,6 +160,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Classify(arguments) => commands::classify::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Train(command) => commands::train::run(&command),
+        Command::Distill(arguments) => commands::train_backbone::distill(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments, &commands::train::segment_options()),
         Command::Masks(command) => commands::masks::run(&command),
         Command::Export(arguments) => commands::bundle::export(&arguments),

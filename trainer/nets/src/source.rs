@@ -127,6 +127,15 @@ pub enum SourceKind {
     Drawn(u64),
 }
 
+impl FromStr for WeightsArgs {
+    type Err = String;
+
+    /// For commands that take weights in options of other names.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self { weights: text.parse()? })
+    }
+}
+
 impl WeightsArgs {
     /// Sees that the weights of `backbone` are at hand, fetches them if need be, and notes on standard error where they are from.
     ///

@@ -43,16 +43,8 @@ use crate::{
 /// # Errors
 /// Other weights than those of the training.
 pub fn classifier_graph(run: &heads::ClassifyRun, weights: &WeightsArgs) -> anyhow::Result<(Graph, Source)> {
-    let heads::ClassifyConfig { backbone, backbone_sha256, .. } = &run.config;
-    let source = weights.resolve(*backbone)?;
-    anyhow::ensure!(
-        source.sha256 == *backbone_sha256,
-        "--weights: {} are not those this classifier was trained on (SHA-256 {}, expected {backbone_sha256}); give those of the \
-         training",
-        source.origin,
-        source.sha256
-    );
-    let mut graph = run.extend(source.open(*backbone, &Device::Cpu)?.graph)?;
+    let source = run.backbone(weights)?;
+    let mut graph = run.extend(source.open(run.config.backbone, &Device::Cpu)?.graph)?;
     graph.round_to_half(HALF_PRECISION_FROM)?;
     Ok((graph, source))
 }

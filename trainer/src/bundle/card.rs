@@ -13,6 +13,7 @@ use thorax_shared::{
 };
 
 use crate::{
+    backbone::run::BackboneConfig,
     changes::Copies,
     data::{Label, Manifest, Record, Split, Task},
     heads::{self, Promise},
@@ -128,20 +129,27 @@ pub fn card(
 /// The classifier: its backbone, its heads, its calibration.
 fn classifier(contents: &bundle::Manifest, Origins { classifier, backbone, .. }: &Origins<'_>) -> String {
     let calibration = &contents.calibration;
+    let heads = match classifier.config.taught {
+        true => "logistic heads, each taught what one member of its teachers says".to_owned(),
+        false => format!(
+            "logistic heads, each on a bootstrap resample of the training patients; L2 penalty {}",
+            classifier.outcome.l2
+        ),
+    };
+    let trained = BackboneConfig::of(backbone);
     format!(
-        "- Classifier: {} with the weights {}, frozen; pooled features of {}, {} logistic heads, each on a bootstrap resample of the \
-         training patients; L2 penalty {}, temperature {:.3} (validation ECE {:.3} before, {:.3} after, on {} pictures), validation AUC \
-         {:.3}.\n",
+        "- Classifier: {} with the weights {}, frozen; pooled features of {}, {} {heads}, temperature {:.3} (validation ECE {:.3} before, \
+         {:.3} after, on {} pictures), validation AUC {:.3}.\n{}",
         classifier.config.backbone,
         escaped(&backbone.origin),
         seen_part(contents.classifier.graph.preprocess.core),
         contents.classifier.members,
-        classifier.outcome.l2,
         calibration.temperature,
         calibration.ece_before,
         calibration.ece_after,
         calibration.images,
         classifier.outcome.validation_auc,
+        trained.map(|config| format!("- Its weights: {}.\n", config.describe())).unwrap_or_default(),
     )
 }
 

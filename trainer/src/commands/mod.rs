@@ -13,4 +13,5 @@ pub mod probe;
 pub mod quantize;
 pub mod stress;
 pub mod train;
+pub mod train_backbone;
 mod train_instance;

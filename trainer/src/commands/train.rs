@@ -22,7 +22,10 @@ use thorax_nets::{
 use thorax_nn::{device::DeviceArgs, losses::LossArgs, training::TrainingArgs};
 use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
-use super::train_instance::{self, InstanceArgs};
+use super::{
+    train_backbone::{self, TrainBackboneArgs},
+    train_instance::{self, InstanceArgs},
+};
 use crate::{
     changes::Copies,
     data::{
@@ -32,7 +35,7 @@ use crate::{
     },
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::start_run,
-    heads::{self, RefuseArgs, RefusedPictures},
+    heads::{self, Beside, RefuseArgs, RefusedPictures, TaughtHeads},
     memory,
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
@@ -49,6 +52,9 @@ use crate::{
 pub enum TrainCommand {
     /// An ensemble of bootstrapped linear heads on a frozen backbone's features, its calibration and thresholds
     Classify(Box<ClassifyArgs>),
+    /// A backbone: its weights learn from the labels and from changed copies of the pictures, and see what the disease changes rather than
+    /// how a file was stored
+    Backbone(Box<TrainBackboneArgs>),
     /// A net for infection, left and right lung
     Segment(Box<SegmentArgs>),
     /// A net for single lesions, each with its box, its score and its mask
@@ -60,6 +66,7 @@ impl TrainCommand {
     pub fn threads(&self) -> Option<NonZeroUsize> {
         match self {
             Self::Classify(args) => args.device.threads(),
+            Self::Backbone(args) => args.threads(),
             Self::Segment(args) => args.device.threads(),
             Self::Instance(args) => args.threads(),
         }
@@ -139,6 +146,9 @@ pub struct ClassifyArgs {
     at_most_copies: Option<u16>,
     #[command(flatten)]
     loading: LoadingArgs,
+    /// The heads that --weights of a student have behind them (thorax-train distill) are the ensemble; none are fitted
+    #[arg(long, conflicts_with_all = ["members", "balance", "steadiness"])]
+    taught: bool,
     /// Heads in the ensemble
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     members: u16,
@@ -231,8 +241,20 @@ pub struct SegmentArgs {
 pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
     match command {
         TrainCommand::Classify(args) => classify(args),
+        TrainCommand::Backbone(args) => train_backbone::run(args),
         TrainCommand::Segment(args) => segment(args),
         TrainCommand::Instance(args) => train_instance::run(args),
+    }
+}
+
+impl ClassifyArgs {
+    /// The heads behind the backbone in the file that `--weights` names.
+    fn taught_heads(&self) -> anyhow::Result<TaughtHeads> {
+        let weights = self
+            .weights
+            .as_ref()
+            .context("--taught: the heads come with --weights FILE, those of a student; give it")?;
+        TaughtHeads::open(&weights.resolve(self.backbone)?)
     }
 }
 
@@ -455,13 +477,13 @@ impl SegmentArgs {
 }
 
 /// A number from 0 to 1.
-fn share(text: &str) -> Result<f32, String> {
+pub(super) fn share(text: &str) -> Result<f32, String> {
     let share = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("take 0 to 1".into()) }
 }
 
 /// A number that is 0 or more.
-fn factor(text: &str) -> Result<f32, String> {
+pub(super) fn factor(text: &str) -> Result<f32, String> {
     let factor: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
     if factor.is_finite() && factor >= 0.0 { Ok(factor) } else { Err("take 0 or more".into()) }
 }
@@ -476,10 +498,12 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let refused = refuse.map(RefusedPictures::open).transpose()?;
     let refuse_sha256 = refuse.map(|table| anyhow::Ok(hexadecimal(&file_sha256(table)?))).transpose()?;
     let most_copies = args.at_most_copies.unwrap_or(u16::MAX);
+    let taught = args.taught.then(|| args.taught_heads()).transpose()?;
     let begin = |contents: &features::Contents| {
         let config = heads::ClassifyConfig {
             modality: common.modality,
-            members: usize::from(args.members),
+            members: taught.as_ref().map_or(usize::from(args.members), TaughtHeads::members),
+            taught: args.taught,
             seed: common.seed,
             balance: args.balance,
             steadiness: if contents.copies > 0 { args.steadiness } else { 0.0 },
@@ -491,8 +515,8 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         start_run(&common.out, "--out", &config).map(|lock| (lock, config))
     };
     anyhow::ensure!(
-        args.features.is_none() || args.weights.is_some() == refused.is_some(),
-        "--features: give --weights, those of the features, with --refuse, and not without it"
+        args.features.is_none() || args.weights.is_some() == (refused.is_some() || args.taught),
+        "--features: give --weights, those of the features, with --refuse or --taught, and not without them"
     );
     let lungs = args.lungs.open(common.modality)?;
     let ((_lock, config), store) = match &args.features {
@@ -513,6 +537,9 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                 path.display(),
                 common.manifest.display()
             );
+            if let Some(taught) = &taught {
+                taught.belong_to(contents)?;
+            }
             (begin(contents)?, store)
         }
         None => {
@@ -563,7 +590,8 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         refused.features(contents, copies, &source.open(contents.backbone, &Device::Cpu)?.graph, lungs.as_ref())
     });
     let refused = refused.transpose()?;
-    let outcome = heads::fit(&table, involvement.as_deref(), refused.as_ref(), &config, &common.out)?;
+    let beside = Beside { involvement: involvement.as_deref(), refused: refused.as_ref(), taught: taught.as_ref() };
+    let outcome = heads::fit(&table, beside, &config, &common.out)?;
     for refusal in &outcome.refusals {
         eprintln!("rejected as {} from a probability of {:.3} on", refusal.kind, refusal.at);
     }

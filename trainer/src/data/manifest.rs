@@ -131,6 +131,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it is known to show the disease.
+    pub fn is_positive(&self) -> bool {
+        self.label == Label::Positive
+    }
+
     /// The lung masks: none, one for both lungs, or the patient's left and right.
     pub fn lung_masks(&self) -> impl Iterator<Item = &str> {
         self.lung_mask.split(';').filter(|path| !path.is_empty())

@@ -76,10 +76,27 @@ pub struct Request<'a> {
 /// The batch of runs that are not asked for one.
 pub const UNIT: usize = 16;
 
-/// How pictures are prepared for a backbone.
-pub fn preprocess(modality: Modality, pretrained: &Pretrained) -> PreprocessSpec {
+/// How pictures of `manifest` are prepared for a backbone: cropped to what `lungs` finds, or to the film or the body.
+///
+/// # Errors
+/// Lungs of a segmenter that learnt from other data.
+pub fn preprocess(
+    manifest: &Manifest,
+    modality: Modality,
+    pretrained: &Pretrained,
+    lungs: Option<&LungFinder>,
+) -> anyhow::Result<PreprocessSpec> {
     let normalise = Normalise { mean: pretrained.mean.to_vec(), std: pretrained.std.to_vec() };
-    recipe::preprocess_spec(modality, pretrained.graph.input_shape[1] as u32, normalise)
+    let mut spec = recipe::preprocess_spec(modality, pretrained.graph.input_shape[1] as u32, normalise);
+    if let Some(lungs) = lungs {
+        anyhow::ensure!(
+            !lungs.learnt_from_other(manifest)?,
+            "--lungs: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test \
+             split; give a run that was trained with this manifest"
+        );
+        spec.core = Core::Lungs { margin: lungs::MARGIN };
+    }
+    Ok(spec)
 }
 
 impl Request<'_> {
@@ -93,15 +110,7 @@ impl Request<'_> {
         let Copies { count: copies, seed: copies_seed } = self.copies;
         let rows: Vec<FeatureRow> = labelled.flat_map(|record| FeatureRow::with_copies(record, copies)).collect();
         anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
-        let mut preprocess = preprocess(modality, pretrained);
-        if let Some(lungs) = lungs {
-            anyhow::ensure!(
-                !lungs.learnt_from_other(manifest)?,
-                "--lungs: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test \
-                 split; give a run that was trained with this manifest"
-            );
-            preprocess.core = Core::Lungs { margin: lungs::MARGIN };
-        }
+        let preprocess = preprocess(manifest, modality, pretrained, lungs)?;
         Ok(Contents {
             format: FORMAT,
             program: concat!("thorax-train ", env!("CARGO_PKG_VERSION")).into(),

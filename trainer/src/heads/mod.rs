@@ -11,6 +11,7 @@ mod calibration;
 mod lesions;
 mod refusals;
 mod rule;
+mod taught;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -18,8 +19,11 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use rand::Rng as _;
 use rayon::prelude::*;
-use thorax_files::write_atomically;
-use thorax_nets::Backbone;
+use thorax_files::{file_sha256, hexadecimal, write_atomically};
+use thorax_nets::{
+    Backbone,
+    source::{Source, WeightsArgs},
+};
 use thorax_nn::{
     checkpoint::Checkpoint,
     convolution::ConvolutionConfig,
@@ -44,6 +48,7 @@ pub use lesions::involvement;
 use refusals::RefusalHeads;
 pub use refusals::{RefuseArgs, RefusedFeatures, RefusedPictures};
 pub use rule::{LEAST_ANSWERED, Promise, WANTED_RISK, WANTED_SENSITIVITY, WANTED_SPECIFICITY};
+pub use taught::{LAYER, LESIONS, TaughtHeads};
 
 use crate::{
     data::Split,
@@ -87,6 +92,9 @@ pub struct ClassifyConfig {
     /// Hash of the table of pictures that are to be rejected; `None` where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse_sha256: Option<String>,
+    /// The heads came with the backbone's weights, and were not fitted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taught: bool,
     /// Hash of the manifest.
     pub manifest_sha256: String,
     /// Whose features were learnt from.
@@ -112,6 +120,7 @@ impl ClassifyConfig {
             lungs_sha256: contents.lungs_sha256.clone(),
             lesions_sha256: None,
             refuse_sha256: None,
+            taught: false,
             manifest_sha256: contents.manifest_sha256.clone(),
             backbone: contents.backbone,
             backbone_sha256: contents.weights_sha256.clone(),
@@ -188,18 +197,28 @@ struct Standard {
     inverse_std: Vec<f32>,
 }
 
-/// Fits everything and writes `classifier.safetensors`, `outcome.json` and `validation.csv` into `folder`. `involvement` has the
-/// infected share of the lungs in percent of each row of `table`, where it is evidence; `refused` what is to be rejected.
+/// What a fit has beside the features.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// The infected share of the lungs in percent of each row, where it is evidence.
+    pub involvement: Option<&'a [Option<f32>]>,
+    /// What is to be rejected.
+    pub refused: Option<&'a RefusedFeatures>,
+    /// The heads, where they are not to be fitted.
+    pub taught: Option<&'a TaughtHeads>,
+}
+
+/// Fits everything and writes `classifier.safetensors`, `outcome.json` and `validation.csv` into `folder`.
 ///
 /// # Errors
-/// A split without one of the classes; files that cannot be written.
+/// A split without one of the classes; taught heads of other features; files that cannot be written.
 pub fn fit(
     table: &FeatureTable,
-    involvement: Option<&[Option<f32>]>,
-    refused: Option<&RefusedFeatures>,
+    beside: Beside<'_>,
     config: &ClassifyConfig,
     folder: &Path,
 ) -> anyhow::Result<ClassifyOutcome> {
+    let Beside { involvement, refused, taught } = beside;
     let gather = |split: Split| -> anyhow::Result<(Vec<usize>, Vec<bool>)> {
         let (indices, labels): (Vec<usize>, Vec<bool>) = table.split(split).map(|(i, row)| (i, row.positive())).unzip();
         anyhow::ensure!(
@@ -230,29 +249,18 @@ pub fn fit(
     let columns = table.columns + usize::from(lesions.is_some());
     let x = Lesions::beside(lesions.as_ref(), features, &train, table.columns);
     let x_validation = Lesions::beside(lesions.as_ref(), features_validation, &validation, table.columns);
-    let spread = apart(&x, columns);
-    let mut resamples = bootstrap(table, &train, config.members, config.seed);
-    let balanced = balanced(table, &train, config.balance);
-    resamples
-        .iter_mut()
-        .for_each(|counts| counts.iter_mut().zip(&balanced).for_each(|(count, weight)| *count *= weight));
-
-    let bar = progress(PENALTIES.len(), "heads");
-    let sources: Vec<&str> = validation.iter().map(|&row| table.rows[row].source.as_str()).collect();
-    let mut best: Option<([f64; 2], f32, Heads)> = None;
-    for l2 in PENALTIES {
-        let heads = Heads::fit(&x, &train_labels, &resamples, columns, config, l2, spread.as_deref());
-        let logits = heads.logits(&x_validation, columns);
-        let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
-        let loss = metrics::negative_log_likelihood(&probabilities, &validation_labels)?;
-        bar.inc(1);
-        let score = [auc_inside(&probabilities, &validation_labels, &sources), -loss];
-        if best.as_ref().is_none_or(|(highest, ..)| score > *highest) {
-            best = Some((score, l2, heads));
-        }
-    }
-    bar.finish_and_clear();
-    let (_, l2, heads) = best.context("no penalty gave a finite validation loss")?;
+    let (l2, heads) = match taught {
+        Some(taught) => (0.0, taught.on(&standard, lesions.as_ref())?),
+        None => fitted(
+            table,
+            [&train, &validation],
+            [&train_labels, &validation_labels],
+            [&x, &x_validation],
+            columns,
+            apart(&x, columns).as_deref(),
+            config,
+        )?,
+    };
     let logits = heads.logits(&x_validation, columns);
     let temperature = decision::fit_temperature(&logits, &validation_labels)?;
     let probabilities =
@@ -301,13 +309,52 @@ pub fn fit(
     Ok(outcome)
 }
 
+/// The heads of the best penalty, and the penalty; rows, labels and features (`[rows, columns]`) are those of the training split and of the
+/// validation split.
+fn fitted(
+    table: &FeatureTable,
+    [train, validation]: [&[usize]; 2],
+    [train_labels, validation_labels]: [&[bool]; 2],
+    [x, x_validation]: [&[f32]; 2],
+    columns: usize,
+    spread: Option<&[f32]>,
+    config: &ClassifyConfig,
+) -> anyhow::Result<(f32, Heads)> {
+    let of_patients: Vec<&str> = train.iter().map(|&row| table.rows[row].group.as_str()).collect();
+    let kinds: Vec<_> =
+        train.iter().map(|&row| (table.rows[row].source.as_str(), table.rows[row].positive())).collect();
+    let mut resamples = bootstrap(&of_patients, config.members, config.seed);
+    let balanced = balanced(&kinds, config.balance);
+    resamples
+        .iter_mut()
+        .for_each(|counts| counts.iter_mut().zip(&balanced).for_each(|(count, weight)| *count *= weight));
+
+    let bar = progress(PENALTIES.len(), "heads");
+    let sources: Vec<&str> = validation.iter().map(|&row| table.rows[row].source.as_str()).collect();
+    let mut best: Option<([f64; 2], f32, Heads)> = None;
+    for l2 in PENALTIES {
+        let heads = Heads::fit(x, train_labels, &resamples, columns, config, l2, spread);
+        let logits = heads.logits(x_validation, columns);
+        let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
+        let loss = metrics::negative_log_likelihood(&probabilities, validation_labels)?;
+        bar.inc(1);
+        let score = [auc_inside(&probabilities, validation_labels, &sources), -loss];
+        if best.as_ref().is_none_or(|(highest, ..)| score > *highest) {
+            best = Some((score, l2, heads));
+        }
+    }
+    bar.finish_and_clear();
+    let (_, l2, heads) = best.context("no penalty gave a finite validation loss")?;
+    Ok((l2, heads))
+}
+
 fn ensemble(logits: &[Vec<f32>], temperature: f32) -> anyhow::Result<Vec<Ensemble>> {
     logits.iter().map(|members| Ok(Ensemble::from_logits(members, temperature)?)).collect()
 }
 
 /// How often a positive picture is more probable than a negative one of the same source, over all such pairs, ties counting half; 0
 /// where no source has both classes. Pairs of two sources are left out, for they reward who knows the source.
-fn auc_inside(probabilities: &[f32], labels: &[bool], sources: &[&str]) -> f64 {
+pub fn auc_inside(probabilities: &[f32], labels: &[bool], sources: &[&str]) -> f64 {
     let mut of = BTreeMap::<&str, (Vec<f32>, Vec<bool>)>::new();
     for ((&probability, &label), &source) in probabilities.iter().zip(labels).zip(sources) {
         let (scores, positive) = of.entry(source).or_default();
@@ -326,29 +373,28 @@ fn auc_inside(probabilities: &[f32], labels: &[bool], sources: &[&str]) -> f64 {
     if pairs == 0.0 { 0.0 } else { won / pairs }
 }
 
-/// How often each training row counts for each member: groups (patients) are drawn with replacement.
-fn bootstrap(table: &FeatureTable, train: &[usize], members: usize, seed: u64) -> Vec<Vec<f32>> {
-    let mut groups: Vec<&str> = train.iter().map(|&i| table.rows[i].group.as_str()).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    let of_row: Vec<usize> =
-        train.iter().map(|&i| groups.binary_search(&table.rows[i].group.as_str()).unwrap_or_default()).collect();
+/// How often each picture counts for each member, `[members][pictures]`: the `groups` (patients) that the pictures belong to are drawn
+/// with replacement.
+pub fn bootstrap(groups: &[&str], members: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut all = groups.to_vec();
+    all.sort_unstable();
+    all.dedup();
+    let of_row: Vec<usize> = groups.iter().map(|group| all.binary_search(group).unwrap_or_default()).collect();
     (0..members)
         .map(|member| {
             let mut random = seeded::generator(seed, 1 + member as u64);
-            let mut counts = vec![0f32; groups.len()];
-            (0..groups.len()).for_each(|_| counts[random.random_range(0..groups.len())] += 1.0);
+            let mut counts = vec![0f32; all.len()];
+            (0..all.len()).for_each(|_| counts[random.random_range(0..all.len())] += 1.0);
             of_row.iter().map(|&group| counts[group]).collect()
         })
         .collect()
 }
 
-/// What each row counts, see [`ClassifyConfig::balance`]; 1 on average.
-fn balanced(table: &FeatureTable, rows: &[usize], balance: f32) -> Vec<f32> {
-    let kind = |row: usize| (table.rows[row].source.as_str(), table.rows[row].positive());
+/// What each picture of these sources and classes counts, see [`ClassifyConfig::balance`]; 1 on average.
+pub fn balanced(kinds: &[(&str, bool)], balance: f32) -> Vec<f32> {
     let mut counts = BTreeMap::<_, f32>::new();
-    rows.iter().for_each(|&row| *counts.entry(kind(row)).or_default() += 1.0);
-    let weights: Vec<f32> = rows.iter().map(|&row| counts[&kind(row)].powf(-balance)).collect();
+    kinds.iter().for_each(|kind| *counts.entry(kind).or_default() += 1.0);
+    let weights: Vec<f32> = kinds.iter().map(|kind| counts[kind].powf(-balance)).collect();
     let mean = weights.iter().sum::<f32>() / weights.len() as f32;
     weights.into_iter().map(|weight| weight / mean).collect()
 }
@@ -623,6 +669,8 @@ pub struct ClassifyRun {
     pub config: ClassifyConfig,
     /// What came out.
     pub outcome: ClassifyOutcome,
+    /// Hash of the heads' file, hexadecimal.
+    pub sha256: String,
     weights: Checkpoint,
 }
 
@@ -637,14 +685,34 @@ pub fn load(folder: &Path) -> anyhow::Result<ClassifyRun> {
             format!("{}: no finished classification run; train one with thorax-train train classify", path.display())
         })
     };
+    let (config, outcome) = (json("config.json")?, json("outcome.json")?);
+    let heads = folder.join("classifier.safetensors");
     Ok(ClassifyRun {
-        config: serde_json::from_str(&json("config.json")?)?,
-        outcome: serde_json::from_str(&json("outcome.json")?)?,
-        weights: Checkpoint::load(&folder.join("classifier.safetensors"), &Device::Cpu)?,
+        config: serde_json::from_str(&config)?,
+        outcome: serde_json::from_str(&outcome)?,
+        sha256: hexadecimal(&file_sha256(&heads)?),
+        weights: Checkpoint::load(&heads, &Device::Cpu)?,
     })
 }
 
 impl ClassifyRun {
+    /// The weights of the backbone whose features the heads learnt from.
+    ///
+    /// # Errors
+    /// Other weights, or none.
+    pub fn backbone(&self, weights: &WeightsArgs) -> anyhow::Result<Source> {
+        let ClassifyConfig { backbone, backbone_sha256, .. } = &self.config;
+        let source = weights.resolve(*backbone)?;
+        anyhow::ensure!(
+            source.sha256 == *backbone_sha256,
+            "--weights: {} are not those this classifier was trained on (SHA-256 {}, expected {backbone_sha256}); give those of the \
+             training",
+            source.origin,
+            source.sha256
+        );
+        Ok(source)
+    }
+
     /// How the infected share of the lungs moves the logits, where it is evidence.
     ///
     /// # Errors
@@ -769,6 +837,7 @@ mod tests {
             lungs_sha256: None,
             lesions_sha256: None,
             refuse_sha256: None,
+            taught: false,
             manifest_sha256: String::new(),
             backbone: Backbone::EfficientNetLite(0),
             backbone_sha256: String::new(),
@@ -787,7 +856,7 @@ mod tests {
     fn the_graph_gives_the_heads_logits_their_maps_and_the_novelty() {
         let folder = tempfile::tempdir().unwrap();
         let table = table();
-        let outcome = fit(&table, None, None, &config(), folder.path()).unwrap();
+        let outcome = fit(&table, Beside::default(), &config(), folder.path()).unwrap();
         assert!(outcome.validation_auc > 0.9, "{outcome:?}");
         std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
         let run = load(folder.path()).unwrap();
@@ -836,9 +905,10 @@ mod tests {
             .collect();
         let folder = tempfile::tempdir().unwrap();
         let config = ClassifyConfig { lesions_sha256: Some("ab".into()), ..config() };
-        let without = fit(&table, None, None, &config, folder.path()).unwrap();
+        let without = fit(&table, Beside::default(), &config, folder.path()).unwrap();
         assert!(without.validation_auc < 0.7, "{}", without.validation_auc);
-        let with = fit(&table, Some(&percent), None, &config, folder.path()).unwrap();
+        let with =
+            fit(&table, Beside { involvement: Some(&percent), ..Beside::default() }, &config, folder.path()).unwrap();
         assert!(with.validation_auc > 0.9, "{}", with.validation_auc);
 
         std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
@@ -875,7 +945,8 @@ mod tests {
         };
         let refused =
             RefusedFeatures { rows: (0..20).map(|at| if at % 2 == 0 { (0, odd(6)) } else { (1, odd(9)) }).collect() };
-        let outcome = fit(&table, None, Some(&refused), &config(), folder.path()).unwrap();
+        let outcome =
+            fit(&table, Beside { refused: Some(&refused), ..Beside::default() }, &config(), folder.path()).unwrap();
         let reasons: Vec<_> = outcome.refusals.iter().map(|refusal| refusal.reason).collect();
         assert_eq!(reasons, [RejectReason::NotFrontal, RejectReason::Child]);
         std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config()).unwrap()).unwrap();
@@ -902,16 +973,18 @@ mod tests {
             table.rows[row].source = "elsewhere".into();
             table.rows[row].label = if at % 20 == 0 { Label::Negative } else { Label::Positive };
         }
-        assert!(balanced(&table, &train, 0.0).iter().all(|&weight| (weight - 1.0).abs() < 1e-6));
-        let weights = balanced(&table, &train, 1.0);
+        let kinds: Vec<_> =
+            train.iter().map(|&row| (table.rows[row].source.as_str(), table.rows[row].positive())).collect();
+        assert!(balanced(&kinds, 0.0).iter().all(|&weight| (weight - 1.0).abs() < 1e-6));
+        let weights = balanced(&kinds, 1.0);
         let mut sums = BTreeMap::<_, f32>::new();
-        for (&row, weight) in train.iter().zip(&weights) {
-            *sums.entry((table.rows[row].source.as_str(), table.rows[row].positive())).or_default() += weight;
+        for (kind, weight) in kinds.iter().zip(&weights) {
+            *sums.entry(kind).or_default() += weight;
         }
         assert_eq!(sums.len(), 4);
         let mean = train.len() as f32 / 4.0;
         assert!(sums.values().all(|sum| (sum - mean).abs() < 1e-2 * mean), "{sums:?}");
-        let half = balanced(&table, &train, 0.5);
+        let half = balanced(&kinds, 0.5);
         assert!(half.iter().zip(&weights).all(|(half, whole)| (half - 1.0).abs() <= (whole - 1.0).abs() + 0.2));
     }
 
@@ -942,8 +1015,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             fit(
                 &table,
-                None,
-                None,
+                Beside::default(),
                 &ClassifyConfig { steadiness, copies: Some((2, 1)), directions: 1, ..config() },
                 folder.path(),
             )
@@ -981,9 +1053,10 @@ mod tests {
     fn a_resample_draws_patients_whole() {
         let table = table();
         let train: Vec<usize> = table.split(Split::Train).map(|(index, _)| index).collect();
-        let resamples = bootstrap(&table, &train, 3, 9);
+        let groups: Vec<&str> = train.iter().map(|&row| table.rows[row].group.as_str()).collect();
+        let resamples = bootstrap(&groups, 3, 9);
         assert_ne!(resamples[0], resamples[1]);
-        assert_eq!(resamples, bootstrap(&table, &train, 3, 9));
+        assert_eq!(resamples, bootstrap(&groups, 3, 9));
         for counts in &resamples {
             assert_eq!(
                 counts.iter().sum::<f32>(),
@@ -1009,7 +1082,8 @@ mod tests {
     fn a_split_without_positives_is_refused_by_name() {
         let mut table = table();
         table.rows.iter_mut().filter(|row| row.split == Split::Val).for_each(|row| row.label = Label::Negative);
-        let error = fit(&table, None, None, &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
+        let error =
+            fit(&table, Beside::default(), &config(), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
         assert!(error.contains("val split has no positive ct pictures"), "{error}");
     }
 }

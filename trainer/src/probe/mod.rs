@@ -250,7 +250,7 @@ fn left_out(
     // Novelty is not asked for.
     let config = heads::ClassifyConfig { members: MEMBERS, seed, directions: 1, ..heads::ClassifyConfig::of(contents) };
     let folder = tempfile::tempdir()?;
-    let outcome = heads::fit(&learnt, None, None, &config, folder.path())?;
+    let outcome = heads::fit(&learnt, heads::Beside::default(), &config, folder.path())?;
     let fitted = Checkpoint::load(&folder.path().join("classifier.safetensors"), &Device::Cpu)?;
     let numbers = |name: &str| -> anyhow::Result<Vec<f32>> { Ok(fitted.tensor(name)?.flatten_all()?.to_vec1()?) };
     let (mean, inverse_std) = (numbers("mean")?, numbers("inverse_std")?);

@@ -1,0 +1,190 @@
+//! The pictures that a backbone learns from, and what is to be said of each.
+//!
+//! Each time a picture is drawn it is read anew and changed anew, as files are changed on their way, so the memory does not grow with the
+//! pictures, and hardly any input is ever seen twice.
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use rand::{Rng, rngs::StdRng};
+use thorax_nn::training::{Dataset, TaskError};
+use thorax_shared::preprocess::spec::PreprocessSpec;
+
+use crate::{
+    changes::{self, Copies},
+    data::{Manifest, Record, picture::Picture},
+    heads,
+    segmentation::{LungFinder, lungs},
+};
+
+/// How a record becomes a net's input.
+#[derive(Clone, Copy)]
+pub struct Preparation<'a> {
+    /// Where the pictures are.
+    pub manifest: &'a Manifest,
+    /// The recipe.
+    pub spec: &'a PreprocessSpec,
+    /// What finds the lungs, where the recipe crops to them.
+    pub lungs: Option<&'a LungFinder>,
+    /// The changed copies that there are of a picture, and the seed of their changes.
+    pub copies: Copies,
+}
+
+impl Preparation<'_> {
+    /// `[C, S, S]` of a record's copy of that number; copy 0 is the picture itself.
+    ///
+    /// # Errors
+    /// A picture that cannot be read; a segmenter that fails.
+    pub fn input(&self, record: &Record, copy: u16) -> anyhow::Result<Vec<f32>> {
+        let changes = changes::history(&record.sha256, copy, self.copies.seed, record.modality);
+        let of_picture = || -> anyhow::Result<Vec<f32>> {
+            let picture = changes::changed(Picture::of(self.manifest, record)?, &changes, &self.spec.window);
+            let equalised = picture.equalise(self.spec)?;
+            let crop = lungs::crop(&picture, &equalised, self.spec, self.lungs)?;
+            Ok(equalised.input(crop, self.spec).1)
+        };
+        of_picture().with_context(|| record.path.clone())
+    }
+
+    /// The same of several, `[N, C, S, S]`.
+    ///
+    /// # Errors
+    /// As [`Self::input`].
+    pub fn batch(&self, records: &[(&Record, u16)]) -> anyhow::Result<Tensor> {
+        let inputs = records.iter().map(|&(record, copy)| self.input(record, copy));
+        self.stack(inputs.collect::<anyhow::Result<Vec<_>>>()?).map_err(Into::into)
+    }
+
+    /// Inputs one behind the other, `[N, C, S, S]`.
+    fn stack(&self, inputs: Vec<Vec<f32>>) -> candle_core::Result<Tensor> {
+        let (count, side) = (inputs.len(), self.spec.input_side as usize);
+        Tensor::from_vec(inputs.concat(), (count, self.spec.normalise.mean.len(), side, side), &Device::Cpu)
+    }
+}
+
+/// What the heads are to say of pictures.
+pub struct Targets {
+    /// Heads.
+    pub members: usize,
+    /// The probability that each head is to tell of each picture, `[pictures, members]`.
+    pub probabilities: Vec<f32>,
+    /// How much each of them counts, `[pictures, members]`.
+    pub weights: Vec<f32>,
+}
+
+impl Targets {
+    /// The labels, on resamples of the patients that are drawn from `seed`.
+    pub fn of_labels(records: &[&Record], members: usize, seed: u64) -> Self {
+        let groups: Vec<&str> = records.iter().map(|record| record.group.as_str()).collect();
+        let resamples = match members {
+            1 => vec![vec![1.0; records.len()]],
+            _ => heads::bootstrap(&groups, members, seed),
+        };
+        let of = |index: usize| resamples.iter().map(move |counts| counts[index]);
+        let label = |record: &&Record| if record.is_positive() { 1.0 } else { 0.0 };
+        Self {
+            members,
+            probabilities: records.iter().flat_map(|record| std::iter::repeat_n(label(record), members)).collect(),
+            weights: (0..records.len()).flat_map(of).collect(),
+        }
+    }
+
+    /// The same said by `members` heads in place of one.
+    #[must_use]
+    pub fn repeated(self, members: usize) -> Self {
+        let each =
+            |values: Vec<f32>| values.into_iter().flat_map(|value| std::iter::repeat_n(value, members)).collect();
+        Self { members, probabilities: each(self.probabilities), weights: each(self.weights) }
+    }
+
+    /// What is to be said of picture `index`, and how much that counts.
+    fn of(&self, index: usize) -> [&[f32]; 2] {
+        [&self.probabilities, &self.weights].map(|all| &all[index * self.members..][..self.members])
+    }
+}
+
+/// The training pictures.
+pub struct Pictures<'a> {
+    /// How they are prepared.
+    preparation: Preparation<'a>,
+    records: Vec<&'a Record>,
+    targets: Targets,
+    /// Up to which sum of what pictures count each picture goes; empty where each is drawn once an epoch.
+    drawn: Vec<f64>,
+    /// Changed copies of a picture that are seen side by side.
+    views: usize,
+}
+
+impl<'a> Pictures<'a> {
+    /// `views` copies of a picture are seen side by side. With `balance` above 0 an epoch draws pictures as [`heads::balanced`] weighs
+    /// them, in place of each once.
+    pub fn new(
+        preparation: Preparation<'a>,
+        records: Vec<&'a Record>,
+        targets: Targets,
+        balance: f32,
+        views: usize,
+    ) -> Self {
+        let kinds: Vec<_> = records.iter().map(|record| (record.source.as_str(), record.is_positive())).collect();
+        let sum = |sum: &mut f64, weight: f32| {
+            *sum += f64::from(weight);
+            Some(*sum)
+        };
+        let drawn = match balance > 0.0 {
+            true => heads::balanced(&kinds, balance).into_iter().scan(0.0, sum).collect(),
+            false => vec![],
+        };
+        Self { preparation, records, targets, drawn, views }
+    }
+}
+
+/// The views of a picture, what is to be said of it, and how much that counts.
+pub struct Views {
+    inputs: Vec<Vec<f32>>,
+    probabilities: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+impl Dataset for Pictures<'_> {
+    type Sample = Views;
+
+    fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn name(&self, index: usize) -> String {
+        match self.drawn.is_empty() {
+            true => self.records[index].path.clone(),
+            false => "a picture that was drawn by its source and class".into(),
+        }
+    }
+
+    fn load(&self, index: usize, random: &mut StdRng) -> Result<Views, TaskError> {
+        let index = match self.drawn.last() {
+            None => index,
+            Some(&all) => {
+                let at = random.random_range(0.0..all);
+                self.drawn.partition_point(|&sum| sum <= at).min(self.records.len() - 1)
+            }
+        };
+        let view =
+            |_| self.preparation.input(self.records[index], random.random_range(0..=self.preparation.copies.count));
+        let inputs = (0..self.views).map(view).collect::<anyhow::Result<_>>()?;
+        let [probabilities, weights] = self.targets.of(index).map(<[f32]>::to_vec);
+        Ok(Views { inputs, probabilities, weights })
+    }
+
+    /// Pictures `[V N, C, S, S]`, the views of all one after the other; what is to be said of them and how much that counts, both
+    /// `[N, members, 1, 1]`.
+    fn collate(&self, samples: Vec<Views>) -> Result<Vec<Tensor>, TaskError> {
+        let shape = (samples.len(), self.targets.members, 1, 1);
+        let all = |part: fn(&Views) -> &[f32]| {
+            Tensor::from_vec(samples.iter().flat_map(part).copied().collect::<Vec<_>>(), shape, &Device::Cpu)
+        };
+        let (probabilities, weights) = (all(|views| &views.probabilities)?, all(|views| &views.weights)?);
+        let mut inputs: Vec<Vec<Vec<f32>>> = (0..self.views).map(|_| vec![]).collect();
+        for sample in samples {
+            inputs.iter_mut().zip(sample.inputs).for_each(|(of_view, input)| of_view.push(input));
+        }
+        Ok(vec![self.preparation.stack(inputs.concat())?, probabilities, weights])
+    }
+}

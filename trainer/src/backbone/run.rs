@@ -1,0 +1,100 @@
+//! The folder of a run: how a backbone learnt, and the weights that it left.
+
+use std::{collections::BTreeMap, path::Path};
+
+use candle_core::Tensor;
+
+use thorax_nets::source::{Source, SourceKind};
+use thorax_nn::{checkpoint::Checkpoint, training::TrainingConfig};
+use thorax_shared::{modality::Modality, preprocess::spec::PreprocessSpec};
+
+use super::net::{Frozen, Shape};
+use crate::{changes::Copies, markdown::escaped};
+
+/// What a run leaves: the backbone's weights with its heads behind them.
+pub const WEIGHTS: &str = "weights.safetensors";
+
+/// How a run goes.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct BackboneConfig {
+    /// Whose pictures.
+    pub modality: Modality,
+    /// The net.
+    pub shape: Shape,
+    /// Where the weights that it starts from are from, and their hash.
+    pub start: [String; 2],
+    /// Hashes of the teachers: of the heads and of the backbone of each. None where labels are learnt from.
+    pub teachers: Vec<[String; 2]>,
+    /// What the teachers say of pictures without a label is learnt too.
+    pub unlabelled: bool,
+    /// Passes over the training pictures.
+    pub epochs: usize,
+    /// Pictures a step.
+    pub batch: usize,
+    /// Highest learning rate of the schedule.
+    pub peak_learning_rate: f64,
+    /// Of resamples, of the order of pictures, and of which copy is drawn.
+    pub seed: u64,
+    /// How a picture becomes the net's input.
+    pub preprocess: PreprocessSpec,
+    /// [`crate::segmentation::Origin::sha256`] of the segmenter whose lungs pictures are cropped to; `None` where they are not.
+    pub lungs_sha256: Option<String>,
+    /// Hash of the manifest.
+    pub manifest_sha256: String,
+    /// Changed copies that there are of each picture, one of which, or the picture itself, is drawn each time.
+    pub copies: Copies,
+    /// See [`crate::heads::ClassifyConfig::balance`].
+    pub balance: f32,
+    /// How much the squared difference of a head's logits of two copies of a picture counts.
+    pub steadiness: f64,
+    /// Optimizer, schedule and the like.
+    pub training: TrainingConfig,
+}
+
+/// The word of a file of weights that says how they came about: a [`BackboneConfig`] as JSON.
+const TRAINING: &str = "training";
+
+impl BackboneConfig {
+    /// Writes the net's tensors into the run's folder, and how they came about.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn write(&self, tensors: BTreeMap<String, Tensor>, folder: &Path) -> anyhow::Result<()> {
+        let words = [(TRAINING.to_owned(), serde_json::to_string(self)?)];
+        Ok(Checkpoint::new(tensors, words.into()).save(&folder.join(WEIGHTS))?)
+    }
+
+    /// How the weights of `source` came about, where a run of ours left them.
+    pub fn of(source: &Source) -> Option<Self> {
+        let SourceKind::File(path) = &source.kind else { return None };
+        let words = Checkpoint::load_words(path).ok()?;
+        serde_json::from_str(words.metadata.get(TRAINING)?).ok()
+    }
+
+    /// For a card.
+    pub fn describe(&self) -> String {
+        let Self { shape, start: [origin, sha256], teachers, epochs, copies, balance, steadiness, .. } = self;
+        let from = match teachers.len() {
+            0 => format!("the labels, by {} heads on bootstrap resamples of the training patients", shape.members),
+            count => format!(
+                "what {count} {} of {} members in all {} of the pictures as they are",
+                if count == 1 { "teacher" } else { "teachers" },
+                shape.members,
+                if count == 1 { "says" } else { "say" },
+            ),
+        };
+        let origin = escaped(origin);
+        format!(
+            "{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{} epochs, seed {}; one of {} changed copies of a picture, or the \
+             picture itself, was seen each time; sources and classes balanced by {balance}, two copies' logits drawn together by {steadiness}",
+            shape.backbone,
+            match shape.frozen {
+                Frozen::None => String::new(),
+                frozen => format!("kept as it was up to the map {}; ", frozen.name()),
+            },
+            epochs,
+            self.seed,
+            copies.count,
+        )
+    }
+}

@@ -1,0 +1,151 @@
+//! What finished classifiers say of pictures, member by member, for a student to learn.
+//!
+//! They look at the picture as it is; the student looks at changed copies of it, and so learns that a change is no reason for another
+//! answer. What the infected share of the lungs adds to a teacher's logits is left out: the student's heads weigh it as the teacher's do.
+
+use std::path::PathBuf;
+
+use candle_core::{Device, Tensor};
+use thorax_nets::{Backbone, source::WeightsArgs};
+use thorax_nn::graph::Graph;
+use thorax_shared::{lesions::LesionEvidence, modality::Modality, uncertainty::sigmoid};
+
+use super::pictures::{Preparation, Targets};
+use crate::{
+    changes::Copies,
+    data::{Manifest, Record},
+    heads::{self, ClassifyRun},
+    progress::progress,
+    segmentation::LungFinder,
+};
+
+/// Pictures that a teacher sees together.
+const AT_ONCE: usize = 16;
+
+/// A finished classifier.
+struct Teacher {
+    run: ClassifyRun,
+    /// Its first output is a logit a member.
+    graph: Graph,
+    members: usize,
+}
+
+/// One or several, whose members are taken together.
+pub struct Teachers {
+    all: Vec<Teacher>,
+    /// How the infected share of the lungs moves the logits of all members.
+    lesions: Option<LesionEvidence>,
+}
+
+impl Teachers {
+    /// Finished runs of `train classify` on pictures of `modality`, and the weights of their backbones.
+    ///
+    /// # Errors
+    /// A folder without a run, other weights than the run's, runs that do not agree on the lesions they weigh.
+    pub fn open(runs: &[(PathBuf, WeightsArgs)], modality: Modality) -> anyhow::Result<Self> {
+        let mut all = vec![];
+        for (folder, weights) in runs {
+            let run = heads::load(folder)?;
+            anyhow::ensure!(
+                run.config.modality == modality,
+                "{}: reads {} pictures; give --teacher runs of {modality}",
+                folder.display(),
+                run.config.modality
+            );
+            let source = run.backbone(weights)?;
+            let mut graph = run.extend(source.open(run.config.backbone, &Device::Cpu)?.graph)?;
+            graph.outputs.retain(|(name, _)| name == "logits");
+            let members = run.config.members;
+            all.push(Teacher { run, graph, members });
+        }
+        let lesions = lesions(&all)?;
+        Ok(Self { all, lesions })
+    }
+
+    /// Hashes of the heads and of the backbone of each.
+    pub fn sha256(&self) -> Vec<[String; 2]> {
+        let of = |teacher: &Teacher| [teacher.run.sha256.clone(), teacher.run.config.backbone_sha256.clone()];
+        self.all.iter().map(of).collect()
+    }
+
+    /// Members of all.
+    pub fn members(&self) -> usize {
+        self.all.iter().map(|teacher| teacher.members).sum()
+    }
+
+    /// [`crate::segmentation::Origin::sha256`] of the segmenter whose lungs a teacher wants cropped.
+    pub fn lungs_sha256(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().filter_map(|teacher| teacher.run.config.lungs_sha256.as_deref())
+    }
+
+    /// The backbone of the first.
+    pub fn backbone(&self) -> Option<Backbone> {
+        self.all.first().map(|teacher| teacher.run.config.backbone)
+    }
+
+    /// What all members say of `records`.
+    ///
+    /// # Errors
+    /// Pictures that cannot be read; a net that fails.
+    pub fn targets(
+        &self,
+        manifest: &Manifest,
+        records: &[&Record],
+        lungs: Option<&LungFinder>,
+    ) -> anyhow::Result<Targets> {
+        let members = self.members();
+        let mut probabilities = vec![0f32; records.len() * members];
+        let bar = progress(records.len() * self.all.len(), "what the teachers say");
+        let mut first = 0;
+        for teacher in &self.all {
+            let spec = &teacher.run.config.preprocess;
+            let preparation = Preparation { manifest, spec, lungs, copies: Copies::default() };
+            for (chunk, some) in records.chunks(AT_ONCE).enumerate() {
+                let pictures: Vec<_> = some.iter().map(|&record| (record, 0)).collect();
+                let told = teacher.logits(&preparation.batch(&pictures)?)?;
+                for (at, logits) in told.chunks(teacher.members).enumerate() {
+                    let row = &mut probabilities[(chunk * AT_ONCE + at) * members + first..][..teacher.members];
+                    row.iter_mut().zip(logits).for_each(|(p, logit)| *p = sigmoid(*logit, 1.0));
+                }
+                bar.inc(some.len() as u64);
+            }
+            first += teacher.members;
+        }
+        bar.finish_and_clear();
+        let weights = vec![1.0; probabilities.len()];
+        Ok(Targets { members, probabilities, weights })
+    }
+
+    /// What a student's file keeps beside its heads.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn evidence(&self) -> candle_core::Result<Vec<(String, Tensor)>> {
+        let Some(LesionEvidence { mean, std, weights }) = &self.lesions else { return Ok(vec![]) };
+        let device = Device::Cpu;
+        let tensors = [Tensor::new(weights.as_slice(), &device)?, Tensor::new(&[*mean, *std], &device)?];
+        Ok(heads::LESIONS.iter().map(|name| format!("{}.{name}", heads::LAYER)).zip(tensors).collect())
+    }
+}
+
+impl Teacher {
+    /// `[N * members]` of `x` `[N, C, S, S]`.
+    fn logits(&self, x: &Tensor) -> anyhow::Result<Vec<f32>> {
+        Ok(self.graph.run(x)?.swap_remove(0).flatten_all()?.to_vec1()?)
+    }
+}
+
+/// How the infected share of the lungs moves the logits of all teachers' members, in the first teacher's units.
+fn lesions(all: &[Teacher]) -> anyhow::Result<Option<LesionEvidence>> {
+    let Some(first) = all.first() else { return Ok(None) };
+    let segmenter = &first.run.config.lesions_sha256;
+    anyhow::ensure!(
+        all.iter().all(|teacher| teacher.run.config.lesions_sha256 == *segmenter),
+        "--teacher: the runs weigh the lesions of different segmenters, or one of them none; give runs with the same --lesions"
+    );
+    let evidences = all.iter().map(|teacher| teacher.run.lesions()).collect::<anyhow::Result<Vec<_>>>()?;
+    let Some(Some(LesionEvidence { mean, std, .. })) = evidences.first().cloned() else { return Ok(None) };
+    // Means and deviations of runs on the same pictures hardly differ; that of the mean is left to the heads' constants.
+    let scaled = evidences.iter().flatten().flat_map(|of| of.weights.iter().map(move |weight| weight * std / of.std));
+    Ok(Some(LesionEvidence { mean, std, weights: scaled.collect() }))
+}

@@ -1,0 +1,217 @@
+//! Training a backbone: pictures and what is to be said of them in, a file of weights out.
+//!
+//! The loop, its checkpoints and logs are [`training`](thorax_nn::training)'s; here are the loss and the scores.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor, Var};
+use thorax_nets::{
+    BackboneWeights,
+    network::{Network, Pass},
+};
+use thorax_nn::{
+    checkpoint::Checkpoint,
+    device::Precision,
+    elementwise::binary_cross_entropy,
+    training::{BEST, FitRun, Objective, Outcome, Step, TaskError, fit, is_finished},
+};
+use thorax_shared::{metrics, uncertainty::sigmoid};
+
+use super::{
+    net::LOGITS,
+    pictures::{Pictures, Preparation, Targets},
+    run::BackboneConfig,
+};
+use crate::{data::Record, heads::auc_inside};
+
+/// Validation pictures of a step.
+const AT_ONCE: usize = 8;
+
+/// Validation pictures as they are, and changed once.
+const VALIDATION_COPIES: [u16; 2] = [0, 1];
+
+/// What a backbone learns from, and is chosen by.
+pub struct Material<'a> {
+    /// The weights that it starts from.
+    pub start: &'a BackboneWeights,
+    /// How pictures are prepared.
+    pub preparation: Preparation<'a>,
+    /// Those of the training split, and what is to be said of each.
+    pub training: (Vec<&'a Record>, Targets),
+    /// The same of the validation split.
+    pub validation: (Vec<&'a Record>, Targets),
+    /// What the file of weights is to hold beside the net's own, by name.
+    pub beside: Vec<(String, Tensor)>,
+}
+
+/// How the run is carried out.
+pub struct Conduct<'a> {
+    /// The run's folder, which holds this very configuration.
+    pub folder: &'a Path,
+    /// Where it computes.
+    pub devices: &'a [Device],
+    /// Threads that load pictures ahead.
+    pub loaders: usize,
+    /// Epochs after which it stops for now.
+    pub stop_after: Option<usize>,
+}
+
+/// Trains to the end, or goes on with what the folder has; whether it is finished, its weights written ([`BackboneConfig::write`]).
+///
+/// # Errors
+/// Unreadable pictures, losses that are not finite, files that cannot be written.
+pub fn train(material: Material<'_>, config: &BackboneConfig, conduct: &Conduct<'_>) -> anyhow::Result<bool> {
+    let Material { start, preparation, training: (records, targets), validation, beside } = material;
+    let views = if config.steadiness > 0.0 { 2 } else { 1 };
+    let taught = !config.teachers.is_empty();
+    let task = Task {
+        training: Pictures::new(preparation, records, targets, config.balance, views),
+        validation: Validation::new(preparation, validation.0, validation.1)?,
+        scores: [if taught { "agreement" } else { "auc_inside" }, "auc", "kept"],
+        start,
+        config,
+    };
+    let Outcome { best, .. } = fit(
+        &task,
+        &FitRun {
+            folder: conduct.folder,
+            devices: conduct.devices,
+            loaders: conduct.loaders,
+            epochs: config.epochs,
+            stop_after: conduct.stop_after,
+            batch: config.batch,
+            learning_rate: config.peak_learning_rate,
+            seed: config.seed,
+            config: &config.training,
+        },
+    )?;
+    eprintln!("best validation {}: {:.4}, epoch {}", task.scores[0], best.score, best.epoch + 1);
+    let finished = is_finished(conduct.folder)?;
+    if finished {
+        let Checkpoint { mut tensors, .. } = Checkpoint::load(&conduct.folder.join(BEST), &Device::Cpu)?;
+        tensors.extend(beside);
+        config.write(tensors, conduct.folder)?;
+    }
+    Ok(finished)
+}
+
+/// The validation pictures, prepared once, and what is to be said of them.
+struct Validation<'a> {
+    records: Vec<&'a Record>,
+    targets: Targets,
+    /// Inputs of some pictures, each batch of one of [`VALIDATION_COPIES`].
+    batches: Vec<Tensor>,
+}
+
+impl<'a> Validation<'a> {
+    fn new(preparation: Preparation<'_>, records: Vec<&'a Record>, targets: Targets) -> anyhow::Result<Self> {
+        let of_copy = |&copy: &u16| {
+            let pictures: Vec<_> = records.iter().map(|&record| (record, copy)).collect();
+            pictures.chunks(AT_ONCE).map(|some| preparation.batch(some)).collect::<anyhow::Result<Vec<_>>>()
+        };
+        let batches = VALIDATION_COPIES.iter().map(of_copy).collect::<anyhow::Result<Vec<_>>>()?.concat();
+        Ok(Self { records, targets, batches })
+    }
+
+    /// What `net` says: a probability a member of every copy of every picture, `[copies][pictures * members]`.
+    fn probabilities(&self, net: &Network, precision: Precision) -> Result<Vec<Vec<f32>>, TaskError> {
+        let mut told = vec![];
+        for batch in &self.batches {
+            let x = batch.to_device(net.device())?.to_dtype(precision.dtype())?;
+            let logits = logits(net, &x, Pass::Infer)?.flatten_all()?.to_vec1::<f32>()?;
+            told.extend(logits.into_iter().map(|logit| sigmoid(logit, 1.0)));
+        }
+        Ok(told.chunks(self.targets.probabilities.len()).map(<[f32]>::to_vec).collect())
+    }
+
+    /// How well members say what they are to say: 1 less their mean squared error in units of the variance.
+    fn agreement(&self, told: &[Vec<f32>]) -> f64 {
+        let truth = &self.targets.probabilities;
+        let mean = truth.iter().map(|&p| f64::from(p)).sum::<f64>() / truth.len() as f64;
+        let squares = |other: &dyn Fn(usize) -> f64| {
+            truth.iter().enumerate().map(|(at, &p)| (f64::from(p) - other(at)).powi(2)).sum::<f64>()
+                / truth.len() as f64
+        };
+        let error = told.iter().map(|copy| squares(&|at| f64::from(copy[at]))).sum::<f64>() / told.len() as f64;
+        1.0 - error / squares(&|_| mean).max(1e-12)
+    }
+}
+
+/// What [`fit`] is to learn.
+struct Task<'a> {
+    training: Pictures<'a>,
+    validation: Validation<'a>,
+    scores: [&'static str; 3],
+    start: &'a BackboneWeights,
+    config: &'a BackboneConfig,
+}
+
+/// A logit a member, `[N, members, 1, 1]`.
+fn logits(net: &Network, x: &Tensor, pass: Pass) -> Result<Tensor, TaskError> {
+    let mut given = net.forward(x, pass)?.remove(LOGITS).ok_or("the net gives no logits")?;
+    Ok(given.pop().ok_or("the net gives no logits")?.to_dtype(DType::F32)?)
+}
+
+impl<'a> Objective for Task<'a> {
+    type Data = Pictures<'a>;
+    type Net = Network;
+
+    fn data(&self) -> &Pictures<'a> {
+        &self.training
+    }
+
+    fn init(&self, device: &Device) -> Result<Network, TaskError> {
+        Ok(self.config.shape.network(self.start, device)?)
+    }
+
+    fn trainable(&self, net: &Network) -> Vec<(String, Var)> {
+        net.trainable()
+    }
+
+    fn variables(&self, net: &Network) -> Vec<(String, Var)> {
+        net.variables()
+    }
+
+    /// The mean cross entropy over views and members, and how far the views' logits lie apart.
+    fn loss(&self, net: &Network, batch: &[Tensor], step: &Step) -> Result<Tensor, TaskError> {
+        let [x, probabilities, weights] = batch else {
+            return Err("a batch is pictures, what is to be said of them, and how much that counts".into());
+        };
+        let logits = logits(net, &x.to_dtype(step.precision.dtype())?, Pass::Train { seed: step.seed })?;
+        let views = logits.chunk(logits.dim(0)? / probabilities.dim(0)?, 0)?;
+        let mut loss = Tensor::zeros((), DType::F32, logits.device())?;
+        for view in &views {
+            let each = (binary_cross_entropy(view, probabilities)? * weights)?.mean_all()?;
+            loss = (loss + (each / views.len() as f64)?)?;
+        }
+        if let [first, second] = &views[..] {
+            let apart = (first - second)?.sqr()?.mean_all()?;
+            loss = (loss + (apart * self.config.steadiness)?)?;
+        }
+        Ok(loss)
+    }
+
+    fn scores(&self) -> &[&str] {
+        &self.scores
+    }
+
+    /// The AUC inside sources or the agreement with the teachers, the AUC, and the share of pictures that are told the same class when
+    /// they are changed.
+    fn validate(&self, net: &Network, precision: Precision) -> Result<Vec<f64>, TaskError> {
+        let Validation { records, targets, .. } = &self.validation;
+        let told = self.validation.probabilities(net, precision)?;
+        let mean = |members: &[f32]| members.iter().sum::<f32>() / members.len() as f32;
+        let means: Vec<Vec<f32>> = told.iter().map(|copy| copy.chunks(targets.members).map(mean).collect()).collect();
+        let labels: Vec<bool> = records.iter().map(|record| record.is_positive()).collect();
+        let sources: Vec<&str> = records.iter().map(|record| record.source.as_str()).collect();
+        let over_copies =
+            |score: &dyn Fn(&[f32]) -> f64| means.iter().map(|copy| score(copy)).sum::<f64>() / means.len() as f64;
+        let first = match self.config.teachers.is_empty() {
+            true => over_copies(&|copy| auc_inside(copy, &labels, &sources)),
+            false => self.validation.agreement(&told),
+        };
+        let auc = over_copies(&|copy| metrics::roc_auc(copy, &labels).unwrap_or(0.5));
+        let same = means[0].iter().zip(&means[1]).filter(|(a, b)| (**a > 0.5) == (**b > 0.5)).count();
+        Ok(vec![first, auc, same as f64 / labels.len() as f64])
+    }
+}

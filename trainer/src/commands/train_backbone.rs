@@ -1,0 +1,261 @@
+//! `thorax-train train backbone` and `thorax-train distill`: a backbone learns from labels, or from teachers.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use candle_core::Device;
+use thorax_nets::{Backbone, source::WeightsArgs};
+use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
+
+use super::train::{CommonArgs, check_length, factor, share};
+use crate::{
+    backbone::{
+        net::{Frozen, Shape},
+        pictures::{Preparation, Targets},
+        run::{BackboneConfig, WEIGHTS},
+        teachers::Teachers,
+        train::{Conduct, Material, train},
+    },
+    changes::Copies,
+    data::{self, Label, Manifest, Record, Split, Task, fingerprint::fingerprint},
+    features,
+    files::start_run,
+    segmentation::lungs::LungsArgs,
+};
+
+/// Options of `train backbone`, and of `distill` too.
+#[derive(Debug, clap::Args)]
+pub struct BackboneArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// The net; `thorax-train backbones` lists them
+    #[arg(long, value_name = "NAME", default_value_t = Backbone::EfficientNetLite(0))]
+    backbone: Backbone,
+    #[command(flatten)]
+    weights: WeightsArgs,
+    #[command(flatten)]
+    lungs: LungsArgs,
+    /// What of the backbone stays as it is
+    #[arg(long, value_enum, default_value_t = Frozen::None)]
+    frozen: Frozen,
+    /// Batch norms follow the batches, in place of staying what they are; for weights that were drawn
+    #[arg(long)]
+    batch_norms: bool,
+    /// Probability with which a pooled feature is dropped
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.2)]
+    dropout: f64,
+    /// Changed copies that there are of each picture, one of which, or the picture itself, is drawn each time: greys, sharpness, noise, JPEG,
+    /// borders, letters, small turns
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    copies: u16,
+    /// Of the changes
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    copies_seed: u64,
+    /// How far the sources and classes count alike however many pictures they have: 0 not at all, 1 wholly
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
+    balance: f32,
+    /// How much the squared difference of the logits of two copies of a picture is punished; 0 to see one copy at a time
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.1, value_parser = factor)]
+    steadiness: f32,
+    /// Passes over the training pictures
+    #[arg(long, default_value_t = 10)]
+    epochs: usize,
+    /// Stop after so many epochs for now; without this the same command goes on to the end
+    #[arg(long, value_name = "EPOCHS")]
+    stop_after: Option<usize>,
+    /// Pictures a step
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Highest learning rate of the schedule
+    #[arg(long, default_value_t = 2e-4)]
+    learning_rate: f64,
+    #[command(flatten)]
+    training: TrainingArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Options of `train backbone`.
+#[derive(Debug, clap::Args)]
+pub struct TrainBackboneArgs {
+    #[command(flatten)]
+    backbone: BackboneArgs,
+    /// Heads behind it, each on its own resample of the patients; what is fitted to the features later has its own
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    members: u16,
+}
+
+/// Options of `distill`.
+#[derive(Debug, clap::Args)]
+pub struct DistillArgs {
+    #[command(flatten)]
+    backbone: BackboneArgs,
+    /// Finished run of `train classify` whose members are learnt from; several, each with its --teacher-weights, for an ensemble of them
+    #[arg(long, value_name = "RUN", required = true)]
+    teacher: Vec<PathBuf>,
+    /// Weights of the teacher's backbone, as --weights names weights; one for each --teacher, in their order
+    #[arg(long, value_name = "SOURCE", required = true)]
+    teacher_weights: Vec<WeightsArgs>,
+    /// Learn what the teachers say of pictures without a label too
+    #[arg(long)]
+    unlabelled: bool,
+}
+
+impl TrainBackboneArgs {
+    /// The number of threads that was asked for.
+    pub(super) fn threads(&self) -> Option<NonZeroUsize> {
+        self.backbone.device.threads()
+    }
+}
+
+impl DistillArgs {
+    /// The number of threads that was asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        self.backbone.device.threads()
+    }
+}
+
+/// Carries out `train backbone`.
+pub(super) fn run(args: &TrainBackboneArgs) -> anyhow::Result<()> {
+    let seed = args.backbone.common.seed;
+    let labels = |records: &[&Record], of: Split| {
+        let members = usize::from(args.members);
+        Ok(match of {
+            Split::Train => Targets::of_labels(records, members, seed),
+            _ => Targets::of_labels(records, 1, seed).repeated(members),
+        })
+    };
+    args.backbone.learn(usize::from(args.members), None, false, &labels)
+}
+
+/// Carries out `distill`.
+///
+/// # Errors
+/// Whatever went wrong, with the file it went wrong with.
+pub fn distill(args: &DistillArgs) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        args.teacher.len() == args.teacher_weights.len(),
+        "{} --teacher and {} --teacher-weights; give one for each",
+        args.teacher.len(),
+        args.teacher_weights.len()
+    );
+    let BackboneArgs { common, lungs, .. } = &args.backbone;
+    let runs: Vec<_> = args.teacher.iter().cloned().zip(args.teacher_weights.iter().cloned()).collect();
+    let teachers = Teachers::open(&runs, common.modality)?;
+    let lungs = lungs.open(common.modality)?;
+    for wanted in teachers.lungs_sha256() {
+        anyhow::ensure!(
+            lungs.as_ref().is_some_and(|lungs| lungs.sha256() == wanted),
+            "--lungs: a teacher sees the lungs that the segmenter {wanted} finds; give that one"
+        );
+    }
+    let manifest = data::open(&common.manifest)?;
+    let say = |records: &[&Record], _: Split| teachers.targets(&manifest, records, lungs.as_ref());
+    args.backbone.learn(teachers.members(), Some(&teachers), args.unlabelled, &say)
+}
+
+impl BackboneArgs {
+    /// Sees that the options make sense together, without a look at data, weights or devices.
+    fn check(&self) -> anyhow::Result<()> {
+        self.training.config()?;
+        check_length(self.epochs, self.stop_after, self.batch, self.learning_rate)?;
+        anyhow::ensure!(
+            (0.0..1.0).contains(&self.dropout),
+            "--dropout {}: give a probability, at least 0 and below 1",
+            self.dropout
+        );
+        Ok(())
+    }
+
+    /// Has a backbone with `members` heads learn what `say` says of the pictures of a split.
+    fn learn(
+        &self,
+        members: usize,
+        teachers: Option<&Teachers>,
+        unlabelled: bool,
+        say: &dyn Fn(&[&Record], Split) -> anyhow::Result<Targets>,
+    ) -> anyhow::Result<()> {
+        self.check()?;
+        let devices = self.device.open()?;
+        let training = self.training.config()?;
+        training.precision.check(&devices)?;
+        let common = &self.common;
+        let manifest = data::open(&common.manifest)?;
+        data::verify(&manifest, common.modality, &[Task::Classify])?;
+        let source = self.weights.resolve(self.backbone)?;
+        let lungs = self.lungs.open(common.modality)?;
+        let preprocess = features::preprocess(
+            &manifest,
+            common.modality,
+            &source.open(self.backbone, &Device::Cpu)?,
+            lungs.as_ref(),
+        )?;
+        let shape = Shape {
+            backbone: self.backbone,
+            members,
+            frozen: self.frozen,
+            batch_norms: self.batch_norms,
+            dropout: self.dropout,
+        };
+        let config = BackboneConfig {
+            modality: common.modality,
+            shape,
+            start: [source.origin.clone(), source.sha256.clone()],
+            teachers: teachers.map(Teachers::sha256).unwrap_or_default(),
+            unlabelled,
+            epochs: self.epochs,
+            batch: self.batch,
+            peak_learning_rate: self.learning_rate,
+            seed: common.seed,
+            preprocess,
+            lungs_sha256: lungs.as_ref().map(|lungs| lungs.sha256().to_owned()),
+            manifest_sha256: fingerprint(&manifest, common.modality, Task::Classify)?,
+            copies: Copies { count: self.copies, seed: self.copies_seed },
+            balance: self.balance,
+            steadiness: f64::from(self.steadiness),
+            training,
+        };
+        let _lock = start_run(&common.out, "--out", &config)?;
+        let split = |split| -> anyhow::Result<_> {
+            let records = pictures(&manifest, &config, split)?;
+            let targets = say(&records, split)?;
+            Ok((records, targets))
+        };
+        let material = Material {
+            start: &source.weights(self.backbone, &Device::Cpu)?,
+            preparation: Preparation {
+                manifest: &manifest,
+                spec: &config.preprocess,
+                lungs: lungs.as_ref(),
+                copies: config.copies,
+            },
+            training: split(Split::Train)?,
+            validation: split(Split::Val)?,
+            beside: teachers.map(Teachers::evidence).transpose()?.unwrap_or_default(),
+        };
+        let conduct = Conduct {
+            folder: &common.out,
+            devices: &devices,
+            loaders: self.training.loaders(),
+            stop_after: self.stop_after,
+        };
+        if train(material, &config, &conduct)? {
+            println!("{}", common.out.join(WEIGHTS).display());
+        }
+        Ok(())
+    }
+}
+
+/// The pictures of a split that are learnt from: those with a label, and in training those without one too, where they are wanted.
+fn pictures<'a>(manifest: &'a Manifest, config: &BackboneConfig, split: Split) -> anyhow::Result<Vec<&'a Record>> {
+    let wanted = |record: &&Record| record.label != Label::Unlabelled || config.unlabelled && split == Split::Train;
+    let records: Vec<_> = manifest.select(config.modality, Task::Classify, Some(split)).filter(wanted).collect();
+    let positive = records.iter().filter(|record| record.is_positive()).count();
+    anyhow::ensure!(
+        positive > 0 && positive < records.len(),
+        "the {} split has no {} {} pictures; check the manifest with thorax-train data check",
+        split.as_str(),
+        if positive > 0 { "negative" } else { "positive" },
+        config.modality
+    );
+    Ok(records)
+}
