@@ -4,6 +4,7 @@
 mod bundles;
 mod disease;
 mod display;
+mod distill;
 mod explain;
 mod features;
 mod formats;

@@ -12,4 +12,6 @@ pub mod net;
 pub mod pictures;
 pub mod run;
 pub mod teachers;
+#[cfg(test)]
+mod tests;
 pub mod train;

@@ -73,6 +73,12 @@ impl TaughtHeads {
         self.bias.len()
     }
 
+    /// What each says of the pooled features of one picture, what the lesions add aside.
+    pub fn logits(&self, features: &[f32]) -> Vec<f32> {
+        let heads = self.weights.chunks(features.len()).zip(&self.bias);
+        heads.map(|(weights, bias)| weights.iter().zip(features).map(|(w, x)| w * x).sum::<f32>() + bias).collect()
+    }
+
     /// Sees that features are those that the heads stand on.
     ///
     /// # Errors
@@ -123,5 +129,60 @@ impl TaughtHeads {
             }
         }
         Ok(Heads { weights, bias })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const MEMBERS: usize = 2;
+
+    fn taught(lesions: bool) -> TaughtHeads {
+        TaughtHeads {
+            weights: vec![1.0, -2.0, 0.5, 0.25, 3.0, -1.0],
+            bias: vec![0.1, -0.2],
+            lesions: lesions.then(|| LesionEvidence { mean: 1.0, std: 0.5, weights: vec![0.7, -0.3] }),
+            sha256: String::new(),
+        }
+    }
+
+    fn standard() -> Standard {
+        Standard { mean: vec![0.3, -1.0, 2.0], inverse_std: vec![2.0, 0.5, 4.0] }
+    }
+
+    /// On standardised features, and with another mean and deviation of the lesions, they say what they said.
+    #[test]
+    fn heads_say_the_same_of_standardised_features() {
+        let features = [0.9f32, 1.5, -0.7];
+        let standard = standard();
+        let standardised: Vec<f32> = standard.row(&features).collect();
+        let percent = Some(6.4f32);
+        let ours = Lesions { mean: 1.4, std: 0.8, values: vec![] };
+        let value = LesionEvidence { mean: ours.mean, std: ours.std, weights: vec![] }.value(percent);
+        for lesions in [false, true] {
+            let taught = taught(lesions);
+            let heads = taught.on(&standard, lesions.then_some(&ours)).unwrap();
+            let mut row = standardised.clone();
+            let mut expected = taught.logits(&features);
+            if let Some(evidence) = &taught.lesions {
+                evidence.add_to(&mut expected, percent);
+                row.push((LESION_SCALE * value) as f32);
+            }
+            let told = heads.logits(&row, row.len()).remove(0);
+            assert_eq!(told.len(), MEMBERS);
+            assert!(told.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4), "{told:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        let ours = Lesions { mean: 1.0, std: 1.0, values: vec![] };
+        let told = |taught: TaughtHeads, beside| taught.on(&standard(), beside).err().unwrap().to_string();
+        assert!(told(taught(false), Some(&ours)).contains("leave it out"));
+        assert!(told(taught(true), None).contains("give it with --lesions"));
+        let wide = TaughtHeads { weights: vec![0.0; 8], ..taught(false) };
+        assert!(told(wide, None).contains("4 features, the backbone has 3"));
     }
 }

@@ -1,0 +1,93 @@
+//! `train backbone` and `distill`: a backbone learns from labels, a student from what heads on it say, and a bundle is made of the student.
+
+use std::path::Path;
+
+use thorax_tests::{edge, folder, refused, succeed, train};
+
+use crate::{stress::read, trainer};
+
+/// The column of a run's `epochs.csv`.
+fn scores(run: &Path, column: &str) -> Vec<f64> {
+    let table = read(&run.join("epochs.csv"));
+    let at = table.lines().next().unwrap().split(',').position(|name| name == column).unwrap();
+    table.lines().skip(1).map(|line| line.split(',').nth(at).unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let manifest = trainer::data(folder.path());
+    let command = |words: &str, out: &str| {
+        let mut command = train();
+        command.args(words.split_whitespace()).arg("--manifest").arg(&manifest).arg("--out").arg(at(out));
+        command.args(["--modality", "xray"]);
+        command
+    };
+    let backbone = |out: &str, more: &str| {
+        let words = "train backbone --weights random:1 --frozen stride16 --members 2 --batch 4 --copies 2 --epochs 2";
+        let mut command = command(words, out);
+        command.args(more.split_whitespace());
+        command
+    };
+    refused(&mut backbone("b", "--dropout 1"), &["--dropout 1", "below 1"]);
+    // Stopped after an epoch it goes on, and ends as a run that was not.
+    succeed(&mut backbone("b", ""));
+    assert!(!succeed(&mut backbone("stopped", "--stop-after 1")).stdout.contains("weights.safetensors"));
+    assert!(!at("stopped/weights.safetensors").exists());
+    let resumed = succeed(&mut backbone("stopped", ""));
+    assert!(resumed.stderr.contains("resumed") && resumed.stdout.contains("weights.safetensors"), "{}", resumed.stderr);
+    let bytes = |run: &str| std::fs::read(at(run).join("weights.safetensors")).unwrap();
+    assert!(bytes("b") == bytes("stopped"));
+    refused(&mut backbone("b", "--seed 2"), &["another configuration", "--out"]);
+
+    let own = at("b/weights.safetensors");
+    let classify = |words: &str, out: &str, weights: &Path| {
+        let mut command = command(&format!("train classify {words}"), out);
+        command.arg("--weights").arg(weights);
+        command
+    };
+    succeed(&mut classify("--members 3", "teacher", &own));
+    let distill = |more: &str, out: &str| {
+        let words = format!("distill --frozen stride16 --batch 4 --copies 0 --steadiness 0 --dropout 0 {more}");
+        let mut command = command(&words, out);
+        command.arg("--weights").arg(&own).arg("--teacher").arg(at("teacher"));
+        command
+    };
+    refused(&mut distill("--teacher-weights random:1", "s"), &["not those this classifier was trained on"]);
+    refused(
+        distill("--epochs 1", "s").arg("--teacher-weights").arg(&own).arg("--teacher").arg(at("teacher")),
+        &["2 --teacher and 1 --teacher-weights"],
+    );
+    succeed(
+        distill("--epochs 12 --learning-rate 3e-3 --schedule constant", "student").arg("--teacher-weights").arg(&own),
+    );
+    let agreement = scores(&at("student"), "agreement");
+    assert!(agreement.iter().fold(0.0, |best: f64, &score| best.max(score)) > agreement[0] + 0.1, "{agreement:?}");
+
+    let student = at("student/weights.safetensors");
+    refused(&mut classify("--taught", "none", Path::new("random:1")), &["--taught", "student"]);
+    refused(&mut classify("--taught --members 4", "none", &student), &["--members"]);
+    succeed(&mut classify("--taught", "heads", &student));
+    let config = read(&at("heads/config.json"));
+    assert!(config.contains("\"members\": 3") && config.contains("\"taught\": true"), "{config}");
+
+    let mut segment = command("train segment --side 32 --base-channels 4 --epochs 1", "segmenter");
+    succeed(&mut segment);
+    let key = succeed(train().args(["bundle", "keygen"]).arg(at("key"))).stdout;
+    std::fs::write(at("trusted"), key).unwrap();
+    let mut build = train();
+    build.args(["bundle", "build", "--stress-pictures", "0", "--despite-stress", "--weights"]).arg(&student);
+    build.arg("--classifier").arg(at("heads")).arg("--segmenter").arg(at("segmenter")).arg("--manifest").arg(&manifest);
+    succeed(build.arg("--key").arg(at("key")).arg("--out").arg(at("own/own.thorax")));
+    let card = read(&at("own/CARD.md"));
+    for words in
+        ["3 logistic heads, each taught what one member", "what 1 teacher of 3 members", "up to the map stride16"]
+    {
+        assert!(card.contains(words), "{words}: {card}");
+    }
+    let film = manifest.with_file_name("phantom_xray_0001_negative.png");
+    let mut screen = edge();
+    screen.args(["screen", "--json", "--bundle"]).arg(at("own/own.thorax")).arg("--trust").arg(at("trusted"));
+    succeed(screen.arg(&film));
+}

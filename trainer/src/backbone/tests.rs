@@ -1,0 +1,191 @@
+#![allow(clippy::unwrap_used)]
+//! A net of drawn weights, its file, and what pictures are drawn.
+
+use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use thorax_nets::{
+    Backbone,
+    network::Pass,
+    source::{Source, SourceKind},
+};
+use thorax_nn::{seeded, training::Dataset};
+use thorax_shared::{modality::Modality, preprocess::spec::Normalise};
+
+use super::{
+    net::{Frozen, LOGITS, Shape},
+    pictures::{Pictures, Preparation, Targets},
+    run::{BackboneConfig, WEIGHTS},
+};
+use crate::{
+    changes::Copies,
+    data::{Label, Manifest, Record, Split, Task, recipe::preprocess_spec},
+    heads::{LAYER, TaughtHeads},
+};
+
+const SHAPE: Shape = Shape {
+    backbone: Backbone::EfficientNetLite(0),
+    members: 3,
+    frozen: Frozen::Stride16,
+    batch_norms: false,
+    dropout: 0.5,
+};
+
+fn config() -> BackboneConfig {
+    BackboneConfig {
+        modality: Modality::Xray,
+        shape: SHAPE,
+        start: ["random:5".into(), "0".into()],
+        teachers: vec![],
+        unlabelled: false,
+        epochs: 1,
+        batch: 4,
+        peak_learning_rate: 1e-3,
+        seed: 1,
+        preprocess: preprocess_spec(Modality::Xray, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] }),
+        lungs_sha256: None,
+        manifest_sha256: "0".into(),
+        copies: Copies { count: 3, seed: 1 },
+        balance: 0.5,
+        steadiness: 0.1,
+        training: Default::default(),
+    }
+}
+
+#[test]
+fn what_is_frozen_stays_and_heads_say_nothing_at_first() {
+    let weights = SHAPE.backbone.drawn_weights(5, &Device::Cpu).unwrap();
+    let moved = |shape: Shape| -> Vec<String> {
+        shape.network(&weights, &Device::Cpu).unwrap().trainable().into_iter().map(|(name, _)| name).collect()
+    };
+    let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
+    let late = moved(SHAPE);
+    assert!(has(&late, "conv_head.weight") && has(&late, "classifier.weight") && has(&late, "classifier.bias"));
+    assert!(!has(&late, "conv_stem.weight") && !has(&late, "bn2.weight"), "{late:?}");
+    // The last block of the fifth stage makes the last map at a sixteenth of the side.
+    assert!(
+        has(&late, "blocks.5.0.conv_pw.weight") && !late.iter().any(|name| name.starts_with("blocks.4.")),
+        "{late:?}"
+    );
+    let all = moved(Shape { frozen: Frozen::None, batch_norms: true, ..SHAPE });
+    assert!(has(&all, "conv_stem.weight") && has(&all, "bn2.weight") && !has(&all, "bn2.running_mean"));
+
+    let net = SHAPE.network(&weights, &Device::Cpu).unwrap();
+    let x = seeded::normal((2, 3, 64, 64), 1.0, 8, &Device::Cpu).unwrap();
+    let logits = net.forward(&x, Pass::Infer).unwrap().remove(LOGITS).unwrap().remove(0);
+    assert_eq!(logits.dims(), [2, 3, 1, 1]);
+    assert!(logits.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().all(|&logit| logit == 0.0));
+}
+
+/// What is trained is read as any published file is, and its heads say there what they said in training.
+#[test]
+fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
+    let device = Device::Cpu;
+    let net = SHAPE.network(&SHAPE.backbone.drawn_weights(5, &device).unwrap(), &device).unwrap();
+    for (name, var) in net.variables().into_iter().filter(|(name, _)| name.starts_with(LAYER)) {
+        var.set(&seeded::normal(var.dims(), 0.1, name.len() as u64, &device).unwrap()).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = net.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
+    config().write(tensors, folder.path()).unwrap();
+    let path = folder.path().join(WEIGHTS);
+    let source = Source { origin: WEIGHTS.into(), sha256: String::new(), kind: SourceKind::File(path) };
+    assert_eq!(BackboneConfig::of(&source), Some(config()));
+    assert!(config().describe().contains("by 3 heads"), "{}", config().describe());
+
+    let pretrained = source.open(SHAPE.backbone, &device).unwrap();
+    let x = seeded::normal((1, 3, 224, 224), 1.0, 9, &device).unwrap();
+    let features = pretrained.graph.run(&x).unwrap().remove(0).flatten_from(2).unwrap().mean(2).unwrap();
+    let told = net.forward(&x, Pass::Infer).unwrap().remove(LOGITS).unwrap().remove(0);
+    let told = told.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let heads = TaughtHeads::open(&source).unwrap();
+    let expected = heads.logits(&features.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + a.abs())), "{told:?} {expected:?}");
+
+    let drawn = Source { kind: SourceKind::Drawn(1), ..source };
+    assert!(TaughtHeads::open(&drawn).err().unwrap().to_string().contains("student"));
+}
+
+fn record(index: usize, label: Label, source: &str) -> Record {
+    Record {
+        path: format!("{index}.png"),
+        modality: Modality::Xray,
+        task: Task::Classify,
+        label,
+        class: String::new(),
+        patient_id: index.to_string(),
+        group: index.to_string(),
+        source: source.into(),
+        licence: String::new(),
+        split: Split::Train,
+        mask: String::new(),
+        lung_mask: String::new(),
+        sha256: format!("{index:064x}"),
+        equalised: false,
+        masks_sha256: String::new(),
+    }
+}
+
+#[test]
+fn labels_become_targets_of_every_member() {
+    let records = [record(1, Label::Positive, "a"), record(2, Label::Negative, "a")];
+    let records: Vec<&Record> = records.iter().collect();
+    let one = Targets::of_labels(&records, 1, 7);
+    assert_eq!((one.probabilities.as_slice(), one.weights.as_slice()), (&[1.0, 0.0][..], &[1.0, 1.0][..]));
+    let three = one.repeated(3);
+    assert_eq!((three.members, three.probabilities), (3, vec![1.0, 1.0, 1.0, 0.0, 0.0, 0.0]));
+    let many = Targets::of_labels(&records, 40, 7);
+    // Each member draws as many patients as there are.
+    assert!((0..40).all(|member| many.weights[member] + many.weights[40 + member] == 2.0));
+    assert!(many.weights.contains(&0.0) && many.weights.contains(&2.0));
+}
+
+/// Pictures with grey values that say who they are; a source of one picture is drawn as often as one of nine.
+#[test]
+fn an_epoch_draws_sources_alike_and_views_of_one_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut records = vec![];
+    for index in 0..10usize {
+        let picture = image::GrayImage::from_fn(96, 96, |x, y| image::Luma([(x * y % 251) as u8]));
+        picture.save(folder.path().join(format!("{index}.png"))).unwrap();
+        let label = if index == 0 { Label::Positive } else { Label::Negative };
+        records.push(record(index, label, if index == 0 { "few" } else { "many" }));
+    }
+    let manifest = Manifest::new(folder.path().to_owned(), records);
+    let config = config();
+    let preparation = Preparation {
+        manifest: &manifest,
+        spec: &config.preprocess,
+        lungs: None,
+        copies: Copies { count: 3, seed: 1 },
+    };
+    let records: Vec<&Record> = manifest.records.iter().collect();
+    let pictures = |balance: f32, views: usize| {
+        Pictures::new(preparation, records.clone(), Targets::of_labels(&records, 1, 1), balance, views)
+    };
+    let positives = |balance: f32| {
+        let pictures = pictures(balance, 1);
+        let mut random = rand::rngs::StdRng::seed_from_u64(3);
+        let batch: Vec<_> = (0..60).map(|index| pictures.load(index % 10, &mut random).unwrap()).collect();
+        let tensors = pictures.collate(batch).unwrap();
+        assert_eq!(tensors[0].dims(), [60, 3, 224, 224]);
+        tensors[1].sum_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    assert_eq!(positives(0.0), 6.0, "each once");
+    assert!((20.0..40.0).contains(&positives(1.0)), "half of them");
+    assert!(pictures(1.0, 1).name(0).contains("drawn") && pictures(0.0, 1).name(4) == "4.png");
+
+    // Two views: all first ones, then all second ones, and the same again from the same seed.
+    let pictures = pictures(0.0, 2);
+    let load = || {
+        let mut random = rand::rngs::StdRng::seed_from_u64(4);
+        let samples = (0..2).map(|index| pictures.load(index, &mut random).unwrap()).collect();
+        pictures.collate(samples).unwrap()
+    };
+    let [a, b] = [load(), load()];
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!((a[0].dims(), a[1].dims(), a[2].dims()), (&[4, 3, 224, 224][..], &[2, 1, 1, 1][..], &[2, 1, 1, 1][..]));
+    assert!(flat(&a[0]) == flat(&b[0]));
+    let first = |row: usize| flat(&a[0].get(row).unwrap());
+    assert!(first(0) != first(2) || first(1) != first(3), "the views are drawn each by itself");
+}
