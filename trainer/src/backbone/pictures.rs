@@ -124,7 +124,7 @@ impl<'a> Pictures<'a> {
         balance: f32,
         views: usize,
     ) -> Self {
-        let kinds: Vec<_> = records.iter().map(|record| (record.source.as_str(), record.is_positive())).collect();
+        let kinds: Vec<_> = records.iter().map(|record| (record.source.as_str(), record.label)).collect();
         let sum = |sum: &mut f64, weight: f32| {
             *sum += f64::from(weight);
             Some(*sum)

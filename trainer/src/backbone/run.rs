@@ -25,8 +25,8 @@ pub struct BackboneConfig {
     pub start: [String; 2],
     /// Hashes of the teachers: of the heads and of the backbone of each. None where labels are learnt from.
     pub teachers: Vec<[String; 2]>,
-    /// What the teachers say of pictures without a label is learnt too.
-    pub unlabelled: bool,
+    /// Hash of the pictures without a label of which what the teachers say is learnt too; `None` where none are.
+    pub unlabelled_sha256: Option<String>,
     /// Passes over the training pictures.
     pub epochs: usize,
     /// Pictures a step.
@@ -73,14 +73,25 @@ impl BackboneConfig {
 
     /// For a card.
     pub fn describe(&self) -> String {
-        let Self { shape, start: [origin, sha256], teachers, epochs, copies, balance, steadiness, .. } = self;
+        let Self {
+            shape,
+            start: [origin, sha256],
+            teachers,
+            unlabelled_sha256,
+            epochs,
+            copies,
+            balance,
+            steadiness,
+            ..
+        } = self;
         let from = match teachers.len() {
             0 => format!("the labels, by {} heads on bootstrap resamples of the training patients", shape.members),
             count => format!(
-                "what {count} {} of {} members in all {} of the pictures as they are",
+                "what {count} {} of {} members in all {} of the pictures as they are{}",
                 if count == 1 { "teacher" } else { "teachers" },
                 shape.members,
                 if count == 1 { "says" } else { "say" },
+                if unlabelled_sha256.is_some() { ", those without a label too" } else { "" },
             ),
         };
         let origin = escaped(origin);

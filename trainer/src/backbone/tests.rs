@@ -36,7 +36,7 @@ fn config() -> BackboneConfig {
         shape: SHAPE,
         start: ["random:5".into(), "0".into()],
         teachers: vec![],
-        unlabelled: false,
+        unlabelled_sha256: None,
         epochs: 1,
         batch: 4,
         peak_learning_rate: 1e-3,

@@ -16,7 +16,10 @@ use crate::{
         train::{Conduct, Material, train},
     },
     changes::Copies,
-    data::{self, Label, Manifest, Record, Split, Task, fingerprint::fingerprint},
+    data::{
+        self, Label, Manifest, Record, Split, Task,
+        fingerprint::{fingerprint, unlabelled_fingerprint},
+    },
     features,
     files::start_run,
     segmentation::lungs::LungsArgs,
@@ -201,7 +204,7 @@ impl BackboneArgs {
             shape,
             start: [source.origin.clone(), source.sha256.clone()],
             teachers: teachers.map(Teachers::sha256).unwrap_or_default(),
-            unlabelled,
+            unlabelled_sha256: unlabelled.then(|| unlabelled_fingerprint(&manifest, common.modality)).transpose()?,
             epochs: self.epochs,
             batch: self.batch,
             peak_learning_rate: self.learning_rate,
@@ -247,8 +250,8 @@ impl BackboneArgs {
 
 /// The pictures of a split that are learnt from: those with a label, and in training those without one too, where they are wanted.
 fn pictures<'a>(manifest: &'a Manifest, config: &BackboneConfig, split: Split) -> anyhow::Result<Vec<&'a Record>> {
-    let wanted = |record: &&Record| record.label != Label::Unlabelled || config.unlabelled && split == Split::Train;
-    let records: Vec<_> = manifest.select(config.modality, Task::Classify, Some(split)).filter(wanted).collect();
+    let labelled = manifest.select(config.modality, Task::Classify, Some(split));
+    let mut records: Vec<_> = labelled.filter(|record| record.label != Label::Unlabelled).collect();
     let positive = records.iter().filter(|record| record.is_positive()).count();
     anyhow::ensure!(
         positive > 0 && positive < records.len(),
@@ -257,5 +260,10 @@ fn pictures<'a>(manifest: &'a Manifest, config: &BackboneConfig, split: Split) -
         if positive > 0 { "negative" } else { "positive" },
         config.modality
     );
+    if config.unlabelled_sha256.is_some() && split == Split::Train {
+        let labelled = records.len();
+        records.extend(manifest.unlabelled(config.modality, split));
+        eprintln!("{labelled} pictures with a label, {} without", records.len() - labelled);
+    }
     Ok(records)
 }

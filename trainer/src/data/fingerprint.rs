@@ -24,6 +24,14 @@ pub fn healthy_fingerprint(manifest: &Manifest, modality: Modality) -> anyhow::R
     fingerprint_of(manifest, healthy, Task::Classify)
 }
 
+/// The same of the pictures without a label that `distill --unlabelled` learns from.
+///
+/// # Errors
+/// None today.
+pub fn unlabelled_fingerprint(manifest: &Manifest, modality: Modality) -> anyhow::Result<String> {
+    fingerprint_of(manifest, manifest.unlabelled(modality, Split::Train), Task::Classify)
+}
+
 fn fingerprint_of<'a>(
     manifest: &Manifest,
     records: impl Iterator<Item = &'a Record>,

@@ -265,6 +265,12 @@ impl Manifest {
         self.select(modality, Task::Segment, Some(split)).filter(|record| record.masks().next().is_some())
     }
 
+    /// The pictures of a split of which nobody says whether they show the disease, and that are for no task of their own.
+    pub fn unlabelled(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
+        let asked = |record: &&Record| record.label == Label::Unlabelled && record.task != Task::Segment;
+        self.records.iter().filter(move |r| r.modality == modality && r.split == split).filter(asked)
+    }
+
     /// The pictures of class `normal` of one modality and split: without infection.
     pub fn healthy(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
         let normal = |record: &&Record| record.label == Label::Negative && record.class == "normal";

@@ -390,9 +390,9 @@ pub fn bootstrap(groups: &[&str], members: usize, seed: u64) -> Vec<Vec<f32>> {
         .collect()
 }
 
-/// What each picture of these sources and classes counts, see [`ClassifyConfig::balance`]; 1 on average.
-pub fn balanced(kinds: &[(&str, bool)], balance: f32) -> Vec<f32> {
-    let mut counts = BTreeMap::<_, f32>::new();
+/// What each picture of these kinds (sources and classes) counts, see [`ClassifyConfig::balance`]; 1 on average.
+pub fn balanced<Kind: Ord>(kinds: &[Kind], balance: f32) -> Vec<f32> {
+    let mut counts = BTreeMap::<&Kind, f32>::new();
     kinds.iter().for_each(|kind| *counts.entry(kind).or_default() += 1.0);
     let weights: Vec<f32> = kinds.iter().map(|kind| counts[kind].powf(-balance)).collect();
     let mean = weights.iter().sum::<f32>() / weights.len() as f32;
