@@ -119,7 +119,7 @@ pub fn card(
         out += &data(manifest, contents.modality, |record| record.task == Task::Segment);
     }
     out += &survival.section();
-    out += &confounders(origins.probe);
+    out += &confounders(origins.probe, BackboneConfig::of(origins.backbone).is_some());
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
     out += &limits(origins.manifest, contents.modality, &contents.extension.refusals, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenter);
@@ -347,12 +347,19 @@ fn data(manifest: &Manifest, modality: Modality, which: impl Fn(&Record) -> bool
 }
 
 /// What else than the disease may have been learnt.
-fn confounders(probe: Option<&Probe>) -> String {
+fn confounders(probe: Option<&Probe>, trained: bool) -> String {
     let found = probe.map_or_else(
         || "Not asked: `thorax-train probe` says whether the features know the collection, and `bundle build --probe FILE` tells it here.\n".into(),
         Probe::to_markdown,
     );
-    format!("\n## What else tells the classes apart\n\n{found}")
+    let seen = match trained {
+        true => {
+            "**The backbone has learnt from these pictures and their labels, those of each source that is called *left out* among them: what is \
+             told of its features here is told of pictures that it knows.** The figures of the test split below are of others.\n\n"
+        }
+        false => "",
+    };
+    format!("\n## What else tells the classes apart\n\n{seen}{found}")
 }
 
 /// What the figures do not say: what the manifest shows, and what holds of any data.
