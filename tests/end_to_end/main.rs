@@ -7,6 +7,7 @@ mod display;
 mod explain;
 mod features;
 mod formats;
+mod instances;
 mod integers;
 mod limits;
 mod made;

@@ -1,0 +1,48 @@
+//! `thorax-train train instance` on phantoms: nets that find single lesions.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use thorax_tests::{folder, run, succeed, train};
+
+use crate::trainer::{data, epochs_done, same_run};
+
+/// Mask R-CNN, since what it looks at is drawn anew in each step; tiny, on one thread.
+fn mask_rcnn(manifest: &Path, out: &Path) -> Command {
+    let mut command = train();
+    command.args(["train", "instance", "--net", "mask-rcnn", "--weights", "random:1", "--modality", "xray"]);
+    command.args(["--side", "64", "--regions", "8", "--anchor", "8", "--smallest-lesion", "1", "--threads", "1"]);
+    command.args(["--optimizer", "sgd", "--clip", "5", "--batch", "2", "--epochs", "3"]);
+    command.arg("--manifest").arg(manifest).arg("--out").arg(out);
+    command
+}
+
+#[test]
+fn a_killed_run_goes_on_and_ends_as_an_undisturbed_one() {
+    let folder = folder();
+    let manifest = data(folder.path());
+    let [undisturbed, killed] = ["undisturbed", "killed"].map(|run| folder.path().join(run));
+    succeed(&mut mask_rcnn(&manifest, &undisturbed));
+
+    let mut child = mask_rcnn(&manifest, &killed).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    // Of an epoch that has its row alone there would be nothing to go on from.
+    while !killed.join("latest.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before its first checkpoint");
+        assert!(started.elapsed() < Duration::from_secs(120), "no epoch in two minutes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().code(), None, "ended before it could be killed: give it more epochs");
+    assert!((1..3).contains(&epochs_done(&killed)), "killed after {} epochs", epochs_done(&killed));
+
+    let resumed = succeed(&mut mask_rcnn(&manifest, &killed));
+    assert!(resumed.stderr.contains("resumed"), "{}", resumed.stderr);
+    same_run(&undisturbed, &killed, "score_threshold.json");
+    let other = run(mask_rcnn(&manifest, &killed).args(["--seed", "2"]));
+    assert_ne!(other.code, 0);
+    assert!(other.stderr.contains("another configuration") && other.stderr.contains("--out"), "{}", other.stderr);
+}
