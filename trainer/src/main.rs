@@ -157,7 +157,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Classify(arguments) => commands::classify::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Train(command) => commands::train::run(&command),
-        Command::Sweep(arguments) => sweep::run(&arguments, &commands::train::segment_options()),
+        Command::Sweep(arguments) => sweep::run(&arguments, &commands::train::run_options()),
         Command::Masks(command) => commands::masks::run(&command),
         Command::Export(arguments) => commands::bundle::export(&arguments),
         Command::Bundle(command) => commands::bundle::run(&command),

@@ -10,7 +10,7 @@ use thorax_shared::modality::Modality;
 
 use crate::{
     data::{self, Split, Task, picture::Picture},
-    instance::{self, LesionFinder, drawing, run::InstanceRunConfig},
+    instance::{self, LesionFinder, drawing},
     judge::{
         Resampling, lesions,
         masks::{
@@ -246,7 +246,7 @@ fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
         }
         let matched = lesions::find(&manifest, args.split, &finder)?;
         judged_lesions.push(lesions::judge(&matched, &finder, folder, args.split, settings));
-        recipes.push(InstanceRunConfig { seed: 0, ..config.clone() });
+        recipes.push(config.without_seed());
         let training = vec![Training { config: config.clone().into(), curve: Curve::read(folder)? }];
         runs.push(RunJudgement { training, ..judged });
     }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use candle_core::Device;
+use clap::{Args as _, FromArgMatches as _};
 use thorax_nets::{
     Backbone, Layout,
     instance::{
@@ -20,13 +21,17 @@ use thorax_nets::{
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
 use thorax_shared::preprocess::spec::Normalise;
 
-use super::train::{CommonArgs, check_length};
+use super::train::{Beside, BesideArgs, CommonArgs, check_length};
 use crate::{
     data::{self, Task, fingerprint::fingerprint, recipe::preprocess_spec},
     files::start_run,
-    instance::{run::InstanceRunConfig, train::train},
+    instance::{
+        run::{InstanceRunConfig, THRESHOLD},
+        train::{Beginning, train},
+    },
     memory,
     segmentation::augment::{AugmentationConfig, AugmentationName, Flips},
+    sweep::grid::RunOptions,
 };
 
 /// Sides of the pictures where a CPU trains, if none is asked for.
@@ -111,6 +116,8 @@ pub struct InstanceArgs {
     #[arg(long, value_enum)]
     flips: Option<Flips>,
     #[command(flatten)]
+    beside: BesideArgs,
+    #[command(flatten)]
     training: TrainingArgs,
     #[command(flatten)]
     device: DeviceArgs,
@@ -178,6 +185,17 @@ fn fits(net: InstanceConfig, batch: usize, side: u32) -> anyhow::Result<()> {
     memory::ensure_available(needed, &format!("{batch} pictures of {side} x {side} at a time"), "--side or --batch")
 }
 
+/// What a sweep has to know to start this training.
+pub(super) fn run_options() -> RunOptions {
+    let check = |matches: &clap::ArgMatches| {
+        let arguments = InstanceArgs::from_arg_matches(matches)?;
+        arguments.check()?;
+        Ok(arguments.epochs)
+    };
+    let command = InstanceArgs::augment_args(clap::Command::new("instance"));
+    RunOptions { name: "instance", last_file: THRESHOLD, command, check }
+}
+
 /// Carries out `train instance`.
 pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
     let common = &args.common;
@@ -201,7 +219,9 @@ pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
         fits(net, args.batch, side)?;
     }
     let manifest = data::open(&common.manifest)?;
-    data::verify(&manifest, common.modality, &[Task::Segment])?;
+    let Beside { healthy, healthy_sha256, start_sha256, copies } = args.beside.look_up(&manifest, common)?;
+    let tasks: &[Task] = if healthy > 0 { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
+    data::verify(&manifest, common.modality, tasks)?;
     let config = InstanceRunConfig {
         modality: common.modality,
         instance_net: net,
@@ -212,13 +232,18 @@ pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
         seed: common.seed,
         preprocess: preprocess_spec(common.modality, side, normalise),
         manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment)?,
+        healthy,
+        healthy_sha256,
+        start_sha256,
+        copies,
         smallest_lesion: args.smallest_lesion as usize,
         augmentation,
         training,
     };
     let _lock = start_run(&common.out, "--out", &config)?;
     eprintln!("{}, {} parameters", config.instance_net.describe(), config.instance_net.parameters());
-    train(&manifest, &config, &source, &common.out, &devices, args.training.loaders(), args.stop_after)
+    let beginning = Beginning { backbone: &source, start: args.beside.start.as_deref() };
+    train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
 }
 
 #[cfg(test)]

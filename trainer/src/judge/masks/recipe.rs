@@ -45,7 +45,10 @@ impl Recipe {
 
     /// Whether it began with the weights of another training of the whole net.
     pub fn started(&self) -> bool {
-        self.segment().is_some_and(|config| config.start_sha256.is_some())
+        match self {
+            Self::Instance(config) => config.start_sha256.is_some(),
+            Self::Segment(config) => config.start_sha256.is_some(),
+        }
     }
 
     /// The hash of the manifest that it learnt from.
@@ -60,7 +63,9 @@ impl Recipe {
     pub fn of_a_round(&self) -> Self {
         let manifest_sha256 = String::new();
         match self {
-            Self::Instance(config) => InstanceRunConfig { manifest_sha256, seed: 0, ..(**config).clone() }.into(),
+            Self::Instance(config) => {
+                InstanceRunConfig { manifest_sha256, healthy_sha256: None, ..config.without_seed() }.into()
+            }
             Self::Segment(config) => {
                 SegmentConfig { manifest_sha256, healthy_sha256: None, ..config.without_seed() }.into()
             }

@@ -9,7 +9,10 @@ use thorax_shared::{mask::NAMES, modality::Modality, plane::Plane};
 use super::{pool::pool, *};
 use crate::{
     data::{Label, Task},
-    segmentation::tests::{BRIGHT, SIDE, grey_png, net},
+    segmentation::{
+        run::SegmentConfig,
+        tests::{BRIGHT, SIDE, grey_png, net},
+    },
 };
 
 /// Pictures of 64 x 64 with a bright square, whose true mask is another square, and pictures without any.
