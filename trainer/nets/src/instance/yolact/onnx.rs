@@ -24,7 +24,9 @@ pub(super) fn written(net: &Yolact, side: usize) -> Result<Vec<u8>> {
         candle_core::bail!("YOLACT of {} classes does not leave as ONNX, one of lesions does", net.config.classes - 1);
     }
     let (whole, weights) = whole(net)?;
-    let (graph, outputs) = whole.graph(weights, side)?;
+    let (mut graph, outputs) = whole.graph(weights, side)?;
+    // The model's outputs are others.
+    graph.outputs.clear();
     let nodes: Vec<_> = outputs.iter().map(|(_, node)| *node).collect();
     let (mut model, values) = Model::behind(&graph, &nodes)?;
     let of = |name: &str| -> Vec<Value> {
