@@ -147,10 +147,12 @@ mod tests {
         let pictures = pictures.beside(1, vec![named("x", 51, 0)]);
         assert_eq!((pictures.len(), pictures.name(1), pictures.name(2).contains("normal")), (6, "b".into(), true));
         let mut random = seeded::generator(1, 0);
-        let mut grey =
-            |index| pictures.load(index, &AugmentationConfig::none(), &mut random).map(|values| values.picture[0]);
+        let mut grey = |index| {
+            let values = pictures.load(index, &AugmentationConfig::none(), &mut random);
+            values.map(|values| (255.0 * values.picture[0]).round())
+        };
         let greys: Vec<f32> = (0..6).map(|index| grey(index).unwrap()).collect();
-        assert_eq!(greys, [1.0, 1.0, 0.0, 0.0, 0.0, 0.2]);
+        assert_eq!(greys, [255.0, 255.0, 0.0, 0.0, 0.0, 51.0]);
         assert!(grey(6).is_none());
     }
 }
