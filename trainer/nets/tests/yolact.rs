@@ -67,7 +67,7 @@ fn exported() -> (Vec<u8>, Tensor, Vec<Found>) {
     let (x, _) = settings.pictures();
     let found = net.detect(&x).unwrap();
     let counts: Vec<usize> = found.iter().map(|found| found.instances.len()).collect();
-    assert!(counts.iter().all(|count| (2..100).contains(count)), "{counts:?}");
+    assert!(counts.iter().all(|count| *count > 1), "{counts:?}");
     let drawn = found.iter().flat_map(|found| &found.instances).flat_map(|instance| &instance.mask);
     assert!(drawn.filter(|inside| **inside).count() > 100, "masks of something");
     (net.to_onnx(x.dim(2).unwrap()).unwrap(), x, found)
