@@ -57,7 +57,7 @@ enum Command {
     /// Train a classifier or a segmenter
     #[command(subcommand)]
     Train(commands::train::TrainCommand),
-    /// Train a segmenter with every combination of a grid's hyper-parameters, here or on Slurm
+    /// Train a segmenter, or a net for single lesions, with every combination of a grid's hyper-parameters, here or on Slurm
     Sweep(Box<sweep::SweepArgs>),
     /// Draw masks of a trained segmenter, and judge them
     #[command(subcommand)]
