@@ -1,21 +1,31 @@
 //! `thorax-train train instance` on phantoms: nets that find single lesions.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use thorax_tests::{folder, run, succeed, train};
 
-use crate::trainer::{data, epochs_done, same_run};
+use crate::trainer::{epochs_done, same_run};
+
+/// Three films to learn from, and two to choose by: most of the time goes into looking for lesions on these.
+fn films(folder: &Path) -> PathBuf {
+    let films = folder.join("films");
+    let options = ["--count", "7", "--modality", "xray", "--size", "128", "--seed", "3", "--formats", "png"];
+    succeed(train().arg("phantom").arg(&films).args(options));
+    let manifest = films.join("manifest.csv");
+    succeed(train().args(["data", "import"]).arg(&films).arg("--out").arg(&manifest));
+    manifest
+}
 
 /// Mask R-CNN, since what it looks at is drawn anew in each step; tiny, on one thread.
 fn mask_rcnn(manifest: &Path, out: &Path) -> Command {
     let mut command = train();
     command.args(["train", "instance", "--net", "mask-rcnn", "--weights", "random:1", "--modality", "xray"]);
     command.args(["--side", "64", "--regions", "8", "--anchor", "8", "--smallest-lesion", "1", "--threads", "1"]);
-    command.args(["--optimizer", "sgd", "--clip", "5", "--batch", "2", "--epochs", "3"]);
+    command.args(["--optimizer", "sgd", "--clip", "5", "--batch", "1", "--epochs", "2"]);
     command.arg("--manifest").arg(manifest).arg("--out").arg(out);
     command
 }
@@ -23,7 +33,7 @@ fn mask_rcnn(manifest: &Path, out: &Path) -> Command {
 #[test]
 fn a_killed_run_goes_on_and_ends_as_an_undisturbed_one() {
     let folder = folder();
-    let manifest = data(folder.path());
+    let manifest = films(folder.path());
     let [undisturbed, killed] = ["undisturbed", "killed"].map(|run| folder.path().join(run));
     succeed(&mut mask_rcnn(&manifest, &undisturbed));
 
@@ -37,7 +47,7 @@ fn a_killed_run_goes_on_and_ends_as_an_undisturbed_one() {
     }
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().code(), None, "ended before it could be killed: give it more epochs");
-    assert!((1..3).contains(&epochs_done(&killed)), "killed after {} epochs", epochs_done(&killed));
+    assert_eq!(epochs_done(&killed), 1, "epochs before it was killed");
 
     let resumed = succeed(&mut mask_rcnn(&manifest, &killed));
     assert!(resumed.stderr.contains("resumed"), "{}", resumed.stderr);
