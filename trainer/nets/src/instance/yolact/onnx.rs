@@ -16,17 +16,20 @@ use thorax_nn::{
 use super::{BORDER, MOST, MOST_OF_CLASS, OVERLAP, PROTOTYPES, SCORE, Yolact, YolactConfig, coder};
 use crate::architecture::{Architecture, Kind, Weights};
 
-/// Which results of the head stand behind each other, and how many values a prior has of each.
+/// What the head tells of each prior.
 const PARTS: [&str; 3] = ["boxes", "classes", "masks"];
+/// What the body calls its prototypes.
+const PROTOTYPE_MAPS: &str = "prototypes";
 
 pub(super) fn written(net: &Yolact, side: usize) -> Result<Vec<u8>> {
     if net.config.classes != 2 {
         candle_core::bail!("YOLACT of {} classes does not leave as ONNX, one of lesions does", net.config.classes - 1);
     }
     let (whole, weights) = whole(net)?;
-    let (mut graph, outputs) = whole.graph(weights, side)?;
-    // The model's outputs are others.
+    let (mut graph, mut outputs) = whole.graph(weights, side)?;
+    // The model's outputs are others; the semantic map is only trained.
     graph.outputs.clear();
+    outputs.retain(|(name, _)| *name == PROTOTYPE_MAPS || PARTS.contains(name));
     let nodes: Vec<_> = outputs.iter().map(|(_, node)| *node).collect();
     let (mut model, values) = Model::behind(&graph, &nodes)?;
     let of = |name: &str| -> Vec<Value> {
@@ -40,7 +43,7 @@ pub(super) fn written(net: &Yolact, side: usize) -> Result<Vec<u8>> {
     let surest = tail.surest(&priors, boxes, classes, coefficients);
     let kept = tail.kept(surest);
     // The prototypes are twice as large as the largest map.
-    let masks = tail.masks(&kept, &of("prototypes")[0], [2 * maps[0][0], 2 * maps[0][1]])?;
+    let masks = tail.masks(&kept, &of(PROTOTYPE_MAPS)[0], [2 * maps[0][0], 2 * maps[0][1]])?;
     let outputs = [
         ("boxes", kept.clipped, Element::Float),
         ("scores", kept.scores, Element::Float),
@@ -49,6 +52,7 @@ pub(super) fn written(net: &Yolact, side: usize) -> Result<Vec<u8>> {
     Ok(tail.model.finish("yolact", &outputs))
 }
 
+/// How many values a prior has of a part.
 fn values_of(part: &str) -> usize {
     match part {
         "boxes" => 4,
@@ -57,7 +61,7 @@ fn values_of(part: &str) -> usize {
     }
 }
 
-/// The body with the head behind each of its maps, without what is only trained.
+/// The body with the head behind each of its maps.
 fn whole(net: &Yolact) -> Result<(Architecture, Weights)> {
     let (mut whole, mut weights) = (net.body.architecture().clone(), net.body.weights()?);
     let maps = whole.outputs().iter().find(|output| output.name == "maps").map_or(vec![], |maps| maps.steps.clone());
