@@ -105,6 +105,8 @@ pub(super) struct Beside {
 }
 
 impl BesideArgs {
+    /// What a run's configuration keeps of it.
+    ///
     /// # Errors
     /// More healthy pictures than there are; files that cannot be read.
     pub(super) fn look_up(&self, manifest: &data::Manifest, common: &CommonArgs) -> anyhow::Result<Beside> {

@@ -40,7 +40,7 @@ pub struct InstanceRunConfig {
     /// Hash of the manifest, so that a run is not resumed on other data.
     pub manifest_sha256: String,
     /// Pictures of class `normal` that are drawn for each epoch from those of the training split, as pictures without lesions.
-    #[serde(default, skip_serializing_if = "is_none_at_all")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub healthy: usize,
     /// Hash of the manifest's pictures of class `normal`, where some are drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ pub struct InstanceRunConfig {
     pub training: TrainingConfig,
 }
 
-fn is_none_at_all(count: &usize) -> bool {
+fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
