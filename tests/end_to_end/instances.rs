@@ -42,7 +42,7 @@ fn a_killed_run_goes_on_and_ends_as_an_undisturbed_one() {
     // Of an epoch that has its row alone there would be nothing to go on from.
     while !killed.join("latest.safetensors").exists() {
         assert!(child.try_wait().unwrap().is_none(), "ended before its first checkpoint");
-        assert!(started.elapsed() < Duration::from_secs(120), "no epoch in two minutes");
+        assert!(started.elapsed() < Duration::from_secs(600), "no epoch in ten minutes");
         std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().unwrap();
