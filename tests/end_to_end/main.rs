@@ -8,6 +8,7 @@ mod distill;
 mod explain;
 mod features;
 mod formats;
+mod instances;
 mod integers;
 mod limits;
 mod made;

@@ -59,7 +59,7 @@ enum Command {
     Train(commands::train::TrainCommand),
     /// Have a small net learn what each member of finished classifiers says
     Distill(Box<commands::train_backbone::DistillArgs>),
-    /// Train a segmenter with every combination of a grid's hyper-parameters, here or on Slurm
+    /// Train a segmenter, or a net for single lesions, with every combination of a grid's hyper-parameters, here or on Slurm
     Sweep(Box<sweep::SweepArgs>),
     /// Draw masks of a trained segmenter, and judge them
     #[command(subcommand)]
@@ -161,7 +161,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Train(command) => commands::train::run(&command),
         Command::Distill(arguments) => commands::train_backbone::distill(&arguments),
-        Command::Sweep(arguments) => sweep::run(&arguments, &commands::train::segment_options()),
+        Command::Sweep(arguments) => sweep::run(&arguments, &commands::train::run_options()),
         Command::Masks(command) => commands::masks::run(&command),
         Command::Export(arguments) => commands::bundle::export(&arguments),
         Command::Bundle(command) => commands::bundle::run(&command),

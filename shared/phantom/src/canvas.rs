@@ -281,7 +281,7 @@ fn perpendicular(axis: Point, rng: &mut impl Rng) -> Point {
 }
 
 /// Letters of 5 x 7 dots, a byte a row, the five low bits from left to right.
-const LETTERS: [(char, [u8; 7]); 21] = [
+const LETTERS: [(char, [u8; 7]); 27] = [
     ('A', [14, 17, 17, 31, 17, 17, 17]),
     ('B', [30, 17, 17, 30, 17, 17, 30]),
     ('C', [14, 17, 16, 16, 16, 17, 14]),
@@ -301,12 +301,18 @@ const LETTERS: [(char, [u8; 7]); 21] = [
     ('1', [4, 12, 4, 4, 4, 4, 14]),
     ('2', [14, 17, 1, 2, 4, 8, 31]),
     ('3', [31, 2, 4, 2, 1, 17, 14]),
+    ('4', [2, 6, 10, 18, 31, 2, 2]),
+    ('5', [31, 16, 30, 1, 1, 17, 14]),
+    ('6', [6, 8, 16, 30, 17, 17, 14]),
+    ('7', [31, 1, 2, 4, 8, 8, 8]),
+    ('8', [14, 17, 17, 14, 17, 17, 14]),
+    ('9', [14, 17, 17, 15, 1, 2, 12]),
     (':', [0, 12, 12, 0, 12, 12, 0]),
     (' ', [0; 7]),
 ];
 
 /// Writes `text` with its top left corner at (`left`, `top`), dots of `dot` pixels, by setting pixels to `value`. Of letters there
-/// are those that films have in notices and markers; others are left blank, and so is what lies beyond the picture.
+/// are those that films have in notices and markers, and the digits; others are left blank, and so is what lies beyond the picture.
 pub fn write_text<T: Copy>(field: &mut Plane<T>, text: &str, left: usize, top: usize, dot: usize, value: T) {
     let (width, height) = (field.width(), field.height());
     for (n, letter) in text.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, dciodvfy, DCMTK, Orthanc, a GPU.
+//! What tests want that is not in the repository: real pictures and weights, XGBoost, Keras's files, ONNX Runtime, dciodvfy, DCMTK, Orthanc, a GPU.
 //!
 //! A test asks here for its material, and returns early on `None`:
 //!
@@ -36,6 +36,8 @@ pub enum Kind {
     Xgboost,
     /// Files of `trainer/references/keras_weights.py`, in the folder `THORAX_KERAS_FILES`.
     Keras,
+    /// A Python that has `onnxruntime` and `numpy`, named by `THORAX_ONNXRUNTIME`.
+    OnnxRuntime,
     /// `dciodvfy`, which checks DICOM objects, on the path.
     Dicom3tools,
     /// DCMTK's programs, which send images, on the path.
@@ -50,10 +52,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Shared,
         Self::Xgboost,
         Self::Keras,
+        Self::OnnxRuntime,
         Self::Dicom3tools,
         Self::Dcmtk,
         Self::Orthanc,
@@ -67,6 +70,7 @@ impl Kind {
             Self::Shared => "shared",
             Self::Xgboost => "xgboost",
             Self::Keras => "keras",
+            Self::OnnxRuntime => "onnxruntime",
             Self::Dicom3tools => "dicom3tools",
             Self::Dcmtk => "dcmtk",
             Self::Orthanc => "orthanc",
@@ -84,6 +88,7 @@ impl Kind {
                  xgboost/lib/libxgboost.so in that folder"
             }
             Self::Keras => "run trainer/references/keras_weights.py, and set THORAX_KERAS_FILES to the folder it wrote",
+            Self::OnnxRuntime => "pip install onnxruntime numpy, and set THORAX_ONNXRUNTIME to that Python",
             Self::Dicom3tools => "apt-get install dicom3tools, which has dciodvfy",
             Self::Dcmtk => "apt-get install dcmtk",
             Self::Orthanc => "apt-get install orthanc orthanc-dicomweb",
@@ -121,6 +126,15 @@ pub fn xgboost() -> Option<PathBuf> {
 #[track_caller]
 pub fn keras() -> Option<PathBuf> {
     named_file(Kind::Keras, "THORAX_KERAS_FILES")
+}
+
+/// A Python that has ONNX Runtime.
+///
+/// # Panics
+/// When it is missing and required.
+#[track_caller]
+pub fn onnxruntime() -> Option<PathBuf> {
+    named_file(Kind::OnnxRuntime, "THORAX_ONNXRUNTIME")
 }
 
 /// The program `dciodvfy`.

@@ -17,6 +17,7 @@ use thorax_nn::{
     convolution::{ConvolutionConfig, Padding},
     graph::{Graph, NodeId, Operation},
     pool::PoolConfig,
+    upsample::Method,
 };
 
 /// A net's parameters in f32, by [`Parameter::name`].
@@ -546,12 +547,12 @@ impl Architecture {
         Ok(shapes)
     }
 
-    /// The inference graph for pictures of `side` x `side`, its only output the last; and the node of each output. The weights
-    /// are used up.
+    /// The inference graph for pictures of `side` x `side`, its only output the last; and the node of each output, of maps of several
+    /// sizes one a map. The weights are used up.
     ///
     /// # Errors
-    /// A weight that is missing; a side that is too small for the net; heads that are no plain convolutions; a layer of the nets that
-    /// find single objects, which leave as no graph yet.
+    /// A weight that is missing; a side that is too small for the net; heads that are no plain convolutions; a group norm or a matrix, for
+    /// which the graph has no operation.
     pub fn graph(&self, mut weights: Weights, side: usize) -> Result<(Graph, Vec<(&'static str, NodeId)>)> {
         let shapes = self.shapes(side)?;
         let inlined = self.inlined();
@@ -596,8 +597,16 @@ impl Architecture {
                 Layer::AveragePool(pool) => graph.push(Operation::AveragePool(*pool), &inputs),
                 Layer::GlobalAveragePool => graph.push(Operation::GlobalAveragePool, &inputs),
                 Layer::Activate(activation) => activate(&mut graph, inputs[0], *activation),
-                Layer::Resize(_) | Layer::Double | Layer::GroupNorm(_) | Layer::Dense(_) => {
-                    candle_core::bail!("net: {:?} has no operation in the inference graph yet", step.layer)
+                Layer::Resize(_) | Layer::Double => {
+                    let method = match step.layer {
+                        Layer::Resize(Resizing::Nearest) => Method::Nearest,
+                        _ => Method::Bilinear { align_corners: false },
+                    };
+                    let [_, height, width] = shapes[index];
+                    graph.push(Operation::Resize { method, height, width }, &inputs[..1])
+                }
+                Layer::GroupNorm(_) | Layer::Dense(_) => {
+                    candle_core::bail!("net: {:?} has no operation in the inference graph", step.layer)
                 }
             };
             if let Some(output) = heads {
@@ -609,12 +618,13 @@ impl Architecture {
             }
             nodes.push(vec![node]);
         }
-        let outputs = self.outputs.iter().zip(sums).map(|(output, sum)| match (sum, output.steps.as_slice()) {
-            (Some(sum), _) => Ok((output.name, sum)),
-            (None, &[step]) => Ok((output.name, nodes[step][0])),
-            _ => Err(candle_core::Error::Msg(format!("net: output {} is made of nothing", output.name))),
-        });
-        let outputs = outputs.collect::<Result<Vec<_>>>()?;
+        let mut outputs = vec![];
+        for (output, sum) in self.outputs.iter().zip(sums) {
+            match sum {
+                Some(sum) => outputs.push((output.name, sum)),
+                None => outputs.extend(output.steps.iter().map(|&step| (output.name, nodes[step][0]))),
+            }
+        }
         if let Some((name, node)) = outputs.last() {
             graph.output(name, *node);
         }

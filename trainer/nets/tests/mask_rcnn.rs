@@ -28,7 +28,7 @@ struct Training {
 fn losses_gradients_detections_and_ten_steps_equal_torchvisions() {
     let mut compared = Compared::with("mask_rcnn.safetensors");
     let Training { settings, learning_rate, steps } = serde_json::from_str(&compared.metadata).unwrap();
-    let config = MaskRcnnConfig { classes: settings.classes, frozen: true, regions: 64 };
+    let config = MaskRcnnConfig { classes: settings.classes, frozen: true, regions: 64, anchor: 32 };
     let net = settings.net(InstanceConfig::MaskRcnn(config));
     let (x, targets) = settings.pictures();
     compared.learning([TOLERANCE; 2], &net, &x, &targets);

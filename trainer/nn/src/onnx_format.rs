@@ -1,8 +1,8 @@
 //! What an ONNX file is made of, for whoever writes or reads one operation of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, TensorId};
 use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto, attribute_proto::AttributeType, tensor_proto::DataType};
 
 /// Weights of at least this many values are stored in half precision.
@@ -28,31 +28,54 @@ pub(crate) fn foreign(what: impl Into<String>) -> ReadError {
 }
 
 /// The nodes and weights of a file that is being written.
-#[derive(Default)]
 pub(crate) struct Writer {
     pub(super) nodes: Vec<NodeProto>,
     pub(super) weights: Vec<TensorProto>,
+    /// Weights of so many values are stored in half precision.
+    half_from: usize,
+    /// The names of weights that are there.
+    known: HashMap<TensorId, String>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { nodes: vec![], weights: vec![], half_from: HALF_PRECISION_FROM, known: HashMap::new() }
+    }
 }
 
 impl Writer {
+    /// One that stores all weights as they are.
+    pub(crate) fn whole() -> Self {
+        Self { half_from: usize::MAX, ..Self::default() }
+    }
+
     /// A node that makes `output`.
     pub(crate) fn node(&mut self, kind: &str, input: Vec<String>, output: &str, attribute: Vec<AttributeProto>) {
-        let node = NodeProto {
-            name: output.into(),
-            op_type: kind.into(),
-            input,
-            output: vec![output.into()],
-            attribute,
-            ..Default::default()
-        };
+        self.node_of(kind, input, vec![output.into()], attribute);
+    }
+
+    /// A node that makes several `output`s, called after the first.
+    pub(crate) fn node_of(
+        &mut self,
+        kind: &str,
+        input: Vec<String>,
+        output: Vec<String>,
+        attribute: Vec<AttributeProto>,
+    ) {
+        let name = output.first().cloned().unwrap_or_default();
+        let node = NodeProto { name, op_type: kind.into(), input, output, attribute, ..Default::default() };
         self.nodes.push(node);
     }
 
-    /// A weight, in half precision where it is large; its name.
+    /// A weight, in half precision where it is large; its name. One that several operations share is stored once.
     pub(crate) fn weight(&mut self, name: &str, tensor: &Tensor) -> candle_core::Result<String> {
+        if let Some(known) = self.known.get(&tensor.id()) {
+            return Ok(known.clone());
+        }
+        self.known.insert(tensor.id(), name.into());
         let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let dims = tensor.dims().iter().map(|&d| d as i64).collect();
-        if values.len() < HALF_PRECISION_FROM {
+        if values.len() < self.half_from {
             let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             self.weights.push(TensorProto {
                 name: name.into(),
@@ -82,6 +105,11 @@ impl Writer {
     /// A number; its name.
     pub(crate) fn scalar(&mut self, name: &str, value: f32) -> String {
         self.raw(name, &[], DataType::Float, value.to_le_bytes().into())
+    }
+
+    /// Whole numbers; their name.
+    pub(crate) fn integers(&mut self, name: &str, dims: &[i64], values: &[i64]) -> String {
+        self.raw(name, dims, DataType::Int64, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
     /// A constant of any type, little-endian; its name.

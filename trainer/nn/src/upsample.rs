@@ -4,7 +4,8 @@
 //! weights, which candle can differentiate.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
-use thorax_kernels::resample::{Method, Resample};
+pub use thorax_kernels::resample::Method;
+use thorax_kernels::resample::Resample;
 
 use super::{computed, contiguous};
 

@@ -107,7 +107,7 @@ fn suppression() -> Result<Work> {
 
 /// Forward, losses, backward and AdamW of Mask R-CNN, all of it trained, on 2 pictures with three lesions each.
 fn mask_rcnn_step() -> Result<Work> {
-    let config = MaskRcnnConfig { classes: 2, frozen: false, regions: 64 };
+    let config = MaskRcnnConfig { classes: 2, frozen: false, regions: 64, anchor: 32 };
     let net = InstanceConfig::MaskRcnn(config).init(1, &DEVICE)?;
     let mut optimizer = Optimizer::new(net.trainable(), AdamWConfig::default())?;
     let x = normal([2, 3, 256, 256], 1)?;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use candle_core::Device;
 use thorax_engine::trust::trusted_keys;
 use thorax_files::{hexadecimal, write_atomically};
 use thorax_nets::source::WeightsArgs;
@@ -21,7 +22,7 @@ use crate::{
     },
     data::{self, Split, Task},
     files::refuse_existing,
-    heads,
+    heads, instance,
     judge::bundle::{JudgedModel, PIXELS, PREDICTIONS, evaluate},
     probe::Probe,
     segmentation::Origin,
@@ -137,7 +138,7 @@ pub struct VerifyArgs {
 /// Options of `export`.
 #[derive(Debug, clap::Args)]
 pub struct ExportArgs {
-    /// Folder of a finished `train classify` or `train segment`
+    /// Folder of a finished `train classify` or `train segment`, or of a `train instance --net yolact`
     run: PathBuf,
     // Of a classifier's backbone, the same as in training.
     #[command(flatten)]
@@ -260,6 +261,10 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
     let bytes = if args.run.join("outcome.json").exists() {
         let weights = args.weights.as_ref().context("a classifier needs --weights, those it was trained on")?;
         to_onnx(&classifier_graph(&heads::load(&args.run)?, weights)?.0, "classifier")?
+    } else if instance::run::is_run(&args.run) {
+        let run = instance::run::load(&args.run, &Device::Cpu)?;
+        println!("a lesion counts from a score of {} on", run.threshold.score);
+        run.net.to_onnx(run.config.preprocess.input_side as usize).with_context(|| args.run.display().to_string())?
     } else {
         to_onnx(&Origin::open(std::slice::from_ref(&args.run))?.shipped_graph()?, "segmenter")?
     };

@@ -9,8 +9,8 @@ use anyhow::{Context, bail, ensure};
 use thorax_shared::modality::Modality;
 
 use crate::{
-    data::{self, Split, Task},
-    instance::{self, LesionFinder, run::InstanceRunConfig},
+    data::{self, Split, Task, picture::Picture},
+    instance::{self, LesionFinder, drawing},
     judge::{
         Resampling, lesions,
         masks::{
@@ -72,7 +72,7 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Also write the pictures of so many figures of the first run, and their list for `thorax-train report --figures`: picture,
-    /// true masks, masks found, from the lowest Dice to the highest
+    /// true masks, masks found, from the lowest Dice to the highest; of a net that finds single lesions also these, with boxes and scores
     #[arg(long, value_name = "N", default_value_t = 0)]
     figures: usize,
     /// Resamples of the bootstrap over patients
@@ -167,13 +167,13 @@ fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
         };
         let judged = judge_run(&manifest, args.split, &segmenter, identity, &settings)?;
         if runs.is_empty() && args.figures > 0 {
-            figures::write(&manifest, &segmenter, &judged, args.figures, &args.out)?;
+            figures::write(&manifest, &segmenter, &judged, None, args.figures, &args.out)?;
         }
         let training = members
             .runs()
             .iter()
             .zip(folders)
-            .map(|(run, folder)| Ok(Training { config: run.config.clone(), curve: Curve::read(folder)? }));
+            .map(|(run, folder)| Ok(Training { config: run.config.clone().into(), curve: Curve::read(folder)? }));
         runs.push(RunJudgement { training: training.collect::<anyhow::Result<_>>()?, ..judged });
     }
     let recipes: Vec<SegmentConfig> = nets.iter().map(|members| members.first().config.without_seed()).collect();
@@ -241,12 +241,14 @@ fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
         };
         let judged = judge_run(&manifest, args.split, &finder, identity, &settings)?;
         if runs.is_empty() && args.figures > 0 {
-            figures::write(&manifest, &finder, &judged, args.figures, &args.out)?;
+            let lesions = |picture: &Picture| Ok(drawing(&finder.find(picture)?, finder.run().threshold.score));
+            figures::write(&manifest, &finder, &judged, Some(&lesions), args.figures, &args.out)?;
         }
         let matched = lesions::find(&manifest, args.split, &finder)?;
         judged_lesions.push(lesions::judge(&matched, &finder, folder, args.split, settings));
-        recipes.push(InstanceRunConfig { seed: 0, ..config.clone() });
-        runs.push(judged);
+        recipes.push(config.without_seed());
+        let training = vec![Training { config: config.clone().into(), curve: Curve::read(folder)? }];
+        runs.push(RunJudgement { training, ..judged });
     }
     let judgement = write_judgement(args, modality, settings, runs, &recipes)?;
     lesions::write(&judged_lesions, &args.out)?;

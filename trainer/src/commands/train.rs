@@ -41,7 +41,7 @@ use crate::{
         augment::{AugmentationConfig, AugmentationName, Flips},
         boxes::Boxes,
         lungs::{LesionsArgs, LungFinder, LungsArgs},
-        run::{SegmentConfig, record_stages},
+        run::{SegmentConfig, THRESHOLD, record_stages},
         train::{Beginning, train},
     },
     sweep::grid::RunOptions,
@@ -88,6 +88,52 @@ pub struct CommonArgs {
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
+}
+
+/// What trainings that learn from masks may have beside them.
+#[derive(Debug, clap::Args)]
+pub struct BesideArgs {
+    /// Pictures of class `normal` that each epoch draws as pictures without infection, so that healthy lungs are learnt too
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    healthy: u32,
+    #[command(flatten)]
+    copies: Copies,
+    /// Weights to start from, such as another run's best.safetensors (of the same net)
+    #[arg(long, value_name = "FILE")]
+    pub(super) start: Option<PathBuf>,
+}
+
+/// The same, looked up.
+pub(super) struct Beside {
+    pub(super) healthy: usize,
+    pub(super) healthy_sha256: Option<String>,
+    pub(super) start_sha256: Option<String>,
+    pub(super) copies: Option<Copies>,
+}
+
+impl BesideArgs {
+    /// What a run's configuration keeps of it.
+    ///
+    /// # Errors
+    /// More healthy pictures than there are; files that cannot be read.
+    pub(super) fn look_up(&self, manifest: &data::Manifest, common: &CommonArgs) -> anyhow::Result<Beside> {
+        let normal = manifest.healthy(common.modality, Split::Train).count();
+        anyhow::ensure!(
+            self.healthy as usize <= normal,
+            "--healthy {}: the training split of {} has {normal} {} pictures of class normal; give at most that many",
+            self.healthy,
+            common.manifest.display(),
+            common.modality
+        );
+        let healthy = self.healthy > 0;
+        let start = self.start.as_deref().map(|path| anyhow::Ok(hexadecimal(&file_sha256(path)?)));
+        Ok(Beside {
+            healthy: self.healthy as usize,
+            healthy_sha256: healthy.then(|| healthy_fingerprint(manifest, common.modality)).transpose()?,
+            start_sha256: start.transpose()?,
+            copies: (self.copies.count > 0).then_some(self.copies),
+        })
+    }
 }
 
 /// More epochs are taken for a mistake.
@@ -207,9 +253,8 @@ pub struct SegmentArgs {
     /// Mirror images [default: both with ct, horizontal with xray, none with --augmentation none]
     #[arg(long, value_enum)]
     flips: Option<Flips>,
-    /// Pictures of class `normal` that each epoch draws as pictures without infection, so that healthy lungs are learnt too
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
-    healthy: u32,
+    #[command(flatten)]
+    beside: BesideArgs,
     /// Positive pictures with --boxes that each epoch draws beside those with masks
     #[arg(long, default_value_t = 0, requires = "boxes", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     boxed: u32,
@@ -223,11 +268,6 @@ pub struct SegmentArgs {
     /// Finished run of `train segment` that finds the lungs in pictures with --boxes; of several, their mean
     #[arg(long, value_name = "RUN", requires = "boxes")]
     boxes_lungs: Vec<PathBuf>,
-    #[command(flatten)]
-    copies: Copies,
-    /// Weights to start from, such as another run's best.safetensors (of the same net)
-    #[arg(long, value_name = "FILE")]
-    start: Option<PathBuf>,
     #[command(flatten)]
     training: TrainingArgs,
     #[command(flatten)]
@@ -276,17 +316,10 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         fits(net, args)?;
     }
     let manifest = data::open(&common.manifest)?;
-    let normal = manifest.healthy(common.modality, Split::Train).count();
-    anyhow::ensure!(
-        args.healthy as usize <= normal,
-        "--healthy {}: the training split of {} has {normal} {} pictures of class normal; give at most that many",
-        args.healthy,
-        common.manifest.display(),
-        common.modality
-    );
+    let beside = args.beside.look_up(&manifest, common)?;
     let boxed = args.boxed(&manifest)?;
     let tasks: &[Task] =
-        if args.healthy > 0 || boxed.is_some() { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
+        if beside.healthy > 0 || boxed.is_some() { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
     data::verify(&manifest, common.modality, tasks)?;
     let config = SegmentConfig {
         modality: common.modality,
@@ -298,26 +331,22 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         seed: common.seed,
         preprocess: preprocess_spec(common.modality, args.side, normalise),
         manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment)?,
-        healthy_sha256: (args.healthy > 0).then(|| healthy_fingerprint(&manifest, common.modality)).transpose()?,
-        healthy: args.healthy as usize,
+        healthy_sha256: beside.healthy_sha256,
+        healthy: beside.healthy,
         boxed: args.boxed as usize,
         boxes_sha256: boxed.as_ref().map(|(table, _, finder)| [table.clone(), finder.sha256().to_owned()]),
-        start_sha256: args
-            .start
-            .as_deref()
-            .map(|path| Ok::<_, anyhow::Error>(hexadecimal(&file_sha256(path)?)))
-            .transpose()?,
+        start_sha256: beside.start_sha256,
         loss: args.loss.config()?,
-        copies: (args.copies.count > 0).then_some(args.copies),
+        copies: beside.copies,
         augmentation,
         training,
     };
     let _lock = start_run(&common.out, "--out", &config)?;
-    if let Some(weights) = &args.start {
+    if let Some(weights) = &args.beside.start {
         record_stages(&common.out, weights)?;
     }
     let beginning = Beginning {
-        start: args.start.as_deref(),
+        start: args.beside.start.as_deref(),
         encoder: encoder.as_ref(),
         boxed: boxed.as_ref().map(|(_, boxes, finder)| (boxes, finder)),
         threshold: args.mask_threshold,
@@ -347,14 +376,15 @@ enum NetName {
     Efficientnet,
 }
 
-/// The options of `train segment`, for a sweep that starts it.
-pub fn segment_options() -> RunOptions {
+/// The trainings that a sweep can start.
+pub fn run_options() -> Vec<RunOptions> {
     let check = |matches: &clap::ArgMatches| {
         let arguments = SegmentArgs::from_arg_matches(matches)?;
         arguments.check()?;
         Ok(arguments.epochs)
     };
-    RunOptions { command: SegmentArgs::augment_args(clap::Command::new("segment")), check }
+    let command = SegmentArgs::augment_args(clap::Command::new("segment"));
+    vec![RunOptions { name: "segment", last_file: THRESHOLD, command, check }, train_instance::run_options()]
 }
 
 impl SegmentArgs {

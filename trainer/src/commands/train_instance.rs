@@ -3,24 +3,35 @@
 use std::num::NonZeroUsize;
 
 use candle_core::Device;
+use clap::{Args as _, FromArgMatches as _};
 use thorax_nets::{
     Backbone, Layout,
     instance::{
-        InstanceConfig, blitznet, blitznet::BlitzNetConfig, mask_rcnn::MaskRcnnConfig, solo, solo::SoloConfig,
-        srgnet::SrgNetConfig, yolact, yolact::YolactConfig,
+        InstanceConfig, blitznet,
+        blitznet::BlitzNetConfig,
+        mask_rcnn::{MaskRcnnConfig, PUBLISHED_ANCHOR},
+        solo,
+        solo::SoloConfig,
+        srgnet::SrgNetConfig,
+        yolact,
+        yolact::YolactConfig,
     },
     source::{Source, SourceKind, WeightsArgs},
 };
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
 use thorax_shared::preprocess::spec::Normalise;
 
-use super::train::{CommonArgs, check_length};
+use super::train::{Beside, BesideArgs, CommonArgs, check_length};
 use crate::{
     data::{self, Task, fingerprint::fingerprint, recipe::preprocess_spec},
     files::start_run,
-    instance::{run::InstanceRunConfig, train::train},
+    instance::{
+        run::{InstanceRunConfig, THRESHOLD},
+        train::{Beginning, train},
+    },
     memory,
     segmentation::augment::{AugmentationConfig, AugmentationName, Flips},
+    sweep::grid::RunOptions,
 };
 
 /// Sides of the pictures where a CPU trains, if none is asked for.
@@ -76,6 +87,10 @@ pub struct InstanceArgs {
     /// Regions of a picture that a step of mask-rcnn looks at [default: 512, on a CPU 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(4..=4096))]
     regions: Option<u16>,
+    /// Side of the smallest anchors of mask-rcnn, in pixels; each further map's are twice as large. Those of the published net are for pictures of
+    /// 800 pixels: where all are smaller, lesions are too [default: 32]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(2..=256))]
+    anchor: Option<u16>,
     /// Width and height of the net's input, a multiple of 32 but with yolact and blitznet [default: that of the published net, on a CPU 256]
     #[arg(long, value_parser = clap::value_parser!(u32).range(64..=1344))]
     side: Option<u32>,
@@ -101,6 +116,8 @@ pub struct InstanceArgs {
     #[arg(long, value_enum)]
     flips: Option<Flips>,
     #[command(flatten)]
+    beside: BesideArgs,
+    #[command(flatten)]
     training: TrainingArgs,
     #[command(flatten)]
     device: DeviceArgs,
@@ -116,7 +133,12 @@ impl InstanceArgs {
     fn check(&self) -> anyhow::Result<()> {
         self.training.config()?;
         check_length(self.epochs, self.stop_after, self.batch, self.learning_rate)?;
-        anyhow::ensure!(self.regions.is_none() || self.net == NetName::MaskRcnn, "--regions needs --net mask-rcnn");
+        let mask_rcnn = self.net == NetName::MaskRcnn;
+        anyhow::ensure!(self.regions.is_none() || mask_rcnn, "--regions needs --net mask-rcnn");
+        anyhow::ensure!(
+            self.anchor.is_none() || mask_rcnn,
+            "--anchor needs --net mask-rcnn: the other nets scale with --side"
+        );
         let multiple = self.config(false, true).side_multiple();
         if let Some(side) = self.side {
             anyhow::ensure!(
@@ -131,7 +153,10 @@ impl InstanceArgs {
     fn config(&self, frozen: bool, on_cpu: bool) -> InstanceConfig {
         let regions = self.regions.map_or(if on_cpu { 64 } else { 512 }, usize::from);
         match self.net {
-            NetName::MaskRcnn => InstanceConfig::MaskRcnn(MaskRcnnConfig { classes: 2, frozen, regions }),
+            NetName::MaskRcnn => {
+                let anchor = self.anchor.map_or(PUBLISHED_ANCHOR, usize::from);
+                InstanceConfig::MaskRcnn(MaskRcnnConfig { classes: 2, frozen, regions, anchor })
+            }
             NetName::Yolact => InstanceConfig::Yolact(YolactConfig { frozen, ..YolactConfig::default() }),
             NetName::Solo => InstanceConfig::Solo(SoloConfig { classes: 1, frozen }),
             NetName::Blitznet => InstanceConfig::Blitznet(BlitzNetConfig { classes: 2, frozen }),
@@ -160,6 +185,17 @@ fn fits(net: InstanceConfig, batch: usize, side: u32) -> anyhow::Result<()> {
     memory::ensure_available(needed, &format!("{batch} pictures of {side} x {side} at a time"), "--side or --batch")
 }
 
+/// What a sweep has to know to start this training.
+pub(super) fn run_options() -> RunOptions {
+    let check = |matches: &clap::ArgMatches| {
+        let arguments = InstanceArgs::from_arg_matches(matches)?;
+        arguments.check()?;
+        Ok(arguments.epochs)
+    };
+    let command = InstanceArgs::augment_args(clap::Command::new("instance"));
+    RunOptions { name: "instance", last_file: THRESHOLD, command, check }
+}
+
 /// Carries out `train instance`.
 pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
     let common = &args.common;
@@ -183,7 +219,9 @@ pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
         fits(net, args.batch, side)?;
     }
     let manifest = data::open(&common.manifest)?;
-    data::verify(&manifest, common.modality, &[Task::Segment])?;
+    let Beside { healthy, healthy_sha256, start_sha256, copies } = args.beside.look_up(&manifest, common)?;
+    let tasks: &[Task] = if healthy > 0 { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
+    data::verify(&manifest, common.modality, tasks)?;
     let config = InstanceRunConfig {
         modality: common.modality,
         instance_net: net,
@@ -194,13 +232,18 @@ pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
         seed: common.seed,
         preprocess: preprocess_spec(common.modality, side, normalise),
         manifest_sha256: fingerprint(&manifest, common.modality, Task::Segment)?,
+        healthy,
+        healthy_sha256,
+        start_sha256,
+        copies,
         smallest_lesion: args.smallest_lesion as usize,
         augmentation,
         training,
     };
     let _lock = start_run(&common.out, "--out", &config)?;
     eprintln!("{}, {} parameters", config.instance_net.describe(), config.instance_net.parameters());
-    train(&manifest, &config, &source, &common.out, &devices, args.training.loaders(), args.stop_after)
+    let beginning = Beginning { backbone: &source, start: args.beside.start.as_deref() };
+    train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
 }
 
 #[cfg(test)]
@@ -231,11 +274,14 @@ mod tests {
             let command = Command::try_parse_from(all.split_whitespace()).map_err(|error| error.to_string())?;
             command.instance.check().map_err(|error| format!("{error:#}"))
         };
-        for words in ["", "--net yolact --side 550", "--net mask-rcnn --regions 128 --side 512", "--frozen false"] {
+        for words in
+            ["", "--net yolact --side 550", "--net mask-rcnn --regions 128 --anchor 20 --side 512", "--frozen false"]
+        {
             assert_eq!(check(words), Ok(()), "{words}");
         }
         for (words, told) in [
             ("--net yolact --regions 12", "--regions needs --net mask-rcnn"),
+            ("--net solo --anchor 8", "--anchor needs --net mask-rcnn"),
             ("--side 250", "multiple of 32"),
             ("--batch 0", "above 0"),
             ("--learning-rate nan", "above 0"),

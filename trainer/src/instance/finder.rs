@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 use candle_core::{Device, Tensor};
+use thorax_nn::detection::BoundingBox;
 use thorax_shared::{
     mask::{INFECTION, NAMES},
     modality::Modality,
@@ -31,6 +32,8 @@ pub struct LesionFinder {
 pub struct Lesion {
     /// How sure the net is, 0 to 1.
     pub score: f32,
+    /// Its box, in pixels of the picture.
+    pub place: BoundingBox,
     /// Whether each pixel belongs to it.
     pub mask: Vec<bool>,
 }
@@ -83,7 +86,7 @@ impl LesionFinder {
         let union = placed(&found.union(side * side, self.run.threshold.score), side, &prepared)?;
         let lesion = |instance: &thorax_nets::instance::Instance| {
             let mask = placed(&instance.mask, side, &prepared)?.data().iter().map(|value| *value > 0).collect();
-            Ok(Lesion { score: instance.score, mask })
+            Ok(Lesion { score: instance.score, place: in_picture(&instance.place, side, prepared.core), mask })
         };
         Ok(FoundLesions {
             lesions: found.instances.iter().map(lesion).collect::<anyhow::Result<_>>()?,
@@ -92,6 +95,14 @@ impl LesionFinder {
             picture: prepared.windowed,
         })
     }
+}
+
+/// A box of the net's picture, whose side is `side`, in the picture of which the net saw `core`.
+fn in_picture(place: &BoundingBox, side: usize, core: Rect) -> BoundingBox {
+    let across = |x: f32| core.x as f32 + x * core.width as f32 / side as f32;
+    let down = |y: f32| core.y as f32 + y * core.height as f32 / side as f32;
+    let BoundingBox { left, top, right, bottom } = *place;
+    BoundingBox { left: across(left), top: down(top), right: across(right), bottom: down(bottom) }
 }
 
 /// A mask of the net's size at the picture's.
@@ -114,5 +125,18 @@ impl DrawMasks for LesionFinder {
     fn draw(&self, picture: &Picture) -> anyhow::Result<Drawn> {
         let FoundLesions { picture, union, seen, .. } = self.find(picture)?;
         Ok(Drawn { picture, masks: vec![union], seen: seen.area() as u64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_lies_in_the_part_that_the_net_saw() {
+        let place = BoundingBox { left: 0.0, top: 32.0, right: 64.0, bottom: 64.0 };
+        let core = Rect { x: 10, y: 20, width: 128, height: 256 };
+        let expected = BoundingBox { left: 10.0, top: 148.0, right: 138.0, bottom: 276.0 };
+        assert_eq!(in_picture(&place, 64, core), expected);
     }
 }

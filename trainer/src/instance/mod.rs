@@ -6,8 +6,10 @@
 //! ([`judge::lesions`](crate::judge::lesions)).
 
 pub mod average_precision;
+mod drawing;
 mod finder;
 pub mod run;
 pub mod train;
 
+pub use drawing::drawing;
 pub use finder::{FoundLesions, Lesion, LesionFinder};

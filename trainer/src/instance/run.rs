@@ -12,6 +12,7 @@ use thorax_nn::{
 use thorax_shared::{modality::Modality, preprocess::spec::PreprocessSpec};
 
 use crate::{
+    changes::Copies,
     data::{Manifest, Task, fingerprint},
     segmentation::augment::AugmentationConfig,
 };
@@ -38,6 +39,18 @@ pub struct InstanceRunConfig {
     pub preprocess: PreprocessSpec,
     /// Hash of the manifest, so that a run is not resumed on other data.
     pub manifest_sha256: String,
+    /// Pictures of class `normal` that are drawn for each epoch from those of the training split, as pictures without lesions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub healthy: usize,
+    /// Hash of the manifest's pictures of class `normal`, where some are drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_sha256: Option<String>,
+    /// Hash of the weights that the whole net began with, where it began with any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_sha256: Option<String>,
+    /// Changed copies of each picture to learn from, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Copies>,
     /// A component of the infection mask with fewer pixels than this, at the net's size, is no lesion.
     pub smallest_lesion: usize,
     /// How pictures are varied.
@@ -46,13 +59,25 @@ pub struct InstanceRunConfig {
     pub training: TrainingConfig,
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl InstanceRunConfig {
+    /// What runs share that differ in their seed alone. The weights a run started from are its own, so only whether it had some counts.
+    pub fn without_seed(&self) -> Self {
+        Self { seed: 0, start_sha256: self.start_sha256.as_ref().map(|_| String::new()), ..self.clone() }
+    }
+
     /// Whether the run learnt from this very manifest.
     ///
     /// # Errors
     /// A mask that cannot be read.
     pub fn learnt_from(&self, manifest: &Manifest) -> anyhow::Result<bool> {
-        Ok(self.manifest_sha256 == fingerprint::fingerprint(manifest, self.modality, Task::Segment)?)
+        let healthy = self.healthy_sha256.is_some();
+        let healthy = healthy.then(|| fingerprint::healthy_fingerprint(manifest, self.modality)).transpose()?;
+        Ok(self.manifest_sha256 == fingerprint::fingerprint(manifest, self.modality, Task::Segment)?
+            && self.healthy_sha256 == healthy)
     }
 }
 
@@ -66,7 +91,7 @@ pub struct ScoreThreshold {
 }
 
 /// The file in a run's folder that has its [`ScoreThreshold`]; it is written last, and a run without it is not done.
-pub(super) const THRESHOLD: &str = "score_threshold.json";
+pub const THRESHOLD: &str = "score_threshold.json";
 
 /// What a finished run is known by.
 pub struct InstanceRun {

@@ -19,6 +19,7 @@ use thorax_nets::{
     source::Source,
 };
 use thorax_nn::{
+    checkpoint::Checkpoint,
     device::Precision,
     training::{Dataset, FitRun, Objective, Outcome, Step, TaskError, fit, is_finished},
 };
@@ -29,10 +30,9 @@ use super::{
     run::{InstanceRunConfig, ScoreThreshold, THRESHOLD, best_net},
 };
 use crate::{
-    changes::Copies,
-    data::{Manifest, Split},
+    data::Manifest,
     segmentation::{
-        augment::Augmentation,
+        pictures::{TrainingPictures, Wanted},
         run::best_step,
         sample::{SegmentationSample, Values},
     },
@@ -40,6 +40,15 @@ use crate::{
 
 /// Scores from which a lesion counts are tried in steps of a twentieth.
 const STEPS: usize = 20;
+
+/// What a training has beside its manifest.
+#[derive(Clone, Copy)]
+pub struct Beginning<'a> {
+    /// The backbone's weights.
+    pub backbone: &'a Source,
+    /// All of the net's, such as another run's `best.safetensors`.
+    pub start: Option<&'a Path>,
+}
 
 /// Trains to the end, or goes on with what `folder`, which holds this very configuration, has; stops for now after `stop_after` epochs, if a
 /// number is given.
@@ -49,43 +58,28 @@ const STEPS: usize = 20;
 pub fn train(
     manifest: &Manifest,
     config: &InstanceRunConfig,
-    backbone: &Source,
+    beginning: Beginning<'_>,
     folder: &Path,
     devices: &[Device],
     loaders: usize,
     stop_after: Option<usize>,
 ) -> anyhow::Result<()> {
-    let load = |split: Split| {
-        let samples =
-            SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess, Copies::default())?;
-        let samples: Vec<SegmentationSample> = samples.into_iter().flatten().collect();
-        let lesions = |sample: &SegmentationSample| {
-            let mask: Vec<f32> =
-                sample.masks[INFECTION].iter().flatten().map(|value| f32::from(*value) / 255.0).collect();
-            lesion_numbers(&mask, sample.side, config.smallest_lesion).iter().any(|number| *number > 0.0)
-        };
-        let without = samples.iter().filter(|sample| !lesions(sample)).count();
-        anyhow::ensure!(
-            without < samples.len(),
-            "no {} picture in the {} split has a lesion of at least {} pixels (at {4} x {4} pixels): there is nothing to {}; look at the \
-             masks with thorax-train data check, or give a smaller --smallest-lesion",
-            config.modality,
-            split.as_str(),
-            config.smallest_lesion,
-            if split == Split::Train { "learn" } else { "choose the best epoch by" },
-            config.preprocess.input_side
-        );
-        if without > 0 {
-            eprintln!("{without} of {} pictures in the {} split have no lesion", samples.len(), split.as_str());
-        }
-        Ok(samples)
+    let smallest = config.smallest_lesion;
+    let shows = |sample: &SegmentationSample| {
+        let mask: Vec<f32> = sample.masks[INFECTION].iter().flatten().map(|value| f32::from(*value) / 255.0).collect();
+        lesion_numbers(&mask, sample.side, smallest).iter().any(|number| *number > 0.0)
     };
-    let task = Task {
-        training: Pictures { samples: load(Split::Train)?, config },
-        validation: load(Split::Val)?,
-        config,
-        backbone,
+    let wanted = Wanted {
+        modality: config.modality,
+        preprocess: &config.preprocess,
+        healthy: config.healthy,
+        copies: config.copies.unwrap_or_default(),
+        shows: &shows,
+        what: &format!("a lesion of at least {smallest} pixels"),
+        remedy: ", or give a smaller --smallest-lesion",
     };
+    let (pictures, validation) = wanted.load(manifest)?;
+    let task = Task { training: Pictures { pictures, config }, validation, config, beginning };
     let run = FitRun {
         folder,
         devices,
@@ -119,7 +113,7 @@ fn lesion_numbers(mask: &[f32], side: usize, smallest: usize) -> Vec<f32> {
 
 /// The training pictures.
 struct Pictures<'a> {
-    samples: Vec<SegmentationSample>,
+    pictures: TrainingPictures,
     config: &'a InstanceRunConfig,
 }
 
@@ -156,16 +150,16 @@ impl Dataset for Pictures<'_> {
     type Sample = Sample;
 
     fn len(&self) -> usize {
-        self.samples.len()
+        self.pictures.len()
     }
 
     fn name(&self, index: usize) -> String {
-        self.samples[index].name.clone()
+        self.pictures.name(index)
     }
 
     fn load(&self, index: usize, random: &mut StdRng) -> Result<Sample, TaskError> {
-        let values = Augmentation::draw(&self.config.augmentation, random).apply(&self.samples[index]);
-        Ok(Sample::of(values, self.config.smallest_lesion))
+        let values = self.pictures.load(index, &self.config.augmentation, random);
+        Ok(Sample::of(values.ok_or("an epoch has no such picture")?, self.config.smallest_lesion))
     }
 
     fn collate(&self, samples: Vec<Sample>) -> Result<Vec<Tensor>, TaskError> {
@@ -178,7 +172,7 @@ struct Task<'a> {
     training: Pictures<'a>,
     validation: Vec<SegmentationSample>,
     config: &'a InstanceRunConfig,
-    backbone: &'a Source,
+    beginning: Beginning<'a>,
 }
 
 impl<'a> Objective for Task<'a> {
@@ -191,7 +185,10 @@ impl<'a> Objective for Task<'a> {
 
     fn init(&self, device: &Device) -> Result<InstanceNet, TaskError> {
         let net = self.config.instance_net.init(self.config.seed, device)?;
-        net.set_backbone(self.backbone.weights(Backbone::ResNet50, device)?.weights())?;
+        net.set_backbone(self.beginning.backbone.weights(Backbone::ResNet50, device)?.weights())?;
+        if let Some(path) = self.beginning.start {
+            Checkpoint::load(path, device)?.restore(&net.variables())?;
+        }
         Ok(net)
     }
 

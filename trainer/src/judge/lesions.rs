@@ -121,6 +121,24 @@ pub fn judge(
     }
 }
 
+/// The name of the figures in a folder.
+const FIGURES: &str = "lesions.json";
+
+/// Reads what [`write`] wrote; nothing of a folder in which no such net was judged.
+///
+/// # Errors
+/// A file that is damaged, or of another version.
+pub fn read(folder: &Path) -> anyhow::Result<Vec<LesionJudgement>> {
+    let path = folder.join(FIGURES);
+    if !path.exists() {
+        return Ok(vec![]);
+    }
+    let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_slice(&text).with_context(|| {
+        format!("{}: not what this version of thorax-train masks judge writes; judge again", path.display())
+    })
+}
+
 /// Writes `lesions.json` and `lesions.md`.
 ///
 /// # Errors
@@ -128,7 +146,7 @@ pub fn judge(
 pub fn write(judgements: &[LesionJudgement], folder: &Path) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(judgements)?;
     json.push(b'\n');
-    for (name, bytes) in [("lesions.json", json), ("lesions.md", markdown(judgements).into_bytes())] {
+    for (name, bytes) in [(FIGURES, json), ("lesions.md", markdown(judgements).into_bytes())] {
         write_atomically(&folder.join(name), |out| out.write_all(&bytes))?;
     }
     Ok(())

@@ -263,7 +263,7 @@ pub(super) fn training(judgements: &[&SegmentationJudgement], caption: String) -
     ];
     let legend = judgements.iter().enumerate().map(|(index, judgement)| {
         let net = judgement.runs.first().and_then(|run| run.training.first());
-        let net = net.map_or_else(String::new, |training| training.config.net.describe());
+        let net = net.map_or_else(String::new, |training| training.config.describe());
         (hex(CLASSIFIERS[index % CLASSIFIERS.len()]), net)
     });
     Ok(Charts { caption, legend: legend.collect(), charts, columns: 2 })

@@ -27,7 +27,7 @@ use crate::{
     data::Split,
     judge::{
         Estimate,
-        masks::{self, MaskSpread, RunJudgement, RunSpread, SegmentationJudgement, score::MaskJudgement},
+        masks::{self, MaskSpread, Recipe, RunJudgement, RunSpread, SegmentationJudgement, score::MaskJudgement},
     },
     segmentation::run::SegmentConfig,
 };
@@ -45,7 +45,7 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<SegmentationJudgement> {
     );
     ensure!(
         judgement.runs.iter().all(|run| !run.training.is_empty()),
-        "{}: it does not say how the nets were trained; give folders in which masks judge judged runs of train segment",
+        "{}: it does not say how the nets were trained; give folders in which masks judge judged runs of train segment or train instance",
         folder.display()
     );
     Ok(judgement)
@@ -201,12 +201,17 @@ fn infection(run: &RunJudgement) -> Option<&MaskJudgement> {
 
 /// Whether it began with the weights of another training.
 fn started(run: &RunJudgement) -> bool {
-    run.training.iter().any(|training| training.config.start_sha256.is_some())
+    run.training.iter().any(|training| training.config.started())
 }
 
 /// How the first run was trained.
-fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig> {
+fn recipe(judgement: &SegmentationJudgement) -> Option<&Recipe> {
     judgement.runs.first()?.training.first().map(|training| &training.config)
+}
+
+/// The same of a segmentation net.
+fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig> {
+    recipe(judgement)?.segment()
 }
 
 /// Its epochs, and whether it had learnt before them.
@@ -218,7 +223,7 @@ fn epochs(config: &SegmentConfig) -> String {
 }
 
 fn title(judgement: &SegmentationJudgement) -> String {
-    let net = config(judgement).map_or_else(String::new, |config| config.net.describe());
+    let net = recipe(judgement).map_or_else(String::new, Recipe::describe);
     match &judgement.runs[..] {
         [run] => match (run.identity.members, run.identity.rounds) {
             (1, 1) => net,
@@ -252,8 +257,7 @@ fn comparison(judgements: &[&SegmentationJudgement]) -> Table {
     }
     for (index, number) in ["XI", "XII"].into_iter().enumerate() {
         for (row, method) in METHODS.iter().enumerate() {
-            let built = if method.built { "" } else { "; not built here" };
-            let mut cells = vec![format!("{}, paper, table {number}{built}", method.name)];
+            let mut cells = vec![format!("{}, paper, table {number}", method.name)];
             cells.extend(method.scores[index].iter().map(|score| format!("{score:.1}")));
             cells.extend([NONE.to_owned(), NONE.to_owned()]);
             table.push(if row == 0 { Look::First } else { Look::Faint }, cells);

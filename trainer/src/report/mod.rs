@@ -7,6 +7,7 @@
 
 pub(crate) mod charts;
 pub(crate) mod document;
+mod lesions;
 mod masks;
 mod numbers;
 mod paper;
@@ -28,7 +29,10 @@ use self::{
 use crate::{
     classifiers::{Resample, RunFolder, read_run},
     figures,
-    judge::classifiers::{JudgeError, Judged, Judgement, Settings, judge},
+    judge::{
+        self,
+        classifiers::{JudgeError, Judged, Judgement, Settings, judge},
+    },
     progress::progress,
 };
 
@@ -118,7 +122,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         anyhow::bail!("--out {}: has the judgement that is to be read; choose another folder", folder.display());
     }
     let masks = args.masks.iter().map(|folder| masks::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
-    let page = page(&runs, &masks, pictures, &settings)?;
+    let lesions = args.masks.iter().map(|folder| judge::lesions::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
+    let page = page(&runs, &masks, &lesions.concat(), pictures, &settings)?;
     let judgements: Vec<&Judgement> = runs.iter().map(|run| &run.judgement).collect();
     let mut files = vec![("report.html", page.to_html().into_bytes()), ("report.md", page.to_markdown().into_bytes())];
     // `masks judge` has written the figures of the masks already.
@@ -155,7 +160,8 @@ fn with_sources(runs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 fn page(
     runs: &[JudgedRun],
-    masks: &[crate::judge::masks::SegmentationJudgement],
+    masks: &[judge::masks::SegmentationJudgement],
+    lesions: &[judge::lesions::LesionJudgement],
     pictures: Vec<figures::Pictures>,
     settings: &Settings,
 ) -> anyhow::Result<Document> {
@@ -205,6 +211,7 @@ fn page(
         blocks.push(Block::Table(tables::left_out_by_classifier(&found)));
     }
     masks::sections(masks, &mut blocks)?;
+    lesions::section(lesions, &mut blocks);
     if !pictures.is_empty() {
         blocks.push(Block::Section("Pictures".into()));
         blocks.extend(pictures.into_iter().map(Block::Pictures));

@@ -71,23 +71,21 @@ pub(super) static GRID: [Grid; 6] = [
 pub(super) struct Method {
     /// As the paper calls it.
     pub(super) name: &'static str,
-    /// Whether this project can train it.
-    pub(super) built: bool,
     /// IoU, Dice and pixel accuracy in percent, in table XI and in table XII.
     pub(super) scores: [[f64; 3]; 2],
 }
 
 /// Tables XI (the 20-volume set) and XII (the paper names a classification set).
 pub(super) static METHODS: [Method; 9] = [
-    Method { name: "U-Net", built: true, scores: [[66.8, 78.9, 77.7], [52.2, 68.6, 69.8]] },
-    Method { name: "Attention U-Net", built: true, scores: [[69.7, 82.1, 81.4], [59.1, 74.3, 72.5]] },
-    Method { name: "U-Net+ (U-Net++)", built: true, scores: [[67.8, 80.2, 78.4], [53.2, 69.5, 65.8]] },
-    Method { name: "Mask-RCNN", built: false, scores: [[67.2, 80.7, 78.5], [53.9, 70.1, 71.2]] },
-    Method { name: "BlitzNet", built: false, scores: [[69.5, 81.1, 81.7], [65.8, 79.4, 77.3]] },
-    Method { name: "Yolact", built: false, scores: [[58.4, 74.2, 69.9], [48.3, 65.2, 66.8]] },
-    Method { name: "SOLO", built: false, scores: [[70.1, 83.0, 82.4], [61.8, 76.4, 75.3]] },
-    Method { name: "SRGNet", built: false, scores: [[71.1, 83.0, 83.2], [66.8, 80.1, 78.5]] },
-    Method { name: "Modified Attention U-Net", built: true, scores: [[81.1, 90.4, 88.6], [75.7, 86.2, 83.4]] },
+    Method { name: "U-Net", scores: [[66.8, 78.9, 77.7], [52.2, 68.6, 69.8]] },
+    Method { name: "Attention U-Net", scores: [[69.7, 82.1, 81.4], [59.1, 74.3, 72.5]] },
+    Method { name: "U-Net+ (U-Net++)", scores: [[67.8, 80.2, 78.4], [53.2, 69.5, 65.8]] },
+    Method { name: "Mask-RCNN", scores: [[67.2, 80.7, 78.5], [53.9, 70.1, 71.2]] },
+    Method { name: "BlitzNet", scores: [[69.5, 81.1, 81.7], [65.8, 79.4, 77.3]] },
+    Method { name: "Yolact", scores: [[58.4, 74.2, 69.9], [48.3, 65.2, 66.8]] },
+    Method { name: "SOLO", scores: [[70.1, 83.0, 82.4], [61.8, 76.4, 75.3]] },
+    Method { name: "SRGNet", scores: [[71.1, 83.0, 83.2], [66.8, 80.1, 78.5]] },
+    Method { name: "Modified Attention U-Net", scores: [[81.1, 90.4, 88.6], [75.7, 86.2, 83.4]] },
 ];
 
 /// The set of 20 cases of Ma et al. that table XI is of, as sources are called.

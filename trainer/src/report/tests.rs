@@ -187,7 +187,10 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
             involvement_error: None,
             negatives: None,
             pictures,
-            training: vec![Training { config, curve: Curve { loss: vec![1.5, 1.0, 0.7], dice: vec![0.1, 0.4, 0.6] } }],
+            training: vec![Training {
+                config: config.into(),
+                curve: Curve { loss: vec![1.5, 1.0, 0.7], dice: vec![0.1, 0.4, 0.6] },
+            }],
         }
     };
     let frozen =
@@ -271,7 +274,7 @@ fn judged_masks_become_the_papers_tables_of_segmentation() {
         "not a medical device",
         // Seed 1 finds 49 of 64, 81 and 100 pixels, seed 2 64 of them: IoU 62.0 and 81.0.
         "efficientnet-b3 (frozen) with a decoder of 16 base channels, 2 seeds | 71.5 ± 13.4 | 82.4 ± 9.1 |",
-        "Mask-RCNN, paper, table XI; not built here | 67.2 | 80.7 | 78.5",
+        "Mask-RCNN, paper, table XI | 67.2 | 80.7 | 78.5",
         "| EfficientNet-B1 | 400 | 0.72 | 0.562 | not trained here |",
         "| EfficientNet-B3 | 400 | 0.69 | 0.527 | 3 | ",
         "modified attention U-Net, 4 blocks, 16 base channels, dropout 0.1 | 4 | 3, from earlier weights | one cycle(2e-3) |",
@@ -299,4 +302,72 @@ fn judged_masks_become_the_papers_tables_of_segmentation() {
         assert!(error.contains(told) && error.contains("judgement.json"), "{error}");
     }
     assert!(arguments(&["--out", "o"]).unwrap_err().to_string().contains("--run"));
+}
+
+/// A net that finds single lesions stands in the same tables, and its lesions in one of their own.
+#[test]
+fn nets_that_find_single_lesions_have_a_row_and_a_table() {
+    use thorax_nets::instance::{InstanceConfig, yolact::YolactConfig};
+
+    use crate::{
+        data::Split,
+        instance::run::InstanceRunConfig,
+        judge::{Estimate, Resampling, lesions::LesionJudgement, masks::Training},
+        segmentation::run::SegmentConfig,
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    let papers = judged_masks(folder.path()).pop().unwrap();
+    let mut judgement = judge::masks::read(&papers).unwrap();
+    let training = judgement.runs[0].training[0].clone();
+    let SegmentConfig { modality, preprocess, augmentation, training: of_training, .. } =
+        training.config.segment().unwrap().clone();
+    let net = InstanceConfig::Yolact(YolactConfig::default());
+    let config = InstanceRunConfig {
+        modality,
+        instance_net: net,
+        backbone: ["random:1".into(), "00".into()],
+        epochs: 3,
+        batch: 4,
+        peak_learning_rate: 1e-3,
+        seed: 1,
+        preprocess,
+        manifest_sha256: "00".into(),
+        healthy: 0,
+        healthy_sha256: None,
+        start_sha256: None,
+        copies: None,
+        smallest_lesion: 10,
+        augmentation,
+        training: of_training,
+    };
+    judgement.runs[0].training = vec![Training { config: config.clone().into(), curve: training.curve }];
+    let yolact = folder.path().join("yolact");
+    judge::masks::write(&judgement, &yolact).unwrap();
+    // What is written is read as what it is.
+    assert_eq!(judge::masks::read(&yolact).unwrap().runs[0].training[0].config, config.into());
+    let lesions = LesionJudgement {
+        run: "yolact".into(),
+        net: net.describe().into(),
+        split: Split::Test,
+        counts: [3, 2, 7],
+        smallest_lesion: 10,
+        score_threshold: 0.4,
+        settings: Resampling { resamples: 50, level: 0.95, seed: 1 },
+        figures: [("ap".to_owned(), Some(Estimate { value: 0.125, low: 0.1, high: 0.25 })), ("ap50".to_owned(), None)]
+            .into(),
+    };
+    judge::lesions::write(&[lesions], &yolact).unwrap();
+    let out = folder.path().join("report");
+    let mut args = arguments(&["--masks", "x", "--out", out.to_str().unwrap()]).unwrap();
+    args.masks = vec![papers, yolact];
+    let page = run_report(&args);
+    for words in [
+        "| YOLACT (ResNet50) | 62.0 | 76.0 |",
+        "Lesions, one by one",
+        "| YOLACT (ResNet50) | test | 7 | 3 | 2 | 12.5 (10.0–25.0) | – |",
+        "Mask-RCNN, paper, table XI | 67.2",
+    ] {
+        assert!(page.contains(words), "`{words}` is not said:\n{page}");
+    }
 }

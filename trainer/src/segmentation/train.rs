@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
-use rand::{Rng, rngs::StdRng};
+use rand::rngs::StdRng;
 use thorax_files::write_atomically;
 use thorax_nets::{
     segmentation::{Net, NetConfig, Pass},
@@ -23,16 +23,13 @@ use thorax_shared::{
 };
 
 use super::{
-    augment::Augmentation,
     boxes::Boxes,
     lungs::LungFinder,
+    pictures::{TrainingPictures, Wanted},
     run::{SegmentConfig, THRESHOLD, Threshold, best_net, best_step},
     sample::{SegmentationSample, Values, collate},
 };
-use crate::{
-    changes::Copies,
-    data::{Manifest, Split},
-};
+use crate::data::Manifest;
 
 /// Thresholds are chosen in steps of a twentieth: less would follow the noise of a few patients.
 const THRESHOLD_STEPS: usize = 20;
@@ -64,48 +61,20 @@ pub fn train(
     loaders: usize,
     stop_after: Option<usize>,
 ) -> anyhow::Result<()> {
-    let copies = config.copies.unwrap_or_default();
-    let one = Copies { count: copies.count.min(1), ..copies };
-    let load = |split, copies| {
-        let samples = SegmentationSample::load_split(manifest, config.modality, split, &config.preprocess, copies)?;
-        anyhow::ensure!(
-            !samples.is_empty(),
-            "the manifest has no {} pictures with masks in the {} split",
-            config.modality,
-            split.as_str()
-        );
-        let empty = samples.iter().filter(|copies| !copies[0].shows_infection()).count();
-        anyhow::ensure!(
-            empty < samples.len(),
-            "no infection mask of the {} {} pictures in the {} split marks anything (at {3} x {3} pixels): there is nothing to learn; \
-             look at the masks with thorax-train data check",
-            samples.len(),
-            config.modality,
-            split.as_str(),
-            config.preprocess.input_side
-        );
-        if empty > 0 {
-            eprintln!("{empty} of {} pictures in the {} split have no infection marked", samples.len(), split.as_str());
-        }
-        Ok(samples)
+    let wanted = Wanted {
+        modality: config.modality,
+        preprocess: &config.preprocess,
+        healthy: config.healthy,
+        copies: config.copies.unwrap_or_default(),
+        shows: &SegmentationSample::shows_infection,
+        what: "infection marked",
+        remedy: "",
     };
-    let samples = load(Split::Train, copies)?;
-    let mut validation = load(Split::Val, one)?;
-    let healthy = |split| match config.healthy {
-        0 => Ok(vec![]),
-        _ => SegmentationSample::load_healthy(manifest, config.modality, split, &config.preprocess, one),
-    };
-    validation.extend(healthy(Split::Val)?);
-
+    let (training, validation) = wanted.load(manifest)?;
     let boxed =
-        beginning.boxed.map(|(boxes, finder)| boxes.load(manifest, finder, &config.preprocess, one)).transpose()?;
-    let boxed = boxed.unwrap_or_default();
-    let task = Segmentation {
-        training: Pictures { samples, healthy: healthy(Split::Train)?, boxed, config },
-        validation: validation.into_iter().flatten().collect(),
-        config,
-        beginning,
-    };
+        beginning.boxed.map(|(boxes, finder)| boxes.load(manifest, finder, &config.preprocess, wanted.one_copy()));
+    let training = training.beside(config.boxed, boxed.transpose()?.unwrap_or_default());
+    let task = Segmentation { training: Pictures { pictures: training, config }, validation, config, beginning };
     let run = FitRun {
         folder,
         devices,
@@ -137,12 +106,7 @@ pub fn train(
 
 /// The training pictures.
 struct Pictures<'a> {
-    /// Each with its changed copies.
-    samples: Vec<Vec<SegmentationSample>>,
-    /// Those without infection, of which an epoch draws as many as the configuration says.
-    healthy: Vec<Vec<SegmentationSample>>,
-    /// Those with boxes, of which an epoch draws as many as the configuration says.
-    boxed: Vec<Vec<SegmentationSample>>,
+    pictures: TrainingPictures,
     config: &'a SegmentConfig,
 }
 
@@ -158,26 +122,16 @@ impl Dataset for Pictures<'_> {
     type Sample = Values;
 
     fn len(&self) -> usize {
-        self.samples.len() + self.config.healthy + self.config.boxed
+        self.pictures.len()
     }
 
     fn name(&self, index: usize) -> String {
-        self.samples
-            .get(index)
-            .map_or_else(|| "a picture of class normal, or with boxes".to_owned(), |copies| copies[0].name.clone())
+        self.pictures.name(index)
     }
 
     fn load(&self, index: usize, random: &mut StdRng) -> Result<Values, TaskError> {
-        let copies = match self.samples.get(index) {
-            Some(copies) => copies,
-            None => {
-                let of = if index < self.samples.len() + self.config.healthy { &self.healthy } else { &self.boxed };
-                &of[random.random_range(0..of.len())]
-            }
-        };
-        // Without copies nothing is drawn, so that runs made before there were any are made anew to the bit.
-        let sample = if copies.len() > 1 { &copies[random.random_range(0..copies.len())] } else { &copies[0] };
-        let mut values = Augmentation::draw(&self.config.augmentation, random).apply(sample);
+        let mut values =
+            self.pictures.load(index, &self.config.augmentation, random).ok_or("an epoch has no such picture")?;
         if self.config.loss.boundary.is_some() {
             values.measure()?;
         }

@@ -1,6 +1,8 @@
-//! The file of a grid: options of `thorax-train train segment`, some with one value, some with a list of them.
+//! The file of a grid: options of `thorax-train train segment` or `train instance`, some with one value, some with a list of them.
 //!
 //! ```toml
+//! train = "segment"            # or "instance"; this may be left out
+//!
 //! [fixed]                      # the same for every run
 //! base-channels = 16
 //!
@@ -13,7 +15,7 @@
 //! ```
 //!
 //! Options have their long names without dashes; `nesterov = true` stands for an option without a value. Which there are, and
-//! what they take, the parser of `train segment` itself says, so a grid is refused before its first run starts, and not hours
+//! what they take, the parser of that command itself says, so a grid is refused before its first run starts, and not hours
 //! later.
 
 use std::{
@@ -55,6 +57,10 @@ pub enum GridError {
 /// All runs of a grid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
+    /// Which command of `train` each run is.
+    pub command: &'static str,
+    /// The file that such a run writes last.
+    pub last_file: &'static str,
     /// The names of the lists, in alphabetical order.
     pub axes: Vec<String>,
     /// Every combination of their values; the last list turns fastest.
@@ -68,7 +74,7 @@ pub struct Combination {
     pub name: String,
     /// The value of each axis, in words.
     pub labels: Vec<String>,
-    /// The options of `train segment`: `--batch=32`.
+    /// The options of the command: `--batch=32`.
     pub arguments: Vec<String>,
     /// Passes over the training pictures.
     pub epochs: usize,
@@ -77,9 +83,16 @@ pub struct Combination {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default = "segment")]
+    train: String,
     #[serde(default)]
     fixed: toml::Table,
     grid: BTreeMap<String, Vec<Value>>,
+}
+
+/// What is trained where the file does not say.
+fn segment() -> String {
+    "segment".into()
 }
 
 /// A value of an axis.
@@ -89,17 +102,22 @@ struct Entry {
 }
 
 impl Grid {
-    /// Reads `path`.
+    /// Reads `path`, a grid of one of those commands.
     ///
     /// # Errors
     /// See [`GridError`].
-    pub fn load(path: &Path, options: &RunOptions) -> Result<Self, GridError> {
+    pub fn load(path: &Path, options: &[RunOptions]) -> Result<Self, GridError> {
         let text = std::fs::read_to_string(path).map_err(|reason| GridError::Read { path: path.to_owned(), reason })?;
         Self::parse(&text, options).map_err(|reason| GridError::Invalid { path: path.to_owned(), reason })
     }
 
-    fn parse(text: &str, options: &RunOptions) -> Result<Self, String> {
-        let File { fixed, grid } = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    fn parse(text: &str, options: &[RunOptions]) -> Result<Self, String> {
+        let File { train, fixed, grid } =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let Some(options) = options.iter().find(|options| options.name == train) else {
+            let names: Vec<&str> = options.iter().map(|options| options.name).collect();
+            return Err(format!("train = {train:?}: there is no such training; give one of {}", names.join(", ")));
+        };
         let parser = Parser::new(options);
         let fixed: BTreeMap<String, Value> = fixed.into_iter().collect();
         for (name, value) in &fixed {
@@ -132,7 +150,8 @@ impl Grid {
                 twice.name
             ));
         }
-        Ok(Self { axes: axes.into_iter().map(|(axis, _)| axis).collect(), combinations })
+        let RunOptions { name, last_file, .. } = *options;
+        Ok(Self { command: name, last_file, axes: axes.into_iter().map(|(axis, _)| axis).collect(), combinations })
     }
 }
 
@@ -193,16 +212,21 @@ fn product(axes: &[(String, Vec<Entry>)]) -> Vec<Vec<usize>> {
     })
 }
 
-/// The options of `train segment`, which every run is started with.
+/// A command of `train`, which runs are started with.
 pub struct RunOptions {
-    /// The options by themselves.
+    /// Its name.
+    pub name: &'static str,
+    /// The file in a run's folder that is written last.
+    pub last_file: &'static str,
+    /// Its options by themselves.
     pub command: clap::Command,
     /// Sees that they make sense together, and gives the number of epochs.
     pub check: fn(&clap::ArgMatches) -> anyhow::Result<usize>,
 }
 
-/// The parser of `train segment`.
+/// The parser of a command of `train`.
 struct Parser {
+    name: &'static str,
     command: clap::Command,
     check: fn(&clap::ArgMatches) -> anyhow::Result<usize>,
 }
@@ -211,7 +235,11 @@ impl Parser {
     fn new(options: &RunOptions) -> Self {
         // What the sweep gives by itself is not there yet.
         let command = options.command.clone().no_binary_name(true);
-        Self { command: command.mut_args(|argument| argument.required(false)), check: options.check }
+        Self {
+            name: options.name,
+            command: command.mut_args(|argument| argument.required(false)),
+            check: options.check,
+        }
     }
 
     /// A value in words, and the argument that sets it, of which there is none for a switch that is off.
@@ -222,7 +250,7 @@ impl Parser {
         let known = || self.command.get_arguments().filter_map(|argument| argument.get_long());
         let Some(option) = self.command.get_arguments().find(|argument| argument.get_long() == Some(name)) else {
             let names: Vec<&str> = known().filter(|name| !OF_THE_SWEEP.contains(name)).collect();
-            return Err(format!("train segment has no such option; it has {}", names.join(", ")));
+            return Err(format!("train {} has no such option; it has {}", self.name, names.join(", ")));
         };
         let takes_value = option.get_action().takes_values();
         let text = match value {
@@ -266,7 +294,7 @@ impl Parser {
         Ok(Combination { name, labels: entries().map(|(_, entry)| entry.label.clone()).collect(), arguments, epochs })
     }
 
-    /// Reads `arguments` as `train segment` will, and gives the number of its epochs.
+    /// Reads `arguments` as the run will, and gives the number of its epochs.
     fn epochs(&self, arguments: &[String]) -> Result<usize, String> {
         let told = |error: clap::Error| {
             let text = error.to_string();
@@ -296,8 +324,8 @@ mod tests {
 
     use super::*;
 
-    fn options() -> RunOptions {
-        crate::commands::train::segment_options()
+    fn options() -> Vec<RunOptions> {
+        crate::commands::train::run_options()
     }
 
     fn parse(text: &str) -> Result<Grid, String> {
@@ -357,9 +385,22 @@ mod tests {
     }
 
     #[test]
+    fn a_grid_says_what_it_trains() {
+        let grid = parse("train = \"instance\"\n[fixed]\nweights = \"random:1\"\n[grid]\nnet = [\"yolact\", \"solo\"]")
+            .unwrap();
+        assert_eq!((grid.command, grid.last_file), ("instance", "score_threshold.json"));
+        assert_eq!(grid.combinations[1].arguments, ["--net=solo", "--weights=random:1"]);
+        let grid = parse("[grid]\nbatch = [1]").unwrap();
+        assert_eq!((grid.command, grid.last_file), ("segment", "threshold.json"));
+    }
+
+    #[test]
     fn what_is_no_grid_is_refused_with_its_key() {
         for (text, words) in [
-            ("[grid]\nepoch = [1]", &["[grid] epoch", "no such option", "epochs"][..]),
+            ("train = \"classify\"\n[grid]\nseed = [1]", &["classify", "segment, instance"][..]),
+            ("train = \"instance\"\n[grid]\nseed = [1]", &["weights"]),
+            ("train = \"instance\"\n[grid]\nblocks = [1]", &["train instance has no such option"]),
+            ("[grid]\nepoch = [1]", &["[grid] epoch", "no such option", "epochs"]),
             ("[fixed]\nbath = 1\n[grid]\nbatch = [1]", &["[fixed] bath", "no such option"]),
             ("[fixed]\nbatch = 1", &["grid"]),
             ("[grid]", &["no list"]),

@@ -144,7 +144,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn grid(file: &Path, text: &str) -> Grid {
         std::fs::write(file, text).unwrap();
-        Grid::load(file, &crate::commands::train::segment_options()).unwrap()
+        Grid::load(file, &crate::commands::train::run_options()).unwrap()
     }
 
     #[test]

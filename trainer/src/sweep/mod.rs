@@ -1,4 +1,5 @@
-//! `thorax-train sweep`: every combination of a grid's hyper-parameters, each a run of `train segment` in a folder of its own.
+//! `thorax-train sweep`: every combination of a grid's hyper-parameters, each a run of `train segment` or
+//! `train instance` in a folder of its own.
 //!
 //! ```text
 //! grid.toml -> combinations -> here (--jobs), in shares (--shard), by successive halving (--halving), or on Slurm (--slurm)
@@ -31,7 +32,8 @@ use crate::data;
 /// Options of `sweep`.
 #[derive(Debug, clap::Args)]
 pub struct SweepArgs {
-    /// The grid (TOML): [fixed] has options of `train segment` by their long names, [grid] lists of them
+    /// The grid (TOML): [fixed] has options of `train segment` by their long names, [grid] lists of them; with train = "instance" above
+    /// them those of `train instance`
     grid: PathBuf,
     /// Manifest written by `thorax-train data import`
     #[arg(long)]
@@ -45,7 +47,7 @@ pub struct SweepArgs {
     /// Seed of every run for which the grid has none
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where the runs compute, as `train segment --device` has it; a grid that says so itself needs no such option
+    /// Where the runs compute, as the training's `--device` has it; a grid that says so itself needs no such option
     #[arg(long)]
     device: Option<String>,
     /// Only these runs, by name; `*` stands for any letters, `?` for one
@@ -97,11 +99,11 @@ impl FromStr for Shard {
     }
 }
 
-/// Carries out the command; `options` are those of `train segment`.
+/// Carries out the command; `options` are those of the trainings that a grid may be of.
 ///
 /// # Errors
 /// A grid or folder that cannot be used, and the names of the runs that failed.
-pub fn run(args: &SweepArgs, options: &RunOptions) -> anyhow::Result<()> {
+pub fn run(args: &SweepArgs, options: &[RunOptions]) -> anyhow::Result<()> {
     let grid = Grid::load(&args.grid, options)?;
     // Each run asks the same; here it is said once, before anything is started.
     data::open(&args.manifest)?;

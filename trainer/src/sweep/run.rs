@@ -1,7 +1,7 @@
-//! Runs as processes of their own: `thorax-train train segment` with the options of the grid.
+//! Runs as processes of their own: `thorax-train train segment` (or `train instance`) with the options of the grid.
 //!
 //! A run that crashes takes nothing with it, Slurm starts the very same command, and whatever one can do with a folder of
-//! `train segment` one can do with that of a run. In the folder lie besides: `sweep.json`, what the run was asked for, so that an
+//! that command one can do with that of a run. In the folder lie besides: `sweep.json`, what the run was asked for, so that an
 //! altered grid is not mistaken for the one that was trained; and `log.txt`, all that the process has said. The process holds a lock
 //! on its log, so that of two sweeps the second waits. It also reads its standard input, a pipe whose other end the sweep has and never
 //! writes to: however the sweep ends, the system closes that end, and the process ends too ([`end_with_sweep`]). So no run outlives
@@ -29,7 +29,7 @@ use super::{
     grid::{Combination, Grid},
     leaderboard::{self, Progress},
 };
-use crate::{progress::progress, segmentation::run::THRESHOLD};
+use crate::progress::progress;
 
 /// What a run was asked for.
 const REQUEST: &str = "sweep.json";
@@ -91,7 +91,7 @@ impl Sweep<'_> {
 
     /// The words after the program's name.
     pub fn arguments(&self, job: &Job<'_>) -> Vec<OsString> {
-        let mut words: Vec<OsString> = ["train", "segment", "--manifest"].map(OsString::from).into();
+        let mut words: Vec<OsString> = ["train", self.grid.command, "--manifest"].map(OsString::from).into();
         words.push(self.manifest.clone().into());
         words.extend(["--modality", self.modality.as_str(), "--out"].map(OsString::from));
         words.push(self.folder(job.combination).into());
@@ -119,8 +119,7 @@ impl Sweep<'_> {
     pub fn done(&self, job: &Job<'_>) -> anyhow::Result<Option<Progress>> {
         let folder = self.folder(job.combination);
         let far = |progress: &Progress| job.stop_after.is_some_and(|stop| progress.epochs >= stop);
-        // The threshold is the last that a run writes.
-        let whole = |progress: &Progress| progress.finished && folder.join(THRESHOLD).exists();
+        let whole = |progress: &Progress| progress.finished && folder.join(self.grid.last_file).exists();
         Ok(Progress::read(&folder)?.filter(|progress| whole(progress) || far(progress)))
     }
 

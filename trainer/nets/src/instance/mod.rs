@@ -10,8 +10,8 @@
 //!
 //! An [`InstanceConfig`] is what a run's configuration keeps; [`InstanceConfig::init`] makes an [`InstanceNet`] of it. All stand on a
 //! ResNet50. [`targets`] are the lesions that they learn, [`anchors`] the boxes that they tell lesions from, [`matching`] says which of
-//! these learns what. They train and infer as [`Network`]s on any device, the choice of boxes on the host; none leaves as ONNX yet,
-//! since the inference graph lacks resizing, group norm and matrices.
+//! these learns what. They train and infer as [`Network`]s on any device, the choice of boxes on the host. YOLACT leaves as ONNX, the choice
+//! of boxes and their masks with it ([`InstanceNet::to_onnx`]).
 
 pub mod anchors;
 pub mod blitznet;
@@ -107,6 +107,11 @@ trait Detector: Send + Sync {
 
     /// What is in each picture `[N, 3, S, S]`.
     fn detect(&self, x: &Tensor) -> Result<Vec<Found>>;
+
+    /// All of [`Self::detect`] as an ONNX file for one picture of that side; `None` of a net that does not leave as one.
+    fn to_onnx(&self, _side: usize) -> Option<Result<Vec<u8>>> {
+        None
+    }
 }
 
 impl InstanceConfig {
@@ -254,6 +259,16 @@ impl InstanceNet {
             candle_core::bail!("the net gives what is no number; train it anew");
         }
         Ok(found)
+    }
+
+    /// All of [`Self::detect`] as an ONNX file: its input is `input`, `[1, 3, side, side]`; its outputs, the surest lesion first and K of them,
+    /// are `boxes` `[K, 4]` (left, top, right, bottom in pixels of the input), `scores` `[K]` and `masks` `[K, side, side]` of 0 and 1 (u8).
+    ///
+    /// # Errors
+    /// A net other than YOLACT with one class of lesions; a side that is too small for it.
+    pub fn to_onnx(&self, side: usize) -> Result<Vec<u8>> {
+        let unable = || candle_core::bail!("{} does not leave as ONNX; YOLACT does", self.config.describe());
+        self.detector.to_onnx(side).unwrap_or_else(unable)
     }
 
     /// What the optimizer moves, by name.

@@ -7,7 +7,7 @@ use thorax_nn::seeded;
 use super::{matching::Order, targets::Targets, *};
 
 const NETS: [InstanceConfig; 5] = [
-    InstanceConfig::MaskRcnn(MaskRcnnConfig { classes: 2, frozen: true, regions: 32 }),
+    InstanceConfig::MaskRcnn(MaskRcnnConfig { classes: 2, frozen: true, regions: 32, anchor: 32 }),
     InstanceConfig::Yolact(YolactConfig { classes: 2, frozen: true, square: true }),
     InstanceConfig::Solo(SoloConfig { classes: 1, frozen: true }),
     InstanceConfig::Blitznet(BlitzNetConfig { classes: 2, frozen: true }),

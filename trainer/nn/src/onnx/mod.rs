@@ -2,10 +2,14 @@
 //!
 //! Large weights are stored in half precision with a `Cast` behind them, which every runtime folds away on loading: half
 //! the size on disk, full precision in the arithmetic.
+//!
+//! A [`Model`] goes on behind a graph, for answers that are no maps: boxes, scores, masks.
 
+mod model;
 mod read;
 
 pub use crate::onnx_format::{HALF_PRECISION_FROM, ReadError};
+pub use model::{Attribute, Element, Model, Value};
 pub use read::from_onnx;
 
 use prost::Message;
@@ -42,12 +46,12 @@ pub fn to_onnx_of_batch(graph: &Graph, name: &str, batch: usize) -> candle_core:
         values.push(output);
     }
     let [c, h, w] = graph.input_shape;
-    let outputs = graph.outputs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+    let outputs = graph.outputs.iter().map(|(name, _)| (name.as_str(), DataType::Float)).collect::<Vec<_>>();
     Ok(finish(writer, name, [batch, c, h, w], &outputs))
 }
 
 /// The bytes of a model of what was written, whose input is called `input` and has the shape `input`.
-pub(crate) fn finish(writer: Writer, name: &str, input: [usize; 4], outputs: &[&str]) -> Vec<u8> {
+pub(crate) fn finish(writer: Writer, name: &str, input: [usize; 4], outputs: &[(&str, DataType)]) -> Vec<u8> {
     let model = ModelProto {
         ir_version: 7,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 13 }],
@@ -57,8 +61,8 @@ pub(crate) fn finish(writer: Writer, name: &str, input: [usize; 4], outputs: &[&
             name: name.into(),
             node: writer.nodes,
             initializer: writer.weights,
-            input: vec![value_info("input", Some(input))],
-            output: outputs.iter().map(|name| value_info(name, None)).collect(),
+            input: vec![value_info("input", DataType::Float, Some(input))],
+            output: outputs.iter().map(|&(name, element)| value_info(name, element, None)).collect(),
             ..Default::default()
         }),
         ..Default::default()
@@ -66,7 +70,7 @@ pub(crate) fn finish(writer: Writer, name: &str, input: [usize; 4], outputs: &[&
     model.encode_to_vec()
 }
 
-fn value_info(name: &str, shape: Option<[usize; 4]>) -> ValueInfoProto {
+fn value_info(name: &str, element: DataType, shape: Option<[usize; 4]>) -> ValueInfoProto {
     use tensor_shape_proto::{Dimension, dimension::Value};
     let shape = shape.map(|dims| TensorShapeProto {
         dim: dims
@@ -74,7 +78,7 @@ fn value_info(name: &str, shape: Option<[usize; 4]>) -> ValueInfoProto {
             .map(|d| Dimension { denotation: String::new(), value: Some(Value::DimValue(d as i64)) })
             .collect(),
     });
-    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
+    let tensor = type_proto::Tensor { elem_type: element as i32, shape };
     ValueInfoProto {
         name: name.into(),
         r#type: Some(TypeProto { denotation: String::new(), value: Some(type_proto::Value::TensorType(tensor)) }),

@@ -91,7 +91,7 @@ fn constant(tensor: &TensorProto) -> Result<Tensor, ReadError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::{super::to_onnx, *};
-    use crate::{pool::PoolConfig, seeded};
+    use crate::{pool::PoolConfig, seeded, upsample::Method};
 
     /// What tract makes of the exported graph.
     fn tract(bytes: &[u8], x: &Tensor) -> (Vec<usize>, Vec<f32>) {
@@ -106,6 +106,24 @@ mod tests {
 
     fn flat(x: &Tensor) -> Vec<f32> {
         x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn another_size_means_the_same_to_tract() {
+        let methods =
+            [Method::Nearest, Method::Bilinear { align_corners: false }, Method::Bilinear { align_corners: true }];
+        let x = seeded::normal((1, 2, 4, 6), 1.0, 3, &Device::Cpu).unwrap();
+        for (method, [height, width]) in methods.into_iter().flat_map(|m| [[8, 12], [7, 9], [3, 4]].map(|s| (m, s))) {
+            let mut graph = Graph::new([2, 4, 6]);
+            let resized = graph.push(Operation::Resize { method, height, width }, &[0]);
+            graph.output("resized", resized);
+            let own = graph.run(&x).unwrap().remove(0);
+            assert_eq!(flat(&own), flat(&graph.nodes[1].operation.run(&[&x]).unwrap()), "{method:?}");
+            let (shape, values) = tract(&to_onnx(&graph, "resize").unwrap(), &x);
+            assert_eq!(shape, own.dims());
+            let worst = flat(&own).iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-5, "{method:?} {height} x {width}: {worst}");
+        }
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub fn to_onnx(graph: &QuantizedGraph, name: &str) -> Result<Vec<u8>> {
         node.step.write(&mut writer, inputs, &node.name)?;
     }
     let [c, h, w] = graph.input_shape;
-    let outputs: Vec<&str> = graph.outputs.iter().map(|(name, _)| name.as_str()).collect();
+    let outputs: Vec<(&str, DataType)> =
+        graph.outputs.iter().map(|(name, _)| (name.as_str(), DataType::Float)).collect();
     Ok(finish(writer, name, [1, c, h, w], &outputs))
 }
 

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use image::RgbImage;
 use thorax_shared::{
     mask::{INFECTION, NAMES},
     plane::Plane,
@@ -22,7 +23,8 @@ use crate::{
     segmentation::{DrawMasks, Drawn, predict::overlay},
 };
 
-/// Writes at most `count` figures of a run that was judged, their pictures and their list, into `folder`.
+/// Writes at most `count` figures of a run that was judged, their pictures and their list, into `folder`; of a net that finds single
+/// lesions also what `lesions` draws.
 ///
 /// # Errors
 /// Pictures and masks that cannot be read; files that cannot be written.
@@ -30,6 +32,7 @@ pub fn write(
     manifest: &Manifest,
     segmenter: &impl DrawMasks,
     judged: &RunJudgement,
+    lesions: Option<&dyn Fn(&Picture) -> anyhow::Result<RgbImage>>,
     count: usize,
     folder: &Path,
 ) -> anyhow::Result<()> {
@@ -44,7 +47,8 @@ pub fn write(
         let (dice, path) = ranked[rank];
         let record = manifest.records.iter().find(|record| record.path == path && !record.mask.is_empty());
         let record = record.with_context(|| format!("{path}: not in the manifest any more"))?;
-        let found = segmenter.draw(&Picture::of(manifest, record)?)?;
+        let picture = Picture::of(manifest, record)?;
+        let found = segmenter.draw(&picture)?;
         let truth = Drawn { masks: truth(truth_masks(manifest, record, &found.picture)?, &found), ..found.clone() };
         let nothing = Drawn { masks: vec![], ..found.clone() };
         let mut files = vec![];
@@ -55,9 +59,17 @@ pub fn write(
             write_png(&folder.join(&file), &overlay(names, drawn))?;
             files.push(file);
         }
+        let mut caption =
+            "The picture; the true masks; those that the net drew. Infection tinted, lungs outlined.".to_owned();
+        if let Some(lesions) = lesions {
+            let file = format!("figure_{:02}_lesions.png", number + 1);
+            write_png(&folder.join(&file), &lesions(&picture)?)?;
+            files.push(file);
+            caption += " Last the lesions one by one: mask, box, and score in percent.";
+        }
         Ok(figures::Figure {
             title: format!("Dice of the infection {dice:.3}, rank {} of {}", rank + 1, ranked.len()),
-            caption: "The picture; the true masks; those that the net drew. Infection tinted, lungs outlined.".into(),
+            caption,
             files,
         })
     });

@@ -7,6 +7,7 @@
 pub mod compare;
 pub mod figures;
 pub mod pool;
+mod recipe;
 pub mod score;
 mod surface_distance;
 pub mod tables;
@@ -26,6 +27,7 @@ use thorax_shared::{
     plane::Plane,
 };
 
+pub use self::recipe::Recipe;
 use self::score::{
     FalsePositives, MaskFigures, MaskJudgement, MaskScore, PictureScore, false_positives, involvement_error, judge_mask,
 };
@@ -36,7 +38,7 @@ use crate::{
         picture::{Picture, truth_masks},
     },
     progress::progress,
-    segmentation::{DrawMasks, run::SegmentConfig},
+    segmentation::DrawMasks,
 };
 
 /// The version of `judgement.json`.
@@ -67,7 +69,7 @@ impl Curve {
         let path = folder.join("epochs.csv");
         let mut table = csv::Reader::from_path(&path).with_context(|| path.display().to_string())?;
         let epochs = table.deserialize().collect::<Result<Vec<Epoch>, _>>();
-        let epochs = epochs.with_context(|| format!("{}: not the log of a run of train segment", path.display()))?;
+        let epochs = epochs.with_context(|| format!("{}: not the log of a training", path.display()))?;
         Ok(Self {
             loss: epochs.iter().map(|epoch| epoch.loss).collect(),
             dice: epochs.iter().map(|epoch| epoch.dice_infection).collect(),
@@ -134,7 +136,7 @@ pub struct RunJudgement {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// How.
-    pub config: SegmentConfig,
+    pub config: Recipe,
     /// What came of it, epoch by epoch. A net that started from earlier weights has only its own epochs here.
     pub curve: Curve,
 }

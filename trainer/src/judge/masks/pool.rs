@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{FORMAT, Identity, NOTICE, RunJudgement, SegmentationJudgement, Training, score::PictureScore};
-use crate::{data::Split, judge::Resampling, segmentation::run::SegmentConfig};
+use super::{FORMAT, Identity, NOTICE, Recipe, RunJudgement, SegmentationJudgement, Training, score::PictureScore};
+use crate::{data::Split, judge::Resampling};
 
 /// One judgement of all rounds, each with the folder it was read from.
 ///
@@ -79,9 +79,9 @@ pub fn pool(rounds: &[(&Path, SegmentationJudgement)], settings: Resampling) -> 
 
 /// How a run was trained, but for its data and seed. (Nothing here knows which patients the weights it may have started from had
 /// seen.)
-fn recipe(run: &RunJudgement) -> anyhow::Result<SegmentConfig> {
+fn recipe(run: &RunJudgement) -> anyhow::Result<Recipe> {
     let Training { config, .. } = run.training.first().context(
-        "it does not say how its net was trained; give folders in which masks judge judged runs of train segment",
+        "it does not say how its net was trained; give folders in which masks judge judged runs of train segment or train instance",
     )?;
-    Ok(SegmentConfig { manifest_sha256: String::new(), healthy_sha256: None, ..config.without_seed() })
+    Ok(config.of_a_round())
 }

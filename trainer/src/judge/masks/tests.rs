@@ -9,7 +9,10 @@ use thorax_shared::{mask::NAMES, modality::Modality, plane::Plane};
 use super::{pool::pool, *};
 use crate::{
     data::{Label, Task},
-    segmentation::tests::{BRIGHT, SIDE, grey_png, net},
+    segmentation::{
+        run::SegmentConfig,
+        tests::{BRIGHT, SIDE, grey_png, net},
+    },
 };
 
 /// Pictures of 64 x 64 with a bright square, whose true mask is another square, and pictures without any.
@@ -150,7 +153,7 @@ fn rounds_are_pooled() {
         let identity = Identity { run: "round".into(), seed: 7, members: 1, rounds: 1, same_data: true };
         let mut run = RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), &settings);
         let config = SegmentConfig { manifest_sha256: manifest.into(), ..SegmentConfig::example(net, 1) };
-        run.training = vec![Training { config, curve: Curve::default() }];
+        run.training = vec![Training { config: config.into(), curve: Curve::default() }];
         SegmentationJudgement {
             format: FORMAT,
             notice: "Research use only, not a medical device.".into(),
@@ -176,7 +179,7 @@ fn rounds_are_pooled() {
     assert_eq!(pooled.runs[0].masks[0].pooled, whole.masks[0].pooled);
     assert_eq!((pooled.runs[0].identity.run.as_str(), pooled.runs[0].identity.rounds), ("2 rounds", 2));
     assert_eq!(
-        pooled.runs[0].training.iter().map(|training| training.config.manifest_sha256.as_str()).collect::<Vec<_>>(),
+        pooled.runs[0].training.iter().map(|training| training.config.manifest_sha256()).collect::<Vec<_>>(),
         ["01", "02"]
     );
 

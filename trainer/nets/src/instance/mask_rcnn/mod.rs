@@ -62,11 +62,21 @@ pub struct MaskRcnnConfig {
     pub frozen: bool,
     /// Regions of a picture that a step looks at; 512 in the paper's net on a pyramid.
     pub regions: usize,
+    /// The side of the anchors of the largest map, in pixels; those of each smaller map are twice as large.
+    #[serde(default = "published_anchor")]
+    pub anchor: usize,
+}
+
+/// Of pictures whose shorter side is 800.
+pub const PUBLISHED_ANCHOR: usize = 32;
+
+fn published_anchor() -> usize {
+    PUBLISHED_ANCHOR
 }
 
 impl Default for MaskRcnnConfig {
     fn default() -> Self {
-        Self { classes: 2, frozen: true, regions: 512 }
+        Self { classes: 2, frozen: true, regions: 512, anchor: PUBLISHED_ANCHOR }
     }
 }
 
@@ -175,7 +185,7 @@ impl MaskRcnn {
         let (_, _, height, width) = x.dims4()?;
         let maps = parts::output(&self.body, x, MAPS, pass)?;
         let maps = maps.iter().map(|map| map.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()?;
-        let proposals = proposals::answers(&self.proposer, &maps, [height, width], pass)?;
+        let proposals = proposals::answers(&self.proposer, &maps, [height, width], self.config.anchor, pass)?;
         Ok(Seen { maps, proposals, size: [height, width] })
     }
 }

@@ -17,9 +17,7 @@ use crate::{
     network::{Network, Pass, nothing_of},
 };
 
-/// Sides of the anchors of each map, in pixels.
-const SIZES: [f32; 5] = [32.0, 64.0, 128.0, 256.0, 512.0];
-/// Their heights over their widths.
+/// Heights of the anchors over their widths.
 const RATIOS: [f32; 3] = [0.5, 1.0, 2.0];
 const MATCHER: Matcher = Matcher { lesion_from: 0.7, background_below: 0.3, rescue: Rescue::Best };
 const SAMPLER: Sampler = Sampler { most: 256, lesions: 0.5 };
@@ -44,14 +42,22 @@ pub(super) struct Answers {
     anchors: Vec<Vec<BoundingBox>>,
 }
 
-pub(super) fn answers(net: &Network, maps: &[Tensor], [height, width]: [usize; 2], pass: Pass) -> Result<Answers> {
+/// What is said of each anchor; those of the first map have sides of `anchor` pixels, those of each further one twice as many.
+pub(super) fn answers(
+    net: &Network,
+    maps: &[Tensor],
+    [height, width]: [usize; 2],
+    anchor: usize,
+    pass: Pass,
+) -> Result<Answers> {
     let (mut objectness, mut boxes) = (vec![], vec![]);
     for map in maps {
         let mut given = net.forward(map, pass)?;
         objectness.extend(given.remove("objectness").into_iter().flatten());
         boxes.extend(given.remove("boxes").into_iter().flatten());
     }
-    let anchors = anchors::pyramid(height, width, &sizes(maps)?, &SIZES, &RATIOS);
+    let sides: Vec<f32> = (0..maps.len()).map(|level| (anchor << level) as f32).collect();
+    let anchors = anchors::pyramid(height, width, &sizes(maps)?, &sides, &RATIOS);
     Ok(Answers { objectness: flat(&objectness, 1)?.squeeze(2)?, boxes: flat(&boxes, 4)?, anchors })
 }
 

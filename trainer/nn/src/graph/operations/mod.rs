@@ -8,10 +8,11 @@ mod concatenate;
 mod convolution;
 mod pair;
 mod pool;
+mod resize;
 
 pub(crate) use activation::closes_swish;
 use candle_core::{DType, Result, Tensor, TensorId};
-use thorax_kernels::{KernelError, convolution::Activation};
+use thorax_kernels::{KernelError, convolution::Activation, resample::Method};
 
 use crate::{
     convolution::ConvolutionConfig,
@@ -60,6 +61,15 @@ pub enum Operation {
     GlobalAveragePool,
     /// The channels of all inputs, one after another.
     Concatenate,
+    /// Each channel at another size.
+    Resize {
+        /// How its values are mixed.
+        method: Method,
+        /// Rows of the result.
+        height: usize,
+        /// Columns of the result.
+        width: usize,
+    },
 }
 
 /// `[C, H, W]` of one picture's value.
@@ -143,6 +153,9 @@ impl Operation {
             Self::AveragePool(config) => Box::new(pool::AveragePool(*config)),
             Self::GlobalAveragePool => Box::new(pool::GlobalAveragePool),
             Self::Concatenate => Box::new(concatenate::Concatenate),
+            Self::Resize { method, height, width } => {
+                Box::new(resize::Resize { method: *method, height: *height, width: *width })
+            }
         })
     }
 

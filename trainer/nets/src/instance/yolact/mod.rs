@@ -5,6 +5,8 @@
 //! weights were trained with square priors (a mistake that was kept, see [`YolactConfig::square`]). Unlike the authors' program, the
 //! decoding of a box cannot overflow (its logarithms end at ln(1000 / 16)), and a batch without any lesion divides by 1.
 
+mod onnx;
+
 use candle_core::{DType, Device, Result, Tensor};
 use rand::seq::SliceRandom;
 use thorax_nn::{
@@ -214,6 +216,10 @@ impl Yolact {
 impl Detector for Yolact {
     fn networks(&self) -> Vec<&Network> {
         vec![&self.body, &self.head]
+    }
+
+    fn to_onnx(&self, side: usize) -> Option<Result<Vec<u8>>> {
+        Some(onnx::written(self, side))
     }
 
     fn losses(&self, x: &Tensor, targets: &[Targets], order: Order) -> Result<Losses> {
