@@ -35,7 +35,7 @@ use crate::{
     },
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
     files::start_run,
-    heads::{self, Beside, RefuseArgs, RefusedPictures, TaughtHeads},
+    heads::{self, RefuseArgs, RefusedPictures, TaughtHeads},
     memory,
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
@@ -620,7 +620,8 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         refused.features(contents, copies, &source.open(contents.backbone, &Device::Cpu)?.graph, lungs.as_ref())
     });
     let refused = refused.transpose()?;
-    let beside = Beside { involvement: involvement.as_deref(), refused: refused.as_ref(), taught: taught.as_ref() };
+    let beside =
+        heads::Beside { involvement: involvement.as_deref(), refused: refused.as_ref(), taught: taught.as_ref() };
     let outcome = heads::fit(&table, beside, &config, &common.out)?;
     for refusal in &outcome.refusals {
         eprintln!("rejected as {} from a probability of {:.3} on", refusal.kind, refusal.at);

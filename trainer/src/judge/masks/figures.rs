@@ -23,6 +23,9 @@ use crate::{
     segmentation::{DrawMasks, Drawn, predict::overlay},
 };
 
+/// Draws the lesions that a net finds in a picture.
+type DrawLesions<'a> = dyn Fn(&Picture) -> anyhow::Result<RgbImage> + 'a;
+
 /// Writes at most `count` figures of a run that was judged, their pictures and their list, into `folder`; of a net that finds single
 /// lesions also what `lesions` draws.
 ///
@@ -32,7 +35,7 @@ pub fn write(
     manifest: &Manifest,
     segmenter: &impl DrawMasks,
     judged: &RunJudgement,
-    lesions: Option<&dyn Fn(&Picture) -> anyhow::Result<RgbImage>>,
+    lesions: Option<&DrawLesions<'_>>,
     count: usize,
     folder: &Path,
 ) -> anyhow::Result<()> {
