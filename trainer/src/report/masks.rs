@@ -205,19 +205,19 @@ fn started(run: &RunJudgement) -> bool {
 }
 
 /// How the first run was trained.
-fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig> {
+pub(super) fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig> {
     judgement.runs.first()?.training.first().map(|training| &training.config)
 }
 
 /// Its epochs, and whether it had learnt before them.
-fn epochs(config: &SegmentConfig) -> String {
+pub(super) fn epochs(config: &SegmentConfig) -> String {
     match config.start_sha256 {
         Some(_) => format!("{}, from earlier weights", config.epochs),
         None => config.epochs.to_string(),
     }
 }
 
-fn title(judgement: &SegmentationJudgement) -> String {
+pub(super) fn title(judgement: &SegmentationJudgement) -> String {
     let net = config(judgement).map_or_else(String::new, |config| config.net.describe());
     match &judgement.runs[..] {
         [run] => match (run.identity.members, run.identity.rounds) {
@@ -408,6 +408,17 @@ fn transfer(judgements: &[&SegmentationJudgement]) -> Table {
     table
 }
 
+/// The learning rate, as the paper writes it.
+pub(super) fn rate(config: &SegmentConfig) -> String {
+    let peak = config.peak_learning_rate;
+    match config.training.schedule {
+        Schedule::Constant => peak.to_string(),
+        Schedule::OneCycle => format!("one cycle({peak:e})"),
+        Schedule::Step { .. } => format!("steps({peak:e})"),
+        Schedule::Cosine { .. } => format!("cosine({peak:e})"),
+    }
+}
+
 fn grid(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "U-Nets of all kinds that were judged, then the paper's table X (faint): `thorax-train sweep` with \
          docs/segmentation/table_iv.toml trains its grid. Mean over pictures.";
@@ -417,14 +428,7 @@ fn grid(judgements: &[&SegmentationJudgement]) -> Table {
         let Some(config) = config(judgement) else { continue };
         let Some(UnetConfig { blocks, .. }) = config.net.unet() else { continue };
         let [dice, iou] = dice_and_iou(judgement);
-        // As the paper writes it.
-        let peak = config.peak_learning_rate;
-        let rate = match config.training.schedule {
-            Schedule::Constant => peak.to_string(),
-            Schedule::OneCycle => format!("one cycle({peak:e})"),
-            Schedule::Step { .. } => format!("steps({peak:e})"),
-            Schedule::Cosine { .. } => format!("cosine({peak:e})"),
-        };
+        let rate = rate(config);
         trained.push((blocks, epochs(config), rate.clone()));
         table.push(Look::Strong, vec![title(judgement), blocks.to_string(), epochs(config), rate, dice, iou]);
     }

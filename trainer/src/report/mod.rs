@@ -7,6 +7,7 @@
 
 pub(crate) mod charts;
 pub(crate) mod document;
+mod hyper_parameters;
 mod masks;
 mod numbers;
 mod paper;
@@ -205,6 +206,7 @@ fn page(
         blocks.push(Block::Table(tables::left_out_by_classifier(&found)));
     }
     masks::sections(masks, &mut blocks)?;
+    hyper_parameters::section(&main, masks, &mut blocks)?;
     if !pictures.is_empty() {
         blocks.push(Block::Section("Pictures".into()));
         blocks.extend(pictures.into_iter().map(Block::Pictures));
