@@ -162,7 +162,6 @@ pub struct SegmentArgs {
     /// Train as the paper's best net was trained, where it says how: --net modified-attention-unet --blocks 6 --epochs 500 --batch 64
     /// --learning-rate 1e-5 --schedule cosine --boundary rebalance. Each of these options goes before it where it is given
     #[arg(long)]
-    #[expect(dead_code, reason = "the options that it sets are what is read")]
     paper: bool,
     /// Which net
     #[arg(long, value_enum, default_value_t = NetName::AttentionUnet)]

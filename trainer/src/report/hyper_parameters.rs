@@ -57,7 +57,7 @@ pub(super) fn section(
             rows.into_iter().for_each(|row| table.push(Look::Plain, row.into()));
             blocks.push(Block::Table(table));
         }
-        let caption = "What no option changes. A sentence on each is in docs/protocol.md.";
+        let caption = "What no option changes; docs/protocol.md says why.";
         let mut table = Table::of_words(caption, &["", "Here", "Library"]);
         ALWAYS.iter().for_each(|row| table.push(Look::Plain, row.map(str::to_owned).into()));
         blocks.push(Block::Table(table));

@@ -264,8 +264,8 @@ fn comparison(judgements: &[&SegmentationJudgement]) -> Table {
 
 fn masks(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "Mean over patients with its interval, of the first run; behind it the spread of the runs where there are several. HD95 in \
-         pixels of the picture, a mean over the patients' pictures.";
-    let head = ["Net", "Mask", "Dice", "runs", "IoU", "Sensitivity", "Specificity", "HD95", "missed"];
+         pixels of the picture, a mean over the patients' pictures; in 3D, between the surfaces of whole volumes, a mean over them.";
+    let head = ["Net", "Mask", "Dice", "runs", "IoU", "Sensitivity", "Specificity", "HD95", "HD95 in 3D, mm", "missed"];
     let mut table = Table::new(caption, &head);
     for judgement in judgements {
         for (row, mask) in judgement.runs[0].masks.iter().enumerate() {
@@ -288,6 +288,7 @@ fn masks(judgements: &[&SegmentationJudgement]) -> Table {
                     interval(figures.sensitivity),
                     interval(figures.specificity),
                     distance,
+                    or_none(mask.per_volume.hd95_mm, |e| format!("{:.1} ({:.1}–{:.1})", e.value, e.low, e.high)),
                     format!("{} of {}", mask.missed, mask.pictures_with_truth),
                 ],
             );

@@ -198,7 +198,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
             involvement_percent: [Some(10.0), Some(12.0)],
         };
         let pictures: Vec<PictureScore> = (0..3).map(picture).collect();
-        let judged = judge_mask("infection", 0, &pictures.iter().collect::<Vec<_>>(), &settings);
+        let judged = judge_mask("infection", 0, &pictures.iter().collect::<Vec<_>>(), &[], &settings);
         let mut config = SegmentConfig::example(net, seed);
         config.start_sha256 = matches!(net, NetConfig::ModifiedAttentionUnet(_)).then(|| "0".repeat(64));
         RunJudgement {
@@ -208,6 +208,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
             involvement_error: None,
             negatives: None,
             pictures,
+            volumes: vec![],
             training: vec![Training { config, curve: Curve { loss: vec![1.5, 1.0, 0.7], dice: vec![0.1, 0.4, 0.6] } }],
         }
     };
