@@ -193,10 +193,10 @@ pub fn check(manifest: &Manifest) -> Findings {
 
 /// [`check`], and what `see` makes of each picture that something is learnt from, once, however many lines name it: most of the time goes
 /// into decoding. Pictures that cannot be read, or are none, are not shown. In the order of their paths.
-pub fn check_and<'a, T: Send>(
-    manifest: &'a Manifest,
+pub fn check_and<T: Send>(
+    manifest: &Manifest,
     see: impl Fn(&Record, &Picture) -> Option<T> + Sync + Send,
-) -> (Findings, Vec<(&'a Record, T)>) {
+) -> (Findings, Vec<(&Record, T)>) {
     if manifest.records.is_empty() {
         return (Findings { problems: vec![Problem::Empty], told: vec![] }, vec![]);
     }

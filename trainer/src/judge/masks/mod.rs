@@ -216,7 +216,7 @@ impl<'a> JudgedMasks<'a> {
 
     /// Compares masks in the order of the net's; `truth` may lack some. `seen`: pixels of the part of the picture that the net saw. Gives
     /// both masks of each pair as well, for the volume that the picture may be a slice of.
-    pub(super) fn score(
+    fn score(
         &self,
         record: &Record,
         negative: bool,
@@ -287,7 +287,7 @@ pub fn judge_run(
         let (score, pairs) =
             judged.score(record, negative, drawn.masks, truth, drawn.seen, picture.frame.spacing_mm)?;
         bar.inc(1);
-        Ok((score, pairs, picture.frame.spacing_mm))
+        anyhow::Ok((score, pairs, picture.frame.spacing_mm))
     };
     let (mut pictures, mut volumes) = (vec![], vec![]);
     // One volume after the other, so that no more than the masks of one are kept.
