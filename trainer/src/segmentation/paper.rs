@@ -14,14 +14,15 @@ pub const OPTIONS: [(&str, &str); 7] = [
 
 /// Lets `--paper` set an option of `train segment` that is not given.
 pub fn default_of_paper(option: clap::Arg) -> clap::Arg {
-    use clap::builder::ArgPredicate;
+    use clap::builder::ArgPredicate::Equals;
+    // Whether it is there says nothing: a flag that is not given is there, and false.
+    let asked = Equals("true".into());
     match OPTIONS.iter().find(|(name, _)| option.get_id() == name) {
         // A frozen encoder has the blocks that it has.
-        Some(("blocks", value)) => option.default_value_ifs([
-            ("net", ArgPredicate::Equals("efficientnet".into()), None),
-            ("paper", ArgPredicate::IsPresent, Some(*value)),
-        ]),
-        Some((_, value)) => option.default_value_if("paper", ArgPredicate::IsPresent, *value),
+        Some(("blocks", value)) => {
+            option.default_value_ifs([("net", Equals("efficientnet".into()), None), ("paper", asked, Some(*value))])
+        }
+        Some((_, value)) => option.default_value_if("paper", asked, *value),
         None => option,
     }
 }

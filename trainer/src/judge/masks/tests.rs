@@ -209,7 +209,8 @@ fn slices_of_a_volume_are_judged_in_three_dimensions() {
     thorax_phantom::write_volume(&folder.path().join("scan.nii.gz"), &slices).unwrap();
     let marked = |slice: &thorax_phantom::Phantom, pixel: usize| u8::from(slice.infection.data()[pixel]);
     thorax_phantom::write_labels(&folder.path().join("infection.nii.gz"), &slices, marked).unwrap();
-    let record = manifest(folder.path()).records[0].clone();
+    let records = manifest(folder.path()).records;
+    let record = records.iter().find(|record| record.task == Task::Segment && record.group == "a").unwrap();
     let judged = |places: &[usize]| {
         let line = |place: &usize| Record {
             path: format!("scan.nii.gz#slice={place}"),
