@@ -54,6 +54,11 @@ fn scans_are_learnt_from_and_judged_slice_by_slice() {
         serde_json::from_str(&std::fs::read_to_string(judged.join("judgement.json")).unwrap()).unwrap();
     let text = judgement.to_string();
     assert!(text.contains("left_lung") && text.contains("hd95"), "{text}");
+    let volumes = std::fs::read_to_string(judged.join("volumes.csv")).unwrap();
+    assert!(
+        volumes.lines().count() > 1 && volumes.starts_with("run,volume,group,source,slices,mask,dice"),
+        "{volumes}"
+    );
 
     let store = folder.path().join("slices.features");
     let mut command = train();

@@ -29,11 +29,14 @@ x = (features - mean) / std
 gamma = 1 / (COLUMNS * x[:TRAIN].var())
 
 
+def fitted(weights, **kernel):
+    some = weights > 0
+    return SVC(gamma=gamma, tol=1e-8, **kernel).fit(x[some], labels[some], sample_weight=weights[some])
+
+
 def machine(counts, **kernel):
     def decide(weights):
-        some = weights > 0
-        svc = SVC(gamma=gamma, tol=1e-8, **kernel).fit(x[some], labels[some], sample_weight=weights[some])
-        return svc.decision_function(x)
+        return fitted(weights, **kernel).decision_function(x)
 
     held_out = np.zeros(ROWS)
     for fold in range(FOLDS):
@@ -57,6 +60,7 @@ def bayes(counts):
     return GaussianNB(var_smoothing=1e-3).fit(x[some], labels[some]).predict_proba(x)[:, 1]
 
 
+polynomial, rbf = dict(kernel="poly", degree=3, coef0=0.5, C=2.0), dict(kernel="rbf", C=2.0)
 tensors = {
     "features": features,
     "labels": labels.astype(np.uint32),
@@ -66,9 +70,11 @@ tensors = {
     "knn-uniform": [neighbours(c, "uniform") for c in counts],
     "knn-distance": [neighbours(c, "distance") for c in counts],
     "naive-bayes": [bayes(c) for c in counts],
-    "svm-polynomial": [machine(c, kernel="poly", degree=3, coef0=0.5, C=2.0) for c in counts],
-    "svm-rbf": [machine(c, kernel="rbf", C=2.0) for c in counts],
+    "svm-polynomial": [machine(c, **polynomial) for c in counts],
+    "svm-rbf": [machine(c, **rbf) for c in counts],
+    "svm-polynomial-answers": [fitted(c, **polynomial).predict(x) for c in counts],
+    "svm-rbf-answers": [fitted(c, **rbf).predict(x) for c in counts],
 }
-whole = ("labels", "counts", "folds")
+whole = ("labels", "counts", "folds", "svm-polynomial-answers", "svm-rbf-answers")
 tensors = {name: np.asarray(t, dtype=np.uint32 if name in whole else np.float32) for name, t in tensors.items()}
 save_file(tensors, Path(__file__).parent.parent / "tests/references/classifiers.safetensors")

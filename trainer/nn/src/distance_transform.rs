@@ -6,6 +6,8 @@
 //! is the squared distance in both directions. The boundary loss needs the signed form, the Hausdorff distance the squared
 //! one, there in millimetres.
 
+use rayon::prelude::*;
+
 /// Why there is no distance.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum DistanceError {
@@ -24,6 +26,12 @@ pub enum DistanceError {
         row: f64,
         /// From column to column.
         column: f64,
+    },
+    /// The slices are no length apart.
+    #[error("slices that are {slice} apart make no volume; give a distance above 0")]
+    SliceSpacing {
+        /// From slice to slice.
+        slice: f64,
     },
 }
 
@@ -64,6 +72,49 @@ pub fn squared_distance(mask: &[bool], width: usize, spacing: [f64; 2]) -> Resul
             *value = (*value * row_spacing).powi(2);
         }
         lower_envelope(row, column_spacing, &mut envelope);
+    }
+    Ok(distance)
+}
+
+/// [`squared_distance`] in three dimensions.
+///
+/// `mask` `[D, H, W]` goes slice by slice, and each slice row by row, as the result `[D, H, W]` does; `size` is `[H, W]`. `spacing` is the
+/// distance from slice to slice, from row to row and from column to column. The distances within the slices stand for parabolas along
+/// each pixel's line through the slices, as those within the columns do for the rows.
+///
+/// # Errors
+/// [`DistanceError`].
+pub fn squared_distance_of_volume(
+    mask: &[bool],
+    [height, width]: [usize; 2],
+    [slice, row, column]: [f64; 3],
+) -> Result<Vec<f64>, DistanceError> {
+    let pixels = height * width;
+    if pixels == 0 || !mask.len().is_multiple_of(pixels) {
+        return Err(DistanceError::Size { pixels: mask.len(), width });
+    }
+    if mask.is_empty() {
+        return Ok(vec![]);
+    }
+    if !(slice.is_finite() && slice > 0.0) {
+        return Err(DistanceError::SliceSpacing { slice });
+    }
+    let mut distance = vec![0.0; mask.len()];
+    mask.par_chunks_exact(pixels).zip(distance.par_chunks_exact_mut(pixels)).try_for_each(|(mask, distance)| {
+        distance.copy_from_slice(&squared_distance(mask, width, [row, column])?);
+        Ok(())
+    })?;
+    // The lines through the slices, those of one row of pixels at a time.
+    let depth = mask.len() / pixels;
+    let mut lines = vec![0.0; width * depth];
+    for first in (0..pixels).step_by(width) {
+        lines.par_chunks_exact_mut(depth).enumerate().for_each_init(Vec::new, |envelope, (column, line)| {
+            line.iter_mut().enumerate().for_each(|(z, value)| *value = distance[z * pixels + first + column]);
+            lower_envelope(line, slice, envelope);
+        });
+        for (column, line) in lines.chunks_exact(depth).enumerate() {
+            line.iter().enumerate().for_each(|(z, value)| distance[z * pixels + first + column] = *value);
+        }
     }
     Ok(distance)
 }
@@ -182,6 +233,44 @@ mod tests {
         for column in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let refused = squared_distance(&[true; 6], 3, [1.0, column]);
             assert!(matches!(refused, Err(DistanceError::Spacing { row: 1.0, .. })), "{refused:?}");
+        }
+    }
+
+    /// Values of `trainer/references/volume_masks.py`.
+    #[test]
+    fn distances_in_three_dimensions_equal_scipys() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            size: [usize; 3],
+            voxels: String,
+            spacing: [f64; 3],
+            squared: Vec<f64>,
+        }
+        #[derive(serde::Deserialize)]
+        struct File {
+            distances: Vec<Case>,
+        }
+        let file: File = serde_json::from_str(include_str!("../../tests/references/volume_masks.json")).unwrap();
+        assert_eq!(file.distances.len(), 5);
+        for Case { size: [depth, height, width], voxels, spacing, squared } in file.distances {
+            let mask: Vec<bool> = voxels.bytes().map(|voxel| voxel == b'1').collect();
+            assert_eq!(mask.len(), depth * height * width);
+            let found = squared_distance_of_volume(&mask, [height, width], spacing).unwrap();
+            assert_eq!(found.len(), squared.len());
+            for (found, expected) in found.into_iter().zip(squared) {
+                assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+            }
+        }
+        let flat = [true, true, false, true, true, true];
+        let volume = squared_distance_of_volume(&flat, [2, 3], [5.0, 1.0, 1.0]).unwrap();
+        assert_eq!(volume, squared_distance(&flat, 3, PIXELS).unwrap(), "a single slice is a picture");
+        assert_eq!(squared_distance_of_volume(&[true; 6], [1, 3], [1.0; 3]).unwrap(), [f64::INFINITY; 6]);
+        assert_eq!(squared_distance_of_volume(&[], [1, 3], [1.0; 3]), Ok(vec![]));
+        let refused = squared_distance_of_volume(&[true; 7], [2, 3], [1.0; 3]);
+        assert_eq!(refused, Err(DistanceError::Size { pixels: 7, width: 3 }));
+        for slice in [0.0, f64::INFINITY, -2.0] {
+            let refused = squared_distance_of_volume(&[true; 6], [2, 3], [slice, 1.0, 1.0]);
+            assert_eq!(refused, Err(DistanceError::SliceSpacing { slice }));
         }
     }
 

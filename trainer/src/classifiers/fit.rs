@@ -10,15 +10,16 @@ use super::{
     forest,
     gram::Gram,
     knn, mlp, naive_bayes,
-    parameters::Parameters,
+    parameters::{Answer, Parameters},
     problem::Problem,
     run::ClassifierRun,
-    svm::{self, KernelMatrix, SvmConfig},
+    svm::{KernelMatrix, Svm, SvmConfig},
     xgboost,
 };
 
-/// What is told of each run as it ends: the run, and the probability of every picture, `[N]`.
-pub type Done<'a> = &'a (dyn Fn(&ClassifierRun, &[f64]) -> Result<(), ClassifierError> + Sync);
+/// What is told of each run as it ends: the run, and the probability of every picture, `[N]`; and whether it calls each positive, `[N]`,
+/// where that is not whether its probability is at least one half.
+pub type Done<'a> = &'a (dyn Fn(&ClassifierRun, &[f64], Option<&[bool]>) -> Result<(), ClassifierError> + Sync);
 
 /// What classifiers share.
 pub struct Fitter<'a> {
@@ -56,12 +57,17 @@ impl<'a> Fitter<'a> {
         let Self { problem, gram, .. } = *self;
         let labels = &problem.labels;
         let all = |predictions: Vec<Vec<f64>>, runs: &[ClassifierRun]| {
-            runs.iter().zip(predictions).try_for_each(|(run, prediction)| done(run, &prediction))
+            runs.iter().zip(predictions).try_for_each(|(run, prediction)| done(run, &prediction, None))
         };
         match kind {
             Kind::Knn => all(knn::predict(gram, labels, runs, &parameters.knn), runs),
-            Kind::SvmPolynomial => self.machines(&SvmConfig::polynomial(&parameters.svm_polynomial, gram), runs, done),
-            Kind::SvmRbf => self.machines(&SvmConfig::rbf(&parameters.svm_rbf, gram), runs, done),
+            Kind::SvmPolynomial => {
+                let answer = parameters.svm_polynomial.answer;
+                self.machines(&SvmConfig::polynomial(&parameters.svm_polynomial, gram), answer, runs, done)
+            }
+            Kind::SvmRbf => {
+                self.machines(&SvmConfig::rbf(&parameters.svm_rbf, gram), parameters.svm_rbf.answer, runs, done)
+            }
             Kind::NaiveBayes => {
                 all(naive_bayes::predict(problem, &gram.standard, runs, &parameters.naive_bayes)?, runs)
             }
@@ -74,8 +80,9 @@ impl<'a> Fitter<'a> {
             }
             Kind::RandomForest => {
                 let bins = self.bins()?;
-                let fit =
-                    |run: &ClassifierRun| done(run, &forest::predict(bins, labels, run, &parameters.random_forest));
+                let fit = |run: &ClassifierRun| {
+                    done(run, &forest::predict(bins, labels, run, &parameters.random_forest), None)
+                };
                 runs.par_iter().try_for_each(fit)
             }
             Kind::AdaBoost => {
@@ -93,7 +100,7 @@ impl<'a> Fitter<'a> {
                 // The library has threads of its own: one run after the other.
                 runs.iter().try_for_each(|run| {
                     let said = data.predict(run, &parameters.xgboost)?;
-                    done(run, &said.into_iter().map(f64::from).collect::<Vec<f64>>())
+                    done(run, &said.into_iter().map(f64::from).collect::<Vec<f64>>(), None)
                 })
             }
         }
@@ -122,9 +129,21 @@ impl<'a> Fitter<'a> {
         self.problem.bytes() + 4 * self.gram.len * self.gram.len
     }
 
-    fn machines(&self, config: &SvmConfig, runs: &[ClassifierRun], done: Done<'_>) -> Result<(), ClassifierError> {
+    fn machines(
+        &self,
+        config: &SvmConfig,
+        answer: Answer,
+        runs: &[ClassifierRun],
+        done: Done<'_>,
+    ) -> Result<(), ClassifierError> {
         let matrix = KernelMatrix::of(config.kernel, self.gram);
         let Problem { labels, folds, .. } = self.problem;
-        runs.par_iter().try_for_each(|run| done(run, &svm::predict(&matrix, labels, folds, run, config)?))
+        runs.par_iter().try_for_each(|run| {
+            let (machine, decisions) = Svm::fit(&matrix, labels, folds, run, config)?;
+            let probabilities: Vec<f64> = decisions.iter().map(|&d| machine.sigmoid.probability(d)).collect();
+            // scikit-learn's `predict` takes a decision of exactly 0 for the second class, too.
+            let signs = (answer == Answer::Sign).then(|| decisions.iter().map(|&d| d >= 0.0).collect::<Vec<bool>>());
+            done(run, &probabilities, signs.as_deref())
+        })
     }
 }

@@ -42,7 +42,8 @@ pub(super) fn predict(
             .flat_map(|line| &line[position * parameters.hidden..][..parameters.hidden])
             .copied()
             .collect();
-        done(run, &Network::new(units, problem.columns(), run, parameters).fit(gram, &problem.labels, run, parameters))
+        let network = Network::new(units, problem.columns(), run, parameters);
+        done(run, &network.fit(gram, &problem.labels, run, parameters), None)
     })
 }
 

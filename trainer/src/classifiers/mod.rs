@@ -12,6 +12,7 @@ mod fit;
 mod forest;
 mod gram;
 mod knn;
+pub mod library;
 mod mlp;
 mod naive_bayes;
 mod parameters;
@@ -31,17 +32,17 @@ pub use error::ClassifierError;
 pub use fit::{Done, Fitter};
 pub use gram::Gram;
 pub use parameters::{
-    AdaBoostParameters, Configuration, DEFAULTS, ForestParameters, Gamma, GammaRule, Grid, KnnParameters, MaxFeatures,
-    MaxFeaturesRule, MlpParameters, NaiveBayesParameters, NeighbourWeights, Parameters, PolynomialParameters,
-    RbfParameters, XgboostParameters,
+    AdaBoostParameters, Answer, Configuration, DEFAULTS, ForestParameters, Gamma, GammaRule, Grid, KnnParameters,
+    MaxFeatures, MaxFeaturesRule, MlpParameters, NaiveBayesParameters, NeighbourWeights, Parameters,
+    PolynomialParameters, RbfParameters, XgboostParameters,
 };
 pub use platt::Sigmoid;
 pub use problem::{Problem, Resample, Runs};
 pub use run::{ClassifierRun, Kind};
 pub use run_folder::{
-    ClassifierRuns, FORMAT, Folder, PredictedRow, Protocol, RunConfiguration, RunFolder, RunFolderError, StoreIdentity,
-    predictions, probabilities, read_run,
+    ClassifierRuns, FORMAT, Folder, NotRun, PredictedRow, Protocol, RunConfiguration, RunFolder, RunFolderError,
+    StoreIdentity, note_not_run, predictions, probabilities, read_run,
 };
 pub use standard::{Standard, Standardised};
 pub use svm::{Kernel, KernelMatrix, Svm, SvmConfig};
-pub use xgboost::XgboostError;
+pub use xgboost::{PACKAGE as XGBOOST_PACKAGE, XgboostError};

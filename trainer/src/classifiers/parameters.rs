@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClassifierError, Kind};
+use super::{ClassifierError, Kind, library};
 
 /// The defaults, with what each of them means.
 pub const DEFAULTS: &str = include_str!("parameters.toml");
@@ -27,6 +27,24 @@ pub enum GammaRule {
     Scale,
 }
 
+/// By what a support vector machine calls a picture positive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// Its probability is at least one half.
+    #[default]
+    Probability,
+    /// Its decision is at least 0, as scikit-learn's `SVC.predict`. The two need not agree.
+    Sign,
+}
+
+impl Answer {
+    /// What run folders, whose hash names every hyper-parameter, have been without.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Of the polynomial support vector machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +59,9 @@ pub struct PolynomialParameters {
     pub coef0: f64,
     /// Largest violation of the optimality conditions.
     pub tolerance: f64,
+    /// By what its scores are reckoned; in every case its probabilities are kept.
+    #[serde(default, skip_serializing_if = "Answer::is_default")]
+    pub answer: Answer,
 }
 
 /// Of the support vector machine with radial basis functions.
@@ -53,6 +74,9 @@ pub struct RbfParameters {
     pub gamma: Gamma,
     /// Largest violation of the optimality conditions.
     pub tolerance: f64,
+    /// By what its scores are reckoned; in every case its probabilities are kept.
+    #[serde(default, skip_serializing_if = "Answer::is_default")]
+    pub answer: Answer,
 }
 
 /// Columns that a split of a tree looks at.
@@ -206,19 +230,33 @@ impl Configuration {
     /// # Errors
     /// [`ClassifierError::Read`], or [`ClassifierError::Parameters`] with the name of what cannot be used.
     pub fn load(path: Option<&Path>) -> Result<Self, ClassifierError> {
+        Self::over(Ok(toml::Table::new()), path)
+    }
+
+    /// Reads `path` over what `--paper` takes: the [libraries' defaults](super::library) over ours.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn of_paper(path: Option<&Path>) -> Result<Self, ClassifierError> {
+        Self::over(library::taken(), path)
+    }
+
+    fn over(below: Result<toml::Table, toml::de::Error>, path: Option<&Path>) -> Result<Self, ClassifierError> {
         let text = path
             .map(std::fs::read_to_string)
             .transpose()
             .map_err(|reason| ClassifierError::Read { path: path.unwrap_or(Path::new("")).to_owned(), reason })?;
-        Self::parse(text.as_deref().unwrap_or("")).map_err(|reason| ClassifierError::Parameters {
+        Self::parse(below, text.as_deref().unwrap_or("")).map_err(|reason| ClassifierError::Parameters {
             path: path.unwrap_or(Path::new("the defaults")).to_owned(),
             reason,
         })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// The defaults, `below` over them, and `text` over both.
+    fn parse(below: Result<toml::Table, toml::de::Error>, text: &str) -> Result<Self, String> {
         let reason = |error: toml::de::Error| error.to_string().trim_end().to_owned();
         let mut table: toml::Table = DEFAULTS.parse().map_err(reason)?;
+        lay_over(&mut table, below.map_err(reason)?);
         lay_over(&mut table, text.parse().map_err(reason)?);
         Self::from_table(table)
     }
@@ -260,7 +298,7 @@ impl Configuration {
 }
 
 /// Puts the values of `over` in the place of those in `table`, table by table.
-fn lay_over(table: &mut toml::Table, over: toml::Table) {
+pub(super) fn lay_over(table: &mut toml::Table, over: toml::Table) {
     for (name, value) in over {
         match (table.get_mut(&name), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) if name != "tune" => lay_over(below, above),
@@ -344,18 +382,22 @@ impl Parameters {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Configuration, String> {
+        Configuration::parse(Ok(toml::Table::new()), text)
+    }
+
     #[test]
     fn a_file_replaces_what_it_names_and_nothing_else() {
-        let defaults = Configuration::parse("").unwrap();
+        let defaults = parse("").unwrap();
         assert_eq!(defaults.parameters.knn.neighbours, 5);
         assert_eq!(defaults.tune.len(), Kind::ALL.len());
-        let changed = Configuration::parse("[knn]\nneighbours = 9\n[svm-rbf]\ngamma = 0.5").unwrap();
+        let changed = parse("[knn]\nneighbours = 9\n[svm-rbf]\ngamma = 0.5").unwrap();
         assert_eq!(changed.parameters.knn, KnnParameters { neighbours: 9, weights: NeighbourWeights::Uniform });
         assert_eq!(changed.parameters.svm_rbf.gamma, Gamma::Value(0.5));
         assert_eq!(changed.parameters.mlp, defaults.parameters.mlp);
         let tuned = changed.with(Kind::Knn, &[("weights", &toml::Value::String("distance".into()))]).unwrap();
         assert_eq!(tuned.knn, KnnParameters { neighbours: 9, weights: NeighbourWeights::Distance });
-        let only = Configuration::parse("[tune]\nknn = { neighbours = [1] }").unwrap();
+        let only = parse("[tune]\nknn = { neighbours = [1] }").unwrap();
         assert_eq!(only.tune.keys().collect::<Vec<_>>(), [&Kind::Knn]);
     }
 
@@ -372,7 +414,7 @@ mod tests {
             ("[tune]\nfoo = {}", "foo"),
             ("nonsense", "nonsense"),
         ] {
-            let reason = Configuration::parse(text).unwrap_err();
+            let reason = parse(text).unwrap_err();
             assert!(reason.contains(part), "{text}: {reason}");
         }
     }

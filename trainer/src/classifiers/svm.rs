@@ -70,14 +70,14 @@ pub struct KernelMatrix {
 impl SvmConfig {
     /// The polynomial machine on features of which `gram` has the products.
     pub fn polynomial(parameters: &PolynomialParameters, gram: &Gram) -> Self {
-        let PolynomialParameters { c, degree, coef0, tolerance, gamma } = *parameters;
+        let PolynomialParameters { c, degree, coef0, tolerance, gamma, .. } = *parameters;
         let kernel = Kernel::Polynomial { gamma: width(gamma, gram), coef0, degree };
         Self { kind: Kind::SvmPolynomial, kernel, c, tolerance }
     }
 
     /// The machine with radial basis functions on features of which `gram` has the products.
     pub fn rbf(parameters: &RbfParameters, gram: &Gram) -> Self {
-        let RbfParameters { c, gamma, tolerance } = *parameters;
+        let RbfParameters { c, gamma, tolerance, .. } = *parameters;
         Self { kind: Kind::SvmRbf, kernel: Kernel::Rbf { gamma: width(gamma, gram) }, c, tolerance }
     }
 }
@@ -171,21 +171,6 @@ impl Svm {
         let decisions = sums.into_iter().map(|sum| sum + bias).collect();
         Ok((Self { coefficients, bias, sigmoid }, decisions))
     }
-}
-
-/// The probability of COVID-19 of every picture, `[N]`.
-///
-/// # Errors
-/// [`ClassifierError::NotConverged`].
-pub(super) fn predict(
-    matrix: &KernelMatrix,
-    labels: &[bool],
-    folds: &[usize],
-    run: &ClassifierRun,
-    config: &SvmConfig,
-) -> Result<Vec<f64>, ClassifierError> {
-    let (svm, decisions) = Svm::fit(matrix, labels, folds, run, config)?;
-    Ok(decisions.into_iter().map(|value| svm.sigmoid.probability(value)).collect())
 }
 
 struct Solution {

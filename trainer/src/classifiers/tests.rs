@@ -113,15 +113,31 @@ fn probabilities_are_those_of_scikit_learn() {
         .collect();
     let mut parameters = Configuration::load(None).unwrap().parameters;
     let gamma = Gamma::Rule(GammaRule::Scale);
-    parameters.svm_polynomial = PolynomialParameters { c: 2.0, coef0: 0.5, degree: 3, gamma, tolerance: 1e-8 };
-    parameters.svm_rbf = RbfParameters { c: 2.0, gamma, tolerance: 1e-8 };
+    let answer = Answer::Probability;
+    parameters.svm_polynomial = PolynomialParameters { c: 2.0, coef0: 0.5, degree: 3, gamma, tolerance: 1e-8, answer };
+    parameters.svm_rbf = RbfParameters { c: 2.0, gamma, tolerance: 1e-8, answer };
     parameters.naive_bayes.var_smoothing = 1e-3;
     let distance = {
         let mut parameters = parameters.clone();
         parameters.knn.weights = NeighbourWeights::Distance;
         parameters
     };
+    let by_sign = {
+        let mut parameters = parameters.clone();
+        (parameters.svm_polynomial.answer, parameters.svm_rbf.answer) = (Answer::Sign, Answer::Sign);
+        parameters
+    };
     let fitter = Fitter::new(&problem, &gram, 1 << 30, None);
+    for kind in [Kind::SvmPolynomial, Kind::SvmRbf] {
+        let predicted = whole_numbers(&format!("{kind}-answers"));
+        let compare = |run: &ClassifierRun, _: &[f64], answers: Option<&[bool]>| {
+            let expected = &predicted[run.number * problem.len()..][..problem.len()];
+            let answers: Vec<u32> = answers.unwrap().iter().map(|&answer| answer.into()).collect();
+            assert_eq!(answers, expected, "{kind}, run {}: not what SVC.predict says", run.number);
+            Ok(())
+        };
+        fitter.fit(kind, &by_sign, &runs, &compare).unwrap();
+    }
     for (kind, parameters, name) in [
         (Kind::Knn, &parameters, "knn-uniform"),
         (Kind::Knn, &distance, "knn-distance"),
@@ -132,7 +148,8 @@ fn probabilities_are_those_of_scikit_learn() {
         let expected = numbers(name);
         let told = std::sync::atomic::AtomicUsize::new(0);
         fitter
-            .fit(kind, parameters, &runs, &|run, found| {
+            .fit(kind, parameters, &runs, &|run, found, answers| {
+                assert_eq!(answers, None, "{name}: its probability is its answer");
                 for (row, (found, expected)) in found.iter().zip(&expected[run.number * problem.len()..]).enumerate() {
                     assert!(
                         (found - f64::from(*expected)).abs() < 1e-5,
@@ -244,7 +261,7 @@ fn a_folder_goes_on_with_its_own_configuration_only() {
     let mut folder = begin(3, 1).unwrap();
     folder.describe(&problem, &runs).unwrap();
     let probabilities: Vec<f64> = (0..problem.len()).map(|index| index as f64 / 100.0).collect();
-    folder.keep(Kind::Knn, 1, &probabilities).unwrap();
+    folder.keep(Kind::Knn, 1, &probabilities, None).unwrap();
     assert!(folder.has(Kind::Knn, 1) && !folder.has(Kind::Knn, 0) && !folder.has(Kind::SvmRbf, 1));
 
     let error = begin(3, 2).err().unwrap().to_string();
@@ -293,12 +310,12 @@ fn those_that_draw_learn_what_they_are_shown() {
     let fitter = Fitter::new(&problem, &gram, 1 << 30, None);
     for kind in Kind::ALL {
         // A folder that is whole is gone on with as well.
-        fitter.fit(kind, &parameters, &[], &|_, _| panic!("there was no run")).unwrap();
+        fitter.fit(kind, &parameters, &[], &|_, _, _| panic!("there was no run")).unwrap();
     }
     let runs = problem.runs(Resample::Bootstrap, 3, 1).unwrap().runs;
     for kind in [Kind::RandomForest, Kind::Mlp, Kind::AdaBoost] {
         fitter
-            .fit(kind, &parameters, &runs, &|run, probabilities| {
+            .fit(kind, &parameters, &runs, &|run, probabilities, _| {
                 let learnt: Vec<usize> = (0..problem.len()).filter(|&index| run.counts[index] > 0).collect();
                 let right =
                     learnt.iter().filter(|&&index| (probabilities[index] >= 0.5) == problem.labels[index]).count();

@@ -124,7 +124,7 @@ fn judge(
 ) -> Result<Vec<f64>, ClassifierError> {
     let problem = fitter.problem;
     let aucs = std::sync::Mutex::new(vec![None; folds.len()]);
-    fitter.fit(kind, parameters, folds, &|run, probabilities| {
+    fitter.fit(kind, parameters, folds, &|run, probabilities, _| {
         let of_fold = (0..problem.len())
             .filter(|&i| problem.pictures[i].split == Split::Train && problem.folds[i] == run.number)
             .map(|i| (probabilities[i] as f32, problem.labels[i]));

@@ -20,6 +20,9 @@ pub(super) use library::Library;
 use self::library::Matrix;
 use super::{bins::Bins, parameters::XgboostParameters, run::ClassifierRun};
 
+/// What to install where there is no library.
+pub const PACKAGE: &str = "pip install xgboost-cpu";
+
 /// The environment variable that says where the library is.
 const VARIABLE: &str = "THORAX_XGBOOST";
 
@@ -29,7 +32,7 @@ const VARIABLE: &str = "THORAX_XGBOOST";
 pub enum XgboostError {
     /// There is no library.
     #[error(
-        "{path}: XGBoost cannot be loaded: {reason}; install it with pip install xgboost-cpu, and give the path of \
+        "{path}: XGBoost cannot be loaded: {reason}; install it with {PACKAGE}, and give the path of \
          xgboost/lib/libxgboost.so in its folder with --xgboost or {VARIABLE}", path = path.display()
     )]
     Missing {
@@ -40,7 +43,7 @@ pub enum XgboostError {
     },
     /// The library is too old.
     #[error(
-        "{path}: XGBoost {found} is too old, 2.0 is needed; pip install xgboost-cpu, and give the path of \
+        "{path}: XGBoost {found} is too old, 2.0 is needed; {PACKAGE}, and give the path of \
          xgboost/lib/libxgboost.so in its folder with --xgboost or {VARIABLE}", path = path.display()
     )]
     Version {

@@ -13,8 +13,8 @@ use thorax_nn::device::threads;
 
 use crate::{
     classifiers::{
-        ClassifierError, Configuration, DEFAULTS, FORMAT, Fitter, Folder, Gram, Kind, Parameters, Problem, Protocol,
-        Resample, RunConfiguration, StoreIdentity, tune,
+        ClassifierError, Configuration, DEFAULTS, FORMAT, Fitter, Folder, Gram, Kind, NotRun, Parameters, Problem,
+        Protocol, Resample, RunConfiguration, StoreIdentity, XGBOOST_PACKAGE, note_not_run, tune,
     },
     files::take_folder,
     memory,
@@ -30,10 +30,15 @@ pub struct ClassifyArgs {
     /// Folder of the runs; work that was stopped goes on there
     #[arg(long, value_name = "FOLDER", required_unless_present = "defaults")]
     out: Option<PathBuf>,
-    /// Hyper-parameters (TOML), laid over the defaults
+    /// Hyper-parameters (TOML), laid over the defaults, or over those of --paper
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print the hyper-parameters' defaults, with what they mean, and end
+    /// Take the hyper-parameters that the paper most likely had, the defaults of scikit-learn and XGBoost: XGBoost of 100 trees of depth 6,
+    /// AdaBoost of 50, a forest of 100, support vector machines scored by the sign of their decision. What --config or --tune says goes
+    /// before them; the report lists what differs. Takes many times as long
+    #[arg(long)]
+    paper: bool,
+    /// Print the hyper-parameters' defaults, with what they mean, and end; with --paper those of the paper
     #[arg(long)]
     defaults: bool,
     /// Runs of each classifier; more may be asked for later
@@ -64,7 +69,8 @@ pub struct ClassifyArgs {
     /// refused [default: 1.3 times the features and the Gram matrix, and at least 512, where XGBoost takes more]
     #[arg(long, value_name = "MIB")]
     memory: Option<usize>,
-    /// The XGBoost library, such as `xgboost/lib/libxgboost.so` of the PyPI package xgboost-cpu [default: the system's]
+    /// The XGBoost library, such as `xgboost/lib/libxgboost.so` of the PyPI package xgboost-cpu [default: the system's]. Without it the
+    /// other classifiers run, and the report says what to install
     #[arg(long, value_name = "FILE", env = "THORAX_XGBOOST")]
     xgboost: Option<PathBuf>,
     /// Threads of the CPU; changes no result
@@ -90,11 +96,16 @@ impl ClassifyArgs {
 /// Whatever went wrong, with the file it went wrong with.
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     if args.defaults {
-        print!("{DEFAULTS}");
+        if args.paper {
+            print!("{}", toml::to_string(&Configuration::of_paper(None)?.parameters)?);
+        } else {
+            print!("{DEFAULTS}");
+        }
         return Ok(());
     }
     let (store, out) = args.features.as_deref().zip(args.out.as_deref()).context("give --features and --out")?;
-    let configuration = Configuration::load(args.config.as_deref())?;
+    let config = args.config.as_deref();
+    let configuration = if args.paper { Configuration::of_paper(config)? } else { Configuration::load(config)? };
     let parameters = series(args, &configuration, store, out, args.leave_out.as_deref())?;
     if args.leave_one_source_out {
         let problem = open(args, &parameters, store, None)?;
@@ -164,10 +175,14 @@ fn series(
     let gram = Gram::open(&out.join("gram.safetensors"), &problem, configuration.parameters.standardise)?;
     let fitter = Fitter::new(&problem, &gram, memory, args.xgboost.as_deref());
     let kinds = args.kinds();
-    if kinds.contains(&Kind::Xgboost) {
-        fitter.check_xgboost()?;
+    let no_xgboost = fitter.check_xgboost().err().filter(|_| kinds.contains(&Kind::Xgboost));
+    if let Some(error) = &no_xgboost {
+        anyhow::ensure!(!args.only.contains(&Kind::Xgboost), "{error}");
+        eprintln!("{}: left out, the others run. {error}", Kind::Xgboost);
     }
+    let usable = |kind: &Kind| *kind != Kind::Xgboost || no_xgboost.is_none();
     let parameters = if args.tune {
+        let kinds: Vec<Kind> = kinds.iter().copied().filter(usable).collect();
         tune::tune(&fitter, configuration, &kinds, args.seed, &out.join("tuning.json"))?
     } else {
         configuration.parameters.clone()
@@ -180,12 +195,18 @@ fn series(
     folder.describe(&problem, &runs)?;
     for kind in kinds {
         let missing: Vec<_> = runs.runs.iter().filter(|run| !folder.has(kind, run.number)).cloned().collect();
+        let not_run = no_xgboost.as_ref().filter(|_| !usable(&kind) && !missing.is_empty());
+        let why = not_run.map(|error| NotRun { reason: error.to_string(), install: XGBOOST_PACKAGE.to_owned() });
+        note_not_run(out, kind, why)?;
+        if not_run.is_some() {
+            continue;
+        }
         let bar = progress(runs.runs.len(), kind.name());
         bar.set_position((runs.runs.len() - missing.len()) as u64);
         bar.reset_eta();
         let started = std::time::Instant::now();
-        fitter.fit(kind, &parameters, &missing, &|run, probabilities| {
-            folder.keep(kind, run.number, probabilities)?;
+        fitter.fit(kind, &parameters, &missing, &|run, probabilities, answers| {
+            folder.keep(kind, run.number, probabilities, answers)?;
             bar.inc(1);
             Ok(())
         })?;
@@ -239,7 +260,11 @@ fn limit(args: &ClassifyArgs, problem: &Problem, parameters: &Parameters) -> any
             (Kind::Knn, "kNN's votes and the Gram matrix", 16 * runs * pictures),
             (Kind::NaiveBayes, "naive Bayes' sums and the Gram matrix", 8 * runs * pictures),
             (Kind::Mlp, "two networks at a time and the Gram matrix", 32 * pictures * parameters.mlp.hidden),
-            (Kind::Xgboost, "XGBoost's matrices and the Gram matrix", 16 * codes / 5 + 2304 * columns),
+            (
+                Kind::Xgboost,
+                "XGBoost's matrices and the Gram matrix",
+                16 * codes / 5 + 144 * parameters.xgboost.max_bin as usize * columns,
+            ),
         ];
         let asked = each.into_iter().filter(|(kind, ..)| kinds.contains(kind));
         needs.extend(asked.map(|(_, what, bytes)| (what, base + gram + bytes)));

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use thorax_files::write_atomically;
 
 use crate::{
-    data::{
-        Findings, Fold, Fractions, ImportArgs, Imported, Manifest, assign_fold, assign_splits, check, import, summary,
-    },
+    data::{Findings, Fold, Fractions, ImportArgs, Imported, Manifest, assign_fold, assign_splits, import, summary},
     spoilers,
 };
 
@@ -77,8 +75,7 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
         }
         DataCommand::Check { manifest: path, page } => {
             let manifest = Manifest::load(&path)?;
-            let Findings { problems, told } = check(&manifest);
-            let spoilers = spoilers::look(&manifest);
+            let (Findings { problems, told }, spoilers) = spoilers::look(&manifest);
             let suspects = spoilers.told();
             told.iter().for_each(|what| eprintln!("to know: {what}"));
             suspects.iter().for_each(|what| eprintln!("suspected: {what}"));

@@ -41,6 +41,7 @@ use crate::{
         augment::{AugmentationConfig, AugmentationName, Flips},
         boxes::Boxes,
         lungs::{LesionsArgs, LungFinder, LungsArgs},
+        paper::default_of_paper,
         run::{SegmentConfig, THRESHOLD, record_stages},
         train::{Beginning, train},
     },
@@ -210,9 +211,14 @@ pub struct ClassifyArgs {
 
 /// Options of `train segment`.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(default_of_paper))]
 pub struct SegmentArgs {
     #[command(flatten)]
     common: CommonArgs,
+    /// Train as the paper's best net was trained, where it says how: --net modified-attention-unet --blocks 6 --epochs 500 --batch 64
+    /// --learning-rate 1e-5 --schedule cosine --boundary rebalance. Each of these options goes before it where it is given
+    #[arg(long)]
+    paper: bool,
     /// Which net
     #[arg(long, value_enum, default_value_t = NetName::AttentionUnet)]
     net: NetName,
@@ -655,6 +661,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::segmentation::paper::OPTIONS;
 
     #[derive(Parser)]
     struct Command {
@@ -673,6 +680,49 @@ mod tests {
         // Maps of 32 TiB.
         let told = fits("--batch 4096 --base-channels 512 --side 1024").unwrap_err();
         assert!(told.contains("MiB are free") && told.contains("--base-channels"), "{told}");
+    }
+
+    #[test]
+    fn the_papers_options_are_those_that_are_not_given() {
+        let told = |words: &str| {
+            let all = format!("command --manifest m --modality ct --out o {words}");
+            let args = Command::try_parse_from(all.split_whitespace()).unwrap().segment;
+            args.check().map(|()| args).map_err(|error| format!("{error:#}"))
+        };
+        // The same as writing them out, and each of them goes before.
+        let words = |options: &[(&str, &str)]| {
+            options
+                .iter()
+                .fold(String::new(), |all, (name, value)| format!("{all} --{} {value}", name.replace('_', "-")))
+        };
+        let same = |one: &str, other: &str| {
+            let [one, other] =
+                [one, other].map(|words| format!("{:?}", told(words).unwrap()).replace("paper: true", "paper: false"));
+            assert_eq!(one, other);
+        };
+        same("--paper", &words(&OPTIONS));
+        let given = [
+            ("net", "unet"),
+            ("blocks", "4"),
+            ("epochs", "3"),
+            ("batch", "2"),
+            ("learning_rate", "0.1"),
+            ("schedule", "constant"),
+        ];
+        for (index, option) in given.iter().enumerate() {
+            let mut all = OPTIONS;
+            all[index] = *option;
+            same(&format!("--paper{}", words(&[*option])), &words(&all));
+        }
+        let without = told("").unwrap();
+        assert_eq!((without.net, without.blocks, without.epochs), (NetName::AttentionUnet, None, 12));
+        // A frozen encoder with the paper's loss and schedule.
+        let frozen = told("--paper --net efficientnet --weights random:1 --side 224 --epochs 400").unwrap();
+        assert_eq!((frozen.blocks, frozen.epochs, frozen.batch), (None, 400, 64));
+        assert!(frozen.loss.config().unwrap().boundary.is_some());
+        assert!(
+            told("--paper --dropout 0.3").is_ok() && told("--paper --side 96").unwrap_err().contains("multiple of 64")
+        );
     }
 
     #[test]

@@ -188,15 +188,33 @@ pub struct Findings {
 
 /// Looks for all problems. Every file is read, and decoded where something is learnt from it.
 pub fn check(manifest: &Manifest) -> Findings {
+    check_and(manifest, |_, _| None::<()>).0
+}
+
+/// [`check`], and what `see` makes of each picture that something is learnt from, once, however many lines name it: most of the time goes
+/// into decoding. Pictures that cannot be read, or are none, are not shown. In the order of their paths.
+pub fn check_and<T: Send>(
+    manifest: &Manifest,
+    see: impl Fn(&Record, &Picture) -> Option<T> + Sync + Send,
+) -> (Findings, Vec<(&Record, T)>) {
     if manifest.records.is_empty() {
-        return Findings { problems: vec![Problem::Empty], told: vec![] };
+        return (Findings { problems: vec![Problem::Empty], told: vec![] }, vec![]);
     }
-    let seen = in_parallel("checking", &manifest.records, |record| look(manifest, record));
+    let mut lines: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    manifest.records.iter().for_each(|record| lines.entry(&record.path).or_default().push(record));
+    let lines: Vec<Vec<&Record>> = lines.into_values().collect();
+    let looks = in_parallel("checking", &lines, |records| look_at(manifest, records, &see));
+    let (looks, shown): (Vec<_>, Vec<_>) = looks.into_iter().unzip();
+    (findings(manifest, &looks.concat()), shown.into_iter().flatten().collect())
+}
+
+/// What the lines and all their files show.
+fn findings(manifest: &Manifest, looks: &[(&Record, Look)]) -> Findings {
     let mut problems: BTreeSet<Problem> = static_problems(manifest).into_iter().collect();
     problems.extend(missing_classes(&manifest.records));
     let mut marked: BTreeMap<(&'static str, Split), bool> = BTreeMap::new();
     let mut told: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (record, seen) in manifest.records.iter().zip(&seen) {
+    for (record, seen) in looks {
         problems.extend(seen.problems.iter().cloned());
         if let Some(infection) = seen.infection {
             *marked.entry((record.modality.as_str(), record.split)).or_default() |= infection;
@@ -260,7 +278,7 @@ fn duplicates(records: &[Record]) -> Vec<Problem> {
 }
 
 /// What a record's files show.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Look {
     problems: Vec<Problem>,
     /// Whether the infection mask marks anything, where there is one that can be read.
@@ -269,12 +287,40 @@ struct Look {
     told: Vec<(String, String)>,
 }
 
-fn look(manifest: &Manifest, record: &Record) -> Look {
+/// All lines of one picture, which is decoded once, and what `see` makes of it.
+#[allow(clippy::type_complexity, reason = "one place")]
+fn look_at<'a, T>(
+    manifest: &Manifest,
+    records: &[&'a Record],
+    see: &impl Fn(&Record, &Picture) -> Option<T>,
+) -> (Vec<(&'a Record, Look)>, Option<(&'a Record, T)>) {
+    // Where a picture serves both tasks, its class is in the line of one of them.
+    let classified = records.iter().find(|record| record.task == Task::Classify);
+    let learnt = classified.or_else(|| records.iter().find(|record| record.task != Task::None));
+    let decoded = learnt.map(|record| (*record, Decoded::of(manifest, record)));
+    let looks = records.iter().map(|&record| {
+        let decoded = decoded.as_ref().filter(|_| record.task != Task::None).map(|(_, decoded)| decoded);
+        (record, look(manifest, record, decoded))
+    });
+    let looks = looks.collect();
+    let shown = decoded.and_then(|(record, decoded)| {
+        let picture = decoded.ok().filter(|decoded| decoded.is_none.is_none())?.picture;
+        Some((record, see(record, &picture)?))
+    });
+    (looks, shown)
+}
+
+/// One line; `decoded` is its picture, where something is learnt from it.
+fn look(manifest: &Manifest, record: &Record, decoded: Option<&Result<Decoded, String>>) -> Look {
     let mut look = Look::default();
-    let size = if record.task == Task::None {
-        dimensions(&manifest.locate(&record.path))
-    } else {
-        decoded_size(manifest, record, &mut look)
+    let size = match decoded {
+        None => dimensions(&manifest.locate(&record.path)),
+        Some(Err(reason)) => Err(reason.clone()),
+        Some(Ok(Decoded { size, is_none, .. })) => {
+            let no_picture = |reason: &String| Problem::NoPicture { file: record.path.clone(), reason: reason.clone() };
+            look.problems.extend(is_none.as_ref().map(no_picture));
+            Ok(*size)
+        }
     };
     let picture_size =
         size.map_err(|reason| look.problems.push(Problem::Unreadable { file: record.path.clone(), reason })).ok();
@@ -343,26 +389,32 @@ fn look(manifest: &Manifest, record: &Record) -> Look {
     look
 }
 
-/// The size of a picture that is learnt from, which is decoded as training does.
-fn decoded_size(manifest: &Manifest, record: &Record, look: &mut Look) -> Result<[usize; 3], String> {
-    let mut size = dimensions(&manifest.locate(&record.path))?;
-    if Address::of(&record.path).slice.is_some() {
-        size[2] = 1;
-    }
-    let picture =
-        Picture::decode_at(manifest, &record.path, record.equalised).map_err(|error| match error.source() {
-            Some(reason) => reason.to_string(),
-            None => error.to_string(),
-        })?;
-    let reason = picture.is_none().map(str::to_owned).or_else(|| {
+/// A picture that is learnt from, decoded as training does.
+struct Decoded {
+    picture: Picture,
+    /// Columns, rows and slices.
+    size: [usize; 3],
+    /// Why it is no picture, if it is none.
+    is_none: Option<String>,
+}
+
+impl Decoded {
+    /// Of a line, or why it cannot be read.
+    fn of(manifest: &Manifest, record: &Record) -> Result<Self, String> {
+        let [.., mut slices] = dimensions(&manifest.locate(&record.path))?;
+        if Address::of(&record.path).slice.is_some() {
+            slices = 1;
+        }
+        let picture =
+            Picture::decode_at(manifest, &record.path, record.equalised).map_err(|error| match error.source() {
+                Some(reason) => reason.to_string(),
+                None => error.to_string(),
+            })?;
         let [width, height] = picture.size();
-        (width.min(height) < 16).then(|| format!("{width} x {height} pixels are no picture"))
-    });
-    if let Some(reason) = reason {
-        look.problems.push(Problem::NoPicture { file: record.path.clone(), reason });
+        let small = || (width.min(height) < 16).then(|| format!("{width} x {height} pixels are no picture"));
+        let is_none = picture.is_none().map(str::to_owned).or_else(small);
+        Ok(Self { picture, size: [width, height, slices], is_none })
     }
-    let [width, height] = picture.size();
-    Ok([width, height, size[2]])
 }
 
 /// A mask's size, and what it marks where it is a picture's.

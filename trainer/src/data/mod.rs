@@ -24,7 +24,7 @@ pub mod volumes;
 
 use std::path::PathBuf;
 
-pub use check::{Findings, Problem, check};
+pub use check::{Findings, Problem, check, check_and};
 pub use layouts::{ImportArgs, Imported, Layout, Marks, import};
 pub use manifest::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
 pub use split::{Fold, Fractions, assign_fold, assign_splits, group_folds};

@@ -156,6 +156,14 @@ impl Picture {
     }
 }
 
+/// Distance from slice to slice of the volume that a manifest calls `file`, in millimetres; `None` where it does not say.
+///
+/// # Errors
+/// A file that cannot be read, or is no volume.
+pub fn slice_distance_mm(manifest: &Manifest, file: &str) -> anyhow::Result<Option<f32>> {
+    Ok(volumes::volume(&manifest.locate(file))?.volume().slice_distance_mm())
+}
+
 /// The masks of a record.
 pub struct Truth {
     /// At the picture's own size, in the order of [`NAMES`](thorax_shared::mask::NAMES), 0 or 255; `None` where there is none. A

@@ -29,12 +29,14 @@ pub(crate) enum Block {
     Pictures(Pictures),
 }
 
-/// Rows of words and numbers; the first column names, the others are numbers.
+/// Rows of words and numbers; the first column names, the others are numbers unless the table says that they are words.
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) caption: String,
     pub(crate) head: Vec<String>,
     pub(crate) rows: Vec<TableRow>,
+    /// Whether all columns are words, which go on in the next line.
+    pub(crate) words: bool,
 }
 
 #[derive(Default)]
@@ -59,7 +61,11 @@ pub(crate) enum Look {
 
 impl Table {
     pub(crate) fn new(caption: impl Into<String>, head: &[&str]) -> Self {
-        Self { caption: caption.into(), head: head.iter().map(|&cell| cell.into()).collect(), rows: Vec::new() }
+        Self { caption: caption.into(), head: head.iter().map(|&cell| cell.into()).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn of_words(caption: impl Into<String>, head: &[&str]) -> Self {
+        Self { words: true, ..Self::new(caption, head) }
     }
 
     pub(crate) fn push(&mut self, look: Look, cells: Vec<String>) {
@@ -68,7 +74,7 @@ impl Table {
 
     /// Without its caption.
     pub(crate) fn to_markdown(&self) -> String {
-        let numbers = "---:|".repeat(self.head.len().saturating_sub(1));
+        let numbers = if self.words { "---|" } else { "---:|" }.repeat(self.head.len().saturating_sub(1));
         let rows = self.rows.iter().map(|TableRow { cells, .. }| row(cells));
         std::iter::once(row(&self.head)).chain([format!("|---|{numbers}\n")]).chain(rows).collect()
     }
@@ -149,7 +155,8 @@ impl Block {
                 writeln!(out, "<aside><strong>{}</strong>{sentences}</aside>", escape(title))
             }
             Self::Table(table) => {
-                let _ = writeln!(out, "<figure><div class=\"scroll\"><table>\n<thead><tr>");
+                let class = if table.words { " class=\"words\"" } else { "" };
+                let _ = writeln!(out, "<figure><div class=\"scroll\"><table{class}>\n<thead><tr>");
                 table.head.iter().for_each(|cell| *out += &format!("<th scope=\"col\">{}</th>", escape(cell)));
                 *out += "</tr></thead>\n<tbody>\n";
                 for TableRow { cells, look } in &table.rows {

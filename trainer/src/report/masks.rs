@@ -210,19 +210,19 @@ fn recipe(judgement: &SegmentationJudgement) -> Option<&Recipe> {
 }
 
 /// The same of a segmentation net.
-fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig> {
+pub(super) fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig> {
     recipe(judgement)?.segment()
 }
 
 /// Its epochs, and whether it had learnt before them.
-fn epochs(config: &SegmentConfig) -> String {
+pub(super) fn epochs(config: &SegmentConfig) -> String {
     match config.start_sha256 {
         Some(_) => format!("{}, from earlier weights", config.epochs),
         None => config.epochs.to_string(),
     }
 }
 
-fn title(judgement: &SegmentationJudgement) -> String {
+pub(super) fn title(judgement: &SegmentationJudgement) -> String {
     let net = recipe(judgement).map_or_else(String::new, Recipe::describe);
     match &judgement.runs[..] {
         [run] => match (run.identity.members, run.identity.rounds) {
@@ -268,8 +268,8 @@ fn comparison(judgements: &[&SegmentationJudgement]) -> Table {
 
 fn masks(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "Mean over patients with its interval, of the first run; behind it the spread of the runs where there are several. HD95 in \
-         pixels of the picture, a mean over the patients' pictures.";
-    let head = ["Net", "Mask", "Dice", "runs", "IoU", "Sensitivity", "Specificity", "HD95", "missed"];
+         pixels of the picture, a mean over the patients' pictures; in 3D, between the surfaces of whole volumes, a mean over them.";
+    let head = ["Net", "Mask", "Dice", "runs", "IoU", "Sensitivity", "Specificity", "HD95", "HD95 in 3D, mm", "missed"];
     let mut table = Table::new(caption, &head);
     for judgement in judgements {
         for (row, mask) in judgement.runs[0].masks.iter().enumerate() {
@@ -292,6 +292,7 @@ fn masks(judgements: &[&SegmentationJudgement]) -> Table {
                     interval(figures.sensitivity),
                     interval(figures.specificity),
                     distance,
+                    or_none(mask.per_volume.hd95_mm, |e| format!("{:.1} ({:.1}–{:.1})", e.value, e.low, e.high)),
                     format!("{} of {}", mask.missed, mask.pictures_with_truth),
                 ],
             );
@@ -412,6 +413,17 @@ fn transfer(judgements: &[&SegmentationJudgement]) -> Table {
     table
 }
 
+/// The learning rate, as the paper writes it.
+pub(super) fn rate(config: &SegmentConfig) -> String {
+    let peak = config.peak_learning_rate;
+    match config.training.schedule {
+        Schedule::Constant => peak.to_string(),
+        Schedule::OneCycle => format!("one cycle({peak:e})"),
+        Schedule::Step { .. } => format!("steps({peak:e})"),
+        Schedule::Cosine { .. } => format!("cosine({peak:e})"),
+    }
+}
+
 fn grid(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = "U-Nets of all kinds that were judged, then the paper's table X (faint): `thorax-train sweep` with \
          docs/segmentation/table_iv.toml trains its grid. Mean over pictures.";
@@ -421,14 +433,7 @@ fn grid(judgements: &[&SegmentationJudgement]) -> Table {
         let Some(config) = config(judgement) else { continue };
         let Some(UnetConfig { blocks, .. }) = config.net.unet() else { continue };
         let [dice, iou] = dice_and_iou(judgement);
-        // As the paper writes it.
-        let peak = config.peak_learning_rate;
-        let rate = match config.training.schedule {
-            Schedule::Constant => peak.to_string(),
-            Schedule::OneCycle => format!("one cycle({peak:e})"),
-            Schedule::Step { .. } => format!("steps({peak:e})"),
-            Schedule::Cosine { .. } => format!("cosine({peak:e})"),
-        };
+        let rate = rate(config);
         trained.push((blocks, epochs(config), rate.clone()));
         table.push(Look::Strong, vec![title(judgement), blocks.to_string(), epochs(config), rate, dice, iou]);
     }

@@ -7,6 +7,7 @@
 
 pub(crate) mod charts;
 pub(crate) mod document;
+mod hyper_parameters;
 mod lesions;
 mod masks;
 mod numbers;
@@ -212,6 +213,7 @@ fn page(
     }
     masks::sections(masks, &mut blocks)?;
     lesions::section(lesions, &mut blocks);
+    hyper_parameters::section(&main, masks, &mut blocks)?;
     if !pictures.is_empty() {
         blocks.push(Block::Section("Pictures".into()));
         blocks.extend(pictures.into_iter().map(Block::Pictures));

@@ -73,19 +73,23 @@ pub(super) fn as_in_the_paper(judgement: &Judgement, paper: Option<&PaperTable>)
         || "The paper has no table for these features: it used ResNet50 and InceptionResNetV2.".into(),
         |paper| format!("Paper: its table {}, other pictures and another split, digits rounded.", paper.number),
     );
-    let caption = format!(
+    let mut caption = format!(
         "In percent, on test pictures. Each run: mean ± standard deviation of {} runs. Averaged: {averaged_over}, {}. {beside}",
         judgement.runs,
         level(judgement)
     );
+    for (kind, not_run) in &judgement.not_run {
+        caption.push_str(&format!(" {} did not run: {}.", kind.title(), not_run.reason));
+    }
+    if judgement.classifiers.iter().any(|judged| judged.by_sign) {
+        caption.push_str(BY_SIGN);
+    }
     let mut table =
         Table::new(caption, &["Classification", "", "Accuracy", "F1 score", "Recall", "Precision", "Specificity"]);
-    let row = |name: &str, of: &str, figures: &[String]| {
-        let mut cells = vec![name.to_owned(), of.to_owned()];
-        cells.extend_from_slice(&figures[..5]);
-        cells
-    };
     for judged in &judgement.classifiers {
+        if judged.kind.is_none() {
+            not_run(judgement, paper, &mut table);
+        }
         let mut name = judged.title();
         let mut look = Look::First;
         if let Some(figures) = paper.zip(judged.kind).and_then(|(paper, kind)| paper.figures(kind)) {
@@ -97,6 +101,27 @@ pub(super) fn as_in_the_paper(judgement: &Judgement, paper: Option<&PaperTable>)
     }
     table
 }
+
+/// Rows of the classifiers that could not run, with what to install.
+fn not_run(judgement: &Judgement, paper: Option<&PaperTable>, table: &mut Table) {
+    for (kind, why) in &judgement.not_run {
+        let (mut name, mut look) = (kind.title(), Look::First);
+        if let Some(figures) = paper.and_then(|paper| paper.figures(*kind)) {
+            table.push(Look::Faint, row(name, "paper", &figures.map(|figure| percent(Some(figure / 100.0)))));
+            (name, look) = ("", Look::Plain);
+        }
+        table.push(look, row(name, &format!("not run: {}", why.install), &[NONE; 5].map(str::to_owned)));
+    }
+}
+
+/// A row of [`as_in_the_paper`]: accuracy, F1 score, recall, precision and specificity.
+fn row(name: &str, of: &str, figures: &[String]) -> Vec<String> {
+    [name, of].map(str::to_owned).into_iter().chain(figures.iter().take(5).cloned()).collect()
+}
+
+/// Said where support vector machines answer so.
+const BY_SIGN: &str = " The SVCs' scores go by the sign of the decision, as scikit-learn's predict does, and averaged by that of most \
+     runs; what else is told of them, by their probabilities.";
 
 /// Ranking, calibration and entropy.
 pub(super) fn probabilities(judgement: &Judgement) -> Table {

@@ -13,6 +13,7 @@ pub mod lungs;
 mod members;
 pub mod nifti;
 mod origin;
+pub mod paper;
 pub(crate) mod pictures;
 pub mod predict;
 pub mod run;

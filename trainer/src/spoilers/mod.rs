@@ -18,15 +18,10 @@ mod page;
 mod sketch;
 mod twins;
 
-use std::collections::BTreeMap;
-
 pub use confounders::{Confounder, OneSource};
 pub use twins::Twins;
 
-use crate::{
-    data::{Label, Manifest, Record, Task},
-    progress::in_parallel,
-};
+use crate::data::{Findings, Label, Manifest, Record, Task, check_and};
 use sketch::Sketch;
 
 /// So many findings of a kind are told one by one.
@@ -46,20 +41,11 @@ pub struct Spoilers {
     pub pictures: usize,
 }
 
-/// Looks at every picture of the manifest that something is learnt from. What cannot be read is passed over: `check` names it.
-pub fn look(manifest: &Manifest) -> Spoilers {
-    // A picture for both tasks is one picture.
-    let mut different: BTreeMap<&str, &Record> = BTreeMap::new();
-    for record in manifest.records.iter().filter(|record| record.task != Task::None) {
-        let known = different.entry(&record.path).or_insert(record);
-        if record.task == Task::Classify {
-            *known = record;
-        }
-    }
-    let records: Vec<&Record> = different.into_values().collect();
-    let sketches = in_parallel("sketching", &records, |record| Sketch::of(manifest, record));
-    let (records, sketches): (Vec<&Record>, Vec<Sketch>) =
-        records.into_iter().zip(sketches).filter_map(|(record, sketch)| Some((record, sketch?))).unzip();
+/// Looks at every picture of the manifest that something is learnt from, while [`check_and`] has it decoded, and gives what that found
+/// too. What cannot be read is passed over: it is among the findings.
+pub fn look(manifest: &Manifest) -> (Findings, Spoilers) {
+    let (findings, sketched) = check_and(manifest, |record, picture| Sketch::of(manifest, record, picture));
+    let (records, sketches): (Vec<&Record>, Vec<Sketch>) = sketched.into_iter().unzip();
     let pairs = twins::pairs(&sketches, |a, b| worth_telling(records[a], records[b]));
     let twins = pairs.into_iter().map(|pair| Twins::of(&records, pair)).collect();
     let labelled: Vec<(&Record, &facts::Facts)> = records
@@ -69,13 +55,14 @@ pub fn look(manifest: &Manifest) -> Spoilers {
         .map(|(record, sketch)| (*record, &sketch.facts))
         .collect();
     let lettered = records.iter().zip(&sketches).filter(|(_, sketch)| sketch.facts.letters);
-    Spoilers {
+    let spoilers = Spoilers {
         twins,
         one_source: confounders::one_source(&labelled),
         confounders: confounders::confounders(&labelled),
         lettered: lettered.map(|(record, _)| record.path.clone()).collect(),
         pictures: records.len(),
-    }
+    };
+    (findings, spoilers)
 }
 
 /// Whether it matters that two pictures are one: they are of two patients, as far as is known, and stand on two sides.

@@ -34,16 +34,14 @@ pub(super) struct Sketch {
 }
 
 impl Sketch {
-    /// Of a record's picture; `None` where it cannot be read.
-    pub(super) fn of(manifest: &Manifest, record: &Record) -> Option<Self> {
-        let picture = Picture::of(manifest, record).ok()?;
+    /// Of a record's picture; `None` where it is too small for one.
+    pub(super) fn of(manifest: &Manifest, record: &Record, picture: &Picture) -> Option<Self> {
         let recipe = PreprocessSpec {
             clahe: None,
             core: Core::Whole,
             ..preprocess_spec(record.modality, SIDE as u32, no_normalisation())
         };
-        Self::new(&picture, &recipe, |sharpness, letters| Facts::of(manifest, record, &picture, sharpness, letters))
-            .ok()
+        Self::new(picture, &recipe, |sharpness, letters| Facts::of(manifest, record, picture, sharpness, letters)).ok()
     }
 
     fn new(

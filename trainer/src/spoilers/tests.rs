@@ -88,7 +88,7 @@ fn films(
 #[test]
 fn nothing_is_invented_where_nothing_is_wrong() {
     let (_folder, manifest) = films(40, |i, _, film| (format!("{i}.png"), film, "one"));
-    let found = look(&manifest);
+    let found = look(&manifest).1;
     assert_eq!(found.told(), Vec::<String>::new());
     assert_eq!(found.pictures, 40);
 }
@@ -108,7 +108,7 @@ fn copies_across_splits_and_classes_are_found() {
         None => (format!("a{i:02}.png"), picture, "one"),
         Some(of) => (format!("b{of:02}.png"), changes[of as usize % 6].apply(&film((of + 1) % 12)), "one"),
     });
-    let found = look(&manifest);
+    let found = look(&manifest).1;
     let pairs: BTreeSet<[String; 2]> = found.twins.iter().map(|twins| twins.files.clone()).collect();
     let planted: BTreeSet<[String; 2]> =
         (0..12).map(|of| [format!("a{:02}.png", (of + 1) % 12), format!("b{of:02}.png")]).collect();
@@ -123,7 +123,7 @@ fn copies_across_splits_and_classes_are_found() {
 fn what_tells_the_classes_is_named_with_its_remedy() {
     let told = |change: &dyn Fn(u64, bool, Plane<u8>) -> (String, Plane<u8>, &'static str)| {
         let (_folder, manifest) = films(FILMS, change);
-        look(&manifest).told().join("\n")
+        look(&manifest).1.told().join("\n")
     };
     let source = told(&|i, positive, film| (format!("{i}.png"), film, if positive { "clinic" } else { "archive" }));
     for words in [
@@ -163,7 +163,7 @@ fn text_on_one_class_is_named() {
         Record { modality: Modality::Ct, ..record(&name, label, Split::Train, "one") }
     });
     let records = records.collect();
-    let found = look(&Manifest::new(folder.path().to_owned(), records));
+    let found = look(&Manifest::new(folder.path().to_owned(), records)).1;
     let told = found.told().join("\n");
     assert!(
         told.contains("ct: burned-in text alone tells the classes in 100 %") && told.contains("crop to the lungs"),

@@ -3,10 +3,12 @@
 //! A run's predictions are a file of their own, written when the run ends, so work that was killed goes on at the next run; and
 //! whoever wants other figures later reads them here and fits nothing again.
 
+mod not_run;
 mod read;
 
 use std::path::{Path, PathBuf};
 
+pub use not_run::{NotRun, note_not_run, read_not_run};
 pub use read::{ClassifierRuns, PredictedRow, RunFolder, RunFolderError, probabilities, read_run};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -217,22 +219,40 @@ impl Folder {
         std::fs::read(self.predictions(kind, run)).ok().and_then(whole).is_some()
     }
 
-    /// Keeps what a run said of every picture.
+    /// Keeps what a run said of every picture: its probability, and whether it calls it positive, where that is not whether its
+    /// probability is at least one half.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn keep(&self, kind: Kind, run: usize, probabilities: &[f64]) -> Result<(), ClassifierError> {
+    pub fn keep(
+        &self,
+        kind: Kind,
+        run: usize,
+        probabilities: &[f64],
+        answers: Option<&[bool]>,
+    ) -> Result<(), ClassifierError> {
         let path = self.predictions(kind, run);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|reason| ClassifierError::Read { path: path.clone(), reason })?;
         }
-        let bytes = bytemuck::cast_slice(probabilities);
-        let tensor = TensorView::new(Dtype::F64, vec![probabilities.len()], bytes).map_err(|e| malformed(&path, e))?;
-        let metadata = [("key".to_owned(), self.key.clone())].into();
-        let file =
-            safetensors::serialize([("probability", tensor)], Some(metadata)).map_err(|e| malformed(&path, e))?;
+        let answers: Option<Vec<u8>> = answers.map(|answers| answers.iter().map(|&answer| answer.into()).collect());
+        let file = predictions_file(&self.key, probabilities, answers.as_deref()).map_err(|e| malformed(&path, e))?;
         Ok(write_atomically(&path, |out| out.write_all(&file))?)
     }
+}
+
+fn predictions_file(
+    key: &str,
+    probabilities: &[f64],
+    answers: Option<&[u8]>,
+) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    let len = probabilities.len();
+    let mut tensors =
+        vec![("probability", TensorView::new(Dtype::F64, vec![len], bytemuck::cast_slice(probabilities))?)];
+    if let Some(answers) = answers {
+        tensors.push(("answer", TensorView::new(Dtype::U8, vec![len], answers)?));
+    }
+    safetensors::serialize(tensors, Some([("key".to_owned(), key.to_owned())].into()))
 }
 
 /// The file of a run's predictions in the run folder `folder`.

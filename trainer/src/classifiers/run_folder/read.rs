@@ -1,6 +1,7 @@
 //! Reading a run folder: its pictures, and every run's probability of each of them.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -11,9 +12,9 @@ use serde::Deserialize;
 use thorax_nets::Backbone;
 use thorax_shared::modality::Modality;
 
-use super::{RunConfiguration, predictions};
+use super::{NotRun, RunConfiguration, predictions, read_not_run};
 use crate::{
-    classifiers::{Kind, Resample},
+    classifiers::{Kind, Parameters, Resample},
     data::Split,
 };
 
@@ -76,6 +77,10 @@ pub struct RunFolder {
     pub runs: usize,
     /// Seed of them.
     pub seed: u64,
+    /// Their hyper-parameters.
+    pub parameters: Parameters,
+    /// Classifiers that were to run and could not.
+    pub not_run: BTreeMap<Kind, NotRun>,
     /// The source that no run learnt from.
     pub left_out: Option<String>,
     /// `[N]`: the pictures.
@@ -109,6 +114,8 @@ pub struct ClassifierRuns {
     pub kind: Kind,
     /// `[runs][N]`: probabilities of COVID-19.
     pub runs: Vec<Vec<f64>>,
+    /// `[runs][N]`: whether each run calls a picture positive, where that is not whether its probability is at least one half.
+    pub answers: Option<Vec<Vec<bool>>>,
 }
 
 /// `true`, `false`, `1` or `0`.
@@ -142,11 +149,14 @@ impl RunFolder {
         fn chosen<T: Clone>(of: &[T], kept: &[bool]) -> Vec<T> {
             of.iter().zip(kept).filter(|(_, kept)| **kept).map(|(value, _)| value.clone()).collect()
         }
-        let classifiers = self.classifiers.iter().map(|ClassifierRuns { kind, runs }| ClassifierRuns {
+        let classifiers = self.classifiers.iter().map(|ClassifierRuns { kind, runs, answers }| ClassifierRuns {
             kind: *kind,
             runs: runs.iter().map(|run| chosen(run, &kept)).collect(),
+            answers: answers.as_ref().map(|runs| runs.iter().map(|run| chosen(run, &kept)).collect()),
         });
         Self {
+            parameters: self.parameters.clone(),
+            not_run: self.not_run.clone(),
             weights: self.weights.clone(),
             left_out: self.left_out.clone(),
             rows: chosen(&self.rows, &kept),
@@ -166,7 +176,12 @@ impl RunFolder {
             return differing("classifiers that ran".into(), 0, 1);
         }
         let rows = self.rows.len();
-        for ClassifierRuns { kind, runs } in &self.classifiers {
+        for ClassifierRuns { kind, runs, answers } in &self.classifiers {
+            let wrong =
+                |answers: &&Vec<Vec<bool>>| answers.len() != self.runs || answers.iter().any(|run| run.len() != rows);
+            if let Some(answers) = answers.as_ref().filter(wrong) {
+                return differing(format!("answers of {kind}"), answers.concat().len(), self.runs * rows);
+            }
             if runs.len() != self.runs {
                 return differing(format!("runs of {kind}"), runs.len(), self.runs);
             }
@@ -191,7 +206,8 @@ impl RunFolder {
 /// # Errors
 /// When it is none, a file of it is missing or damaged, or a run is missing.
 pub fn read_run(folder: &Path) -> Result<RunFolder, RunFolderError> {
-    let RunConfiguration { store, protocol, .. } = RunConfiguration::read(folder)?;
+    let RunConfiguration { store, protocol, parameters, .. } = RunConfiguration::read(folder)?;
+    let not_run = read_not_run(folder)?;
     let rows = read_rows(&folder.join("rows.csv"))?;
     let roles = match protocol.resample {
         Resample::Bootstrap => None,
@@ -199,15 +215,9 @@ pub fn read_run(folder: &Path) -> Result<RunFolder, RunFolderError> {
     };
     let mut classifiers = Vec::new();
     for kind in Kind::ALL {
-        if predictions(folder, kind, 0).parent().is_some_and(Path::is_dir) {
-            let runs: Result<_, _> = (0..protocol.runs)
-                .into_par_iter()
-                .map(|run| {
-                    let path = predictions(folder, kind, run);
-                    probabilities(&read(&path)?, rows.len()).map_err(|reason| malformed(&path, reason))
-                })
-                .collect();
-            classifiers.push(ClassifierRuns { kind, runs: runs? });
+        // One that could not run to its end has no row, whatever it left.
+        if !not_run.contains_key(&kind) && predictions(folder, kind, 0).parent().is_some_and(Path::is_dir) {
+            classifiers.push(read_classifier(folder, kind, protocol.runs, rows.len())?);
         }
     }
     if classifiers.is_empty() || protocol.runs == 0 {
@@ -220,11 +230,26 @@ pub fn read_run(folder: &Path) -> Result<RunFolder, RunFolderError> {
         resample: protocol.resample,
         runs: protocol.runs,
         seed: protocol.seed,
+        parameters,
+        not_run,
         left_out: protocol.left_out,
         rows,
         classifiers,
         roles,
     })
+}
+
+/// All runs of a classifier.
+fn read_classifier(folder: &Path, kind: Kind, runs: usize, rows: usize) -> Result<ClassifierRuns, RunFolderError> {
+    let said = (0..runs).into_par_iter().map(|run| {
+        let path = predictions(folder, kind, run);
+        let bytes = read(&path)?;
+        let said = probabilities(&bytes, rows).and_then(|said| Ok((said, answers(&bytes, rows)?)));
+        said.map_err(|reason| malformed(&path, reason))
+    });
+    let (runs, answers): (Vec<_>, Vec<_>) = said.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    // The runs of a classifier are all of one kind: what their file has to name says so.
+    Ok(ClassifierRuns { kind, runs, answers: answers.into_iter().collect() })
 }
 
 pub(super) fn malformed(path: &Path, reason: impl ToString) -> RunFolderError {
@@ -277,4 +302,14 @@ pub fn probabilities(bytes: &[u8], len: usize) -> Result<Vec<f64>, String> {
         Some(row) => Err(format!("the probability of row {row} is {}", probabilities[row])),
         None => Ok(probabilities),
     }
+}
+
+/// Whether a run calls each of `len` pictures positive; `None` where its file has its probabilities alone.
+fn answers(bytes: &[u8], len: usize) -> Result<Option<Vec<bool>>, String> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let Ok(tensor) = tensors.tensor("answer") else { return Ok(None) };
+    if tensor.dtype() != Dtype::U8 || tensor.shape() != [len] {
+        return Err(format!("answer is {:?} {:?}, and not U8 [{len}]", tensor.dtype(), tensor.shape()));
+    }
+    Ok(Some(tensor.data().iter().map(|&answer| answer != 0).collect()))
 }

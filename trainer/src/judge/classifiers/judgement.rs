@@ -17,12 +17,12 @@ use thorax_shared::{
 
 use super::{Isotonic, JudgeError, Limit, Resample, RunFolder, choose_limit, holm, mcnemar, uncertainty_confusion};
 use crate::{
-    classifiers::Kind,
+    classifiers::{Kind, NotRun},
     data::Split,
     judge::{Estimate, Resampling},
 };
 
-/// A probability of at least this is the answer "COVID-19".
+/// A probability of at least this is the answer "COVID-19", where a classifier has no other.
 const POSITIVE_AT: f32 = 0.5;
 
 /// Bins of entropy over 0 to 1 bit.
@@ -86,10 +86,9 @@ impl<T> Figures<T> {
 }
 
 impl Figures<Option<f64>> {
-    /// Of probabilities `[N]` of COVID-19 and labels `[N]`, with answers from 0.5 on.
-    fn new(probabilities: &[f32], labels: &[bool]) -> Self {
-        let answers: Vec<bool> = probabilities.iter().map(|&p| p >= POSITIVE_AT).collect();
-        let counts = Confusion::new(&answers, labels).unwrap_or_default();
+    /// Of probabilities `[N]` of COVID-19, whether each picture is called positive, and labels.
+    fn new(probabilities: &[f32], answers: &[bool], labels: &[bool]) -> Self {
+        let counts = Confusion::new(answers, labels).unwrap_or_default();
         Self {
             accuracy: counts.accuracy(),
             f1: counts.f1(),
@@ -272,6 +271,9 @@ pub struct SourceFigures {
 pub struct Judged {
     /// `None` for the ensemble of all classifiers.
     pub kind: Option<Kind>,
+    /// Whether a run's answer is the sign of its decision, and the averaged one that of most runs (of the averaged probability, where
+    /// both are as many), and not whether a probability is at least one half.
+    pub by_sign: bool,
     /// Of each run by itself.
     pub runs: Figures<Option<Spread>>,
     /// Of the averaged prediction.
@@ -352,6 +354,8 @@ pub struct Judgement {
     pub patients_on_both_sides: usize,
     /// The classifiers in the order of the paper's tables, then the ensemble of all.
     pub classifiers: Vec<Judged>,
+    /// Those that were to run and could not.
+    pub not_run: BTreeMap<Kind, NotRun>,
     /// All pairs.
     pub comparisons: Vec<Comparison>,
 }
@@ -382,9 +386,14 @@ pub fn judge(folder: &RunFolder, settings: &Settings) -> Result<Judgement, Judge
         positive: rows.iter().filter(|&&row| folder.rows[row].positive).count(),
         patients: patients(rows).len(),
     };
-    let subjects =
-        folder.classifiers.iter().map(|runs| Subject { folder, kind: Some(runs.kind), members: vec![&runs.runs] });
-    let all = Subject { folder, kind: None, members: folder.classifiers.iter().map(|runs| &runs.runs).collect() };
+    let subjects = folder.classifiers.iter().map(|runs| Subject {
+        folder,
+        kind: Some(runs.kind),
+        members: vec![&runs.runs],
+        own_answers: runs.answers.as_ref(),
+    });
+    let members = folder.classifiers.iter().map(|runs| &runs.runs).collect();
+    let all = Subject { folder, kind: None, members, own_answers: None };
     let subjects: Vec<Subject> = subjects.chain([all]).collect();
     let judged: Vec<(Judged, Vec<bool>)> = subjects
         .par_iter()
@@ -414,6 +423,7 @@ pub fn judge(folder: &RunFolder, settings: &Settings) -> Result<Judgement, Judge
         validation: count(&validation),
         test: count(&test),
         classifiers,
+        not_run: folder.not_run.clone(),
         comparisons: compare(&wrong),
     })
 }
@@ -441,6 +451,8 @@ struct Subject<'a> {
     kind: Option<Kind>,
     /// `[classifiers][runs][N]`.
     members: Vec<&'a Vec<Vec<f64>>>,
+    /// `[runs][N]`: whether each picture is called positive, where no probability says so.
+    own_answers: Option<&'a Vec<Vec<bool>>>,
 }
 
 /// The averaged prediction of some pictures.
@@ -449,6 +461,8 @@ struct Answers {
     groups: Vec<usize>,
     labels: Vec<bool>,
     probabilities: Vec<f32>,
+    /// Whether each picture is called positive.
+    positive: Vec<bool>,
     entropy_bits: Vec<f32>,
     mutual_information_bits: Vec<f32>,
     wrong: Vec<bool>,
@@ -457,6 +471,15 @@ struct Answers {
 }
 
 impl Subject<'_> {
+    /// Whether the runs call a picture positive: most of them, or where none has an answer of its own or both are as many, their
+    /// probability.
+    fn positive(&self, runs: impl Iterator<Item = usize>, row: usize, probability: f32) -> bool {
+        let (yes, no) = self.own_answers.map_or((0, 0), |answers| {
+            runs.fold((0usize, 0usize), |(yes, no), run| if answers[run][row] { (yes + 1, no) } else { (yes, no + 1) })
+        });
+        if yes == no { probability >= POSITIVE_AT } else { yes > no }
+    }
+
     /// The averaged prediction of `rows`, each over the runs in which it is in `split`.
     fn answers(&self, rows: &[usize], split: Split) -> Result<Answers, JudgeError> {
         let mut numbers = BTreeMap::new();
@@ -466,21 +489,24 @@ impl Subject<'_> {
             numbers.entry(&self.folder.rows[row].group).or_insert(next);
             sources.entry(self.folder.rows[row].source.clone()).or_default().push(position);
         }
+        let in_split = |row: usize| (0..self.folder.runs).filter(move |&run| self.folder.role(run, row) == Some(split));
         let ensembles: Vec<Ensemble> = rows
             .iter()
             .map(|&row| {
-                let runs = (0..self.folder.runs).filter(|&run| self.folder.role(run, row) == Some(split));
-                let members = runs.flat_map(|run| self.members.iter().map(move |runs| runs[run][row]));
+                let members = in_split(row).flat_map(|run| self.members.iter().map(move |runs| runs[run][row]));
                 Ensemble::from_probabilities(&members.collect::<Vec<f64>>())
             })
             .collect::<Result<_, _>>()?;
         let labels: Vec<bool> = rows.iter().map(|&row| self.folder.rows[row].positive).collect();
+        let answer = |(&row, ensemble): (&usize, &Ensemble)| self.positive(in_split(row), row, ensemble.probability);
+        let positive: Vec<bool> = rows.iter().zip(&ensembles).map(answer).collect();
         Ok(Answers {
             groups: rows.iter().map(|&row| numbers[&self.folder.rows[row].group]).collect(),
             probabilities: ensembles.iter().map(|ensemble| ensemble.probability).collect(),
             entropy_bits: ensembles.iter().map(|ensemble| ensemble.entropy_bits).collect(),
             mutual_information_bits: ensembles.iter().map(|ensemble| ensemble.mutual_information_bits).collect(),
-            wrong: ensembles.iter().zip(&labels).map(|(e, label)| (e.probability >= POSITIVE_AT) != *label).collect(),
+            wrong: positive.iter().zip(&labels).map(|(positive, label)| positive != label).collect(),
+            positive,
             labels,
             sources,
         })
@@ -495,9 +521,12 @@ impl Subject<'_> {
                 let sum: f64 = self.members.iter().map(|runs| runs[run][row]).sum();
                 (sum / self.members.len() as f64) as f32
             };
-            let (probabilities, labels): (Vec<f32>, Vec<bool>) =
-                rows.map(|row| (mean(row), self.folder.rows[row].positive)).unzip();
-            let figures = Figures::new(&probabilities, &labels).into_array();
+            let rows: Vec<usize> = rows.collect();
+            let probabilities: Vec<f32> = rows.iter().map(|&row| mean(row)).collect();
+            let answer = |(&row, &probability): (&usize, &f32)| self.positive(std::iter::once(run), row, probability);
+            let answers: Vec<bool> = rows.iter().zip(&probabilities).map(answer).collect();
+            let labels: Vec<bool> = rows.iter().map(|&row| self.folder.rows[row].positive).collect();
+            let figures = Figures::new(&probabilities, &answers, &labels).into_array();
             values.iter_mut().zip(figures).for_each(|(values, figure)| values.extend(figure));
         }
         Figures::from_array(values.map(|values| Spread::new(&values)))
@@ -505,13 +534,14 @@ impl Subject<'_> {
 
     fn judge(&self, test: &Answers, validation: Option<&Answers>, settings: &Settings) -> Result<Judged, JudgeError> {
         let all: Vec<usize> = (0..test.labels.len()).collect();
-        let answers: Vec<bool> = test.probabilities.iter().map(|&p| p >= POSITIVE_AT).collect();
         Ok(Judged {
             kind: self.kind,
+            by_sign: self.own_answers.is_some(),
             runs: self.run_figures(),
             averaged: test.figures(&all, settings),
-            confusion: Confusion::new(&answers, &test.labels)?,
-            validation_accuracy: validation.and_then(|v| Figures::new(&v.probabilities, &v.labels).accuracy),
+            confusion: Confusion::new(&test.positive, &test.labels)?,
+            validation_accuracy: validation
+                .and_then(|v| Figures::new(&v.probabilities, &v.positive, &v.labels).accuracy),
             roc: test.roc(),
             calibration: test.calibration(validation)?,
             uncertainty: test.uncertainty(validation, settings)?,
@@ -565,7 +595,7 @@ impl Answers {
         let both = labels.contains(&true) && labels.contains(&false);
         let counts = |drawn: &[usize]| {
             let mut counts = Confusion::default();
-            drawn.iter().for_each(|&i| counts.count(self.probabilities[i] >= POSITIVE_AT, self.labels[i]));
+            drawn.iter().for_each(|&i| counts.count(self.positive[i], self.labels[i]));
             counts
         };
         let of =

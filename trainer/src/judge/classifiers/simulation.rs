@@ -12,7 +12,7 @@ use thorax_shared::modality::Modality;
 use crate::{
     classifiers::{
         ClassifierRuns, Configuration, FORMAT, Kind, PredictedRow, Protocol, Resample, RunConfiguration, RunFolder,
-        StoreIdentity,
+        StoreIdentity, note_not_run,
     },
     data::Split,
     features,
@@ -77,7 +77,7 @@ pub(crate) fn simulate(
             });
             values.collect()
         };
-        ClassifierRuns { kind, runs: (0..runs).map(run).collect() }
+        ClassifierRuns { kind, runs: (0..runs).map(run).collect(), answers: None }
     });
     let classifiers = classifiers.collect();
     let roles = (resample == Resample::Split).then(|| {
@@ -93,7 +93,20 @@ pub(crate) fn simulate(
         (0..runs).map(run).collect()
     });
     let weights = "timm/simulated (no picture is behind these numbers)".to_owned();
-    RunFolder { modality, backbone, weights, resample, runs, seed: 1, left_out: None, rows, classifiers, roles }
+    RunFolder {
+        modality,
+        backbone,
+        weights,
+        resample,
+        runs,
+        seed: 1,
+        parameters: Configuration::load(None).unwrap().parameters,
+        not_run: BTreeMap::new(),
+        left_out: None,
+        rows,
+        classifiers,
+        roles,
+    }
 }
 
 /// Writes it as `thorax-train classify` does.
@@ -111,7 +124,7 @@ pub(crate) fn write(run: &RunFolder, folder: &Path) {
             contents_sha256: String::new(),
         },
         protocol: Protocol { resample: run.resample, runs: run.runs, seed: run.seed, left_out: run.left_out.clone() },
-        parameters: Configuration::load(None).unwrap().parameters,
+        parameters: run.parameters.clone(),
     };
     let configuration = serde_json::to_string(&configuration).unwrap();
     fs::create_dir_all(folder).unwrap();
@@ -129,14 +142,22 @@ pub(crate) fn write(run: &RunFolder, folder: &Path) {
         (0..run.rows.len()).for_each(|row| table.write_record(roles.iter().map(|run| run[row].as_str())).unwrap());
         table.flush().unwrap();
     }
-    for ClassifierRuns { kind, runs } in &run.classifiers {
+    for (kind, why) in &run.not_run {
+        note_not_run(folder, *kind, Some(why.clone())).unwrap();
+    }
+    for ClassifierRuns { kind, runs, answers } in &run.classifiers {
         let folder = folder.join("predictions").join(kind.name());
         fs::create_dir_all(&folder).unwrap();
         for (number, probabilities) in runs.iter().enumerate() {
             let bytes: Vec<u8> = probabilities.iter().flat_map(|p| p.to_le_bytes()).collect();
             let tensor = TensorView::new(Dtype::F64, vec![probabilities.len()], &bytes).unwrap();
             let path = folder.join(format!("{number:04}.safetensors"));
-            safetensors::serialize_to_file([("probability", tensor)], None, &path).unwrap();
+            let answers: Option<Vec<u8>> =
+                answers.as_ref().map(|runs| runs[number].iter().map(|&answer| answer.into()).collect());
+            let answers =
+                answers.iter().map(|bytes| ("answer", TensorView::new(Dtype::U8, vec![bytes.len()], bytes).unwrap()));
+            let tensors: Vec<_> = [("probability", tensor)].into_iter().chain(answers).collect();
+            safetensors::serialize_to_file(tensors, None, &path).unwrap();
         }
     }
 }

@@ -8,7 +8,7 @@ use thorax_shared::modality::Modality;
 
 use super::{simulation::*, *};
 use crate::{
-    classifiers::{Kind, read_run},
+    classifiers::{Configuration, Kind, read_run},
     data::Split,
 };
 
@@ -38,9 +38,11 @@ fn by_hand() -> RunFolder {
         resample: Resample::Bootstrap,
         runs: 2,
         seed: 1,
+        parameters: Configuration::load(None).unwrap().parameters,
+        not_run: Default::default(),
         left_out: None,
         rows,
-        classifiers: vec![ClassifierRuns { kind: Kind::Knn, runs: vec![first, second] }],
+        classifiers: vec![ClassifierRuns { kind: Kind::Knn, runs: vec![first, second], answers: None }],
         roles: None,
     }
 }
@@ -91,6 +93,40 @@ fn figures_reckoned_by_hand() {
     assert_eq!(judgement.comparisons.len(), 1);
     close(judgement.comparisons[0].p, 1.0);
     assert_eq!((judgement.test.pictures, judgement.test.positive, judgement.patients_on_both_sides), (4, 2, 0));
+}
+
+/// Answers of their own decide the scores, and the probabilities all else.
+#[test]
+fn answers_by_the_sign_are_scored_and_ranks_are_by_probability() {
+    let mut folder = by_hand();
+    let [no, yes] = [false, true];
+    // On the four test pictures, of which the last two are positive: all right; and none but the second and the last called positive.
+    folder.classifiers[0].answers =
+        Some(vec![vec![no, no, yes, yes, no, no, yes, yes], vec![no, no, yes, yes, no, yes, no, yes]]);
+    let judgement = judge(&folder, &QUICK).unwrap();
+    let [knn, ensemble] = &judgement.classifiers[..] else { panic!("{}", judgement.classifiers.len()) };
+    assert!(knn.by_sign && !ensemble.by_sign);
+    close(knn.runs.accuracy.unwrap().mean, 0.75);
+    close(knn.runs.specificity.unwrap().mean, 0.75);
+    // The runs are of one mind on the first and the last picture; of the others, 0.7 and 0.6, the probability decides.
+    assert_eq!((knn.confusion.true_positives, knn.confusion.false_positives), (2, 1));
+    let by_probability = judge(&by_hand(), &QUICK).unwrap();
+    assert_eq!(knn.averaged.auc, by_probability.classifiers[0].averaged.auc);
+    assert_eq!(knn.calibration, by_probability.classifiers[0].calibration);
+    assert_eq!(*ensemble, by_probability.classifiers[1]);
+    // With a third run most of them decide, whatever the probability.
+    folder.runs = 3;
+    let third = folder.classifiers[0].runs[1].clone();
+    folder.classifiers[0].runs.push(third);
+    let answers = folder.classifiers[0].answers.as_mut().unwrap();
+    answers.push(answers[0].clone());
+    let judged = judge(&folder, &QUICK).unwrap();
+    close(judged.classifiers[0].averaged.accuracy.unwrap().value, 1.0);
+    close(judged.classifiers[1].averaged.accuracy.unwrap().value, 0.75);
+    // And through the files of a folder.
+    let directory = tempfile::tempdir().unwrap();
+    crate::judge::classifiers::simulation::write(&folder, directory.path());
+    assert_eq!(judge(&read_run(directory.path()).unwrap(), &QUICK).unwrap(), judged);
 }
 
 #[test]

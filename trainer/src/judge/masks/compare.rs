@@ -1,8 +1,8 @@
 //! A mask beside the true one, whoever drew them.
 //!
 //! `masks judge` asks what nets are worth on the pictures of a manifest. The masks of a volume are files, of `masks predict` or of
-//! another program, and here they are compared with true ones, slice by slice: a volume counts as a patient does there, its voxels
-//! together, and the distance of the outlines is a mean over slices.
+//! another program, and here they are compared with true ones: a volume counts as a patient does there, its voxels together, and the
+//! distance of the outlines is a mean over slices; that of the surfaces in three dimensions stands beside it.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -17,6 +17,7 @@ use thorax_shared::{
 use super::{
     NOTICE,
     score::{MaskFigures, MaskScore, together},
+    volume::{SlicePair, hd95},
 };
 use crate::{data::mask::Foreground, judge::mean};
 
@@ -33,6 +34,8 @@ pub struct Comparison {
     missed: usize,
     /// Of all voxels together; distances are means over the slices that have one.
     figures: MaskFigures<Option<f64>>,
+    /// Distance of the surfaces in three dimensions, of a volume whose file says how large a voxel is; `None` where one mask is empty.
+    hd95_3d_mm: Option<f64>,
     /// Mean area found on slices without anything to find, in percent of the slice.
     false_positive_percent: Option<f64>,
 }
@@ -42,6 +45,8 @@ pub struct Stack {
     slices: Vec<Plane<u8>>,
     orientation: Orientation,
     spacing_mm: Option<[f32; 2]>,
+    /// From slice to slice, of a volume.
+    slice_distance_mm: Option<f32>,
 }
 
 impl Stack {
@@ -50,9 +55,12 @@ impl Stack {
     /// # Errors
     /// A file that cannot be read, or a scan in Hounsfield units.
     pub fn read(path: &Path, label: Option<u16>) -> anyhow::Result<Self> {
-        let frames: Vec<Frame> = match thorax_decode::decode(path, &Limits::default())? {
-            Study::Image(frame) => vec![frame],
-            Study::Volume(volume) => (0..volume.slices()).filter_map(|index| volume.slice_on_grid(index)).collect(),
+        let (frames, slice_distance_mm): (Vec<Frame>, _) = match thorax_decode::decode(path, &Limits::default())? {
+            Study::Image(frame) => (vec![frame], None),
+            Study::Volume(volume) => (
+                (0..volume.slices()).filter_map(|index| volume.slice_on_grid(index)).collect(),
+                volume.slice_distance_mm(),
+            ),
         };
         let first = frames.first().context("no slices; export it again")?;
         let (orientation, spacing_mm) = (first.orientation, first.spacing_mm);
@@ -66,7 +74,8 @@ impl Stack {
             Pixels::Sixteen(plane) => Ok(plane.map(belongs)),
             Pixels::Hounsfield(_) => bail!("a scan in Hounsfield units; give masks, of whole numbers from 0 on"),
         });
-        Ok(Self { slices: slices.collect::<anyhow::Result<_>>()?, orientation, spacing_mm })
+        let slices = slices.collect::<anyhow::Result<_>>()?;
+        Ok(Self { slices, orientation, spacing_mm, slice_distance_mm })
     }
 
     /// `40 slices of 512 x 512`.
@@ -105,7 +114,11 @@ fn values(frames: &[Frame]) -> BTreeSet<u16> {
 /// Slices of two sizes.
 pub fn compare(found: &Stack, truth: &Stack) -> anyhow::Result<Comparison> {
     let spacing_mm = found.spacing_mm.or(truth.spacing_mm);
+    let slice_distance_mm = found.slice_distance_mm.or(truth.slice_distance_mm);
     let slices = found.slices.iter().zip(&truth.slices);
+    let pairs: Vec<SlicePair> = slices.clone().map(|(found, truth)| SlicePair::new(found, truth)).collect();
+    let spacing = slice_distance_mm.zip(spacing_mm).map(|(slice, [row, column])| [slice, row, column].map(f64::from));
+    let hd95_3d_mm = spacing.map(|spacing| hd95(&pairs.iter().collect::<Vec<_>>(), spacing)).transpose()?.flatten();
     let slices =
         slices.map(|(found, truth)| MaskScore::new(found, truth, spacing_mm)).collect::<Result<Vec<_>, _>>()?;
     let (nothing, something): (Vec<&MaskScore>, Vec<&MaskScore>) =
@@ -117,6 +130,7 @@ pub fn compare(found: &Stack, truth: &Stack) -> anyhow::Result<Comparison> {
         slices_with_truth: something.len(),
         missed: something.iter().filter(|slice| slice.is_missed()).count(),
         figures,
+        hd95_3d_mm,
         false_positive_percent: mean(nothing.iter().map(|slice| slice.false_positive_percent())),
     })
 }
@@ -132,6 +146,10 @@ impl Comparison {
             let digits = if name.starts_with("hd95") { 2 } else { 4 };
             let figure = figure.map_or_else(|| "–".into(), |figure| format!("{figure:.digits$}"));
             lines.push(format!("{:<15} {figure}", name.replace('_', " ")));
+        }
+        if self.slices > 1 {
+            let figure = self.hd95_3d_mm.map_or_else(|| "–".into(), |figure| format!("{figure:.2}"));
+            lines.push(format!("{:<15} {figure}", "hd95 in 3d, mm"));
         }
         if let Some(percent) = self.false_positive_percent {
             lines.push(format!("on slices without anything to find, {percent:.3} % is marked in the mean"));

@@ -13,8 +13,9 @@ mod surface_distance;
 pub mod tables;
 #[cfg(test)]
 mod tests;
+pub mod volume;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
@@ -28,14 +29,19 @@ use thorax_shared::{
 };
 
 pub use self::recipe::Recipe;
-use self::score::{
-    FalsePositives, MaskFigures, MaskJudgement, MaskScore, PictureScore, false_positives, involvement_error, judge_mask,
+use self::{
+    score::{
+        FalsePositives, MaskFigures, MaskJudgement, MaskScore, PictureScore, false_positives, involvement_error,
+        judge_mask,
+    },
+    volume::{JudgedSlice, SlicePair, VolumeScore, judge_volume},
 };
 use super::{Estimate, Resampling, mean};
 use crate::{
     data::{
         Manifest, Record, Split,
-        picture::{Picture, truth_masks},
+        address::Address,
+        picture::{Picture, slice_distance_mm, truth_masks},
     },
     progress::progress,
     segmentation::DrawMasks,
@@ -127,6 +133,9 @@ pub struct RunJudgement {
     pub negatives: Option<FalsePositives>,
     /// Each picture.
     pub pictures: Vec<PictureScore>,
+    /// Each volume whose slices are among them.
+    #[serde(default)]
+    pub volumes: Vec<VolumeScore>,
     /// How it was trained: one training, or those of all that it is the mean of, or that of each round of a cross-validation; none for
     /// a net that is no run.
     pub training: Vec<Training>,
@@ -167,6 +176,9 @@ pub struct MaskSpread {
     pub pooled: MaskFigures<Option<RunSpread>>,
     /// Of the means over patients.
     pub per_patient: MaskFigures<Option<RunSpread>>,
+    /// Of the means over volumes.
+    #[serde(default)]
+    pub per_volume: MaskFigures<Option<RunSpread>>,
 }
 
 impl RunSpread {
@@ -204,8 +216,9 @@ impl<'a> JudgedMasks<'a> {
         union(self.lungs.iter().map(|&position| masks[position].as_ref()))
     }
 
-    /// Compares masks in the order of the net's; `truth` may lack some. `seen`: pixels of the part of the picture that the net saw.
-    pub(super) fn score(
+    /// Compares masks in the order of the net's; `truth` may lack some. `seen`: pixels of the part of the picture that the net saw. Gives
+    /// both masks of each pair as well, for the volume that the picture may be a slice of.
+    fn score(
         &self,
         record: &Record,
         negative: bool,
@@ -213,7 +226,7 @@ impl<'a> JudgedMasks<'a> {
         mut truth: Vec<Option<Plane<u8>>>,
         seen: u64,
         spacing_mm: Option<[f32; 2]>,
-    ) -> anyhow::Result<PictureScore> {
+    ) -> anyhow::Result<(PictureScore, Vec<Option<SlicePair>>)> {
         let mut found: Vec<Option<Plane<u8>>> = found.into_iter().map(Some).collect();
         ensure!(found.len() == truth.len(), "the net draws {} masks, the truth has {}", found.len(), truth.len());
         let involvement = |masks: &[Option<Plane<u8>>]| {
@@ -224,22 +237,20 @@ impl<'a> JudgedMasks<'a> {
             found.push(self.both_lungs(&found));
             truth.push(self.both_lungs(&truth));
         }
-        let masks = found
+        let pairs: Vec<_> = found.iter().zip(&truth).map(|(found, truth)| found.as_ref().zip(truth.as_ref())).collect();
+        let masks = pairs
             .iter()
-            .zip(&truth)
-            .map(|pair| match pair {
-                (Some(found), Some(truth)) => Ok(Some(MaskScore::new(found, truth, spacing_mm)?)),
-                _ => Ok(None),
-            })
-            .collect::<anyhow::Result<_>>()?;
-        Ok(PictureScore {
+            .map(|pair| pair.map(|(found, truth)| MaskScore::new(found, truth, spacing_mm)).transpose())
+            .collect::<Result<_, _>>()?;
+        let score = PictureScore {
             path: record.path.clone(),
             group: record.group.clone(),
             source: record.source.clone(),
             negative,
             masks,
             involvement_percent,
-        })
+        };
+        Ok((score, pairs.into_iter().map(|pair| pair.map(|(found, truth)| SlicePair::new(found, truth))).collect()))
     }
 }
 
@@ -266,7 +277,7 @@ pub fn judge_run(
         split.as_str()
     );
     let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
-    let score = |&(record, negative): &(&Record, bool)| {
+    let score = |(record, negative): (&Record, bool)| {
         let picture = Picture::of(manifest, record)?;
         let drawn = segmenter.draw(&picture)?;
         let truth = if negative {
@@ -275,17 +286,46 @@ pub fn judge_run(
         } else {
             of_names(segmenter.names(), truth_masks(manifest, record, &drawn.picture)?)
         };
-        let score = judged.score(record, negative, drawn.masks, truth, drawn.seen, picture.frame.spacing_mm);
+        let (score, pairs) =
+            judged.score(record, negative, drawn.masks, truth, drawn.seen, picture.frame.spacing_mm)?;
         bar.inc(1);
-        score
+        anyhow::Ok((score, pairs, picture.frame.spacing_mm))
     };
-    let pictures: Vec<PictureScore> = records
-        .par_iter()
-        .map(|picture| score(picture).with_context(|| picture.0.path.clone()))
-        .collect::<anyhow::Result<_>>()?;
+    let (mut pictures, mut volumes) = (vec![], vec![]);
+    // One volume after the other, so that no more than the masks of one are kept.
+    for (file, numbers) in by_volume(&records) {
+        let scored = numbers
+            .into_par_iter()
+            .map(|number| Ok((number, score(records[number]).with_context(|| records[number].0.path.clone())?)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        if let Some(file) = file {
+            let slices = scored.iter().filter_map(|(number, (score, pairs, _))| {
+                Some((Address::of(&records[*number].0.path).slice?, score, pairs.as_slice()))
+            });
+            let in_plane = scored.first().and_then(|(_, (_, _, spacing_mm))| *spacing_mm);
+            let spacing_mm = slice_distance_mm(manifest, file)?.zip(in_plane);
+            let spacing_mm = spacing_mm.map(|(slice, [row, column])| [slice, row, column].map(f64::from));
+            let slices: Vec<JudgedSlice<'_>> = slices.collect();
+            volumes.extend(judge_volume(file, &slices, spacing_mm).with_context(|| file.to_owned())?);
+        }
+        pictures.extend(scored.into_iter().map(|(number, (score, ..))| (number, score)));
+    }
     bar.finish_and_clear();
+    pictures.sort_by_key(|(number, _)| *number);
+    let pictures = pictures.into_iter().map(|(_, score)| score).collect();
     let names = judged.names.iter().map(|&name| name.to_owned()).collect();
-    Ok(RunJudgement::new(identity, names, pictures, settings))
+    Ok(RunJudgement::new(identity, names, pictures, volumes, settings))
+}
+
+/// The positions of pictures with masks that are slices of a volume, by its file; those of all others together.
+fn by_volume<'a>(records: &[(&'a Record, bool)]) -> BTreeMap<Option<&'a str>, Vec<usize>> {
+    let mut all: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+    for (number, (record, negative)) in records.iter().enumerate() {
+        let address = Address::of(&record.path);
+        let file = address.slice.filter(|_| !negative).map(|_| address.file);
+        all.entry(file).or_default().push(number);
+    }
+    all
 }
 
 /// Of all masks of a picture those that a net draws, in its order.
@@ -295,16 +335,19 @@ fn of_names(names: &[String], masks: Vec<Option<Plane<u8>>>) -> Vec<Option<Plane
 }
 
 impl RunJudgement {
-    /// What the scores of `pictures` come to; `mask_names` are in the order of each picture's scores.
+    /// What the scores of `pictures`, and of the `volumes` that they are slices of, come to; `mask_names` are in the order of each
+    /// one's scores.
     pub(super) fn new(
         identity: Identity,
         mask_names: Vec<String>,
         pictures: Vec<PictureScore>,
+        volumes: Vec<VolumeScore>,
         settings: &Resampling,
     ) -> Self {
         let (negatives, masked): (Vec<&PictureScore>, Vec<&PictureScore>) = pictures.iter().partition(|p| p.negative);
         let masks = mask_names.iter().enumerate();
-        let masks = masks.filter_map(|(position, name)| judge_mask(name, position, &masked, settings)).collect();
+        let masks =
+            masks.filter_map(|(position, name)| judge_mask(name, position, &masked, &volumes, settings)).collect();
         let infection = mask_names.iter().position(|name| name == NAMES[INFECTION]);
         Self {
             masks,
@@ -313,6 +356,7 @@ impl RunJudgement {
             identity,
             mask_names,
             pictures,
+            volumes,
             training: vec![],
         }
     }
@@ -361,23 +405,28 @@ pub fn spread(runs: &[RunJudgement]) -> Vec<MaskSpread> {
             per_picture: of(mask, |mask| mask.per_picture),
             pooled: of(mask, |mask| mask.pooled),
             per_patient: of(mask, |mask| mask.per_patient),
+            per_volume: of(mask, |mask| mask.per_volume),
         })
         .collect()
 }
 
-/// Writes the four files of a judgement.
+/// Writes the four files of a judgement, and `volumes.csv` where it has any.
 ///
 /// # Errors
 /// A file that cannot be written.
 pub fn write(judgement: &SegmentationJudgement, folder: &Path) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(judgement)?;
     json.push(b'\n');
-    for (name, bytes) in [
+    let mut files = vec![
         ("pictures.csv", tables::pictures(judgement)?),
         ("patients.csv", tables::patients(judgement)?),
         ("judgement.json", json),
         ("judgement.md", tables::markdown(judgement).into_bytes()),
-    ] {
+    ];
+    if judgement.runs.iter().any(|run| !run.volumes.is_empty()) {
+        files.push(("volumes.csv", tables::volumes(judgement)?));
+    }
+    for (name, bytes) in files {
         write_atomically(&folder.join(name), |out| out.write_all(&bytes))?;
     }
     Ok(())

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{FORMAT, Identity, NOTICE, Recipe, RunJudgement, SegmentationJudgement, Training, score::PictureScore};
+use super::{
+    FORMAT, Identity, NOTICE, Recipe, RunJudgement, SegmentationJudgement, Training, score::PictureScore,
+    volume::VolumeScore,
+};
 use crate::{data::Split, judge::Resampling};
 
 /// One judgement of all rounds, each with the folder it was read from.
@@ -22,6 +25,7 @@ pub fn pool(rounds: &[(&Path, SegmentationJudgement)], settings: Resampling) -> 
     let (_, first) = rounds.first().context("give the folders of the rounds")?;
     let mut tested: BTreeMap<(&str, &str), &Path> = BTreeMap::new();
     let mut pictures: Vec<PictureScore> = vec![];
+    let mut volumes: Vec<VolumeScore> = vec![];
     let mut trainings: Vec<Training> = vec![];
     let mut expected = None;
     for (folder, round) in rounds {
@@ -55,6 +59,7 @@ pub fn pool(rounds: &[(&Path, SegmentationJudgement)], settings: Resampling) -> 
             }
         }
         pictures.extend(run.pictures.iter().cloned());
+        volumes.extend(run.volumes.iter().cloned());
         trainings.extend(run.training.iter().cloned());
     }
     let RunJudgement { identity: Identity { seed, members, .. }, mask_names, .. } = &first.runs[0];
@@ -65,7 +70,7 @@ pub fn pool(rounds: &[(&Path, SegmentationJudgement)], settings: Resampling) -> 
         rounds: rounds.len(),
         same_data: true,
     };
-    let pooled = RunJudgement::new(identity, mask_names.clone(), pictures, &settings);
+    let pooled = RunJudgement::new(identity, mask_names.clone(), pictures, volumes, &settings);
     Ok(SegmentationJudgement {
         format: FORMAT,
         notice: NOTICE.into(),

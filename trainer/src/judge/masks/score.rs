@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use thorax_nn::distance_transform::{DistanceError, PIXELS};
 use thorax_shared::{metrics::Confusion, plane::Plane};
 
-use super::surface_distance::{hd95, percentile};
+use super::{
+    surface_distance::{hd95, percentile},
+    volume::VolumeScore,
+};
 use crate::judge::{Estimate, Resampling, mean};
 
 /// A picture with more false-positive area than this, in percent, is counted.
@@ -189,17 +192,22 @@ pub struct MaskJudgement {
     pub pooled: MaskFigures<Option<Estimate>>,
     /// Pixels of a patient together, mean over patients.
     pub per_patient: MaskFigures<Option<Estimate>>,
+    /// Voxels of a volume together, mean over volumes; the distance is that of the surfaces in three dimensions.
+    #[serde(default)]
+    pub per_volume: MaskFigures<Option<Estimate>>,
     /// Pictures without anything to find.
     pub false_positives: Option<FalsePositives>,
     /// Each patient.
     pub patients: Vec<PatientScore>,
 }
 
-/// Judges the mask at `position`, called `name`, on `pictures`; `None` where none has its truth.
+/// Judges the mask at `position`, called `name`, on `pictures` and on the `volumes` that they are slices of; `None` where no picture has
+/// its truth.
 pub fn judge_mask(
     name: &str,
     position: usize,
     pictures: &[&PictureScore],
+    volumes: &[VolumeScore],
     settings: &Resampling,
 ) -> Option<MaskJudgement> {
     let judged: Vec<(&PictureScore, MaskScore)> =
@@ -211,6 +219,11 @@ pub fn judge_mask(
     let figures: Vec<[Option<f64>; 7]> = judged.iter().map(|(_, score)| score.figures().into_array()).collect();
     let patients = patients(&judged);
     let patient_figures: Vec<[Option<f64>; 7]> = patients.iter().map(|p| p.figures.into_array()).collect();
+    let volumes: Vec<(&str, [Option<f64>; 7])> = volumes
+        .iter()
+        .filter_map(|volume| Some((volume.group.as_str(), volume.masks[position]?.figures().into_array())))
+        .collect();
+    let volume_groups: Vec<&str> = volumes.iter().map(|(group, _)| *group).collect();
     // A patient that is drawn twice counts twice, so patients are the samples here.
     let numbers: Vec<usize> = (0..patients.len()).collect();
     let nothing: Vec<_> =
@@ -231,6 +244,9 @@ pub fn judge_mask(
         }),
         per_patient: MaskFigures::from_fn(|figure| {
             Estimate::new(&numbers, settings, |drawn| mean(drawn.iter().filter_map(|&i| patient_figures[i][figure])))
+        }),
+        per_volume: MaskFigures::from_fn(|figure| {
+            Estimate::new(&volume_groups, settings, |drawn| mean(drawn.iter().filter_map(|&i| volumes[i].1[figure])))
         }),
         false_positives: false_positives(position, &nothing, settings),
         patients,
@@ -376,8 +392,8 @@ mod tests {
             picture("b", "0000000000", "0000000011", [Some(0.0), None]),
         ];
         let all: Vec<&PictureScore> = pictures.iter().collect();
-        assert!(judge_mask("unknown", 0, &all, &SETTINGS).is_none());
-        let judged = judge_mask("infection", 1, &all, &SETTINGS).unwrap();
+        assert!(judge_mask("unknown", 0, &all, &[], &SETTINGS).is_none());
+        let judged = judge_mask("infection", 1, &all, &[], &SETTINGS).unwrap();
         assert_eq!((judged.pictures, judged.pictures_with_truth, judged.missed), (4, 3, 1));
         let value = |figure: Option<Estimate>| figure.map(|estimate| estimate.value);
         let close = |figure: Option<Estimate>, expected: f64| {
@@ -414,7 +430,8 @@ mod tests {
             .map(|(group, found)| picture(group, found, "11", [None, None]))
             .collect();
         let all: Vec<&PictureScore> = pictures.iter().collect();
-        let judged = judge_mask("infection", 1, &all, &Resampling { resamples: 1000, level: 0.2, seed: 3 }).unwrap();
+        let judged =
+            judge_mask("infection", 1, &all, &[], &Resampling { resamples: 1000, level: 0.2, seed: 3 }).unwrap();
         let dice = judged.per_patient.dice.unwrap();
         assert!((dice.value - 2.0 / 3.0).abs() < 1e-12);
         // Thirds: of 27 draws 8 have no b, 12 one, 6 two and 1 three, so the middle fifth is 2/3 throughout. Were a patient drawn

@@ -28,6 +28,8 @@ fn rules(judgement: &SegmentationJudgement) -> String {
          - Where there is something and nothing is found (*missed*), Dice is 0 and HD95 undefined; such pictures are counted.\n\
          - HD95: 95th percentile of the distances between both outlines, both directions together (MedPy's hd95). In \
          millimetres only where the file says how large a pixel is.\n\
+         - *Per volume*: voxels of a volume together, then the mean over volumes; HD95 is that of the surfaces in three dimensions, where every \
+         slice from the first to the last was judged.\n\
          - Brackets: {:.0} % percentile interval, {} bootstrap resamples of patients (seed {}); none for a single patient.\n",
         100.0 * settings.level,
         settings.resamples,
@@ -54,11 +56,14 @@ pub(super) fn markdown(judgement: &SegmentationJudgement) -> String {
             judgement.runs.len()
         );
         type Level = fn(&MaskSpread) -> MaskFigures<Option<RunSpread>>;
-        let levels: [(&str, Level); 3] = [
+        let mut levels: Vec<(&str, Level)> = vec![
             ("Per patient", |mask| mask.per_patient),
             ("Per picture", |mask| mask.per_picture),
             ("Pooled", |mask| mask.pooled),
         ];
+        if judgement.runs.iter().any(|run| !run.volumes.is_empty()) {
+            levels.insert(1, ("Per volume", |mask| mask.per_volume));
+        }
         for (title, level) in levels {
             let _ = write!(out, "\n### {title}\n\n| mask | {HEADS} |\n|{}\n", "---|".repeat(8));
             for mask in &judgement.spread {
@@ -101,6 +106,9 @@ fn of_run(run: &RunJudgement) -> String {
             estimate_cell(error, 2, patients)
         );
     }
+    if !run.volumes.is_empty() {
+        out += &per_volume(run);
+    }
     out += &false_positives(run);
     let _ = write!(out, "\n### Patients\n\n| mask | patient | pictures | {HEADS} |\n|{}\n", "---|".repeat(10));
     for mask in &run.masks {
@@ -109,6 +117,23 @@ fn of_run(run: &RunJudgement) -> String {
             let pictures = patient.pictures.to_string();
             out += &row([&mask.mask, &patient.group, &pictures].into_iter().chain(&cells));
         }
+    }
+    out
+}
+
+/// Means over volumes.
+fn per_volume(run: &RunJudgement) -> String {
+    let mut out = format!("\n### Per volume\n\n| mask | volumes (with HD95) | {HEADS} |\n|{}\n", "---|".repeat(9));
+    for mask in &run.masks {
+        let position = run.mask_names.iter().position(|name| *name == mask.mask);
+        let volumes = position.map_or_else(Vec::new, |position| {
+            run.volumes.iter().filter_map(|volume| volume.masks.get(position).copied().flatten()).collect()
+        });
+        let with_distance = volumes.iter().filter(|volume| volume.hd95_mm.is_some()).count();
+        let patients = mask.patients.len();
+        let cells = cells(mask.per_volume, |estimate, digits| estimate_cell(estimate, digits, patients));
+        let count = format!("{} ({with_distance})", volumes.len());
+        out += &row([&mask.mask, &count].into_iter().chain(&cells));
     }
     out
 }
@@ -232,6 +257,25 @@ pub(super) fn pictures(judgement: &SegmentationJudgement) -> anyhow::Result<Vec<
                 table.write_record(
                     row.chain(numbers(score.figures())).chain([false_percent, found, truth].map(number)),
                 )?;
+            }
+        }
+    }
+    Ok(table.into_inner()?)
+}
+
+/// One row for each volume and mask whose truth is known.
+pub(super) fn volumes(judgement: &SegmentationJudgement) -> anyhow::Result<Vec<u8>> {
+    let mut table = csv::Writer::from_writer(vec![]);
+    table.write_record(
+        ["run", "volume", "group", "source", "slices", "mask"].into_iter().chain(MaskFigures::<()>::NAMES),
+    )?;
+    for run in &judgement.runs {
+        for volume in &run.volumes {
+            for (name, mask) in run.mask_names.iter().zip(&volume.masks) {
+                let Some(mask) = mask else { continue };
+                let slices = volume.slices.to_string();
+                let words = [&run.identity.run, &volume.file, &volume.group, &volume.source, &slices, name];
+                table.write_record(words.into_iter().cloned().chain(numbers(mask.figures())))?;
             }
         }
     }

@@ -151,7 +151,8 @@ fn rounds_are_pooled() {
     let round = |patients: &[&str], net: NetConfig, manifest: &str| {
         let pictures = whole.pictures.iter().filter(|picture| patients.contains(&picture.group.as_str()));
         let identity = Identity { run: "round".into(), seed: 7, members: 1, rounds: 1, same_data: true };
-        let mut run = RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), &settings);
+        let mut run =
+            RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), vec![], &settings);
         let config = SegmentConfig { manifest_sha256: manifest.into(), ..SegmentConfig::example(net, 1) };
         run.training = vec![Training { config: config.into(), curve: Curve::default() }];
         SegmentationJudgement {
@@ -197,6 +198,81 @@ fn rounds_are_pooled() {
     refused(twice, &["two", "2 runs"]);
 }
 
+/// A lesion that is found a slice too low: near in the volume, and in every slice exact or not there at all.
+#[test]
+fn slices_of_a_volume_are_judged_in_three_dimensions() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut slices = thorax_phantom::Phantom::generate_volume(5, SIDE, true);
+    // Twelve, since a manifest has slice 10 before slice 2.
+    slices.extend(thorax_phantom::Phantom::generate_volume(6, SIDE, true).into_iter().take(3));
+    let block = |x: usize, y: usize| (20..30).contains(&x) && (24..34).contains(&y);
+    for (index, slice) in slices.iter_mut().enumerate() {
+        let found = (2..5).contains(&index);
+        slice.hounsfield = Some(Plane::from_fn(SIDE, SIDE, |x, y| if found && block(x, y) { 200.0 } else { -1000.0 }));
+        slice.infection = Plane::from_fn(SIDE, SIDE, |x, y| (3..6).contains(&index) && block(x, y));
+    }
+    thorax_phantom::write_volume(&folder.path().join("scan.nii.gz"), &slices).unwrap();
+    let marked = |slice: &thorax_phantom::Phantom, pixel: usize| u8::from(slice.infection.data()[pixel]);
+    thorax_phantom::write_labels(&folder.path().join("infection.nii.gz"), &slices, marked).unwrap();
+    let records = manifest(folder.path()).records;
+    let record = records.iter().find(|record| record.task == Task::Segment && record.group == "a").unwrap();
+    let judged = |places: &[usize]| {
+        let line = |place: &usize| Record {
+            path: format!("scan.nii.gz#slice={place}"),
+            mask: "infection.nii.gz".into(),
+            ..record.clone()
+        };
+        let manifest = Manifest::new(folder.path().to_owned(), places.iter().map(line).collect());
+        let segmenter = net(&["infection"], &[(BRIGHT, [0, 0])], Modality::Ct);
+        let settings = Resampling { resamples: 50, level: 0.95, seed: 1 };
+        let identity = Identity { run: "run".into(), seed: 7, members: 1, rounds: 1, same_data: true };
+        judge_run(&manifest, Split::Test, &segmenter, identity, &settings).unwrap()
+    };
+    let whole: Vec<usize> = (0..slices.len()).collect();
+    let run = judged(&whole);
+    assert_eq!((run.pictures.len(), run.volumes.len()), (slices.len(), 1));
+    let volume = &run.volumes[0];
+    assert_eq!((volume.file.as_str(), volume.slices), ("scan.nii.gz", slices.len()));
+    let mask = volume.masks[0].unwrap();
+    assert_eq!((mask.voxels.true_positives, mask.voxels.false_positives, mask.voxels.false_negatives), (200, 100, 100));
+    // The faces at both ends lie a slice apart.
+    let distance =
+        f64::from(slice_distance_mm(&Manifest::new(folder.path().to_owned(), vec![]), "scan.nii.gz").unwrap().unwrap());
+    assert!(distance > 1.0 && (mask.hd95_mm.unwrap() - distance).abs() < 1e-6, "{mask:?}, {distance}");
+    let infection = &run.masks[0];
+    assert!((infection.per_volume.dice.unwrap().value - 2.0 / 3.0).abs() < 1e-12);
+    assert!((infection.per_volume.hd95_mm.unwrap().value - distance).abs() < 1e-6);
+    assert_eq!(infection.per_volume.hd95_pixels, None);
+    assert_eq!(infection.per_picture.hd95_mm.unwrap().value, 0.0, "slice by slice it is exact, or not there");
+    // Slices that were picked out have no surface in space.
+    let some = judged(&[0, 2, 4, 6, 8]);
+    assert_eq!((some.volumes[0].slices, some.volumes[0].masks[0].unwrap().hd95_mm), (5, None));
+    // Its files say so.
+    let judgement = SegmentationJudgement {
+        format: FORMAT,
+        notice: NOTICE.into(),
+        modality: Modality::Ct,
+        split: Split::Test,
+        settings: Resampling { resamples: 50, level: 0.95, seed: 1 },
+        spread: vec![],
+        runs: vec![judged(&whole)],
+    };
+    let out = folder.path().join("out");
+    write(&judgement, &out).unwrap();
+    assert_eq!(read(&out).unwrap(), judgement);
+    let volumes = std::fs::read_to_string(out.join("volumes.csv")).unwrap();
+    assert!(volumes.contains("run,scan.nii.gz,a,made,12,infection,0.66"), "{volumes}");
+    let markdown = std::fs::read_to_string(out.join("judgement.md")).unwrap();
+    assert!(markdown.contains("### Per volume") && markdown.contains("| infection | 1 (1) | 0.667 |"), "{markdown}");
+    // A judgement of before has no volumes.
+    let path = out.join("judgement.json");
+    let mut old: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    old["runs"][0].as_object_mut().unwrap().remove("volumes");
+    old["runs"][0]["masks"][0].as_object_mut().unwrap().remove("per_volume");
+    std::fs::write(&path, old.to_string()).unwrap();
+    assert!(read(&out).unwrap().runs[0].volumes.is_empty());
+}
+
 #[test]
 fn the_spread_of_runs() {
     let spread = RunSpread::new(&[0.5, 0.7, 0.6]).unwrap();
@@ -217,11 +293,11 @@ fn lungs_drawn_one_by_one_are_judged_together_too() {
     let record = &manifest(folder.path()).records[0];
     let found = || vec![mask(2..3), mask(5..8), mask(1..4)];
     let truth = |left| vec![Some(mask(1..3)), left, Some(mask(1..5))];
-    let score = judged.score(record, false, found(), truth(Some(mask(5..9))), 10, None).unwrap();
+    let (score, _) = judged.score(record, false, found(), truth(Some(mask(5..9))), 10, None).unwrap();
     let lungs = score.masks[3].unwrap().pixels;
     assert_eq!((lungs.true_positives, lungs.false_positives, lungs.false_negatives), (6, 0, 2));
     assert_eq!(score.involvement_percent, [Some(100.0 / 6.0), Some(25.0)]);
-    let score = judged.score(record, false, found(), truth(None), 10, None).unwrap();
+    let (score, _) = judged.score(record, false, found(), truth(None), 10, None).unwrap();
     assert!(score.masks[1].is_none() && score.masks[3].is_none() && score.masks[2].is_some());
     assert_eq!(score.involvement_percent, [Some(100.0 / 6.0), None]);
     assert!(judged.score(record, false, vec![mask(0..1)], truth(None), 10, None).is_err());

@@ -1,0 +1,156 @@
+//! The section that says wherein the runs of a report were fitted otherwise than the paper's, or than the libraries' defaults.
+
+use std::collections::BTreeMap;
+
+use thorax_nets::segmentation::NetConfig;
+use thorax_nn::optimizer::OptimizerConfig;
+
+use super::{
+    JudgedRun,
+    document::{Block, Look, Table},
+    masks::{config, epochs, rate, title},
+    tables::NONE,
+};
+use crate::{
+    classifiers::{
+        Resample,
+        library::{ALWAYS, Difference, LIBRARIES},
+    },
+    judge::masks::SegmentationJudgement,
+    segmentation::run::SegmentConfig,
+};
+
+/// Runs of each of the paper's classifiers (section VII.A).
+const PAPERS_RUNS: usize = 100;
+
+/// What the paper does not say.
+const UNSAID: &str = "does not say";
+
+/// All of it; nothing where nothing is reported.
+///
+/// # Errors
+/// Parameters that cannot be read.
+pub(super) fn section(
+    runs: &[&JudgedRun],
+    masks: &[SegmentationJudgement],
+    blocks: &mut Vec<Block>,
+) -> anyhow::Result<()> {
+    if runs.is_empty() && masks.iter().all(|judgement| config(judgement).is_none()) {
+        return Ok(());
+    }
+    blocks.push(Block::Section("Hyper-parameters that are not the paper's".into()));
+    if !runs.is_empty() {
+        blocks.push(Block::Heading("Classifiers".into()));
+        blocks.push(Block::Paragraph(format!(
+            "The paper names none of its classifiers' hyper-parameters, so each is set beside the default of {LIBRARIES}, which is what it \
+             most likely had. One that is not listed is that default. thorax-train classify --paper takes them all, but for those that say \
+             why not."
+        )));
+        // Runs with the same parameters share a table.
+        let mut alike: BTreeMap<Vec<[String; 4]>, Vec<String>> = BTreeMap::new();
+        for run in runs {
+            alike.entry(of_classifiers(run)?).or_default().push(run.title());
+        }
+        for (rows, titles) in alike {
+            let mut table =
+                Table::of_words(titles.join("; "), &["Hyper-parameter", "Here", "Library, or paper", "Why"]);
+            rows.into_iter().for_each(|row| table.push(Look::Plain, row.into()));
+            blocks.push(Block::Table(table));
+        }
+        let caption = "What no option changes; docs/protocol.md says why.";
+        let mut table = Table::of_words(caption, &["", "Here", "Library"]);
+        ALWAYS.iter().for_each(|row| table.push(Look::Plain, row.map(str::to_owned).into()));
+        blocks.push(Block::Table(table));
+    }
+    if masks.iter().any(|judgement| config(judgement).is_some()) {
+        blocks.push(Block::Heading("Segmentation".into()));
+        blocks.push(Block::Paragraph(
+            "Beside the paper's tables IV, IX and X, their best row first. What it does not say is listed, too. thorax-train train segment \
+             --paper takes the best row's."
+                .into(),
+        ));
+        for judgement in masks {
+            let Some(config) = config(judgement) else { continue };
+            let mut table = Table::of_words(title(judgement), &["Hyper-parameter", "Here", "Paper"]);
+            of_net(config).into_iter().for_each(|row| table.push(Look::Plain, row.into()));
+            blocks.push(Block::Table(table));
+        }
+    }
+    Ok(())
+}
+
+/// Rows of a run of classifiers.
+fn of_classifiers(run: &JudgedRun) -> anyhow::Result<Vec<[String; 4]>> {
+    let mut rows = vec![];
+    if run.folder.runs != PAPERS_RUNS {
+        rows.push(["runs of each".into(), run.folder.runs.to_string(), PAPERS_RUNS.to_string(), NONE.into()]);
+    }
+    let resample = match run.folder.resample {
+        Resample::Bootstrap => "each draws the training patients anew",
+        Resample::Split => "each splits the patients anew",
+    };
+    let why = "most classifiers would say the same a hundred times";
+    rows.push(["why runs differ".into(), resample.into(), UNSAID.into(), why.into()]);
+    let differences = run.folder.parameters.differences()?;
+    rows.extend(differences.into_iter().map(|Difference { name, here, library, why }| {
+        [name, here, library, why.unwrap_or("set by --config or --tune").to_owned()]
+    }));
+    Ok(rows)
+}
+
+/// Rows of a net: where the paper says something else, and where it says nothing.
+fn of_net(config: &SegmentConfig) -> Vec<[String; 3]> {
+    let frozen = matches!(config.net, NetConfig::EfficientNet(_));
+    let (papers_epochs, epochs_best) = if frozen { ("400", 400) } else { ("500 (also 100, 200, 300, 400)", 500) };
+    let blocks = config.net.unet().map(|unet| unet.blocks);
+    let boundary = config.loss.boundary.is_some() && config.loss.cross_entropy > 0.0 && config.loss.dice > 0.0;
+    let of_grid = |text: &str| if frozen { UNSAID.to_owned() } else { text.to_owned() };
+    let said = [
+        (
+            blocks.is_none_or(|blocks| blocks == 6),
+            "blocks",
+            blocks.unwrap_or_default().to_string(),
+            "6 (also 4)".into(),
+        ),
+        (config.start_sha256.is_none() && config.epochs == epochs_best, "epochs", epochs(config), papers_epochs.into()),
+        (!frozen && config.batch == 64, "batch", config.batch.to_string(), of_grid("64 (also 32, 128)")),
+        (
+            !frozen && rate(config) == "cosine(1e-5)",
+            "learning rate",
+            rate(config),
+            of_grid("cosine(1e-5) (also cosine(5e-5), 1e-5, 5e-5; 1e-4 and 5e-4 in table X)"),
+        ),
+        (boundary, "loss", config.loss.describe(), "boundary loss + binary cross entropy + Dice".into()),
+    ];
+    let mut rows: Vec<[String; 3]> =
+        said.into_iter().filter(|(same, ..)| !same).map(|(_, name, here, paper)| [name.into(), here, paper]).collect();
+    let mut unsaid = vec![
+        ("side of the picture", format!("{} pixels", config.preprocess.input_side)),
+        ("channels and dropout", config.net.describe()),
+        ("optimizer", optimizer(config.training.optimizer)),
+        ("variation of pictures", config.augmentation.describe()),
+    ];
+    if boundary {
+        unsaid.push(("weights of the loss's terms", config.loss.describe()));
+    }
+    for (drawn, what) in [(config.healthy, "healthy pictures an epoch"), (config.boxed, "pictures with boxes an epoch")]
+    {
+        if drawn > 0 {
+            unsaid.push((what, drawn.to_string()));
+        }
+    }
+    if let Some(copies) = config.copies {
+        unsaid.push(("changed copies of each picture", copies.count.to_string()));
+    }
+    rows.extend(unsaid.into_iter().map(|(name, here)| [name.into(), here, UNSAID.into()]));
+    rows
+}
+
+fn optimizer(config: OptimizerConfig) -> String {
+    match config {
+        OptimizerConfig::Adamw(config) => format!("AdamW, weight decay {}", config.weight_decay),
+        OptimizerConfig::Sgd(config) => {
+            format!("SGD, momentum {}, weight decay {}", config.momentum, config.weight_decay)
+        }
+    }
+}
