@@ -56,7 +56,7 @@ pub struct Conduct<'a> {
     pub stop_after: Option<usize>,
 }
 
-/// Trains to the end, or goes on with what the folder has; whether it is finished, its weights written ([`BackboneConfig::write`]).
+/// Trains to the end, or goes on with what the folder has; whether it is finished and its weights are written.
 ///
 /// # Errors
 /// Unreadable pictures, losses that are not finite, files that cannot be written.

@@ -124,7 +124,7 @@ pub fn judge(
 /// The name of the figures in a folder.
 const FIGURES: &str = "lesions.json";
 
-/// Reads what [`write`] wrote; nothing of a folder in which no such net was judged.
+/// Reads what [`write()`] wrote; nothing of a folder in which no such net was judged.
 ///
 /// # Errors
 /// A file that is damaged, or of another version.

@@ -2,7 +2,7 @@
 //!
 //! A lesion that was drawn a slice too high is far off in every slice by itself, and near in the volume. So where a manifest has every
 //! slice of a volume from the first to the last that it names, the 95th percentile of the Hausdorff distance is that of the surfaces in
-//! space, in millimetres, by the definition of [`surface_distance`](super::surface_distance): a voxel is on the surface if one of its six
+//! space, in millimetres, by the definition of `surface_distance`: a voxel is on the surface if one of its six
 //! neighbours is outside. Of slices that were picked out (`data import --every`) there is no such surface, and no such distance.
 
 use std::ops::Range;
