@@ -72,28 +72,28 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// The labels, on resamples of the patients that are drawn from `seed`.
-    pub fn of_labels(records: &[&Record], members: usize, seed: u64) -> Self {
-        let groups: Vec<&str> = records.iter().map(|record| record.group.as_str()).collect();
-        let resamples = match members {
-            1 => vec![vec![1.0; records.len()]],
-            _ => heads::bootstrap(&groups, members, seed),
-        };
-        let of = |index: usize| resamples.iter().map(move |counts| counts[index]);
-        let label = |record: &&Record| if record.is_positive() { 1.0 } else { 0.0 };
-        Self {
-            members,
-            probabilities: records.iter().flat_map(|record| std::iter::repeat_n(label(record), members)).collect(),
-            weights: (0..records.len()).flat_map(of).collect(),
-        }
+    /// These probabilities, `[pictures, members]`, of which each counts alike.
+    pub fn new(members: usize, probabilities: Vec<f32>) -> Self {
+        let weights = vec![1.0; probabilities.len()];
+        Self { members, probabilities, weights }
     }
 
-    /// The same said by `members` heads in place of one.
+    /// The labels, the same for each of `members` heads.
+    pub fn of_labels(records: &[&Record], members: usize) -> Self {
+        let label = |record: &&Record| if record.is_positive() { 1.0 } else { 0.0 };
+        Self::new(members, records.iter().flat_map(|record| std::iter::repeat_n(label(record), members)).collect())
+    }
+
+    /// The same with each head on its own resample of the patients of `records`, drawn from `seed`; a single head sees all of them.
     #[must_use]
-    pub fn repeated(self, members: usize) -> Self {
-        let each =
-            |values: Vec<f32>| values.into_iter().flat_map(|value| std::iter::repeat_n(value, members)).collect();
-        Self { members, probabilities: each(self.probabilities), weights: each(self.weights) }
+    pub fn resampled(mut self, records: &[&Record], seed: u64) -> Self {
+        if self.members > 1 {
+            let groups: Vec<&str> = records.iter().map(|record| record.group.as_str()).collect();
+            let resamples = heads::bootstrap(&groups, self.members, seed);
+            let of = |index: usize| resamples.iter().map(move |counts| counts[index]);
+            self.weights = (0..records.len()).flat_map(of).collect();
+        }
+        self
     }
 
     /// What is to be said of picture `index`, and how much that counts.

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
-use thorax_nets::{Backbone, source::WeightsArgs};
+use thorax_nets::source::WeightsArgs;
 use thorax_nn::graph::Graph;
 use thorax_shared::{lesions::LesionEvidence, modality::Modality, uncertainty::sigmoid};
 
@@ -78,11 +78,6 @@ impl Teachers {
         self.all.iter().filter_map(|teacher| teacher.run.config.lungs_sha256.as_deref())
     }
 
-    /// The backbone of the first.
-    pub fn backbone(&self) -> Option<Backbone> {
-        self.all.first().map(|teacher| teacher.run.config.backbone)
-    }
-
     /// What all members say of `records`.
     ///
     /// # Errors
@@ -112,8 +107,7 @@ impl Teachers {
             first += teacher.members;
         }
         bar.finish_and_clear();
-        let weights = vec![1.0; probabilities.len()];
-        Ok(Targets { members, probabilities, weights })
+        Ok(Targets::new(members, probabilities))
     }
 
     /// What a student's file keeps beside its heads.

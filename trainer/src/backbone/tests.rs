@@ -130,11 +130,11 @@ fn record(index: usize, label: Label, source: &str) -> Record {
 fn labels_become_targets_of_every_member() {
     let records = [record(1, Label::Positive, "a"), record(2, Label::Negative, "a")];
     let records: Vec<&Record> = records.iter().collect();
-    let one = Targets::of_labels(&records, 1, 7);
+    let one = Targets::of_labels(&records, 1).resampled(&records, 7);
     assert_eq!((one.probabilities.as_slice(), one.weights.as_slice()), (&[1.0, 0.0][..], &[1.0, 1.0][..]));
-    let three = one.repeated(3);
+    let three = Targets::of_labels(&records, 3);
     assert_eq!((three.members, three.probabilities), (3, vec![1.0, 1.0, 1.0, 0.0, 0.0, 0.0]));
-    let many = Targets::of_labels(&records, 40, 7);
+    let many = Targets::of_labels(&records, 40).resampled(&records, 7);
     // Each member draws as many patients as there are.
     assert!((0..40).all(|member| many.weights[member] + many.weights[40 + member] == 2.0));
     assert!(many.weights.contains(&0.0) && many.weights.contains(&2.0));
@@ -161,7 +161,7 @@ fn an_epoch_draws_sources_alike_and_views_of_one_picture() {
     };
     let records: Vec<&Record> = manifest.records.iter().collect();
     let pictures = |balance: f32, views: usize| {
-        Pictures::new(preparation, records.clone(), Targets::of_labels(&records, 1, 1), balance, views)
+        Pictures::new(preparation, records.clone(), Targets::of_labels(&records, 1), balance, views)
     };
     let positives = |balance: f32| {
         let pictures = pictures(balance, 1);

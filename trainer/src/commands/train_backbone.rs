@@ -119,15 +119,7 @@ impl DistillArgs {
 
 /// Carries out `train backbone`.
 pub(super) fn run(args: &TrainBackboneArgs) -> anyhow::Result<()> {
-    let seed = args.backbone.common.seed;
-    let labels = |records: &[&Record], of: Split| {
-        let members = usize::from(args.members);
-        Ok(match of {
-            Split::Train => Targets::of_labels(records, members, seed),
-            _ => Targets::of_labels(records, 1, seed).repeated(members),
-        })
-    };
-    args.backbone.learn(usize::from(args.members), None, false, &labels)
+    args.backbone.learn(usize::from(args.members), None, false)
 }
 
 /// Carries out `distill`.
@@ -141,19 +133,9 @@ pub fn distill(args: &DistillArgs) -> anyhow::Result<()> {
         args.teacher.len(),
         args.teacher_weights.len()
     );
-    let BackboneArgs { common, lungs, .. } = &args.backbone;
     let runs: Vec<_> = args.teacher.iter().cloned().zip(args.teacher_weights.iter().cloned()).collect();
-    let teachers = Teachers::open(&runs, common.modality)?;
-    let lungs = lungs.open(common.modality)?;
-    for wanted in teachers.lungs_sha256() {
-        anyhow::ensure!(
-            lungs.as_ref().is_some_and(|lungs| lungs.sha256() == wanted),
-            "--lungs: a teacher sees the lungs that the segmenter {wanted} finds; give that one"
-        );
-    }
-    let manifest = data::open(&common.manifest)?;
-    let say = |records: &[&Record], _: Split| teachers.targets(&manifest, records, lungs.as_ref());
-    args.backbone.learn(teachers.members(), Some(&teachers), args.unlabelled, &say)
+    let teachers = Teachers::open(&runs, args.backbone.common.modality)?;
+    args.backbone.learn(teachers.members(), Some(&teachers), args.unlabelled)
 }
 
 impl BackboneArgs {
@@ -169,14 +151,9 @@ impl BackboneArgs {
         Ok(())
     }
 
-    /// Has a backbone with `members` heads learn what `say` says of the pictures of a split.
-    fn learn(
-        &self,
-        members: usize,
-        teachers: Option<&Teachers>,
-        unlabelled: bool,
-        say: &dyn Fn(&[&Record], Split) -> anyhow::Result<Targets>,
-    ) -> anyhow::Result<()> {
+    /// Has a backbone with `members` heads learn what `teachers` say of the pictures, those without a label too if that is wanted; without
+    /// teachers, the labels.
+    fn learn(&self, members: usize, teachers: Option<&Teachers>, unlabelled: bool) -> anyhow::Result<()> {
         self.check()?;
         let devices = self.device.open()?;
         let training = self.training.config()?;
@@ -186,12 +163,16 @@ impl BackboneArgs {
         data::verify(&manifest, common.modality, &[Task::Classify])?;
         let source = self.weights.resolve(self.backbone)?;
         let lungs = self.lungs.open(common.modality)?;
-        let preprocess = features::preprocess(
-            &manifest,
-            common.modality,
-            &source.open(self.backbone, &Device::Cpu)?,
-            lungs.as_ref(),
-        )?;
+        for wanted in teachers.iter().flat_map(|teachers| teachers.lungs_sha256()) {
+            anyhow::ensure!(
+                lungs.as_ref().is_some_and(|lungs| lungs.sha256() == wanted),
+                "--lungs: a teacher sees the lungs that the segmenter {wanted} finds; give that one"
+            );
+        }
+        let weights = source.weights(self.backbone, &Device::Cpu)?;
+        let side = self.backbone.input_side();
+        let preprocess =
+            features::preprocess(&manifest, common.modality, side, weights.normalisation(), lungs.as_ref())?;
         let shape = Shape {
             backbone: self.backbone,
             members,
@@ -220,11 +201,17 @@ impl BackboneArgs {
         let _lock = start_run(&common.out, "--out", &config)?;
         let split = |split| -> anyhow::Result<_> {
             let records = pictures(&manifest, &config, split)?;
-            let targets = say(&records, split)?;
+            let targets = match teachers {
+                Some(teachers) => teachers.targets(&manifest, &records, lungs.as_ref())?,
+                None => {
+                    let labels = Targets::of_labels(&records, members);
+                    if split == Split::Train { labels.resampled(&records, common.seed) } else { labels }
+                }
+            };
             Ok((records, targets))
         };
         let material = Material {
-            start: &source.weights(self.backbone, &Device::Cpu)?,
+            start: &weights,
             preparation: Preparation {
                 manifest: &manifest,
                 spec: &config.preprocess,

@@ -76,18 +76,19 @@ pub struct Request<'a> {
 /// The batch of runs that are not asked for one.
 pub const UNIT: usize = 16;
 
-/// How pictures of `manifest` are prepared for a backbone: cropped to what `lungs` finds, or to the film or the body.
+/// How pictures of `manifest` are prepared for a backbone that takes `side` x `side` pixels, `mean` subtracted and divided by `std`: cropped to what `lungs` finds, or to the film or the body.
 ///
 /// # Errors
 /// Lungs of a segmenter that learnt from other data.
 pub fn preprocess(
     manifest: &Manifest,
     modality: Modality,
-    pretrained: &Pretrained,
+    side: usize,
+    (mean, std): ([f32; 3], [f32; 3]),
     lungs: Option<&LungFinder>,
 ) -> anyhow::Result<PreprocessSpec> {
-    let normalise = Normalise { mean: pretrained.mean.to_vec(), std: pretrained.std.to_vec() };
-    let mut spec = recipe::preprocess_spec(modality, pretrained.graph.input_shape[1] as u32, normalise);
+    let normalise = Normalise { mean: mean.to_vec(), std: std.to_vec() };
+    let mut spec = recipe::preprocess_spec(modality, side as u32, normalise);
     if let Some(lungs) = lungs {
         anyhow::ensure!(
             !lungs.learnt_from_other(manifest)?,
@@ -110,7 +111,8 @@ impl Request<'_> {
         let Copies { count: copies, seed: copies_seed } = self.copies;
         let rows: Vec<FeatureRow> = labelled.flat_map(|record| FeatureRow::with_copies(record, copies)).collect();
         anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
-        let preprocess = preprocess(manifest, modality, pretrained, lungs)?;
+        let side = pretrained.graph.input_shape[1];
+        let preprocess = preprocess(manifest, modality, side, (pretrained.mean, pretrained.std), lungs)?;
         Ok(Contents {
             format: FORMAT,
             program: concat!("thorax-train ", env!("CARGO_PKG_VERSION")).into(),

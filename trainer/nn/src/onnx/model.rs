@@ -9,7 +9,7 @@ use tract_onnx::pb::{AttributeProto, attribute_proto::AttributeType, tensor_prot
 use super::finish;
 use crate::{
     graph::{Graph, NodeId},
-    onnx_format::{Writer, integer, integers, text},
+    onnx_format::{Writer, integer, integers},
 };
 
 /// A value of a model that is being written.
@@ -41,8 +41,6 @@ pub enum Attribute<'a> {
     Integer(i64),
     /// Several.
     Integers(&'a [usize]),
-    /// A word.
-    Text(&'a str),
     /// The type that a `Cast` makes.
     To(Element),
 }
@@ -54,7 +52,6 @@ impl Attribute<'_> {
                 AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i, ..Default::default() }
             }
             Self::Integers(values) => integers(name, values),
-            Self::Text(word) => text(name, word),
             Self::To(element) => integer(name, element.data_type() as usize),
         }
     }
