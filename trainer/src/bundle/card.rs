@@ -310,11 +310,20 @@ fn stage(config: &SegmentConfig) -> String {
             config.boxed
         )
     });
+    let taught = config.taught.as_ref().map_or_else(String::new, |taught| {
+        let teachers = taught.teachers.iter().map(|[name, sha256]| format!("{name} (`{sha256}`)")).collect::<Vec<_>>();
+        format!(
+            " {} pictures of the training split were drawn for each epoch, with the probabilities that {} gave (pictures: SHA-256 `{}`);",
+            taught.pictures,
+            teachers.join(" and "),
+            taught.pictures_sha256
+        )
+    });
     let copies = config.copies.map_or_else(String::new, |Copies { count, seed }| {
         format!(" {count} changed copies (seed {seed}) of each picture, one of which, or the picture itself, was seen each time;")
     });
     format!(
-        "  - {} epochs at {side} x {side}, seed {}, {}, {};{copies}{boxed} {healthy}; pictures, splits and masks: SHA-256 `{}`\n",
+        "  - {} epochs at {side} x {side}, seed {}, {}, {};{copies}{boxed}{taught} {healthy}; pictures, splits and masks: SHA-256 `{}`\n",
         config.epochs,
         config.seed,
         config.loss.describe(),

@@ -30,7 +30,7 @@ use crate::{
     changes::Copies,
     data::{
         self, Split, Task,
-        fingerprint::{fingerprint, healthy_fingerprint},
+        fingerprint::{fingerprint, healthy_fingerprint, taught_fingerprint},
         recipe::preprocess_spec,
     },
     features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
@@ -42,7 +42,8 @@ use crate::{
         boxes::Boxes,
         lungs::{LesionsArgs, LungFinder, LungsArgs},
         paper::default_of_paper,
-        run::{SegmentConfig, THRESHOLD, record_stages},
+        run::{SegmentConfig, THRESHOLD, TaughtConfig, record_stages},
+        teachers::MaskTeachers,
         train::{Beginning, train},
     },
     sweep::grid::RunOptions,
@@ -274,6 +275,13 @@ pub struct SegmentArgs {
     /// Finished run of `train segment` that finds the lungs in pictures with --boxes; of several, their mean
     #[arg(long, value_name = "RUN", requires = "boxes")]
     boxes_lungs: Vec<PathBuf>,
+    /// Learn what this draws on pictures without masks, probability by probability, beside the drawn masks: a finished run of `train
+    /// segment` of any net and side, or the segmenter of a bundle; of several, the mean
+    #[arg(long, value_name = "RUN", requires = "taught")]
+    teacher: Vec<PathBuf>,
+    /// Pictures with the masks of --teacher that each epoch draws from all of the training split
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "teacher", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    taught: u32,
     #[command(flatten)]
     training: TrainingArgs,
     #[command(flatten)]
@@ -324,8 +332,9 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
     let manifest = data::open(&common.manifest)?;
     let beside = args.beside.look_up(&manifest, common)?;
     let boxed = args.boxed(&manifest)?;
-    let tasks: &[Task] =
-        if beside.healthy > 0 || boxed.is_some() { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
+    let teachers = args.teachers(&manifest)?;
+    let others = beside.healthy > 0 || boxed.is_some() || teachers.is_some();
+    let tasks: &[Task] = if others { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
     data::verify(&manifest, common.modality, tasks)?;
     let config = SegmentConfig {
         modality: common.modality,
@@ -341,6 +350,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         healthy: beside.healthy,
         boxed: args.boxed as usize,
         boxes_sha256: boxed.as_ref().map(|(table, _, finder)| [table.clone(), finder.sha256().to_owned()]),
+        taught: teachers.as_ref().map(|(taught, _)| taught.clone()),
         start_sha256: beside.start_sha256,
         loss: args.loss.config()?,
         copies: beside.copies,
@@ -355,6 +365,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
         start: args.beside.start.as_deref(),
         encoder: encoder.as_ref(),
         boxed: boxed.as_ref().map(|(_, boxes, finder)| (boxes, finder)),
+        teachers: teachers.as_ref().map(|(_, teachers)| teachers),
         threshold: args.mask_threshold,
     };
     train(&manifest, &config, beginning, &common.out, &devices, args.training.loaders(), args.stop_after)
@@ -412,6 +423,32 @@ impl SegmentArgs {
             self.common.manifest.display()
         );
         Ok(Some((hexadecimal(&file_sha256(table)?), boxes, finder)))
+    }
+
+    /// What is learnt from teachers, and these.
+    fn teachers(&self, manifest: &data::Manifest) -> anyhow::Result<Option<(TaughtConfig, MaskTeachers)>> {
+        if self.taught == 0 {
+            return Ok(None);
+        }
+        let modality = self.common.modality;
+        let teachers = MaskTeachers::open(&self.teacher, modality)?;
+        if let Some(stranger) = teachers.stranger(manifest)? {
+            anyhow::bail!(
+                "--teacher: {stranger} learnt from other masks or splits than this manifest's, and may know patients of its validation or \
+                 test split; give one that was trained with it"
+            );
+        }
+        anyhow::ensure!(
+            manifest.taught(modality).next().is_some(),
+            "{}: no {modality} picture of the training split to learn from a teacher; leave out --teacher and --taught",
+            self.common.manifest.display()
+        );
+        let taught = TaughtConfig {
+            pictures: self.taught as usize,
+            pictures_sha256: taught_fingerprint(manifest, modality)?,
+            teachers: teachers.describe()?,
+        };
+        Ok(Some((taught, teachers)))
     }
 
     /// The backbone of the frozen encoder.

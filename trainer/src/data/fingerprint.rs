@@ -32,6 +32,14 @@ pub fn unlabelled_fingerprint(manifest: &Manifest, modality: Modality) -> anyhow
     fingerprint_of(manifest, manifest.unlabelled(modality, Split::Train), Task::Classify)
 }
 
+/// The same of the pictures that `train segment --taught` draws from.
+///
+/// # Errors
+/// None today.
+pub fn taught_fingerprint(manifest: &Manifest, modality: Modality) -> anyhow::Result<String> {
+    fingerprint_of(manifest, manifest.taught(modality), Task::Classify)
+}
+
 fn fingerprint_of<'a>(
     manifest: &Manifest,
     records: impl Iterator<Item = &'a Record>,

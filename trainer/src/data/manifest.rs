@@ -271,6 +271,11 @@ impl Manifest {
         self.records.iter().filter(move |r| r.modality == modality && r.split == split).filter(asked)
     }
 
+    /// The pictures of the training split that teachers can draw masks on: those with a class, and those without a label.
+    pub fn taught(&self, modality: Modality) -> impl Iterator<Item = &Record> {
+        self.select(modality, Task::Classify, Some(Split::Train)).chain(self.unlabelled(modality, Split::Train))
+    }
+
     /// The pictures of class `normal` of one modality and split: without infection.
     pub fn healthy(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
         let normal = |record: &&Record| record.label == Label::Negative && record.class == "normal";

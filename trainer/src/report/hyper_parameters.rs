@@ -133,8 +133,12 @@ fn of_net(config: &SegmentConfig) -> Vec<[String; 3]> {
     if boundary {
         unsaid.push(("weights of the loss's terms", config.loss.describe()));
     }
-    for (drawn, what) in [(config.healthy, "healthy pictures an epoch"), (config.boxed, "pictures with boxes an epoch")]
-    {
+    let taught = config.taught.as_ref().map_or(0, |taught| taught.pictures);
+    for (drawn, what) in [
+        (config.healthy, "healthy pictures an epoch"),
+        (config.boxed, "pictures with boxes an epoch"),
+        (taught, "pictures with a teacher's masks an epoch"),
+    ] {
         if drawn > 0 {
             unsaid.push((what, drawn.to_string()));
         }

@@ -213,8 +213,7 @@ impl Augmentation {
             *grey = bilinear(&sample.picture, side, u, v) / 255.0;
             for (channel, mask) in sample.masks.iter().enumerate() {
                 if let Some(mask) = mask {
-                    masks[self.target(channel) * area + pixel] =
-                        f32::from(u8::from(bilinear(mask, side, u, v) > 127.0));
+                    masks[self.target(channel) * area + pixel] = sample.kind.target(bilinear(mask, side, u, v));
                 }
             }
         }

@@ -13,7 +13,10 @@ use thorax_shared::{
     preprocess::PreprocessSpec,
 };
 
-use super::{lungs::LungFinder, sample::SegmentationSample};
+use super::{
+    lungs::LungFinder,
+    sample::{MaskKind, SegmentationSample},
+};
 use crate::{
     changes::Copies,
     data::{Label, Manifest, Record, Split, Task},
@@ -73,7 +76,8 @@ impl Boxes {
         copies: Copies,
     ) -> anyhow::Result<Vec<Vec<SegmentationSample>>> {
         let records: Vec<&Record> = self.pictures(manifest, finder).collect();
-        SegmentationSample::load(manifest, &records, spec, copies, "pictures with boxes", |record, picture| {
+        let title = "pictures with boxes";
+        SegmentationSample::load(manifest, &records, spec, copies, title, MaskKind::Drawn, |record, picture| {
             let lungs = finder.find(picture)?;
             let boxes = self.of.get(&record.path).map_or(&[][..], Vec::as_slice);
             let infection = inside(&lungs, boxes);

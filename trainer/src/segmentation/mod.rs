@@ -1,7 +1,7 @@
 //! Nets that find infection and lungs: trained, and set to work on whole pictures.
 //!
 //! [`train`] makes a [`run`]'s folder from [`sample`]s that are varied by [`augment`]; where lesions have no
-//! masks, [`boxes`] around them will do. A [`Segmenter`] is such a run, the mean of several ([`Members`]), or what a bundle has
+//! masks, [`boxes`] around them will do, or what [`teachers`] draw. A [`Segmenter`] is such a run, the mean of several ([`Members`]), or what a bundle has
 //! ([`Shipped`]), and takes whole pictures: it prepares them as the device does and brings what the net drew back to the picture's own
 //! size. [`predict`] writes such masks: for a picture as PNG files of its rows and columns, for a volume as NIfTI files that lie over
 //! the scan ([`nifti`]). And a classifier can be shown the lungs that it finds, and nothing else ([`lungs`]). What the masks are worth,
@@ -20,6 +20,7 @@ pub mod run;
 pub mod sample;
 mod segmenter;
 mod shipped;
+pub mod teachers;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod train;

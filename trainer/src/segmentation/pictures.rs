@@ -106,7 +106,7 @@ impl TrainingPictures {
     pub(crate) fn name(&self, index: usize) -> String {
         self.own
             .get(index)
-            .map_or_else(|| "a picture of class normal, or with boxes".to_owned(), |copies| copies[0].name.clone())
+            .map_or_else(|| "a picture of class normal, with boxes, or with a teacher's masks".to_owned(), |copies| copies[0].name.clone())
     }
 
     /// Picture `index` of an epoch, varied; `None` beyond the last.

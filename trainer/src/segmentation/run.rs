@@ -53,6 +53,9 @@ pub struct SegmentConfig {
     /// Hashes of the table of boxes and of the segmenter whose lungs they are cut to; `None` where none are drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boxes_sha256: Option<[String; 2]>,
+    /// Pictures that teachers draw the masks of; `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taught: Option<TaughtConfig>,
     /// Hash of the weights the run starts from; `None` for drawn ones.
     pub start_sha256: Option<String>,
     /// Changed copies of each training picture, one of which (or the picture itself) is drawn each time; of a validation picture, and
@@ -67,6 +70,17 @@ pub struct SegmentConfig {
     pub training: TrainingConfig,
 }
 
+/// What a run learns from teachers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TaughtConfig {
+    /// Pictures that are drawn for each epoch from all of the training split, with a class or without a label.
+    pub pictures: usize,
+    /// Hash of those.
+    pub pictures_sha256: String,
+    /// Name and hash of each teacher.
+    pub teachers: Vec<[String; 2]>,
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_none(count: &usize) -> bool {
     *count == 0
@@ -78,7 +92,8 @@ impl SegmentConfig {
         Self { seed: 0, start_sha256: self.start_sha256.as_ref().map(|_| String::new()), ..self.clone() }
     }
 
-    /// Whether the run learnt from this very manifest: its pictures with masks, and those of class `normal` where it drew some.
+    /// Whether the run learnt from this very manifest: its pictures with masks, and those of class `normal` and those that teachers drew
+    /// masks on where it drew some.
     /// (The weights that it may have started from are not asked.)
     ///
     /// # Errors
@@ -89,7 +104,9 @@ impl SegmentConfig {
             .is_some()
             .then(|| fingerprint::healthy_fingerprint(manifest, self.modality))
             .transpose()?;
+        let taught = self.taught.is_some().then(|| fingerprint::taught_fingerprint(manifest, self.modality)).transpose()?;
         Ok(healthy == self.healthy_sha256
+            && taught.as_ref() == self.taught.as_ref().map(|taught| &taught.pictures_sha256)
             && self.manifest_sha256 == fingerprint::fingerprint(manifest, self.modality, Task::Segment)?)
     }
 }
@@ -117,6 +134,7 @@ impl SegmentConfig {
             healthy_sha256: None,
             boxed: 0,
             boxes_sha256: None,
+            taught: None,
             start_sha256: None,
             copies: None,
             loss: LossConfig::default(),

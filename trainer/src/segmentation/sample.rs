@@ -29,6 +29,25 @@ use crate::{
     progress::progress,
 };
 
+/// What the numbers of masks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaskKind {
+    /// Where something was drawn: 0 or 255, and so after every change.
+    Drawn,
+    /// How probable it is by a teacher: 255 for 1.
+    Probability,
+}
+
+impl MaskKind {
+    /// What is to be learnt, 0 to 1, where a mask has been read between its pixels as 0 to 255.
+    pub(super) fn target(self, read: f32) -> f32 {
+        match self {
+            Self::Drawn => f32::from(u8::from(read > 127.0)),
+            Self::Probability => read / 255.0,
+        }
+    }
+}
+
 /// A picture and its masks at the size of the net's input.
 pub struct SegmentationSample {
     /// The file's path in the manifest.
@@ -37,14 +56,16 @@ pub struct SegmentationSample {
     pub side: usize,
     /// Grey values after CLAHE and crop.
     pub picture: Vec<u8>,
-    /// 0 or 255 for each of [`MASKS`]; `None` where the picture lacks it.
+    /// 0 to 255 for each of [`MASKS`]; `None` where the picture lacks it.
     pub masks: Vec<Option<Vec<u8>>>,
+    /// What these numbers say.
+    pub kind: MaskKind,
     /// Mean and standard deviation of each of the net's input channels, of values 0 to 1.
     normalise: Vec<(f32, f32)>,
 }
 
 impl SegmentationSample {
-    /// A sample of `side` x `side` values; `mean` and `std` are those of the net's normalisation, one a channel.
+    /// A sample of `side` x `side` values with drawn masks; `mean` and `std` are those of the net's normalisation, one a channel.
     pub fn new(
         name: String,
         side: usize,
@@ -54,7 +75,7 @@ impl SegmentationSample {
         std: &[f32],
     ) -> Self {
         let normalise = mean.iter().copied().zip(std.iter().copied()).collect();
-        Self { name, side, picture, masks, normalise }
+        Self { name, side, picture, masks, kind: MaskKind::Drawn, normalise }
     }
 
     /// The net's numbers `[C, S, S]` for grey values 0 to 255 `[S, S]`.
@@ -82,6 +103,7 @@ impl SegmentationSample {
             spec,
             copies,
             &format!("{modality} {}", split.as_str()),
+            MaskKind::Drawn,
             |record, picture| {
                 let [width, height] = picture.size();
                 let truth = truth(manifest, record, &Plane::filled(width, height, 0))?;
@@ -119,7 +141,8 @@ impl SegmentationSample {
             "the manifest has no {modality} pictures of class normal in its {} split; leave out --healthy",
             split.as_str()
         );
-        Self::load(manifest, &records, spec, copies, &format!("{modality} normal {}", split.as_str()), |_, picture| {
+        let title = format!("{modality} normal {}", split.as_str());
+        Self::load(manifest, &records, spec, copies, &title, MaskKind::Drawn, |_, picture| {
             let [width, height] = picture.size();
             Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| Plane::filled(width, height, 0))).collect())
         })
@@ -133,6 +156,7 @@ impl SegmentationSample {
         spec: &PreprocessSpec,
         copies: Copies,
         title: &str,
+        kind: MaskKind,
         masks: impl Fn(&Record, &Picture) -> anyhow::Result<Vec<Option<Plane<u8>>>> + Sync,
     ) -> anyhow::Result<Vec<Vec<Self>>> {
         let bar = progress(records.len(), title);
@@ -142,7 +166,7 @@ impl SegmentationSample {
             let copy = |copy| {
                 let changes =
                     changes::history(&content(&record.path, &record.sha256), copy, copies.seed, record.modality);
-                Self::changed(record, &picture, &masks, &changes, spec)
+                Self::changed(record, &picture, (kind, &masks), &changes, spec)
             };
             (0..=copies.count).map(copy).collect()
         };
@@ -158,7 +182,7 @@ impl SegmentationSample {
     fn changed(
         record: &Record,
         picture: &Picture,
-        masks: &[Option<Plane<u8>>],
+        (kind, masks): (MaskKind, &[Option<Plane<u8>>]),
         changes: &[Change],
         spec: &PreprocessSpec,
     ) -> anyhow::Result<Self> {
@@ -167,22 +191,26 @@ impl SegmentationSample {
         let side = spec.input_side as usize;
         let moved = |mask: &Plane<u8>| {
             let mask = changes.iter().fold(mask.clone(), |mask, change| change.apply_to_mask(&mask));
-            to_input(&mask, &prepared, side)
+            to_input(&mask, kind, &prepared, side)
         };
         let mut masks: Vec<_> = masks.iter().map(|mask| mask.as_ref().map(moved)).collect();
         if changes.contains(&Change::Mirrored) {
             masks.swap(LEFT_LUNG, RIGHT_LUNG);
         }
         let Normalise { mean, std } = &spec.normalise;
-        Ok(Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std))
+        Ok(Self { kind, ..Self::new(record.path.clone(), side, prepared.input.into_data(), masks, mean, std) })
     }
 }
 
 /// Cuts a mask of the picture's size as the picture was cut, and brings it to the net's size.
-fn to_input(mask: &Plane<u8>, prepared: &Prepared, side: usize) -> Vec<u8> {
+fn to_input(mask: &Plane<u8>, kind: MaskKind, prepared: &Prepared, side: usize) -> Vec<u8> {
     let Rect { x, y, width, height } = prepared.core;
     let cut = mask.cropped(Rect { x, y, width, height });
-    resize::resize_u8(&cut, side, side).map(|v| if v > 127 { 255 } else { 0 }).into_data()
+    let resized = resize::resize_u8(&cut, side, side);
+    match kind {
+        MaskKind::Drawn => resized.map(|v| if v > 127 { 255 } else { 0 }).into_data(),
+        MaskKind::Probability => resized.into_data(),
+    }
 }
 
 /// A picture as the net's numbers, and its masks.
@@ -190,7 +218,7 @@ pub(crate) struct Values {
     pub(crate) side: usize,
     /// `[C, S, S]`.
     pub(crate) picture: Vec<f32>,
-    /// `[M, S, S]` for the M [`MASKS`], 0 or 1; 0 where a mask is not known.
+    /// `[M, S, S]` for the M [`MASKS`], 0 to 1; 0 where a mask is not known.
     pub(crate) masks: Vec<f32>,
     /// `[M]`, 1 for a known mask.
     pub(crate) known: Vec<f32>,

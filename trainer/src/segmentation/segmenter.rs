@@ -6,7 +6,7 @@ use thorax_nn::graph::Graph;
 use thorax_shared::{
     modality::Modality,
     plane::Plane,
-    preprocess::{self, PreprocessSpec},
+    preprocess::{self, Prepared, PreprocessSpec},
 };
 
 use crate::data::picture::Picture;
@@ -86,6 +86,20 @@ impl Segmenter {
     /// # Errors
     /// A picture without pixels or of another modality; a net that fails or gives what is no probability.
     pub fn draw(&self, picture: &Picture) -> anyhow::Result<Drawn> {
+        let (prepared, maps) = self.probabilities(picture)?;
+        let mask = |map: &Plane<f32>| map.map(|p| if p >= THRESHOLD { 255 } else { 0 });
+        Ok(Drawn {
+            masks: maps.iter().map(mask).collect(),
+            seen: prepared.core.area() as u64,
+            picture: prepared.windowed,
+        })
+    }
+
+    /// How probable each mask is in each pixel of a picture, in the order of [`Self::names`], and how the picture was prepared.
+    ///
+    /// # Errors
+    /// As [`Self::draw`].
+    pub(super) fn probabilities(&self, picture: &Picture) -> anyhow::Result<(Prepared, Vec<Plane<f32>>)> {
         if let Some(modality) = picture.frame.modality {
             ensure!(
                 modality == self.modality,
@@ -96,7 +110,7 @@ impl Segmenter {
         let prepared = picture.prepare(&self.preprocess)?;
         let side = self.preprocess.input_side as usize;
         let channels = self.preprocess.normalise.mean.len();
-        let x = Tensor::from_vec(prepared.tensor, (1, channels, side, side), &Device::Cpu)?;
+        let x = Tensor::from_slice(&prepared.tensor, (1, channels, side, side), &Device::Cpu)?;
         let maps = self.graph.run(&x)?.swap_remove(self.output).squeeze(0)?.flatten_from(1)?.to_vec2::<f32>()?;
         ensure!(
             maps.len() == self.names.len(),
@@ -106,17 +120,12 @@ impl Segmenter {
             self.names.join(", ")
         );
         let size = (prepared.windowed.width(), prepared.windowed.height());
-        let seen = prepared.core.area() as u64;
-        let mask = |map: Vec<f32>| {
+        let placed = |map: Vec<f32>| {
             ensure!(map.iter().all(|p| !p.is_nan()), "the net gives what is no number; train it anew");
-            let placed = preprocess::map_to_source(&Plane::new(side, side, map)?, prepared.core, size);
-            Ok(placed.map(|p| if p >= THRESHOLD { 255 } else { 0 }))
+            Ok(preprocess::map_to_source(&Plane::new(side, side, map)?, prepared.core, size))
         };
-        Ok(Drawn {
-            masks: maps.into_iter().map(mask).collect::<anyhow::Result<_>>()?,
-            picture: prepared.windowed,
-            seen,
-        })
+        let maps = maps.into_iter().map(placed).collect::<anyhow::Result<_>>()?;
+        Ok((prepared, maps))
     }
 }
 

@@ -28,8 +28,9 @@ use super::{
     pictures::{TrainingPictures, Wanted},
     run::{SegmentConfig, THRESHOLD, Threshold, best_net, best_step},
     sample::{SegmentationSample, Values, collate},
+    teachers::MaskTeachers,
 };
-use crate::data::Manifest;
+use crate::data::{Manifest, Record};
 
 /// Thresholds are chosen in steps of a twentieth: less would follow the noise of a few patients.
 const THRESHOLD_STEPS: usize = 20;
@@ -43,6 +44,8 @@ pub struct Beginning<'a> {
     pub encoder: Option<&'a Source>,
     /// Boxes around lesions, and what finds the lungs that they are cut to.
     pub boxed: Option<(&'a Boxes, &'a LungFinder)>,
+    /// What draws masks on pictures that have none.
+    pub teachers: Option<&'a MaskTeachers>,
     /// From which probability on a pixel is infected; `None` for that of the best validation Dice.
     pub threshold: Option<f32>,
 }
@@ -74,6 +77,14 @@ pub fn train(
     let boxed =
         beginning.boxed.map(|(boxes, finder)| boxes.load(manifest, finder, &config.preprocess, wanted.one_copy()));
     let training = training.beside(config.boxed, boxed.transpose()?.unwrap_or_default());
+    let training = match (&config.taught, beginning.teachers) {
+        (Some(taught), Some(teachers)) => {
+            let records: Vec<&Record> = manifest.taught(config.modality).collect();
+            let pictures = teachers.teach(manifest, &records, &config.preprocess, wanted.one_copy())?;
+            training.beside(taught.pictures, pictures)
+        }
+        _ => training,
+    };
     let task = Segmentation { training: Pictures { pictures: training, config }, validation, config, beginning };
     let run = FitRun {
         folder,
