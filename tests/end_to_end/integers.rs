@@ -30,9 +30,15 @@ fn a_bundle_of_integers_is_fine_tuned_signed_and_run() {
 
     succeed(&mut tuned(&["--epochs", "2"]));
     let report = read(&at("integers.thorax.md"));
-    for words in
-        ["## classifier", "## segmenter", "| output | before | after |", "| logits |", "QLinearConv", "## val split"]
-    {
+    for words in [
+        "## The classifier in integers",
+        "## The segmenter in integers",
+        "| output | before | after |",
+        "| logits |",
+        "QLinearConv",
+        ", val split",
+        "| figure | thorax-xray 0.1.0 | this bundle, in integers |",
+    ] {
         assert!(report.contains(words), "{words}: {report}");
     }
     assert_eq!(read(&at("runs/segmenter/epochs.csv")).lines().count(), 1 + 2);
@@ -55,4 +61,77 @@ fn a_bundle_of_integers_is_fine_tuned_signed_and_run() {
     succeed(&mut tuned(&["--epochs", "2", "--force", "--no-comparison", "--graphs", "classifier"]));
     assert_eq!(before, std::fs::read(at("runs/classifier/best.safetensors")).unwrap());
     refused(&mut tuned(&["--epochs", "3", "--force"]), &["runs/classifier", "another configuration", "--fine-tune"]);
+}
+
+/// A small segmenter learns what a larger one draws, takes its place in the bundle, and the card says what it learnt from.
+#[test]
+fn a_segmenter_that_learnt_from_the_bundles_takes_its_place() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let toy = Toy::new(folder.path());
+    succeed(&mut toy.build(&["--stress-pictures", "0", "--despite-stress"]));
+    let teacher = at("segmenter");
+    let student = |options: &[&str]| {
+        let mut command = train();
+        command.args([
+            "train",
+            "segment",
+            "--modality",
+            "xray",
+            "--net",
+            "unet",
+            "--side",
+            "16",
+            "--base-channels",
+            "2",
+        ]);
+        command.args(["--epochs", "2", "--copies", "1", "--keep-last", "--manifest"]).arg(&toy.manifest);
+        command.arg("--out").arg(at("student")).args(options);
+        command
+    };
+    let from = teacher.to_str().unwrap();
+    refused(&mut student(&["--teacher", from]), &["--taught"]);
+    refused(&mut student(&["--taught", "3"]), &["--teacher"]);
+    succeed(&mut student(&["--teacher", from, "--taught", "3", "--stop-after", "1"]));
+    succeed(&mut student(&["--teacher", from, "--taught", "3"]));
+    refused(&mut student(&["--teacher", from, "--taught", "4"]), &["student", "another configuration"]);
+    let config = read(&at("student/config.json"));
+    assert!(config.contains("\"taught\"") && config.contains(from), "{config}");
+
+    let out = at("small.thorax");
+    let quantize = |segmenter: &str| {
+        let mut command = train();
+        command.args(["quantize", "--pictures", "4", "--sensitivity-pictures", "0", "--bundle"]).arg(&toy.bundle);
+        command.arg("--trust").arg(&toy.trusted).arg("--manifest").arg(&toy.manifest).arg("--key").arg(at("key"));
+        command.args([
+            "--model-version",
+            "0.2.0",
+            "--stress-pictures",
+            "2",
+            "--despite-stress",
+            "--test",
+            "--segmenter",
+        ]);
+        command.arg(at(segmenter)).arg("--out").arg(&out);
+        command
+    };
+    refused(&mut quantize("classifier"), &["classifier", "segmentation run"]);
+    let before = std::fs::metadata(&toy.bundle).unwrap().len();
+    succeed(&mut quantize("student"));
+    assert!(std::fs::metadata(&out).unwrap().len() < before);
+    let shown = succeed(train().args(["bundle", "show", "--card"]).arg(&out)).stdout;
+    for words in [
+        "# Model card: thorax-xray 0.2.0",
+        "with the new segmenter, in real numbers",
+        "were drawn for each epoch, with the probabilities that",
+        "## What a verdict survives",
+        "## Figures",
+        "The card of the bundle that it was made of",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let film = toy.manifest.with_file_name("phantom_xray_0001_negative.png");
+    let mut screen = edge();
+    screen.args(["screen", "--json", "--bundle"]).arg(&out).arg("--trust").arg(&toy.trusted).arg(&film);
+    succeed(&mut screen);
 }

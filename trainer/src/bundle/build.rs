@@ -53,7 +53,11 @@ fn name(text: &str) -> anyhow::Result<Name> {
     Name::try_from(text).map_err(|_| anyhow::anyhow!("{text}: longer than 64 bytes"))
 }
 
-fn bundle_graph(part: &str, graph: &Graph, preprocess: &PreprocessSpec) -> anyhow::Result<bundle::Graph> {
+/// How a bundle names a graph.
+///
+/// # Errors
+/// A name that is too long.
+pub(crate) fn bundle_graph(part: &str, graph: &Graph, preprocess: &PreprocessSpec) -> anyhow::Result<bundle::Graph> {
     Ok(bundle::Graph {
         part: name(part)?,
         input: name("input")?,
@@ -229,7 +233,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let model = JudgedModel::open(draft.path(), &TrustedKeys::only(args.key.public_key()))?;
     // So does what it says of phantoms, by which every device will be tested.
     contents.extension.golden = golden(model.device())?;
-    let survival = survival(args, &manifest, &model)?;
+    let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &model)?;
     let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
     let origins = Origins {
         classifier: &classifier,
@@ -281,21 +285,25 @@ pub(crate) fn golden(model: &Model) -> anyhow::Result<Vec<GoldenAnswer>> {
     Ok(answers.collect::<Result<_, _>>()?)
 }
 
-/// What the verdicts survive on the validation split.
-fn survival(args: &Ingredients<'_>, manifest: &Manifest, model: &JudgedModel) -> anyhow::Result<Survival> {
-    if args.stress_pictures == 0 {
+/// What the verdicts survive on `pictures` of the validation split.
+///
+/// # Errors
+/// Verdicts that do not, unless they are to be signed despite that; pictures that cannot be read.
+pub(crate) fn survival(
+    pictures: usize,
+    despite: bool,
+    manifest: &Manifest,
+    model: &JudgedModel,
+) -> anyhow::Result<Survival> {
+    if pictures == 0 {
         return Ok(Survival::NotTried);
     }
-    let settings = stress::Settings {
-        split: Split::Val,
-        pictures: Some(args.stress_pictures),
-        seed: 1,
-        trials: stress::trials(&[], false)?,
-    };
+    let settings =
+        stress::Settings { split: Split::Val, pictures: Some(pictures), seed: 1, trials: stress::trials(&[], false)? };
     let (stress, _) = stress::measure(manifest, model, &settings, None)?;
     let fallen = stress.not_survived().len();
     anyhow::ensure!(
-        fallen == 0 || args.despite_stress,
+        fallen == 0 || despite,
         "the verdicts do not survive: after {fallen} harmless changes fewer than {:.0} % of them are the same ({}); train with changed \
          copies (--copies), or give --despite-stress, which the card then says first",
         KEPT_AT_LEAST * 100.0,

@@ -108,10 +108,7 @@ pub fn card(
     out += &beside(contents);
     out += &calibration(origins.classifier);
     out += &decision(contents, origins.classifier.outcome.promise.as_ref());
-    out += &match origins.segmenter {
-        Origin::Runs(members) => segmenter(members),
-        Origin::Bundle(shipped) => of_bundle(shipped),
-    };
+    out += &of_segmenter(origins.segmenter);
     out += "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n\n";
     out += &data(origins.manifest, contents.modality, |_| true);
     if let Some(manifest) = origins.segmenter_manifest {
@@ -124,6 +121,39 @@ pub fn card(
     out += &limits(origins.manifest, contents.modality, &contents.extension.refusals, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenter);
     out
+}
+
+/// The card of a bundle that was made of another one, whose card is `before`: `report` tells how, and `judged` how good it is, where that was
+/// asked.
+pub fn of_integers(
+    contents: &bundle::Manifest,
+    survival: &Survival,
+    judged: Option<&Evaluation>,
+    report: &str,
+    before: &str,
+) -> String {
+    let (worst, figures) = judged.map_or_else(Default::default, |evaluation| {
+        (evaluation.worst(), format!("## Figures\n\n{}\n", evaluation.to_markdown()))
+    });
+    format!(
+        "# Model card: {} {}\n\n\
+         **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train quantize`; do not edit.\n\n\
+         {}## The worst first\n\n{worst}{}\n{report}{}\n{figures}---\n\n\
+         The card of the bundle that it was made of, with that one's figures:\n\n{before}",
+        contents.name,
+        contents.version,
+        survival.warning(),
+        survival.worst(),
+        survival.section(),
+    )
+}
+
+/// A segmenter and what it learnt from.
+pub fn of_segmenter(origin: &Origin) -> String {
+    match origin {
+        Origin::Runs(members) => segmenter(members),
+        Origin::Bundle(shipped) => of_bundle(shipped),
+    }
 }
 
 /// The classifier: its backbone, its heads, its calibration.

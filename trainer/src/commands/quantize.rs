@@ -20,6 +20,7 @@ use crate::{
     data::Split,
     files::refuse_existing,
     quantize::build::{Ingredients, Kept, Tuning, build},
+    segmentation::Origin,
 };
 
 /// Options of `quantize`.
@@ -61,8 +62,18 @@ pub struct QuantizeArgs {
     /// Which graphs; the others stay as they are
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [GraphName::Classifier, GraphName::Segmenter])]
     graphs: Vec<GraphName>,
+    /// Put the segmenter of this finished run of `train segment` in the place of the bundle's: a smaller one that learnt from it (`train
+    /// segment --teacher BUNDLE`); of several runs, their mean
+    #[arg(long, value_name = "RUN")]
+    segmenter: Vec<PathBuf>,
     #[command(flatten)]
     fine_tune: FineTuneArgs,
+    /// Labelled images of the validation split, and as many with masks, whose verdicts have to survive every harmless change; 0 to try none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stress_pictures: usize,
+    /// Sign verdicts that do not survive; the card says so first
+    #[arg(long, requires = "stress_pictures")]
+    despite_stress: bool,
     /// Compare on no split
     #[arg(long)]
     no_comparison: bool,
@@ -198,10 +209,12 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     };
     let devices = args.fine_tune.device.open()?;
     let tuning = args.fine_tune.tuning(&devices)?;
+    let segmenter = (!args.segmenter.is_empty()).then(|| Origin::open(&args.segmenter)).transpose()?;
     let graphs: Vec<Role> = args.graphs.iter().map(|&name| name.into()).collect();
     let built = build(&Ingredients {
         bundle: &args.bundle,
         graphs: &graphs,
+        segmenter: segmenter.as_ref(),
         model_version: args.model_version.as_deref(),
         tuning: tuning.as_ref(),
         trusted: &trusted_keys(args.trust.as_deref())?,
@@ -217,6 +230,8 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
         },
         kept: &args.keep_float,
         splits,
+        stress_pictures: args.stress_pictures,
+        despite_stress: args.despite_stress,
         key: &keys::read(&args.key)?,
     })?;
     if let Some(folder) = &args.onnx {

@@ -17,6 +17,7 @@ use thorax_shared::{
     mask::{INFECTION, LEFT_LUNG, LUNGS, NAMES, RIGHT_LUNG, union},
     metrics::{self, Confusion},
     modality::Modality,
+    preprocess::PreprocessSpec,
     verdict::Verdict,
 };
 
@@ -133,6 +134,20 @@ impl JudgedModel {
             model: self.model.with_graph(role, onnx.clone()),
             of_equalised: self.of_equalised.with_graph(role, onnx),
         }
+    }
+
+    /// The same with a segmenter that pictures are prepared for in another way.
+    #[must_use]
+    pub fn prepared_as(mut self, preprocess: &PreprocessSpec) -> Self {
+        for (model, equalises) in [(&mut self.model, true), (&mut self.of_equalised, false)] {
+            if let Some(segmenter) = &mut model.manifest.segmenter {
+                segmenter.graph.preprocess = preprocess.clone();
+                if !equalises {
+                    segmenter.graph.preprocess.clahe = None;
+                }
+            }
+        }
+        self
     }
 
     /// What the bundle says of itself.

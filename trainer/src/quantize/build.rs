@@ -1,7 +1,8 @@
 //! From a signed bundle to one whose graphs are of integers.
 //!
 //! The new bundle is one of its own, not a second precision in the old one: golden answers, thresholds and the figures of a card are those of
-//! one arithmetic. It names the old one as its teacher.
+//! one arithmetic. It names the old one as its teacher. A smaller segmenter that learnt from the old one's may stand in its place; what that
+//! costs, and what the integers cost, stand beside each other.
 
 use std::{
     fmt::Write as _,
@@ -11,24 +12,31 @@ use std::{
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
+use thorax_files::file_sha256;
 use thorax_nn::{
-    onnx::from_onnx,
+    onnx::{from_onnx, to_onnx},
     quantize::{QuantizedGraph, Settings},
     training::TrainingConfig,
 };
-use thorax_shared::bundle::{self, Bundle, Limits, PartKind, PartSource, Role, SecretKey, Teacher, TrustedKeys};
+use thorax_shared::bundle::{
+    self, Bundle, Hashed, Limits, PartKind, PartSource, Role, SecretKey, Teacher, TrustedKeys,
+};
 
 use super::{
-    compare::Comparison,
+    compare::{self, Comparison},
     inputs::{input, records},
     part::Part,
 };
 use crate::{
-    bundle::build::golden,
+    bundle::{
+        build::{bundle_graph, golden, survival},
+        card,
+    },
     changes::Copies,
     data::{self, Manifest, Record, Split, Task},
-    judge::bundle::{JudgedModel, evaluate},
+    judge::bundle::{Evaluation, JudgedModel, evaluate},
     progress::in_parallel,
+    segmentation::Origin,
 };
 
 /// Which layers stay in floating point, besides the classifier's heads.
@@ -69,6 +77,8 @@ pub struct Ingredients<'a> {
     pub bundle: &'a Path,
     /// Which of its graphs.
     pub graphs: &'a [Role],
+    /// Takes the place of the bundle's segmenter.
+    pub segmenter: Option<&'a Origin>,
     /// The new bundle's version; that of the old one with `-int8` behind it if there is none.
     pub model_version: Option<&'a str>,
     /// How the graphs learn what rounding costs them, if they do.
@@ -87,8 +97,13 @@ pub struct Ingredients<'a> {
     pub settings: Settings,
     /// What stays in floating point.
     pub kept: &'a Kept,
-    /// Splits on which both are compared.
+    /// Splits on which all are compared.
     pub splits: &'a [Split],
+    /// Labelled pictures of the validation split, and as many with masks, whose verdicts have to survive every harmless change; 0 to
+    /// try none.
+    pub stress_pictures: usize,
+    /// Sign all the same.
+    pub despite_stress: bool,
     /// Signs the new bundle.
     pub key: &'a SecretKey,
 }
@@ -126,84 +141,145 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let model = open()?;
     let manifest = data::open(args.manifest)?;
     data::verify(&manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
-    let mut report = format!("# {} in 8-bit integers\n\n", model.title());
-    let _ = writeln!(
-        report,
-        "Calibrated on up to {} training pictures (seed {}); {:?}.\n",
+    let real = match args.segmenter {
+        Some(origin) => with_segmenter(open()?, origin, &manifest)?,
+        None => open()?,
+    };
+    let mut graphs = vec![(Role::Classifier, "classifier", read.classifier_graph().to_vec())];
+    match (args.segmenter, read.segmenter_graph()) {
+        (Some(origin), _) => {
+            graphs.push((Role::Segmenter, "segmenter", to_onnx(&origin.shipped_graph()?, "segmenter")?));
+        }
+        (None, Some(onnx)) => graphs.push((Role::Segmenter, "segmenter", onnx.to_vec())),
+        (None, None) => {}
+    }
+
+    let mut report = format!(
+        "Calibrated on up to {} training pictures (seed {}); {:?}.\n\n",
         args.pictures, args.seed, args.settings
     );
-
-    let mut integer = open()?;
-    let mut parts = vec![];
-    let graphs = [
-        (Role::Classifier, "classifier", Some(read.classifier_graph())),
-        (Role::Segmenter, "segmenter", read.segmenter_graph()),
-    ];
     let mut prepared = vec![];
-    for (role, name, onnx) in graphs {
-        let Some(onnx) = onnx.filter(|_| args.graphs.contains(&role)) else { continue };
-        let graph = from_onnx(onnx).with_context(|| name.to_owned())?;
-        let inputs = inputs(args, &manifest, &model, role)?;
+    for (role, name, onnx) in graphs.iter().filter(|(role, ..)| args.graphs.contains(role)) {
+        let graph = from_onnx(onnx).with_context(|| (*name).to_owned())?;
+        let inputs = inputs(args, &manifest, &real, *role)?;
         anyhow::ensure!(!inputs.is_empty(), "the manifest has no training pictures of this modality for the {name}");
-        let part = Part { args, manifest: &manifest, model: &model, role, name, size: onnx.len() };
+        let part = Part { args, manifest: &manifest, model: &real, role: *role, name, size: onnx.len() };
         prepared.push(part.prepare(&graph, inputs)?);
     }
+    let mut parts = vec![];
     for prepared in prepared {
         let Part { role, name, size, .. } = *prepared.part();
         let first = prepared.inputs[0].clone();
-        let _ = writeln!(report, "## {name}\n\n{} pictures.\n", prepared.inputs.len());
+        let _ = writeln!(report, "## The {name} in integers\n\n{} pictures.\n", prepared.inputs.len());
         let (quantized, onnx, told) = prepared.quantize().with_context(|| name.to_owned())?;
         report += &told;
         let _ = writeln!(report, "\nSize: {} bytes, {size} in real numbers (half precision).\n", onnx.len());
         let example = example(&quantized, &first)?;
-        integer = integer.with_graph(role, onnx.clone());
-        parts.push((role, QuantizedPart { name, onnx, example: (first, example) }));
+        if let Some((.., graph)) = graphs.iter_mut().find(|(of, ..)| *of == role) {
+            graph.clone_from(&onnx);
+        }
+        parts.push(QuantizedPart { name, onnx, example: (first, example) });
     }
+    let integer = graphs.iter().fold(
+        match args.segmenter {
+            Some(origin) => with_segmenter(open()?, origin, &manifest)?,
+            None => open()?,
+        },
+        |model, (role, _, onnx)| model.with_graph(*role, onnx.clone()),
+    );
 
-    let mut teacher = None;
+    // What it survives is asked before the test split is looked at.
+    let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &integer)?;
+    let (mut teacher, mut judged) = (None, None);
+    let mut compared = String::new();
     for &split in args.splits {
-        let real = evaluate(&manifest, &model, split, args.seed)?;
-        let whole = evaluate(&manifest, &integer, split, args.seed)?;
-        let comparison = Comparison::new(&real, &whole);
-        let _ = writeln!(
-            report,
-            "## {} split\n\nBoth by the device's own code and kernels.\n\n{}",
-            split.as_str(),
-            comparison.to_markdown()
-        );
+        let of = |model: &JudgedModel| evaluate(&manifest, model, split, args.seed);
+        let (before, whole) = (of(&model)?, of(&integer)?);
+        let mut columns = vec![];
+        if args.segmenter.is_some() {
+            columns.push(("with the new segmenter, in real numbers", Comparison::new(&before, &of(&real)?)));
+        }
+        let comparison = Comparison::new(&before, &whole);
         if split == Split::Val {
             teacher = comparison.teacher(&model.title());
         }
+        columns.push(("this bundle, in integers", comparison));
+        let _ = writeln!(
+            compared,
+            "## Beside {}, {} split\n\nAll by the device's own code and kernels.\n\n{}",
+            model.title(),
+            split.as_str(),
+            compare::to_markdown(&model.title(), &columns)
+        );
+        judged = Some(whole);
     }
+    let report = compared + &report;
 
-    let bytes = signed(args, &read, &integer, teacher, &parts, &report)?;
-    Ok(Built { bytes, report, parts: parts.into_iter().map(|(_, part)| part).collect() })
+    let made = Made { graphs: &graphs, teacher, survival: &survival, judged: judged.as_ref(), report: &report };
+    let bytes = signed(args, &read, &integer, &made)?;
+    Ok(Built { bytes, report: format!("# {} in 8-bit integers\n\n{report}", model.title()), parts })
 }
 
-/// The new bundle: the old one's parts with the new graphs in place of its own, its golden answers asked of these, and the report in front
-/// of its card.
-fn signed(
-    args: &Ingredients<'_>,
-    old: &Bundle<'_>,
-    integer: &JudgedModel,
+/// The bundle with another segmenter, in real numbers.
+fn with_segmenter(model: JudgedModel, origin: &Origin, manifest: &Manifest) -> anyhow::Result<JudgedModel> {
+    let modality = model.manifest().modality;
+    anyhow::ensure!(
+        origin.modality() == modality,
+        "--segmenter {}: draws on {} pictures, the bundle reads {modality}; give a run of {modality}",
+        origin.name(),
+        origin.modality()
+    );
+    anyhow::ensure!(
+        !origin.learnt_from_other(manifest)?,
+        "--segmenter {}: learnt from other masks or splits than this manifest's; give one that was trained with it",
+        origin.name()
+    );
+    anyhow::ensure!(
+        model.manifest().segmenter.is_some(),
+        "the bundle has no segmenter, so --segmenter has none to take the place of; leave it out"
+    );
+    Ok(model
+        .with_graph(Role::Segmenter, to_onnx(&origin.shipped_graph()?, "segmenter")?)
+        .prepared_as(origin.preprocess()))
+}
+
+/// What becomes a bundle.
+struct Made<'a> {
+    graphs: &'a [(Role, &'static str, Vec<u8>)],
     teacher: Option<Teacher>,
-    parts: &[(Role, QuantizedPart)],
-    report: &str,
-) -> anyhow::Result<Vec<u8>> {
+    survival: &'a card::Survival,
+    /// Of the last split that was compared on.
+    judged: Option<&'a Evaluation>,
+    report: &'a str,
+}
+
+/// The new bundle: the old one's parts with the new graphs in place of its own, its golden answers asked of these, and what is known of it in
+/// front of the old card.
+fn signed(args: &Ingredients<'_>, old: &Bundle<'_>, integer: &JudgedModel, made: &Made<'_>) -> anyhow::Result<Vec<u8>> {
     let mut contents = old.manifest().clone();
     contents.created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     contents.version = args.model_version.map_or_else(|| format!("{}-int8", contents.version), str::to_owned);
     contents.extension.golden = golden(integer.device())?;
-    contents.extension.teacher = teacher;
+    contents.extension.teacher.clone_from(&made.teacher);
+    let mut report = made.report.to_owned();
+    if let (Some(origin), Some(segmenter)) = (args.segmenter, &mut contents.segmenter) {
+        segmenter.graph = bundle_graph(segmenter.graph.part.as_str(), &origin.shipped_graph()?, origin.preprocess())?;
+        let inputs = &mut contents.provenance.inputs;
+        inputs.retain(|input| !input.name.starts_with("segmenter"));
+        for (name, path) in origin.files() {
+            inputs.push(Hashed { name, sha256: file_sha256(&path)? });
+        }
+        report += &card::of_segmenter(origin);
+    }
     let new = |name: &str| {
-        let graphs = [
+        let parts = [
             (Role::Classifier, Some(&contents.classifier.graph)),
             (Role::Segmenter, contents.segmenter.as_ref().map(|segmenter| &segmenter.graph)),
         ];
-        let role = graphs.into_iter().find_map(|(role, graph)| (graph?.part.as_str() == name).then_some(role))?;
-        parts.iter().find(|(of, _)| *of == role).map(|(_, part)| part.onnx.as_slice())
+        let role = parts.into_iter().find_map(|(role, graph)| (graph?.part.as_str() == name).then_some(role))?;
+        made.graphs.iter().find(|(of, ..)| *of == role).map(|(.., onnx)| onnx.as_slice())
     };
-    let card = old.card().map(|card| format!("{report}\n---\n\nThe card of the bundle that it was made of:\n\n{card}"));
+    let card = old.card().map(|card| card::of_integers(&contents, made.survival, made.judged, &report, card));
     let sources: Vec<PartSource<'_>> = old
         .parts()
         .map(|(entry, bytes)| {

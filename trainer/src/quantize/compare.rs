@@ -1,4 +1,4 @@
-//! What a bundle says with its graphs of real numbers, and what with those of integers.
+//! What a bundle says, and what another that was made of it says of the same pictures.
 
 use thorax_shared::{
     bundle::Teacher,
@@ -12,7 +12,7 @@ use crate::judge::bundle::{Evaluation, MASKS};
 pub struct Comparison {
     /// Labelled pictures that both read.
     pub pictures: usize,
-    /// AUC in real numbers and in integers; none where a class is missing.
+    /// AUC of the one and of the other; none where a class is missing.
     pub auc: Option<[f64; 2]>,
     /// Share of all labelled pictures that get the same verdict.
     pub verdicts_kept: f64,
@@ -20,28 +20,28 @@ pub struct Comparison {
     pub entropy_spearman: Option<f64>,
     /// Mean absolute difference of the probability.
     pub probability_apart: f64,
-    /// Name of each mask, pictures with it, Dice of all pixels together in real numbers and in integers.
+    /// Name of each mask, pictures with it, Dice of all pixels together of the one and of the other.
     pub dice: Vec<(String, usize, [Option<f64>; 2])>,
 }
 
 impl Comparison {
     /// Compares two evaluations of the same pictures.
-    pub fn new(real: &Evaluation, integer: &Evaluation) -> Self {
-        let all = real.predictions.iter().zip(&integer.predictions);
-        let kept = all.clone().filter(|(real, integer)| real.verdict == integer.verdict).count();
+    pub fn new(one: &Evaluation, other: &Evaluation) -> Self {
+        let all = one.predictions.iter().zip(&other.predictions);
+        let kept = all.clone().filter(|(one, other)| one.verdict == other.verdict).count();
         let read: Vec<_> = all.filter_map(|(a, b)| Some((a.positive, a.evidence?, b.evidence?))).collect();
         let labels: Vec<bool> = read.iter().map(|(positive, _, _)| *positive).collect();
         let column = |column: usize| -> [Vec<f32>; 2] {
             [
-                read.iter().map(|(_, real, _)| real[column]).collect(),
-                read.iter().map(|(_, _, int)| int[column]).collect(),
+                read.iter().map(|(_, one, _)| one[column]).collect(),
+                read.iter().map(|(_, _, other)| other[column]).collect(),
             ]
         };
         let (probabilities, entropies) = (column(0), column(1));
-        let [auc_real, auc_integer] = probabilities.each_ref().map(|scores| roc_auc(scores, &labels).ok());
+        let [auc_one, auc_other] = probabilities.each_ref().map(|scores| roc_auc(scores, &labels).ok());
         let apart = probabilities[0].iter().zip(&probabilities[1]).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
         let dice = MASKS.iter().enumerate().map(|(channel, name)| {
-            let pairs = real.masks.iter().zip(&integer.masks);
+            let pairs = one.masks.iter().zip(&other.masks);
             let both: Vec<[Confusion; 2]> =
                 pairs.filter_map(|(a, b)| Some([a.masks[channel]?, b.masks[channel]?])).collect();
             let pooled = [0, 1].map(|which| both.iter().map(|pair| pair[which]).sum::<Confusion>().f1());
@@ -49,37 +49,41 @@ impl Comparison {
         });
         Self {
             pictures: read.len(),
-            auc: auc_real.zip(auc_integer).map(|(real, integer)| [real, integer]),
-            verdicts_kept: kept as f64 / real.predictions.len().max(1) as f64,
+            auc: auc_one.zip(auc_other).map(|(one, other)| [one, other]),
+            verdicts_kept: kept as f64 / one.predictions.len().max(1) as f64,
             entropy_spearman: spearman(&entropies[0], &entropies[1]),
             probability_apart: apart / read.len().max(1) as f64,
             dice: dice.collect(),
         }
     }
 
-    /// What the integers were made of, called `name`, as the bundle says it; none where its AUC cannot be told.
+    /// What the other was made of, called `name`, as the bundle says it; none where its AUC cannot be told.
     pub fn teacher(&self, name: &str) -> Option<Teacher> {
-        let dice = self.dice.first().and_then(|(_, _, [real, _])| *real);
+        let dice = self.dice.first().and_then(|(_, _, [one, _])| *one);
         Some(Teacher { name: name.to_owned(), auc: self.auc?[0] as f32, dice: dice.map(|dice| dice as f32) })
     }
+}
 
-    /// A table.
-    pub fn to_markdown(&self) -> String {
-        let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
-        let [real, integer] = self.auc.map_or([None; 2], |auc| auc.map(Some));
-        let mut out = String::from("| figure | real numbers | integers |\n|---|---|---|\n");
-        out += &format!("| AUC ({} pictures) | {} | {} |\n", self.pictures, number(real), number(integer));
-        for (mask, pictures, [real, integer]) in &self.dice {
-            out += &format!(
-                "| Dice of {mask}, pooled ({pictures} pictures) | {} | {} |\n",
-                number(*real),
-                number(*integer)
-            );
-        }
-        out += &format!("| verdicts kept | | {:.2} % |\n", self.verdicts_kept * 100.0);
-        out += &format!("| Spearman of the entropy | | {} |\n", number(self.entropy_spearman));
-        out + &format!("| mean difference of the probability | | {:.5} |\n", self.probability_apart)
+/// A table of what the bundle called `one` says, and each of the `others` that were compared with it.
+pub fn to_markdown(one: &str, others: &[(&str, Comparison)]) -> String {
+    let Some((_, first)) = others.first() else { return String::new() };
+    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
+    let names: Vec<&str> = std::iter::once(one).chain(others.iter().map(|(name, _)| *name)).collect();
+    let mut out = format!("| figure | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    let mut row = |name: &str, before: String, of: &dyn Fn(&Comparison) -> String| {
+        let cells: Vec<String> = std::iter::once(before).chain(others.iter().map(|(_, other)| of(other))).collect();
+        out += &format!("| {name} | {} |\n", cells.join(" | "));
+    };
+    let auc = |of: &Comparison, which: usize| number(of.auc.map(|auc| auc[which]));
+    row(&format!("AUC ({} pictures)", first.pictures), auc(first, 0), &|other| auc(other, 1));
+    for (index, (mask, pictures, dice)) in first.dice.iter().enumerate() {
+        let after = |other: &Comparison| number(other.dice[index].2[1]);
+        row(&format!("Dice of {mask}, pooled ({pictures} pictures)"), number(dice[0]), &after);
     }
+    row("verdicts kept", String::new(), &|other| format!("{:.2} %", other.verdicts_kept * 100.0));
+    row("Spearman of the entropy", String::new(), &|other| number(other.entropy_spearman));
+    row("mean difference of the probability", String::new(), &|other| format!("{:.5}", other.probability_apart));
+    out
 }
 
 /// Spearman's rank correlation, equal values having the mean of their ranks; none where all are equal.

@@ -104,9 +104,10 @@ impl TrainingPictures {
 
     /// What picture `index` of an epoch is called.
     pub(crate) fn name(&self, index: usize) -> String {
-        self.own
-            .get(index)
-            .map_or_else(|| "a picture of class normal, with boxes, or with a teacher's masks".to_owned(), |copies| copies[0].name.clone())
+        self.own.get(index).map_or_else(
+            || "a picture of class normal, with boxes, or with a teacher's masks".to_owned(),
+            |copies| copies[0].name.clone(),
+        )
     }
 
     /// Picture `index` of an epoch, varied; `None` beyond the last.

@@ -104,7 +104,8 @@ impl SegmentConfig {
             .is_some()
             .then(|| fingerprint::healthy_fingerprint(manifest, self.modality))
             .transpose()?;
-        let taught = self.taught.is_some().then(|| fingerprint::taught_fingerprint(manifest, self.modality)).transpose()?;
+        let taught =
+            self.taught.is_some().then(|| fingerprint::taught_fingerprint(manifest, self.modality)).transpose()?;
         Ok(healthy == self.healthy_sha256
             && taught.as_ref() == self.taught.as_ref().map(|taught| &taught.pictures_sha256)
             && self.manifest_sha256 == fingerprint::fingerprint(manifest, self.modality, Task::Segment)?)

@@ -286,7 +286,10 @@ mod tests {
     use thorax_shared::{modality::Modality, preprocess};
 
     use super::*;
-    use crate::data::recipe::preprocess_spec;
+    use crate::{
+        data::recipe::preprocess_spec,
+        segmentation::augment::{Augmentation, AugmentationConfig},
+    };
 
     #[test]
     fn a_picture_that_is_equalised_already_is_not_equalised_again() {
@@ -314,6 +317,34 @@ mod tests {
         assert_eq!(seen(false), prepared(&spec));
         assert_eq!(seen(true), prepared(&PreprocessSpec { clahe: None, ..spec.clone() }));
         assert_ne!(seen(false), seen(true));
+    }
+
+    /// A drawn mask has a border when it is turned, a probability stays one.
+    #[test]
+    fn what_a_teacher_says_stays_a_probability() {
+        let side = 8;
+        let mut random = thorax_nn::seeded::generator(3, 0);
+        let config = AugmentationConfig { rotation_degrees: 20.0, ..AugmentationConfig::none() };
+        let turned = Augmentation::draw(&config, &mut random);
+        let half: Vec<u8> = (0..side * side).map(|i| if i % side < 4 { 100 } else { 0 }).collect();
+        let sample = |kind| SegmentationSample {
+            kind,
+            ..SegmentationSample::new(
+                "made".into(),
+                side,
+                half.clone(),
+                vec![Some(half.clone()), None, None],
+                &[0.5],
+                &[0.5],
+            )
+        };
+        let drawn = turned.apply(&sample(MaskKind::Drawn)).masks;
+        assert!(drawn.iter().all(|&v| v == 0.0), "less than half is nothing");
+        let told = turned.apply(&sample(MaskKind::Probability)).masks;
+        let most = told.iter().copied().fold(0.0, f32::max);
+        assert!((most - 100.0 / 255.0).abs() < 1e-6, "{most}");
+        assert!(told[..side * side].iter().any(|&v| v > 0.01 && v < 0.38), "no value lies between");
+        assert!(told[side * side..].iter().all(|&v| v == 0.0));
     }
 
     #[test]
