@@ -49,7 +49,7 @@ impl Agreement {
     }
 }
 
-/// Carries the bundle at `path` out by candle and by tract on the test pictures of `manifest`, or the first `limit` of them.
+/// Carries the bundle at `path` out by the workstation's operators (candle) and by the device (tract with its own kernels) on the test pictures of `manifest`, or the first `limit` of them.
 ///
 /// # Errors
 /// A bundle that cannot be read or run; a manifest without test pictures of its modality.
@@ -112,7 +112,7 @@ fn compare(
     let device = Device::Cpu;
     let run = |graph: &Graph, tensor: &[f32]| -> anyhow::Result<Vec<Vec<f32>>> {
         let [c, h, w] = graph.input_shape;
-        let outputs = graph.run(&Tensor::from_slice(tensor, (1, c, h, w), &device)?)?;
+        let outputs = graph.run_by_operators(&Tensor::from_slice(tensor, (1, c, h, w), &device)?)?;
         outputs.iter().map(|o| Ok(o.flatten_all()?.to_vec1()?)).collect()
     };
     let contents = &model.manifest;

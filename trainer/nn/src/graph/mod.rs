@@ -157,6 +157,16 @@ impl Graph {
     /// # Errors
     /// When `x` does not have the input's shape or the device fails.
     pub fn run(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        if !x.device().is_cpu() {
+            return self.run_by_operators(x);
+        }
+        self.check_input(x)?;
+        let program = self.program()?;
+        let run = |values: &[f32]| program.run(values, x.dims()[0]);
+        with_values(&x.contiguous()?, "graph", run)?
+    }
+
+    fn check_input(&self, x: &Tensor) -> Result<()> {
         let [c, h, w] = self.input_shape;
         if x.dims().get(1..) != Some(&[c, h, w]) {
             candle_core::bail!("graph: input is {:?}, expected [N, {c}, {h}, {w}]", x.dims());
@@ -164,11 +174,16 @@ impl Graph {
         if x.dims()[0] == 0 {
             candle_core::bail!("graph: there is no picture in {:?}", x.dims());
         }
-        if x.device().is_cpu() {
-            let program = self.program()?;
-            let run = |values: &[f32]| program.run(values, x.dims()[0]);
-            return with_values(&x.contiguous()?, "graph", run)?;
-        }
+        Ok(())
+    }
+
+    /// The same as [`Self::run`], operator by operator, as nets are trained: on a GPU there is no other way, and on the CPU it says what the
+    /// device's kernels, which [`Self::run`] uses there, are compared with.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_by_operators(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        self.check_input(x)?;
         let mut last_use = vec![0; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&input| last_use[input] = index);
