@@ -300,6 +300,11 @@ pub fn shipped(modality: &str) -> PathBuf {
     workspace().join(format!("models/{modality}/thorax-{modality}.thorax"))
 }
 
+/// The bundle of real numbers that a shipped one was made of.
+pub fn teacher(modality: &str) -> PathBuf {
+    workspace().join(format!("models/teachers/{modality}/thorax-{modality}.thorax"))
+}
+
 /// The files of a folder, sorted by name.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
     names(folder).into_iter().map(|name| folder.join(name)).filter(|path| path.is_file()).collect()

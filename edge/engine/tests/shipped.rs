@@ -13,9 +13,12 @@ use thorax_engine::{
 use thorax_phantom::{Format, ModalityChoice, PhantomArgs, generate_files};
 use thorax_shared::bundle::{self, Bundle};
 
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")
+}
+
 fn screener(modalities: &[&str]) -> Screener {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
-    let paths: Vec<PathBuf> = modalities.iter().map(|m| models.join(format!("{m}/thorax-{m}.thorax"))).collect();
+    let paths: Vec<PathBuf> = modalities.iter().map(|m| models().join(format!("{m}/thorax-{m}.thorax"))).collect();
     Screener::open(&paths, &trusted_keys(None).unwrap()).unwrap()
 }
 
@@ -101,21 +104,40 @@ fn a_screening_is_the_same_after_it_was_written_and_read() {
     assert!(whole > 0, "none has heat and masks");
 }
 
+/// The graphs of a bundle, and their files.
+fn graphs<'a>(bundle: &'a Bundle<'_>) -> [(&'a bundle::Graph, &'a [u8]); 2] {
+    let manifest = bundle.manifest();
+    let segmenter = manifest.segmenter.as_ref().map(|segmenter| &segmenter.graph);
+    [(&manifest.classifier.graph, bundle.classifier_graph()), (segmenter.unwrap(), bundle.segmenter_graph().unwrap())]
+}
+
+/// What is shipped calculates in integers, and our kernels do it.
+#[test]
+fn no_convolution_of_a_shipped_bundle_is_left_to_tract() {
+    let (limits, keys) = (bundle::Limits::default(), trusted_keys(None).unwrap());
+    for name in ["xray", "ct"] {
+        let bytes = std::fs::read(models().join(format!("{name}/thorax-{name}.thorax"))).unwrap();
+        let bundle = Bundle::read(&bytes, &keys, &limits).unwrap();
+        let mut integers = 0;
+        for (graph, bytes) in graphs(&bundle) {
+            let operators = Graph::read(bytes, &graph.outputs, Kernels::Own).unwrap().operators();
+            let left = operators.iter().find(|(name, _)| name.contains("Conv") && !name.starts_with("Thorax"));
+            assert_eq!(left, None, "{name}");
+            let of_integers = operators.iter().find(|(name, _)| name == "ThoraxByteConvolution");
+            integers += of_integers.map_or(0, |(_, count)| *count);
+        }
+        assert!(integers > 15, "{name}: {integers} convolutions of integers");
+    }
+}
+
 /// Our kernels in tract's graph against tract's own, on phantoms.
 #[test]
 fn our_kernels_give_what_tracts_give() {
     let (limits, keys) = (bundle::Limits::default(), trusted_keys(None).unwrap());
     for name in ["xray", "ct"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../models/{name}/thorax-{name}.thorax"));
-        let bytes = std::fs::read(path).unwrap();
+        let bytes = std::fs::read(models().join(format!("teachers/{name}/thorax-{name}.thorax"))).unwrap();
         let bundle = Bundle::read(&bytes, &keys, &limits).unwrap();
-        let manifest = bundle.manifest();
-        let segmenter = manifest.segmenter.as_ref().map(|segmenter| &segmenter.graph);
-        let graphs = [
-            (&manifest.classifier.graph, bundle.classifier_graph()),
-            (segmenter.unwrap(), bundle.segmenter_graph().unwrap()),
-        ];
-        for (graph, bytes) in graphs {
+        for (graph, bytes) in graphs(&bundle) {
             let read = |kernels| Graph::read(bytes, &graph.outputs, kernels).unwrap();
             let (own, tract) = (read(Kernels::Own), read(Kernels::Tract));
             // Of the convolutions none is left to tract.

@@ -40,7 +40,7 @@ pub struct EngineArgs {
     #[arg(long, value_name = "PYTHON")]
     peers: PathBuf,
     /// Bundles whose graphs are timed; several may be given
-    #[arg(long, value_name = "BUNDLE", num_args = 1.., default_values = ["models/xray/thorax-xray.thorax", "models/ct/thorax-ct.thorax"])]
+    #[arg(long, value_name = "BUNDLE", num_args = 1.., default_values = ["models/teachers/xray/thorax-xray.thorax", "models/teachers/ct/thorax-ct.thorax"])]
     bundle: Vec<PathBuf>,
     /// File of trusted keys [default: those of the shipped bundles]
     #[arg(long, value_name = "KEYS")]

@@ -48,6 +48,9 @@ pub enum BundleCommand {
         /// Print the model card
         #[arg(long)]
         card: bool,
+        /// Write its graphs, its card and what it says of itself (manifest.json) into this folder, for other programs
+        #[arg(long, value_name = "FOLDER")]
+        extract: Option<PathBuf>,
     },
 }
 
@@ -160,7 +163,7 @@ pub fn run(command: &BundleCommand) -> anyhow::Result<()> {
         BundleCommand::Keygen { out } => keygen(out),
         BundleCommand::Build(args) => build(args),
         BundleCommand::Verify(args) => verify(args),
-        BundleCommand::Show { bundle, card } => show(bundle, *card),
+        BundleCommand::Show { bundle, card, extract } => show(bundle, *card, extract.as_deref()),
     }
 }
 
@@ -273,7 +276,7 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(path: &Path, card: bool) -> anyhow::Result<()> {
+fn show(path: &Path, card: bool, extract: Option<&Path>) -> anyhow::Result<()> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let seen = bundle::inspect_untrusted(&bytes, &Limits::default()).with_context(|| path.display().to_string())?;
     let m = &seen.manifest;
@@ -299,8 +302,21 @@ fn show(path: &Path, card: bool) -> anyhow::Result<()> {
     for part in &seen.parts {
         println!("part {} ({:?}): {} bytes, SHA-256 {}", part.name, part.kind, part.length, hexadecimal(&part.sha256));
     }
+    if !card && extract.is_none() {
+        return Ok(());
+    }
+    let read = Bundle::read(&bytes, &TrustedKeys::only(seen.signer), &Limits::default())?;
+    if let Some(folder) = extract {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            refuse_existing(&path, false)?;
+            write_atomically(&path, |out| out.write_all(bytes)).map_err(anyhow::Error::from)
+        };
+        write("manifest.json", serde_json::to_string_pretty(m)?.as_bytes())?;
+        read.parts().try_for_each(|(part, bytes)| write(&part.name, bytes))?;
+    }
     if card {
-        let read = Bundle::read(&bytes, &TrustedKeys::only(seen.signer), &Limits::default())?;
         println!("\n{}", read.card().context("the bundle has no card")?);
     }
     Ok(())

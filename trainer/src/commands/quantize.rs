@@ -121,6 +121,10 @@ struct FineTuneArgs {
     /// Fine-tune for integers, with a run for each graph in this folder; a run that was stopped goes on
     #[arg(long, value_name = "FOLDER")]
     fine_tune: Option<PathBuf>,
+    /// Which of the graphs are fine-tuned
+    #[arg(long, value_name = "GRAPHS", value_enum, value_delimiter = ',', requires = "fine_tune",
+        default_values_t = [GraphName::Classifier, GraphName::Segmenter])]
+    fine_tuned: Vec<GraphName>,
     /// Passes over the training pictures
     #[arg(long, default_value_t = 4, requires = "fine_tune")]
     epochs: usize,
@@ -157,6 +161,7 @@ impl FineTuneArgs {
         anyhow::ensure!(self.learn_from > 0 && self.choose_by > 0, "--learn-from and --choose-by must be above 0");
         Ok(Some(Tuning {
             runs,
+            graphs: self.fine_tuned.iter().map(|&name| name.into()).collect(),
             pictures: [self.learn_from, self.choose_by],
             copies: self.copies,
             epochs: self.epochs,

@@ -463,6 +463,32 @@ impl Evaluation {
         out
     }
 
+    /// Name and value, with its interval, of the figures of all pictures together, for setting bundles side by side.
+    pub fn figures(&self) -> Vec<(String, String)> {
+        const NAMED: [&str; 8] = [
+            "AUC",
+            "sensitivity, forced decision",
+            "specificity, forced decision",
+            "accuracy, forced decision",
+            "ECE",
+            "AUROC of entropy for errors",
+            "answered",
+            "accuracy of the answers",
+        ];
+        let all: Vec<&Prediction> = self.predictions.iter().collect();
+        let named = |name: &str, estimate| (name.to_owned(), cell(estimate));
+        let mut figures: Vec<_> = NAMED.into_iter().zip(self.classification(&all)).map(|(n, e)| named(n, e)).collect();
+        for (channel, mask) in MASKS.iter().enumerate() {
+            let known: Vec<&MaskedPicture> = self.masks.iter().filter(|m| m.masks[channel].is_some()).collect();
+            if !known.is_empty() {
+                let [_, _, _, pooled, _, per_patient, ..] = self.mask_figures(&known, channel);
+                figures.push(named(&format!("Dice of {mask}, pooled"), pooled));
+                figures.push(named(&format!("Dice of {mask}, per patient"), per_patient));
+            }
+        }
+        figures
+    }
+
     fn classification_row(&self, items: &[&Prediction]) -> Vec<String> {
         let positive = items.iter().filter(|p| p.positive).count();
         let rejected = items.iter().filter(|p| matches!(p.verdict, Verdict::Rejected(_))).count();

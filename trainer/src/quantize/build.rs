@@ -53,6 +53,8 @@ pub enum Kept {
 pub struct Tuning<'a> {
     /// Where each graph's run has its folder.
     pub runs: &'a Path,
+    /// Which graphs.
+    pub graphs: Vec<Role>,
     /// Training pictures that are learnt from, and validation pictures that choose the epoch, at most.
     pub pictures: [usize; 2],
     /// Changed copies of each training picture.
@@ -137,22 +139,24 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let bytes = std::fs::read(args.bundle).with_context(|| args.bundle.display().to_string())?;
     let read =
         Bundle::read(&bytes, args.trusted, &Limits::default()).with_context(|| args.bundle.display().to_string())?;
-    let open = || JudgedModel::open(args.bundle, args.trusted);
-    let model = open()?;
+    let model = JudgedModel::open(args.bundle, args.trusted)?;
     let manifest = data::open(args.manifest)?;
     data::verify(&manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
-    let real = match args.segmenter {
-        Some(origin) => with_segmenter(open()?, origin, &manifest)?,
-        None => open()?,
-    };
-    let mut graphs = vec![(Role::Classifier, "classifier", read.classifier_graph().to_vec())];
-    match (args.segmenter, read.segmenter_graph()) {
-        (Some(origin), _) => {
-            graphs.push((Role::Segmenter, "segmenter", to_onnx(&origin.shipped_graph()?, "segmenter")?));
+    // What is quantized: the bundle, with the new segmenter where there is one.
+    let start = || {
+        let bundle = JudgedModel::open(args.bundle, args.trusted)?;
+        match args.segmenter {
+            Some(origin) => with_segmenter(bundle, origin, &manifest),
+            None => Ok(bundle),
         }
-        (None, Some(onnx)) => graphs.push((Role::Segmenter, "segmenter", onnx.to_vec())),
-        (None, None) => {}
-    }
+    };
+    let real = start()?;
+    let mut graphs = vec![(Role::Classifier, "classifier", read.classifier_graph().to_vec())];
+    let segmenter = match args.segmenter {
+        Some(origin) => Some(to_onnx(&origin.shipped_graph()?, "segmenter")?),
+        None => read.segmenter_graph().map(<[u8]>::to_vec),
+    };
+    graphs.extend(segmenter.map(|onnx| (Role::Segmenter, "segmenter", onnx)));
 
     let mut report = format!(
         "Calibrated on up to {} training pictures (seed {}); {:?}.\n\n",
@@ -180,44 +184,61 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         }
         parts.push(QuantizedPart { name, onnx, example: (first, example) });
     }
-    let integer = graphs.iter().fold(
-        match args.segmenter {
-            Some(origin) => with_segmenter(open()?, origin, &manifest)?,
-            None => open()?,
-        },
-        |model, (role, _, onnx)| model.with_graph(*role, onnx.clone()),
-    );
+    let integer = graphs.iter().fold(start()?, |model, (role, _, onnx)| model.with_graph(*role, onnx.clone()));
 
     // What it survives is asked before the test split is looked at.
     let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &integer)?;
-    let (mut teacher, mut judged) = (None, None);
-    let mut compared = String::new();
+    let mut judged = Judged::default();
     for &split in args.splits {
-        let of = |model: &JudgedModel| evaluate(&manifest, model, split, args.seed);
-        let (before, whole) = (of(&model)?, of(&integer)?);
-        let mut columns = vec![];
-        if args.segmenter.is_some() {
-            columns.push(("with the new segmenter, in real numbers", Comparison::new(&before, &of(&real)?)));
-        }
-        let comparison = Comparison::new(&before, &whole);
-        if split == Split::Val {
-            teacher = comparison.teacher(&model.title());
-        }
-        columns.push(("this bundle, in integers", comparison));
-        let _ = writeln!(
-            compared,
-            "## Beside {}, {} split\n\nAll by the device's own code and kernels.\n\n{}",
-            model.title(),
-            split.as_str(),
-            compare::to_markdown(&model.title(), &columns)
-        );
-        judged = Some(whole);
+        judged.judge(split, &model, args.segmenter.map(|_| &real), &integer, |model| {
+            evaluate(&manifest, model, split, args.seed)
+        })?;
     }
-    let report = compared + &report;
-
-    let made = Made { graphs: &graphs, teacher, survival: &survival, judged: judged.as_ref(), report: &report };
+    let report = judged.told.clone() + &report;
+    let made = Made { graphs: &graphs, judged, survival: &survival, report: &report };
     let bytes = signed(args, &read, &integer, &made)?;
     Ok(Built { bytes, report: format!("# {} in 8-bit integers\n\n{report}", model.title()), parts })
+}
+
+/// How good the new bundle is beside the old one.
+#[derive(Default)]
+struct Judged {
+    /// The old one, by the validation split.
+    teacher: Option<Teacher>,
+    /// Tables, Markdown.
+    told: String,
+    /// What the new one says of the last split.
+    last: Option<Evaluation>,
+}
+
+impl Judged {
+    /// Adds a split: the old bundle, the same with a new segmenter where there is one, and the integers.
+    fn judge(
+        &mut self,
+        split: Split,
+        old: &JudgedModel,
+        with_segmenter: Option<&JudgedModel>,
+        integer: &JudgedModel,
+        evaluate: impl Fn(&JudgedModel) -> anyhow::Result<Evaluation>,
+    ) -> anyhow::Result<()> {
+        let (before, whole) = (evaluate(old)?, evaluate(integer)?);
+        let between = with_segmenter.map(&evaluate).transpose()?;
+        if split == Split::Val {
+            self.teacher = Comparison::new(&before, &whole).teacher(&old.title());
+        }
+        let title = old.title();
+        let mut bundles = vec![(&*title, &before)];
+        bundles.extend(between.as_ref().map(|real| ("with the new segmenter, in real numbers", real)));
+        bundles.push(("this bundle, in integers", &whole));
+        let table = compare::to_markdown(&bundles);
+        let _ = writeln!(
+            self.told,
+            "## Beside {title}, {} split\n\nAll by the device's own code and kernels.\n\n{table}",
+            split.as_str()
+        );
+        self.last = Some(whole);
+        Ok(())
+    }
 }
 
 /// The bundle with another segmenter, in real numbers.
@@ -246,10 +267,8 @@ fn with_segmenter(model: JudgedModel, origin: &Origin, manifest: &Manifest) -> a
 /// What becomes a bundle.
 struct Made<'a> {
     graphs: &'a [(Role, &'static str, Vec<u8>)],
-    teacher: Option<Teacher>,
+    judged: Judged,
     survival: &'a card::Survival,
-    /// Of the last split that was compared on.
-    judged: Option<&'a Evaluation>,
     report: &'a str,
 }
 
@@ -260,7 +279,7 @@ fn signed(args: &Ingredients<'_>, old: &Bundle<'_>, integer: &JudgedModel, made:
     contents.created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     contents.version = args.model_version.map_or_else(|| format!("{}-int8", contents.version), str::to_owned);
     contents.extension.golden = golden(integer.device())?;
-    contents.extension.teacher.clone_from(&made.teacher);
+    contents.extension.teacher.clone_from(&made.judged.teacher);
     let mut report = made.report.to_owned();
     if let (Some(origin), Some(segmenter)) = (args.segmenter, &mut contents.segmenter) {
         segmenter.graph = bundle_graph(segmenter.graph.part.as_str(), &origin.shipped_graph()?, origin.preprocess())?;
@@ -279,7 +298,8 @@ fn signed(args: &Ingredients<'_>, old: &Bundle<'_>, integer: &JudgedModel, made:
         let role = parts.into_iter().find_map(|(role, graph)| (graph?.part.as_str() == name).then_some(role))?;
         made.graphs.iter().find(|(of, ..)| *of == role).map(|(.., onnx)| onnx.as_slice())
     };
-    let card = old.card().map(|card| card::of_integers(&contents, made.survival, made.judged, &report, card));
+    let card =
+        old.card().map(|card| card::of_integers(&contents, made.survival, made.judged.last.as_ref(), &report, card));
     let sources: Vec<PartSource<'_>> = old
         .parts()
         .map(|(entry, bytes)| {

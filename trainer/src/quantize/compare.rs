@@ -64,25 +64,33 @@ impl Comparison {
     }
 }
 
-/// A table of what the bundle called `one` says, and each of the `others` that were compared with it.
-pub fn to_markdown(one: &str, others: &[(&str, Comparison)]) -> String {
-    let Some((_, first)) = others.first() else { return String::new() };
-    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
-    let names: Vec<&str> = std::iter::once(one).chain(others.iter().map(|(name, _)| *name)).collect();
+/// A table of what bundles say of the same pictures: their names and evaluations, each made of the one before it.
+pub fn to_markdown(bundles: &[(&str, &Evaluation)]) -> String {
+    let [first, others @ ..] = bundles else { return String::new() };
+    let names: Vec<&str> = bundles.iter().map(|(name, _)| *name).collect();
     let mut out = format!("| figure | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
-    let mut row = |name: &str, before: String, of: &dyn Fn(&Comparison) -> String| {
-        let cells: Vec<String> = std::iter::once(before).chain(others.iter().map(|(_, other)| of(other))).collect();
+    let figures: Vec<_> = bundles.iter().map(|(_, evaluation)| evaluation.figures()).collect();
+    for (row, (name, _)) in figures.first().into_iter().flatten().enumerate() {
+        let cells: Vec<&str> = figures.iter().map(|of| of.get(row).map_or("–", |(_, value)| value)).collect();
         out += &format!("| {name} | {} |\n", cells.join(" | "));
-    };
-    let auc = |of: &Comparison, which: usize| number(of.auc.map(|auc| auc[which]));
-    row(&format!("AUC ({} pictures)", first.pictures), auc(first, 0), &|other| auc(other, 1));
-    for (index, (mask, pictures, dice)) in first.dice.iter().enumerate() {
-        let after = |other: &Comparison| number(other.dice[index].2[1]);
-        row(&format!("Dice of {mask}, pooled ({pictures} pictures)"), number(dice[0]), &after);
     }
-    row("verdicts kept", String::new(), &|other| format!("{:.2} %", other.verdicts_kept * 100.0));
-    row("Spearman of the entropy", String::new(), &|other| number(other.entropy_spearman));
-    row("mean difference of the probability", String::new(), &|other| format!("{:.5}", other.probability_apart));
+    let with_first = others.iter().map(|(_, other)| Comparison::new(first.1, other)).collect();
+    let mut rows: Vec<(String, Vec<Comparison>)> = vec![(format!(" ({})", first.0), with_first)];
+    if others.len() > 1 {
+        let pairs = bundles.iter().zip(others);
+        let with_previous = pairs.map(|((_, one), (_, other))| Comparison::new(one, other)).collect();
+        rows.push((" (the column before)".to_owned(), with_previous));
+    }
+    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
+    for (beside, comparisons) in rows {
+        let mut row = |name: &str, of: &dyn Fn(&Comparison) -> String| {
+            let cells: Vec<String> = comparisons.iter().map(of).collect();
+            out += &format!("| {name}{beside} | | {} |\n", cells.join(" | "));
+        };
+        row("verdicts kept", &|other| format!("{:.2} %", other.verdicts_kept * 100.0));
+        row("Spearman of the entropy", &|other| number(other.entropy_spearman));
+        row("mean difference of the probability", &|other| format!("{:.5}", other.probability_apart));
+    }
     out
 }
 

@@ -62,7 +62,8 @@ impl Prepared<'_> {
     /// A graph that would run in floating point where nobody chose that, a fine-tuning that fails.
     pub(super) fn quantize(self) -> anyhow::Result<(QuantizedGraph, Vec<u8>, String)> {
         let Self { part, calibrated, floating, inputs } = self;
-        let (calibrated, mut told) = match part.args.tuning {
+        let tuning = part.args.tuning.filter(|tuning| tuning.graphs.contains(&part.role));
+        let (calibrated, mut told) = match tuning {
             Some(tuning) => part.tuned(calibrated, &floating.nodes, &inputs, tuning)?,
             None => (calibrated, String::new()),
         };

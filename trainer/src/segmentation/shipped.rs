@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use thorax_engine::trust::trusted_keys;
 use thorax_files::hexadecimal;
-use thorax_nn::{graph::Graph, onnx::from_onnx};
+use thorax_nn::{graph::Graph, onnx::from_onnx, quantize::Census};
 use thorax_shared::{
     bundle::{self, Bundle, Limits, TrustedKeys},
     mask,
@@ -47,7 +47,7 @@ impl Shipped {
     fn read(path: &Path, trusted: &TrustedKeys) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path)?;
         let bundle = Bundle::read(&bytes, trusted, &Limits::default())?;
-        let bundle::Manifest { name, version, modality, segmenter, .. } = bundle.manifest();
+        let bundle::Manifest { name, version, modality, segmenter, extension, .. } = bundle.manifest();
         let segmenter = segmenter.as_ref().context("the bundle has no segmenter; give another")?;
         let channels: Vec<&str> = segmenter.channels.iter().map(|channel| &**channel).collect();
         ensure!(
@@ -59,6 +59,11 @@ impl Shipped {
         );
         let file = bundle.parts().find(|(part, _)| *part.name == *segmenter.graph.part);
         let (part, onnx) = file.context("the bundle lacks its segmenter")?;
+        ensure!(
+            Census::of(onnx)?.integer_convolutions() == 0,
+            "its segmenter calculates in 8-bit integers, which the device alone does; give the bundle of real numbers that it was made of{}",
+            extension.teacher.as_ref().map_or_else(String::new, |teacher| format!(" ({})", teacher.name))
+        );
         Ok(Self {
             path: path.to_owned(),
             title: format!("{name} {version}"),
@@ -90,8 +95,8 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_bundle_lends_its_segmenter_to_those_who_trust_it_alone() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/ct/thorax-ct.thorax");
+    fn the_shipped_teacher_lends_its_segmenter_to_those_who_trust_it_alone() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/teachers/ct/thorax-ct.thorax");
         let shipped = Shipped::open(&path).unwrap();
         assert_eq!(shipped.modality, Modality::Ct);
         let side = shipped.preprocess.input_side as usize;
@@ -103,5 +108,9 @@ mod tests {
         );
         let stranger = bundle::SecretKey::from_seed(&mut [7; 32]).public_key();
         assert!(Shipped::read(&path, &TrustedKeys::only(stranger)).is_err());
+        // What the device runs is of integers.
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/ct/thorax-ct.thorax");
+        let error = format!("{:#}", Shipped::open(&path).err().unwrap());
+        assert!(error.contains("8-bit integers") && error.contains(&shipped.title), "{error}");
     }
 }
