@@ -109,18 +109,23 @@ class Chain:
 
         rect = core(working, spec["core"])
         maps = self.segmenter.run(None, {segment["input"]: tensor(equalised, rect, spec)})[0][0]
-        left, top, right, bottom = rect
-        masks = np.zeros((len(maps), *working.shape), np.uint8)
+        factor = windowed.shape[1] / working.shape[1]
+        left, top, right, bottom = (round(factor * side) for side in rect)
+        masks = np.zeros((len(maps), *windowed.shape), np.uint8)
         for mask, map_ in zip(masks, maps):
-            placed = cv2.resize(map_, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-            mask[top:bottom, left:right] = placed >= manifest["segmenter"]["mask_threshold"]
+            placed = cv2.resize(map_, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)[: windowed.shape[0] - top, : windowed.shape[1] - left]
+            mask[top : top + placed.shape[0], left : left + placed.shape[1]] = placed >= manifest["segmenter"]["mask_threshold"]
         lungs = masks[0] | masks[1] | masks[2]
         infected = int(masks[0].sum())
         percent = 100 * infected / max(int(lungs.sum()), 1)
 
         spec = graph["preprocess"]
         kind = next(iter(spec["core"])) if isinstance(spec["core"], dict) else ""
-        seen = box(lungs > 0, spec["core"][kind]["margin"]) if kind.lower() == "lungs" else core(working, spec["core"])
+        if kind.lower() == "lungs":
+            small = cv2.resize(lungs, working.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            seen = box(small > 0, spec["core"][kind]["margin"])
+        else:
+            seen = core(working, spec["core"])
         names = [output.name for output in self.classifier.get_outputs()]
         outputs = dict(zip(names, self.classifier.run(None, {graph["input"]: tensor(equalised, seen, spec)})))
         logits = outputs["logits"].reshape(-1).astype(np.float64)
@@ -131,8 +136,10 @@ class Chain:
         entropy = -sum(q * math.log2(q) for q in (p, 1 - p) if q > 0)
 
         heat = np.maximum(outputs["activation"].reshape(-1, *outputs["activation"].shape[-2:]).mean(0), 0)
+        seen = [round(factor * side) for side in seen]
+        seen = [min(side, most) for side, most in zip(seen, 2 * windowed.shape[::-1])]
         heat = cv2.resize((255 * heat / max(heat.max(), 1e-6)).astype(np.uint8), (seen[2] - seen[0], seen[3] - seen[1]))
-        shown = cv2.cvtColor(working, cv2.COLOR_GRAY2BGR)
+        shown = cv2.cvtColor(windowed, cv2.COLOR_GRAY2BGR)
         coloured = shown.copy()
         coloured[masks[0] > 0] = (60, 60, 230)
         shown = cv2.addWeighted(shown, 0.6, coloured, 0.4, 0)

@@ -17,7 +17,8 @@ use thorax_shared::{
     modality::Modality,
     plane::{Plane, Rect},
     preprocess::{
-        self, Crop, Equalised, FoundLungs, Pixels, PreprocessError, PreprocessSpec, quality::Quality, upright::Looks,
+        self, Crop, Equalised, FoundLungs, Pixels, PreprocessError, PreprocessSpec, SourceRows, quality::Quality,
+        upright::Looks,
     },
     uncertainty::{Ensemble, sigmoid},
     verdict::{RejectReason, Verdict},
@@ -537,18 +538,46 @@ fn place_masks(
     core: Rect,
     size: (usize, usize),
 ) -> Masks {
-    let on_source = |map: &Plane<f32>| preprocess::map_to_source(map, core, size);
-    let infection = on_source(infection).map(|p| if p >= threshold { 255u8 } else { 0 });
-    let lungs: Vec<Plane<f32>> = lungs.iter().map(|map| on_source(map)).collect();
-    let mut found = infection.clone();
-    for lung in &lungs {
-        let marked = lung.data().iter().map(|&p| p >= threshold);
-        found.data_mut().iter_mut().zip(marked).filter(|(_, marked)| *marked).for_each(|(found, _)| *found = 255);
+    let mut masks = [(); 3].map(|()| Plane::filled(size.0, size.1, 0u8));
+    let [infection_mask, left_lung, right_lung] = &mut masks;
+    let rows_of = |map| SourceRows::new(map, core, size);
+    let mut rows = rows_of(infection);
+    let mut lung_rows: Vec<SourceRows<'_>> = lungs.iter().map(|map| rows_of(map)).collect();
+    let width = size.0.max(1);
+    let planes = [infection_mask, left_lung, right_lung].map(|plane| plane.data_mut().chunks_exact_mut(width));
+    let [infection_out, left_out, right_out] = planes;
+    for (y, ((infected, left), right)) in infection_out.zip(left_out).zip(right_out).enumerate() {
+        for (out, p) in infected.iter_mut().zip(rows.row(y)) {
+            *out = if *p >= threshold { 255 } else { 0 };
+        }
+        match &mut lung_rows[..] {
+            // What is lung goes to the lung whose probability is higher; where both are the same (none at all), to the lung of the
+            // picture's half that it lies in.
+            [of_left, of_right] => {
+                let probabilities = of_left.row(y).iter().zip(of_right.row(y));
+                let pixels = left.iter_mut().zip(right.iter_mut()).zip(infected.iter()).zip(probabilities);
+                for (x, (((left, right), infected), (p_left, p_right))) in pixels.enumerate() {
+                    let is_lung = *infected != 0 || *p_left >= threshold || *p_right >= threshold;
+                    let is_left = p_left > p_right || (p_left == p_right && 2 * x >= size.0);
+                    *left = if is_lung && is_left { 255 } else { 0 };
+                    *right = if is_lung && !is_left { 255 } else { 0 };
+                }
+            }
+            // One map of both: all of it is kept in one place, and cut in two below.
+            others => {
+                left.copy_from_slice(infected);
+                for rows in others {
+                    for (out, p) in left.iter_mut().zip(rows.row(y)) {
+                        *out = if *p >= threshold { 255 } else { *out };
+                    }
+                }
+            }
+        }
     }
-    let [left_lung, right_lung] = match &lungs[..] {
-        [left, right] => more_probable(&found, left, right),
-        _ => lungs::split(&found),
-    };
+    let [infection, mut left_lung, mut right_lung] = masks;
+    if lungs.len() != 2 {
+        [left_lung, right_lung] = lungs::split(&left_lung);
+    }
     let count = |wanted: &Plane<u8>, within: &Plane<u8>| {
         wanted.data().iter().zip(within.data()).filter(|(a, b)| **a & **b != 0).count() as u64
     };
@@ -560,23 +589,6 @@ fn place_masks(
         seen: core.area() as u64,
     };
     Masks { infection, left_lung, right_lung, area }
-}
-
-/// What was `found`, each pixel with the lung whose probability is higher; where both are the same (none at all), with the lung
-/// of the picture's half that it lies in.
-fn more_probable(found: &Plane<u8>, left: &Plane<f32>, right: &Plane<f32>) -> [Plane<u8>; 2] {
-    let is_left = Plane::from_fn(found.width(), found.height(), |x, y| {
-        let (left, right) = (left.get(x, y), right.get(x, y));
-        left > right || (left == right && 2 * x >= found.width())
-    });
-    let side = |wanted: bool| {
-        Plane::from_fn(
-            found.width(),
-            found.height(),
-            |x, y| if is_left.get(x, y) == wanted { found.get(x, y) } else { 0 },
-        )
-    };
-    [side(true), side(false)]
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub mod window;
 
 pub use clahe::{clahe_u8, clahe_u16};
 pub use core_crop::{around_lungs, find_core};
-pub use map_to_source::map_to_source;
+pub use map_to_source::{SourceRows, map_to_source};
 pub use normalise::normalise;
 pub use quality::{Quality, QualityLimits, assess};
 pub use resize::{resize_f32, resize_u8};

@@ -66,21 +66,53 @@ fn resample<T: Copy, U: Copy + Default>(
     if picture.data().is_empty() || resized.data().is_empty() {
         return resized;
     }
-    let columns = mixes(picture.width(), width);
-    let rows = mixes(picture.height(), height);
-    // Rows already mixed along x; neighbours often share one, so the last two are kept.
-    let mut kept: [(usize, Vec<f32>); 2] = [(usize::MAX, vec![0.0; width]), (usize::MAX, vec![0.0; width])];
-    let mut wide = vec![0.0; picture.width()];
-    let mut sums = vec![0.0; width];
-    for (mix, out) in rows.iter().zip(resized.data_mut().chunks_exact_mut(width)) {
+    let mut rows = Rows::new(picture, width, height, widen);
+    for (y, out) in resized.data_mut().chunks_exact_mut(width).enumerate() {
+        for (out, &value) in out.iter_mut().zip(rows.row(y)) {
+            *out = narrow(value);
+        }
+    }
+    resized
+}
+
+/// A picture of another size, row by row, for those who need none of it as a whole.
+pub(super) struct Rows<'a, T, W> {
+    picture: &'a Plane<T>,
+    widen: W,
+    columns: Vec<Mix>,
+    rows: Vec<Mix>,
+    /// Rows already mixed along x; neighbours often share one, so the last two are kept.
+    kept: [(usize, Vec<f32>); 2],
+    wide: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl<'a, T: Copy, W: Fn(T) -> f32> Rows<'a, T, W> {
+    /// `picture`, which has pixels, with `width` columns and `height` rows.
+    pub(super) fn new(picture: &'a Plane<T>, width: usize, height: usize, widen: W) -> Self {
+        Self {
+            picture,
+            widen,
+            columns: mixes(picture.width(), width),
+            rows: mixes(picture.height(), height),
+            kept: [(usize::MAX, vec![0.0; width]), (usize::MAX, vec![0.0; width])],
+            wide: vec![0.0; picture.width()],
+            sums: vec![0.0; width],
+        }
+    }
+
+    /// New row `y`; quickest from top to bottom.
+    pub(super) fn row(&mut self, y: usize) -> &[f32] {
+        let Self { picture, widen, columns, rows, kept, wide, sums } = self;
         sums.fill(0.0);
+        let mix = &rows[y];
         for (y, &weight) in (mix.first..).zip(&mix.weights) {
             let slot = y % 2;
             if kept[slot].0 != y {
                 for (wide, &value) in wide.iter_mut().zip(picture.row(y)) {
                     *wide = widen(value);
                 }
-                for (sum, mix) in kept[slot].1.iter_mut().zip(&columns) {
+                for (sum, mix) in kept[slot].1.iter_mut().zip(columns.iter()) {
                     let values = &wide[mix.first..mix.first + mix.weights.len()];
                     *sum = values.iter().zip(&mix.weights).map(|(value, weight)| value * weight).sum();
                 }
@@ -90,11 +122,8 @@ fn resample<T: Copy, U: Copy + Default>(
                 *sum += weight * value;
             }
         }
-        for (out, &sum) in out.iter_mut().zip(&sums) {
-            *out = narrow(sum);
-        }
+        sums
     }
-    resized
 }
 
 /// What one new row or column is made of: the old ones from `first` on, weighted; the weights add up to 1.
