@@ -200,6 +200,50 @@ mod tests {
     }
 
     #[test]
+    fn a_result_of_the_journal_is_shown_as_it_was_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = thorax_journal::Settings { quiet_seconds: 0, reserve_bytes: 0, ..Default::default() };
+        let journal = Journal::open(folder.path(), settings).unwrap();
+        let mut writer = journal.begin_object().unwrap();
+        writer.write(b"a picture").unwrap();
+        let source = thorax_journal::Source::Folder { folder: "in".into(), file: "x".into() };
+        writer.commit(thorax_journal::ReceivedObject { kind: Kind::Picture, source }).unwrap();
+        let study = journal.take().unwrap().unwrap().number;
+        assert_eq!(lines(&journal, 5).unwrap(), [], "it is being read");
+        let reason = ReferReason::HighEntropy.reason().cause.into_owned();
+        let summary = Summary {
+            verdict: "refer".into(),
+            cause: Some(format!("{reason}; 1 of 2 images not read")),
+            ..Summary::default()
+        };
+        let readings = serde_json::json!({ "readings": [
+            { "verdict": "rejected", "cause": "too dark" },
+            { "verdict": "refer", "modality": "ct", "probability": 0.4, "entropy_bits": 0.97, "involvement_percent": 12.5,
+              "involvement_left_percent": 20.0, "bundle": "thorax-ct 0.2.0", "results": ["panel-2.png", "picture-2.png"] },
+        ] });
+        let readings = readings.to_string().into_bytes();
+        let mut png = std::io::Cursor::new(vec![]);
+        image::GrayImage::from_pixel(3, 2, image::Luma([77])).write_to(&mut png, ImageFormat::Png).unwrap();
+        let files: [(&str, &[u8]); 2] = [(OUTCOME, &readings), ("picture-2.png", png.get_ref())];
+        journal.finish(study, summary, &files, &[]).unwrap();
+
+        let verdict = Verdict::Refer(ReferReason::HighEntropy);
+        let found = lines(&journal, 5).unwrap();
+        assert_eq!((found.len(), found[0].study, found[0].verdict, found[0].is_old), (1, study, Some(verdict), true));
+        let kept = Kept::read(&journal, study).unwrap().unwrap();
+        assert_eq!((kept.verdict, &*kept.patient_id), (Some(verdict), ""));
+        let screen = kept.screen(verdict, "Study 1", Language::English, Keys::NONE);
+        assert_eq!(
+            (screen.probability, screen.entropy_bits, screen.bundle),
+            (Some(0.4), Some(0.97), "thorax-ct 0.2.0")
+        );
+        let sides = Involvement { percent: 12.5, left_percent: Some(20.0), right_percent: None };
+        assert_eq!((screen.modality, screen.involvement), (Some(Modality::Ct), Some(sides)));
+        assert_eq!((screen.picture.width(), screen.picture.height(), screen.picture.get(2, 1)), (3, 2, 77));
+        assert!(Kept::read(&journal, study + 1).unwrap().is_none());
+    }
+
+    #[test]
     fn of_another_day_the_date_is_told() {
         assert_eq!(received("2026-11-29T08:31:07Z", "2026-11-29"), "08:31");
         assert_eq!(received("2026-11-28T08:31:07Z", "2026-11-29"), "11-28 08:31");
