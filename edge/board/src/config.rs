@@ -430,11 +430,13 @@ pub struct Zone {
 pub struct Executor {
     /// Threads of a worker of `[screening]`.
     pub threads: usize,
+    /// Whether bundles are run on an NVIDIA GPU.
+    pub gpu: bool,
 }
 
 impl Default for Executor {
     fn default() -> Self {
-        Self { threads: 1 }
+        Self { threads: 1, gpu: false }
     }
 }
 

@@ -10,6 +10,7 @@
 //! writes down its bytes. DRM and keys were tried in a virtual machine (virtio's monitor and keyboard, `packaging/boot.py`); GPIO and touch
 //! panels never were: the machine on which this was written has neither, nor modules of its kernel (`gpio-sim`, `uinput`).
 
+pub mod backlight;
 pub mod buttons;
 pub mod check;
 pub mod config;

@@ -1,6 +1,9 @@
 //! An ONNX graph, read and planned by tract, run with our kernels or with tract's own.
 
-use std::{io::Cursor, sync::Arc};
+use std::{
+    io::Cursor,
+    sync::{Arc, OnceLock},
+};
 
 use tract_onnx::prelude::*;
 
@@ -13,6 +16,57 @@ pub enum Kernels {
     Own,
     /// tract's, as it comes; to compare with.
     Tract,
+    /// tract's on an NVIDIA GPU; needs the feature `cuda`.
+    Cuda,
+}
+
+/// What bundles are run by, once it was asked.
+static CHOSEN: OnceLock<Kernels> = OnceLock::new();
+
+/// Has all bundles run on the GPU. The first call counts, and none after a bundle has run.
+///
+/// # Errors
+/// In words: the program has no CUDA in it, or the machine has no driver, library or GPU for it.
+pub fn use_gpu() -> Result<(), String> {
+    check_gpu()?;
+    match *CHOSEN.get_or_init(|| Kernels::Cuda) {
+        Kernels::Cuda => Ok(()),
+        Kernels::Own | Kernels::Tract => Err("a bundle has run without the GPU already".into()),
+    }
+}
+
+/// What bundles are run by.
+pub fn chosen() -> Kernels {
+    *CHOSEN.get_or_init(|| Kernels::Own)
+}
+
+#[cfg(feature = "cuda")]
+fn check_gpu() -> Result<(), String> {
+    let told = |error: TractError| format!("{error:#}");
+    cuda().and_then(|runtime| runtime.check()).map_err(told)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn check_gpu() -> Result<(), String> {
+    Err("this program was built without the feature `cuda`".into())
+}
+
+/// tract's runtime for NVIDIA GPUs.
+#[cfg(feature = "cuda")]
+fn cuda() -> TractResult<&'static dyn tract_onnx::tract_core::runtime::Runtime> {
+    // Named, so that the crate is linked, by which the runtime makes itself known.
+    let _ = tract_cuda::CudaTransform;
+    tract_onnx::tract_core::runtime::runtime_for_name("cuda")?.context("tract knows no runtime of this name")
+}
+
+#[cfg(feature = "cuda")]
+fn on_gpu(model: TypedModel) -> TractResult<Plan> {
+    Ok(Plan::Gpu(cuda()?.prepare(model)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_gpu(_: TypedModel) -> TractResult<Plan> {
+    tract_onnx::tract_core::internal::bail!("this program was built without the feature `cuda`")
 }
 
 /// Has `threads` threads share the kernels' work, all graphs' together; without it there is one a processor. The first call counts, and none
@@ -33,7 +87,32 @@ pub type Output = (Vec<usize>, Vec<f32>);
 
 /// A graph, ready to run.
 #[derive(Debug)]
-pub struct Graph(Arc<TypedRunnableModel>);
+pub struct Graph(Plan);
+
+#[derive(Debug)]
+enum Plan {
+    Processor(Arc<TypedRunnableModel>),
+    #[cfg(feature = "cuda")]
+    Gpu(Box<dyn tract_onnx::tract_core::runtime::Runnable>),
+}
+
+impl Plan {
+    fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        match self {
+            Self::Processor(plan) => plan.run(inputs),
+            #[cfg(feature = "cuda")]
+            Self::Gpu(plan) => plan.run(inputs),
+        }
+    }
+
+    fn model(&self) -> Option<&TypedModel> {
+        match self {
+            Self::Processor(plan) => Some(plan.model()),
+            #[cfg(feature = "cuda")]
+            Self::Gpu(plan) => plan.typed_model().map(|model| &**model),
+        }
+    }
+}
 
 impl Graph {
     /// Reads `bytes` and plans what `outputs` need; all outputs of the file if there are none.
@@ -50,8 +129,9 @@ impl Graph {
             let typed = match kernels {
                 Kernels::Own => operators::rewrite(&typed)?,
                 Kernels::Tract => typed,
+                Kernels::Cuda => return on_gpu(typed),
             };
-            typed.into_optimized()?.into_runnable()
+            typed.into_optimized()?.into_runnable().map(Plan::Processor)
         };
         read().map(Self).map_err(|error| format!("{error:#}"))
     }
@@ -79,7 +159,7 @@ impl Graph {
     /// How many operators of each name are carried out, by name.
     pub fn operators(&self) -> Vec<(String, usize)> {
         let mut counts = std::collections::BTreeMap::new();
-        for node in self.0.model().nodes() {
+        for node in self.0.model().into_iter().flat_map(|model| model.nodes()) {
             *counts.entry(node.op.name().into_owned()).or_default() += 1;
         }
         counts.into_iter().collect()

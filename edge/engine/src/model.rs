@@ -18,7 +18,7 @@ use thorax_shared::{
 
 use crate::{
     error::DeviceError,
-    graph::{Graph, Kernels, Output},
+    graph::{self, Graph, Output},
 };
 
 /// By what a bundle is known, long after it was run: in a journal, in a report.
@@ -204,7 +204,7 @@ impl Model {
     fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<Output>, DeviceError> {
         let plan = lazy
             .plan
-            .get_or_init(|| Graph::read(&lazy.bytes, &graph.outputs, Kernels::Own))
+            .get_or_init(|| Graph::read(&lazy.bytes, &graph.outputs, graph::chosen()))
             .as_ref()
             .map_err(|reason| self.error(lazy.graph, reason))?;
         let channels = graph.preprocess.normalise.mean.len();

@@ -55,6 +55,8 @@ pub struct ResultLine {
     pub received: String,
     /// Whether there is a heat map to be looked at.
     pub has_heat: bool,
+    /// Whether it is of before the start, and does not show itself.
+    pub is_old: bool,
 }
 
 /// The bundle of a kind of image.
@@ -254,7 +256,7 @@ impl Operator {
 
     /// Shows what is new, and hides what nobody looks at any more; `now` is the time since the start.
     pub fn look(&mut self, facts: &Facts, now: Duration) {
-        let newest = facts.results.first().map(|result| result.study);
+        let newest = facts.results.iter().find(|result| !result.is_old).map(|result| result.study);
         if newest != self.newest {
             self.newest = newest;
             // Whoever is choosing something is not interrupted.
@@ -458,7 +460,8 @@ mod tests {
     const SIZE: Size = SUPPORTED[2];
 
     pub(super) fn facts() -> Facts {
-        let line = |study, verdict| ResultLine { study, verdict, received: "08:31".into(), has_heat: true };
+        let line =
+            |study, verdict| ResultLine { study, verdict, received: "08:31".into(), has_heat: true, is_old: false };
         Facts {
             site: "North".into(),
             read: 3,
@@ -536,6 +539,16 @@ mod tests {
         assert_eq!(operator.page, Page::Study(7), "somebody is there");
         operator.look(&facts, Duration::from_secs(129));
         assert_eq!(operator.page, Page::Idle);
+    }
+
+    #[test]
+    fn results_of_before_the_start_are_listed_and_do_not_show_themselves() {
+        let (mut operator, mut facts) = (Operator::new(Language::English, true), facts());
+        facts.results.iter_mut().for_each(|result| result.is_old = true);
+        operator.look(&facts, Duration::ZERO);
+        assert_eq!(operator.page, Page::Idle);
+        operator.input(DOWN, &facts, SIZE, Duration::ZERO);
+        assert_eq!(operator.page, Page::Study(9));
     }
 
     #[test]

@@ -284,15 +284,24 @@ impl Drawable for ResultScreen<'_> {
         let told = !matches!(self.verdict, Verdict::Rejected(_));
         let (infection, lungs) = (self.infection.filter(|_| told), self.lungs.filter(|_| told));
         let overlaid = Overlaid { picture: self.picture, heat: None, infection, lungs };
-        overlaid.draw(target, body.picture)?;
-        self.draw_sides(target, overlaid.place(body.picture), scale)?;
+        if self.picture.width() > 0 {
+            overlaid.draw(target, body.picture)?;
+            self.draw_sides(target, overlaid.place(body.picture), scale)?;
+        } else {
+            let (text, ink) = (self.language.word(Word::NoPicture), Ink::new(palette::SOFT_TEXT));
+            draw_paragraph(target, body.picture, text, scale.reason, ink, Alignment::Left)?;
+        }
         let legends = [
             infection.map(|_| (Word::InfectionShort, Swatch::Filled(panel(palette::INFECTION)))),
             lungs.map(|_| (Word::LungShort, Swatch::Outlined(panel(palette::LUNG)))),
         ];
         let legends: Vec<Legend> =
             legends.into_iter().flatten().map(|(word, swatch)| Legend { word, swatch }).collect();
-        draw_legend(target, body.legend, &legends, scale)?;
+        // The bundle's name leaves room in its own half.
+        let mut legend = body.legend;
+        let free = body.bundle.size.width.saturating_sub(scale.small.width(self.bundle));
+        legend.size.width += free.saturating_sub(scale.gap);
+        draw_legend(target, legend, &legends, scale)?;
         let (reason, remark, labels) = (self.reason(), self.remark(bounds, scale), self.labels());
         let words = self.words(&reason, &remark, scale);
         draw_column(target, body.column, &words, &self.metrics(&labels, plan.sides), scale)?;

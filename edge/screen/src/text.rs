@@ -282,10 +282,10 @@ pub(super) fn probability(value: f32) -> Number {
     text
 }
 
-/// The entropy of a yes or no (0 to 1 bit): `0.42 bit`; `--` where it is none.
+/// The entropy of a yes or no (0 to 1 bit), for people who know no bits: `0.42 / 1`; `--` where it is none.
 pub(super) fn entropy_bits(value: f32) -> Number {
     let mut text = Number::new();
-    if is_entropy(value) { write!(text, "{:.2} bit", value.abs()) } else { write!(text, "{NO_NUMBER}") }.ok();
+    if is_entropy(value) { write!(text, "{:.2} / 1", value.abs()) } else { write!(text, "{NO_NUMBER}") }.ok();
     text
 }
 
@@ -395,8 +395,8 @@ mod tests {
         assert_eq!(probability(1.0), ">99 %");
         assert_eq!(probability(0.0), "<1 %");
         assert_eq!(probability(0.99), "99 %");
-        assert_eq!(entropy_bits(0.4249), "0.42 bit");
-        assert_eq!(entropy_bits(-0.0), "0.00 bit");
+        assert_eq!(entropy_bits(0.4249), "0.42 / 1");
+        assert_eq!(entropy_bits(-0.0), "0.00 / 1");
         assert_eq!(area_percent(0.0), "0 %");
         assert_eq!(area_percent(0.02), "<0.1 %");
         assert_eq!(area_percent(2.34), "2.3 %");

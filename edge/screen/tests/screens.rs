@@ -167,8 +167,13 @@ const DOWN: Input = Input::Press(Key::Down, Hold::Short);
 const SELECT: Input = Input::Press(Key::Select, Hold::Short);
 
 fn facts() -> Facts {
-    let line =
-        |study, verdict| ResultLine { study, verdict, received: format!("08:{:02}", study - 10), has_heat: true };
+    let line = |study, verdict| ResultLine {
+        study,
+        verdict,
+        received: format!("08:{:02}", study - 10),
+        has_heat: true,
+        is_old: false,
+    };
     Facts {
         site: "District hospital North".into(),
         read: 41,
@@ -264,6 +269,16 @@ fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> V
         result: ResultScreen { keys: Keys { up_down: false, select: Some(Word::BackKey), back: false }, ..positive },
         heat: &xray.heat,
     };
+    let nothing = Plane::filled(0, 0, 0);
+    // Of before the start, of a device that keeps no picture.
+    let old = ResultScreen {
+        picture: &nothing,
+        infection: None,
+        lungs: None,
+        keys: Keys { select: None, ..KEYS },
+        name: "Study 12, 0713, 11-28 17:05",
+        ..refer
+    };
     let facts = facts();
     let trouble = |trouble| Facts { trouble: Some(trouble), ..facts.clone() };
     let at = |path: &[Input]| page(language, size, &facts, path);
@@ -288,6 +303,7 @@ fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> V
         ("rejected", drawn(&rejected, size)),
         ("heat", drawn(&heat, size)),
         ("slice", drawn(&slice, size)),
+        ("old", drawn(&old, size)),
         (
             "unreadable",
             drawn(

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use thorax_engine::graph;
 
 use crate::{
     cli::{DataArgs, LogLevel, ServeArgs},
@@ -29,9 +30,17 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
         data.push("demo");
     }
     serve::own_folder(&data)?;
-    let each = profile.executor.map_or(1, |executor| executor.threads);
-    let threads = thorax_engine::graph::share_among(each * profile.screening.workers);
-    tracing::info!(threads, "a study is read by the threads of [executor]");
+    let executor = profile.executor.unwrap_or_default();
+    if executor.gpu {
+        let told = |reason| {
+            anyhow::anyhow!(
+                "no GPU ({reason}): leave executor.gpu out of the profile, or see \"The GPU of a Jetson\" in boards/README.md"
+            )
+        };
+        graph::use_gpu().map_err(told)?;
+    }
+    let threads = graph::share_among(executor.threads * profile.screening.workers);
+    tracing::info!(threads, gpu = executor.gpu, "a study is read by the threads of [executor]");
     let site = &profile.site;
     let display = Display::start(profile.tables(), site.name.clone(), site.language, data.clone());
     let display = display.context("no thread for the panel")?;

@@ -126,7 +126,7 @@ impl Chosen {
     ) -> anyhow::Result<Self> {
         let named = of_profile(profile, trusted, &models)?;
         for model in &named {
-            match self_test(model, Asked::Two)? {
+            match self_test(model, Asked::One)? {
                 0 => tracing::warn!(
                     bundle = model.title(),
                     "brings no answers to test itself by; bundles of format 2 do"
@@ -179,7 +179,7 @@ fn open_installed(path: &Path, sha256: BundleHash, trusted: &TrustedKeys) -> any
     if model.identity.sha256 != sha256.0 {
         return Err(BundlesError::Damaged(sha256).into());
     }
-    let answers = self_test(&model, Asked::Two)?;
+    let answers = self_test(&model, Asked::One)?;
     Ok((model, answers))
 }
 

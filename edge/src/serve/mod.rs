@@ -16,6 +16,7 @@
 //! Other programs find what is at work in `running.json` in the folder of data, and ask it through a socket beside it
 //! ([`crate::inspect`]).
 
+mod before;
 pub mod bundles;
 pub mod demo;
 pub mod display;

@@ -18,7 +18,10 @@ use thorax_page::{Appliance, Installed, Offered};
 use thorax_screen::operator::{Facts, ResultLine, Slot, Thresholds, Trouble};
 use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict};
 
-use super::bundles::{self, Rules};
+use super::{
+    before,
+    bundles::{self, Rules},
+};
 use crate::{outcome::Outcome, profile::Profile};
 
 /// The journal is not counted through more often.
@@ -47,6 +50,8 @@ pub(super) struct State {
     stopping: AtomicBool,
     /// The last results, the newest first.
     results: Mutex<VecDeque<Arc<Shown>>>,
+    /// Those that the journal had when it was opened, the newest first.
+    before: Mutex<Vec<ResultLine>>,
     /// How hot the board is, where the profile has it watched.
     heat: Mutex<Option<Reading>>,
     profile: Profile,
@@ -92,6 +97,7 @@ impl State {
             rules: Mutex::default(),
             stopping: AtomicBool::new(false),
             results: Mutex::default(),
+            before: Mutex::default(),
             heat: Mutex::default(),
             profile,
             data,
@@ -104,6 +110,13 @@ impl State {
     }
 
     pub(super) fn set_journal(&self, journal: Option<Arc<Journal>>) {
+        if let Some(journal) = &journal {
+            let lines = before::lines(journal, MOST_RESULTS).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the panel does not list the results of before the start");
+                vec![]
+            });
+            *self.before.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+        }
         *self.journal.write().unwrap_or_else(PoisonError::into_inner) = journal;
         *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -157,8 +170,15 @@ impl State {
                 verdict: screening.map(|screening| screening.verdict),
                 received: shown.received.clone(),
                 has_heat: told.is_some_and(|screening| screening.shown.heat.is_some()),
+                is_old: false,
             }
         };
+        let mut results: Vec<ResultLine> = self.results().iter().map(line).collect();
+        for old in &*self.before.lock().unwrap_or_else(PoisonError::into_inner) {
+            if results.len() < MOST_RESULTS && results.iter().all(|result| result.study != old.study) {
+                results.push(old.clone());
+            }
+        }
         let now = chrono::DateTime::from_timestamp_millis(bundles::now());
         Facts {
             trouble,
@@ -170,7 +190,7 @@ impl State {
             clock: now.map_or_else(String::new, |now| now.format("%Y-%m-%d %H:%M").to_string()),
             celsius: heat.and_then(|reading| Some((reading.hottest?.1, reading.heat != Heat::Cool))),
             bundles: Appliance::bundles(self),
-            results: self.results().iter().map(line).collect(),
+            results,
             ..Facts::default()
         }
     }

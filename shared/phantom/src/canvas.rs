@@ -76,9 +76,15 @@ pub(super) fn white_noise(width: usize, height: usize, rng: &mut impl Rng) -> Fi
 /// Smooth noise in -1 ..= 1 with features of size 1: random values at the corners of a unit lattice, interpolated.
 pub(super) fn value_noise(seed: u32, [x, y, z]: Point) -> f32 {
     let ((x, fx), (y, fy), (z, fz)) = (below(x), below(y), below(z));
-    let value = |dx: i32, dy: i32, dz: i32| lattice(seed, x + dx, y + dy, z + dz);
-    let line = |dy, dz| mix(value(0, dy, dz), value(1, dy, dz), fx);
-    mix(mix(line(0, 0), line(1, 0), fy), mix(line(0, 1), line(1, 1), fy), fz)
+    // What each coordinate of a corner and of the next gives to its hash.
+    let part = |at: i32, factor: u32| [0, 1].map(|step| (at + step) as u32).map(|at| at.wrapping_mul(factor));
+    let (xs, ys, zs) = (part(x, 0x8DA6_B343), part(y, 0xD816_3841), part(z, 0xCB1A_B31F));
+    let layer = |z: u32| {
+        let [a, b, c, d] = [xs[0] ^ ys[0], xs[1] ^ ys[0], xs[0] ^ ys[1], xs[1] ^ ys[1]].map(|at| random(seed ^ at ^ z));
+        mix(mix(a, b, fx), mix(c, d, fx), fy)
+    };
+    // A film asks on one layer of the lattice, where the next has no part.
+    if fz == 0.0 { layer(zs[0]) } else { mix(layer(zs[0]), layer(zs[1]), fz) }
 }
 
 /// The whole number below `x`, and how far along [`smoothstep`] the way from there to the next is. A body is a few hundred lattice cells
@@ -99,13 +105,10 @@ pub(super) fn cloud_noise(seed: u32, [x, y, z]: Point) -> f32 {
     (octave(0) + octave(1) + octave(2)) / 1.75
 }
 
-/// The random value at one corner of the lattice: an integer hash (Wang 2007).
-fn lattice(seed: u32, x: i32, y: i32, z: i32) -> f32 {
-    let mut h = seed
-        ^ (x as u32).wrapping_mul(0x8DA6_B343)
-        ^ (y as u32).wrapping_mul(0xD816_3841)
-        ^ (z as u32).wrapping_mul(0xCB1A_B31F);
-    h = (h ^ 61) ^ (h >> 16);
+/// The random value, -1 to 1, of a corner of the lattice: an integer hash (Wang 2007).
+#[inline]
+fn random(corner: u32) -> f32 {
+    let mut h = (corner ^ 61) ^ (corner >> 16);
     h = h.wrapping_mul(9);
     h ^= h >> 4;
     h = h.wrapping_mul(0x27D4_EB2D);
@@ -130,48 +133,56 @@ pub(super) fn blurred(field: &Field, sigma: f32) -> Field {
     let total: f32 = kernel.iter().sum();
     // A mean over n values has variance (n^2 - 1) / 12; three of them have sigma^2 together.
     let half = (((4.0 * sigma * sigma + 1.0).sqrt() - 1.0) / 2.0).round() as usize;
-    let line = |values: &mut Vec<f32>| {
+    let line = |values: &[f32]| -> Vec<f32> {
         if kernel.is_empty() {
-            for _ in 0..3 {
-                *values = running_mean(values, half);
-            }
-        } else {
-            let (radius, last) = (kernel.len() as isize / 2, values.len() as isize - 1);
-            *values = (0..=last)
-                .map(|i| {
-                    let at = |k: usize| values[(i + k as isize - radius).clamp(0, last) as usize];
-                    kernel.iter().enumerate().map(|(k, weight)| weight * at(k)).sum::<f32>() / total
-                })
-                .collect();
+            return running_mean(&running_mean(&running_mean(values, half), half), half);
         }
+        let longer = with_ends_repeated(values, kernel.len() / 2);
+        // Weight by weight, so that many pixels are summed at a time, each in the order of the weights.
+        let mut sums = vec![0.0; values.len()];
+        for (weight, from) in kernel.iter().zip(longer.windows(values.len())) {
+            sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += weight * value);
+        }
+        sums.iter_mut().for_each(|sum| *sum /= total);
+        sums
     };
     transposed_after(&transposed_after(field, line), line)
 }
 
 /// Applies `line` to each row and transposes the result.
-fn transposed_after(field: &Field, line: impl Fn(&mut Vec<f32>)) -> Field {
+fn transposed_after(field: &Field, line: impl Fn(&[f32]) -> Vec<f32>) -> Field {
+    // A cache line of the result at a time.
+    const TOGETHER: usize = 16;
     let (width, height) = (field.width(), field.height());
     let mut turned = Plane::filled(height, width, 0.0);
-    for y in 0..height {
-        let mut row = field.row(y).to_vec();
-        line(&mut row);
-        for (x, value) in row.into_iter().enumerate() {
-            turned.data_mut()[x * height + y] = value;
+    for top in (0..height).step_by(TOGETHER) {
+        let rows: Vec<Vec<f32>> = (top..height.min(top + TOGETHER)).map(|y| line(field.row(y))).collect();
+        for x in 0..width {
+            let to = &mut turned.data_mut()[x * height + top..][..rows.len()];
+            to.iter_mut().zip(&rows).for_each(|(to, row)| *to = row[x]);
         }
     }
     turned
 }
 
+/// `values` with its first one `count` times before it and its last one as often behind it.
+fn with_ends_repeated(values: &[f32], count: usize) -> Vec<f32> {
+    let end = |value: Option<&f32>| std::iter::repeat_n(value.copied().unwrap_or(0.0), count);
+    end(values.first()).chain(values.iter().copied()).chain(end(values.last())).collect()
+}
+
 /// The mean of the `2 * half + 1` values around each, ends repeated.
 fn running_mean(values: &[f32], half: usize) -> Vec<f32> {
-    let last = values.len() as isize - 1;
-    let at = |i: isize| f64::from(values[i.clamp(0, last) as usize]);
-    let half = half as isize;
-    let mut sum: f64 = (-half..=half).map(at).sum();
-    (0..=last)
-        .map(|i| {
-            let mean = sum / (2 * half + 1) as f64;
-            sum += at(i + half + 1) - at(i - half);
+    let count = 2 * half + 1;
+    // One more at the end, since the last sum is followed by another.
+    let longer = with_ends_repeated(values, half + 1);
+    let longer = &longer[1..];
+    let mut sum: f64 = longer[..count].iter().copied().map(f64::from).sum();
+    longer
+        .windows(count + 1)
+        .map(|window| {
+            let mean = sum / count as f64;
+            sum += f64::from(window[count]) - f64::from(window[0]);
             mean as f32
         })
         .collect()

@@ -55,6 +55,17 @@ pub(super) struct Patient {
     seed: u64,
 }
 
+/// What of a person depends on the height alone: a slice asks a million points of one.
+struct Level {
+    /// Half-width, and half-depth of the cage's inside, cm.
+    cage: [f32; 2],
+    /// The heart, against that of an average person where it is largest.
+    heart: f32,
+    /// Half-width of the great vessels, and of what lies behind them, cm.
+    great: f32,
+    middle: f32,
+}
+
 /// What lies at a point.
 struct Tissue {
     hounsfield: f32,
@@ -102,19 +113,27 @@ impl Patient {
         [profile(&WIDTH, z), profile(&DEPTH, z) * self.depth]
     }
 
-    /// Distance outward from the cage's inner surface (negative inside), and the angle from the spine (0) round to the
-    /// sternum (pi).
-    fn around(&self, [x, y, z]: Point) -> (f32, f32) {
-        let [wide, deep] = self.cage(z);
+    fn level(&self, z: f32) -> Level {
+        const HEART: [(f32, f32); 6] = [(-15.0, 0.9), (-11.0, 1.0), (-7.0, 1.0), (-4.0, 0.85), (-2.0, 0.6), (0.0, 0.3)];
+        Level {
+            cage: self.cage(z),
+            heart: profile(&HEART, z) * self.heart,
+            great: profile(&[(-4.0, 3.0), (0.0, 3.5), (4.0, 3.3), (8.0, 3.0)], z),
+            middle: profile(&[(-12.0, 1.7), (-4.0, 2.1), (0.0, 2.5), (6.0, 2.6)], z),
+        }
+    }
+
+    /// Distance outward from the cage's inner surface (negative inside).
+    fn outside(&self, level: &Level, [x, y, _]: Point) -> f32 {
+        let [wide, deep] = level.cage;
         // The front is flatter than the back, and the back is drawn in at the spine.
         let power = if y < 0.0 { 2.3 } else { 2.5 };
-        let angle = (x.abs() / wide).atan2(y / deep);
-        (beyond_superellipse(x / wide, y / deep, power, (x * x + y * y).sqrt()), angle)
+        beyond_superellipse(x / wide, y / deep, power, (x * x + y * y).sqrt())
     }
 
     /// Distance outward from the skin, negative inside the body.
-    fn skin(&self, [x, y, z]: Point) -> f32 {
-        let [wide, deep] = self.cage(z);
+    fn skin(&self, level: &Level, [x, y, z]: Point) -> f32 {
+        let [wide, deep] = level.cage;
         let shoulders = 2.2 * smoothstep(-2.0, 6.0, z);
         let half_width = wide + 1.1 + 1.5 * self.muscle + self.fat + shoulders;
         // The back is flatter than the front.
@@ -128,7 +147,7 @@ impl Patient {
     }
 
     /// Distance to the mediastinum's surface, negative inside.
-    fn mediastinum(&self, [x, y, z]: Point) -> f32 {
+    fn mediastinum(&self, level: &Level, [x, y, z]: Point) -> f32 {
         let ellipse = |cx: f32, cy: f32, a: f32, b: f32, tilt: f32| {
             let (sin, cos) = tilt.sin_cos();
             let (dx, dy) = (x - cx, y - cy);
@@ -136,34 +155,18 @@ impl Patient {
             let f = (u * u + v * v).sqrt().max(1e-3);
             (dx * dx + dy * dy).sqrt() * (1.0 - 1.0 / f)
         };
-        let deep = self.cage(z)[1];
-        let size =
-            profile(&[(-15.0, 0.9), (-11.0, 1.0), (-7.0, 1.0), (-4.0, 0.85), (-2.0, 0.6), (0.0, 0.3)], z) * self.heart;
+        let (deep, size) = (level.cage[1], level.heart);
         let heart = ellipse(1.9, -0.33 * deep, 6.3 * size, 4.5 * size, -0.42).max((z - 0.5) * 2.0);
         let right_atrium = ellipse(-2.0, -0.22 * deep, 3.4 * size, 3.6 * size, 0.2).max((z - 0.5) * 2.0);
-        let great =
-            ellipse(0.1, -0.34 * deep, profile(&[(-4.0, 3.0), (0.0, 3.5), (4.0, 3.3), (8.0, 3.0)], z), 3.1, 0.0);
-        let middle =
-            ellipse(0.3, 0.12 * deep, profile(&[(-12.0, 1.7), (-4.0, 2.1), (0.0, 2.5), (6.0, 2.6)], z), 3.2, 0.0);
+        let great = ellipse(0.1, -0.34 * deep, level.great, 3.1, 0.0);
+        let middle = ellipse(0.3, 0.12 * deep, level.middle, 3.2, 0.0);
         let stalk = ellipse(0.3, -0.86 * deep, 1.5, 1.9, 0.0);
         let aorta = ellipse(2.2, 0.44 * deep, 1.35, 1.35, 0.0);
         let arch = ellipse(1.7, 0.02 * deep, 2.2, 4.0, 0.35).max((z - 2.8).abs() * 1.5 - 1.4);
-        let spine = self.spine_bulge([x, y, z]);
+        let spine = spine_bulge(level, [x, y, z]);
         [heart, right_atrium, great, middle, stalk, aorta, arch, spine]
             .into_iter()
             .fold(9.0, |a, b| smooth_min(a, b, 0.9))
-    }
-
-    fn vertebra_centre(&self, z: f32) -> f32 {
-        0.55 * self.cage(z)[1]
-    }
-
-    /// Distance to the column of soft tissue around the spine, widening to the back.
-    fn spine_bulge(&self, [x, y, z]: Point) -> f32 {
-        let centre = self.vertebra_centre(z);
-        let body = (x * x + (y - centre).powi(2)).sqrt() - 2.35;
-        let behind = x.abs() - 2.2 - 0.32 * (y - centre).max(0.0);
-        smooth_min(body, behind.max(centre - y), 0.6)
     }
 
     /// The heights of the two diaphragm domes, seen from above: positive inside abdomen.
@@ -176,9 +179,15 @@ impl Patient {
 
     /// Which lung this is (-1 right, 1 left), and how deep under its surface, cm.
     fn lung(&self, point: Point) -> (i8, f32) {
-        let (outside, _) = self.around(point);
+        let level = self.level(point[2]);
+        self.lung_inside(&level, point, self.outside(&level, point))
+    }
+
+    /// The same of a point that lies `outside` cm out of the cage's inner surface.
+    fn lung_inside(&self, level: &Level, point: Point, outside: f32) -> (i8, f32) {
         let wall = -outside - 0.25;
-        let depth = smooth_min(wall, smooth_min(self.mediastinum(point), -self.below_diaphragm(point), 0.5), 0.7);
+        let between = smooth_min(self.mediastinum(level, point), -self.below_diaphragm(point), 0.5);
+        let depth = smooth_min(wall, between, 0.7);
         (
             if depth <= 0.0 {
                 0
@@ -263,15 +272,15 @@ impl Patient {
         point
     }
 
-    /// The tissue at a point, without vessels and airways.
-    fn tissue(&self, point: Point) -> Tissue {
+    /// The tissue at a point of this level, without vessels and airways.
+    fn tissue(&self, level: &Level, point: Point) -> Tissue {
         let [x, y, z] = point;
         let outer = |hounsfield: f32| Tissue { hounsfield, lung: 0, infected: false };
-        let (outside, angle) = self.around(point);
+        let outside = self.outside(level, point);
         if outside > -0.25 {
-            return outer(self.wall(point, outside, angle));
+            return outer(self.wall(level, point, outside));
         }
-        let (side, depth) = self.lung(point);
+        let (side, depth) = self.lung_inside(level, point, outside);
         if side != 0 {
             let (strength, density) = self.lesion(point);
             // Lung at the back is denser: gravity. Its grain is lobules and vessels too small to draw.
@@ -284,14 +293,14 @@ impl Patient {
             let infected = strength > 0.42;
             return Tissue { hounsfield: mix(-300.0, inside, edge), lung: side, infected };
         }
-        if let Some(bone) = self.vertebra(point) {
+        if let Some(bone) = self.vertebra(level, point) {
             return outer(bone);
         }
         let below = self.below_diaphragm(point);
-        if below > 0.0 && self.mediastinum(point) > 0.0 {
+        if below > 0.0 && self.mediastinum(level, point) > 0.0 {
             return outer(self.abdomen(point, below));
         }
-        outer(self.between_lungs(point))
+        outer(self.between_lungs(level, point))
     }
 
     fn abdomen(&self, [x, y, z]: Point, below: f32) -> f32 {
@@ -310,12 +319,10 @@ impl Patient {
         }
     }
 
-    fn between_lungs(&self, [x, y, z]: Point) -> f32 {
-        let deep = self.cage(z)[1];
+    fn between_lungs(&self, level: &Level, [x, y, z]: Point) -> f32 {
+        let (deep, size) = (level.cage[1], level.heart);
         let grain = 9.0 * cloud_noise(self.texture ^ 32, [x * 1.2, y * 1.2, z * 1.2]);
         let circle = |cx: f32, cy: f32, radius: f32| radius - ((x - cx).powi(2) + (y - cy).powi(2)).sqrt();
-        let size =
-            profile(&[(-15.0, 0.9), (-11.0, 1.0), (-7.0, 1.0), (-4.0, 0.85), (-2.0, 0.6), (0.0, 0.3)], z) * self.heart;
         let heart = {
             let (sin, cos) = (-0.42_f32).sin_cos();
             let (dx, dy) = (x - 1.9, y + 0.33 * deep);
@@ -340,7 +347,7 @@ impl Patient {
             44.0 + chambers + grain
         } else if oesophagus > 0.0 {
             if oesophagus > 0.5 { -200.0 } else { 32.0 + grain }
-        } else if self.spine_bulge([x, y, z]) < 0.0 || self.below_diaphragm([x, y, z]) > 0.0 {
+        } else if spine_bulge(level, [x, y, z]) < 0.0 || self.below_diaphragm([x, y, z]) > 0.0 {
             48.0 + grain
         } else {
             mix(-95.0, 25.0, smoothstep(0.15, 0.55, cloud_noise(self.texture ^ 34, [x * 0.9, y * 0.9, z * 0.9])))
@@ -349,8 +356,8 @@ impl Patient {
     }
 
     /// The vertebra with canal and processes, where there is one.
-    fn vertebra(&self, [x, y, z]: Point) -> Option<f32> {
-        let y = y - self.vertebra_centre(z);
+    fn vertebra(&self, level: &Level, [x, y, z]: Point) -> Option<f32> {
+        let y = y - vertebra_centre(level);
         // Up and down a vertebra: bodies of 2 cm, discs of 0.45 cm.
         let within = (z / 2.45).rem_euclid(1.0);
         let disc = within > 0.82;
@@ -384,14 +391,16 @@ impl Patient {
         }
     }
 
-    /// The chest wall: what lies `outside` cm out of the cage's inner surface at this angle.
-    fn wall(&self, [x, y, z]: Point, outside: f32, angle: f32) -> f32 {
+    /// The chest wall: what lies `outside` cm out of the cage's inner surface.
+    fn wall(&self, level: &Level, [x, y, z]: Point, outside: f32) -> f32 {
         use core::f32::consts::PI;
-        if let Some(bone) = self.vertebra([x, y, z]).or_else(|| self.rib([x, y, z], outside, angle)) {
+        // From the spine (0) round to the sternum (pi).
+        let angle = || (x.abs() / level.cage[0]).atan2(y / level.cage[1]);
+        if let Some(bone) = self.vertebra(level, [x, y, z]).or_else(|| self.rib([x, y, z], outside, angle)) {
             return bone;
         }
         let grain = |seed: u32, scale: f32| cloud_noise(self.texture ^ seed, [x * scale, y * scale, z * scale]);
-        let under_skin = -self.skin([x, y, z]);
+        let under_skin = -self.skin(level, [x, y, z]);
         if under_skin < 0.0 {
             return self.table([x, y, z]);
         } else if under_skin < 0.18 {
@@ -399,6 +408,7 @@ impl Patient {
         } else if outside < 0.1 {
             return 45.0 + 10.0 * grain(52, 1.0);
         }
+        let angle = angle();
         let fat = (self.fat * (0.9 + 0.25 * bump(angle, 0.5 * PI, 1.0)) + 0.35 * grain(51, 0.12)).max(0.3);
         let breast = self.breasts * 2.4 * bump(angle, 0.72 * PI, 0.72) * bump(z, -6.5, 7.5);
         if under_skin < fat + breast {
@@ -426,12 +436,13 @@ impl Patient {
     }
 
     /// Ribs fall from the spine to the front, so that a slice cuts each of them obliquely.
-    fn rib(&self, [x, _, z]: Point, outside: f32, angle: f32) -> Option<f32> {
+    fn rib(&self, [x, _, z]: Point, outside: f32, angle: impl Fn() -> f32) -> Option<f32> {
         use core::f32::consts::PI;
         let lie = outside - 0.42;
         if lie.abs() > 0.5 {
             return None;
         }
+        let angle = angle();
         if angle > 0.955 * PI || (angle > 0.8 * PI && x.abs() < 2.1) {
             // Sternum.
             let distance = ((x / 1.9).powi(2) + (lie / 0.42).powi(2)).sqrt();
@@ -485,14 +496,15 @@ impl Patient {
             let (x, y) = (cos * x - sin * y + self.shift[0], cos * y + sin * x + self.shift[1]);
             [(x + self.field_of_view / 2.0) / pixel_cm - 0.5, (y + self.field_of_view / 2.0) / pixel_cm - 0.5]
         };
+        let level = self.level(height);
         // Two by two points a pixel: what a detector sees of an edge is its mean.
         let samples: Vec<(f32, i8, bool)> = (0..size * size)
             .into_par_iter()
             .map(|at| {
                 let (column, row) = ((at % size) as f32, (at / size) as f32);
-                let centre = self.tissue(to_body(column, row));
-                let other = self.tissue(to_body(column + 0.35, row + 0.35)).hounsfield;
-                let third = self.tissue(to_body(column - 0.35, row - 0.2)).hounsfield;
+                let centre = self.tissue(&level, to_body(column, row));
+                let other = self.tissue(&level, to_body(column + 0.35, row + 0.35)).hounsfield;
+                let third = self.tissue(&level, to_body(column - 0.35, row - 0.2)).hounsfield;
                 ((centre.hounsfield + other + third) / 3.0, centre.lung, centre.infected)
             })
             .collect();
@@ -567,6 +579,19 @@ impl Patient {
             (value + noise).clamp(AIR_HU, 3071.0)
         })
     }
+}
+
+/// The middle of a vertebra, from front to back.
+fn vertebra_centre(level: &Level) -> f32 {
+    0.55 * level.cage[1]
+}
+
+/// Distance to the column of soft tissue around the spine, widening to the back.
+fn spine_bulge(level: &Level, [x, y, _]: Point) -> f32 {
+    let centre = vertebra_centre(level);
+    let body = (x * x + (y - centre).powi(2)).sqrt() - 2.35;
+    let behind = x.abs() - 2.2 - 0.32 * (y - centre).max(0.0);
+    smooth_min(body, behind.max(centre - y), 0.6)
 }
 
 /// Vessels show through soft tissue of lesions and mediastinum, never through bone.

@@ -232,6 +232,10 @@ impl Patient {
         // The stomach's bubble lies under the left dome, round above and ragged below.
         let bubble = |cx: f32, below: f32, a: f32, b: f32| {
             let (u, v) = ((x - cx) / a, (y - self.dome(cx) - below) / b);
+            // Raggedness only takes away.
+            if u * u + v * v > 1.01 {
+                return 0.0;
+            }
             let ragged = 1.0 + 0.25 * smoothstep(-0.2, 0.8, v) * (1.0 + cloud_noise(11, [x * 1.3, y * 1.3, cx]));
             half_chord(1.0, (u * u + v * v).sqrt() * ragged).powf(1.4)
         };
@@ -338,7 +342,8 @@ pub(super) fn simulate(seed: u64, size: usize, positive: bool) -> Film {
         let lung = (whole_lung - mediastinum).max(0.14 * whole_lung);
         let aerated = smoothstep(0.5, 6.0, lung);
         let visible = lung > 0.42 * whole_lung && lung > 1.6 && y < patient.dome(x) + 0.1;
-        let opacity = lesions.attenuation(x, y) * aerated;
+        // Lesions and the grain of lung are nowhere else.
+        let opacity = if aerated > 0.0 { lesions.attenuation(x, y) * aerated } else { 0.0 };
         let at = row * size + column;
         if visible {
             if x < 0.0 {
@@ -348,8 +353,12 @@ pub(super) fn simulate(seed: u64, size: usize, positive: bool) -> Film {
             }
             infection.data_mut()[at] = opacity > LESION_BORDER;
         }
-        let grain = cloud_noise(texture, [x * 0.9, y * 0.9, 0.0]) * 0.05
-            + cloud_noise(texture ^ 7, [x * 3.5, y * 3.5, 0.0]) * 0.022;
+        let grain = if aerated > 0.0 {
+            cloud_noise(texture, [x * 0.9, y * 0.9, 0.0]) * 0.05
+                + cloud_noise(texture ^ 7, [x * 3.5, y * 3.5, 0.0]) * 0.022
+        } else {
+            0.0
+        };
         let tissue = SOFT * (body - lung) * (1.0 + 0.03 * cloud_noise(texture ^ 3, [x * 0.25, y * 0.25, 2.0]));
         let gas = patient.gas(x, y).min(body);
         let spine = patient.spine(x, y) * smoothstep(0.0, 6.0, body) * 0.3;

@@ -145,9 +145,9 @@ words! {
 
     // Bundles.
     Bundles: ["Bundles", "Modèles", "Modelos", "Modelos", "Modeli", "मॉडल"];
-    RunsNow: ["runs now", "en service", "en uso", "em uso", "inayotumika sasa", "अभी चालू"];
+    RunsNow: ["runs now", "en service", "en uso", "em uso", "inatumika", "अभी चालू"];
     OnTrial: ["on trial, studies read", "à l’essai, examens lus", "en prueba, estudios leídos", "em teste, exames lidos", "kwenye majaribio, vipimo vilivyosomwa", "परीक्षण पर, पढ़ी गई जाँचें"];
-    GoesBackTo: ["to go back to", "retour possible à", "se puede volver a", "pode voltar a", "inaweza kurudi kwa", "वापसी इस पर"];
+    GoesBackTo: ["to go back to", "retour possible à", "se puede volver a", "pode voltar a", "kurudi kwa", "वापसी इस पर"];
     TakenBack: ["taken back", "retiré", "retirado", "retirado", "imerudishwa", "वापस लिया गया"];
     OfProfile: ["what the profile names", "celui du profil", "el del perfil", "o do perfil", "iliyotajwa kwenye wasifu", "प्रोफ़ाइल में दिया गया"];
     OnTheStick: ["On the stick", "Sur la clé USB", "En la memoria USB", "No pendrive", "Kwenye USB", "USB पर"];
@@ -178,7 +178,7 @@ words! {
     Starting: ["starting", "démarrage", "iniciando", "iniciando", "inaanza", "शुरू हो रहा है"];
     Stopping: ["stopping", "arrêt", "parando", "parando", "inazima", "बंद हो रहा है"];
     Off: ["off", "éteint", "apagado", "desligado", "imezimwa", "बंद"];
-    SendAnImage: ["Send an image from the X-ray machine.", "Envoyez une image depuis l’appareil de radiographie.", "Envíe una imagen desde el equipo de rayos X.", "Envie uma imagem do aparelho de raios X.", "Tuma picha kutoka mashine ya eksirei.", "एक्स-रे मशीन से चित्र भेजें।"];
+    SendAnImage: ["Send an image from the X-ray machine.", "Envoyez une image depuis l’appareil de radiographie.", "Envíe una imagen desde el equipo de rayos\u{a0}X.", "Envie uma imagem do aparelho de raios\u{a0}X.", "Tuma picha kutoka mashine ya eksirei.", "एक्स-रे मशीन से चित्र भेजें।"];
     BeingRead: ["An image is being read. The result appears here by itself.", "Une image est en cours de lecture. Le résultat s’affichera ici.", "Se está leyendo una imagen. El resultado aparecerá aquí.", "Uma imagem está sendo lida. O resultado aparecerá aqui.", "Picha inasomwa. Matokeo yataonekana hapa yenyewe.", "चित्र पढ़ा जा रहा है। परिणाम यहीं दिखेगा।"];
     SelfTest: ["The device tests itself. Please wait.", "L’appareil se teste. Veuillez patienter.", "El aparato se está probando. Espere, por favor.", "O aparelho está se testando. Aguarde, por favor.", "Kifaa kinajipima. Tafadhali subiri.", "उपकरण अपनी जाँच कर रहा है। कृपया प्रतीक्षा करें।"];
     FinishesWork: ["Do not cut the power yet. What is being read is finished first.", "Ne coupez pas encore le courant. La lecture en cours se termine.", "No corte la corriente todavía. Antes termina la lectura en curso.", "Ainda não desligue a energia. Antes termina a leitura em curso.", "Usikate umeme bado. Usomaji unaoendelea unamalizika kwanza.", "अभी बिजली बंद न करें। पहले चल रहा पढ़ना पूरा होगा।"];
@@ -225,5 +225,5 @@ words! {
     Temperature: ["temperature", "température", "temperatura", "temperatura", "joto", "तापमान"];
     Network: ["network", "réseau", "red", "rede", "mtandao", "नेटवर्क"];
     NoNetwork: ["not connected", "non connecté", "sin conexión", "sem conexão", "haijaunganishwa", "जुड़ा नहीं"];
-    NoResults: ["No results since the start.", "Aucun résultat depuis le démarrage.", "Sin resultados desde el inicio.", "Nenhum resultado desde o início.", "Hakuna matokeo tangu kuanza.", "शुरू होने के बाद कोई परिणाम नहीं।"];
+    NoResults: ["There are no results yet.", "Il n’y a pas encore de résultat.", "Todavía no hay resultados.", "Ainda não há resultados.", "Bado hakuna matokeo.", "अभी कोई परिणाम नहीं है।"];
 }

@@ -207,7 +207,10 @@ impl Operator {
             Page::Idle | Page::Study(_) | Page::Heat(_) => {
                 let (idle, title, said, advice) = self.idle(facts);
                 (tone, text, remedy) = (Some(idle), said, advice);
-                (rows, chosen) = (self.status(facts), None);
+                // What is as it should be is for the technician, on a page of its own.
+                rows = self.status(facts);
+                rows.retain(|row| row.level != Level::Plain || row.label == self.say(Word::ImagesWaiting));
+                chosen = None;
                 title
             }
             Page::Menu => Word::Menu,

@@ -8,6 +8,7 @@
 mod settings;
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
@@ -17,6 +18,7 @@ use std::{
 use embedded_graphics::{Drawable, prelude::Size};
 use thorax_board::{
     BoardError,
+    backlight::Backlight,
     config::{self, Tables},
     inputs::Inputs,
     panel::Panel,
@@ -29,7 +31,10 @@ use thorax_screen::{
 use thorax_shared::words::{Language, Word};
 
 use self::settings::Settings;
-use super::state::{Shown, State};
+use super::{
+    before::Kept,
+    state::{Shown, State},
+};
 use crate::{outcome::Outcome, report};
 
 /// How often it is looked whether there is something new.
@@ -124,8 +129,11 @@ impl Shared {
         let mut drawn = None;
         // A window is asked for its keys between two looks.
         let pause = if matches!(config, config::Panel::Window(_)) { BETWEEN_LOOKS / 5 } else { BETWEEN_LOOKS };
-        let show = |panel: &mut Panel, settings: &Settings, mut picture: Framebuffer| {
-            picture.dim(settings.brightness);
+        let mut light = Light::of(config);
+        let mut show = |panel: &mut Panel, settings: &Settings, mut picture: Framebuffer| {
+            if !light.set(settings.brightness) {
+                picture.dim(settings.brightness);
+            }
             panel.show(&picture)
         };
         loop {
@@ -150,7 +158,7 @@ impl Shared {
             for input in inputs.wait(pause).into_iter().chain(panel.inputs()) {
                 if let Some(action) = operator.input(input, &facts, size, began.elapsed()) {
                     // It may take seconds.
-                    show(&mut panel, &settings, self.draw(&operator, &facts, None, size))?;
+                    show(&mut panel, &settings, self.draw(&operator, &facts, state, &results, size))?;
                     let ended = self.carry_out(action, state, &mut settings, &stick);
                     if let Err(reason) = &ended {
                         tracing::warn!(?action, reason, "not done, as chosen at the panel");
@@ -161,14 +169,10 @@ impl Shared {
                 }
             }
             operator.look(&facts, began.elapsed());
-            let study = match operator.shows() {
-                Shows::Result(study) | Shows::Heat(study) => results.iter().find(|shown| shown.study == study),
-                Shows::Page => None,
-            };
             // What has not changed need not be drawn.
             let seen = (operator.clone(), facts);
             if drawn.as_ref() != Some(&seen) {
-                show(&mut panel, &settings, self.draw(&operator, &seen.1, study.map(|shown| &**shown), size))?;
+                show(&mut panel, &settings, self.draw(&operator, &seen.1, state, &results, size))?;
                 tracing::debug!(shows = ?operator.shows(), "on the panel");
                 drawn = Some(seen);
             }
@@ -215,16 +219,26 @@ impl Shared {
         settings.write(&self.data)
     }
 
-    fn draw(&self, operator: &Operator, facts: &Facts, study: Option<&Shown>, size: Size) -> Framebuffer {
+    fn draw(
+        &self,
+        operator: &Operator,
+        facts: &Facts,
+        state: &State,
+        results: &VecDeque<Arc<Shown>>,
+        size: Size,
+    ) -> Framebuffer {
         let mut picture = Framebuffer::new(size);
-        let Some(Shown { study, outcome, patient_id, received, thresholds }) = study else {
+        let (Shows::Result(study) | Shows::Heat(study)) = operator.shows() else {
             operator.draw(facts, &mut picture);
             return picture;
         };
         let (language, keys) = (operator.language(), operator.keys(facts));
-        let title = format!("{} {study}", language.word(Word::Study));
-        let parts = [title.as_str(), patient_id, received];
-        let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        let Some(shown) = results.iter().find(|shown| shown.study == study) else {
+            self.draw_old(study, facts, state, language, keys, &mut picture);
+            return picture;
+        };
+        let Shown { outcome, patient_id, received, thresholds, .. } = &**shown;
+        let name = name(language, study, patient_id, received);
         let Ok(()) = match outcome {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();
@@ -240,6 +254,37 @@ impl Shared {
             }
         };
         picture
+    }
+
+    /// A result of before the start.
+    fn draw_old(
+        &self,
+        study: u64,
+        facts: &Facts,
+        state: &State,
+        language: Language,
+        keys: Keys,
+        picture: &mut Framebuffer,
+    ) {
+        let kept = state.journal().map(|journal| Kept::read(&journal, study)).transpose();
+        let kept = kept.map(Option::flatten).unwrap_or_else(|error| {
+            tracing::warn!(study, %error, "its result cannot be shown");
+            None
+        });
+        let received = facts.results.iter().find(|line| line.study == study).map_or("", |line| &line.received);
+        let patient_id = kept.as_ref().map_or("", |kept| &kept.patient_id);
+        let name = name(language, study, patient_id, received);
+        let Ok(()) = match &kept {
+            Some(kept) => match kept.verdict {
+                Some(verdict) => kept.screen(verdict, &name, language, keys).draw(picture),
+                None => MessageScreen { keys, ..report::refusal(&kept.reason, &name, language) }.draw(picture),
+            },
+            None => {
+                let text = language.word(Word::NoStudies);
+                let (tone, title) = (Tone::Rejected, Word::Results);
+                MessageScreen { language, tone, title, name: &name, text, remedy: None, keys }.draw(picture)
+            }
+        };
     }
 
     fn message(
@@ -270,6 +315,45 @@ impl Shared {
             }
         }
     }
+}
+
+/// The light behind the panel, where it has one that can be set.
+struct Light {
+    backlight: Option<Backlight>,
+    /// Percent, once it was set.
+    now: Option<u8>,
+}
+
+impl Light {
+    /// A panel of its own controller has a line of its own for that, and a file or a window has none.
+    fn of(config: &config::Panel) -> Self {
+        let is_kernels = matches!(config, config::Panel::Drm(_) | config::Panel::Framebuffer(_));
+        Self { backlight: if is_kernels { Backlight::find() } else { None }, now: None }
+    }
+
+    /// Makes it so bright, percent; where it cannot, the picture has to be darker instead.
+    fn set(&mut self, percent: u8) -> bool {
+        let Some(backlight) = &self.backlight else { return false };
+        if self.now == Some(percent) {
+            return true;
+        }
+        match backlight.set(percent) {
+            Ok(()) => self.now = Some(percent),
+            Err(error) => {
+                let file = backlight.file().display();
+                tracing::warn!(%file, %error, "the light cannot be set, so the picture is made darker: see boards/README.md, \"Groups and devices\"");
+                self.backlight = None;
+            }
+        }
+        self.backlight.is_some()
+    }
+}
+
+/// What a result is called: study, patient, time.
+fn name(language: Language, study: u64, patient_id: &str, received: &str) -> String {
+    let title = format!("{} {study}", language.word(Word::Study));
+    let parts = [title.as_str(), patient_id, received];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// The bundles of a stick, looked at only while somebody wants to know: each is read and its signature checked.

@@ -51,18 +51,22 @@ impl Patient {
             return (0.0, 0.0);
         }
         let push = |seed: u32, scale: f32| cloud_noise(self.texture ^ seed, [x * scale, y * scale, z * scale]);
-        let ragged = 0.45 * push(21, 0.8) + 0.3 * push(22, 2.2);
+        let mut ragged = None;
         let mut strength = 0.0_f32;
         let (mut density, mut weights) = (0.0, 1e-6);
         for lesion in &self.lesions {
             let offset = [0, 1, 2].map(|i| ([x, y, z][i] - lesion.centre[i]) / lesion.radii[i]);
             let from_centre = length(offset);
             if from_centre < 2.0 {
+                let ragged = *ragged.get_or_insert_with(|| 0.45 * push(21, 0.8) + 0.3 * push(22, 2.2));
                 let weight = smoothstep(1.25, 0.55, from_centre + ragged);
                 strength = strength.max(weight);
                 density += weight * lesion.hounsfield;
                 weights += weight;
             }
+        }
+        if strength == 0.0 {
+            return (0.0, 0.0);
         }
         // Crazy paving: a net of thickened septa in the glass.
         let net = 1.0 - (push(23, 1.9).abs() * 5.0).min(1.0);

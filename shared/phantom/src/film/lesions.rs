@@ -64,6 +64,9 @@ impl Lesions {
                 blob.peak * (1.0 - length([u, v, 0.0]) * 0.72).max(0.0).powf(1.2)
             })
             .sum();
+        if thick == 0.0 {
+            return 0.0;
+        }
         let saturated = 1.15 * (1.0 - (-thick).exp());
         saturated * (1.0 + 0.35 * push(3, 1.4) + 0.22 * push(4, 4.0)).max(0.0)
     }
