@@ -154,12 +154,13 @@ fn rounds_are_pooled() {
         let mut run =
             RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), vec![], &settings);
         let config = SegmentConfig { manifest_sha256: manifest.into(), ..SegmentConfig::example(net, 1) };
-        run.training = vec![Training { config: config.into(), curve: Curve::default() }];
+        run.training = vec![Training { config: config.into(), curve: Curve::default(), pictures: None }];
         SegmentationJudgement {
             format: FORMAT,
             notice: "Research use only, not a medical device.".into(),
             modality: Modality::Ct,
             split: Split::Test,
+            source: None,
             settings,
             runs: vec![run],
             spread: vec![],
