@@ -293,7 +293,7 @@ pub(super) fn title(judgement: &SegmentationJudgement) -> String {
     }
 }
 
-/// How a net was trained, in four cells: epochs, side of its input, weights of its encoder, hours.
+/// How a net was trained, in four cells: epochs, side of its input, weights of its encoder, time.
 fn budget(judgement: &SegmentationJudgement) -> [String; 4] {
     let recipe = recipe(judgement);
     let hours = |run: &RunJudgement| run.training.iter().map(Training::hours).sum::<Option<f64>>();
@@ -301,16 +301,26 @@ fn budget(judgement: &SegmentationJudgement) -> [String; 4] {
         or_none(recipe, epochs),
         or_none(recipe, |recipe| recipe.side().to_string()),
         or_none(recipe.and_then(Recipe::weights), weights),
-        or_none(over_runs(judgement, hours), |hours| format!("{:.2}", hours.mean)),
+        or_none(over_runs(judgement, hours), |hours| duration(hours.mean)),
     ]
 }
 
 /// The heads of [`budget`].
-const BUDGET: [&str; 4] = ["Epochs", "Side", "Encoder", "Hours"];
+const BUDGET: [&str; 4] = ["Epochs", "Side", "Encoder", "Time"];
 
 /// What [`BUDGET`] means, in a caption.
-const BUDGET_TOLD: &str = "Side: of the net's input, in pixels. Encoder: where its weights are from; drawn ones have seen no picture before. Hours: of \
+const BUDGET_TOLD: &str = "Side: of the net's input, in pixels. Encoder: where its weights are from; drawn ones have seen no picture before. Time: of \
      the training's steps, on whatever it ran on.";
+
+/// Hours in few digits: `34 s`, `12 min`, `2.5 h`.
+pub(super) fn duration(hours: f64) -> String {
+    let seconds = 3600.0 * hours;
+    match seconds {
+        ..100.0 => format!("{seconds:.0} s"),
+        ..6000.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{hours:.1} h"),
+    }
+}
 
 /// Whether weights were drawn, and have learnt nothing.
 fn are_drawn(origin: &str) -> bool {

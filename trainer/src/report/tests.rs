@@ -308,9 +308,9 @@ fn judged_masks_become_the_papers_tables_of_segmentation() {
         "Mask-RCNN, paper, table XI | 67.2 | 80.7 | 78.5",
         "| EfficientNet-B1 | 400 | 0.72 | 0.562 | not trained here |",
         // 720 pictures at 2, 4 and 4 a second.
-        "| EfficientNet-B3 | 400 | 0.69 | 0.527 | 3 | 64 | weights.safetensors | 0.20 | ",
+        "| EfficientNet-B3 | 400 | 0.69 | 0.527 | 3 | 64 | weights.safetensors | 12 min | ",
         "| 4 blocks, one cycle(2e-3) | – | – | – | the paper's modified attention U-Net, 4 blocks, 16 base channels, dropout 0.1 | 3, from earlier \
-         weights | 64 | – | 0.20 |",
+         weights | 64 | – | 12 min |",
         "| 6 blocks, cosine(1e-5) | 500 | 0.90 | 0.818 | not trained here |",
         "Some began with earlier weights",
         "| patient 2 | 71.9 ± 8.7 | 65.8 |",
@@ -389,12 +389,12 @@ fn nets_of_a_grid_stand_beside_the_papers_rows() {
     let page = run_report(&args);
     let net = "the paper's modified attention U-Net, 4 blocks, 16 base channels, dropout 0.1";
     for words in [
-        &format!("| 4 blocks, 0.0005 | 200 | 0.76 | 0.613 | {net} | 2 | 64 | – | 0.20 | 0.760 |"),
+        &format!("| 4 blocks, 0.0005 | 200 | 0.76 | 0.613 | {net} | 2 | 64 | – | 12 min | 0.760 |"),
         &format!("| 4 blocks, 0.0005 | 500 | 0.80 | 0.667 | {net} | 5 | 64 |"),
         "| 4 blocks, 0.0005 | 100 | 0.75 | 0.600 | not trained here |",
         &format!("| 4 blocks, 0.0007 | – | – | – | {net} | 3 |"),
         "| EfficientNet-B3 | 400 | 0.69 | 0.527 | with drawn weights: below | – |",
-        "| efficientnet-b3, drawn weights | – | – | – | 3 | 64 | drawn | 0.20 |",
+        "| efficientnet-b3, drawn weights | – | – | – | 3 | 64 | drawn | 12 min |",
         "## CT, segmentation: medicalsegmentation.com",
         "Mask-RCNN, paper, table XII | 53.9 |",
         "| Diniz et al. [32] | 77.1 | 66.9 |",
@@ -404,6 +404,9 @@ fn nets_of_a_grid_stand_beside_the_papers_rows() {
     }
     assert_eq!(page.matches("in the paper's table X").count(), 1, "{page}");
     assert!(!page.contains("table XI |"), "no net but those of the grid is of the paper's set");
+    for (hours, told) in [(0.0044, "16 s"), (0.2, "12 min"), (1.6, "96 min"), (1.75, "1.8 h")] {
+        assert_eq!(masks::duration(hours), told);
+    }
     args.masks = vec![path];
     assert!(run(&args).unwrap_err().to_string().contains("--grid"));
 }
