@@ -578,7 +578,7 @@ fn is_of_row(net: &GridNet<'_>, series: &[usize], papers: usize) -> bool {
 fn grid(judgements: &[&SegmentationJudgement]) -> Table {
     let caption = format!(
         "Mean over pictures. Where nets were trained with the paper's blocks and rate for a fixed share of its epochs (a hundredth, say), each \
-         stands beside its row; U-Nets that have no row of the paper's come first. `thorax-train sweep` with docs/segmentation/table_x.toml trains \
+         stands beside its row; U-Nets that have no row of the paper's come first. thorax-train sweep with docs/segmentation/table_x.toml trains \
          the rows, with table_iv.toml all of its table IV. {BUDGET_TOLD}"
     );
     let head = ["Blocks and rate", "Epochs, paper", "Dice, paper", "IoU, paper", "Here"];

@@ -402,7 +402,7 @@ fn nets_of_a_grid_stand_beside_the_papers_rows() {
     ] {
         assert!(page.contains(words), "`{words}` is not said:\n{page}");
     }
-    assert_eq!(page.matches("in the paper's table X").count(), 1, "{page}");
+    assert_eq!(page.matches("in the paper's table X\n").count(), 1, "{page}");
     assert!(!page.contains("table XI |"), "no net but those of the grid is of the paper's set");
     for (hours, told) in [(0.0044, "16 s"), (0.2, "12 min"), (1.6, "96 min"), (1.75, "1.8 h")] {
         assert_eq!(masks::duration(hours), told);
