@@ -9,13 +9,13 @@ use anyhow::{Context, bail, ensure};
 use thorax_shared::modality::Modality;
 
 use crate::{
-    data::{self, Split, Task, picture::Picture},
+    data::{self, Manifest, Split, Task, picture::Picture},
     instance::{self, LesionFinder, drawing},
     judge::{
         Resampling, lesions,
         masks::{
-            self, Curve, FORMAT, Identity, NOTICE, RunJudgement, SegmentationJudgement, Training, compare::Stack,
-            figures, judge_run, pool, spread, tables,
+            self, FORMAT, Identity, NOTICE, RunJudgement, SegmentationJudgement, Training, compare::Stack, figures,
+            judge_run, pool, spread, tables,
         },
     },
     segmentation::{
@@ -68,6 +68,9 @@ pub struct JudgeArgs {
     /// Split to judge on: train, val or test
     #[arg(long, default_value = "test")]
     split: Split,
+    /// Of the pictures with masks judge those alone whose source has this text in its name; those of class normal stay
+    #[arg(long, value_name = "TEXT")]
+    source: Option<String>,
     /// Folder for judgement.md, judgement.json, pictures.csv and patients.csv
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -154,6 +157,7 @@ fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
     }
     let mut runs: Vec<RunJudgement> = vec![];
     let mut modality = None;
+    let judged_on = of_source(&manifest, args)?;
     for (folders, members) in groups.into_iter().zip(&nets) {
         let run = members.first();
         let segmenter = members.segmenter().with_context(|| members.name())?;
@@ -165,15 +169,16 @@ fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
             rounds: 1,
             same_data: run.config.learnt_from(&manifest)?,
         };
-        let judged = judge_run(&manifest, args.split, &segmenter, identity, &settings)?;
+        let learnt_from = identity.same_data.then_some(&manifest);
+        let judged = judge_run(&judged_on, args.split, &segmenter, identity, &settings)?;
         if runs.is_empty() && args.figures > 0 {
-            figures::write(&manifest, &segmenter, &judged, None, args.figures, &args.out)?;
+            figures::write(&judged_on, &segmenter, &judged, None, args.figures, &args.out)?;
         }
         let training = members
             .runs()
             .iter()
             .zip(folders)
-            .map(|(run, folder)| Ok(Training { config: run.config.clone().into(), curve: Curve::read(folder)? }));
+            .map(|(run, folder)| Training::read(folder, run.config.clone().into(), learnt_from));
         runs.push(RunJudgement { training: training.collect::<anyhow::Result<_>>()?, ..judged });
     }
     let recipes: Vec<SegmentConfig> = nets.iter().map(|members| members.first().config.without_seed()).collect();
@@ -181,6 +186,24 @@ fn judge(args: &JudgeArgs) -> anyhow::Result<()> {
     println!("{}", tables::summary(&judgement));
     println!("{}: judgement.md, judgement.json, pictures.csv, patients.csv; research use only", args.out.display());
     Ok(())
+}
+
+/// What is judged: all of the manifest, or of its pictures with masks those of `--source`.
+fn of_source(manifest: &Manifest, args: &JudgeArgs) -> anyhow::Result<Manifest> {
+    let Some(text) = &args.source else { return Ok(manifest.clone()) };
+    let chosen = manifest.with_masks_of(text);
+    let segment = |manifest: &Manifest| -> BTreeSet<String> {
+        let records = manifest.records.iter().filter(|r| r.task == Task::Segment && r.split == args.split);
+        records.map(|record| record.source.clone()).collect()
+    };
+    let all: Vec<String> = segment(manifest).into_iter().collect();
+    ensure!(
+        !segment(&chosen).is_empty(),
+        "--source {text}: no picture with masks in the {} split is of such a source; there are: {}",
+        args.split.as_str(),
+        all.join("; ")
+    );
+    Ok(chosen)
 }
 
 /// Sees that a run called `name` is on the pictures that the runs before it are on.
@@ -207,6 +230,7 @@ fn write_judgement<R: PartialEq>(
         notice: NOTICE.into(),
         modality: modality.context("give at least one --run")?,
         split: args.split,
+        source: args.source.clone(),
         settings,
         spread: if comparable { spread(&runs) } else { vec![] },
         runs,
@@ -223,6 +247,7 @@ fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
     }
     let manifest = data::open(&args.manifest)?;
     let settings = Resampling { resamples: args.resamples as usize, level: 0.95, seed: args.seed };
+    let judged_on = of_source(&manifest, args)?;
     let (mut runs, mut judged_lesions, mut recipes) = (vec![], vec![], vec![]);
     let mut modality = None;
     for folder in &args.runs {
@@ -239,15 +264,16 @@ fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
             rounds: 1,
             same_data: config.learnt_from(&manifest)?,
         };
-        let judged = judge_run(&manifest, args.split, &finder, identity, &settings)?;
+        let learnt_from = identity.same_data.then_some(&manifest);
+        let judged = judge_run(&judged_on, args.split, &finder, identity, &settings)?;
         if runs.is_empty() && args.figures > 0 {
             let lesions = |picture: &Picture| Ok(drawing(&finder.find(picture)?, finder.run().threshold.score));
-            figures::write(&manifest, &finder, &judged, Some(&lesions), args.figures, &args.out)?;
+            figures::write(&judged_on, &finder, &judged, Some(&lesions), args.figures, &args.out)?;
         }
-        let matched = lesions::find(&manifest, args.split, &finder)?;
+        let matched = lesions::find(&judged_on, args.split, &finder)?;
         judged_lesions.push(lesions::judge(&matched, &finder, folder, args.split, settings));
         recipes.push(config.without_seed());
-        let training = vec![Training { config: config.clone().into(), curve: Curve::read(folder)? }];
+        let training = vec![Training::read(folder, config.clone().into(), learnt_from)?];
         runs.push(RunJudgement { training, ..judged });
     }
     let judgement = write_judgement(args, modality, settings, runs, &recipes)?;

@@ -282,6 +282,12 @@ impl Manifest {
         self.select(modality, Task::Classify, Some(split)).filter(normal)
     }
 
+    /// Of the pictures for segmentation only those whose source has `text` in its name; all others stay.
+    pub fn with_masks_of(&self, text: &str) -> Self {
+        let stays = |record: &&Record| record.task != Task::Segment || record.source.contains(text);
+        Self { root: self.root.clone(), records: self.records.iter().filter(stays).cloned().collect() }
+    }
+
     /// Where the file lies that a record names; see [`Address`].
     pub fn locate(&self, relative: &str) -> PathBuf {
         self.root.join(Address::of(relative).file)

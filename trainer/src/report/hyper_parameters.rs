@@ -33,9 +33,13 @@ const UNSAID: &str = "does not say";
 pub(super) fn section(
     runs: &[&JudgedRun],
     masks: &[SegmentationJudgement],
+    grid: &[SegmentationJudgement],
     blocks: &mut Vec<Block>,
 ) -> anyhow::Result<()> {
-    if runs.is_empty() && masks.iter().all(|judgement| config(judgement).is_none()) {
+    let nets: Vec<(String, &SegmentConfig)> =
+        masks.iter().filter_map(|judgement| Some((title(judgement), config(judgement)?))).collect();
+    let of_grid: Vec<&SegmentConfig> = grid.iter().filter_map(config).collect();
+    if runs.is_empty() && nets.is_empty() && of_grid.is_empty() {
         return Ok(());
     }
     blocks.push(Block::Section("Hyper-parameters that are not the paper's".into()));
@@ -62,17 +66,30 @@ pub(super) fn section(
         ALWAYS.iter().for_each(|row| table.push(Look::Plain, row.map(str::to_owned).into()));
         blocks.push(Block::Table(table));
     }
-    if masks.iter().any(|judgement| config(judgement).is_some()) {
+    if !nets.is_empty() || !of_grid.is_empty() {
         blocks.push(Block::Heading("Segmentation".into()));
         blocks.push(Block::Paragraph(
             "Beside the paper's tables IV, IX and X, their best row first. What it does not say is listed, too. thorax-train train segment \
              --paper takes the best row's."
                 .into(),
         ));
-        for judgement in masks {
-            let Some(config) = config(judgement) else { continue };
-            let mut table = Table::of_words(title(judgement), &["Hyper-parameter", "Here", "Paper"]);
-            of_net(config).into_iter().for_each(|row| table.push(Look::Plain, row.into()));
+        // Nets that were judged on several sets of pictures are told once.
+        let mut alike: Vec<(Vec<[String; 3]>, String)> = vec![];
+        for (title, config) in nets {
+            let rows = of_net(config);
+            if !alike.iter().any(|(told, _)| *told == rows) {
+                alike.push((rows, title));
+            }
+        }
+        if let Some(shared) = shared(&of_grid) {
+            alike.push((
+                shared,
+                format!("What the {} nets of the grid, in tables IX and X, have in common", of_grid.len()),
+            ));
+        }
+        for (rows, title) in alike {
+            let mut table = Table::of_words(title, &["Hyper-parameter", "Here", "Paper"]);
+            rows.into_iter().for_each(|row| table.push(Look::Plain, row.into()));
             blocks.push(Block::Table(table));
         }
     }
@@ -98,6 +115,15 @@ fn of_classifiers(run: &JudgedRun) -> anyhow::Result<Vec<[String; 4]>> {
     Ok(rows)
 }
 
+/// The rows that all nets have alike; `None` where there is no net.
+fn shared(nets: &[&SegmentConfig]) -> Option<Vec<[String; 3]>> {
+    let all = nets.iter().map(|config| of_net(config));
+    all.reduce(|mut shared, rows| {
+        shared.retain(|row| rows.contains(row));
+        shared
+    })
+}
+
 /// Rows of a net: where the paper says something else, and where it says nothing.
 fn of_net(config: &SegmentConfig) -> Vec<[String; 3]> {
     let frozen = matches!(config.net, NetConfig::EfficientNet(_));
@@ -112,7 +138,12 @@ fn of_net(config: &SegmentConfig) -> Vec<[String; 3]> {
             blocks.unwrap_or_default().to_string(),
             "6 (also 4)".into(),
         ),
-        (config.start_sha256.is_none() && config.epochs == epochs_best, "epochs", epochs(config), papers_epochs.into()),
+        (
+            config.start_sha256.is_none() && config.epochs == epochs_best,
+            "epochs",
+            epochs(&config.clone().into()),
+            papers_epochs.into(),
+        ),
         (!frozen && config.batch == 64, "batch", config.batch.to_string(), of_grid("64 (also 32, 128)")),
         (
             !frozen && rate(config) == "cosine(1e-5)",

@@ -20,14 +20,16 @@ use thorax_shared::{
 use super::{
     charts,
     document::{Block, Look, Table},
-    paper_masks::{EPOCHS, GRID, METHODS, PUBLISHED, PUBLISHED_SET, TRANSFER},
+    paper_masks::{EPOCHS, GRID, METHODS, OTHERS, OTHERS_SET, PUBLISHED, PUBLISHED_SET, TRANSFER},
     tables::{NONE, or_none},
 };
 use crate::{
     data::Split,
     judge::{
         Estimate,
-        masks::{self, MaskSpread, Recipe, RunJudgement, RunSpread, SegmentationJudgement, score::MaskJudgement},
+        masks::{
+            self, MaskSpread, Recipe, RunJudgement, RunSpread, SegmentationJudgement, Training, score::MaskJudgement,
+        },
     },
     segmentation::run::SegmentConfig,
 };
@@ -37,12 +39,29 @@ use crate::{
 /// # Errors
 /// A folder that has no judgement, or one of several nets.
 pub(super) fn read(folder: &Path) -> anyhow::Result<SegmentationJudgement> {
-    let judgement = masks::read(folder)?;
+    let judgement = of_runs(folder)?;
     ensure!(
         judgement.runs.len() == 1 || !judgement.spread.is_empty(),
-        "{}: runs that differ in more than their seed; judge each net into a folder of its own",
+        "{}: runs that differ in more than their seed; judge each net into a folder of its own, or give the folder as --grid",
         folder.display()
     );
+    Ok(judgement)
+}
+
+/// Reads what `masks judge` wrote of the nets of a grid, and gives each as a judgement of its own.
+///
+/// # Errors
+/// A folder that has no judgement.
+pub(super) fn read_grid(folder: &Path) -> anyhow::Result<Vec<SegmentationJudgement>> {
+    let SegmentationJudgement { runs, .. } = of_runs(folder)?;
+    let judgement = of_runs(folder)?;
+    let one = |run| SegmentationJudgement { runs: vec![run], spread: vec![], ..judgement.clone() };
+    Ok(runs.into_iter().map(one).collect())
+}
+
+/// Reads a judgement that says how its nets were trained.
+fn of_runs(folder: &Path) -> anyhow::Result<SegmentationJudgement> {
+    let judgement = masks::read(folder)?;
     ensure!(
         judgement.runs.iter().all(|run| !run.training.is_empty()),
         "{}: it does not say how the nets were trained; give folders in which masks judge judged runs of train segment or train instance",
@@ -51,17 +70,33 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<SegmentationJudgement> {
     Ok(judgement)
 }
 
-/// Everything on segmentation, a section a modality, and one a modality for cross-validations.
+/// Everything on segmentation: a section for each set of pictures, and one a modality for cross-validations. Nets of a `grid` have rows in
+/// the paper's tables IX and X alone.
 ///
 /// # Errors
 /// A chart that cannot be drawn.
-pub(super) fn sections(judgements: &[SegmentationJudgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
+pub(super) fn sections(
+    judgements: &[SegmentationJudgement],
+    grid: &[SegmentationJudgement],
+    blocks: &mut Vec<Block>,
+) -> anyhow::Result<()> {
     for modality in [Modality::Ct, Modality::Xray] {
         let of_modality = judgements.iter().filter(|judgement| judgement.modality == modality);
         let (rounds, of_modality): (Vec<&SegmentationJudgement>, Vec<&SegmentationJudgement>) =
             of_modality.partition(|j| rounds(j) > 1);
-        if !of_modality.is_empty() {
-            one_split(modality, &of_modality, blocks)?;
+        let of_grid = || grid.iter().filter(|judgement| judgement.modality == modality);
+        let mut sources: Vec<&Option<String>> = vec![];
+        for judgement in of_modality.iter().copied().chain(of_grid()) {
+            if !sources.contains(&&judgement.source) {
+                sources.push(&judgement.source);
+            }
+        }
+        for source in sources {
+            let nets: Vec<&SegmentationJudgement> =
+                of_modality.iter().copied().filter(|judgement| judgement.source == *source).collect();
+            let of_grid: Vec<&SegmentationJudgement> =
+                of_grid().filter(|judgement| judgement.source == *source).collect();
+            one_set(modality, &nets, &of_grid, blocks)?;
         }
         if !rounds.is_empty() {
             cross_validations(modality, &rounds, blocks)?;
@@ -70,23 +105,47 @@ pub(super) fn sections(judgements: &[SegmentationJudgement], blocks: &mut Vec<Bl
     Ok(())
 }
 
-/// The section of nets that were judged on one split, with the paper's tables.
-fn one_split(modality: Modality, judgements: &[&SegmentationJudgement], blocks: &mut Vec<Block>) -> anyhow::Result<()> {
-    let first = judgements[0];
+/// The section of nets that were judged on one set of pictures, with the paper's tables of it.
+fn one_set(
+    modality: Modality,
+    nets: &[&SegmentationJudgement],
+    of_grid: &[&SegmentationJudgement],
+    blocks: &mut Vec<Block>,
+) -> anyhow::Result<()> {
+    let all = [nets, of_grid].concat();
+    let Some(first) = all.first() else { return Ok(()) };
     ensure!(
-        judgements.iter().all(|other| other.split == first.split),
+        all.iter().all(|other| other.split == first.split),
         "--masks: folders judged on different splits; make a report of each"
     );
-    blocks.push(Block::Section(format!("{}, segmentation", modality.title())));
-    blocks.push(Block::Paragraph(introduction(judgements)));
-    blocks.push(Block::Heading("Infection, as in the paper's tables XI and XII".into()));
-    blocks.push(Block::Table(comparison(judgements)));
-    figures_of(judgements, blocks);
-    blocks.push(Block::Heading("Frozen EfficientNets, as in the paper's table IX".into()));
-    blocks.push(Block::Table(transfer(judgements)));
-    blocks.push(Block::Heading("Blocks, epochs and learning rates, as in the paper's table X".into()));
-    blocks.push(Block::Table(grid(judgements)));
-    curves_of(judgements, blocks)
+    let source = first.source.as_ref().map_or_else(String::new, |source| format!(": {source}"));
+    blocks.push(Block::Section(format!("{}, segmentation{source}", modality.title())));
+    blocks.push(Block::Paragraph(introduction(&all)));
+    // The paper's table XI and those of single nets are of the set of 20 cases.
+    let papers = of_set(first, PUBLISHED_SET);
+    if !nets.is_empty() {
+        let number = if papers { "XI" } else { "XII" };
+        blocks.push(Block::Heading(format!("Infection, as in the paper's table {number}")));
+        blocks.push(Block::Table(comparison(nets, papers)));
+        if of_set(first, OTHERS_SET) {
+            blocks.push(Block::Heading("Beside other works, as in the paper's table XIII".into()));
+            blocks.push(Block::Table(others(nets)));
+        }
+        figures_of(nets, blocks);
+    }
+    if papers {
+        blocks.push(Block::Heading("Frozen EfficientNets, as in the paper's table IX".into()));
+        blocks.push(Block::Table(transfer(&all)));
+        blocks.push(Block::Heading("Blocks, epochs and learning rates, as in the paper's table X".into()));
+        blocks.push(Block::Table(grid(&all)));
+    }
+    if nets.is_empty() { Ok(()) } else { curves_of(nets, blocks) }
+}
+
+/// Whether all pictures with masks are of a set.
+fn of_set(judgement: &SegmentationJudgement, set: &str) -> bool {
+    let pictures = judgement.runs.iter().flat_map(|run| &run.pictures);
+    pictures.filter(|picture| !picture.negative).all(|picture| picture.source.contains(set))
 }
 
 /// What both sections tell.
@@ -215,10 +274,10 @@ pub(super) fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig
 }
 
 /// Its epochs, and whether it had learnt before them.
-pub(super) fn epochs(config: &SegmentConfig) -> String {
-    match config.start_sha256 {
-        Some(_) => format!("{}, from earlier weights", config.epochs),
-        None => config.epochs.to_string(),
+pub(super) fn epochs(recipe: &Recipe) -> String {
+    match recipe.started() {
+        true => format!("{}, from earlier weights", recipe.epochs()),
+        false => recipe.epochs().to_string(),
     }
 }
 
@@ -234,34 +293,101 @@ pub(super) fn title(judgement: &SegmentationJudgement) -> String {
     }
 }
 
-fn comparison(judgements: &[&SegmentationJudgement]) -> Table {
-    let caption = "In percent. IoU and Dice are means over pictures with infection, pixel accuracy over all; the two last columns are ours alone: all \
-         pixels together, and the mean over patients. Faint: the paper's tables XI and XII.";
+/// How a net was trained, in four cells: epochs, side of its input, weights of its encoder, time.
+fn budget(judgement: &SegmentationJudgement) -> [String; 4] {
+    let recipe = recipe(judgement);
+    let hours = |run: &RunJudgement| run.training.iter().map(Training::hours).sum::<Option<f64>>();
+    [
+        or_none(recipe, epochs),
+        or_none(recipe, |recipe| recipe.side().to_string()),
+        or_none(recipe.and_then(Recipe::weights), weights),
+        or_none(over_runs(judgement, hours), |hours| duration(hours.mean)),
+    ]
+}
+
+/// The heads of [`budget`].
+const BUDGET: [&str; 4] = ["Epochs", "Side", "Encoder", "Time"];
+
+/// What [`BUDGET`] means, in a caption.
+const BUDGET_TOLD: &str = "Side: of the net's input, in pixels. Encoder: where its weights are from; drawn ones have seen no picture before. Time: of \
+     the training's steps, on whatever it ran on.";
+
+/// Hours in few digits: `34 s`, `12 min`, `2.5 h`.
+pub(super) fn duration(hours: f64) -> String {
+    let seconds = 3600.0 * hours;
+    match seconds {
+        ..100.0 => format!("{seconds:.0} s"),
+        ..6000.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{hours:.1} h"),
+    }
+}
+
+/// Whether weights were drawn, and have learnt nothing.
+fn are_drawn(origin: &str) -> bool {
+    origin.starts_with("random:")
+}
+
+/// Weights in a few words.
+fn weights(origin: &str) -> String {
+    match are_drawn(origin) {
+        true => "drawn".into(),
+        false => origin.rsplit(['/', '\\']).next().unwrap_or(origin).to_owned(),
+    }
+}
+
+/// The nets, then the paper's: of its table XI where `papers` says that the pictures are of its set, or else of its table XII.
+fn comparison(judgements: &[&SegmentationJudgement], papers: bool) -> Table {
+    let (number, set) = match papers {
+        true => ("XI", "The set is the one of its table XI."),
+        false => ("XII", "Its table XII is of another set, which has no masks to be had."),
+    };
+    let caption = format!(
+        "In percent. IoU and Dice are means over pictures with infection, pixel accuracy over all; pooled: all pixels together. Faint: the paper's \
+         table {number}. {set} {BUDGET_TOLD}"
+    );
     let head = ["Method", "IoU", "Dice", "Pixel accuracy", "Dice, pooled", "Dice, per patient"];
-    let mut table = Table::new(caption, &head);
+    let mut table = Table::new(caption, &[&head[..], &BUDGET].concat());
+    for judgement in judgements {
+        let of = |figure: fn(&MaskJudgement) -> Option<Estimate>| {
+            percent(over_runs(judgement, |run| Some(figure(infection(run)?)?.value)))
+        };
+        let mut cells = vec![
+            title(judgement),
+            of(|mask| mask.per_picture.iou),
+            of(|mask| mask.per_picture.dice),
+            of(|mask| mask.per_picture.pixel_accuracy),
+            of(|mask| mask.pooled.dice),
+            of(|mask| mask.per_patient.dice),
+        ];
+        cells.extend(budget(judgement));
+        table.push(Look::Strong, cells);
+    }
+    for (row, method) in METHODS.iter().enumerate() {
+        let mut cells = vec![format!("{}, paper, table {number}", method.name)];
+        cells.extend(method.scores[usize::from(!papers)].iter().map(|score| format!("{score:.1}")));
+        cells.resize(head.len() + BUDGET.len(), NONE.to_owned());
+        table.push(if row == 0 { Look::First } else { Look::Faint }, cells);
+    }
+    table
+}
+
+/// The paper's table XIII with our nets.
+fn others(judgements: &[&SegmentationJudgement]) -> Table {
+    let caption = "In percent, means over pictures. Faint: what the paper's table XIII says of other works and of itself, which may be of more than these \
+         pictures alone. Ours have not learnt from this set.";
+    let mut table = Table::new(caption, &["Work", "Dice", "IoU"]);
     for judgement in judgements {
         let of = |figure: fn(&MaskJudgement) -> Option<Estimate>| {
             percent(over_runs(judgement, |run| Some(figure(infection(run)?)?.value)))
         };
         table.push(
             Look::Strong,
-            vec![
-                title(judgement),
-                of(|mask| mask.per_picture.iou),
-                of(|mask| mask.per_picture.dice),
-                of(|mask| mask.per_picture.pixel_accuracy),
-                of(|mask| mask.pooled.dice),
-                of(|mask| mask.per_patient.dice),
-            ],
+            vec![title(judgement), of(|mask| mask.per_picture.dice), of(|mask| mask.per_picture.iou)],
         );
     }
-    for (index, number) in ["XI", "XII"].into_iter().enumerate() {
-        for (row, method) in METHODS.iter().enumerate() {
-            let mut cells = vec![format!("{}, paper, table {number}", method.name)];
-            cells.extend(method.scores[index].iter().map(|score| format!("{score:.1}")));
-            cells.extend([NONE.to_owned(), NONE.to_owned()]);
-            table.push(if row == 0 { Look::First } else { Look::Faint }, cells);
-        }
+    for (row, work) in OTHERS.iter().enumerate() {
+        let cells = vec![work.name.into(), format!("{:.1}", work.dice), format!("{:.1}", work.iou)];
+        table.push(if row == 0 { Look::First } else { Look::Faint }, cells);
     }
     table
 }
@@ -373,24 +499,28 @@ fn dice_and_iou(judgement: &SegmentationJudgement) -> [String; 2] {
 }
 
 fn transfer(judgements: &[&SegmentationJudgement]) -> Table {
-    let caption = "Mean over pictures, beside the paper's. A variant that was not trained here says so.";
-    let head = ["Type", "Epochs, paper", "Dice, paper", "IoU, paper", "Epochs", "Dice", "IoU"];
-    let mut table = Table::new(caption, &head);
+    let caption = format!(
+        "Mean over pictures. An encoder with the published weights stands beside the paper's; one with drawn weights has nothing to do with the \
+         paper's, which knows photographs, and has a row of its own below. {BUDGET_TOLD}"
+    );
+    let head = ["Type", "Epochs, paper", "Dice, paper", "IoU, paper"];
+    let mut table = Table::new(caption, &[&head[..], &BUDGET, &["Dice", "IoU"]].concat());
     let frozen = |judgement: &SegmentationJudgement| match config(judgement)?.net {
         NetConfig::EfficientNet(net) => Some(net.backbone),
         _ => None,
     };
-    let ours = |judgement: &SegmentationJudgement| {
-        let [dice, iou] = dice_and_iou(judgement);
-        [or_none(config(judgement), epochs), dice, iou]
-    };
+    let drawn = |judgement: &SegmentationJudgement| recipe(judgement).and_then(Recipe::weights).is_some_and(are_drawn);
+    let ours = |judgement: &SegmentationJudgement| [&budget(judgement)[..], &dice_and_iou(judgement)].concat();
     for row in &TRANSFER {
         let backbone = Backbone::EfficientNetB(row.variant);
-        let trained: Vec<[String; 3]> =
-            judgements.iter().filter(|judgement| frozen(judgement) == Some(backbone)).map(|&j| ours(j)).collect();
-        let look = if trained.is_empty() { Look::Plain } else { Look::Strong };
-        let none = ["not trained here".into(), NONE.into(), NONE.into()];
-        for ours in if trained.is_empty() { vec![none] } else { trained } {
+        let of_row: Vec<&SegmentationJudgement> =
+            judgements.iter().copied().filter(|judgement| frozen(judgement) == Some(backbone)).collect();
+        let beside: Vec<Vec<String>> = of_row.iter().filter(|j| !drawn(j)).map(|j| ours(j)).collect();
+        let look = if beside.is_empty() { Look::Plain } else { Look::Strong };
+        let told = if of_row.is_empty() { "not trained here" } else { "with drawn weights: below" };
+        let mut none = vec![told.to_owned()];
+        none.resize(BUDGET.len() + 2, NONE.to_owned());
+        for ours in if beside.is_empty() { vec![none] } else { beside } {
             let mut cells = vec![
                 format!("EfficientNet-B{}", row.variant),
                 row.epochs.to_string(),
@@ -403,12 +533,15 @@ fn transfer(judgements: &[&SegmentationJudgement]) -> Table {
     }
     for judgement in judgements {
         let Some(backbone) = frozen(judgement) else { continue };
-        if TRANSFER.iter().any(|row| backbone == Backbone::EfficientNetB(row.variant)) {
-            continue;
-        }
-        let mut cells = vec![backbone.to_string(), NONE.into(), NONE.into(), NONE.into()];
+        let name = match backbone {
+            Backbone::EfficientNetB(_) if !drawn(judgement) => continue,
+            _ if drawn(judgement) => format!("{backbone}, drawn weights"),
+            _ => backbone.to_string(),
+        };
+        let mut cells = vec![name];
+        cells.resize(head.len(), NONE.to_owned());
         cells.extend(ours(judgement));
-        table.push(Look::Strong, cells);
+        table.push(if drawn(judgement) { Look::Plain } else { Look::Strong }, cells);
     }
     table
 }
@@ -424,32 +557,67 @@ pub(super) fn rate(config: &SegmentConfig) -> String {
     }
 }
 
+/// A net that was judged and has encoder blocks: its place in the paper's table X.
+struct GridNet<'a> {
+    judgement: &'a SegmentationJudgement,
+    blocks: usize,
+    rate: String,
+    epochs: usize,
+    /// Whether it had learnt before.
+    started: bool,
+}
+
+/// Whether a net's epochs are those of a row of the paper's, or the same share of the longest training of its `series` (the nets that differ
+/// in their epochs alone) that the row's are of the paper's longest.
+fn is_of_row(net: &GridNet<'_>, series: &[usize], papers: usize) -> bool {
+    let longest = series.iter().copied().max().unwrap_or_default();
+    let several = series.iter().any(|epochs| *epochs != longest);
+    net.epochs == papers || (several && net.epochs * EPOCHS[EPOCHS.len() - 1] == papers * longest)
+}
+
 fn grid(judgements: &[&SegmentationJudgement]) -> Table {
-    let caption = "U-Nets of all kinds that were judged, then the paper's table X (faint): `thorax-train sweep` with \
-         docs/segmentation/table_iv.toml trains its grid. Mean over pictures.";
-    let mut table = Table::new(caption, &["Model", "Blocks", "Epochs", "Learning rate", "Dice", "IoU"]);
-    let mut trained = vec![];
-    for judgement in judgements {
-        let Some(config) = config(judgement) else { continue };
-        let Some(UnetConfig { blocks, .. }) = config.net.unet() else { continue };
-        let [dice, iou] = dice_and_iou(judgement);
-        let rate = rate(config);
-        trained.push((blocks, epochs(config), rate.clone()));
-        table.push(Look::Strong, vec![title(judgement), blocks.to_string(), epochs(config), rate, dice, iou]);
-    }
-    for (index, rows) in GRID.iter().enumerate() {
+    let caption = format!(
+        "Mean over pictures. Where nets were trained with the paper's blocks and rate for a fixed share of its epochs (a hundredth, say), each \
+         stands beside its row; U-Nets that have no row of the paper's come first. thorax-train sweep with docs/segmentation/table_x.toml trains \
+         the rows, with table_iv.toml all of its table IV. {BUDGET_TOLD}"
+    );
+    let head = ["Blocks and rate", "Epochs, paper", "Dice, paper", "IoU, paper", "Here"];
+    let mut table = Table::new(caption, &[&head[..], &BUDGET, &["Dice", "IoU"]].concat());
+    let nets = judgements.iter().filter_map(|judgement| {
+        let config = config(judgement)?;
+        let UnetConfig { blocks, .. } = config.net.unet()?;
+        let started = config.start_sha256.is_some();
+        Some(GridNet { judgement, blocks, rate: rate(config), epochs: config.epochs, started })
+    });
+    let nets: Vec<GridNet<'_>> = nets.collect();
+    let ours = |net: &GridNet<'_>| {
+        [&[title(net.judgement)], &budget(net.judgement)[..], &dice_and_iou(net.judgement)].concat()
+    };
+    let name = |blocks: usize, rate: &str| format!("{blocks} blocks, {rate}");
+    let mut papers = vec![];
+    let mut placed = vec![false; nets.len()];
+    for rows in &GRID {
+        let alike = |net: &GridNet<'_>| !net.started && net.blocks == rows.blocks && net.rate == rows.rate;
+        let series: Vec<usize> = nets.iter().filter(|net| alike(net)).map(|net| net.epochs).collect();
         for (row, (epochs, [dice, iou])) in EPOCHS.iter().zip(rows.scores).enumerate() {
-            let here = trained.contains(&(rows.blocks, epochs.to_string(), rows.rate.to_owned()));
-            let cells = vec![
-                if here { "U-Net, paper" } else { "U-Net, paper; not trained here" }.into(),
-                rows.blocks.to_string(),
-                epochs.to_string(),
-                rows.rate.into(),
-                format!("{dice:.2}"),
-                format!("{iou:.3}"),
-            ];
-            table.push(if index + row == 0 { Look::First } else { Look::Faint }, cells);
+            let beside: Vec<usize> =
+                (0..nets.len()).filter(|&i| alike(&nets[i]) && is_of_row(&nets[i], &series, *epochs)).collect();
+            beside.iter().for_each(|&i| placed[i] = true);
+            let mut none = vec!["not trained here".to_owned()];
+            none.resize(1 + BUDGET.len() + 2, NONE.to_owned());
+            let found = beside.iter().map(|&i| ours(&nets[i])).collect::<Vec<_>>();
+            for ours in if found.is_empty() { vec![none] } else { found } {
+                let cells =
+                    vec![name(rows.blocks, rows.rate), epochs.to_string(), format!("{dice:.2}"), format!("{iou:.3}")];
+                papers.push((if row == 0 { Look::First } else { Look::Plain }, [cells, ours].concat()));
+            }
         }
     }
+    for (net, _) in nets.iter().zip(&placed).filter(|(_, placed)| !**placed) {
+        let mut cells = vec![name(net.blocks, &net.rate)];
+        cells.resize(head.len() - 1, NONE.to_owned());
+        table.push(Look::Strong, [cells, ours(net)].concat());
+    }
+    papers.into_iter().for_each(|(look, cells)| table.push(look, cells));
     table
 }

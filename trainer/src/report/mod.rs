@@ -41,11 +41,15 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
     /// Folder of thorax-train classify; what it holds under sources/ (a source left out) is reported too. May be repeated
-    #[arg(long = "run", value_name = "DIR", required_unless_present = "masks")]
+    #[arg(long = "run", value_name = "DIR", required_unless_present_any = ["masks", "grid"])]
     pub runs: Vec<PathBuf>,
     /// Folder that `thorax-train masks judge` wrote: a net, with its seeds. May be repeated
     #[arg(long = "masks", value_name = "DIR")]
     pub masks: Vec<PathBuf>,
+    /// Folder in which `thorax-train masks judge` judged the nets of a grid, whose runs differ: they have rows in the paper's tables IX and X
+    /// alone. May be repeated
+    #[arg(long, value_name = "DIR")]
+    pub grid: Vec<PathBuf>,
     /// Folder that `thorax-train explain` or `masks judge --figures` wrote, or another with PNG pictures and their list, figures.json: [{"title",
     /// "caption", "files": ["a.png", ...]}, ...]. May be repeated
     #[arg(long, value_name = "FOLDER")]
@@ -119,12 +123,13 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let same = |folder: &PathBuf| {
         folder.canonicalize().is_ok_and(|folder| args.out.canonicalize().is_ok_and(|out| out == folder))
     };
-    if let Some(folder) = args.masks.iter().find(|folder| same(folder)) {
+    if let Some(folder) = args.masks.iter().chain(&args.grid).find(|folder| same(folder)) {
         anyhow::bail!("--out {}: has the judgement that is to be read; choose another folder", folder.display());
     }
     let masks = args.masks.iter().map(|folder| masks::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
+    let grid = args.grid.iter().map(|folder| masks::read_grid(folder)).collect::<anyhow::Result<Vec<_>>>()?.concat();
     let lesions = args.masks.iter().map(|folder| judge::lesions::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
-    let page = page(&runs, &masks, &lesions.concat(), pictures, &settings)?;
+    let page = page(&runs, [&masks, &grid], &lesions.concat(), pictures, &settings)?;
     let judgements: Vec<&Judgement> = runs.iter().map(|run| &run.judgement).collect();
     let mut files = vec![("report.html", page.to_html().into_bytes()), ("report.md", page.to_markdown().into_bytes())];
     // `masks judge` has written the figures of the masks already.
@@ -161,7 +166,7 @@ fn with_sources(runs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 fn page(
     runs: &[JudgedRun],
-    masks: &[judge::masks::SegmentationJudgement],
+    [masks, grid]: [&[judge::masks::SegmentationJudgement]; 2],
     lesions: &[judge::lesions::LesionJudgement],
     pictures: Vec<figures::Pictures>,
     settings: &Settings,
@@ -211,14 +216,14 @@ fn page(
         blocks.push(Block::Table(tables::left_out(&found)));
         blocks.push(Block::Table(tables::left_out_by_classifier(&found)));
     }
-    masks::sections(masks, &mut blocks)?;
+    masks::sections(masks, grid, &mut blocks)?;
     lesions::section(lesions, &mut blocks);
-    hyper_parameters::section(&main, masks, &mut blocks)?;
+    hyper_parameters::section(&main, masks, grid, &mut blocks)?;
     if !pictures.is_empty() {
         blocks.push(Block::Section("Pictures".into()));
         blocks.extend(pictures.into_iter().map(Block::Pictures));
     }
-    let title = match (runs.is_empty(), masks.is_empty()) {
+    let title = match (runs.is_empty(), masks.is_empty() && grid.is_empty()) {
         (false, false) => "COVID-19 on chest X-rays and CT: classifiers, their uncertainty, and segmentation",
         (true, _) => "COVID-19 on chest X-rays and CT: segmentation",
         (_, true) => "COVID-19 on chest X-rays and CT: classifiers and their uncertainty",

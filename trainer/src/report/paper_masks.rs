@@ -88,6 +88,29 @@ pub(super) static METHODS: [Method; 9] = [
     Method { name: "Modified Attention U-Net", scores: [[81.1, 90.4, 88.6], [75.7, 86.2, 83.4]] },
 ];
 
+/// A row of table XIII.
+pub(super) struct Other {
+    /// The work, with its number in the paper's references.
+    pub(super) name: &'static str,
+    /// Dice in percent.
+    pub(super) dice: f64,
+    /// IoU in percent.
+    pub(super) iou: f64,
+}
+
+/// Table XIII. (Of the fifth the paper does not say what it is.)
+pub(super) static OTHERS: [Other; 6] = [
+    Other { name: "Diniz et al. [32]", dice: 77.1, iou: 66.86 },
+    Other { name: "Müller et al. [33]", dice: 80.4, iou: 67.2 },
+    Other { name: "Zhang et al. [34]", dice: 75.8, iou: 61.3 },
+    Other { name: "Zhou et al. [35]", dice: 83.1, iou: 71.08 },
+    Other { name: "Paper-V [?]", dice: 70.3, iou: 54.2 },
+    Other { name: "the paper's net", dice: 90.4, iou: 81.1 },
+];
+
+/// The 100 slices that table XIII is of, as sources are called.
+pub(super) const OTHERS_SET: &str = "medicalsegmentation.com";
+
 /// The set of 20 cases of Ma et al. that table XI is of, as sources are called.
 pub(super) const PUBLISHED_SET: &str = "COVID-19-CT-Seg";
 

@@ -71,6 +71,7 @@ fn everything_is_written_and_the_same_again() {
         let out = folder.path().join(out);
         let args = ReportArgs {
             masks: vec![],
+            grid: vec![],
             runs: runs.clone(),
             figures: vec![figures.clone()],
             out: out.clone(),
@@ -201,6 +202,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
         let judged = judge_mask("infection", 0, &pictures.iter().collect::<Vec<_>>(), &[], &settings);
         let mut config = SegmentConfig::example(net, seed);
         config.start_sha256 = matches!(net, NetConfig::ModifiedAttentionUnet(_)).then(|| "0".repeat(64));
+        config.encoder = matches!(net, NetConfig::EfficientNet(_)).then(|| ["weights.safetensors".into(), "00".into()]);
         RunJudgement {
             identity: Identity { run: format!("seed-{seed}"), seed, members: 1, rounds: 1, same_data: true },
             mask_names: vec!["infection".into()],
@@ -211,7 +213,13 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
             volumes: vec![],
             training: vec![Training {
                 config: config.into(),
-                curve: Curve { loss: vec![1.5, 1.0, 0.7], dice: vec![0.1, 0.4, 0.6] },
+                curve: Curve {
+                    loss: vec![1.5, 1.0, 0.7],
+                    dice: vec![0.1, 0.4, 0.6],
+                    images_per_second: vec![2.0, 4.0, 4.0],
+                },
+                // 360 + 180 + 180 seconds.
+                pictures: Some(720),
             }],
         }
     };
@@ -227,6 +235,7 @@ fn judged_masks(folder: &Path) -> Vec<PathBuf> {
                 notice: "Research use only, not a medical device.".into(),
                 modality: Modality::Ct,
                 split: Split::Test,
+                source: None,
                 settings,
                 spread: if runs.len() > 1 { spread(&runs) } else { vec![] },
                 runs,
@@ -298,9 +307,11 @@ fn judged_masks_become_the_papers_tables_of_segmentation() {
         "efficientnet-b3 (frozen) with a decoder of 16 base channels, 2 seeds | 71.5 ± 13.4 | 82.4 ± 9.1 |",
         "Mask-RCNN, paper, table XI | 67.2 | 80.7 | 78.5",
         "| EfficientNet-B1 | 400 | 0.72 | 0.562 | not trained here |",
-        "| EfficientNet-B3 | 400 | 0.69 | 0.527 | 3 | ",
-        "modified attention U-Net, 4 blocks, 16 base channels, dropout 0.1 | 4 | 3, from earlier weights | one cycle(2e-3) |",
-        "| U-Net, paper; not trained here | 6 | 500 | cosine(1e-5) | 0.90 | 0.818 |",
+        // 720 pictures at 2, 4 and 4 a second.
+        "| EfficientNet-B3 | 400 | 0.69 | 0.527 | 3 | 64 | weights.safetensors | 12 min | ",
+        "| 4 blocks, one cycle(2e-3) | – | – | – | the paper's modified attention U-Net, 4 blocks, 16 base channels, dropout 0.1 | 3, from earlier \
+         weights | 64 | – | 12 min |",
+        "| 6 blocks, cosine(1e-5) | 500 | 0.90 | 0.818 | not trained here |",
         "Some began with earlier weights",
         "| patient 2 | 71.9 ± 8.7 | 65.8 |",
         "## Hyper-parameters that are not the paper's",
@@ -333,6 +344,71 @@ fn judged_masks_become_the_papers_tables_of_segmentation() {
         assert!(error.contains(told) && error.contains("judgement.json"), "{error}");
     }
     assert!(arguments(&["--out", "o"]).unwrap_err().to_string().contains("--run"));
+}
+
+/// Nets of a grid stand beside the paper's rows: those of its epochs, or of a fixed share of them. Encoders with drawn weights stand beside
+/// nothing, and a set of other pictures has the tables of its own.
+#[test]
+fn nets_of_a_grid_stand_beside_the_papers_rows() {
+    use thorax_nn::schedule::Schedule;
+
+    use crate::{judge::masks::RunJudgement, segmentation::run::SegmentConfig};
+
+    let folder = tempfile::tempdir().unwrap();
+    let judged: Vec<_> = judged_masks(folder.path()).iter().map(|path| judge::masks::read(path).unwrap()).collect();
+    let changed = |judgement: &judge::masks::SegmentationJudgement, change: &dyn Fn(&mut SegmentConfig)| {
+        let mut run: RunJudgement = judgement.runs[0].clone();
+        let mut config = run.training[0].config.segment().unwrap().clone();
+        change(&mut config);
+        run.training[0].config = config.into();
+        run
+    };
+    let of_rate = |epochs: usize, rate: f64| {
+        changed(&judged[1], &move |config| {
+            config.start_sha256 = None;
+            config.epochs = epochs;
+            config.peak_learning_rate = rate;
+            config.training.schedule = Schedule::Constant;
+        })
+    };
+    let drawn = changed(&judged[0], &|config| config.encoder = Some(["random:1 (random weights)".into(), "00".into()]));
+    let mut grid = judged[1].clone();
+    // Of the rate of 5e-4 a hundredth of the paper's epochs; of another, which has no row, and of one without a series, one each.
+    grid.runs = vec![of_rate(2, 5e-4), of_rate(5, 5e-4), of_rate(3, 7e-4), drawn];
+    let path = folder.path().join("grid");
+    judge::masks::write(&grid, &path).unwrap();
+    let other = folder.path().join("other");
+    let mut slices = judged[1].clone();
+    slices.source = Some("medicalsegmentation.com".into());
+    slices.runs[0].pictures.iter_mut().for_each(|picture| picture.source = "medicalsegmentation.com 100 slices".into());
+    judge::masks::write(&slices, &other).unwrap();
+    let out = folder.path().join("report");
+    let mut args = arguments(&["--grid", "x", "--out", out.to_str().unwrap()]).unwrap();
+    args.grid = vec![path.clone()];
+    args.masks = vec![other];
+    let page = run_report(&args);
+    let net = "the paper's modified attention U-Net, 4 blocks, 16 base channels, dropout 0.1";
+    for words in [
+        &format!("| 4 blocks, 0.0005 | 200 | 0.76 | 0.613 | {net} | 2 | 64 | – | 12 min | 0.760 |"),
+        &format!("| 4 blocks, 0.0005 | 500 | 0.80 | 0.667 | {net} | 5 | 64 |"),
+        "| 4 blocks, 0.0005 | 100 | 0.75 | 0.600 | not trained here |",
+        &format!("| 4 blocks, 0.0007 | – | – | – | {net} | 3 |"),
+        "| EfficientNet-B3 | 400 | 0.69 | 0.527 | with drawn weights: below | – |",
+        "| efficientnet-b3, drawn weights | – | – | – | 3 | 64 | drawn | 12 min |",
+        "## CT, segmentation: medicalsegmentation.com",
+        "Mask-RCNN, paper, table XII | 53.9 |",
+        "| Diniz et al. [32] | 77.1 | 66.9 |",
+        "What the 4 nets of the grid, in tables IX and X, have in common",
+    ] {
+        assert!(page.contains(words), "`{words}` is not said:\n{page}");
+    }
+    assert_eq!(page.matches("in the paper's table X\n").count(), 1, "{page}");
+    assert!(!page.contains("table XI |"), "no net but those of the grid is of the paper's set");
+    for (hours, told) in [(0.0044, "16 s"), (0.2, "12 min"), (1.6, "96 min"), (1.75, "1.8 h")] {
+        assert_eq!(masks::duration(hours), told);
+    }
+    args.masks = vec![path];
+    assert!(run(&args).unwrap_err().to_string().contains("--grid"));
 }
 
 /// A net that finds single lesions stands in the same tables, and its lesions in one of their own.
@@ -372,7 +448,7 @@ fn nets_that_find_single_lesions_have_a_row_and_a_table() {
         augmentation,
         training: of_training,
     };
-    judgement.runs[0].training = vec![Training { config: config.clone().into(), curve: training.curve }];
+    judgement.runs[0].training = vec![Training { config: config.clone().into(), ..training }];
     let yolact = folder.path().join("yolact");
     judge::masks::write(&judgement, &yolact).unwrap();
     // What is written is read as what it is.

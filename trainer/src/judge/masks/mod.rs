@@ -59,6 +59,9 @@ pub struct Curve {
     pub loss: Vec<f64>,
     /// Validation Dice of the infection, pooled.
     pub dice: Vec<f64>,
+    /// Training pictures a second; nothing where it was not kept.
+    #[serde(default)]
+    pub images_per_second: Vec<f64>,
 }
 
 impl Curve {
@@ -71,6 +74,7 @@ impl Curve {
         struct Epoch {
             loss: f64,
             dice_infection: f64,
+            images_per_second: f64,
         }
         let path = folder.join("epochs.csv");
         let mut table = csv::Reader::from_path(&path).with_context(|| path.display().to_string())?;
@@ -79,6 +83,7 @@ impl Curve {
         Ok(Self {
             loss: epochs.iter().map(|epoch| epoch.loss).collect(),
             dice: epochs.iter().map(|epoch| epoch.dice_infection).collect(),
+            images_per_second: epochs.iter().map(|epoch| epoch.images_per_second).collect(),
         })
     }
 }
@@ -94,6 +99,9 @@ pub struct SegmentationJudgement {
     pub modality: Modality,
     /// Which of them.
     pub split: Split,
+    /// What the source of every picture with masks says; `None` where pictures of all sources were judged.
+    #[serde(default)]
+    pub source: Option<String>,
     /// How the intervals were made.
     pub settings: Resampling,
     /// Each run by itself.
@@ -148,6 +156,28 @@ pub struct Training {
     pub config: Recipe,
     /// What came of it, epoch by epoch. A net that started from earlier weights has only its own epochs here.
     pub curve: Curve,
+    /// Pictures of an epoch; `None` where it is not known what the net learnt from.
+    #[serde(default)]
+    pub pictures: Option<usize>,
+}
+
+impl Training {
+    /// How the run in `folder` was trained and how that went; `manifest` is what it learnt from, where that is known.
+    ///
+    /// # Errors
+    /// A folder without a log of its epochs.
+    pub fn read(folder: &Path, config: Recipe, manifest: Option<&Manifest>) -> anyhow::Result<Self> {
+        let own = manifest.map(|manifest| manifest.masked(config.modality(), Split::Train).count());
+        let pictures = own.map(|own| own + config.drawn());
+        Ok(Self { config, curve: Curve::read(folder)?, pictures })
+    }
+
+    /// Hours that the steps took, validation not counted.
+    pub fn hours(&self) -> Option<f64> {
+        let rates = &self.curve.images_per_second;
+        let seconds: f64 = rates.iter().map(|rate| self.pictures.unwrap_or_default() as f64 / rate).sum();
+        (seconds > 0.0 && seconds.is_finite()).then_some(seconds / 3600.0)
+    }
 }
 
 /// A figure of several runs.

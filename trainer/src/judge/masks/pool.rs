@@ -76,6 +76,7 @@ pub fn pool(rounds: &[(&Path, SegmentationJudgement)], settings: Resampling) -> 
         notice: NOTICE.into(),
         modality: first.modality,
         split: Split::Test,
+        source: first.source.clone(),
         settings,
         runs: vec![RunJudgement { training: trainings, ..pooled }],
         spread: vec![],

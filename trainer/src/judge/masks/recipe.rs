@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use thorax_shared::modality::Modality;
+
 use crate::{instance::run::InstanceRunConfig, segmentation::run::SegmentConfig};
 
 /// The configuration of a run; which of the two it is, its fields tell.
@@ -40,6 +42,46 @@ impl Recipe {
         match self {
             Self::Instance(_) => None,
             Self::Segment(config) => Some(config),
+        }
+    }
+
+    /// Whose pictures.
+    pub fn modality(&self) -> Modality {
+        match self {
+            Self::Instance(config) => config.modality,
+            Self::Segment(config) => config.modality,
+        }
+    }
+
+    /// Passes over the training pictures.
+    pub fn epochs(&self) -> usize {
+        match self {
+            Self::Instance(config) => config.epochs,
+            Self::Segment(config) => config.epochs,
+        }
+    }
+
+    /// Width and height of the net's input.
+    pub fn side(&self) -> u32 {
+        match self {
+            Self::Instance(config) => config.preprocess.input_side,
+            Self::Segment(config) => config.preprocess.input_side,
+        }
+    }
+
+    /// Pictures that an epoch draws beside those with masks.
+    pub fn drawn(&self) -> usize {
+        match self {
+            Self::Instance(config) => config.healthy,
+            Self::Segment(config) => config.healthy + config.boxed,
+        }
+    }
+
+    /// Where the weights of its encoder or backbone are from; `None` for a net that has none of its own.
+    pub fn weights(&self) -> Option<&str> {
+        match self {
+            Self::Instance(config) => Some(&config.backbone[0]),
+            Self::Segment(config) => config.encoder.as_ref().map(|[origin, _]| origin.as_str()),
         }
     }
 

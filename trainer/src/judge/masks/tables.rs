@@ -40,9 +40,10 @@ fn rules(judgement: &SegmentationJudgement) -> String {
 /// The whole report.
 pub(super) fn markdown(judgement: &SegmentationJudgement) -> String {
     let mut out = format!(
-        "# Masks of {} pictures, {} split\n\n**{}**\n\n{}",
+        "# Masks of {} pictures, {} split{}\n\n**{}**\n\n{}",
         judgement.modality,
         judgement.split.as_str(),
+        judgement.source.as_ref().map_or_else(String::new, |source| format!(", of {}", escaped(source))),
         judgement.notice,
         rules(judgement)
     );

@@ -105,6 +105,7 @@ fn a_judgement_is_four_files_that_say_the_same() {
         notice: "Research use only, not a medical device.".into(),
         modality: Modality::Ct,
         split: Split::Test,
+        source: None,
         settings: Resampling { resamples: 100, level: 0.95, seed: 1 },
         spread: spread(&runs),
         runs,
@@ -154,12 +155,13 @@ fn rounds_are_pooled() {
         let mut run =
             RunJudgement::new(identity, whole.mask_names.clone(), pictures.cloned().collect(), vec![], &settings);
         let config = SegmentConfig { manifest_sha256: manifest.into(), ..SegmentConfig::example(net, 1) };
-        run.training = vec![Training { config: config.into(), curve: Curve::default() }];
+        run.training = vec![Training { config: config.into(), curve: Curve::default(), pictures: None }];
         SegmentationJudgement {
             format: FORMAT,
             notice: "Research use only, not a medical device.".into(),
             modality: Modality::Ct,
             split: Split::Test,
+            source: None,
             settings,
             runs: vec![run],
             spread: vec![],
@@ -253,6 +255,7 @@ fn slices_of_a_volume_are_judged_in_three_dimensions() {
         notice: NOTICE.into(),
         modality: Modality::Ct,
         split: Split::Test,
+        source: None,
         settings: Resampling { resamples: 50, level: 0.95, seed: 1 },
         spread: vec![],
         runs: vec![judged(&whole)],
