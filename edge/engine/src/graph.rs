@@ -56,7 +56,8 @@ fn check_gpu() -> Result<(), String> {
 fn cuda() -> TractResult<&'static dyn tract_onnx::tract_core::runtime::Runtime> {
     // Named, so that the crate is linked, by which the runtime makes itself known.
     let _ = tract_cuda::CudaTransform;
-    tract_onnx::tract_core::runtime::runtime_for_name("cuda")?.context("tract knows no runtime of this name")
+    let found = tract_onnx::tract_core::runtime::runtime_for_name("cuda")?;
+    found.ok_or_else(|| tract_onnx::tract_core::internal::format_err!("tract knows no runtime of this name"))
 }
 
 #[cfg(feature = "cuda")]

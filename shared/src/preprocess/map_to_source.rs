@@ -16,9 +16,12 @@ pub fn map_to_source(map: &Plane<f32>, core: Rect, source: (usize, usize)) -> Pl
     placed
 }
 
+/// Rows of a map, whose values stay what they are.
+type MapRows<'a> = Rows<'a, f32, fn(f32) -> f32>;
+
 /// What [`map_to_source`] gives, row by row: several maps of a large picture can be gone through side by side without any of them in memory.
 pub struct SourceRows<'a> {
-    rows: Option<Rows<'a, f32, fn(f32) -> f32>>,
+    rows: Option<MapRows<'a>>,
     visible: Rect,
     row: Vec<f32>,
 }
