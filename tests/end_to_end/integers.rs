@@ -8,8 +8,7 @@ use crate::stress::{Toy, read};
 fn a_bundle_of_integers_is_fine_tuned_signed_and_run() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    let toy = Toy::new(folder.path());
-    succeed(&mut toy.build(&["--stress-pictures", "0", "--despite-stress"]));
+    let toy = Toy::signed(folder.path());
     let out = at("integers.thorax");
     let quantize = |options: &[&str]| {
         let mut command = train();
@@ -68,8 +67,7 @@ fn a_bundle_of_integers_is_fine_tuned_signed_and_run() {
 fn a_segmenter_that_learnt_from_the_bundles_takes_its_place() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    let toy = Toy::new(folder.path());
-    succeed(&mut toy.build(&["--stress-pictures", "0", "--despite-stress"]));
+    let toy = Toy::signed(folder.path());
     let teacher = at("segmenter");
     let student = |options: &[&str]| {
         let mut command = train();

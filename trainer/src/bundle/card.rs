@@ -57,7 +57,7 @@ impl Survival {
     /// What has to be said before anything else; nothing of a bundle that survives.
     fn warning(&self) -> String {
         match self {
-            Self::NotTried => "**What its verdicts survive was not tried.** Signed with `--despite-stress`.\n\n".into(),
+            Self::NotTried => "**What its verdicts survive was not tried.**\n\n".into(),
             Self::Tried(stress) if stress.not_survived().is_empty() => String::new(),
             Self::Tried(stress) => format!(
                 "**Its verdicts do not survive what happens to files.** {} Signed with `--despite-stress`.\n\n",

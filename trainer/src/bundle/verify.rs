@@ -49,7 +49,8 @@ impl Agreement {
     }
 }
 
-/// Carries the bundle at `path` out by the workstation's operators (candle) and by the device (tract with its own kernels) on the test pictures of `manifest`, or the first `limit` of them.
+/// Carries the bundle at `path` out by the workstation's operators (candle) and by the device (tract with our kernels) on the test
+/// pictures of `manifest`, or the first `limit` of them.
 ///
 /// # Errors
 /// A bundle that cannot be read or run; a manifest without test pictures of its modality.

@@ -105,6 +105,7 @@ pub struct Evaluation {
 }
 
 /// A bundle as the device runs it, and the same for pictures that somebody equalised before they were published.
+#[derive(Clone)]
 pub struct JudgedModel {
     /// As it is.
     model: Model,

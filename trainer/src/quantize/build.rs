@@ -23,7 +23,7 @@ use thorax_shared::bundle::{
 };
 
 use super::{
-    compare::{self, Comparison},
+    compare,
     inputs::{input, records},
     part::Part,
 };
@@ -142,20 +142,16 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let model = JudgedModel::open(args.bundle, args.trusted)?;
     let manifest = data::open(args.manifest)?;
     data::verify(&manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
-    // What is quantized: the bundle, with the new segmenter where there is one.
-    let start = || {
-        let bundle = JudgedModel::open(args.bundle, args.trusted)?;
-        match args.segmenter {
-            Some(origin) => with_segmenter(bundle, origin, &manifest),
-            None => Ok(bundle),
-        }
-    };
-    let real = start()?;
-    let mut graphs = vec![(Role::Classifier, "classifier", read.classifier_graph().to_vec())];
     let segmenter = match args.segmenter {
         Some(origin) => Some(to_onnx(&origin.shipped_graph()?, "segmenter")?),
         None => read.segmenter_graph().map(<[u8]>::to_vec),
     };
+    // What is quantized: the bundle, with the new segmenter where there is one.
+    let real = match (args.segmenter, &segmenter) {
+        (Some(origin), Some(onnx)) => with_segmenter(model.clone(), origin, onnx, &manifest)?,
+        _ => model.clone(),
+    };
+    let mut graphs = vec![(Role::Classifier, "classifier", read.classifier_graph().to_vec())];
     graphs.extend(segmenter.map(|onnx| (Role::Segmenter, "segmenter", onnx)));
 
     let mut report = format!(
@@ -184,7 +180,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         }
         parts.push(QuantizedPart { name, onnx, example: (first, example) });
     }
-    let integer = graphs.iter().fold(start()?, |model, (role, _, onnx)| model.with_graph(*role, onnx.clone()));
+    let integer = graphs.iter().fold(real.clone(), |model, (role, _, onnx)| model.with_graph(*role, onnx.clone()));
 
     // What it survives is asked before the test split is looked at.
     let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &integer)?;
@@ -224,7 +220,7 @@ impl Judged {
         let (before, whole) = (evaluate(old)?, evaluate(integer)?);
         let between = with_segmenter.map(&evaluate).transpose()?;
         if split == Split::Val {
-            self.teacher = Comparison::new(&before, &whole).teacher(&old.title());
+            self.teacher = compare::teacher(&old.title(), &before, &whole);
         }
         let title = old.title();
         let mut bundles = vec![(&*title, &before)];
@@ -242,7 +238,12 @@ impl Judged {
 }
 
 /// The bundle with another segmenter, in real numbers.
-fn with_segmenter(model: JudgedModel, origin: &Origin, manifest: &Manifest) -> anyhow::Result<JudgedModel> {
+fn with_segmenter(
+    model: JudgedModel,
+    origin: &Origin,
+    onnx: &[u8],
+    manifest: &Manifest,
+) -> anyhow::Result<JudgedModel> {
     let modality = model.manifest().modality;
     anyhow::ensure!(
         origin.modality() == modality,
@@ -259,9 +260,7 @@ fn with_segmenter(model: JudgedModel, origin: &Origin, manifest: &Manifest) -> a
         model.manifest().segmenter.is_some(),
         "the bundle has no segmenter, so --segmenter has none to take the place of; leave it out"
     );
-    Ok(model
-        .with_graph(Role::Segmenter, to_onnx(&origin.shipped_graph()?, "segmenter")?)
-        .prepared_as(origin.preprocess()))
+    Ok(model.with_graph(Role::Segmenter, onnx.to_vec()).prepared_as(origin.preprocess()))
 }
 
 /// What becomes a bundle.

@@ -5,63 +5,61 @@ use thorax_shared::{
     metrics::{Confusion, roc_auc},
 };
 
-use crate::judge::bundle::{Evaluation, MASKS};
+use crate::judge::bundle::Evaluation;
 
-/// Figures of the two beside each other.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Comparison {
-    /// Labelled pictures that both read.
-    pub pictures: usize,
-    /// AUC of the one and of the other; none where a class is missing.
-    pub auc: Option<[f64; 2]>,
+/// Probabilities and entropies of the labelled pictures that both read, and which of these are positive.
+struct Read {
+    positive: Vec<bool>,
+    probabilities: [Vec<f32>; 2],
+    entropies: [Vec<f32>; 2],
+}
+
+impl Read {
+    fn by_both(one: &Evaluation, other: &Evaluation) -> Self {
+        let all = one.predictions.iter().zip(&other.predictions);
+        let read: Vec<_> = all.filter_map(|(a, b)| Some((a.positive, [a.evidence?, b.evidence?]))).collect();
+        let column = |column: usize| [0, 1].map(|which| read.iter().map(|(_, both)| both[which][column]).collect());
+        Self {
+            positive: read.iter().map(|(positive, _)| *positive).collect(),
+            probabilities: column(0),
+            entropies: column(1),
+        }
+    }
+}
+
+/// How far another bundle is from one.
+struct Comparison {
     /// Share of all labelled pictures that get the same verdict.
-    pub verdicts_kept: f64,
+    verdicts_kept: f64,
     /// Spearman's correlation of the entropies.
-    pub entropy_spearman: Option<f64>,
+    entropy_spearman: Option<f64>,
     /// Mean absolute difference of the probability.
-    pub probability_apart: f64,
-    /// Name of each mask, pictures with it, Dice of all pixels together of the one and of the other.
-    pub dice: Vec<(String, usize, [Option<f64>; 2])>,
+    probability_apart: f64,
 }
 
 impl Comparison {
-    /// Compares two evaluations of the same pictures.
-    pub fn new(one: &Evaluation, other: &Evaluation) -> Self {
+    fn new(one: &Evaluation, other: &Evaluation) -> Self {
         let all = one.predictions.iter().zip(&other.predictions);
-        let kept = all.clone().filter(|(one, other)| one.verdict == other.verdict).count();
-        let read: Vec<_> = all.filter_map(|(a, b)| Some((a.positive, a.evidence?, b.evidence?))).collect();
-        let labels: Vec<bool> = read.iter().map(|(positive, _, _)| *positive).collect();
-        let column = |column: usize| -> [Vec<f32>; 2] {
-            [
-                read.iter().map(|(_, one, _)| one[column]).collect(),
-                read.iter().map(|(_, _, other)| other[column]).collect(),
-            ]
-        };
-        let (probabilities, entropies) = (column(0), column(1));
-        let [auc_one, auc_other] = probabilities.each_ref().map(|scores| roc_auc(scores, &labels).ok());
-        let apart = probabilities[0].iter().zip(&probabilities[1]).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
-        let dice = MASKS.iter().enumerate().map(|(channel, name)| {
-            let pairs = one.masks.iter().zip(&other.masks);
-            let both: Vec<[Confusion; 2]> =
-                pairs.filter_map(|(a, b)| Some([a.masks[channel]?, b.masks[channel]?])).collect();
-            let pooled = [0, 1].map(|which| both.iter().map(|pair| pair[which]).sum::<Confusion>().f1());
-            ((*name).to_owned(), both.len(), pooled)
-        });
+        let kept = all.filter(|(one, other)| one.verdict == other.verdict).count();
+        let Read { probabilities: [a, b], entropies, .. } = Read::by_both(one, other);
+        let apart = a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
         Self {
-            pictures: read.len(),
-            auc: auc_one.zip(auc_other).map(|(one, other)| [one, other]),
             verdicts_kept: kept as f64 / one.predictions.len().max(1) as f64,
             entropy_spearman: spearman(&entropies[0], &entropies[1]),
-            probability_apart: apart / read.len().max(1) as f64,
-            dice: dice.collect(),
+            probability_apart: apart / a.len().max(1) as f64,
         }
     }
+}
 
-    /// What the other was made of, called `name`, as the bundle says it; none where its AUC cannot be told.
-    pub fn teacher(&self, name: &str) -> Option<Teacher> {
-        let dice = self.dice.first().and_then(|(_, _, [one, _])| *one);
-        Some(Teacher { name: name.to_owned(), auc: self.auc?[0] as f32, dice: dice.map(|dice| dice as f32) })
-    }
+/// What `other` was made of, called `name`, as the bundle says it: its figures on the pictures that both read; none where its AUC cannot be
+/// told.
+pub fn teacher(name: &str, one: &Evaluation, other: &Evaluation) -> Option<Teacher> {
+    let Read { positive, probabilities, .. } = Read::by_both(one, other);
+    let auc = roc_auc(&probabilities[0], &positive).ok()?;
+    roc_auc(&probabilities[1], &positive).ok()?;
+    let drawn = one.masks.iter().zip(&other.masks).filter_map(|(a, b)| a.masks[0].zip(b.masks[0]));
+    let dice = drawn.map(|(a, _)| a).sum::<Confusion>().f1();
+    Some(Teacher { name: name.to_owned(), auc: auc as f32, dice: dice.map(|dice| dice as f32) })
 }
 
 /// A table of what bundles say of the same pictures: their names and evaluations, each made of the one before it.

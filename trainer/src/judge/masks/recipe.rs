@@ -73,7 +73,9 @@ impl Recipe {
     pub fn drawn(&self) -> usize {
         match self {
             Self::Instance(config) => config.healthy,
-            Self::Segment(config) => config.healthy + config.boxed,
+            Self::Segment(config) => {
+                config.healthy + config.boxed + config.taught.as_ref().map_or(0, |taught| taught.pictures)
+            }
         }
     }
 
