@@ -14,6 +14,7 @@ mod limits;
 mod made;
 mod masks;
 mod masks_predict;
+mod one_net;
 mod refusals;
 mod screen;
 mod serve;

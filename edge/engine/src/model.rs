@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_shared::{
-    bundle::{self, Bundle, Limits, Manifest, Role, Sha256Sum, TrustedKeys},
+    bundle::{self, Bundle, Limits, Manifest, Name, Role, Segmenter, Sha256Sum, TrustedKeys},
     modality::Modality,
     plane::Plane,
 };
@@ -57,9 +57,12 @@ pub struct Model {
     segmenter: Option<Arc<Lazy>>,
 }
 
+/// A file of a bundle, prepared when it is first needed. Where classifier and segmenter are one net, it is the file of both.
 struct Lazy {
     graph: &'static str,
     bytes: Vec<u8>,
+    /// What is asked of it.
+    outputs: Vec<Name>,
     plan: OnceLock<Result<Graph, String>>,
     runs: AtomicU64,
 }
@@ -87,10 +90,8 @@ impl Model {
         let bytes = std::fs::read(path).map_err(|reason| DeviceError::Read { path: path.to_owned(), reason })?;
         let bundle = Bundle::read(&bytes, trusted, &Limits::default())
             .map_err(|reason| DeviceError::Bundle { path: path.to_owned(), reason })?;
-        let lazy = |graph, bytes: &[u8]| {
-            Arc::new(Lazy { graph, bytes: bytes.to_vec(), plan: OnceLock::new(), runs: AtomicU64::new(0) })
-        };
         let manifest = bundle.manifest().clone();
+        let (classifier, segmenter) = Lazy::of(&manifest, bundle.classifier_graph(), bundle.segmenter_graph());
         Ok(Self {
             path: path.to_owned(),
             identity: BundleIdentity {
@@ -101,22 +102,30 @@ impl Model {
                 disease: manifest.extension.disease.as_ref().map(|disease| disease.words.as_str().to_owned()),
             },
             manifest,
-            classifier: lazy("classifier", bundle.classifier_graph()),
-            segmenter: bundle.segmenter_graph().map(|bytes| lazy("segmenter", bytes)),
+            classifier,
+            segmenter,
         })
     }
 
-    /// The same bundle with `onnx` in the place of one of its graphs; for judging it before it is signed.
+    /// The same bundle with `onnx` in the place of one of its graphs, or of both where they are one net; for judging it before it is
+    /// signed.
     #[must_use]
-    pub fn with_graph(mut self, role: Role, onnx: Vec<u8>) -> Self {
-        let (place, graph) = match role {
-            Role::Classifier => (Some(&mut self.classifier), "classifier"),
-            Role::Segmenter => (self.segmenter.as_mut(), "segmenter"),
+    pub fn with_graph(mut self, role: Role, onnx: &[u8]) -> Self {
+        let one = self.is_one_net();
+        let kept = |lazy: &Option<Arc<Lazy>>| lazy.as_ref().map(|lazy| lazy.bytes.clone());
+        let (classifier, segmenter) = match role {
+            _ if one => (onnx.to_vec(), Some(onnx.to_vec())),
+            Role::Classifier => (onnx.to_vec(), kept(&self.segmenter)),
+            Role::Segmenter => (self.classifier.bytes.clone(), self.segmenter.is_some().then(|| onnx.to_vec())),
         };
-        if let Some(place) = place {
-            *place = Arc::new(Lazy { graph, bytes: onnx, plan: OnceLock::new(), runs: AtomicU64::new(0) });
-        }
+        (self.classifier, self.segmenter) = Lazy::of(&self.manifest, &classifier, segmenter.as_deref());
         self
+    }
+
+    /// Whether classifier and segmenter are one net, which sees a picture once and says both.
+    pub fn is_one_net(&self) -> bool {
+        let Manifest { classifier, segmenter, .. } = &self.manifest;
+        segmenter.as_ref().is_some_and(|segmenter| segmenter.graph.is_one_with(&classifier.graph))
     }
 
     /// Name and version, as on the screen.
@@ -126,7 +135,7 @@ impl Model {
 
     /// How often its graphs have run since it was opened.
     pub fn runs(&self) -> u64 {
-        let graphs = [Some(&self.classifier), self.segmenter.as_ref()];
+        let graphs = [Some(&self.classifier), self.segmenter.as_ref().filter(|_| !self.is_one_net())];
         graphs.into_iter().flatten().map(|graph| graph.runs.load(Ordering::Relaxed)).sum()
     }
 
@@ -135,18 +144,33 @@ impl Model {
     /// # Errors
     /// [`DeviceError::Graph`] when the graph cannot be run or its outputs are not what the manifest says.
     pub fn classify(&self, tensor: &[f32]) -> Result<Classification, DeviceError> {
-        let graph = &self.manifest.classifier.graph;
-        let outputs = self.run(&self.classifier, graph, tensor)?;
+        self.classification(&self.run(&self.classifier, &self.manifest.classifier.graph, tensor)?)
+    }
+
+    /// Runs the segmenter on a tensor `[C, S, S]`: one probability map a channel of the manifest; `None` if the bundle has
+    /// no segmenter.
+    ///
+    /// # Errors
+    /// [`DeviceError::Graph`] as above.
+    pub fn segment(&self, tensor: &[f32]) -> Result<Option<Vec<Plane<f32>>>, DeviceError> {
+        let (Some(lazy), Some(segmenter)) = (&self.segmenter, &self.manifest.segmenter) else { return Ok(None) };
+        self.masks(segmenter, &self.run(lazy, &segmenter.graph, tensor)?).map(Some)
+    }
+
+    /// [`Self::classify`] and [`Self::segment`] in one run, of a bundle [whose nets are one](Self::is_one_net).
+    ///
+    /// # Errors
+    /// [`DeviceError::Graph`] as above.
+    pub fn classify_and_segment(&self, tensor: &[f32]) -> Result<(Classification, Vec<Plane<f32>>), DeviceError> {
+        let outputs = self.run(&self.classifier, &self.manifest.classifier.graph, tensor)?;
+        let masks = self.manifest.segmenter.as_ref().map(|segmenter| self.masks(segmenter, &outputs)).transpose()?;
+        Ok((self.classification(&outputs)?, masks.unwrap_or_default()))
+    }
+
+    fn classification(&self, outputs: &Outputs<'_>) -> Result<Classification, DeviceError> {
         let error = |reason: &str| self.error("classifier", reason);
         let members = usize::from(self.manifest.classifier.members);
-        let output = |name: &str| {
-            graph
-                .outputs
-                .iter()
-                .position(|output| output == name)
-                .map(|index| &outputs[index])
-                .ok_or_else(|| error(&format!("no output {name}")))
-        };
+        let output = |name: &str| outputs.get(name).ok_or_else(|| error(&format!("no output {name}")));
         let (_, logits) = output("logits")?;
         if logits.len() != members {
             return Err(error(&format!("{} logits for {members} members", logits.len())));
@@ -174,42 +198,69 @@ impl Model {
         Ok(Classification { logits: logits.clone(), activation, novelty, refusals })
     }
 
-    /// Runs the segmenter on a tensor `[C, S, S]`: one probability map a channel of the manifest; `None` if the bundle has
-    /// no segmenter.
-    ///
-    /// # Errors
-    /// [`DeviceError::Graph`] as above.
-    pub fn segment(&self, tensor: &[f32]) -> Result<Option<Vec<Plane<f32>>>, DeviceError> {
-        let (Some(lazy), Some(segmenter)) = (&self.segmenter, &self.manifest.segmenter) else { return Ok(None) };
-        let mut outputs = self.run(lazy, &segmenter.graph, tensor)?;
-        let (shape, values) = outputs.swap_remove(0);
+    fn masks(&self, segmenter: &Segmenter, outputs: &Outputs<'_>) -> Result<Vec<Plane<f32>>, DeviceError> {
+        let error = |reason: &str| self.error("segmenter", reason);
+        let output = segmenter.graph.outputs.first().and_then(|name| outputs.get(name));
+        let (shape, values) = output.ok_or_else(|| error("it has no output"))?;
         let [1, channels, height, width] = shape[..] else {
-            return Err(self.error("segmenter", &format!("masks have shape {shape:?}")));
+            return Err(error(&format!("masks have shape {shape:?}")));
         };
         if channels != segmenter.channels.len() {
-            return Err(self.error("segmenter", &format!("{channels} masks for {} channels", segmenter.channels.len())));
+            return Err(error(&format!("{channels} masks for {} channels", segmenter.channels.len())));
         }
-        values
-            .chunks_exact((width * height).max(1))
-            .map(|map| Plane::new(width, height, map.to_vec()).map_err(|e| self.error("segmenter", &e.to_string())))
-            .collect::<Result<_, _>>()
-            .map(Some)
+        let map = |map: &[f32]| Plane::new(width, height, map.to_vec()).map_err(|e| error(&e.to_string()));
+        values.chunks_exact((width * height).max(1)).map(map).collect()
     }
 
     fn error(&self, graph: &'static str, reason: &str) -> DeviceError {
         DeviceError::Graph { bundle: self.title(), path: self.path.clone(), graph, reason: reason.to_owned() }
     }
 
-    /// Shape and values of each output of the manifest's list.
-    fn run(&self, lazy: &Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Vec<Output>, DeviceError> {
+    /// What the file says of a tensor for `graph`.
+    fn run<'a>(&self, lazy: &'a Lazy, graph: &bundle::Graph, tensor: &[f32]) -> Result<Outputs<'a>, DeviceError> {
         let plan = lazy
             .plan
-            .get_or_init(|| Graph::read(&lazy.bytes, &graph.outputs, graph::chosen()))
+            .get_or_init(|| Graph::read(&lazy.bytes, &lazy.outputs, graph::chosen()))
             .as_ref()
             .map_err(|reason| self.error(lazy.graph, reason))?;
         let channels = graph.preprocess.normalise.mean.len();
         let side = graph.preprocess.input_side as usize;
         lazy.runs.fetch_add(1, Ordering::Relaxed);
-        plan.run(&[1, channels, side, side], tensor).map_err(|reason| self.error(lazy.graph, &reason))
+        let values = plan.run(&[1, channels, side, side], tensor).map_err(|reason| self.error(lazy.graph, &reason))?;
+        Ok(Outputs { names: &lazy.outputs, values })
+    }
+}
+
+/// What a file said.
+struct Outputs<'a> {
+    names: &'a [Name],
+    values: Vec<Output>,
+}
+
+impl Outputs<'_> {
+    /// Shape and values of an output.
+    fn get(&self, name: &str) -> Option<&Output> {
+        self.names.iter().position(|output| &**output == name).and_then(|index| self.values.get(index))
+    }
+}
+
+impl Lazy {
+    /// The files of a bundle's graphs, which may be one.
+    fn of(manifest: &Manifest, classifier: &[u8], segmenter: Option<&[u8]>) -> (Arc<Self>, Option<Arc<Self>>) {
+        let new = |graph, bytes: &[u8], outputs: Vec<Name>| {
+            Arc::new(Self { graph, bytes: bytes.to_vec(), outputs, plan: OnceLock::new(), runs: AtomicU64::new(0) })
+        };
+        let graph = &manifest.classifier.graph;
+        let other = segmenter.zip(manifest.segmenter.as_ref().map(|segmenter| &segmenter.graph));
+        match other {
+            Some((_, other)) if other.is_one_with(graph) => {
+                let both = new("classifier", classifier, [&graph.outputs[..], &other.outputs].concat());
+                (both.clone(), Some(both))
+            }
+            _ => (
+                new("classifier", classifier, graph.outputs.clone()),
+                other.map(|(bytes, other)| new("segmenter", bytes, other.outputs.clone())),
+            ),
+        }
     }
 }

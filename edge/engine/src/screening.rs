@@ -373,11 +373,18 @@ impl<'a> Prepared<'a> {
 
     fn find(&mut self) -> Result<Found, ScreenError> {
         let Self { model, frame, equalised, timings } = self;
-        let masks = timed(&mut timings.segment, || find_lungs(model, frame, equalised))?;
-        let (crop, mut classification) = timed(&mut timings.classify, || {
-            let (crop, tensor) = see(model, equalised, masks.as_ref());
-            model.classify(&tensor).map(|classification| (crop, classification))
-        })?;
+        let (masks, crop, mut classification) = if model.is_one_net() {
+            let (crop, tensor) = see(model, equalised, None);
+            let (classification, maps) = timed(&mut timings.classify, || model.classify_and_segment(&tensor))?;
+            (timed(&mut timings.segment, || place(model, equalised, crop, &maps)), crop, classification)
+        } else {
+            let masks = timed(&mut timings.segment, || find_lungs(model, frame, equalised))?;
+            let (crop, classification) = timed(&mut timings.classify, || {
+                let (crop, tensor) = see(model, equalised, masks.as_ref());
+                model.classify(&tensor).map(|classification| (crop, classification))
+            })?;
+            (masks, crop, classification)
+        };
         if let Some(lesions) = &model.manifest.extension.lesions {
             let involvement = masks.as_ref().and_then(|masks| masks.area.involvement());
             lesions.add_to(&mut classification.logits, involvement.map(|involvement| involvement.percent));
@@ -418,7 +425,7 @@ impl<'a> Prepared<'a> {
         }
 
         let Self { model, frame, equalised, mut timings } = self;
-        if !needs_lungs(model) {
+        if masks.is_none() {
             masks = timed(&mut timings.segment, || segment(model, frame, &equalised))?;
         }
         let size = (equalised.windowed.width(), equalised.windowed.height());
@@ -508,19 +515,23 @@ fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option
     let equalised = own.as_ref().unwrap_or(equalised);
     let crop = equalised.crop(spec.core, None);
     let (_, tensor) = equalised.input(crop, spec);
-    let maps = model.segment(&tensor)?;
+    Ok(model.segment(&tensor)?.and_then(|maps| place(model, equalised, crop, &maps)))
+}
+
+/// The masks of a picture, of what the segmenter says of its part `crop`; `None` where it does not speak of lungs and infection.
+fn place(model: &Model, equalised: &Equalised, crop: Crop, maps: &[Plane<f32>]) -> Option<Masks> {
+    let segmenter = model.manifest.segmenter.as_ref()?;
     let mask = |name: &str| {
         let channel = segmenter.channels.iter().position(|channel| channel == name)?;
-        maps.as_ref()?.get(channel)
+        maps.get(channel)
     };
-    let Some(infection) = mask("infection") else { return Ok(None) };
+    let infection = mask("infection")?;
     let lungs = match (mask("left_lung").zip(mask("right_lung")), mask("lung")) {
         (Some((left, right)), _) => vec![left, right],
-        (None, Some(both)) => vec![both],
-        (None, None) => return Ok(None),
+        (None, both) => vec![both?],
     };
     let size = (equalised.windowed.width(), equalised.windowed.height());
-    Ok(Some(place_masks(infection, &lungs, segmenter.mask_threshold, crop.rect, size)))
+    Some(place_masks(infection, &lungs, segmenter.mask_threshold, crop.rect, size))
 }
 
 /// The part of an activation map that speaks for the positive class, 0 to 1 of its largest value.

@@ -54,7 +54,8 @@ pub struct Manifest {
     pub extension: Extension,
 }
 
-/// A network of the bundle.
+/// A network of the bundle. Classifier and segmenter may be one: then both name the same part, input and preprocessing, and each its own
+/// outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Graph {
     /// Name of the part that holds the ONNX graph.
@@ -296,6 +297,11 @@ impl Segmenter {
 }
 
 impl Graph {
+    /// Whether it is the same net as another, on the same picture, so that one run says what both say.
+    pub fn is_one_with(&self, other: &Self) -> bool {
+        self.part == other.part && self.input == other.input && self.preprocess == other.preprocess
+    }
+
     fn validate(&self, role: &'static str) -> Result<(), BundleError> {
         text(role, &self.input)?;
         names(role, &self.outputs)?;

@@ -14,6 +14,7 @@ use super::pictures::{Preparation, Targets};
 use crate::{
     changes::Copies,
     data::{Manifest, Record},
+    features::Remade,
     heads::{self, ClassifyRun},
     progress::progress,
     segmentation::LungFinder,
@@ -52,8 +53,7 @@ impl Teachers {
                 folder.display(),
                 run.config.modality
             );
-            let source = run.backbone(weights)?;
-            let mut graph = run.extend(source.open(run.config.backbone, &Device::Cpu)?.graph)?;
+            let mut graph = run.whole(&Remade { weights: Some(weights), segmenter: None })?.graph;
             graph.outputs.retain(|(name, _)| name == "logits");
             let members = run.config.members;
             all.push(Teacher { run, graph, members });

@@ -188,10 +188,10 @@ fn draw(path: &Path, pictures: usize, backbone: Backbone) -> anyhow::Result<()> 
     let contents = Contents {
         format: FORMAT,
         program: concat!("thorax-train ", env!("CARGO_PKG_VERSION"), ", drawn").into(),
-        backbone,
+        backbone: backbone.into(),
         weights: "none: drawn features".into(),
         weights_sha256: "00".repeat(32),
-        layout: Layout::Timm,
+        layout: Some(Layout::Timm),
         device: "cpu".into(),
         dtype: Dtype::F16,
         unit: 16,

@@ -7,11 +7,10 @@ use std::{
 };
 
 use anyhow::Context;
-use candle_core::Device;
 use sha2::{Digest, Sha256};
 use thorax_engine::{golden, model::Model};
 use thorax_files::{file_sha256, sha256_of};
-use thorax_nets::source::{Source, WeightsArgs};
+use thorax_nets::source::WeightsArgs;
 use thorax_nn::{
     graph::Graph,
     onnx::{HALF_PRECISION_FROM, to_onnx},
@@ -30,23 +29,22 @@ use thorax_shared::{
 use super::card::{Origins, Survival, card};
 use crate::{
     data::{self, Manifest, Split, Task, fingerprint::fingerprint},
-    features::preprocess_sha256,
+    features::{Extractor, Maker, Remade, preprocess_sha256},
     heads,
     judge::bundle::{JudgedModel, evaluate},
     probe::{Probe, Probed},
-    segmentation::Origin,
+    segmentation::{MASKS, Origin},
     stress::{self, KEPT_AT_LEAST},
 };
 
-/// The classifier's graph, weights rounded as they are stored, and where its backbone's weights are from.
+/// The classifier, its weights rounded as they are stored, and where those of the net before its heads are from.
 ///
 /// # Errors
-/// Other weights than those of the training.
-pub fn classifier_graph(run: &heads::ClassifyRun, weights: &WeightsArgs) -> anyhow::Result<(Graph, Source)> {
-    let source = run.backbone(weights)?;
-    let mut graph = run.extend(source.open(run.config.backbone, &Device::Cpu)?.graph)?;
-    graph.round_to_half(HALF_PRECISION_FROM)?;
-    Ok((graph, source))
+/// Other weights, or another segmenter, than those of the training.
+pub fn classifier_net(run: &heads::ClassifyRun, remade: &Remade<'_>) -> anyhow::Result<Maker> {
+    let mut made = run.whole(remade)?;
+    made.graph.round_to_half(HALF_PRECISION_FROM)?;
+    Ok(made)
 }
 
 fn name(text: &str) -> anyhow::Result<Name> {
@@ -66,6 +64,39 @@ pub(crate) fn bundle_graph(part: &str, graph: &Graph, preprocess: &PreprocessSpe
     })
 }
 
+/// The graphs of a bundle, and the files they lie in.
+struct Files {
+    classifier: bundle::Graph,
+    segmenter: bundle::Graph,
+    /// Name and bytes of each.
+    onnx: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Files {
+    /// `net` is the classifier `run`; where its trunk is the segmenter, both are one file, which the device runs once.
+    fn of(run: &heads::ClassifyRun, net: &Graph, segmenter: &Origin) -> anyhow::Result<Self> {
+        let spec = &run.config.preprocess;
+        if run.config.backbone == Extractor::Segmenter {
+            let both = bundle_graph("net.onnx", net, spec)?;
+            let (masks, others) = both.outputs.iter().cloned().partition(|output| &**output == MASKS);
+            return Ok(Self {
+                classifier: bundle::Graph { outputs: others, ..both.clone() },
+                segmenter: bundle::Graph { outputs: masks, ..both },
+                onnx: vec![("net.onnx", to_onnx(net, "net")?)],
+            });
+        }
+        let drawing = segmenter.shipped_graph()?;
+        Ok(Self {
+            classifier: bundle_graph("classifier.onnx", net, spec)?,
+            segmenter: bundle_graph("segmenter.onnx", &drawing, segmenter.preprocess())?,
+            onnx: vec![
+                ("classifier.onnx", to_onnx(net, "classifier")?),
+                ("segmenter.onnx", to_onnx(&drawing, "segmenter")?),
+            ],
+        })
+    }
+}
+
 /// Phantoms that a bundle's answers are written down of.
 const GOLDEN_PHANTOMS: u64 = 6;
 
@@ -75,8 +106,8 @@ pub struct Ingredients<'a> {
     pub classifier: &'a Path,
     /// Folders of finished `train segment`, at least one, or a bundle that has the segmenter.
     pub segmenters: &'a [PathBuf],
-    /// The backbone's weights, the same as in training.
-    pub weights: &'a WeightsArgs,
+    /// The backbone's weights, the same as in training; a classifier whose trunk is the segmenter has none.
+    pub weights: Option<&'a WeightsArgs>,
     /// The manifest, the same as in training.
     pub manifest: &'a Path,
     /// The segmenter's manifest, where it learnt from another one.
@@ -177,8 +208,8 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         );
     }
 
-    let (classifier_net, backbone) = classifier_graph(&classifier, args.weights)?;
-    let segmenter_net = segmenter.shipped_graph()?;
+    let made = classifier_net(&classifier, &Remade { weights: args.weights, segmenter: Some(&segmenter) })?;
+    let files = Files::of(&classifier, &made.graph, &segmenter)?;
     let outcome = &classifier.outcome;
     let title = format!("thorax-{modality}");
     let mut contents = bundle::Manifest {
@@ -187,12 +218,9 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         modality,
         class_names: [name("negative")?, name("positive")?],
-        classifier: Classifier {
-            graph: bundle_graph("classifier.onnx", &classifier_net, &classifier.config.preprocess)?,
-            members: u16::try_from(classifier.config.members)?,
-        },
+        classifier: Classifier { graph: files.classifier, members: u16::try_from(classifier.config.members)? },
         segmenter: Some(Segmenter {
-            graph: bundle_graph("segmenter.onnx", &segmenter_net, segmenter.preprocess())?,
+            graph: files.segmenter,
             channels: mask::NAMES.iter().map(|mask| name(mask)).collect::<anyhow::Result<_>>()?,
             mask_threshold: 0.5,
         }),
@@ -214,18 +242,10 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             ..Extension::default()
         },
     };
-    let graphs = [to_onnx(&classifier_net, "classifier")?, to_onnx(&segmenter_net, "segmenter")?];
     let parts = |contents: &bundle::Manifest, card: &str| {
-        let [classifier, segmenter] = &graphs;
-        bundle::write(
-            contents.clone(),
-            &[
-                PartSource { name: "classifier.onnx", kind: PartKind::Onnx, bytes: classifier },
-                PartSource { name: "segmenter.onnx", kind: PartKind::Onnx, bytes: segmenter },
-                PartSource { name: "card.md", kind: PartKind::Card, bytes: card.as_bytes() },
-            ],
-            args.key,
-        )
+        let onnx = files.onnx.iter().map(|(name, bytes)| PartSource { name, kind: PartKind::Onnx, bytes });
+        let card = PartSource { name: "card.md", kind: PartKind::Card, bytes: card.as_bytes() };
+        bundle::write(contents.clone(), &onnx.chain([card]).collect::<Vec<_>>(), args.key)
     };
     // The card tells what this very bundle does on the test split, so the bundle is first made without it.
     let draft = tempfile::NamedTempFile::new()?;
@@ -237,7 +257,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
     let origins = Origins {
         classifier: &classifier,
-        backbone: &backbone,
+        made: &made,
         segmenter: &segmenter,
         manifest: &manifest,
         segmenter_manifest: drawn.as_ref(),

@@ -7,7 +7,6 @@ use std::{
 };
 
 use thorax_files::hexadecimal;
-use thorax_nets::source::Source;
 use thorax_shared::{
     bundle, calibration::ProbabilityMap, modality::Modality, preprocess::spec::Core, verdict::RejectReason,
 };
@@ -16,6 +15,7 @@ use crate::{
     backbone::run::BackboneConfig,
     changes::Copies,
     data::{Label, Manifest, Record, Split, Task},
+    features::{Extractor, Maker},
     heads::{self, Promise},
     judge::bundle::Evaluation,
     markdown::{self, escaped},
@@ -31,8 +31,8 @@ use crate::{
 pub struct Origins<'a> {
     /// The classifier's run.
     pub classifier: &'a heads::ClassifyRun,
-    /// Where its backbone's weights are from.
-    pub backbone: &'a Source,
+    /// Its net, and where the weights before its heads are from.
+    pub made: &'a Maker,
     /// The segmenter.
     pub segmenter: &'a Origin,
     /// What all learnt from.
@@ -43,6 +43,13 @@ pub struct Origins<'a> {
     pub probe: Option<&'a Probe>,
     /// Limits of the data that only their owner knows, as Markdown list items; empty for none.
     pub limits: &'a str,
+}
+
+impl Origins<'_> {
+    /// How the backbone was trained, where this project trained it.
+    fn trained(&self) -> Option<BackboneConfig> {
+        self.made.source.as_ref().and_then(BackboneConfig::of)
+    }
 }
 
 /// What is known of what a verdict survives.
@@ -116,7 +123,7 @@ pub fn card(
         out += &data(manifest, contents.modality, |record| record.task == Task::Segment);
     }
     out += &survival.section();
-    out += &confounders(origins.probe, BackboneConfig::of(origins.backbone).is_some());
+    out += &confounders(origins.probe, origins.trained().is_some());
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
     out += &limits(origins.manifest, contents.modality, &contents.extension.refusals, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenter);
@@ -157,7 +164,8 @@ pub fn of_segmenter(origin: &Origin) -> String {
 }
 
 /// The classifier: its backbone, its heads, its calibration.
-fn classifier(contents: &bundle::Manifest, Origins { classifier, backbone, .. }: &Origins<'_>) -> String {
+fn classifier(contents: &bundle::Manifest, origins: &Origins<'_>) -> String {
+    let Origins { classifier, made, .. } = origins;
     let calibration = &contents.calibration;
     let heads = match classifier.config.taught {
         true => "logistic heads, each taught what one member of its teachers says".to_owned(),
@@ -166,13 +174,22 @@ fn classifier(contents: &bundle::Manifest, Origins { classifier, backbone, .. }:
             classifier.outcome.l2
         ),
     };
-    let trained = BackboneConfig::of(backbone);
+    let trained = origins.trained();
+    let learnt_from = match classifier.config.backbone {
+        Extractor::Segmenter => format!(
+            "what the segmenter ({}) sees, frozen; the means of its maps over the lungs and over what it takes for infected (each pixel by \
+             its squared probability),",
+            escaped(&made.origin)
+        ),
+        Extractor::Backbone(backbone) => format!(
+            "{backbone} with the weights {}, frozen; pooled features of {},",
+            escaped(&made.origin),
+            seen_part(contents.classifier.graph.preprocess.core)
+        ),
+    };
     format!(
-        "- Classifier: {} with the weights {}, frozen; pooled features of {}, {} {heads}, temperature {:.3} (validation ECE {:.3} before, \
-         {:.3} after, on {} pictures), validation AUC {:.3}.\n{}",
-        classifier.config.backbone,
-        escaped(&backbone.origin),
-        seen_part(contents.classifier.graph.preprocess.core),
+        "- Classifier: {learnt_from} {} {heads}, temperature {:.3} (validation ECE {:.3} before, {:.3} after, on {} pictures), validation AUC \
+         {:.3}.\n{}",
         contents.classifier.members,
         calibration.temperature,
         calibration.ece_before,

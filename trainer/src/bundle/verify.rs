@@ -111,24 +111,26 @@ fn compare(
     let picture = Picture::of(manifest, record)?;
     let model = model.of(&picture);
     let device = Device::Cpu;
-    let run = |graph: &Graph, tensor: &[f32]| -> anyhow::Result<Vec<Vec<f32>>> {
+    let run = |graph: &Graph, name: &str, tensor: &[f32]| -> anyhow::Result<Vec<f32>> {
         let [c, h, w] = graph.input_shape;
-        let outputs = graph.run_by_operators(&Tensor::from_slice(tensor, (1, c, h, w), &device)?)?;
-        outputs.iter().map(|o| Ok(o.flatten_all()?.to_vec1()?)).collect()
+        let output = graph.outputs.iter().position(|(output, _)| output == name);
+        let output = output.with_context(|| format!("no output {name}"))?;
+        let mut outputs = graph.run_by_operators(&Tensor::from_slice(tensor, (1, c, h, w), &device)?)?;
+        Ok(outputs.swap_remove(output).flatten_all()?.to_vec1()?)
     };
     let contents = &model.manifest;
     let tensor = screening::classifier_input(model, &picture.frame)?;
-    let by_candle = run(classifier, &tensor)?;
-    let logits = contents.classifier.graph.outputs.iter().position(|o| o == "logits").context("no output logits")?;
+    let by_candle = run(classifier, "logits", &tensor)?;
     let probability = |logits: &[f32]| {
         Ok::<_, anyhow::Error>(Ensemble::from_logits(logits, contents.calibration.temperature)?.probability)
     };
-    let difference = (probability(&by_candle[logits])? - probability(&model.classify(&tensor)?.logits)?).abs();
+    let difference = (probability(&by_candle)? - probability(&model.classify(&tensor)?.logits)?).abs();
     let mut mask_pixels = 0.0;
     if let (Some(graph), Some(segmenter)) = (segmenter, &contents.segmenter) {
         let spec = &segmenter.graph.preprocess;
         let tensor = picture.prepare(spec)?.tensor;
-        let by_candle = run(graph, &tensor)?.swap_remove(0);
+        let masks = segmenter.graph.outputs.first().context("the segmenter has no output")?;
+        let by_candle = run(graph, masks, &tensor)?;
         let by_tract: Vec<f32> =
             model.segment(&tensor)?.unwrap_or_default().into_iter().flat_map(|map| map.into_data()).collect();
         anyhow::ensure!(by_candle.len() == by_tract.len(), "masks of different sizes");

@@ -294,10 +294,10 @@ mod tests {
         Contents {
             format: FORMAT,
             program: "a test".into(),
-            backbone: Backbone::EfficientNetLite(0),
+            backbone: Backbone::EfficientNetLite(0).into(),
             weights: "random:1".into(),
             weights_sha256: "ab".repeat(32),
-            layout: Layout::Timm,
+            layout: Some(Layout::Timm),
             device: "cpu".into(),
             dtype: Dtype::F16,
             unit: 4,

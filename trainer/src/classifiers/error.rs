@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use thorax_files::WriteError;
-use thorax_nets::Backbone;
 use thorax_shared::modality::Modality;
 
 use super::xgboost::XgboostError;
-use crate::{data::Split, features::FeatureError};
+use crate::{
+    data::Split,
+    features::{Extractor, FeatureError},
+};
 
 /// Why classifiers could not be fitted, or what they gave not be read.
 #[derive(Debug, thiserror::Error)]
@@ -94,9 +96,9 @@ pub enum ClassifierError {
         /// The features.
         store: PathBuf,
         /// Whose they are.
-        found: Backbone,
+        found: Extractor,
         /// Whose were asked for.
-        wanted: Backbone,
+        wanted: Extractor,
     },
     /// No picture is of the source that is to be left out.
     #[error("{store}: no picture is from the source {wanted:?}; there are {sources}", store = store.display())]

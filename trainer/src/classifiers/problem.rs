@@ -7,14 +7,13 @@ use std::{
 };
 
 use rayon::prelude::*;
-use thorax_nets::Backbone;
 use thorax_nn::seeded;
 use thorax_shared::modality::Modality;
 
 use super::{ClassifierError, run::ClassifierRun};
 use crate::{
     data::{Fractions, Label, Record, Split, Task, UNKNOWN_PATIENT, assign_splits},
-    features::{Contents, FeatureRow, FeatureStore, State},
+    features::{Contents, Extractor, FeatureRow, FeatureStore, State},
 };
 
 /// Draws of a resample before it is given up.
@@ -68,7 +67,7 @@ impl Problem {
     /// source `left_out`; a store that cannot be read.
     pub fn open(
         path: &Path,
-        wanted: Option<Backbone>,
+        wanted: Option<Extractor>,
         left_out: Option<&str>,
         folds: usize,
         seed: u64,

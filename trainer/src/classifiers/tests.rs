@@ -50,10 +50,10 @@ fn store(path: &Path, rows: Vec<FeatureRow>, values: &[f32]) {
     let contents = Contents {
         format: features::FORMAT,
         program: "thorax-train 0.1.0".into(),
-        backbone: Backbone::EfficientNetLite(0),
+        backbone: Backbone::EfficientNetLite(0).into(),
         weights: "random:1".into(),
         weights_sha256: "ab".repeat(32),
-        layout: Layout::Timm,
+        layout: Some(Layout::Timm),
         device: "cpu".into(),
         dtype: features::Dtype::F16,
         unit: rows.len(),
@@ -238,7 +238,7 @@ fn what_would_make_a_figure_a_lie_is_refused() {
     let error = Gram::compute(&open(&path).unwrap(), true).err().unwrap().to_string();
     assert!(error.contains("feature 5 of films/31.png is NaN"), "{error}");
 
-    let error = Problem::open(&path, Some(Backbone::ResNet50), None, 5, 1).err().unwrap().to_string();
+    let error = Problem::open(&path, Some(Backbone::ResNet50.into()), None, 5, 1).err().unwrap().to_string();
     assert!(error.contains("features of efficientnet-lite0, not of resnet50"), "{error}");
 }
 

@@ -16,11 +16,12 @@ use thorax_shared::bundle::{self, Bundle, Disease, Limits, Name, TrustedKeys};
 
 use crate::{
     bundle::{
-        build::{self, classifier_graph},
+        build::{self, classifier_net},
         card::seen_part,
         keys, verify,
     },
     data::{self, Split, Task},
+    features::Remade,
     files::refuse_existing,
     heads, instance,
     judge::bundle::{JudgedModel, PIXELS, PREDICTIONS, evaluate},
@@ -64,9 +65,9 @@ pub struct BuildArgs {
     /// goes into this one as it is
     #[arg(long = "segmenter", value_name = "DIR", required = true)]
     segmenters: Vec<PathBuf>,
-    // The same as in training.
+    // The same as in training; a classifier whose trunk is the segmenter has none.
     #[command(flatten)]
-    weights: WeightsArgs,
+    weights: Option<WeightsArgs>,
     /// The manifest, the same as in training
     #[arg(long)]
     manifest: PathBuf,
@@ -146,6 +147,9 @@ pub struct ExportArgs {
     // Of a classifier's backbone, the same as in training.
     #[command(flatten)]
     weights: Option<WeightsArgs>,
+    /// Of a classifier with a segmenter as its trunk: that segmenter, a run or a bundle
+    #[arg(long, value_name = "RUN", conflicts_with = "weights")]
+    segmenter: Option<PathBuf>,
     /// The ONNX file
     #[arg(long)]
     out: PathBuf,
@@ -201,7 +205,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let built = build::build(&build::Ingredients {
         classifier: &args.classifier,
         segmenters: &args.segmenters,
-        weights: &args.weights,
+        weights: args.weights.as_ref(),
         manifest: &args.manifest,
         segmenter_manifest: args.segmenter_manifest.as_deref(),
         limits: &limits,
@@ -262,8 +266,9 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
 pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
     refuse_existing(&args.out, args.force)?;
     let bytes = if args.run.join("outcome.json").exists() {
-        let weights = args.weights.as_ref().context("a classifier needs --weights, those it was trained on")?;
-        to_onnx(&classifier_graph(&heads::load(&args.run)?, weights)?.0, "classifier")?
+        let segmenter = args.segmenter.as_ref().map(|path| Origin::open(std::slice::from_ref(path))).transpose()?;
+        let remade = Remade { weights: args.weights.as_ref(), segmenter: segmenter.as_ref() };
+        to_onnx(&classifier_net(&heads::load(&args.run)?, &remade)?.graph, "classifier")?
     } else if instance::run::is_run(&args.run) {
         let run = instance::run::load(&args.run, &Device::Cpu)?;
         println!("a lesion counts from a score of {} on", run.threshold.score);

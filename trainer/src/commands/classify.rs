@@ -16,6 +16,7 @@ use crate::{
         ClassifierError, Configuration, DEFAULTS, FORMAT, Fitter, Folder, Gram, Kind, NotRun, Parameters, Problem,
         Protocol, Resample, RunConfiguration, StoreIdentity, XGBOOST_PACKAGE, note_not_run, tune,
     },
+    features::Extractor,
     files::take_folder,
     memory,
     progress::progress,
@@ -231,7 +232,7 @@ fn open(
     store: &Path,
     left_out: Option<&str>,
 ) -> Result<Problem, ClassifierError> {
-    Problem::open(store, args.backbone, left_out, parameters.folds, args.seed)
+    Problem::open(store, args.backbone.map(Extractor::from), left_out, parameters.folds, args.seed)
 }
 
 /// Bytes that may be used.

@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
+use anyhow::Context;
 use thorax_nets::{Backbone, source::WeightsArgs};
 use thorax_nn::device::DeviceArgs;
 use thorax_shared::modality::Modality;
@@ -9,8 +10,8 @@ use thorax_shared::modality::Modality;
 use crate::{
     changes::Copies,
     data,
-    features::{Dtype, LoadingArgs, Request, State},
-    segmentation::lungs::LungsArgs,
+    features::{Dtype, FeatureNet, LoadingArgs, Request, State},
+    segmentation::lungs::{LungsArgs, TrunkArgs},
 };
 
 /// Options of `features`.
@@ -23,12 +24,14 @@ pub struct FeaturesArgs {
     #[arg(long)]
     modality: Modality,
     /// The net; `thorax-train backbones` lists them
-    #[arg(long, value_name = "NAME")]
-    backbone: Backbone,
+    #[arg(long, value_name = "NAME", required_unless_present = "segmenter")]
+    backbone: Option<Backbone>,
     #[command(flatten)]
-    weights: WeightsArgs,
+    weights: Option<WeightsArgs>,
     #[command(flatten)]
     lungs: LungsArgs,
+    #[command(flatten)]
+    trunk: TrunkArgs,
     #[command(flatten)]
     copies: Copies,
     /// The store; a run that was stopped goes on
@@ -60,14 +63,21 @@ impl FeaturesArgs {
 pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
     let device = args.device.open_one()?;
     let manifest = data::open(&args.manifest)?;
-    let source = args.weights.resolve(args.backbone)?;
-    let pretrained = source.open(args.backbone, &device)?;
     let lungs = args.lungs.open(args.modality)?;
+    let trunk = args.trunk.open(args.modality)?;
+    let net = match (&trunk, args.backbone) {
+        (Some(segmenter), _) => FeatureNet::of_segmenter(&manifest, segmenter)?,
+        (None, Some(backbone)) => {
+            let weights = args.weights.as_ref().context("give --weights SOURCE, those of the backbone")?;
+            let source = weights.resolve(backbone)?;
+            FeatureNet::of_backbone(&manifest, args.modality, backbone, &source, lungs.as_ref(), &device)?
+        }
+        (None, None) => anyhow::bail!("give --backbone NAME or --segmenter RUN"),
+    };
     let request = Request {
         manifest: &manifest,
         modality: args.modality,
-        pretrained: &pretrained,
-        source: &source,
+        net: &net,
         lungs: lungs.as_ref(),
         copies: args.copies,
         dtype: args.dtype,

@@ -33,14 +33,14 @@ use crate::{
         fingerprint::{fingerprint, healthy_fingerprint, taught_fingerprint},
         recipe::preprocess_spec,
     },
-    features::{self, Dtype, FeatureStore, FeatureTable, LoadingArgs, Request},
+    features::{self, Dtype, FeatureNet, FeatureStore, FeatureTable, LoadingArgs, Remade, Request},
     files::start_run,
     heads::{self, RefuseArgs, RefusedPictures, TaughtHeads},
     memory,
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
         boxes::Boxes,
-        lungs::{LesionsArgs, LungFinder, LungsArgs},
+        lungs::{LesionsArgs, LungFinder, LungsArgs, TrunkArgs},
         paper::default_of_paper,
         run::{SegmentConfig, THRESHOLD, TaughtConfig, record_stages},
         teachers::MaskTeachers,
@@ -179,6 +179,8 @@ pub struct ClassifyArgs {
     weights: Option<WeightsArgs>,
     #[command(flatten)]
     lungs: LungsArgs,
+    #[command(flatten)]
+    trunk: TrunkArgs,
     #[command(flatten)]
     lesions: LesionsArgs,
     #[command(flatten)]
@@ -587,9 +589,10 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         };
         start_run(&common.out, "--out", &config).map(|lock| (lock, config))
     };
+    let trunk = args.trunk.open(common.modality)?;
     anyhow::ensure!(
-        args.features.is_none() || args.weights.is_some() == (refused.is_some() || args.taught),
-        "--features: give --weights, those of the features, with --refuse or --taught, and not without them"
+        args.features.is_none() || (args.weights.is_some() || trunk.is_some()) == (refused.is_some() || args.taught),
+        "--features: give --weights or --segmenter, those of the features, with --refuse or --taught, and not without them"
     );
     let lungs = args.lungs.open(common.modality)?;
     let ((_lock, config), store) = match &args.features {
@@ -616,16 +619,28 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             (begin(contents)?, store)
         }
         None => {
-            let weights = args.weights.as_ref().context(
-                "give --weights SOURCE, the backbone's weights, or --features STORE, extracted with thorax-train features",
-            )?;
-            let source = weights.resolve(args.backbone)?;
-            let pretrained = source.open(args.backbone, &device)?;
+            let net = match &trunk {
+                Some(segmenter) => FeatureNet::of_segmenter(&manifest, segmenter)?,
+                None => {
+                    let weights = args.weights.as_ref().context(
+                        "give --weights SOURCE, the backbone's weights, --segmenter RUN in place of a backbone, or --features STORE, \
+                         extracted with thorax-train features",
+                    )?;
+                    let source = weights.resolve(args.backbone)?;
+                    FeatureNet::of_backbone(
+                        &manifest,
+                        common.modality,
+                        args.backbone,
+                        &source,
+                        lungs.as_ref(),
+                        &device,
+                    )?
+                }
+            };
             let request = Request {
                 manifest: &manifest,
                 modality: common.modality,
-                pretrained: &pretrained,
-                source: &source,
+                net: &net,
                 lungs: lungs.as_ref(),
                 copies: args.copies,
                 dtype: Dtype::F16,
@@ -650,17 +665,11 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let involvement = involvement.transpose()?;
     let refused = refused.map(|refused| {
         let contents = store.contents();
-        let weights = args.weights.as_ref().context("--refuse needs --weights SOURCE, the backbone's weights")?;
-        let source = weights.resolve(contents.backbone)?;
-        anyhow::ensure!(
-            source.sha256 == contents.weights_sha256,
-            "--weights: {} are not those of the features (SHA-256 {}, expected {}); give those",
-            source.origin,
-            source.sha256,
-            contents.weights_sha256
-        );
-        let copies = contents.copies.min(most_copies);
-        refused.features(contents, copies, &source.open(contents.backbone, &Device::Cpu)?.graph, lungs.as_ref())
+        let remade = Remade { weights: args.weights.as_ref(), segmenter: trunk.as_ref().map(LungFinder::origin) };
+        let made = remade
+            .maker(contents.backbone, &contents.weights_sha256, &Device::Cpu)
+            .context("--refuse needs the net that made the features")?;
+        refused.features(contents, contents.copies.min(most_copies), &made.graph, lungs.as_ref())
     });
     let refused = refused.transpose()?;
     let beside =

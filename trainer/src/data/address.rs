@@ -48,6 +48,12 @@ impl<'a> Address<'a> {
     }
 }
 
+/// Whether a file is a volume, by its name; an address with a slice is none.
+pub(super) fn is_volume(file: &str) -> bool {
+    let name = file.to_ascii_lowercase();
+    name.ends_with(".nii") || name.ends_with(".nii.gz")
+}
+
 /// As [`Address::of`] reads it.
 impl fmt::Display for Address<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use thorax_shared::modality::Modality;
 
 use super::{
     DataError,
-    address::Address,
+    address::{Address, is_volume},
     table::{Table, decoded},
 };
 
@@ -265,9 +265,12 @@ impl Manifest {
         self.select(modality, Task::Segment, Some(split)).filter(|record| record.masks().next().is_some())
     }
 
-    /// The pictures of a split of which nobody says whether they show the disease, and that are for no task of their own.
+    /// The pictures of a split of which nobody says whether they show the disease, and that are for no task of their own; whole volumes
+    /// are none.
     pub fn unlabelled(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
-        let asked = |record: &&Record| record.label == Label::Unlabelled && record.task != Task::Segment;
+        let asked = |record: &&Record| {
+            record.label == Label::Unlabelled && record.task != Task::Segment && !is_volume(&record.path)
+        };
         self.records.iter().filter(move |r| r.modality == modality && r.split == split).filter(asked)
     }
 

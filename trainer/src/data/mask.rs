@@ -9,7 +9,11 @@ use image::DynamicImage;
 use thorax_decode::Outline;
 use thorax_shared::{plane::Plane, preprocess::Pixels};
 
-use super::{Manifest, address::Address, volumes};
+use super::{
+    Manifest,
+    address::{Address, is_volume},
+    volumes,
+};
 
 /// Labels are small numbers: nnU-Net's and the lungs' label maps have a handful.
 const LABELS: u16 = 32;
@@ -159,7 +163,7 @@ impl Mask {
         let Some(slice) = own.or(Address::of(picture).slice) else {
             return Self::labelled(&path, labels);
         };
-        if !is_volume(&path) {
+        if !is_volume(&path.to_string_lossy()) {
             return Self::labelled(&path, labels);
         }
         let read = volumes::volume(&path)?;
@@ -236,12 +240,6 @@ impl Mask {
     pub fn is_empty(&self) -> bool {
         self.plane.data().iter().all(|&value| value == 0)
     }
-}
-
-/// Whether a mask is a volume, by its name.
-fn is_volume(path: &Path) -> bool {
-    let name = path.to_string_lossy().to_ascii_lowercase();
-    name.ends_with(".nii") || name.ends_with(".nii.gz")
 }
 
 /// Whether a picture is a mask rather than a film or slice: nearly all of its greys are one of two, neither is rare, and the lower is

@@ -26,19 +26,19 @@ use half::f16;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 use thorax_files::write_atomically;
-use thorax_nets::{Pretrained, source::WeightsArgs};
-use thorax_nn::device::DeviceArgs;
+use thorax_nets::source::WeightsArgs;
+use thorax_nn::{device::DeviceArgs, graph::Graph};
 use thorax_shared::{modality::Modality, plane::Plane, uncertainty::Ensemble, verdict::RejectReason};
 
 use self::machines::Machines;
 use crate::{
     classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity},
     data::picture::Picture,
-    features::{Contents, Dtype},
+    features::{Contents, Dtype, Remade},
     figures::{Figure, write as write_figures},
     files::write_png,
     progress::progress,
-    segmentation::lungs::{self, LungFinder, LungsArgs},
+    segmentation::lungs::{self, LungFinder, LungsArgs, TrunkArgs},
 };
 
 /// Options of `explain`.
@@ -51,9 +51,11 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "STORE")]
     features: PathBuf,
     #[command(flatten)]
-    weights: WeightsArgs,
+    weights: Option<WeightsArgs>,
     #[command(flatten)]
     lungs: LungsArgs,
+    #[command(flatten)]
+    trunk: TrunkArgs,
     /// Whose answer is explained: svm-rbf or svm-polynomial
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Kind::SvmRbf)]
     classifier: Kind,
@@ -140,17 +142,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     );
     let problem = open(&args.features, &args.run, &configuration)?;
     let contents = &problem.contents;
-    let source = args.weights.resolve(contents.backbone)?;
-    ensure!(
-        source.sha256 == contents.weights_sha256,
-        "--weights: {} with SHA-256 {} are not the weights behind {}: {} with SHA-256 {}; give those",
-        source.origin,
-        source.sha256,
-        args.features.display(),
-        contents.weights,
-        contents.weights_sha256
-    );
-    let pretrained = source.open(contents.backbone, &device)?;
+    let trunk = args.trunk.open(contents.modality)?;
+    let remade = Remade { weights: args.weights.as_ref(), segmenter: trunk.as_ref().map(LungFinder::origin) };
+    let made = remade
+        .maker(contents.backbone, &contents.weights_sha256, &device)
+        .with_context(|| format!("{} was made with {}", args.features.display(), contents.weights))?;
     let lungs = args.lungs.open(contents.modality)?;
     let found = lungs.as_ref().map(|lungs| lungs.sha256().to_owned());
     ensure!(
@@ -163,7 +159,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let bar = progress(args.pictures.len(), "pictures");
     let seen = args.pictures.iter().map(|path| {
         bar.inc(1);
-        see(path, contents, &pretrained, lungs.as_ref(), &device).with_context(|| path.display().to_string())
+        see(path, contents, &made.graph, lungs.as_ref(), &device).with_context(|| path.display().to_string())
     });
     let seen: Vec<Seen> = seen.collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
@@ -253,7 +249,7 @@ fn open(path: &Path, folder: &Path, configuration: &RunConfiguration) -> anyhow:
 fn see(
     path: &Path,
     contents: &Contents,
-    pretrained: &Pretrained,
+    graph: &Graph,
     lungs: Option<&LungFinder>,
     device: &Device,
 ) -> anyhow::Result<Seen> {
@@ -262,9 +258,9 @@ fn see(
     let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
     let crop = lungs::crop(&picture, &equalised, &contents.preprocess, lungs)?;
     let (input, numbers) = equalised.input(crop, &contents.preprocess);
-    let [channels, height, width] = pretrained.graph.input_shape;
+    let [channels, height, width] = graph.input_shape;
     let x = Tensor::from_vec(numbers, (1, channels, height, width), device)?;
-    let mut features = pretrained.graph.run(&x)?.swap_remove(0).flatten_all()?.to_vec1::<f32>()?;
+    let mut features = graph.run(&x)?.swap_remove(0).flatten_all()?.to_vec1::<f32>()?;
     if contents.dtype == Dtype::F16 {
         features.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
     }

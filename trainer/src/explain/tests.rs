@@ -33,10 +33,10 @@ fn problem(folder: &Path, features: &[f32], shape: [usize; 3]) -> Problem {
     let contents = Contents {
         format: FORMAT,
         program: "a test".into(),
-        backbone: Backbone::EfficientNetLite(0),
+        backbone: Backbone::EfficientNetLite(0).into(),
         weights: "random:1".into(),
         weights_sha256: "ab".repeat(32),
-        layout: Layout::Timm,
+        layout: Some(Layout::Timm),
         device: "cpu".into(),
         dtype: Dtype::F32,
         unit: 4,

@@ -13,13 +13,14 @@ use safetensors::Dtype as TensorType;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_files::hexadecimal;
-use thorax_nets::{Backbone, Layout};
+use thorax_nets::Layout;
 use thorax_shared::{
     modality::Modality,
     preprocess::{QualityLimits, spec::PreprocessSpec},
     verdict::RejectReason,
 };
 
+use super::Extractor;
 use crate::{
     changes::{self, Change},
     data::{Label, Record, Split, address::content},
@@ -274,13 +275,14 @@ pub struct Contents {
     /// The program that computed them, with its version.
     pub program: String,
     /// The net.
-    pub backbone: Backbone,
+    pub backbone: Extractor,
     /// Where its weights came from, in words.
     pub weights: String,
     /// SHA-256 of the weights.
     pub weights_sha256: String,
-    /// Whose names the weights had.
-    pub layout: Layout,
+    /// Whose names a backbone's weights had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
     /// Where the net was computed, `cpu` or `cuda`: the last bits differ.
     pub device: String,
     /// Type of the stored numbers.

@@ -1,4 +1,4 @@
-//! The feature store: what a frozen backbone sees in every labelled picture of a manifest, in one file that is made once and
+//! The feature store: what a frozen net sees in every labelled picture of a manifest, in one file that is made once and
 //! read by whatever is fitted to it.
 //!
 //! The features are un-pooled maps, a hundred thousand numbers a picture, and there are thousands of pictures: too much to
@@ -8,6 +8,7 @@
 
 mod columns;
 mod extract;
+mod extractor;
 mod format;
 mod store;
 mod table;
@@ -21,24 +22,18 @@ use anyhow::Context;
 use candle_core::Device;
 use extract::Pictures;
 pub use extract::{Prepared, picture, prepare};
+pub use extractor::{Extractor, FeatureNet, Maker, Remade, preprocess};
 pub use format::{Contents, Dtype, FORMAT, FeatureError, FeatureRow, State, preprocess_sha256};
 pub use store::{FeatureStore, Values};
 pub use table::FeatureTable;
-use thorax_nets::{Pretrained, source::Source};
-use thorax_shared::{
-    modality::Modality,
-    preprocess::{
-        QualityLimits,
-        spec::{Core, Normalise, PreprocessSpec},
-    },
-};
+use thorax_shared::{modality::Modality, preprocess::QualityLimits};
 pub use writer::{Opened, StoreWriter, WrittenRow};
 
 use crate::{
     changes::Copies,
-    data::{Label, Manifest, Task, fingerprint, recipe},
+    data::{Label, Manifest, Task, fingerprint},
     progress::progress,
-    segmentation::lungs::{self, LungFinder},
+    segmentation::LungFinder,
 };
 
 /// How pictures are loaded.
@@ -56,10 +51,8 @@ pub struct Request<'a> {
     /// Which of them.
     pub modality: Modality,
     /// The net.
-    pub pretrained: &'a Pretrained,
-    /// Where its weights are from.
-    pub source: &'a Source,
-    /// What finds the lungs that pictures are cropped to; without it they are cropped to the film or the body.
+    pub net: &'a FeatureNet,
+    /// What finds the lungs that pictures are cropped to, where its recipe is that.
     pub lungs: Option<&'a LungFinder>,
     /// Changed copies of each picture of the training and the validation split.
     pub copies: Copies,
@@ -76,56 +69,30 @@ pub struct Request<'a> {
 /// The batch of runs that are not asked for one.
 pub const UNIT: usize = 16;
 
-/// How pictures of `manifest` are prepared for a backbone that takes `side` x `side` pixels, `mean` subtracted and divided by `std`: cropped to what `lungs` finds, or to the film or the body.
-///
-/// # Errors
-/// Lungs of a segmenter that learnt from other data.
-pub fn preprocess(
-    manifest: &Manifest,
-    modality: Modality,
-    side: usize,
-    (mean, std): ([f32; 3], [f32; 3]),
-    lungs: Option<&LungFinder>,
-) -> anyhow::Result<PreprocessSpec> {
-    let normalise = Normalise { mean: mean.to_vec(), std: std.to_vec() };
-    let mut spec = recipe::preprocess_spec(modality, side as u32, normalise);
-    if let Some(lungs) = lungs {
-        anyhow::ensure!(
-            !lungs.learnt_from_other(manifest)?,
-            "--lungs: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test \
-             split; give a run that was trained with this manifest"
-        );
-        spec.core = Core::Lungs { margin: lungs::MARGIN };
-    }
-    Ok(spec)
-}
-
 impl Request<'_> {
     /// What the store says of itself.
     ///
     /// # Errors
     /// When the manifest has no such pictures.
     pub fn contents(&self) -> anyhow::Result<Contents> {
-        let Self { manifest, modality, pretrained, source, lungs, .. } = *self;
+        let Self { manifest, modality, net, lungs, .. } = *self;
         let labelled = manifest.select(modality, Task::Classify, None).filter(|r| r.label != Label::Unlabelled);
         let Copies { count: copies, seed: copies_seed } = self.copies;
         let rows: Vec<FeatureRow> = labelled.flat_map(|record| FeatureRow::with_copies(record, copies)).collect();
         anyhow::ensure!(!rows.is_empty(), "the manifest has no labelled {modality} pictures");
-        let side = pretrained.graph.input_shape[1];
-        let preprocess = preprocess(manifest, modality, side, (pretrained.mean, pretrained.std), lungs)?;
         Ok(Contents {
             format: FORMAT,
             program: concat!("thorax-train ", env!("CARGO_PKG_VERSION")).into(),
-            backbone: pretrained.backbone,
-            weights: source.origin.clone(),
-            weights_sha256: source.sha256.clone(),
-            layout: pretrained.layout,
+            backbone: net.extractor,
+            weights: net.origin.clone(),
+            weights_sha256: net.sha256.clone(),
+            layout: net.layout,
             device: if self.device.is_cpu() { "cpu" } else { "cuda" }.into(),
             dtype: self.dtype,
             unit: self.unit,
             modality,
-            preprocess_sha256: preprocess_sha256(&preprocess),
-            preprocess,
+            preprocess_sha256: preprocess_sha256(&net.preprocess),
+            preprocess: net.preprocess.clone(),
             quality: QualityLimits::default(),
             lungs_sha256: lungs.map(|lungs| lungs.sha256().to_owned()),
             manifest_sha256: fingerprint::fingerprint(manifest, modality, Task::Classify)?,
@@ -142,7 +109,7 @@ impl Request<'_> {
     /// extracted until then is kept.
     pub fn store(&self, path: &Path) -> anyhow::Result<FeatureStore> {
         let contents = self.contents()?;
-        let writer = match StoreWriter::open(path, &contents, self.pretrained.backbone.feature_shape())? {
+        let writer = match StoreWriter::open(path, &contents, self.net.feature_shape()?)? {
             Opened::Finished(store) => {
                 store.verify()?;
                 return Ok(store);
@@ -159,7 +126,7 @@ impl Request<'_> {
             bar.reset_eta();
         }
         let started = std::time::Instant::now();
-        let graph = &self.pretrained.graph;
+        let graph = &self.net.graph;
         let pictures = Pictures { manifest: self.manifest, lungs: self.lungs };
         extract::extract(pictures, graph, &writer, self.device, self.loading.loaders.get(), &bar).with_context(
             || format!("what was extracted is kept in {}; the same command goes on", writer.partial().display()),

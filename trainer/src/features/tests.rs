@@ -11,7 +11,7 @@ use std::{
 use half::f16;
 use proptest::prelude::*;
 use thorax_nets::{Backbone, Layout};
-use thorax_shared::verdict::RejectReason;
+use thorax_shared::{preprocess::spec::Normalise, verdict::RejectReason};
 
 use super::*;
 use crate::data::{Split, recipe::preprocess_spec};
@@ -34,10 +34,10 @@ fn contents(rows: usize, unit: usize, dtype: Dtype) -> Contents {
     Contents {
         format: FORMAT,
         program: "thorax-train 0.1.0".into(),
-        backbone: Backbone::EfficientNetLite(0),
+        backbone: Backbone::EfficientNetLite(0).into(),
         weights: "random:1".into(),
         weights_sha256: "ab".repeat(32),
-        layout: Layout::Timm,
+        layout: Some(Layout::Timm),
         device: "cpu".into(),
         dtype,
         unit,
@@ -227,9 +227,9 @@ fn features_of_two_kinds_are_not_mixed() {
         change(&mut contents);
         other.push((words, contents));
     };
-    differ("backbone is \"efficientnet-lite0\", not \"resnet50\"", &|c| c.backbone = Backbone::ResNet50);
+    differ("backbone is \"efficientnet-lite0\", not \"resnet50\"", &|c| c.backbone = Backbone::ResNet50.into());
     differ("weights_sha256 is", &|c| c.weights_sha256 = "00".repeat(32));
-    differ("layout is", &|c| c.layout = Layout::Keras);
+    differ("layout is", &|c| c.layout = Some(Layout::Keras));
     differ("device is \"cpu\", not \"cuda\"", &|c| c.device = "cuda".into());
     differ("dtype is \"f16\", not \"f32\"", &|c| c.dtype = Dtype::F32);
     differ("modality is \"ct\", not \"xray\"", &|c| c.modality = Modality::Xray);

@@ -20,10 +20,6 @@ use candle_core::{Device, Tensor};
 use rand::Rng as _;
 use rayon::prelude::*;
 use thorax_files::{file_sha256, hexadecimal, write_atomically};
-use thorax_nets::{
-    Backbone,
-    source::{Source, WeightsArgs},
-};
 use thorax_nn::{
     checkpoint::Checkpoint,
     convolution::ConvolutionConfig,
@@ -52,7 +48,7 @@ pub use taught::{LAYER, LESIONS, TaughtHeads};
 
 use crate::{
     data::Split,
-    features::{Contents, FeatureTable},
+    features::{Contents, Extractor, FeatureTable, Maker, Remade},
     progress::progress,
 };
 
@@ -98,7 +94,7 @@ pub struct ClassifyConfig {
     /// Hash of the manifest.
     pub manifest_sha256: String,
     /// Whose features were learnt from.
-    pub backbone: Backbone,
+    pub backbone: Extractor,
     /// Hash of its weights.
     pub backbone_sha256: String,
 }
@@ -696,21 +692,14 @@ pub fn load(folder: &Path) -> anyhow::Result<ClassifyRun> {
 }
 
 impl ClassifyRun {
-    /// The weights of the backbone whose features the heads learnt from.
+    /// The net whose features the heads learnt from, with the heads behind it.
     ///
     /// # Errors
-    /// Other weights, or none.
-    pub fn backbone(&self, weights: &WeightsArgs) -> anyhow::Result<Source> {
+    /// Other weights or another segmenter than in training, or none.
+    pub fn whole(&self, remade: &Remade<'_>) -> anyhow::Result<Maker> {
         let ClassifyConfig { backbone, backbone_sha256, .. } = &self.config;
-        let source = weights.resolve(*backbone)?;
-        anyhow::ensure!(
-            source.sha256 == *backbone_sha256,
-            "--weights: {} are not those this classifier was trained on (SHA-256 {}, expected {backbone_sha256}); give those of the \
-             training",
-            source.origin,
-            source.sha256
-        );
-        Ok(source)
+        let made = remade.maker(*backbone, backbone_sha256, &Device::Cpu)?;
+        Ok(Maker { graph: self.extend(made.graph)?, ..made })
     }
 
     /// How the infected share of the lungs moves the logits, where it is evidence.
@@ -727,7 +716,7 @@ impl ClassifyRun {
         self.config.lesions_sha256.as_ref().map(of).transpose()
     }
 
-    /// Puts the heads and the novelty score behind a backbone whose first output is its feature map. Outputs: `activation`
+    /// Puts the heads and the novelty score behind a backbone whose first output is its feature map; its other outputs stay. Outputs: `activation`
     /// `[1, members, H, W]`, `logits` `[1, members, 1, 1]` (the mean of each map), `novelty` `[1, 1, 1, 1]`, and `refusal`
     /// `[1, kinds, 1, 1]` where there are refusal heads.
     ///
@@ -735,6 +724,7 @@ impl ClassifyRun {
     /// When the weights do not fit the backbone.
     pub fn extend(&self, mut backbone: Graph) -> anyhow::Result<Graph> {
         let features = backbone.outputs.first().context("the backbone has no output")?.1;
+        let others = backbone.outputs.split_off(1);
         backbone.outputs.clear();
         let get = |name: &str| self.weights.tensor(name);
         let (mean, inverse_std, weights) = (get("mean")?, get("inverse_std")?, get("weights")?);
@@ -776,6 +766,7 @@ impl ClassifyRun {
         for (name, node) in [("activation", activation), ("logits", logits), ("novelty", novelty)] {
             backbone.output(name, node);
         }
+        backbone.outputs.extend(others);
         Ok(backbone)
     }
 }
@@ -839,7 +830,7 @@ mod tests {
             refuse_sha256: None,
             taught: false,
             manifest_sha256: String::new(),
-            backbone: Backbone::EfficientNetLite(0),
+            backbone: thorax_nets::Backbone::EfficientNetLite(0).into(),
             backbone_sha256: String::new(),
         }
     }

@@ -130,11 +130,8 @@ impl JudgedModel {
 
     /// The same with another graph, see [`Model::with_graph`].
     #[must_use]
-    pub fn with_graph(self, role: Role, onnx: Vec<u8>) -> Self {
-        Self {
-            model: self.model.with_graph(role, onnx.clone()),
-            of_equalised: self.of_equalised.with_graph(role, onnx),
-        }
+    pub fn with_graph(self, role: Role, onnx: &[u8]) -> Self {
+        Self { model: self.model.with_graph(role, onnx), of_equalised: self.of_equalised.with_graph(role, onnx) }
     }
 
     /// The same with a segmenter that pictures are prepared for in another way.

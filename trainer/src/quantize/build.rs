@@ -151,15 +151,22 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         (Some(origin), Some(onnx)) => with_segmenter(model.clone(), origin, onnx, &manifest)?,
         _ => model.clone(),
     };
-    let mut graphs = vec![(Role::Classifier, "classifier", read.classifier_graph().to_vec())];
-    graphs.extend(segmenter.map(|onnx| (Role::Segmenter, "segmenter", onnx)));
+    // Where classifier and segmenter are one net, it is quantized once, as the classifier.
+    let one = model.device().is_one_net();
+    anyhow::ensure!(
+        !one || args.segmenter.is_none(),
+        "--segmenter: the bundle's classifier reads the maps of its own segmenter, so no other can take its place; train one on the \
+         other's (thorax-train train classify --segmenter)"
+    );
+    let mut graphs = vec![(Role::Classifier, if one { "net" } else { "classifier" }, read.classifier_graph().to_vec())];
+    graphs.extend(segmenter.filter(|_| !one).map(|onnx| (Role::Segmenter, "segmenter", onnx)));
 
     let mut report = format!(
         "Calibrated on up to {} training pictures (seed {}); {:?}.\n\n",
         args.pictures, args.seed, args.settings
     );
     let mut prepared = vec![];
-    for (role, name, onnx) in graphs.iter().filter(|(role, ..)| args.graphs.contains(role)) {
+    for (role, name, onnx) in graphs.iter().filter(|(role, ..)| one || args.graphs.contains(role)) {
         let graph = from_onnx(onnx).with_context(|| (*name).to_owned())?;
         let inputs = inputs(args, &manifest, &real, *role)?;
         anyhow::ensure!(!inputs.is_empty(), "the manifest has no training pictures of this modality for the {name}");
@@ -180,7 +187,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         }
         parts.push(QuantizedPart { name, onnx, example: (first, example) });
     }
-    let integer = graphs.iter().fold(real.clone(), |model, (role, _, onnx)| model.with_graph(*role, onnx.clone()));
+    let integer = graphs.iter().fold(real.clone(), |model, (role, _, onnx)| model.with_graph(*role, onnx));
 
     // What it survives is asked before the test split is looked at.
     let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &integer)?;
@@ -260,7 +267,7 @@ fn with_segmenter(
         model.manifest().segmenter.is_some(),
         "the bundle has no segmenter, so --segmenter has none to take the place of; leave it out"
     );
-    Ok(model.with_graph(Role::Segmenter, onnx.to_vec()).prepared_as(origin.preprocess()))
+    Ok(model.with_graph(Role::Segmenter, onnx).prepared_as(origin.preprocess()))
 }
 
 /// What becomes a bundle.

@@ -3,7 +3,7 @@
 use thorax_nets::Backbone;
 use thorax_shared::modality::Modality;
 
-use crate::classifiers::Kind;
+use crate::{classifiers::Kind, features::Extractor};
 
 /// One of the paper's tables of classifiers.
 pub(super) struct PaperTable {
@@ -17,8 +17,8 @@ pub(super) struct PaperTable {
 
 impl PaperTable {
     /// The table of these pictures and features; the paper used two backbones.
-    pub(super) fn of(modality: Modality, backbone: Backbone) -> Option<&'static Self> {
-        TABLES.iter().find(|table| table.modality == modality && table.backbone == backbone)
+    pub(super) fn of(modality: Modality, extractor: Extractor) -> Option<&'static Self> {
+        TABLES.iter().find(|table| table.modality == modality && extractor == table.backbone.into())
     }
 
     /// Accuracy, F1, recall, precision, specificity of a classifier, in percent.
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn tables_are_found_by_pictures_and_features() {
-        let found = |modality, backbone| PaperTable::of(modality, backbone).map(|table| table.number);
+        let found = |modality, backbone: Backbone| PaperTable::of(modality, backbone.into()).map(|table| table.number);
         assert_eq!(found(Modality::Ct, Backbone::ResNet50), Some("V"));
         assert_eq!(found(Modality::Ct, Backbone::InceptionResNetV2), Some("VI"));
         assert_eq!(found(Modality::Xray, Backbone::ResNet50), Some("VII"));
@@ -114,7 +114,9 @@ mod tests {
     /// The figures that the paper's text names: best on CT and on films, and the row that is last in each table.
     #[test]
     fn rows_belong_to_their_classifiers() {
-        let figures = |modality, backbone, kind| PaperTable::of(modality, backbone).unwrap().figures(kind).unwrap();
+        let figures = |modality, backbone: Backbone, kind| {
+            PaperTable::of(modality, backbone.into()).unwrap().figures(kind).unwrap()
+        };
         assert_eq!(figures(Modality::Ct, Backbone::ResNet50, Kind::Mlp)[0], 95.764_367_21);
         assert_eq!(figures(Modality::Xray, Backbone::ResNet50, Kind::Mlp)[0], 88.5);
         assert_eq!(figures(Modality::Ct, Backbone::InceptionResNetV2, Kind::NaiveBayes)[2], 71.287_317_89);

@@ -56,6 +56,25 @@ impl LesionsArgs {
     }
 }
 
+/// What segmenter is the trunk of a classifier.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TrunkArgs {
+    /// In place of a backbone: learn from what this finished run of `thorax-train train segment`, or the segmenter of a bundle, sees in the
+    /// lungs and in what it takes for infected; the device then runs one net for masks and verdict
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["backbone", "weights", "lungs"])]
+    segmenter: Option<PathBuf>,
+}
+
+impl TrunkArgs {
+    /// The segmenter, if one was given.
+    ///
+    /// # Errors
+    /// Those of [`LungsArgs::open`].
+    pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
+        self.segmenter.as_ref().map(|path| LungFinder::open(std::slice::from_ref(path), modality)).transpose()
+    }
+}
+
 /// A segmenter as a bundle has it, its weights rounded, that finds both lungs.
 pub struct LungFinder {
     segmenter: Segmenter,
@@ -72,11 +91,16 @@ impl LungFinder {
         let origin = Origin::open(paths)?;
         ensure!(
             origin.modality() == modality,
-            "{}: finds the lungs of {} pictures; give --lungs a run of {modality}",
+            "{}: finds the lungs of {} pictures; give a run of {modality}",
             origin.name(),
             origin.modality()
         );
         Ok(Self { segmenter: origin.shipped_segmenter()?, sha256: origin.sha256()?, origin })
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// [`Origin::sha256`] of the segmenter.

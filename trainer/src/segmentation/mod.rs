@@ -4,7 +4,7 @@
 //! masks, [`boxes`] around them will do, or what [`teachers`] draw. A [`Segmenter`] is such a run, the mean of several ([`Members`]), or what a bundle has
 //! ([`Shipped`]), and takes whole pictures: it prepares them as the device does and brings what the net drew back to the picture's own
 //! size. [`predict`] writes such masks: for a picture as PNG files of its rows and columns, for a volume as NIfTI files that lie over
-//! the scan ([`nifti`]). And a classifier can be shown the lungs that it finds, and nothing else ([`lungs`]). What the masks are worth,
+//! the scan ([`nifti`]). And a classifier can be shown the lungs that it finds, and nothing else ([`lungs`]), or learn from what the net itself sees in them ([`trunk`]). What the masks are worth,
 //! [`judge::masks`](crate::judge::masks) says.
 
 pub mod augment;
@@ -24,9 +24,10 @@ pub mod teachers;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod train;
+pub mod trunk;
 
 pub use lungs::LungFinder;
 pub use members::{Members, refuse_twins};
 pub use origin::Origin;
-pub use segmenter::{DrawMasks, Drawn, Segmenter};
+pub use segmenter::{DrawMasks, Drawn, OUTPUT as MASKS, Segmenter};
 pub use shipped::Shipped;

@@ -12,7 +12,7 @@ use thorax_shared::{
 use crate::data::picture::Picture;
 
 /// The output of a graph that has the masks' probabilities.
-pub(super) const OUTPUT: &str = "masks";
+pub const OUTPUT: &str = "masks";
 
 /// A pixel of at least this probability belongs to the mask, as on the device. (The graph of a run has its chosen threshold there.)
 const THRESHOLD: f32 = 0.5;

@@ -8,7 +8,7 @@
 //! | "context enhancement" (keyword) | each map plus a 1x1 convolution of its mean over the picture |
 //! | "edge loss" (keyword) | pixels beside the edge of a mask count three times in the cross entropy of the largest map |
 //! | lesion suggestions are made on the maps that were predicted | the boxes around the connected components of the largest map |
-//! | detection results refine the segmentation afterwards | what lies in a box (with a border) is cut from the pyramid by RoIAlign, two layers say whether it is a lesion, and a component that is none is taken away |
+//! | detection results refine the segmentation afterwards | what lies in a box (with a border) is cut from the pyramid by RoIAlign, two layers on its mean say whether it is a lesion, and a component that is none is taken away |
 //!
 //! Whoever compares with it compares with this reconstruction.
 
@@ -34,7 +34,7 @@ use crate::{
 
 const CHANNELS: usize = 256;
 const SUGGESTION_SIDE: usize = 7;
-const HIDDEN: usize = 256;
+const HIDDEN: usize = CHANNELS;
 /// Suggestions of a picture, the largest first, and the smallest of them in pixels of the map.
 const MOST: usize = 64;
 const SMALLEST: usize = 4;
@@ -106,14 +106,17 @@ impl SrgNetConfig {
     }
 }
 
-/// Whether a suggestion is a lesion.
+/// Whether a suggestion is a lesion, told from the mean of what was cut: with all of its pixels as inputs, as the heads of Mask R-CNN have
+/// them, a step of AdamW moved the score so far that no suggestion was believed again.
 fn judge() -> Architecture {
     let mut net = parts::begin(CHANNELS);
-    let mut dense = |input, name: &str, inputs, outputs, activation| {
-        net.push(Layer::Dense(Dense { name: format!("judge.{name}"), inputs, outputs, activation }), &[input])
+    let mean = net.push(Layer::GlobalAveragePool, &[0]);
+    let mut dense = |input, name: &str, outputs, activation| {
+        let dense = Dense { name: format!("judge.{name}"), inputs: CHANNELS, outputs, activation };
+        net.push(Layer::Dense(dense), &[input])
     };
-    let hidden = dense(0, "hidden", CHANNELS * SUGGESTION_SIDE * SUGGESTION_SIDE, HIDDEN, Activation::Relu);
-    let score = dense(hidden, "score", HIDDEN, 1, Activation::None);
+    let hidden = dense(mean, "hidden", HIDDEN, Activation::Relu);
+    let score = dense(hidden, "score", 1, Activation::None);
     net.name_map("score", score);
     net
 }

@@ -92,7 +92,8 @@ impl Calibrated {
     }
 
     /// The heads: layers behind which no other layer sees more than one pixel, but for the last that does so itself and feeds others. They
-    /// make the outputs of what the net has found, and are a small part of its work.
+    /// make the outputs of what the net has found, and are a small part of its work. So are layers behind an output: what a classifier
+    /// makes of a segmenter's masks.
     ///
     /// # Errors
     /// Shapes that do not fit.
@@ -107,7 +108,13 @@ impl Calibrated {
                 node.inputs.iter().for_each(|&input| leads_on[input] = true);
             }
         }
-        Ok(layers.iter().map(|layer| layer.node).filter(|&node| !leads_on[node]).collect())
+        // Whether it is computed of an output, as what a classifier makes of a segmenter's masks.
+        let mut behind = vec![false; self.graph.nodes.len()];
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            let is_output = |input: &NodeId| self.graph.outputs.iter().any(|(_, output)| output == input);
+            behind[index] = node.inputs.iter().any(|input| behind[*input] || is_output(input));
+        }
+        Ok(layers.iter().map(|layer| layer.node).filter(|&node| !leads_on[node] || behind[node]).collect())
     }
 
     /// What each layer loses where it alone calculates in integers, by the node whose value counts, on `pictures`.

@@ -14,7 +14,6 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_files::{hexadecimal, write_atomically};
-use thorax_nets::Backbone;
 use thorax_shared::modality::Modality;
 
 use super::{
@@ -22,7 +21,7 @@ use super::{
     parameters::Parameters,
     problem::{Problem, Resample, Runs},
 };
-use crate::features;
+use crate::features::{self, Extractor};
 
 /// The version of the folder. Until version 1 predictions were f32, whose means split ties.
 pub const FORMAT: u32 = 2;
@@ -48,7 +47,7 @@ pub struct StoreIdentity {
     /// Kind of picture.
     pub modality: Modality,
     /// The net.
-    pub backbone: Backbone,
+    pub backbone: Extractor,
     /// Where its weights came from, in words.
     pub weights: String,
     /// SHA-256 of the weights.

@@ -9,13 +9,13 @@ use std::{
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
-use thorax_nets::Backbone;
 use thorax_shared::modality::Modality;
 
 use super::{NotRun, RunConfiguration, predictions, read_not_run};
 use crate::{
     classifiers::{Kind, Parameters, Resample},
     data::Split,
+    features::Extractor,
 };
 
 /// Why a run folder could not be read.
@@ -68,7 +68,7 @@ pub struct RunFolder {
     /// Kind of picture.
     pub modality: Modality,
     /// Whose features.
-    pub backbone: Backbone,
+    pub backbone: Extractor,
     /// Where its weights came from, in words.
     pub weights: String,
     /// How the runs differ.

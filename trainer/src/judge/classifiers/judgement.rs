@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
-use thorax_nets::Backbone;
 use thorax_shared::{
     decision::{ChoiceError, fit_temperature},
     metrics::{
@@ -19,6 +18,7 @@ use super::{Isotonic, JudgeError, Limit, Resample, RunFolder, choose_limit, holm
 use crate::{
     classifiers::{Kind, NotRun},
     data::Split,
+    features::Extractor,
     judge::{Estimate, Resampling},
 };
 
@@ -331,7 +331,7 @@ pub struct Judgement {
     /// Kind of picture.
     pub modality: Modality,
     /// Whose features.
-    pub backbone: Backbone,
+    pub backbone: Extractor,
     /// Where its weights came from, in words.
     pub weights: String,
     /// How the runs differ.

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use rand::{Rng, rngs::StdRng};
 use safetensors::{Dtype, tensor::TensorView};
-use thorax_nets::Backbone;
 use thorax_nn::seeded::generator;
 use thorax_shared::modality::Modality;
 
@@ -17,6 +16,7 @@ use crate::{
     data::Split,
     features,
 };
+use thorax_nets::Backbone;
 
 /// Sources, and the share of their patients that has COVID-19.
 const SOURCES: [(&str, f64); 4] = [
@@ -95,7 +95,7 @@ pub(crate) fn simulate(
     let weights = "timm/simulated (no picture is behind these numbers)".to_owned();
     RunFolder {
         modality,
-        backbone,
+        backbone: backbone.into(),
         weights,
         resample,
         runs,

@@ -33,7 +33,7 @@ fn by_hand() -> RunFolder {
     let second = vec![0.1, 0.3, 0.6, 0.9, 0.3, 0.6, 0.8, 0.9];
     RunFolder {
         modality: Modality::Ct,
-        backbone: Backbone::ResNet50,
+        backbone: Backbone::ResNet50.into(),
         weights: "none".into(),
         resample: Resample::Bootstrap,
         runs: 2,

@@ -53,6 +53,8 @@ pub enum Operation {
     Add,
     /// Product of two; the second may be a single channel or pixel (broadcast).
     Multiply,
+    /// Quotient of two; either may be a single channel or pixel (broadcast).
+    Divide,
     /// Largest of each window.
     MaxPool(PoolConfig),
     /// Mean of each window; the padding does not count.
@@ -149,6 +151,7 @@ impl Operation {
             Self::Sigmoid => Box::new(activation::Sigmoid),
             Self::Add => Box::new(pair::Add),
             Self::Multiply => Box::new(pair::Multiply),
+            Self::Divide => Box::new(pair::Divide),
             Self::MaxPool(config) => Box::new(pool::MaxPool(*config)),
             Self::AveragePool(config) => Box::new(pool::AveragePool(*config)),
             Self::GlobalAveragePool => Box::new(pool::GlobalAveragePool),

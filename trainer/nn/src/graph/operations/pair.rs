@@ -59,6 +59,29 @@ impl Operator for Multiply {
     }
 }
 
+/// The quotient.
+pub(super) struct Divide;
+
+impl Operator for Divide {
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        joined(inputs)
+    }
+
+    fn run(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+        let [a, b] = both(inputs)?;
+        a.broadcast_div(b)
+    }
+
+    fn kernel(&self, inputs: &[Shape]) -> Result<Box<dyn Kernel>> {
+        Ok(Box::new(Broadcast { shapes: both(inputs)?, f: |a, b| a / b }))
+    }
+
+    fn write(&self, writer: &mut Writer, inputs: Vec<String>, output: &str) -> Result<()> {
+        writer.node("Div", inputs, output, vec![]);
+        Ok(())
+    }
+}
+
 fn joined(inputs: &[Shape]) -> Result<Shape> {
     let [a, b] = both(inputs)?;
     if (0..3).any(|axis| a[axis] != b[axis] && a[axis] != 1 && b[axis] != 1) {
@@ -106,6 +129,7 @@ pub(super) fn read(node: &StoredNode) -> std::result::Result<Option<Operation>, 
     Ok(Some(match node.kind() {
         "Add" => Operation::Add,
         "Mul" => Operation::Multiply,
+        "Div" => Operation::Divide,
         _ => return Ok(None),
     }))
 }
