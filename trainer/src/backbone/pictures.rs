@@ -35,7 +35,7 @@ impl Preparation<'_> {
     /// # Errors
     /// A picture that cannot be read; a segmenter that fails.
     pub fn input(&self, record: &Record, copy: u16) -> anyhow::Result<Vec<f32>> {
-        let changes = changes::history(&record.sha256, copy, self.copies.seed, record.modality);
+        let changes = changes::history(&record.sha256, copy, self.copies.seed);
         let of_picture = || -> anyhow::Result<Vec<f32>> {
             let picture = changes::changed(Picture::of(self.manifest, record)?, &changes, &self.spec.window);
             let equalised = picture.equalise(self.spec)?;

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use thorax_nn::seeded;
-use thorax_shared::modality::Modality;
 
 use super::{Change, random};
 
@@ -18,12 +17,12 @@ pub struct Copies {
 }
 
 /// What becomes of a picture in its copy of this number: a random history of changes that depends on nothing but the picture's hash
-/// (`sha256`, hexadecimal), the number, and `seed`; none in copy 0, the picture itself. Slices are not mirrored, films may be.
-pub fn history(sha256: &str, copy: u16, seed: u64, modality: Modality) -> Vec<Change> {
+/// (`sha256`, hexadecimal), the number, and `seed`; none in copy 0, the picture itself.
+pub fn history(sha256: &str, copy: u16, seed: u64) -> Vec<Change> {
     if copy == 0 {
         return vec![];
     }
     let picture = sha256.get(..16).and_then(|hash| u64::from_str_radix(hash, 16).ok()).unwrap_or_default();
     let seed = seeded::derive(seed, &[picture, copy.into()]);
-    random(&mut seeded::generator(seed, 0), modality == Modality::Xray)
+    random(&mut seeded::generator(seed, 0))
 }

@@ -7,8 +7,8 @@ use super::Change;
 /// A random history of a picture: the changes to make, one after the other, in the order in which they happen to films. None of
 /// them is harmful, and none makes a picture that a person would not read.
 ///
-/// `mirrored` says whether left and right may be exchanged, which changes what a film shows of the heart but not of pneumonia.
-pub fn random(random: &mut StdRng, mirrored: bool) -> Vec<Change> {
+/// Left and right may be exchanged, which changes what a picture shows of the heart but not of pneumonia.
+pub fn random(random: &mut StdRng) -> Vec<Change> {
     let mut changes = vec![];
     let mut often = |share: f64, make: &mut dyn FnMut(&mut StdRng) -> Change| {
         // Drawn whether it is kept or not: a change of one share does not move the others.
@@ -23,7 +23,7 @@ pub fn random(random: &mut StdRng, mirrored: bool) -> Vec<Change> {
     let grey = |random: &mut StdRng, low: u8, high: u8| random.random_range(low..=high);
 
     // How the patient stood, and what the collimator left.
-    often(if mirrored { 0.5 } else { 0.0 }, &mut |_| Change::Mirrored);
+    often(0.5, &mut |_| Change::Mirrored);
     often(0.4, &mut |random| Change::Tilted(within(random, -5.0, 5.0)));
     often(0.4, &mut |random| Change::Cropped { share: within(random, 0.0, 0.06) });
     often(0.15, &mut |random| Change::Collimated { share: within(random, 0.0, 0.08) });

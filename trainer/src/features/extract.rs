@@ -142,7 +142,7 @@ pub fn picture(manifest: &Manifest, contents: &Contents, row: &FeatureRow) -> an
         row.sha256
     );
     let mut picture = Picture::at(manifest, &row.path, row.equalised)?;
-    let changes = row.changes(contents.modality, contents.copies_seed.unwrap_or_default());
+    let changes = row.changes(contents.copies_seed.unwrap_or_default());
     picture.frame.pixels = changes::apply_all(&changes, picture.frame.pixels, &contents.preprocess.window);
     Ok(picture)
 }

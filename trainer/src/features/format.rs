@@ -261,8 +261,8 @@ impl FeatureRow {
     }
 
     /// What becomes of the picture in this copy, see [`changes::history`].
-    pub fn changes(&self, modality: Modality, seed: u64) -> Vec<Change> {
-        changes::history(&content(&self.path, &self.sha256), self.copy, seed, modality)
+    pub fn changes(&self, seed: u64) -> Vec<Change> {
+        changes::history(&content(&self.path, &self.sha256), self.copy, seed)
     }
 }
 

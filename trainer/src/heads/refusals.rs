@@ -103,7 +103,7 @@ impl RefusedPictures {
             let mut rows = vec![];
             for copy in 0..=copies.count {
                 let mut picture = original.clone();
-                let changes = changes::history(&sha256, copy, copies.seed, contents.modality);
+                let changes = changes::history(&sha256, copy, copies.seed);
                 picture.frame.pixels = changes::apply_all(&changes, picture.frame.pixels, &contents.preprocess.window);
                 let Prepared { input, state } = prepare(&picture, contents, finder)?;
                 if state != State::Extracted {

@@ -52,7 +52,7 @@ pub(super) fn input(
         (Role::Segmenter, Some(segmenter)) => &segmenter.graph.preprocess,
         _ => &model.manifest().classifier.graph.preprocess,
     };
-    let changes = changes::history(&record.sha256, copy, copies.seed, record.modality);
+    let changes = changes::history(&record.sha256, copy, copies.seed);
     let picture = changes::changed(Picture::of(manifest, record)?, &changes, &spec.window);
     match role {
         Role::Segmenter => Ok(picture.prepare(spec)?.tensor),

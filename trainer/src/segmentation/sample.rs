@@ -164,8 +164,7 @@ impl SegmentationSample {
             let picture = Picture::of(manifest, record)?;
             let masks = masks(record, &picture)?;
             let copy = |copy| {
-                let changes =
-                    changes::history(&content(&record.path, &record.sha256), copy, copies.seed, record.modality);
+                let changes = changes::history(&content(&record.path, &record.sha256), copy, copies.seed);
                 Self::changed(record, &picture, (kind, &masks), &changes, spec)
             };
             (0..=copies.count).map(copy).collect()
