@@ -5,7 +5,7 @@ use thorax_shared::words::{Language, Word};
 
 use super::{
     capitalised,
-    layout::{Scale, inset},
+    layout::{Frame, Scale, inset},
     palette,
     parts::{Banner, Keys, Sign, Words, draw_column, draw_frame},
 };
@@ -56,6 +56,8 @@ pub struct MessageScreen<'a> {
     pub text: &'a str,
     /// What to do about it.
     pub remedy: Option<&'a str>,
+    /// What a program said, for a technician, small and in English; empty where there is nothing to say.
+    pub detail: &'a str,
     /// What the keys do.
     pub keys: Keys,
 }
@@ -68,10 +70,16 @@ impl Drawable for MessageScreen<'_> {
         let scale = &Scale::of(target.bounding_box().size, self.language);
         let (sign, ground) = self.tone.look();
         let word = self.language.word(self.title);
-        let banner = Banner { sign, word, remark: "", ground, ink: palette::ON_DARK };
+        let remark = if self.tone == Tone::Rejected { self.language.word(Word::NotRead) } else { "" };
+        let banner = Banner { sign, word, remark, ground, ink: palette::ON_DARK };
+        let bare = !banner.has_room_for_remark(Frame::of(target.bounding_box(), scale).banner, scale);
         let body = draw_frame(target, "Thorax", self.name, &banner, self.keys, scale)?;
         let (text, remedy) = (capitalised(self.text), capitalised(self.remedy.unwrap_or_default()));
-        draw_column(target, inset(body, scale.gap), &cause_and_remedy(&text, &remedy, scale), &[], scale)
+        let remark = Words { text: if bare { remark } else { "" }, face: scale.heading, colour: palette::TEXT };
+        let detail = Words { text: self.detail, face: scale.small, colour: palette::SOFT_TEXT };
+        let reason = cause_and_remedy(&text, &remedy, scale);
+        let words: Vec<Words<'_>> = [remark].into_iter().chain(reason).chain([detail]).collect();
+        draw_column(target, inset(body, scale.gap), &words, &[], scale)
     }
 }
 

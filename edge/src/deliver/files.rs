@@ -143,7 +143,7 @@ impl ResultFiles {
                 render_png(&report::panel(screening, &file_name, &title), PANEL, &path)?;
             }
             Outcome::Refused(reason) => {
-                render_png(&report::refusal(reason, &file_name, Language::English), PANEL, &path)?
+                render_png(&report::refusal(reason, &reason.to_string(), &file_name, Language::English), PANEL, &path)?
             }
         }
         Ok(())

@@ -354,7 +354,9 @@ fn results(study: &TakenStudy, read: &Read, pictures: bool) -> Vec<ResultFile> {
             let title = screening.bundle.title();
             report::panel(screening, &name, &title).draw(&mut panel)
         }
-        Outcome::Refused(reason) => report::refusal(reason, &name, Language::English).draw(&mut panel),
+        Outcome::Refused(reason) => {
+            report::refusal(reason, &reason.to_string(), &name, Language::English).draw(&mut panel)
+        }
     };
     let mut results = vec![("panel", "png", panel.png().map_err(|error| error.to_string()))];
     if let (Outcome::Screened(screening), true) = (&read.outcome, pictures) {
