@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use thorax_decode::Input;
 use thorax_engine::screening::Screening;
+use thorax_journal::Thresholds;
 use thorax_screen::{HeatScreen, Keys, MessageScreen, Overlaid, ResultScreen, Tone};
 use thorax_shared::{
     modality::Modality,
@@ -15,8 +16,14 @@ use thorax_shared::{
 
 use crate::outcome::{Cost, Outcome};
 
-/// What the panel shows of a file that was read, in English and without keys, under the name `name`; `bundle` is the bundle's title.
-pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> ResultScreen<'a> {
+/// What the panel shows of a file that was read, in English and without keys, under the name `name`; `bundle` is the bundle's title, and
+/// `thresholds` are those that it was decided by, where they are to be shown.
+pub fn panel<'a>(
+    screening: &'a Screening,
+    name: &'a str,
+    bundle: &'a str,
+    thresholds: Option<Thresholds>,
+) -> ResultScreen<'a> {
     let shown = &screening.shown;
     let masks = shown.masks.as_ref();
     ResultScreen {
@@ -28,8 +35,8 @@ pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> Re
         modality: Some(screening.bundle.modality),
         disease: screening.bundle.disease.as_deref(),
         probability: screening.evidence.map(|evidence| evidence.probability),
-        thresholds: None,
-        thresholds_set: false,
+        thresholds: thresholds.map(|set| [set.negative_at as f32, set.positive_at as f32]),
+        thresholds_set: thresholds.is_some_and(|set| set.of_site),
         entropy_bits: screening.evidence.map(|evidence| evidence.entropy_bits),
         involvement: screening.involvement,
         name,

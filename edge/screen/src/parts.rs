@@ -304,7 +304,7 @@ impl Keys {
     /// arrows have no text.
     fn cells(self, strip: Rectangle, scale: &Scale) -> Vec<Cell> {
         let word = |word| scale.language.word(word).to_owned();
-        let back = self.back.then(|| format!("{}: {}", word(Word::HoldKey), word(Word::BackKey)));
+        let back = self.back.then(|| scale.language.told(&word(Word::HoldKey), &word(Word::BackKey)));
         let parts = [
             ((Key::Up, Hold::Short), self.arrows.map(|_| String::new())),
             ((Key::Down, Hold::Short), self.arrows.map(word)),

@@ -397,7 +397,7 @@ impl HeatScreen<'_> {
         let known: Vec<&str> = sides.iter().map(String::as_str).filter(|side| !side.is_empty()).collect();
         match known.is_empty() {
             true => String::new(),
-            false => format!("{}: {}", capitalised(language.word(Word::Involved)), known.join(", ")),
+            false => language.told(&capitalised(language.word(Word::Involved)), &known.join(", ")),
         }
     }
 

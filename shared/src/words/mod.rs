@@ -77,6 +77,14 @@ impl Language {
         Self::ALL.into_iter().find(|language| language.code() == code)
     }
 
+    /// What something is of, and it: `speed: 3`.
+    pub fn told(self, what: &str, it: &str) -> String {
+        match self {
+            Self::French => format!("{what}\u{a0}: {it}"),
+            _ => format!("{what}: {it}"),
+        }
+    }
+
     /// `number`, as `format!` writes it, with this language's decimal mark.
     pub fn number(self, number: &str) -> String {
         match self {
@@ -180,7 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn a_decimal_mark_is_a_language_s() {
+    fn decimal_mark_and_colon_are_a_language_s() {
+        assert_eq!(
+            (Language::French.told("a", "b"), Language::Hindi.told("a", "b")),
+            ("a\u{a0}: b".into(), "a: b".into())
+        );
         assert_eq!(Language::ALL.map(|language| language.number("8.9")), ["8.9", "8,9", "8,9", "8,9", "8.9", "8.9"]);
     }
 

@@ -207,8 +207,8 @@ words! {
     Less: ["less", "moins", "menos", "menos", "kidogo", "कम"];
     More: ["more", "plus", "más", "mais", "zaidi", "अधिक"];
     HeatMeaning: ["Where the model looked, not where disease is.", "Où le modèle a regardé, pas où est la maladie.", "Dónde miró el modelo, no dónde está la enfermedad.", "Onde o modelo olhou, não onde está a doença.", "Mahali modeli ilipoangalia, si palipo na ugonjwa.", "मॉडल ने कहाँ देखा; यह रोग की जगह नहीं है।"];
-    RightMark: ["R", "D", "D", "D", "kulia", "दायाँ"];
-    LeftMark: ["L", "G", "I", "E", "kushoto", "बायाँ"];
+    RightMark: ["R", "D", "D", "D", "R", "दायाँ"];
+    LeftMark: ["L", "G", "I", "E", "L", "बायाँ"];
     ThresholdsSet: ["thresholds changed here", "seuils modifiés ici", "umbrales cambiados aquí", "limiares alterados aqui", "viwango vimebadilishwa hapa", "सीमाएँ यहाँ बदली गईं"];
     RightShort: ["right", "droit", "der.", "dir.", "kulia", "दायाँ"];
     LeftShort: ["left", "gauche", "izq.", "esq.", "kushoto", "बायाँ"];

@@ -189,7 +189,7 @@ impl Operator {
     fn replaced(&self, modality: Option<Modality>, facts: &Facts) -> String {
         let slot = facts.slots.iter().find(|slot| Some(slot.modality) == modality);
         let active = slot.and_then(|slot| slot.active.as_ref());
-        active.map_or_else(String::new, |active| format!("{}: {active}", self.say(Word::Replaces)))
+        active.map_or_else(String::new, |active| self.language.told(&self.say(Word::Replaces), active))
     }
 
     /// What is asked before something is done: title, question, and what it changes.
@@ -201,13 +201,13 @@ impl Operator {
             }
             Action::RollBack(modality) => {
                 let former = facts.slots.iter().find(|slot| slot.modality == modality).and_then(|s| s.former.clone());
-                let asked = format!("{}: {}", self.say(Word::GoesBackTo), former.unwrap_or_default());
+                let asked = self.language.told(&self.say(Word::GoesBackTo), &former.unwrap_or_default());
                 (Word::TakeBack, asked, self.replaced(Some(modality), facts))
             }
             Action::Thresholds(modality, set) => {
                 let own = thresholds(facts, modality).map(|thresholds| thresholds.own);
                 let set = set.or(own).map_or_else(String::new, pair);
-                (Word::Threshold, format!("{}: {set}", self.kind(modality)), self.say(Word::ChangesVerdicts))
+                (Word::Threshold, self.language.told(&self.kind(modality), &set), self.say(Word::ChangesVerdicts))
             }
             Action::SwitchOff => (Word::SwitchOff, self.say(Word::SwitchOffAsk), String::new()),
             Action::Language(_) => (Word::Language, String::new(), String::new()),
@@ -262,6 +262,7 @@ impl Operator {
                 let shown = [Word::ImagesWaiting, Word::Reads].map(|word| self.say(word));
                 let shown = if facts.trouble.is_some() { &shown[..1] } else { &shown };
                 rows.retain(|row| row.level != Level::Plain || shown.contains(&row.label));
+                rows.sort_by_key(|row| row.level != Level::Trouble);
                 chosen = None;
                 title
             }

@@ -249,10 +249,8 @@ impl Shared {
         let Ok(()) = match outcome {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();
-                let panel = report::panel(screening, &name, &title);
-                let of_site = thresholds.is_some_and(|set| set.of_site);
-                let thresholds = thresholds.map(|set| [set.negative_at as f32, set.positive_at as f32]);
-                let result = ResultScreen { language, keys, thresholds, thresholds_set: of_site, ..panel };
+                let panel = report::panel(screening, &name, &title, *thresholds);
+                let result = ResultScreen { language, keys, ..panel };
                 match report::heat(screening, result).filter(|_| matches!(operator.shows(), Shows::Heat(_))) {
                     Some(heat) => heat.draw(&mut picture),
                     None => result.draw(&mut picture),
