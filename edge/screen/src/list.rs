@@ -238,7 +238,9 @@ impl Row {
             draw_sign(target, badge, sign, colour, ground)?;
             cut_left(&mut line, scale.gap);
         }
-        let label_width = label_face.width(&self.label).min(line.size.width);
+        // What was said of an image is not shortened; its time may be.
+        let kept = if self.verdict.is_some() { value_face.width(&self.value) + scale.gap } else { 0 };
+        let label_width = label_face.width(&self.label).min(line.size.width.saturating_sub(kept));
         let label = cut_left(&mut line, label_width);
         let soft = match self.level {
             Level::Current => palette::REMEDY_TEXT,

@@ -505,23 +505,25 @@ pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
     scale: &Scale,
 ) -> Result<(), D::Error> {
     let words: Vec<&Words<'_>> = words.iter().filter(|words| !words.text.is_empty()).collect();
-    let height_of = |words: &Words<'_>| paragraph_height(words.text, words.face, area.size.width);
-    let measured = measures.iter().map(|measure| measure.height(area.size.width, scale));
-    let heights = || words.iter().map(|words| height_of(words)).chain(measured.clone());
-    let gaps = (words.len() + measures.len()).saturating_sub(1).max(1) as u32;
-    let spare = area.size.height.saturating_sub(heights().sum());
+    let heights: Vec<u32> = words
+        .iter()
+        .map(|words| paragraph_height(words.text, words.face, area.size.width))
+        .chain(measures.iter().map(|measure| measure.height(area.size.width, scale)))
+        .collect();
+    let gaps = heights.len().saturating_sub(1).max(1) as u32;
+    let spare = area.size.height.saturating_sub(heights.iter().sum());
     let gap = (spare / gaps).clamp(2, 4 * scale.gap);
     let mut rest = area;
     for (index, words) in words.iter().enumerate() {
         // A paragraph that is too long is cut itself; it does not push out what comes below.
-        let below: u32 = heights().skip(index + 1).map(|height| gap + height).sum();
+        let below: u32 = heights.iter().skip(index + 1).map(|height| gap + height).sum();
         let room = rest.size.height.saturating_sub(below).max(words.face.height());
-        let block = cut_top(&mut rest, height_of(words).min(room));
+        let block = cut_top(&mut rest, heights[index].min(room));
         draw_paragraph(target, block, words.text, words.face, Ink::new(words.colour), Alignment::Left)?;
         cut_top(&mut rest, gap);
     }
-    for measure in measures {
-        let block = cut_top(&mut rest, measure.height(area.size.width, scale));
+    for (measure, height) in measures.iter().zip(&heights[words.len()..]) {
+        let block = cut_top(&mut rest, *height);
         measure.draw(target, block, scale)?;
         cut_top(&mut rest, gap);
     }
