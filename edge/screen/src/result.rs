@@ -149,7 +149,12 @@ impl<'a> ResultScreen<'a> {
                 value: text::area_percent(involvement.percent, self.language),
                 bar: None,
                 large: false,
-                ends: if plan.sides { self.sides(involvement) } else { none() },
+                // Room is kept for a side that is not known, so that the picture is as large as with it.
+                ends: if plan.sides {
+                    self.sides(involvement).map(|side| if side.is_empty() { "\u{a0}".into() } else { side })
+                } else {
+                    none()
+                },
             })
         });
         [probability, sure, involvement].into_iter().flatten().collect()
