@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use thorax_decode::Input;
 use thorax_engine::screening::Screening;
+use thorax_journal::Thresholds;
 use thorax_screen::{HeatScreen, Keys, MessageScreen, Overlaid, ResultScreen, Tone};
 use thorax_shared::{
     modality::Modality,
@@ -15,8 +16,14 @@ use thorax_shared::{
 
 use crate::outcome::{Cost, Outcome};
 
-/// What the panel shows of a file that was read, in English and without keys, under the name `name`; `bundle` is the bundle's title.
-pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> ResultScreen<'a> {
+/// What the panel shows of a file that was read, in English and without keys, under the name `name`; `bundle` is the bundle's title, and
+/// `thresholds` are those that it was decided by, where they are to be shown.
+pub fn panel<'a>(
+    screening: &'a Screening,
+    name: &'a str,
+    bundle: &'a str,
+    thresholds: Option<Thresholds>,
+) -> ResultScreen<'a> {
     let shown = &screening.shown;
     let masks = shown.masks.as_ref();
     ResultScreen {
@@ -28,7 +35,8 @@ pub fn panel<'a>(screening: &'a Screening, name: &'a str, bundle: &'a str) -> Re
         modality: Some(screening.bundle.modality),
         disease: screening.bundle.disease.as_deref(),
         probability: screening.evidence.map(|evidence| evidence.probability),
-        thresholds: None,
+        thresholds: thresholds.map(|set| [set.negative_at as f32, set.positive_at as f32]),
+        thresholds_set: thresholds.is_some_and(|set| set.of_site),
         entropy_bits: screening.evidence.map(|evidence| evidence.entropy_bits),
         involvement: screening.involvement,
         name,
@@ -57,16 +65,21 @@ pub fn layers(screening: &Screening) -> Overlaid<'_> {
     }
 }
 
-/// What the panel shows of a file that could not be read, under the name `name`. What only a parser says stays in English.
-pub fn refusal<'a>(reason: &'a Reason, name: &'a str, language: Language) -> MessageScreen<'a> {
-    let said = |english: &'a str| words::reason(language, english).unwrap_or(english);
+/// What the panel shows of a file that could not be read, under the name `name`: in plain words, where the reason is among those of
+/// [`words`], else what to do with any such file. What only a parser says, `reason` in one sentence, is for a technician then.
+pub fn refusal<'a>(reason: &'a Reason, detail: &'a str, name: &'a str, language: Language) -> MessageScreen<'a> {
+    let said = |english: &'a str| words::reason(language, english);
+    let plain = said(&reason.cause).map(|cause| (cause, reason.remedy.as_deref().and_then(said)));
+    let (text, remedy) =
+        plain.unwrap_or_else(|| (language.word(Word::FileUnusable), Some(language.word(Word::DoSendAgain))));
     MessageScreen {
         language,
         tone: Tone::Rejected,
         title: Word::Rejected,
         name,
-        text: said(&reason.cause),
-        remedy: reason.remedy.as_deref().map(said),
+        text,
+        remedy,
+        detail: if plain.is_some() { "" } else { detail },
         keys: Keys::NONE,
     }
 }
@@ -272,11 +285,19 @@ mod tests {
     fn the_panel_shows_all_of_what_a_parser_says() {
         let reason = "element (0028,0010): 0 rows: not an image".to_owned();
         let reason = thorax_decode::DecodeError::Damaged { format: "DICOM", reason }.reason();
-        let screen = refusal(&reason, "a.dcm", Language::English);
-        assert_eq!(screen.text, "the DICOM file is damaged (element (0028,0010): 0 rows: not an image)");
-        assert_eq!(screen.remedy, Some("copy or export it again"));
+        let detail = reason.to_string();
+        let said = "the DICOM file is damaged (element (0028,0010): 0 rows: not an image): copy or export it again";
+        assert_eq!(detail, said);
+        for language in Language::ALL {
+            let screen = refusal(&reason, &detail, "a.dcm", language);
+            assert_eq!((screen.text, screen.detail), (language.word(Word::FileUnusable), said));
+            assert_eq!(screen.remedy, Some(language.word(Word::DoSendAgain)));
+        }
+        let known = Reason::new("too dark", "send the image itself");
+        let screen = refusal(&known, "", "a.dcm", Language::French);
+        assert_eq!((screen.text, screen.remedy, screen.detail), ("trop sombre", Some("envoyez l’image elle-même"), ""));
         let row = Row::new(&Input::File("a.dcm".into()), &Outcome::Refused(reason.clone()), &Cost::default());
-        assert_eq!((row.cause.as_deref(), row.remedy.as_deref()), (Some(screen.text), screen.remedy));
-        assert_eq!(row.reason, Some(reason.to_string()));
+        assert_eq!(row.remedy.as_deref(), Some("copy or export it again"));
+        assert_eq!(row.reason, Some(detail));
     }
 }

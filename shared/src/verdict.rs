@@ -145,9 +145,9 @@ impl RejectReason {
         let (cause, remedy) = match self {
             Self::TooSmall => ("too few pixels", "send the original, not a thumbnail"),
             Self::Blurred => ("too blurred", "take or scan the image again"),
-            Self::Underexposed => ("too dark", "check exposure or window, and send it again"),
-            Self::Overexposed => ("too bright", "check exposure or window, and send it again"),
-            Self::LowContrast => ("too little contrast", "check exposure or window, and send it again"),
+            Self::Underexposed => ("too dark", "take or export it again with normal brightness"),
+            Self::Overexposed => ("too bright", "take or export it again with normal brightness"),
+            Self::LowContrast => ("too little contrast", "take or export it again with normal brightness"),
             Self::FewGreyLevels => ("few grey levels, as in a mask, a drawing or a fax", "send the image itself"),
             Self::Shape => ("not the shape of a whole chest image", "send it uncropped"),
             Self::Colour => ("a colour picture, not a radiograph", "send the image itself"),

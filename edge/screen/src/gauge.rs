@@ -1,4 +1,4 @@
-//! A number with its name and, below it, how much of the whole it is: the probability's bar, the entropy's gauge.
+//! What is told beside a picture: a number with its name, and a bar below; how sure the models are, as a gauge between two words.
 
 use embedded_graphics::{
     pixelcolor::Rgb565,
@@ -10,7 +10,7 @@ use embedded_graphics::{
 use super::{
     layout::{Scale, cut_bottom, cut_left, cut_right, cut_top},
     palette,
-    text::{Face, Ink, draw_line},
+    text::{Face, Ink, NO_NUMBER, draw_line, draw_paragraph, paragraph_height},
 };
 
 /// A share of a whole as a line that is filled from the left.
@@ -67,49 +67,32 @@ impl Meter {
 
 /// Between a number and its unit, in pixels.
 const UNIT_GAP: u32 = 4;
+/// A gauge is no narrower, in pixels.
+const LEAST_GAUGE: u32 = 30;
 
-/// A number with its name above and a meter below.
-pub(super) struct Metric<'a> {
-    pub(super) label: &'a str,
-    pub(super) value: super::text::Number,
-    /// Of the meter, 0 to 1.
-    pub(super) share: Option<f32>,
-    pub(super) meter: Meter,
-    /// Shares of the whole that are marked on the meter.
-    pub(super) marks: Option<[f32; 2]>,
-    pub(super) colour: Rgb565,
-    /// The number in large digits.
-    pub(super) large: bool,
-    /// Below the meter, at its left and right end; empty where there is nothing to say.
-    pub(super) ends: [String; 2],
+/// A line of a column.
+pub(super) enum Measure<'a> {
+    /// A number.
+    Number(Metric<'a>),
+    /// How sure the models are.
+    Gauge(Gauge<'a>),
 }
 
-impl Metric<'_> {
-    fn face(&self, scale: &Scale) -> Face {
-        if self.large { scale.large_value } else { scale.value }
-    }
-
-    /// Pixels that label, number and unit need side by side, or the ends with a space between.
+impl Measure<'_> {
+    /// Pixels that it needs from left to right.
     pub(super) fn width(&self, scale: &Scale) -> u32 {
-        let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
-        let line =
-            scale.label.width(self.label) + 3 + self.face(scale).width(number) + UNIT_GAP + scale.value.width(unit);
-        let [left, right] = &self.ends;
-        line.max(scale.small.width(left) + 4 + scale.small.width(right))
+        match self {
+            Self::Number(metric) => metric.width(scale),
+            Self::Gauge(gauge) => gauge.width(scale),
+        }
     }
 
-    /// Pixels from the number's top to the bottom of the meter, or of what is below it.
-    pub(super) fn height(&self, scale: &Scale) -> u32 {
-        let ends = if self.has_ends() { 1 + scale.small.height() } else { 0 };
-        self.line_height(scale) + 2 + scale.meter_height + ends
-    }
-
-    fn line_height(&self, scale: &Scale) -> u32 {
-        self.face(scale).height().max(scale.label.height())
-    }
-
-    fn has_ends(&self) -> bool {
-        self.ends.iter().any(|end| !end.is_empty())
+    /// Pixels that it needs from top to bottom where there are so many from left to right.
+    pub(super) fn height(&self, width: u32, scale: &Scale) -> u32 {
+        match self {
+            Self::Number(metric) => metric.height(width, scale),
+            Self::Gauge(_) => scale.small.height(),
+        }
     }
 
     pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
@@ -118,48 +101,176 @@ impl Metric<'_> {
         area: Rectangle,
         scale: &Scale,
     ) -> Result<(), D::Error> {
+        match self {
+            Self::Number(metric) => metric.draw(target, area, scale),
+            Self::Gauge(gauge) => gauge.draw(target, area, scale),
+        }
+    }
+}
+
+/// A gauge between what its ends mean.
+pub(super) struct Gauge<'a> {
+    /// 0 to 1; `None` where it is no number.
+    pub(super) share: Option<f32>,
+    /// What an empty and a full one mean.
+    pub(super) ends: [&'a str; 2],
+}
+
+impl Gauge<'_> {
+    fn width(&self, scale: &Scale) -> u32 {
+        self.ends.iter().map(|end| scale.small.width(end) + scale.gap).sum::<u32>() + LEAST_GAUGE
+    }
+
+    fn draw<D: DrawTarget<Color = Rgb565>>(
+        &self,
+        target: &mut D,
+        area: Rectangle,
+        scale: &Scale,
+    ) -> Result<(), D::Error> {
+        let ([empty, full], soft) = (self.ends, Ink::new(palette::SOFT_TEXT));
+        let mut rest = area;
+        let place = cut_left(&mut rest, scale.small.width(empty));
+        draw_line(target, place, empty, scale.small, soft, Alignment::Left)?;
+        let place = cut_right(&mut rest, scale.small.width(full));
+        draw_line(target, place, full, scale.small, soft, Alignment::Right)?;
+        cut_left(&mut rest, scale.gap);
+        cut_right(&mut rest, scale.gap);
+        if self.share.is_none() {
+            return draw_line(target, rest, NO_NUMBER, scale.small, Ink::new(palette::TEXT), Alignment::Center);
+        }
+        let height = (scale.meter_height + 2).min(rest.size.height);
+        let spare = (rest.size.height - height) / 2;
+        cut_top(&mut rest, spare);
+        Meter::Gauge.draw(target, cut_top(&mut rest, height), self.share, palette::ENTROPY, palette::TRACK)
+    }
+}
+
+/// A number with its name beside it, and a bar below where it is a share of a whole that has one.
+pub(super) struct Metric<'a> {
+    /// In several lines where there is no room for one.
+    pub(super) label: &'a str,
+    pub(super) value: super::text::Number,
+    pub(super) bar: Option<Bar>,
+    /// The number in large digits.
+    pub(super) large: bool,
+    /// At the bottom, at its left and right end; empty where there is nothing to say.
+    pub(super) ends: [String; 2],
+}
+
+/// The bar below a number.
+pub(super) struct Bar {
+    /// 0 to 1; `None` leaves it empty.
+    pub(super) share: Option<f32>,
+    /// Shares of the whole that are marked on it.
+    pub(super) marks: Option<[f32; 2]>,
+    pub(super) colour: Rgb565,
+}
+
+impl Metric<'_> {
+    fn face(&self, scale: &Scale) -> Face {
+        if self.large { scale.large_value } else { scale.value }
+    }
+
+    /// The number, and its unit.
+    fn parts(&self) -> (&str, &str) {
+        self.value.rsplit_once(' ').unwrap_or((&self.value, ""))
+    }
+
+    fn number_width(&self, scale: &Scale) -> u32 {
+        let (number, unit) = self.parts();
+        3 + self.face(scale).width(number) + UNIT_GAP + scale.value.width(unit)
+    }
+
+    /// Pixels that the longest word of the label, number and unit need side by side, or the ends with a space between.
+    fn width(&self, scale: &Scale) -> u32 {
+        let longest = self.label.split_whitespace().map(|word| scale.label.width(word)).max().unwrap_or(0);
+        let [left, right] = &self.ends;
+        (longest + self.number_width(scale)).max(scale.small.width(left) + 4 + scale.small.width(right))
+    }
+
+    /// Pixels from the number's top to the bottom of the bar, or of what is below it.
+    fn height(&self, width: u32, scale: &Scale) -> u32 {
+        let bar = if self.bar.is_some() { 2 + scale.meter_height } else { 0 };
+        let ends = if self.has_ends() { 1 + scale.small.height() } else { 0 };
+        self.line_height(width, scale) + bar + ends
+    }
+
+    fn line_height(&self, width: u32, scale: &Scale) -> u32 {
+        let label = paragraph_height(self.label, scale.label, width.saturating_sub(self.number_width(scale)));
+        self.face(scale).height().max(label + self.deepest(scale) - scale.label.descent())
+    }
+
+    /// Pixels below the line that number, unit and the label's last line stand on.
+    fn deepest(&self, scale: &Scale) -> u32 {
+        self.face(scale).descent().max(scale.label.descent()).max(scale.value.descent())
+    }
+
+    fn has_ends(&self) -> bool {
+        self.ends.iter().any(|end| !end.is_empty())
+    }
+
+    fn draw<D: DrawTarget<Color = Rgb565>>(
+        &self,
+        target: &mut D,
+        area: Rectangle,
+        scale: &Scale,
+    ) -> Result<(), D::Error> {
         let face = self.face(scale);
         let mut rest = area;
-        let mut line = cut_top(&mut rest, self.line_height(scale));
+        let mut line = cut_top(&mut rest, self.line_height(area.size.width, scale));
         // Unit and label are small; all three stand on the same line.
-        let (number, unit) = self.value.rsplit_once(' ').unwrap_or((&self.value, ""));
-        let deepest = face.descent().max(scale.label.descent()).max(scale.value.descent());
-        let on_baseline = |area: Rectangle, face: Face| {
+        let (number, unit) = self.parts();
+        let deepest = self.deepest(scale);
+        let on_baseline = |area: Rectangle, face: Face, height: u32| {
             let mut area = area;
             cut_bottom(&mut area, deepest.saturating_sub(face.descent()));
-            cut_bottom(&mut area, face.height())
+            cut_bottom(&mut area, height)
         };
         let (text, soft) = (Ink::new(palette::TEXT), Ink::new(palette::SOFT_TEXT));
         if !unit.is_empty() {
             let area = cut_right(&mut line, scale.value.width(unit));
-            draw_line(target, on_baseline(area, scale.value), unit, scale.value, text, Alignment::Right)?;
+            let place = on_baseline(area, scale.value, scale.value.height());
+            draw_line(target, place, unit, scale.value, text, Alignment::Right)?;
             cut_right(&mut line, UNIT_GAP);
         }
         let area = cut_right(&mut line, face.width(number));
-        draw_line(target, on_baseline(area, face), number, face, text, Alignment::Right)?;
+        draw_line(target, on_baseline(area, face, face.height()), number, face, text, Alignment::Right)?;
         cut_right(&mut line, 3);
-        draw_line(target, on_baseline(line, scale.label), self.label, scale.label, soft, Alignment::Left)?;
-        cut_top(&mut rest, 2);
-        let meter = cut_top(&mut rest, scale.meter_height);
-        self.meter.draw(target, meter, self.share, self.colour, palette::TRACK)?;
-        for mark in self.marks.into_iter().flatten().filter(|mark| (0.0..=1.0).contains(mark)) {
-            let place = (mark * meter.size.width as f32) as u32;
-            let width = 2.min(meter.size.width);
-            let left = place.min(meter.size.width - width);
-            let tick = Rectangle::new(meter.top_left + Size::new(left, 0), Size::new(width, meter.size.height));
-            target.fill_solid(&tick, palette::TEXT)?;
+        let label = paragraph_height(self.label, scale.label, line.size.width);
+        let place = on_baseline(line, scale.label, label);
+        draw_paragraph(target, place, self.label, scale.label, soft, Alignment::Left)?;
+        if let Some(Bar { share, marks, colour }) = &self.bar {
+            cut_top(&mut rest, 2);
+            let meter = cut_top(&mut rest, scale.meter_height);
+            Meter::Bar.draw(target, meter, *share, *colour, palette::TRACK)?;
+            for mark in marks.iter().flatten().filter(|mark| (0.0..=1.0).contains(*mark)) {
+                let place = (mark * meter.size.width as f32) as u32;
+                let width = 2.min(meter.size.width);
+                let left = place.min(meter.size.width - width);
+                let tick = Rectangle::new(meter.top_left + Size::new(left, 0), Size::new(width, meter.size.height));
+                target.fill_solid(&tick, palette::TEXT)?;
+            }
         }
-        if self.has_ends() {
-            cut_top(&mut rest, 1);
-            let line = cut_top(&mut rest, scale.small.height());
-            let [left, right] = &self.ends;
-            let area = cut_left(&mut { line }, scale.small.width(left));
-            draw_line(target, area, left, scale.small, soft, Alignment::Left)?;
-            let area = cut_right(&mut { line }, scale.small.width(right));
-            draw_line(target, area, right, scale.small, soft, Alignment::Right)?;
-        }
-        Ok(())
+        draw_ends(target, &mut rest, self.ends.each_ref().map(String::as_str), scale)
     }
+}
+
+/// Writes what the ends of a scale mean below it; nothing where they mean nothing.
+pub(super) fn draw_ends<D: DrawTarget<Color = Rgb565>>(
+    target: &mut D,
+    rest: &mut Rectangle,
+    [left, right]: [&str; 2],
+    scale: &Scale,
+) -> Result<(), D::Error> {
+    if left.is_empty() && right.is_empty() {
+        return Ok(());
+    }
+    cut_top(rest, 1);
+    let (line, soft) = (cut_top(rest, scale.small.height()), Ink::new(palette::SOFT_TEXT));
+    let area = cut_left(&mut { line }, scale.small.width(left));
+    draw_line(target, area, left, scale.small, soft, Alignment::Left)?;
+    let area = cut_right(&mut { line }, scale.small.width(right));
+    draw_line(target, area, right, scale.small, soft, Alignment::Right)
 }
 
 #[cfg(test)]

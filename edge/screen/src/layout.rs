@@ -9,7 +9,7 @@
 //! | picture        | column:       |
 //! |                | reason,       |
 //! |                | numbers       |
-//! | legend         | bundle        |
+//! | legend                  bundle |
 //! +----------------+---------------+
 //! | footer: research use only      |
 //! +--------------------------------+
@@ -74,7 +74,7 @@ impl Scale {
                 value: bold(26),
                 large_value: figure(44),
                 header: thin(24),
-                small: thin(18),
+                small: thin(20),
                 footer: bold(22),
                 gap: 12,
                 meter_height: 18,
@@ -92,7 +92,7 @@ impl Scale {
                 value: bold(18),
                 large_value: figure(30),
                 header: thin(16),
-                small: thin(13),
+                small: thin(14),
                 footer: bold(15),
                 gap: 7,
                 meter_height: 11,
@@ -153,31 +153,37 @@ impl Frame {
             paragraph_height(scale.language.word(Word::Notice), scale.footer, bounds.size.width.saturating_sub(4));
         let footer = cut_bottom(&mut body, notice + 2 + scale.gap / 4);
         let header = cut_top(&mut body, scale.header.height() + 2 + scale.gap / 3);
-        let banner = cut_top(&mut body, scale.word.height() + scale.gap + 3);
-        Self { header, banner, body: inset(body, scale.gap), footer }
+        let banner = cut_top(&mut body, scale.word.height() + 3 + scale.gap / 3);
+        cut_left(&mut body, scale.gap);
+        cut_right(&mut body, scale.gap);
+        cut_top(&mut body, scale.gap / 2);
+        cut_bottom(&mut body, scale.gap / 2);
+        Self { header, banner, body, footer }
     }
 }
 
 /// The body of a result.
 pub(super) struct ResultBody {
     pub(super) picture: Rectangle,
-    pub(super) legend: Rectangle,
     pub(super) column: Rectangle,
+    pub(super) note: Rectangle,
+    pub(super) legend: Rectangle,
     pub(super) bundle: Rectangle,
 }
 
 impl ResultBody {
-    /// The picture takes `share` of 25 columns; `with_notes` keeps room for legend and bundle.
-    pub(super) fn of(body: Rectangle, share: u32, with_notes: bool, scale: &Scale) -> Self {
+    /// The picture takes `share` of 25 columns; below it and the column there is room for legend and bundle, and above those for
+    /// a line, where one is wanted. The legend is `legend_width` pixels wide.
+    pub(super) fn of(body: Rectangle, share: u32, with_note: bool, legend_width: u32, scale: &Scale) -> Self {
         let mut column = body;
-        let mut picture = cut_left(&mut column, body.size.width * share / 25);
+        let mut below = cut_bottom(&mut column, scale.small.height());
+        let note = cut_bottom(&mut column, if with_note { scale.small.height() } else { 0 });
+        cut_bottom(&mut column, 2);
+        let picture = cut_left(&mut column, body.size.width * share / 25);
         cut_left(&mut column, scale.gap + 2);
-        let (notes, gap) = if with_notes { (scale.small.height(), 2) } else { (0, 0) };
-        let legend = cut_bottom(&mut picture, notes);
-        let bundle = cut_bottom(&mut column, notes);
-        cut_bottom(&mut picture, gap);
-        cut_bottom(&mut column, gap);
-        Self { picture, legend, column, bundle }
+        let legend = cut_left(&mut below, legend_width);
+        cut_left(&mut below, scale.gap);
+        Self { picture, column, note, legend, bundle: below }
     }
 }
 
@@ -238,8 +244,8 @@ mod tests {
             let bounds = Rectangle::new(Point::new(x, y), Size::new(width, height));
             let scale = Scale::of(bounds.size, language);
             let Frame { header, banner, body, footer } = Frame::of(bounds, &scale);
-            let ResultBody { picture, legend, column, bundle } = ResultBody::of(body, 12, true, &scale);
-            let parts = [header, banner, footer, picture, legend, column, bundle];
+            let ResultBody { picture, legend, column, bundle, note } = ResultBody::of(body, 12, true, 99, &scale);
+            let parts = [header, banner, footer, picture, legend, column, bundle, note];
             for (index, part) in parts.iter().enumerate() {
                 prop_assert!(part.is_zero_sized() || part.intersection(&bounds) == *part, "{part:?}");
                 for other in &parts[..index] {

@@ -40,7 +40,7 @@ pub use self::{
     framebuffer::{Framebuffer, PngError, render_png},
     list::{Level, ListScreen, Row, Touched},
     message::{MessageScreen, Tone},
-    parts::Keys,
+    parts::{Keys, study_name},
     picture::Overlaid,
     result::{HeatScreen, ResultScreen},
 };

@@ -63,6 +63,8 @@ pub struct ListScreen<'a> {
     pub text: &'a str,
     /// What to do, in whole sentences.
     pub remedy: &'a str,
+    /// What a program said, for a technician, small and in English; empty where there is nothing to say.
+    pub detail: &'a str,
     /// The lines.
     pub rows: &'a [Row],
     /// The line that is chosen; the page that it is on is shown.
@@ -84,6 +86,7 @@ pub enum Touched {
 struct Places {
     text: Rectangle,
     remedy: Rectangle,
+    detail: Rectangle,
     rows: Rectangle,
     /// Of labels and values.
     faces: [Face; 2],
@@ -107,6 +110,7 @@ impl ListScreen<'_> {
         };
         let text = paragraph(&mut rest, self.text, scale.heading);
         let remedy = paragraph(&mut rest, self.remedy, scale.body);
+        let detail = paragraph(&mut rest, self.detail, scale.small);
         // As large as all lines have room for.
         let (large, small) = ([scale.body, scale.heading], [scale.label, scale.value]);
         let row_height = |[label, _]: [Face; 2]| label.height() + 2 + scale.gap / 2;
@@ -115,12 +119,18 @@ impl ListScreen<'_> {
         let faces = if is_large { large } else { small };
         let row_height = row_height(faces);
         let rows_a_page = ((rest.size.height / row_height) as usize).max(1);
-        Places { text, remedy, rows: rest, faces, row_height, rows_a_page, strip }
+        Places { text, remedy, detail, rows: rest, faces, row_height, rows_a_page, strip }
     }
 
     /// The page that is shown and how many there are, from 0.
     fn page(&self, places: &Places) -> (usize, usize) {
         (self.chosen.unwrap_or(0) / places.rows_a_page, self.rows.len().div_ceil(places.rows_a_page).max(1))
+    }
+
+    /// What the keys do: nobody goes from line to line where all are seen and none can be opened.
+    fn keys(&self, places: &Places) -> Keys {
+        let goes = self.keys.select.is_some() || self.page(places).1 > 1;
+        Keys { arrows: self.keys.arrows.filter(|_| goes), ..self.keys }
     }
 
     /// Whether every line is seen on a panel of this size without going to another page.
@@ -134,8 +144,9 @@ impl ListScreen<'_> {
 
     /// What a finger at `point` of a panel of this size means.
     pub fn touched(&self, size: Size, point: Point) -> Option<Touched> {
-        let places = self.places(Rectangle::new(Point::zero(), size), &Scale::of(size, self.language));
-        if let Some((key, hold)) = self.keys.at(places.strip, point) {
+        let scale = &Scale::of(size, self.language);
+        let places = self.places(Rectangle::new(Point::zero(), size), scale);
+        if let Some((key, hold)) = self.keys(&places).at(places.strip, point, scale) {
             return Some(Touched::Key(key, hold));
         }
         if self.chosen.is_none() || !places.rows.contains(point) {
@@ -174,10 +185,11 @@ impl Drawable for ListScreen<'_> {
         let (sign, ground) = self.tone.map_or((Sign::Bars, palette::MENU), Tone::look);
         let word = self.language.word(self.title);
         let banner = Banner { sign, word, remark: &remark, ground, ink: palette::ON_DARK };
-        draw_frame(target, "Thorax", self.name, &banner, self.keys, scale)?;
+        draw_frame(target, "Thorax", self.name, &banner, self.keys(&places), scale)?;
         for (place, text, face, colour) in [
             (places.text, self.text, scale.heading, palette::TEXT),
             (places.remedy, self.remedy, scale.body, palette::REMEDY_TEXT),
+            (places.detail, self.detail, scale.small, palette::SOFT_TEXT),
         ] {
             draw_paragraph(target, place, text, face, Ink::new(colour), Alignment::Left)?;
         }
@@ -185,7 +197,8 @@ impl Drawable for ListScreen<'_> {
         let shown = self.rows.iter().enumerate().skip(page * places.rows_a_page).take(places.rows_a_page);
         for (index, row) in shown {
             let place = cut_top(&mut rest, places.row_height);
-            row.draw(target, place, self.chosen == Some(index), places.faces, scale)?;
+            let marked = self.chosen == Some(index) && self.keys(&places).arrows.is_some();
+            row.draw(target, place, marked, places.faces, scale)?;
         }
         Ok(())
     }
@@ -225,7 +238,9 @@ impl Row {
             draw_sign(target, badge, sign, colour, ground)?;
             cut_left(&mut line, scale.gap);
         }
-        let label_width = label_face.width(&self.label).min(line.size.width);
+        // What was said of an image is not shortened; its time may be.
+        let kept = if self.verdict.is_some() { value_face.width(&self.value) + scale.gap } else { 0 };
+        let label_width = label_face.width(&self.label).min(line.size.width.saturating_sub(kept));
         let label = cut_left(&mut line, label_width);
         let soft = match self.level {
             Level::Current => palette::REMEDY_TEXT,
@@ -254,7 +269,7 @@ mod tests {
     }
 
     fn list(rows: &[Row], chosen: Option<usize>) -> ListScreen<'_> {
-        let keys = Keys { up_down: true, select: Some(Word::OpenKey), back: true };
+        let keys = Keys { arrows: Some(Word::ChooseKey), select: Some(Word::OpenKey), back: true };
         let (text, remedy) = ("Some text.", "Do something.");
         ListScreen {
             language: Language::English,
@@ -263,6 +278,7 @@ mod tests {
             name: "",
             text,
             remedy,
+            detail: "",
             rows,
             chosen,
             keys,

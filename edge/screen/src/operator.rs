@@ -20,6 +20,7 @@ use std::time::Duration;
 use embedded_graphics::prelude::{Point, Size};
 use thorax_shared::{
     modality::Modality,
+    reason::Reason,
     verdict::Verdict,
     words::{Language, Word},
 };
@@ -51,6 +52,10 @@ pub struct ResultLine {
     pub study: u64,
     /// What was said; `None` for a file that could not be read.
     pub verdict: Option<Verdict>,
+    /// The kind of image, where it is known.
+    pub modality: Option<Modality>,
+    /// The patient's number; empty where no file tells it.
+    pub patient_id: String,
     /// When its images came, hour and minute, UTC.
     pub received: String,
     /// Whether there is a heat map to be looked at.
@@ -120,10 +125,12 @@ pub struct Facts {
     pub network: Option<String>,
     /// The bundles that read: name and version.
     pub bundles: Vec<String>,
+    /// The kinds of image that they read.
+    pub reads: Vec<Modality>,
     /// What is installed, by kind of image.
     pub slots: Vec<Slot>,
-    /// Bundles on a stick that can be installed: name and version.
-    pub offered: Vec<String>,
+    /// Bundles on a stick that can be installed: what they read, name and version.
+    pub offered: Vec<(Modality, String)>,
     /// The last results, the newest first.
     pub results: Vec<ResultLine>,
     /// How bright the panel is, percent, where that can be set.
@@ -193,8 +200,8 @@ pub struct Operator {
     page: Page,
     /// The line that is chosen, on pages that have lines.
     chosen: usize,
-    /// Why something was not done, in English.
-    refusal: String,
+    /// Why something was not done.
+    refusal: Option<Reason>,
     newest: Option<u64>,
     /// When somebody did something, or something new came, since the start.
     last: Duration,
@@ -203,15 +210,7 @@ pub struct Operator {
 impl Operator {
     /// Somebody who speaks `language`; `has_keys` where there are keys or a touch panel.
     pub fn new(language: Language, has_keys: bool) -> Self {
-        Self {
-            language,
-            has_keys,
-            page: Page::Idle,
-            chosen: 0,
-            refusal: String::new(),
-            newest: None,
-            last: Duration::ZERO,
-        }
+        Self { language, has_keys, page: Page::Idle, chosen: 0, refusal: None, newest: None, last: Duration::ZERO }
     }
 
     /// Whether a page is shown, or may be the next, for which it has to be known what is installed and what could be.
@@ -241,17 +240,22 @@ impl Operator {
         if !self.has_keys {
             return Keys::NONE;
         }
-        let (up_down, select) = match self.page {
-            Page::Idle => (!facts.results.is_empty(), Some(Word::Menu)),
-            Page::Study(study) => (facts.results.len() > 1, has_heat(facts, study).then_some(Word::MoreKey)),
-            Page::Heat(_) | Page::Carried(..) => (false, Some(Word::BackKey)),
-            Page::Status => (true, None),
-            Page::Working => (false, None),
-            Page::Menu | Page::Settings | Page::Results | Page::Bundles => (true, Some(Word::OpenKey)),
-            _ => (true, Some(Word::ChooseKey)),
+        let has_more = |least: usize| facts.results.len() > least;
+        let (arrows, select) = match self.page {
+            Page::Idle => (has_more(0).then_some(Word::Results), Some(Word::Menu)),
+            Page::Study(study) => {
+                (has_more(1).then_some(Word::OthersKey), has_heat(facts, study).then_some(Word::MoreKey))
+            }
+            Page::Heat(_) => (has_more(1).then_some(Word::OthersKey), Some(Word::ResultKey)),
+            Page::Carried(..) => (None, Some(Word::OkKey)),
+            Page::Working => (None, None),
+            Page::Status => (Some(Word::ChooseKey), None),
+            Page::Menu | Page::Settings | Page::Results | Page::Bundles => (Some(Word::ChooseKey), Some(Word::OpenKey)),
+            _ => (Some(Word::ChooseKey), Some(Word::OkKey)),
         };
-        let back = !matches!(self.page, Page::Idle | Page::Working | Page::Heat(_) | Page::Carried(..));
-        Keys { up_down, select, back }
+        let arrows = arrows.filter(|word| *word != Word::ChooseKey || self.lines(facts) > 1);
+        let select = select.filter(|word| *word != Word::OpenKey || self.lines(facts) > 0);
+        Keys { arrows, select, back: !matches!(self.page, Page::Idle | Page::Working | Page::Carried(..)) }
     }
 
     /// Shows what is new, and hides what nobody looks at any more; `now` is the time since the start.
@@ -379,10 +383,10 @@ impl Operator {
         Some(action)
     }
 
-    /// What was asked for is done; or it is not, for this reason, in English.
-    pub fn carried_out(&mut self, action: Action, ended: Result<(), String>, now: Duration) {
+    /// What was asked for is done; or it is not, for this reason.
+    pub fn carried_out(&mut self, action: Action, ended: Result<(), Reason>, now: Duration) {
         self.last = now;
-        self.refusal = ended.as_ref().err().cloned().unwrap_or_default();
+        self.refusal = ended.as_ref().err().cloned();
         let is_seen = matches!(action, Action::Language(_) | Action::Brightness(_));
         // Nobody has to be told what can be seen.
         self.go(if is_seen && ended.is_ok() { Page::Settings } else { Page::Carried(action, ended.is_ok()) });
@@ -460,8 +464,15 @@ mod tests {
     const SIZE: Size = SUPPORTED[2];
 
     pub(super) fn facts() -> Facts {
-        let line =
-            |study, verdict| ResultLine { study, verdict, received: "08:31".into(), has_heat: true, is_old: false };
+        let line = |study, verdict| ResultLine {
+            study,
+            verdict,
+            modality: Some(Modality::Xray),
+            patient_id: "HN-2026-0713".into(),
+            received: "11-28 08:31".into(),
+            has_heat: true,
+            is_old: false,
+        };
         Facts {
             site: "North".into(),
             read: 3,
@@ -470,6 +481,7 @@ mod tests {
             celsius: Some((54.3, false)),
             network: Some("192.0.2.7".into()),
             bundles: vec!["thorax-xray 0.2.0".into()],
+            reads: Modality::ALL.into(),
             slots: vec![Slot {
                 modality: Modality::Xray,
                 active: Some("thorax-xray 0.2.0".into()),
@@ -477,7 +489,7 @@ mod tests {
                 former: Some("thorax-xray 0.1.0".into()),
                 thresholds: Some(Thresholds { now: [0.2, 0.8], own: [0.2, 0.8], most: [0.05, 0.95] }),
             }],
-            offered: vec!["thorax-xray 0.3.0".into()],
+            offered: vec![(Modality::Xray, "thorax-xray 0.3.0".into())],
             results: vec![
                 line(9, Some(Verdict::Positive)),
                 line(7, Some(Verdict::Refer(ReferReason::HighEntropy))),
@@ -581,7 +593,7 @@ mod tests {
         assert_eq!((action, operator.page), (None, Page::Thresholds(Modality::Xray)), "the first line is no");
         // The bundles: one that runs, one that can be gone back to, one on the stick.
         let bundles = [SELECT, DOWN, DOWN, DOWN, SELECT];
-        for (down, expected) in [(1, Action::RollBack(Modality::Xray)), (2, Action::Install(0))] {
+        for (down, expected) in [(2, Action::RollBack(Modality::Xray)), (3, Action::Install(0))] {
             let (action, _) = from_idle(&[&bundles[..], &vec![DOWN; down], &[SELECT, DOWN, SELECT]].concat());
             assert_eq!(action, Some(expected));
         }
@@ -592,10 +604,16 @@ mod tests {
     #[test]
     fn what_was_done_is_told_and_what_was_not_with_its_reason() {
         let (mut operator, facts) = (Operator::new(Language::English, true), facts());
-        operator.carried_out(Action::Install(0), Err("its signature is not right".into()), Duration::ZERO);
-        assert_eq!(operator.page, Page::Carried(Action::Install(0), false));
-        let told = operator.with_screen(&facts, |screen| screen.text.to_owned());
-        assert_eq!(told, "Its signature is not right");
+        let mut refused = |reason: Reason| {
+            operator.carried_out(Action::Install(0), Err(reason), Duration::ZERO);
+            assert_eq!(operator.page, Page::Carried(Action::Install(0), false));
+            operator.with_screen(&facts, |screen| [screen.text, screen.remedy, screen.detail].map(str::to_owned))
+        };
+        let told = refused(Reason::new("its signature is not right", "ask whoever made it"));
+        let technician = "Its signature is not right: ask whoever made it";
+        assert_eq!(told, ["This could not be done.", "Tell the technician.", technician]);
+        let told = refused(Reason::new("the reading software is not there any more", "put the stick in again"));
+        assert_eq!(told, ["The reading software is not there any more", "Put the stick in again", ""]);
         operator.carried_out(Action::Install(0), Ok(()), Duration::ZERO);
         assert_eq!(operator.page, Page::Carried(Action::Install(0), true));
         operator.carried_out(Action::Brightness(20), Ok(()), Duration::ZERO);

@@ -40,9 +40,9 @@ pub(super) const ON_BRIGHT: Rgb565 = rgb(0, 0, 0);
 pub(super) const ENTROPY: Rgb565 = rgb(136, 176, 255);
 /// 8 bits a channel, since overlays are blended before they are cut to the panel's depth.
 pub(super) use thorax_shared::mask::{INFECTION_COLOUR as INFECTION, LUNG_COLOUR as LUNG};
-/// Heat glows as iron does: brighter is more, also without colour.
-pub(super) const HEAT_LOW: [u8; 3] = [216, 56, 0];
-pub(super) const HEAT_HIGH: [u8; 3] = [255, 232, 64];
+/// No verdict has the blues of heat, and no bone: brighter is more, also without colour.
+pub(super) const HEAT_LOW: [u8; 3] = [24, 72, 255];
+pub(super) const HEAT_HIGH: [u8; 3] = [64, 248, 255];
 
 #[cfg(test)]
 mod tests {

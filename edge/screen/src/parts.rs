@@ -6,10 +6,10 @@ use embedded_graphics::{
     primitives::{Circle, CornerRadii, Line, PrimitiveStyle, Rectangle, RoundedRectangle, StyledDrawable, Triangle},
     text::Alignment,
 };
-use thorax_shared::words::Word;
+use thorax_shared::words::{Language, Word};
 
 use super::{
-    gauge::Metric,
+    gauge::Measure,
     input::{Hold, Key},
     layout::{Frame, Scale, cut_bottom, cut_left, cut_right, cut_top, inset},
     palette,
@@ -21,7 +21,7 @@ use super::{
 pub(super) enum Sign {
     /// A bold plus.
     Plus,
-    /// A disc with a minus.
+    /// A bold bar.
     Minus,
     /// A diamond with a question mark.
     Question,
@@ -56,7 +56,7 @@ impl Banner<'_> {
     /// The word as it is drawn, its font, and what is left for the remark, flush with the right edge.
     pub(super) fn parts(&self, area: Rectangle, scale: &Scale) -> (String, Face, Rectangle, Rectangle) {
         let mut rest = inset(area, scale.gap / 2);
-        cut_left(&mut rest, area.size.height.saturating_sub(scale.gap) + scale.gap + 3);
+        cut_left(&mut rest, area.size.height + 3);
         let word = self.word.to_uppercase();
         let fits = |face: Face| face.width(&word) <= rest.size.width;
         let face = [scale.word, scale.heading].into_iter().find(|face| fits(*face)).unwrap_or(scale.header);
@@ -126,10 +126,7 @@ pub(super) fn draw_sign<D: DrawTarget<Color = Rgb565>>(
             block(5, 0, 11, 16).draw_styled(&shape, target)?;
             block(0, 5, 16, 11).draw_styled(&shape, target)
         }
-        Sign::Minus => {
-            Circle::new(square.top_left, side).draw_styled(&shape, target)?;
-            block(3, 7, 13, 9).draw_styled(&hole, target)
-        }
+        Sign::Minus => block(0, 5, 16, 11).draw_styled(&shape, target),
         Sign::Question => {
             Triangle::new(at(8, 0), at(0, 8), at(16, 8)).draw_styled(&shape, target)?;
             Triangle::new(at(8, 16), at(0, 8), at(16, 8)).draw_styled(&shape, target)?;
@@ -184,6 +181,29 @@ pub(super) fn draw_sign<D: DrawTarget<Color = Rgb565>>(
     }
 }
 
+/// Between the parts of a study's name.
+const PART: &str = " \u{b7} ";
+
+/// What a study is called on the panel: its number, the patient's, and when its images came, which is `received` in UTC; what is not
+/// known is left out.
+pub fn study_name(language: Language, study: u64, patient_id: &str, received: &str) -> String {
+    let number = format!("{} {study}", language.word(Word::Study));
+    let patient = match patient_id {
+        "" => String::new(),
+        id => format!("{} {}", language.word(Word::Patient), end_of(id, 8)),
+    };
+    let time = if received.is_empty() { String::new() } else { format!("{received} UTC") };
+    [number, patient, time].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(PART)
+}
+
+/// The last `letters` of a number, and that there are more.
+pub(super) fn end_of(number: &str, letters: usize) -> String {
+    match number.char_indices().rev().nth(letters.saturating_sub(1)) {
+        Some((start, _)) if start > 0 => format!("\u{2026}{}", &number[start..]),
+        _ => number.into(),
+    }
+}
+
 /// The strip on top: what kind of picture, and whose.
 pub(super) fn draw_header<D: DrawTarget<Color = Rgb565>>(
     target: &mut D,
@@ -206,7 +226,14 @@ pub(super) fn draw_header<D: DrawTarget<Color = Rgb565>>(
         draw_line(target, chip, tag, face, Ink::on(palette::BACKGROUND, palette::SOFT_TEXT), Alignment::Center)?;
         cut_left(&mut rest, scale.gap);
     }
-    draw_line(target, rest, name, scale.header, Ink::on(palette::TEXT, palette::STRIP), Alignment::Left)
+    // Of a study's name without room its number is left out, and then its time: the patient stays.
+    let mut parts: Vec<&str> = name.split(PART).collect();
+    let mut name = name.to_owned();
+    while parts.len() > 1 && scale.header.width(&name) > rest.size.width {
+        parts.remove(if parts.len() > 2 { 0 } else { 1 });
+        name = parts.join(PART);
+    }
+    draw_line(target, rest, &name, scale.header, Ink::on(palette::TEXT, palette::STRIP), Alignment::Left)
 }
 
 /// The strip below, on every screen: that it comes from no medical device.
@@ -235,17 +262,25 @@ pub(super) fn draw_footer<D: DrawTarget<Color = Rgb565>>(
 /// What the three keys do on a screen, told in a strip above the footer; a finger on it does the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// Up and down go somewhere.
-    pub up_down: bool,
+    /// What up and down go to; `None` where they go nowhere.
+    pub arrows: Option<Word>,
     /// What a short press of *select* does.
     pub select: Option<Word>,
     /// A long press of *select* leads back.
     pub back: bool,
 }
 
+/// A part of the strip of keys.
+struct Cell {
+    press: (Key, Hold),
+    text: String,
+    /// With the room to the next one.
+    place: Rectangle,
+}
+
 impl Keys {
     /// Nobody can press anything.
-    pub const NONE: Self = Self { up_down: false, select: None, back: false };
+    pub const NONE: Self = Self { arrows: None, select: None, back: false };
 
     fn is_empty(self) -> bool {
         self == Self::NONE
@@ -253,52 +288,54 @@ impl Keys {
 
     /// Takes the room of the strip from the bottom of `body`; none where there are no keys.
     pub(super) fn cut(self, body: &mut Rectangle, scale: &Scale) -> Rectangle {
-        let strip = cut_bottom(body, if self.is_empty() { 0 } else { scale.small.height() + scale.gap });
+        let strip = cut_bottom(body, if self.is_empty() { 0 } else { scale.small.height() + 2 + scale.gap / 3 });
         if !self.is_empty() {
             cut_bottom(body, 2);
         }
         strip
     }
 
-    /// The strip's parts: up, down, select, back.
-    fn cells(strip: Rectangle) -> [Rectangle; 4] {
+    /// Pixels that a key's sign needs with the room around it.
+    fn sign_width(scale: &Scale) -> u32 {
+        scale.small.height() + 4
+    }
+
+    /// The parts of the strip, each as wide as its text asks for and its share of what is left. Where there is not enough, the
+    /// arrows have no text.
+    fn cells(self, strip: Rectangle, scale: &Scale) -> Vec<Cell> {
+        let word = |word| scale.language.word(word).to_owned();
+        let back = self.back.then(|| scale.language.told(&word(Word::HoldKey), &word(Word::BackKey)));
+        let parts = [
+            ((Key::Up, Hold::Short), self.arrows.map(|_| String::new())),
+            ((Key::Down, Hold::Short), self.arrows.map(word)),
+            ((Key::Select, Hold::Short), self.select.map(word)),
+            ((Key::Select, Hold::Long), back),
+        ];
+        let mut parts: Vec<_> = parts.into_iter().filter_map(|(press, text)| Some((press, text?))).collect();
+        let width = |text: &str| Self::sign_width(scale) + scale.small.width(text);
+        let wanted = |parts: &[(_, String)]| parts.iter().map(|(_, text)| width(text)).sum::<u32>();
+        if wanted(&parts) > strip.size.width {
+            parts.iter_mut().filter(|((key, _), _)| *key == Key::Down).for_each(|(_, text)| text.clear());
+        }
+        let spare = strip.size.width.saturating_sub(wanted(&parts)) / (parts.len() as u32).max(1);
         let mut rest = strip;
-        let width = strip.size.width;
-        let up = cut_left(&mut rest, width / 9);
-        let down = cut_left(&mut rest, width / 9);
-        let select = cut_left(&mut rest, width * 3 / 9);
-        [up, down, select, rest]
+        let cell = |(press, text): (_, String)| {
+            let place = cut_left(&mut rest, width(&text) + spare);
+            Cell { press, text, place }
+        };
+        parts.into_iter().map(cell).collect()
     }
 
     /// The key that a finger at `point` of the strip presses.
-    pub(super) fn at(self, strip: Rectangle, point: Point) -> Option<(Key, Hold)> {
-        let place = Self::cells(strip).iter().position(|cell| cell.contains(point))?;
-        match place {
-            0 if self.up_down => Some((Key::Up, Hold::Short)),
-            1 if self.up_down => Some((Key::Down, Hold::Short)),
-            2 if self.select.is_some() => Some((Key::Select, Hold::Short)),
-            3 if self.back => Some((Key::Select, Hold::Long)),
-            _ => None,
-        }
+    pub(super) fn at(self, strip: Rectangle, point: Point, scale: &Scale) -> Option<(Key, Hold)> {
+        self.cells(strip, scale).into_iter().find(|cell| cell.place.contains(point)).map(|cell| cell.press)
     }
 
-    /// What is written beside the dots of *select* and *back*.
-    pub(super) fn texts(self, scale: &Scale) -> [String; 2] {
-        let word = |word| scale.language.word(word);
-        let back = format!("{}: {}", word(Word::HoldKey), word(Word::BackKey));
-        [
-            self.select.map_or_else(String::new, |select| word(select).into()),
-            if self.back { back } else { String::new() },
-        ]
-    }
-
-    /// The room that each of [`Self::texts`] has.
-    pub(super) fn rooms(strip: Rectangle, scale: &Scale) -> [Rectangle; 2] {
-        let [_, _, select, back] = Self::cells(strip);
-        [select, back].map(|mut cell| {
-            cut_left(&mut cell, scale.small.height() + 2);
-            cell
-        })
+    /// Whether all of it has room in the strip, but for the text of the arrows.
+    #[cfg(test)]
+    pub(super) fn fit(self, strip: Rectangle, scale: &Scale) -> bool {
+        let has_room = |cell: &Cell| Self::sign_width(scale) + scale.small.width(&cell.text) <= cell.place.size.width;
+        self.is_empty() || (strip.size.height >= scale.small.height() && self.cells(strip, scale).iter().all(has_room))
     }
 
     pub(super) fn draw<D: DrawTarget<Color = Rgb565>>(
@@ -307,23 +344,26 @@ impl Keys {
         strip: Rectangle,
         scale: &Scale,
     ) -> Result<(), D::Error> {
-        let [up, down, select, back] = Self::cells(strip);
         let fill = PrimitiveStyle::with_fill(palette::SOFT_TEXT);
         let side = (scale.small.height() * 2 / 3) as i32;
-        if self.up_down {
-            for (cell, sign) in [(up, 1), (down, -1)] {
-                let at = |x: i32, y: i32| cell.center() + Point::new(x, sign * y);
-                Triangle::new(at(0, -side / 2), at(-side / 2, side / 2), at(side / 2, side / 2))
-                    .draw_styled(&fill, &mut target.clipped(&cell))?;
+        for (index, Cell { press: (key, _), text, place }) in self.cells(strip, scale).into_iter().enumerate() {
+            let mut room = place;
+            let width = scale.small.height() + 1;
+            // Up stands close to down.
+            let sign = if key == Key::Up { cut_right(&mut room, width) } else { cut_left(&mut room, width) };
+            let at = |x: i32, y: i32| sign.center() + Point::new(x, if key == Key::Up { y } else { -y });
+            let mut clipped = target.clipped(&sign);
+            match key {
+                Key::Select => Circle::with_center(at(0, 0), side.max(1) as u32).draw_styled(&fill, &mut clipped)?,
+                _ => Triangle::new(at(0, -side / 2), at(-side / 2, side / 2), at(side / 2, side / 2))
+                    .draw_styled(&fill, &mut clipped)?,
             }
-        }
-        for ((cell, room), text) in [select, back].into_iter().zip(Self::rooms(strip, scale)).zip(self.texts(scale)) {
-            if text.is_empty() {
-                continue;
-            }
-            let centre = Point::new(cell.top_left.x + side / 2 + 1, cell.center().y);
-            Circle::with_center(centre, side.max(1) as u32).draw_styled(&fill, &mut target.clipped(&cell))?;
             draw_line(target, room, &text, scale.small, Ink::new(palette::SOFT_TEXT), Alignment::Left)?;
+            // Keys are told apart, and up and down belong together.
+            if index > 0 && key == Key::Select {
+                let line = Rectangle::new(place.top_left - Point::new(3, 0), Size::new(1, place.size.height));
+                target.fill_solid(&line.intersection(&strip), palette::TRACK)?;
+            }
         }
         Ok(())
     }
@@ -366,7 +406,16 @@ pub(super) enum Swatch {
     Outlined(Rgb565),
 }
 
-/// Draws as many keys as there is room for, from the left.
+/// Pixels that [`draw_legend`] wants from left to right.
+pub(super) fn legend_width(legends: &[Legend], scale: &Scale) -> u32 {
+    let width = |legend: &Legend| scale.small.height() + scale.small.width(scale.language.word(legend.word));
+    (legends.iter().map(width).sum::<u32>() + LEGEND_GAP * legends.len() as u32).saturating_sub(LEGEND_GAP)
+}
+
+/// From one colour of a legend to the next, in pixels.
+const LEGEND_GAP: u32 = 6;
+
+/// Draws as many colours as there is room for, from the left.
 pub(super) fn draw_legend<D: DrawTarget<Color = Rgb565>>(
     target: &mut D,
     area: Rectangle,
@@ -388,7 +437,7 @@ pub(super) fn draw_legend<D: DrawTarget<Color = Rgb565>>(
         cut_left(&mut rest, 3);
         let place = cut_left(&mut rest, face.width(text));
         draw_line(target, place, text, face, Ink::new(palette::SOFT_TEXT), Alignment::Left)?;
-        cut_left(&mut rest, 6);
+        cut_left(&mut rest, LEGEND_GAP);
     }
     Ok(())
 }
@@ -430,50 +479,52 @@ impl Words<'_> {
     }
 }
 
-/// Whether paragraphs and metrics have room one under the other.
-pub(super) fn column_fits(words: &[Words<'_>], metrics: &[Metric<'_>], room: Size, scale: &Scale) -> bool {
-    column_height(words, metrics, room.width, scale) <= room.height
+/// Whether paragraphs and measures have room one under the other.
+pub(super) fn column_fits(words: &[Words<'_>], measures: &[Measure<'_>], room: Size, scale: &Scale) -> bool {
+    column_height(words, measures, room.width, scale) <= room.height
         && words.iter().all(|words| words.fit(room))
-        && metrics.iter().all(|metric| metric.width(scale) <= room.width)
+        && measures.iter().all(|measure| measure.width(scale) <= room.width)
 }
 
-/// Pixels that paragraphs and metrics need one under the other, with the least room between them.
-fn column_height(words: &[Words<'_>], metrics: &[Metric<'_>], width: u32, scale: &Scale) -> u32 {
+/// Pixels that paragraphs and measures need one under the other, with the least room between them.
+fn column_height(words: &[Words<'_>], measures: &[Measure<'_>], width: u32, scale: &Scale) -> u32 {
     let words = words.iter().filter(|words| !words.text.is_empty());
     let heights: Vec<u32> = words
         .map(|words| paragraph_height(words.text, words.face, width))
-        .chain(metrics.iter().map(|metric| metric.height(scale)))
+        .chain(measures.iter().map(|measure| measure.height(width, scale)))
         .collect();
     heights.iter().sum::<u32>() + 2 * heights.len().saturating_sub(1) as u32
 }
 
-/// Draws paragraph under paragraph, then metric under metric, spread over the height of `area`.
+/// Draws paragraph under paragraph, then measure under measure, spread over the height of `area`.
 pub(super) fn draw_column<D: DrawTarget<Color = Rgb565>>(
     target: &mut D,
     area: Rectangle,
     words: &[Words<'_>],
-    metrics: &[Metric<'_>],
+    measures: &[Measure<'_>],
     scale: &Scale,
 ) -> Result<(), D::Error> {
     let words: Vec<&Words<'_>> = words.iter().filter(|words| !words.text.is_empty()).collect();
-    let height_of = |words: &Words<'_>| paragraph_height(words.text, words.face, area.size.width);
-    let heights =
-        || words.iter().map(|words| height_of(words)).chain(metrics.iter().map(|metric| metric.height(scale)));
-    let gaps = (words.len() + metrics.len()).saturating_sub(1).max(1) as u32;
-    let spare = area.size.height.saturating_sub(heights().sum());
+    let heights: Vec<u32> = words
+        .iter()
+        .map(|words| paragraph_height(words.text, words.face, area.size.width))
+        .chain(measures.iter().map(|measure| measure.height(area.size.width, scale)))
+        .collect();
+    let gaps = heights.len().saturating_sub(1).max(1) as u32;
+    let spare = area.size.height.saturating_sub(heights.iter().sum());
     let gap = (spare / gaps).clamp(2, 4 * scale.gap);
     let mut rest = area;
     for (index, words) in words.iter().enumerate() {
         // A paragraph that is too long is cut itself; it does not push out what comes below.
-        let below: u32 = heights().skip(index + 1).map(|height| gap + height).sum();
+        let below: u32 = heights.iter().skip(index + 1).map(|height| gap + height).sum();
         let room = rest.size.height.saturating_sub(below).max(words.face.height());
-        let block = cut_top(&mut rest, height_of(words).min(room));
+        let block = cut_top(&mut rest, heights[index].min(room));
         draw_paragraph(target, block, words.text, words.face, Ink::new(words.colour), Alignment::Left)?;
         cut_top(&mut rest, gap);
     }
-    for metric in metrics {
-        let block = cut_top(&mut rest, metric.height(scale));
-        metric.draw(target, block, scale)?;
+    for (measure, height) in measures.iter().zip(&heights[words.len()..]) {
+        let block = cut_top(&mut rest, *height);
+        measure.draw(target, block, scale)?;
         cut_top(&mut rest, gap);
     }
     Ok(())
@@ -485,7 +536,6 @@ mod tests {
     use crate::mock::{area, display};
     use core::convert::Infallible;
     use embedded_graphics::mock_display::MockDisplay;
-    use thorax_shared::words::Language;
 
     fn sign(sign: Sign) -> Result<MockDisplay<Rgb565>, Infallible> {
         let mut display = display();
@@ -518,25 +568,20 @@ mod tests {
     }
 
     #[test]
-    fn negative_is_a_disc_with_a_minus() -> Result<(), Infallible> {
+    fn negative_is_a_bold_bar() -> Result<(), Infallible> {
         sign(Sign::Minus)?.assert_pattern(&[
-            "       WWWWW      ",
-            "     WWWWWWWWW    ",
-            "   WWWWWWWWWWWWW  ",
-            "   WWWWWWWWWWWWW  ",
-            "  WWWWWWWWWWWWWWW ",
-            "  WWWWWWWWWWWWWWW ",
+            "                  ",
+            "                  ",
+            "                  ",
+            "                  ",
+            "                  ",
             " WWWWWWWWWWWWWWWWW",
-            " WWWRRRRRRRRRRRWWW",
-            " WWWRRRRRRRRRRRWWW",
-            " WWWRRRRRRRRRRRWWW",
             " WWWWWWWWWWWWWWWWW",
-            "  WWWWWWWWWWWWWWW ",
-            "  WWWWWWWWWWWWWWW ",
-            "   WWWWWWWWWWWWW  ",
-            "   WWWWWWWWWWWWW  ",
-            "     WWWWWWWWW    ",
-            "       WWWWW      ",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
+            " WWWWWWWWWWWWWWWWW",
         ]);
         Ok(())
     }
@@ -634,13 +679,27 @@ mod tests {
     #[test]
     fn a_finger_on_the_strip_presses_what_is_drawn_there() {
         let strip = area(0, 100, 180, 20);
-        let all = Keys { up_down: true, select: Some(Word::OpenKey), back: true };
-        let pressed = |keys: Keys, x: i32| keys.at(strip, Point::new(x, 110));
+        let scale = &Scale::of(Size::zero(), Language::English);
+        let all = Keys { arrows: Some(Word::OthersKey), select: Some(Word::OpenKey), back: true };
+        let pressed = |keys: Keys, x: i32| keys.at(strip, Point::new(x, 110), scale);
         let expected =
             [(Key::Up, Hold::Short), (Key::Down, Hold::Short), (Key::Select, Hold::Short), (Key::Select, Hold::Long)];
-        assert_eq!([5, 25, 60, 170].map(|x| pressed(all, x)), expected.map(Some));
-        assert_eq!([5, 25, 60, 170].map(|x| pressed(Keys::NONE, x)), [None; 4]);
-        assert_eq!(all.at(strip, Point::new(5, 99)), None);
+        assert_eq!([5, 30, 100, 170].map(|x| pressed(all, x)), expected.map(Some));
+        assert_eq!([5, 30, 100, 170].map(|x| pressed(Keys::NONE, x)), [None; 4]);
+        assert_eq!(all.at(strip, Point::new(5, 99), scale), None);
+        assert_eq!(
+            pressed(Keys { arrows: None, ..all }, 5),
+            Some((Key::Select, Hold::Short)),
+            "no arrow, no room for one"
+        );
+    }
+
+    #[test]
+    fn a_study_s_name_says_whose_it_is_and_in_which_time() {
+        let name = study_name(Language::English, 41, "0713", "08:31");
+        assert_eq!(name, "Study 41 \u{b7} patient 0713 \u{b7} 08:31 UTC");
+        assert_eq!(study_name(Language::French, 41, "", ""), "Examen 41");
+        assert_eq!([end_of("HN-2026-0713", 4), end_of("0713", 4), end_of("", 4)], ["\u{2026}0713", "0713", ""]);
     }
 
     #[test]

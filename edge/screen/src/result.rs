@@ -5,20 +5,22 @@ use thorax_shared::{
     lungs::Involvement,
     modality::Modality,
     plane::Plane,
-    verdict::Verdict,
+    reason::Reason,
+    verdict::{ReferReason, Verdict},
     words::{self, Language, Word},
 };
 
 use super::{
     capitalised,
-    gauge::{Meter, Metric},
-    layout::{Frame, ResultBody, Scale, cut_left, cut_right, cut_top},
+    gauge::{Bar, Gauge, Measure, Metric},
+    layout::{Frame, ResultBody, Scale, cut_left, cut_right, cut_top, inset},
     message::cause_and_remedy,
     palette::{self, panel},
     parts::{
         Banner, Keys, Legend, Sign, Swatch, Words, column_fits, draw_column, draw_frame, draw_legend, draw_swatch,
+        legend_width,
     },
-    picture::Overlaid,
+    picture::{Overlaid, fit},
     text::{self, Ink, draw_line, draw_paragraph, paragraph_height},
 };
 
@@ -44,11 +46,13 @@ pub struct ResultScreen<'a> {
     pub probability: Option<f32>,
     /// From where on it is negative and positive, `[negative below, positive from]`, 0 to 1: marked on the bar.
     pub thresholds: Option<[f32; 2]>,
-    /// The ensemble's entropy, 0 to 1 bit.
+    /// Whether the site has set them; else they are the bundle's own.
+    pub thresholds_set: bool,
+    /// The ensemble's entropy, 0 to 1 bit: how sure the models are.
     pub entropy_bits: Option<f32>,
     /// Infected share of the lungs, 0 to 100 percent; the right lung's stands left of the left one's, as in the picture.
     pub involvement: Option<Involvement>,
-    /// File or patient label; shortened in the middle where it is too long.
+    /// A file, or [`study_name`](crate::study_name); shortened where it is too long.
     pub name: &'a str,
     /// The model bundle's name and version.
     pub bundle: &'a str,
@@ -74,7 +78,7 @@ impl<'a> ResultScreen<'a> {
             // Of what it is positive or negative: there are other diseases.
             Verdict::Positive => (Word::Positive, self.meaning()),
             Verdict::Negative => (Word::Negative, self.meaning()),
-            Verdict::Refer(_) => (Word::Refer, word(Word::APersonDecides)),
+            Verdict::Refer(_) => (Word::Refer, self.meaning()),
             Verdict::Rejected(_) => (Word::Rejected, word(Word::NotRead)),
         };
         Banner { sign, word: word(title), remark, ground, ink }
@@ -86,155 +90,243 @@ impl<'a> ResultScreen<'a> {
         words::reason(self.language, disease).unwrap_or(disease)
     }
 
-    /// What to do now; empty where the reason says so.
-    fn advice(&self) -> &'static str {
-        match self.verdict {
-            Verdict::Positive => self.language.word(Word::DoPositive),
-            Verdict::Negative => self.language.word(Word::DoNegative),
-            Verdict::Refer(_) => self.language.word(Word::DoRefer),
-            Verdict::Rejected(_) => "",
-        }
+    /// What to do now, and why a person has to decide; empty where the reason says what to do.
+    fn advice(&self) -> String {
+        let word = |word| self.language.word(word);
+        let why = match self.verdict {
+            Verdict::Positive => return word(Word::DoPositive).into(),
+            Verdict::Negative => return word(Word::DoNegative).into(),
+            Verdict::Rejected(_) => return String::new(),
+            Verdict::Refer(ReferReason::AbstainZone) => word(Word::WhyBetween).into(),
+            Verdict::Refer(ReferReason::HighEntropy) => word(Word::WhyNotSure).into(),
+            Verdict::Refer(ReferReason::Unfamiliar) => word(Word::WhyUnlike).into(),
+            Verdict::Refer(why) => self.said(&why.reason().cause),
+        };
+        format!("{} {} {why}", word(Word::DoRefer), word(Word::CannotDecide))
     }
 
-    /// Why a person has to decide, or why the image was not read, and what to do: as sentences, empty where there is nothing to
-    /// say.
+    /// Why the image was not read, and what to do: as sentences, empty where there is nothing to say.
     fn reason(&self) -> [String; 2] {
-        let reason = self.verdict.reason();
-        let texts = [reason.as_ref().map(|why| &*why.cause), reason.as_ref().and_then(|why| why.remedy.as_deref())];
-        texts.map(|english| {
-            let english = english.unwrap_or_default();
-            capitalised(words::reason(self.language, english).unwrap_or(english))
-        })
+        let Verdict::Rejected(why) = self.verdict else { return Default::default() };
+        let Reason { cause, remedy } = why.reason();
+        [self.said(&cause), self.said(&remedy.unwrap_or_default())].map(|text| capitalised(&text))
+    }
+
+    /// A cause or a remedy in the reader's language, where it is known there.
+    fn said(&self, english: &str) -> String {
+        words::reason(self.language, english).unwrap_or(english).into()
     }
 
     /// The numbers; a rejected image has none, whatever was computed.
-    fn metrics<'t>(&self, labels: &'t [String; 3], with_sides: bool) -> Vec<Metric<'t>> {
+    fn measures<'t>(&self, labels: [&'t str; 2], plan: Plan) -> Vec<Measure<'t>> {
         if matches!(self.verdict, Verdict::Rejected(_)) {
             return vec![];
         }
-        let share = |value: f32, whole: f32| Some(value / whole).filter(|share| (-0.001..=1.001).contains(share));
-        let [probability, uncertainty, involved] = labels;
-        let probability = self.probability.map(|value| Metric {
-            label: probability,
-            value: text::probability(value),
-            share: share(value, 1.0),
-            meter: Meter::Bar,
-            marks: self.thresholds,
-            colour: look(self.verdict).1,
-            large: true,
-            ends: Default::default(),
+        let word = |word| self.language.word(word);
+        let [probability, involved] = labels;
+        let none = Default::default;
+        let probability = self.probability.map(|value| {
+            Measure::Number(Metric {
+                label: probability,
+                value: text::probability(value),
+                bar: Some(Bar {
+                    share: Some(value).filter(|share| (-0.001..=1.001).contains(share)),
+                    marks: self.thresholds,
+                    colour: look(self.verdict).1,
+                }),
+                // Of what the device does not decide the number is not the news.
+                large: !matches!(self.verdict, Verdict::Refer(_)),
+                ends: if plan.ends { [Word::Negative, Word::Positive].map(|end| word(end).into()) } else { none() },
+            })
         });
-        let entropy = self.entropy_bits.map(|value| Metric {
-            label: uncertainty,
-            value: text::entropy_bits(value),
-            share: share(value, 1.0),
-            meter: Meter::Gauge,
-            marks: None,
-            colour: palette::ENTROPY,
-            large: false,
-            ends: if with_sides {
-                [Word::Low, Word::High].map(|w| self.language.word(w).into())
-            } else {
-                Default::default()
-            },
+        let sure = self.entropy_bits.map(|value| {
+            let ends = [Word::Sure, Word::NotSure].map(word);
+            Measure::Gauge(Gauge { share: Some(value).filter(|value| text::is_entropy(*value)), ends })
         });
-        let involvement = self.involvement.map(|involvement @ Involvement { percent, .. }| Metric {
-            label: involved,
-            value: text::area_percent(percent),
-            share: share(percent, 100.0),
-            meter: Meter::Bar,
-            marks: None,
-            colour: panel(palette::INFECTION),
-            large: false,
-            ends: if with_sides { self.sides(involvement) } else { Default::default() },
+        let involvement = self.involvement.filter(|_| plan.area).map(|involvement| {
+            Measure::Number(Metric {
+                label: involved,
+                value: text::area_percent(involvement.percent, self.language),
+                bar: None,
+                large: false,
+                // Room is kept for a side that is not known, so that the picture is as large as with it.
+                ends: if plan.sides {
+                    self.sides(involvement).map(|side| if side.is_empty() { "\u{a0}".into() } else { side })
+                } else {
+                    none()
+                },
+            })
         });
-        [probability, entropy, involvement].into_iter().flatten().collect()
+        [probability, sure, involvement].into_iter().flatten().collect()
     }
 
     /// How much of the right and of the left lung, as they stand in the picture; empty for one that was not found.
     fn sides(&self, Involvement { left_percent, right_percent, .. }: Involvement) -> [String; 2] {
         [(Word::RightShort, right_percent), (Word::LeftShort, left_percent)]
-            .map(|(word, percent)| text::side_percent(self.language.word(word), percent))
+            .map(|(word, percent)| text::side_percent(self.language.word(word), percent, self.language))
     }
 
-    fn labels(&self) -> [String; 3] {
-        [Word::Probability, Word::Uncertainty, Word::Involved].map(|word| capitalised(self.language.word(word)))
+    fn labels(&self) -> [String; 2] {
+        [Word::ModelProbability, Word::Involved].map(|word| capitalised(self.language.word(word)))
+    }
+
+    /// The kind of image, in the strip on top.
+    fn tag(&self) -> String {
+        self.modality.map_or_else(String::new, |it| capitalised(self.language.word(Word::of_modality(it))))
+    }
+
+    /// What the colours of the overlays mean.
+    fn legends(&self) -> Vec<Legend> {
+        let told = !matches!(self.verdict, Verdict::Rejected(_));
+        let legends = [
+            self.infection.map(|_| (Word::InfectionShort, Swatch::Filled(panel(palette::INFECTION)))),
+            self.lungs.map(|_| (Word::LungShort, Swatch::Outlined(panel(palette::LUNG)))),
+        ];
+        legends.into_iter().flatten().filter(|_| told).map(|(word, swatch)| Legend { word, swatch }).collect()
+    }
+
+    /// That the site decides by other thresholds than the bundle's.
+    fn note(&self) -> String {
+        if self.thresholds_set { capitalised(self.language.word(Word::ThresholdsSet)) } else { String::new() }
     }
 }
 
-/// What of a result is shown where there is little room, and how wide the picture is.
+/// How a result is laid out. Keys, legend and bundle are always there; where there is little room, the picture is smaller.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
-    /// The picture's columns, of 25.
-    share: u32,
-    /// The strip of keys.
-    keys: bool,
-    /// Legend and bundle.
-    notes: bool,
+    /// What the ends of the probability's bar mean.
+    ends: bool,
     /// How much of the right and of the left lung; the page of the heat map has it too.
     sides: bool,
+    /// How much of both; without it the probability's name is what it is of, and nothing else says so.
+    area: bool,
+    /// What to do stands above the numbers, and not above the picture too.
+    beside: bool,
+    /// The picture's columns, of 25.
+    share: u32,
 }
 
 impl Plan {
-    /// The one that is wanted most comes first.
-    fn all() -> impl Iterator<Item = Self> {
-        let kept = [(true, true, true), (true, true, false), (true, false, false), (false, false, false)];
-        kept.into_iter().flat_map(|(keys, notes, sides)| [12, 10, 9].map(|share| Self { share, keys, notes, sides }))
+    /// With these words, every way to lay them out.
+    fn all([ends, sides, area]: [bool; 3]) -> impl Iterator<Item = Self> {
+        let shares = (7..=15).rev();
+        shares.flat_map(move |share| [true, false].map(|beside| Self { ends, sides, area, beside, share }))
+    }
+}
+
+/// The words of a result's page.
+struct Texts {
+    advice: String,
+    reason: [String; 2],
+    remark: String,
+    labels: [String; 2],
+}
+
+impl Texts {
+    fn advice(&self, scale: &Scale) -> Words<'_> {
+        Words { text: &self.advice, face: scale.advice, colour: palette::REMEDY_TEXT }
     }
 }
 
 /// Where the parts of a result go.
 struct Places {
+    /// Across the panel; without rows where it stands above the numbers.
     advice: Rectangle,
     body: ResultBody,
 }
 
+/// What stands in the column beside the picture.
+type Column<'a> = (Vec<Words<'a>>, Vec<Measure<'a>>);
+
 impl ResultScreen<'_> {
-    fn places(&self, bounds: Rectangle, plan: Plan, scale: &Scale) -> Places {
+    fn places(&self, bounds: Rectangle, plan: Plan, advice: Words<'_>, legend: u32, scale: &Scale) -> Places {
         let mut rest = Frame::of(bounds, scale).body;
-        self.keys_of(plan).cut(&mut rest, scale);
-        let advice = paragraph_height(self.advice(), scale.advice, rest.size.width);
-        let advice = cut_top(&mut rest, advice);
+        self.keys.cut(&mut rest, scale);
+        let height = if plan.beside { 0 } else { paragraph_height(advice.text, advice.face, rest.size.width) };
+        let advice = cut_top(&mut rest, height);
         if !advice.is_zero_sized() {
-            cut_top(&mut rest, 2 + scale.gap / 3);
+            cut_top(&mut rest, 1 + scale.gap / 3);
         }
-        Places { advice, body: ResultBody::of(rest, plan.share, plan.notes, scale) }
+        Places { advice, body: ResultBody::of(rest, plan.share, self.thresholds_set, legend, scale) }
     }
 
-    fn keys_of(&self, plan: Plan) -> Keys {
-        if plan.keys { self.keys } else { Keys::NONE }
-    }
-
-    /// What stands in the column above the numbers.
-    fn words<'t>(&self, [cause, remedy]: &'t [String; 2], remark: &'t str, scale: &Scale) -> Vec<Words<'t>> {
-        match self.verdict {
-            Verdict::Rejected(_) => cause_and_remedy(cause, remedy, scale).into(),
-            Verdict::Refer(_) => vec![Words { text: cause, face: scale.reason, colour: palette::TEXT }],
-            _ => vec![Words { text: remark, face: scale.reason, colour: palette::TEXT }],
+    /// How a page is laid out on a panel of this size: with as many words as have room, and then with the largest picture. What to do
+    /// stands across it, or on top of the column. An error where something has no room whatever is left out.
+    fn plan<'t>(
+        &self,
+        bounds: Rectangle,
+        advice: Words<'t>,
+        column: impl Fn(Plan) -> Column<'t>,
+        legend: u32,
+        scale: &Scale,
+    ) -> Result<(Plan, Places), (Plan, Places)> {
+        let with_picture = |plan: Plan| {
+            let places = self.places(bounds, plan, advice, legend, scale);
+            let (mut words, measures) = column(plan);
+            if plan.beside {
+                words.insert(0, advice);
+            }
+            let picture = places.body.picture;
+            let fits = column_fits(&words, &measures, places.body.column.size, scale)
+                && picture.size.width >= LEAST_PICTURE.width
+                && picture.size.height >= LEAST_PICTURE.height;
+            let (width, height) = (self.picture.width().max(1), self.picture.height().max(1));
+            let drawn = fit(width, height, picture).size;
+            fits.then_some((plan, places, drawn.width * drawn.height))
+        };
+        for words in [[true; 3], [true, false, true], [false, false, true], [false; 3]] {
+            // Of those in which it is as large the last one is taken, with most room for the words.
+            let found = Plan::all(words).filter_map(with_picture).max_by_key(|(.., area)| *area);
+            if let Some((plan, places, _)) = found {
+                return Ok((plan, places));
+            }
         }
+        let plan = Plan { ends: false, sides: false, area: false, beside: false, share: 7 };
+        Err((plan, self.places(bounds, plan, advice, legend, scale)))
     }
 
-    /// What *positive* means, or the like, where the banner has no room for it.
-    fn remark(&self, bounds: Rectangle, scale: &Scale) -> String {
+    /// A page that is about this result: what every one has, and what the column has; the rest is drawn into the places that it gives.
+    fn draw_page<'t, D: DrawTarget<Color = Rgb565>>(
+        &self,
+        target: &mut D,
+        advice: Words<'t>,
+        column: impl Fn(Plan) -> Column<'t>,
+        legend: u32,
+        scale: &Scale,
+    ) -> Result<ResultBody, D::Error> {
+        let planned = self.plan(target.bounding_box(), advice, &column, legend, scale);
+        let (plan, Places { advice: place, body }) = planned.unwrap_or_else(|planned| planned);
+        draw_frame(target, &self.tag(), self.name, &self.banner(), self.keys, scale)?;
+        let (mut words, measures) = column(plan);
+        if plan.beside {
+            words.insert(0, advice);
+        } else {
+            draw_paragraph(target, place, advice.text, advice.face, Ink::new(advice.colour), Alignment::Left)?;
+        }
+        draw_column(target, body.column, &words, &measures, scale)?;
+        draw_line(target, body.note, &self.note(), scale.small, Ink::new(palette::DISCLAIMER_TEXT), Alignment::Right)?;
+        draw_line(target, body.bundle, self.bundle, scale.small, Ink::new(palette::SOFT_TEXT), Alignment::Right)?;
+        Ok(body)
+    }
+
+    /// What the column has; the texts are those of [`Self::texts`].
+    fn column<'t>(&self, texts: &'t Texts, plan: Plan, scale: &Scale) -> Column<'t> {
+        let Texts { reason: [cause, remedy], remark, labels, .. } = texts;
+        let face = if matches!(self.verdict, Verdict::Rejected(_)) { scale.heading } else { scale.reason };
+        let is_label = !plan.area && !remark.is_empty() && cause.is_empty();
+        let [probability, involved] = labels;
+        let labels: [&str; 2] = [if is_label { remark } else { probability }, involved];
+        let remark = Words { text: if is_label { "" } else { remark }, face, colour: palette::TEXT };
+        let words = [remark].into_iter().chain(cause_and_remedy(cause, remedy, scale)).collect();
+        (words, self.measures(labels, plan))
+    }
+
+    fn texts(&self, bounds: Rectangle, scale: &Scale) -> Texts {
+        // What *positive* means, or the like, where the banner has no room for it.
         let banner = self.banner();
         let fits = banner.has_room_for_remark(Frame::of(bounds, scale).banner, scale);
-        if fits { String::new() } else { capitalised(banner.remark) }
-    }
-
-    /// How it is laid out on a panel of this size; an error where something has no room whatever is left out.
-    fn plan(&self, bounds: Rectangle, scale: &Scale) -> Result<Plan, Plan> {
-        let (reason, remark, labels) = (self.reason(), self.remark(bounds, scale), self.labels());
-        let words = self.words(&reason, &remark, scale);
-        let mut plans = Plan::all();
-        let fits = |plan: &Plan| {
-            let ResultBody { picture, column, .. } = self.places(bounds, *plan, scale).body;
-            let metrics = self.metrics(&labels, plan.sides);
-            let least = LEAST_PICTURE;
-            column_fits(&words, &metrics, column.size, scale)
-                && picture.size.width >= least.width
-                && picture.size.height >= least.height
-        };
-        plans.find(fits).ok_or(Plan { share: 9, keys: false, notes: false, sides: false })
+        let remark = if fits { String::new() } else { capitalised(banner.remark) };
+        Texts { advice: self.advice(), reason: self.reason(), remark, labels: self.labels() }
     }
 
     /// Marks the patient's right and left side on a picture, where lungs were told apart in it.
@@ -248,24 +340,24 @@ impl ResultScreen<'_> {
         if !known || matches!(self.verdict, Verdict::Rejected(_)) {
             return Ok(());
         }
-        // As radiologists mark films in every language.
-        for (letter, alignment) in [("R", Alignment::Left), ("L", Alignment::Right)] {
+        for (mark, alignment) in [(Word::RightMark, Alignment::Left), (Word::LeftMark, Alignment::Right)] {
+            let mark = self.language.word(mark);
             let mut corner = picture;
             let mut corner = cut_top(&mut corner, scale.value.height() + 2);
-            let width = scale.value.width(letter) + 4;
+            let width = scale.value.width(mark) + 4;
             let corner = match alignment {
                 Alignment::Left => cut_left(&mut corner, width),
                 _ => cut_right(&mut corner, width),
             };
             target.fill_solid(&corner, palette::BACKGROUND)?;
-            draw_line(target, corner, letter, scale.value, Ink::new(palette::TEXT), Alignment::Center)?;
+            draw_line(target, corner, mark, scale.value, Ink::new(palette::TEXT), Alignment::Center)?;
         }
         Ok(())
     }
 }
 
 /// Smaller than this nobody sees anything in a picture.
-const LEAST_PICTURE: Size = Size::new(80, 80);
+const LEAST_PICTURE: Size = Size::new(64, 54);
 
 impl Drawable for ResultScreen<'_> {
     type Color = Rgb565;
@@ -274,12 +366,10 @@ impl Drawable for ResultScreen<'_> {
     fn draw<D: DrawTarget<Color = Rgb565>>(&self, target: &mut D) -> Result<(), D::Error> {
         let bounds = target.bounding_box();
         let scale = &Scale::of(bounds.size, self.language);
-        let plan = self.plan(bounds, scale).unwrap_or_else(|plan| plan);
-        let tag = self.modality.map_or("", Modality::title);
-        draw_frame(target, tag, self.name, &self.banner(), self.keys_of(plan), scale)?;
-        let Places { advice, body } = self.places(bounds, plan, scale);
-        let ink = Ink::new(palette::REMEDY_TEXT);
-        draw_paragraph(target, advice, self.advice(), scale.advice, ink, Alignment::Left)?;
+        let texts = self.texts(bounds, scale);
+        let legends = self.legends();
+        let column = |plan| self.column(&texts, plan, scale);
+        let body = self.draw_page(target, texts.advice(scale), column, legend_width(&legends, scale), scale)?;
 
         let told = !matches!(self.verdict, Verdict::Rejected(_));
         let (infection, lungs) = (self.infection.filter(|_| told), self.lungs.filter(|_| told));
@@ -291,21 +381,7 @@ impl Drawable for ResultScreen<'_> {
             let (text, ink) = (self.language.word(Word::NoPicture), Ink::new(palette::SOFT_TEXT));
             draw_paragraph(target, body.picture, text, scale.reason, ink, Alignment::Left)?;
         }
-        let legends = [
-            infection.map(|_| (Word::InfectionShort, Swatch::Filled(panel(palette::INFECTION)))),
-            lungs.map(|_| (Word::LungShort, Swatch::Outlined(panel(palette::LUNG)))),
-        ];
-        let legends: Vec<Legend> =
-            legends.into_iter().flatten().map(|(word, swatch)| Legend { word, swatch }).collect();
-        // The bundle's name leaves room in its own half.
-        let mut legend = body.legend;
-        let free = body.bundle.size.width.saturating_sub(scale.small.width(self.bundle));
-        legend.size.width += free.saturating_sub(scale.gap);
-        draw_legend(target, legend, &legends, scale)?;
-        let (reason, remark, labels) = (self.reason(), self.remark(bounds, scale), self.labels());
-        let words = self.words(&reason, &remark, scale);
-        draw_column(target, body.column, &words, &self.metrics(&labels, plan.sides), scale)?;
-        draw_line(target, body.bundle, self.bundle, scale.small, Ink::new(palette::SOFT_TEXT), Alignment::Right)
+        draw_legend(target, body.legend, &legends, scale)
     }
 }
 
@@ -318,53 +394,31 @@ pub struct HeatScreen<'a> {
     pub heat: &'a Plane<f32>,
 }
 
-/// Where the parts of a heat map's page go.
-struct HeatPlaces {
-    keys: Keys,
-    picture: Rectangle,
-    gradient: Rectangle,
-    column: Rectangle,
-}
-
 impl HeatScreen<'_> {
-    /// The texts beside the picture.
-    fn texts(&self) -> [String; 3] {
+    /// The share of each lung that is marked; empty where it is not known.
+    fn sides(&self) -> String {
         let ResultScreen { language, involvement, .. } = self.result;
-        let sides = involvement.map_or_else(String::new, |involvement| {
-            let sides = self.result.sides(involvement);
-            let sides: Vec<&str> = sides.iter().map(String::as_str).filter(|side| !side.is_empty()).collect();
-            if sides.is_empty() {
-                return String::new();
-            }
-            format!("{}: {}", capitalised(language.word(Word::Involved)), sides.join(", "))
-        });
-        [capitalised(language.word(Word::Heat)), language.word(Word::OverlaysMeaning).into(), sides]
+        let sides = involvement.map(|involvement| self.result.sides(involvement)).unwrap_or_default();
+        let known: Vec<&str> = sides.iter().map(String::as_str).filter(|side| !side.is_empty()).collect();
+        match known.is_empty() {
+            true => String::new(),
+            false => language.told(&capitalised(language.word(Word::Involved)), &known.join(", ")),
+        }
     }
 
-    fn words<'t>([heat, meaning, sides]: &'t [String; 3], scale: &Scale) -> [Words<'t>; 3] {
-        [
-            Words { text: heat, face: scale.reason, colour: palette::TEXT },
-            Words { text: meaning, face: scale.reason, colour: palette::SOFT_TEXT },
-            Words { text: sides, face: scale.reason, colour: palette::TEXT },
-        ]
+    fn column<'t>(&self, sides: &'t str, plan: Plan, scale: &Scale) -> Column<'t> {
+        let meaning = self.result.language.word(Word::HeatMeaning);
+        let texts = [meaning, if plan.sides { sides } else { "" }];
+        (texts.map(|text| Words { text, face: scale.reason, colour: palette::TEXT }).into(), vec![])
     }
 
-    /// An error where something has no room whatever is left out.
-    fn places(&self, bounds: Rectangle, scale: &Scale) -> Result<HeatPlaces, HeatPlaces> {
-        let texts = self.texts();
-        let words = Self::words(&texts, scale);
-        let place = |keys: Keys, share: u32| {
-            let mut column = Frame::of(bounds, scale).body;
-            keys.cut(&mut column, scale);
-            let picture = cut_left(&mut { column }, column.size.width * share / 25);
-            cut_left(&mut column, picture.size.width + scale.gap + 2);
-            let gradient = cut_top(&mut column, scale.meter_height);
-            cut_top(&mut column, scale.gap);
-            HeatPlaces { keys, picture, gradient, column }
-        };
-        let plans = [self.result.keys, Keys::NONE].into_iter().flat_map(|keys| [14, 12, 10].map(|share| (keys, share)));
-        let mut places = plans.map(|(keys, share)| place(keys, share));
-        places.find(|places| column_fits(&words, &[], places.column.size, scale)).ok_or_else(|| place(Keys::NONE, 10))
+    /// What the ends of the colours mean.
+    fn ends(&self) -> [&'static str; 2] {
+        [Word::Less, Word::More].map(|word| self.result.language.word(word))
+    }
+
+    fn legend_width(&self, scale: &Scale) -> u32 {
+        self.ends().iter().map(|end| scale.small.width(end) + 4).sum::<u32>() + 6 * scale.meter_height
     }
 }
 
@@ -373,17 +427,24 @@ impl Drawable for HeatScreen<'_> {
     type Output = ();
 
     fn draw<D: DrawTarget<Color = Rgb565>>(&self, target: &mut D) -> Result<(), D::Error> {
-        let ResultScreen { language, picture, name, modality, .. } = self.result;
+        let ResultScreen { language, picture, .. } = self.result;
         let bounds = target.bounding_box();
         let scale = &Scale::of(bounds.size, language);
-        let tag = modality.map_or("", Modality::title);
-        let places = self.places(bounds, scale).unwrap_or_else(|places| places);
-        draw_frame(target, tag, name, &self.result.banner(), places.keys, scale)?;
+        let (texts, sides) = (self.result.texts(bounds, scale), self.sides());
+        let column = |plan| self.column(&sides, plan, scale);
+        let legend = self.legend_width(scale);
+        let body = self.result.draw_page(target, texts.advice(scale), column, legend, scale)?;
         let overlaid = Overlaid { picture, heat: Some(self.heat), infection: None, lungs: None };
-        overlaid.draw(target, places.picture)?;
-        self.result.draw_sides(target, overlaid.place(places.picture), scale)?;
-        draw_swatch(target, places.gradient, Swatch::Heat)?;
-        draw_column(target, places.column, &Self::words(&self.texts(), scale), &[], scale)
+        overlaid.draw(target, body.picture)?;
+        self.result.draw_sides(target, overlaid.place(body.picture), scale)?;
+        let (soft, [less, more]) = (Ink::new(palette::SOFT_TEXT), self.ends());
+        let mut legend = body.legend;
+        draw_line(target, cut_left(&mut legend, scale.small.width(less)), less, scale.small, soft, Alignment::Left)?;
+        draw_line(target, cut_right(&mut legend, scale.small.width(more)), more, scale.small, soft, Alignment::Right)?;
+        let mut swatch = inset(legend, 4);
+        let spare = swatch.size.height.saturating_sub(scale.meter_height) / 2;
+        cut_top(&mut swatch, spare);
+        draw_swatch(target, cut_top(&mut swatch, scale.meter_height), Swatch::Heat)
     }
 }
 
@@ -394,14 +455,14 @@ mod tests {
     use crate::SUPPORTED;
     use thorax_shared::verdict::{ReferReason, RejectReason};
 
-    const KEYS: Keys = Keys { up_down: true, select: Some(Word::MoreKey), back: true };
+    const KEYS: Keys = Keys { arrows: Some(Word::OthersKey), select: Some(Word::MoreKey), back: true };
 
     fn result(picture: &Plane<u8>, verdict: Verdict, language: Language) -> ResultScreen<'_> {
         ResultScreen {
             language,
             picture,
-            infection: None,
-            lungs: None,
+            infection: Some(picture),
+            lungs: Some([picture, picture]),
             verdict,
             modality: None,
             disease: Some("pneumonia as COVID-19 makes it"),
@@ -410,7 +471,8 @@ mod tests {
             entropy_bits: Some(0.888),
             involvement: Some(Involvement { percent: 0.01, left_percent: Some(0.01), right_percent: Some(0.01) }),
             name: "",
-            bundle: "",
+            bundle: "thorax-xray 0.2.0",
+            thresholds_set: true,
             keys: KEYS,
         }
     }
@@ -422,8 +484,31 @@ mod tests {
             .chain(RejectReason::ALL.map(Verdict::Rejected))
     }
 
+    /// What has no room on a page.
+    fn missing(
+        result: &ResultScreen<'_>,
+        planned: Result<(Plan, Places), (Plan, Places)>,
+        legend: u32,
+        bounds: Rectangle,
+        scale: &Scale,
+    ) -> impl Iterator<Item = String> {
+        let has_room = planned.is_ok();
+        let (_, Places { body, .. }) = planned.unwrap_or_else(|planned| planned);
+        let strip = result.keys.cut(&mut Frame::of(bounds, scale).body, scale);
+        let line = scale.small.height();
+        let width = |text: &str| scale.small.width(text);
+        let rooms = [
+            (format!("words beside {}: {}", body.picture.size, body.column.size), has_room),
+            ("keys".into(), result.keys.fit(strip, scale)),
+            ("legend".into(), body.legend.size == Size::new(legend, line)),
+            ("bundle".into(), body.bundle.size.height == line && width(result.bundle) <= body.bundle.size.width),
+            ("note".into(), body.note.size.height == line && width(&result.note()) <= body.note.size.width),
+        ];
+        rooms.into_iter().filter(|(_, fits)| !fits).map(|(what, _)| what)
+    }
+
     #[test]
-    fn every_reason_advice_and_number_fits_in_every_language_on_every_supported_panel() {
+    fn reason_advice_numbers_keys_legend_and_bundle_fit_in_every_language_on_every_supported_panel() {
         let picture = Plane::filled(1, 1, 0);
         let mut told = vec![];
         for (size, language) in SUPPORTED.into_iter().flat_map(|size| Language::ALL.map(|language| (size, language))) {
@@ -431,14 +516,18 @@ mod tests {
             let bounds = Rectangle::new(Point::zero(), size);
             for verdict in every_verdict() {
                 let result = result(&picture, verdict, language);
-                let [cause, remedy] = result.reason();
                 let is_rejected = matches!(verdict, Verdict::Rejected(_));
-                assert_eq!(cause.is_empty(), matches!(verdict, Verdict::Positive | Verdict::Negative), "{verdict:?}");
-                assert_eq!((remedy.is_empty(), result.advice().is_empty()), (!is_rejected, is_rejected), "{verdict:?}");
-                if let Err(plan) = result.plan(bounds, scale) {
-                    let ResultBody { picture, column, .. } = result.places(bounds, plan, scale).body;
-                    told.push(format!("{size} {language:?} {verdict:?}: {} {}", picture.size, column.size));
-                }
+                let texts = result.texts(bounds, scale);
+                assert_eq!(texts.reason.iter().any(String::is_empty), !is_rejected, "{verdict:?}");
+                assert_eq!(texts.advice.is_empty(), is_rejected, "{verdict:?}");
+                let legend = legend_width(&result.legends(), scale);
+                assert_eq!(legend > 0, !is_rejected, "{verdict:?}");
+                let column = |plan| result.column(&texts, plan, scale);
+                let planned = result.plan(bounds, texts.advice(scale), column, legend, scale);
+                told.extend(
+                    missing(&result, planned, legend, bounds, scale)
+                        .map(|what| format!("{size} {language:?} {verdict:?}: {what}")),
+                );
                 // The verdict stands in its largest letters.
                 let (word, face, place, _) = result.banner().parts(Frame::of(bounds, scale).banner, scale);
                 if face.height() != scale.word.height() || face.width(&word) > place.size.width {
@@ -447,14 +536,14 @@ mod tests {
             }
             let heat = Plane::filled(1, 1, 0.0);
             let screen = HeatScreen { result: result(&picture, Verdict::Positive, language), heat: &heat };
-            if let Err(places) = screen.places(bounds, scale) {
-                told.push(format!("{size} {language:?}: heat map, {}", places.column.size));
-            }
-            let strip = KEYS.cut(&mut Frame::of(bounds, scale).body, scale);
-            for (text, room) in KEYS.texts(scale).iter().zip(Keys::rooms(strip, scale)) {
-                if scale.small.width(text) > room.size.width {
-                    told.push(format!("{size} {language:?}: {text} of {}", room.size));
-                }
+            for verdict in every_verdict().filter(|verdict| !matches!(verdict, Verdict::Rejected(_))) {
+                let screen = HeatScreen { result: ResultScreen { verdict, ..screen.result }, ..screen };
+                let (texts, sides, legend) =
+                    (screen.result.texts(bounds, scale), screen.sides(), screen.legend_width(scale));
+                let column = |plan| screen.column(&sides, plan, scale);
+                let planned = screen.result.plan(bounds, texts.advice(scale), column, legend, scale);
+                let missing = missing(&screen.result, planned, legend, bounds, scale);
+                told.extend(missing.map(|what| format!("{size} {language:?} {verdict:?}: heat map, {what}")));
             }
         }
         assert!(told.is_empty(), "{} places:\n{}", told.len(), told.join("\n"));
@@ -474,7 +563,7 @@ mod tests {
             for (index, banner) in banners.iter().enumerate() {
                 for other in &banners[..index] {
                     assert!(banner.sign != other.sign && banner.ground != other.ground && banner.word != other.word);
-                    assert!(banner.remark != other.remark || index == 1, "positive and negative of the same disease");
+                    assert!(banner.remark != other.remark || index < 3, "of the same disease");
                 }
             }
         }

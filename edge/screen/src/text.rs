@@ -7,6 +7,8 @@ use core::fmt::Write as _;
 
 use embedded_graphics::{pixelcolor::Rgb565, prelude::*, primitives::Rectangle, text::Alignment};
 
+use thorax_shared::words::Language;
+
 use super::{
     glyphs::{Glyph, Strike, is_devanagari},
     palette,
@@ -19,7 +21,7 @@ const MOST_LETTERS: usize = 400;
 pub(super) type Number = heapless::String<24>;
 
 /// What stands for a number that is none.
-const NO_NUMBER: &str = "--";
+pub(super) const NO_NUMBER: &str = "--";
 
 /// The colour of letters, and of what they stand on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,35 +284,29 @@ pub(super) fn probability(value: f32) -> Number {
     text
 }
 
-/// The entropy of a yes or no (0 to 1 bit), for people who know no bits: `0.42 / 1`; `--` where it is none.
-pub(super) fn entropy_bits(value: f32) -> Number {
-    let mut text = Number::new();
-    if is_entropy(value) { write!(text, "{:.2} / 1", value.abs()) } else { write!(text, "{NO_NUMBER}") }.ok();
-    text
-}
-
 /// Whether `value` is the entropy of a yes or no, rounding errors forgiven.
 pub(super) fn is_entropy(value: f32) -> bool {
     (-0.001..=1.001).contains(&value)
 }
 
 /// An area (0 to 100 percent): `23 %`, below ten `2.3 %`; `--` where it is none.
-pub(super) fn area_percent(value: f32) -> Number {
+pub(super) fn area_percent(value: f32, language: Language) -> Number {
     let mut text = Number::new();
     match value {
         v if !(0.0..=100.0).contains(&v) => write!(text, "{NO_NUMBER}"),
         0.0 => write!(text, "0 %"),
-        v if v < 0.1 => write!(text, "<0.1 %"),
-        v if v < 9.95 => write!(text, "{v:.1} %"),
+        v if v < 0.1 => write!(text, "{}", language.number("<0.1 %")),
+        v if v < 9.95 => write!(text, "{}", language.number(&format!("{v:.1} %"))),
         v => write!(text, "{v:.0} %"),
     }
     .ok();
     text
 }
 
-/// [`area_percent`] of one of the patient's sides, as radiologists mark them: `L 23 %`; nothing where it is not known.
-pub(super) fn side_percent(side: &str, value: Option<f32>) -> String {
-    value.map_or_else(String::new, |value| format!("{side} {}", area_percent(value).replace(' ', "\u{a0}")))
+/// [`area_percent`] of one of the patient's sides, on one line: `left 23 %`; nothing where it is not known.
+pub(super) fn side_percent(side: &str, value: Option<f32>, language: Language) -> String {
+    let told = |value| format!("{side} {}", area_percent(value, language)).replace(' ', "\u{a0}");
+    value.map_or_else(String::new, told)
 }
 
 #[cfg(test)]
@@ -362,7 +358,7 @@ mod tests {
 
     #[test]
     fn every_word_of_hindi_can_be_written_and_a_word_that_is_none_is_told_to_be() {
-        use thorax_shared::words::{Language, Word, reasons};
+        use thorax_shared::words::{Word, reasons};
         let said = Word::ALL.iter().map(|word| Language::Hindi.word(*word));
         let texts: Vec<&str> = said.chain(reasons(Language::Hindi)).collect();
         for face in [Face::new(11, false, true), Face::new(26, true, true)] {
@@ -395,27 +391,25 @@ mod tests {
         assert_eq!(probability(1.0), ">99 %");
         assert_eq!(probability(0.0), "<1 %");
         assert_eq!(probability(0.99), "99 %");
-        assert_eq!(entropy_bits(0.4249), "0.42 / 1");
-        assert_eq!(entropy_bits(-0.0), "0.00 / 1");
-        assert_eq!(area_percent(0.0), "0 %");
-        assert_eq!(area_percent(0.02), "<0.1 %");
-        assert_eq!(area_percent(2.34), "2.3 %");
-        assert_eq!(area_percent(9.96), "10 %");
-        assert_eq!(area_percent(23.4), "23 %");
-        assert_eq!(side_percent("right", Some(0.02)), "right <0.1\u{a0}%");
-        assert_eq!(side_percent("left", Some(f32::NAN)), "left --");
-        assert_eq!(side_percent("left", None), "");
+        assert_eq!(area_percent(0.0, Language::English), "0 %");
+        assert_eq!(area_percent(0.02, Language::English), "<0.1 %");
+        assert_eq!(area_percent(2.34, Language::English), "2.3 %");
+        assert_eq!(area_percent(9.96, Language::English), "10 %");
+        assert_eq!(area_percent(23.4, Language::English), "23 %");
+        assert_eq!(side_percent("right", Some(0.02), Language::English), "right\u{a0}<0.1\u{a0}%");
+        assert_eq!(side_percent("gauche", Some(8.94), Language::French), "gauche\u{a0}8,9\u{a0}%");
+        assert_eq!(side_percent("left", None, Language::English), "");
     }
 
     #[test]
     fn what_is_no_number_is_not_shown_as_one() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.5, 1e9] {
             assert_eq!(probability(value), "--", "{value}");
-            assert_eq!(entropy_bits(value), "--", "{value}");
-            assert_eq!(area_percent(value), "--", "{value}");
+            assert!(!is_entropy(value), "{value}");
+            assert_eq!(area_percent(value, Language::Hindi), "--", "{value}");
         }
         assert_eq!(probability(1.01), "--");
-        assert_eq!(entropy_bits(1.58), "--");
+        assert!(!is_entropy(1.58) && is_entropy(-0.0) && is_entropy(1.0));
     }
 
     #[test]

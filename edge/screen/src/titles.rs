@@ -21,7 +21,7 @@ pub(crate) const TITLES: &[Word] = &[
     Word::Language,
     Word::Brightness,
     Word::Threshold,
-    Word::Bundles,
+    Word::Software,
     Word::Install,
     Word::TakeBack,
     Word::SwitchOff,

@@ -21,11 +21,13 @@ use thorax_screen::{
     Framebuffer, HeatScreen, Keys, MessageScreen, ResultScreen, SUPPORTED, Tone,
     input::{Hold, Input, Key},
     operator::{Action, Facts, Operator, ResultLine, Slot, Thresholds, Trouble},
+    study_name,
 };
 use thorax_shared::{
-    lungs::Involvement,
+    lungs::{Involvement, LungArea},
     modality::Modality,
     plane::Plane,
+    reason::Reason,
     verdict::{ReferReason, RejectReason, Verdict},
     words::{Language, Word},
 };
@@ -56,6 +58,8 @@ struct Phantom {
     infection: Plane<u8>,
     /// The patient's left and right lung.
     lungs: [Plane<u8>; 2],
+    /// What of the lungs is marked.
+    involvement: Option<Involvement>,
 }
 
 impl Phantom {
@@ -63,14 +67,28 @@ impl Phantom {
     fn of(width: usize, height: usize, pixel: impl Fn(f32, f32) -> [f32; 4]) -> Self {
         let at = |x: usize, y: usize| pixel((x as f32 + 0.5) / width as f32, (y as f32 + 0.5) / height as f32);
         let mask = |channel: usize| Plane::from_fn(width, height, |x, y| if at(x, y)[channel] > 0.5 { 255 } else { 0 });
+        let (infection, both) = (mask(2), mask(3));
+        let lungs = [true, false].map(|left| {
+            Plane::from_fn(width, height, |x, y| if (2 * x >= width) == left { both.get(x, y) } else { 0 })
+        });
+        let count = |mask: &Plane<u8>, infected: bool| {
+            let pixels = mask.data().iter().zip(infection.data());
+            pixels.filter(|(lung, marked)| **lung > 0 && (!infected || **marked > 0)).count() as u64
+        };
+        let [left, right] = &lungs;
+        let area = LungArea {
+            left: count(left, false),
+            right: count(right, false),
+            infected_left: count(left, true),
+            infected_right: count(right, true),
+            seen: (width * height) as u64,
+        };
         Self {
             picture: Plane::from_fn(width, height, |x, y| (255.0 * at(x, y)[0] + 1.2 * grain(x, y)) as u8),
             heat: Plane::from_fn(width, height, |x, y| at(x, y)[1]),
-            infection: mask(2),
-            lungs: [true, false].map(|left| {
-                let both = mask(3);
-                Plane::from_fn(width, height, |x, y| if (2 * x >= width) == left { both.get(x, y) } else { 0 })
-            }),
+            involvement: area.involvement(),
+            infection,
+            lungs,
         }
     }
 
@@ -140,12 +158,16 @@ impl Phantom {
             modality: Some(modality),
             disease: None,
             probability: Some(0.93),
-            entropy_bits: Some(0.08),
-            involvement: involvement(14.6, 8.9, 19.7),
+            entropy_bits: Some(entropy_bits(0.93)),
+            involvement: self.involvement,
             name,
-            bundle: "thorax-xray 0.2.0",
+            bundle: match modality {
+                Modality::Xray => "thorax-xray 0.4.0",
+                Modality::Ct => "thorax-ct 0.3.0",
+            },
             thresholds: Some([0.2, 0.8]),
-            keys: Keys { up_down: true, select: Some(Word::MoreKey), back: true },
+            thresholds_set: false,
+            keys: KEYS,
         }
     }
 }
@@ -155,58 +177,71 @@ fn involvement(percent: f32, left: f32, right: f32) -> Option<Involvement> {
     Some(Involvement { percent, left_percent: Some(left), right_percent: Some(right) })
 }
 
+/// Of a yes or no with this probability.
+fn entropy_bits(probability: f32) -> f32 {
+    [probability, 1.0 - probability].iter().map(|share| -share * share.log2()).sum()
+}
+
 fn drawn(screen: &impl Drawable<Color = Rgb565>, size: Size) -> Framebuffer {
     let mut framebuffer = Framebuffer::new(size);
     let Ok(_) = screen.draw(&mut framebuffer);
     framebuffer
 }
 
-const KEYS: Keys = Keys { up_down: true, select: Some(Word::MoreKey), back: true };
+const KEYS: Keys = Keys { arrows: Some(Word::OthersKey), select: Some(Word::MoreKey), back: true };
 const UP: Input = Input::Press(Key::Up, Hold::Short);
 const DOWN: Input = Input::Press(Key::Down, Hold::Short);
 const SELECT: Input = Input::Press(Key::Select, Hold::Short);
 
+/// The results that are shown: study, verdict, kind of image, when it came.
+const RESULTS: [(u64, Option<Verdict>, Modality, &str); 8] = [
+    (41, Some(Verdict::Positive), Modality::Xray, "08:31"),
+    (40, Some(Verdict::Negative), Modality::Xray, "08:30"),
+    (39, Some(Verdict::Refer(ReferReason::AbstainZone)), Modality::Xray, "08:29"),
+    (38, Some(Verdict::Rejected(RejectReason::Overexposed)), Modality::Xray, "08:28"),
+    (37, None, Modality::Xray, "08:27"),
+    (36, Some(Verdict::Negative), Modality::Xray, "08:26"),
+    (35, Some(Verdict::Positive), Modality::Ct, "08:25"),
+    (12, Some(Verdict::Refer(ReferReason::HighEntropy)), Modality::Xray, "11-28 17:05"),
+];
+
+/// A patient's number for a study.
+fn patient_id(study: u64) -> String {
+    format!("HN-26-{:04}", 672 + study)
+}
+
 fn facts() -> Facts {
-    let line = |study, verdict| ResultLine {
+    let line = |&(study, verdict, modality, received): &(u64, Option<Verdict>, Modality, &str)| ResultLine {
         study,
         verdict,
-        received: format!("08:{:02}", study - 10),
+        modality: verdict.map(|_| modality),
+        patient_id: if verdict.is_some() { patient_id(study) } else { String::new() },
+        received: received.into(),
         has_heat: true,
         is_old: false,
     };
+    let slot = |modality, active: &str, trial, former: Option<&str>, now| Slot {
+        modality,
+        active: Some(active.into()),
+        trial,
+        former: former.map(Into::into),
+        thresholds: Some(Thresholds { now, own: [0.2, 0.8], most: [0.05, 0.95] }),
+    };
     Facts {
         site: "District hospital North".into(),
-        read: 41,
+        read: 7,
         disk: Some((118 << 30, 1 << 30)),
         clock: "2026-11-29 08:31".into(),
         celsius: Some((54.3, false)),
         network: Some("192.0.2.7".into()),
-        bundles: vec!["thorax-xray 0.2.0".into(), "thorax-ct 0.1.0".into()],
+        bundles: vec!["thorax-xray 0.4.0".into(), "thorax-ct 0.3.0".into()],
+        reads: Modality::ALL.into(),
         slots: vec![
-            Slot {
-                modality: Modality::Xray,
-                active: Some("thorax-xray 0.2.0".into()),
-                trial: Some((3, 50)),
-                former: Some("thorax-xray 0.1.0".into()),
-                thresholds: Some(Thresholds { now: [0.2, 0.8], own: [0.2, 0.8], most: [0.05, 0.95] }),
-            },
-            Slot {
-                modality: Modality::Ct,
-                active: Some("thorax-ct 0.1.0".into()),
-                trial: None,
-                former: None,
-                thresholds: None,
-            },
+            slot(Modality::Xray, "thorax-xray 0.4.0", Some((3, 50)), Some("thorax-xray 0.3.0"), [0.2, 0.8]),
+            slot(Modality::Ct, "thorax-ct 0.3.0", None, None, [0.15, 0.85]),
         ],
-        offered: vec!["thorax-xray 0.3.0".into()],
-        results: vec![
-            line(41, Some(Verdict::Positive)),
-            line(40, Some(Verdict::Negative)),
-            line(39, Some(Verdict::Refer(ReferReason::AbstainZone))),
-            line(38, Some(Verdict::Rejected(RejectReason::Overexposed))),
-            line(37, None),
-            line(36, Some(Verdict::Negative)),
-        ],
+        offered: vec![(Modality::Xray, "thorax-xray 0.5.0".into())],
+        results: RESULTS.iter().map(line).collect(),
         brightness: Some(80),
         can_switch_off: true,
         ..Facts::default()
@@ -225,7 +260,7 @@ fn page(language: Language, size: Size, facts: &Facts, path: &[Input]) -> Frameb
 }
 
 /// Every state of the panel in this language and size, by name.
-fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> Vec<(&'static str, Framebuffer)> {
+fn states(language: Language, size: Size, [xray, clear, faint, ct]: &[Phantom; 4]) -> Vec<(&'static str, Framebuffer)> {
     let word = |word| language.word(word);
     let message = |tone, title, text, remedy| MessageScreen {
         language,
@@ -234,51 +269,40 @@ fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> V
         name: "District hospital North",
         text,
         remedy,
+        detail: "",
         keys: Keys::NONE,
     };
-    let in_language = |result| ResultScreen { language, ..result };
-    let positive = in_language(xray.result(Verdict::Positive, Modality::Xray, "Study 41, 0713, 08:31"));
-    let negative = ResultScreen {
-        probability: Some(0.04),
-        entropy_bits: Some(0.11),
-        involvement: involvement(0.0, 0.0, 0.0),
-        ..in_language(clear.result(Verdict::Negative, Modality::Xray, "Study 40, 0713, 08:30"))
+    let names = RESULTS.map(|(study, verdict, _, received)| {
+        let patient_id = if verdict.is_some() { patient_id(study) } else { String::new() };
+        study_name(language, study, &patient_id, received)
+    });
+    // Of the study at this place of the list, with this probability.
+    let of = |place: usize| {
+        let (_, verdict, modality, _) = RESULTS[place];
+        (verdict.unwrap(), modality, &*names[place])
     };
-    let refer = ResultScreen {
-        probability: Some(0.58),
-        entropy_bits: Some(0.71),
-        involvement: involvement(6.3, 3.1, 9.2),
-        ..in_language(xray.result(Verdict::Refer(ReferReason::AbstainZone), Modality::Xray, "Study 39, 0713, 08:29"))
+    let result = |phantom, (verdict, modality, name), probability| ResultScreen {
+        language,
+        probability: Some(probability),
+        entropy_bits: Some(entropy_bits(probability)),
+        ..Phantom::result(phantom, verdict, modality, name)
     };
-    let slice = ResultScreen {
-        probability: Some(0.997),
-        disease: None,
-        ..in_language(ct.result(Verdict::Positive, Modality::Ct, "Study 35, 0713, 08:25"))
-    };
+    let positive = result(xray, of(0), 0.93);
+    let negative = result(clear, of(1), 0.04);
+    let refer = result(faint, of(2), 0.58);
+    let slice = result(ct, of(6), 0.997);
+    let slice = ResultScreen { thresholds: Some([0.15, 0.85]), thresholds_set: true, ..slice };
     let washed_out = xray.picture.map(|grey| 205 + grey / 8);
-    let rejected = ResultScreen {
-        picture: &washed_out,
-        keys: Keys { select: None, ..KEYS },
-        ..in_language(xray.result(
-            Verdict::Rejected(RejectReason::Overexposed),
-            Modality::Xray,
-            "Study 38, 0713, 08:28",
-        ))
-    };
+    let no_heat = Keys { select: None, ..KEYS };
+    let rejected = ResultScreen { picture: &washed_out, keys: no_heat, ..result(xray, of(3), 0.5) };
     let heat = HeatScreen {
-        result: ResultScreen { keys: Keys { up_down: false, select: Some(Word::BackKey), back: false }, ..positive },
+        result: ResultScreen { keys: Keys { select: Some(Word::ResultKey), ..KEYS }, ..positive },
         heat: &xray.heat,
     };
     let nothing = Plane::filled(0, 0, 0);
     // Of before the start, of a device that keeps no picture.
-    let old = ResultScreen {
-        picture: &nothing,
-        infection: None,
-        lungs: None,
-        keys: Keys { select: None, ..KEYS },
-        name: "Study 12, 0713, 11-28 17:05",
-        ..refer
-    };
+    let old = result(faint, of(7), 0.44);
+    let old = ResultScreen { picture: &nothing, infection: None, lungs: None, keys: no_heat, ..old };
     let facts = facts();
     let trouble = |trouble| Facts { trouble: Some(trouble), ..facts.clone() };
     let at = |path: &[Input]| page(language, size, &facts, path);
@@ -308,14 +332,10 @@ fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> V
             "unreadable",
             drawn(
                 &MessageScreen {
-                    name: "Study 37, 0713, 08:27",
-                    keys: Keys { select: None, ..KEYS },
-                    ..message(
-                        Tone::Rejected,
-                        Word::Rejected,
-                        "the DICOM file is damaged (it ends in the pixel data)",
-                        Some("copy or export it again"),
-                    )
+                    name: &names[4],
+                    keys: no_heat,
+                    detail: "The DICOM file is damaged (it ends in the pixel data): copy or export it again",
+                    ..message(Tone::Rejected, Word::Rejected, word(Word::FileUnusable), Some(word(Word::DoSendAgain)))
                 },
                 size,
             ),
@@ -328,12 +348,19 @@ fn states(language: Language, size: Size, [xray, clear, ct]: &[Phantom; 3]) -> V
         ("settings", at(&settings)),
         ("language", then(&[SELECT])),
         ("brightness", then(&[DOWN, SELECT])),
-        ("thresholds", then(&[UP, SELECT])),
+        ("thresholds", then(&[DOWN, DOWN, SELECT])),
         ("bundles", at(&[SELECT, DOWN, DOWN, DOWN, SELECT])),
         ("install", at(&[SELECT, DOWN, DOWN, DOWN, SELECT, UP, SELECT])),
+        ("go-back", at(&[SELECT, DOWN, DOWN, DOWN, SELECT, DOWN, DOWN, SELECT])),
+        ("change-thresholds", then(&[DOWN, DOWN, SELECT, DOWN, SELECT])),
+        ("switch-off", at(&[SELECT, UP, SELECT])),
         ("working", at(&[SELECT, UP, SELECT, DOWN, SELECT])),
         ("done", carried(Ok(()))),
-        ("not-done", carried(Err("the bundle is not there any more; put the stick in again".into()))),
+        ("not-done", carried(Err(Reason::new("the reading software is not there any more", "put the stick in again")))),
+        (
+            "not-possible",
+            carried(Err(Reason::new("3 golden answers are not given", "send the bundle back to its maker"))),
+        ),
         ("stopping", drawn(&message(Tone::Busy, Word::Stopping, word(Word::FinishesWork), None), size)),
         ("off", drawn(&message(Tone::Off, Word::Off, word(Word::MayBeSwitchedOff), None), size)),
     ]
@@ -363,7 +390,7 @@ fn sheet(pictures: &[&Framebuffer], columns: u32) -> RgbImage {
 
 #[test]
 fn every_state_size_and_language_is_drawn_as_it_was_looked_at() {
-    let phantoms = [Phantom::xray(1.0), Phantom::xray(0.0), Phantom::ct()];
+    let phantoms = [Phantom::xray(1.0), Phantom::xray(0.0), Phantom::xray(0.62), Phantom::ct()];
     let update = std::env::var_os("THORAX_UPDATE_SCREENS").is_some_and(|value| value == "1");
     let (hashes, docs) = (folder("tests/screens.sha256"), folder("../../docs/screens"));
     let left = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screens");
@@ -442,8 +469,9 @@ fn plain(picture: &Plane<u8>, verdict: Verdict) -> ResultScreen<'_> {
         entropy_bits: Some(0.5),
         involvement: involvement(50.0, 75.0, 25.0),
         name: "phantom.dcm",
-        bundle: "thorax-xray 0.2.0",
+        bundle: "thorax-xray 0.4.0",
         thresholds: None,
+        thresholds_set: false,
         keys: KEYS,
     }
 }
@@ -456,13 +484,44 @@ fn footer(screen: &Framebuffer) -> &[Rgb565] {
 
 #[test]
 fn every_screen_says_that_it_is_for_research_only() {
-    let phantoms = [Phantom::xray(1.0), Phantom::xray(0.0), Phantom::ct()];
+    let phantoms = [Phantom::xray(1.0), Phantom::xray(0.0), Phantom::xray(0.62), Phantom::ct()];
     for (size, language) in SUPPORTED.into_iter().flat_map(|size| Language::ALL.map(|language| (size, language))) {
         let states = states(language, size, &phantoms);
         let notice = footer(&states[0].1);
         assert!(notice.windows(2).any(|pair| pair[0] != pair[1]), "something is written there");
         for (name, picture) in &states {
             assert!(footer(picture) == notice, "{name} at {size}, {language:?}");
+        }
+    }
+}
+
+/// Whether there is room for them, a test beside the code looks; here, that they are drawn.
+#[test]
+fn keys_legend_and_bundle_are_on_every_page_of_a_result() {
+    let phantom = Phantom::xray(1.0);
+    for (size, language) in SUPPORTED.into_iter().flat_map(|size| Language::ALL.map(|language| (size, language))) {
+        for verdict in every_verdict() {
+            let name = study_name(language, 41, "HN-26-0713", "08:31");
+            let result = ResultScreen { language, ..phantom.result(verdict, Modality::Xray, &name) };
+            let heat = |result| drawn(&HeatScreen { result, heat: &phantom.heat }, size);
+            let is_rejected = matches!(verdict, Verdict::Rejected(_));
+            let with = drawn(&result, size);
+            let bare = ResultScreen { bundle: "", ..result };
+            assert!(with != drawn(&bare, size), "bundle, {verdict:?} at {size}, {language:?}");
+            assert!(is_rejected || heat(result) != heat(bare), "bundle, heat map, {verdict:?} at {size}, {language:?}");
+            // The strip of keys is the last one above the notice.
+            let strip = |screen: &Framebuffer| {
+                let (width, notice) = (size.width as usize, footer(screen).len() / size.width as usize);
+                let rows = screen.pixels().len() / width - 6 * notice..screen.pixels().len() / width - notice;
+                screen.pixels()[rows.start * width..rows.end * width].to_vec()
+            };
+            let pressed = ResultScreen { keys: Keys { arrows: None, ..KEYS }, ..result };
+            assert!(strip(&with) != strip(&drawn(&pressed, size)), "keys, {verdict:?} at {size}, {language:?}");
+            let lungs = ResultScreen { infection: None, ..result };
+            assert!(
+                is_rejected || strip(&with) != strip(&drawn(&lungs, size)),
+                "legend, {verdict:?} at {size}, {language:?}"
+            );
         }
     }
 }
@@ -600,6 +659,7 @@ proptest! {
             name: &name,
             bundle: &bundle,
             thresholds: probability.zip(entropy_bits).map(|(a, b)| [a, b]),
+            thresholds_set: known,
             keys: KEYS,
         };
         let bounds = Rectangle::new(Point::from(corner), Size::from(panel));
@@ -620,7 +680,7 @@ proptest! {
         panel in (240u32..=800, 240u32..=480),
         small in (0u32..240, 0u32..240),
     ) {
-        let message = MessageScreen { language, tone, title, name: &name, text: &text, remedy: remedy.as_deref(), keys: KEYS };
+        let message = MessageScreen { language, tone, title, name: &name, text: &text, remedy: remedy.as_deref(), detail: &name, keys: KEYS };
         for size in [Size::from(panel), Size::from(small)] {
             let bounds = Rectangle::new(Point::new(-3, 5), size);
             let mut strict = Strict { bounds, outside: 0, pixels_until_failure: usize::MAX };

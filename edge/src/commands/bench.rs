@@ -41,7 +41,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
             };
             let start = Instant::now();
             let title = screening.bundle.title();
-            let screen = report::panel(&screening, "bench", &title);
+            let screen = report::panel(&screening, "bench", &title, None);
             let mut panel = Framebuffer::new(PANEL);
             let Ok(()) = screen.draw(&mut panel);
             let draw = ms(start);

@@ -140,10 +140,10 @@ impl ResultFiles {
         match outcome {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();
-                render_png(&report::panel(screening, &file_name, &title), PANEL, &path)?;
+                render_png(&report::panel(screening, &file_name, &title, None), PANEL, &path)?;
             }
             Outcome::Refused(reason) => {
-                render_png(&report::refusal(reason, &file_name, Language::English), PANEL, &path)?
+                render_png(&report::refusal(reason, &reason.to_string(), &file_name, Language::English), PANEL, &path)?
             }
         }
         Ok(())

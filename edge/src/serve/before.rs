@@ -5,7 +5,7 @@
 
 use image::{ImageFormat, load_from_memory_with_format};
 use serde::Deserialize;
-use thorax_journal::{Journal, Kind, Result, StudyResult, StudyState, Summary};
+use thorax_journal::{Journal, Kind, Result, StudyResult, StudyState, Summary, Thresholds};
 use thorax_objects::Source;
 use thorax_screen::{Keys, ResultScreen, operator::ResultLine};
 use thorax_shared::{
@@ -30,15 +30,26 @@ pub(super) fn lines(journal: &Journal, count: usize) -> Result<Vec<ResultLine>> 
         let StudyState::Finished { .. } = of.state else { continue };
         let Some(StudyResult { summary, .. }) = journal.result(study)? else { continue };
         let Some(verdict) = verdict(&summary) else { continue };
+        let modality = summary.modality.as_deref().and_then(|modality| modality.parse().ok());
         lines.push(ResultLine {
             study,
             verdict,
+            modality,
+            patient_id: patient_id(journal, study)?,
             received: received(&of.opened.utc(), &today),
             has_heat: false,
             is_old: true,
         });
     }
     Ok(lines)
+}
+
+/// The patient's number, as the study's first file has it; empty where none tells it.
+fn patient_id(journal: &Journal, study: u64) -> Result<String> {
+    let first = journal.objects_of(study)?.into_iter().next().map(|(_, object)| object);
+    let dicom = first.filter(|object| matches!(object.what.kind, Kind::Dicom { .. }));
+    let source = dicom.and_then(|object| Source::open(&journal.path_of(&object.sha256)).ok());
+    Ok(source.map_or_else(String::new, |source| source.patient().id))
 }
 
 /// When a study came, hour and minute; with month and day before them where it was not `today`.
@@ -100,7 +111,7 @@ pub(super) struct Kept {
     /// The patient's number; empty where no file tells it.
     pub(super) patient_id: String,
     reading: Reading,
-    thresholds: Option<[f32; 2]>,
+    thresholds: Option<Thresholds>,
     /// Without columns where none is kept.
     picture: Plane<u8>,
 }
@@ -129,17 +140,14 @@ impl Kept {
             let (width, height) = (picture.width() as usize, picture.height() as usize);
             Plane::new(width, height, picture.into_raw()).ok()
         });
-        let first = journal.objects_of(study)?.into_iter().next().map(|(_, object)| object);
-        let dicom = first.filter(|object| matches!(object.what.kind, Kind::Dicom { .. }));
-        let source = dicom.and_then(|object| Source::open(&journal.path_of(&object.sha256)).ok());
         let mut reason = Reason::without_remedy(summary.cause.unwrap_or_default());
         reason.remedy = summary.remedy.map(Into::into);
         Ok(Some(Self {
             verdict,
             reason,
-            patient_id: source.map_or_else(String::new, |source| source.patient().id),
+            patient_id: patient_id(journal, study)?,
             reading,
-            thresholds: summary.thresholds.map(|set| [set.negative_at as f32, set.positive_at as f32]),
+            thresholds: summary.thresholds,
             picture: picture.unwrap_or_else(|| Plane::filled(0, 0, 0)),
         }))
     }
@@ -171,7 +179,8 @@ impl Kept {
             }),
             name,
             bundle: self.reading.bundle.as_deref().unwrap_or_default(),
-            thresholds: self.thresholds,
+            thresholds: self.thresholds.map(|set| [set.negative_at as f32, set.positive_at as f32]),
+            thresholds_set: self.thresholds.is_some_and(|set| set.of_site),
             keys,
         }
     }

@@ -226,7 +226,11 @@ impl Reader {
         for (index, read) in reads.iter().enumerate() {
             let mut notes = read.notes.clone();
             let mut labels = vec![];
-            for (what, ending, made) in results(study, read, self.pictures) {
+            let thresholds = match &read.outcome {
+                Outcome::Screened(screening) => self.thresholds(&screening.bundle.sha256),
+                Outcome::Refused(_) => None,
+            };
+            for (what, ending, made) in results(study, read, self.pictures, thresholds) {
                 let label = match index {
                     0 => format!("{what}.{ending}"),
                     index => format!("{what}-{}.{ending}", index + 1),
@@ -240,8 +244,8 @@ impl Reader {
                 }
             }
             let mut reading = reading_json(study, read, &notes, &labels);
-            if let Outcome::Screened(screening) = &read.outcome {
-                reading["thresholds"] = json!(self.thresholds(&screening.bundle.sha256));
+            if let Outcome::Screened(_) = &read.outcome {
+                reading["thresholds"] = json!(thresholds);
             }
             readings.push(reading);
         }
@@ -345,16 +349,18 @@ impl<'a> Marked<'a> {
 /// A file of a result: what it is, the ending of its name, its bytes or why there are none.
 type ResultFile = (&'static str, &'static str, Result<Vec<u8>, String>);
 
-/// Every file that is made of an image, with the `pictures` of the page or without.
-fn results(study: &TakenStudy, read: &Read, pictures: bool) -> Vec<ResultFile> {
+/// Every file that is made of an image that was decided by these `thresholds`, with the `pictures` of the page or without.
+fn results(study: &TakenStudy, read: &Read, pictures: bool, thresholds: Option<Thresholds>) -> Vec<ResultFile> {
     let name = format!("study {}", study.number);
     let mut panel = Framebuffer::new(PANEL);
     let Ok(()) = match &read.outcome {
         Outcome::Screened(screening) => {
             let title = screening.bundle.title();
-            report::panel(screening, &name, &title).draw(&mut panel)
+            report::panel(screening, &name, &title, thresholds).draw(&mut panel)
         }
-        Outcome::Refused(reason) => report::refusal(reason, &name, Language::English).draw(&mut panel),
+        Outcome::Refused(reason) => {
+            report::refusal(reason, &reason.to_string(), &name, Language::English).draw(&mut panel)
+        }
     };
     let mut results = vec![("panel", "png", panel.png().map_err(|error| error.to_string()))];
     if let (Outcome::Screened(screening), true) = (&read.outcome, pictures) {

@@ -13,7 +13,7 @@ use std::{
 use thorax_board::thermal::{Heat, Reading};
 use thorax_bundles::{Bundles, SiteThresholds, allowed};
 use thorax_intake::Tally;
-use thorax_journal::{Counts, Hash, Journal};
+use thorax_journal::{Counts, Hash, Journal, Thresholds as DecidedBy};
 use thorax_page::{Appliance, Installed, Offered};
 use thorax_screen::operator::{Facts, ResultLine, Slot, Thresholds, Trouble};
 use thorax_shared::{modality::Modality, reason::Reason, verdict::Verdict};
@@ -79,8 +79,8 @@ pub(super) struct Shown {
     pub(super) patient_id: String,
     /// When its first image came, hour and minute, UTC.
     pub(super) received: String,
-    /// By which it was decided, `[negative below, positive from]`.
-    pub(super) thresholds: Option<[f32; 2]>,
+    /// By which it was decided.
+    pub(super) thresholds: Option<DecidedBy>,
 }
 
 impl State {
@@ -168,6 +168,8 @@ impl State {
             ResultLine {
                 study: shown.study,
                 verdict: screening.map(|screening| screening.verdict),
+                modality: screening.map(|screening| screening.bundle.modality),
+                patient_id: shown.patient_id.clone(),
                 received: shown.received.clone(),
                 has_heat: told.is_some_and(|screening| screening.shown.heat.is_some()),
                 is_old: false,
@@ -190,6 +192,13 @@ impl State {
             clock: now.map_or_else(String::new, |now| now.format("%Y-%m-%d %H:%M").to_string()),
             celsius: heat.and_then(|reading| Some((reading.hottest?.1, reading.heat != Heat::Cool))),
             bundles: Appliance::bundles(self),
+            reads: self
+                .rules
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .map(|rules| rules.modality)
+                .collect(),
             results,
             ..Facts::default()
         }
@@ -350,7 +359,7 @@ impl Appliance for State {
     }
 
     fn install(&self, sha256: &Hash, by: &str) -> Result<(), Reason> {
-        let gone = || Reason::new("the bundle is not there any more", "put the stick in again");
+        let gone = || Reason::new("the reading software is not there any more", "put the stick in again");
         let found = bundles::offered(&self.profile).into_iter().find(|(offered, _)| offered.sha256 == *sha256);
         let (_, file) = found.ok_or_else(gone)?;
         bundles::install(&self.profile, &self.data, &file, Some(by)).map(drop).map_err(bundles::reason)

@@ -198,13 +198,12 @@ impl Shared {
                 if let Some(outcome) = finding.shown.take() {
                     // Of `2026-11-29T08:31:07Z`.
                     let received = study.study.opened.utc().get(11..16).unwrap_or_default().to_owned();
-                    let thresholds = finding.summary.thresholds;
                     self.state.show(Shown {
                         study: number,
                         outcome,
                         patient_id: finding.patient_id.clone(),
                         received,
-                        thresholds: thresholds.map(|set| [set.negative_at as f32, set.positive_at as f32]),
+                        thresholds: finding.summary.thresholds,
                     });
                 }
                 self.reader.keeper.study_read(&self.journal, finding.summary.bundle_sha256);

@@ -14,6 +14,8 @@ use alloc::{format, string::String};
 
 use serde::{Deserialize, Serialize};
 
+use crate::modality::Modality;
+
 pub use reasons::{reason, reasons};
 pub use table::Word;
 
@@ -75,6 +77,22 @@ impl Language {
         Self::ALL.into_iter().find(|language| language.code() == code)
     }
 
+    /// What something is of, and it: `speed: 3`.
+    pub fn told(self, what: &str, it: &str) -> String {
+        match self {
+            Self::French => format!("{what}\u{a0}: {it}"),
+            _ => format!("{what}: {it}"),
+        }
+    }
+
+    /// `number`, as `format!` writes it, with this language's decimal mark.
+    pub fn number(self, number: &str) -> String {
+        match self {
+            Self::French | Self::Spanish | Self::Portuguese => number.replace('.', ","),
+            Self::English | Self::Swahili | Self::Hindi => number.into(),
+        }
+    }
+
     /// `word` in this language.
     pub const fn word(self, word: Word) -> &'static str {
         word.all()[self as usize]
@@ -93,6 +111,14 @@ pub fn percent(probability: f64) -> String {
 }
 
 impl Word {
+    /// The short word for a kind of image.
+    pub const fn of_modality(modality: Modality) -> Self {
+        match modality {
+            Modality::Xray => Self::XrayShort,
+            Modality::Ct => Self::CtShort,
+        }
+    }
+
     /// The word for a verdict, by what [`Verdict::as_str`](crate::verdict::Verdict::as_str) calls it.
     pub fn of_verdict(verdict: &str) -> Option<Self> {
         Some(match verdict {
@@ -159,6 +185,15 @@ mod tests {
     fn certainty_is_never_claimed() {
         let told = [0.0, 0.004, 0.006, 0.874, 0.994, 0.996, 1.0, f64::NAN].map(percent);
         assert_eq!(told, ["<1 %", "<1 %", "1 %", "87 %", "99 %", ">99 %", ">99 %", "-"]);
+    }
+
+    #[test]
+    fn decimal_mark_and_colon_are_a_language_s() {
+        assert_eq!(
+            (Language::French.told("a", "b"), Language::Hindi.told("a", "b")),
+            ("a\u{a0}: b".into(), "a: b".into())
+        );
+        assert_eq!(Language::ALL.map(|language| language.number("8.9")), ["8.9", "8,9", "8,9", "8,9", "8.9", "8.9"]);
     }
 
     #[test]

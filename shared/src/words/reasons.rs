@@ -36,7 +36,7 @@ const SENTENCES: &[Sentence] = &[
     // What to do.
     ("send the original, not a thumbnail", ["envoyez l’original, pas une vignette", "envíe el original, no una miniatura", "envie o original, não uma miniatura", "tuma picha asilia, si kijipicha", "मूल चित्र भेजें, थंबनेल नहीं"]),
     ("take or scan the image again", ["refaites ou renumérisez l’image", "tome o escanee la imagen de nuevo", "faça ou digitalize a imagem de novo", "piga au changanua picha tena", "चित्र फिर से लें या स्कैन करें"]),
-    ("check exposure or window, and send it again", ["vérifiez l’exposition ou la fenêtre, puis renvoyez-la", "revise la exposición o la ventana y envíela de nuevo", "verifique a exposição ou a janela e envie de novo", "kagua mwangaza au dirisha, kisha utume tena", "एक्सपोज़र या विंडो जाँचें और फिर भेजें"]),
+    ("take or export it again with normal brightness", ["refaites-la ou exportez-la avec une luminosité normale", "tómela o expórtela de nuevo con brillo normal", "faça ou exporte de novo com brilho normal", "ipige au uitume tena kwa mwangaza wa kawaida", "सामान्य चमक के साथ फिर से लें या भेजें"]),
     ("send the image itself", ["envoyez l’image elle-même", "envíe la imagen misma", "envie a própria imagem", "tuma picha yenyewe", "चित्र ही भेजें"]),
     ("send it uncropped", ["envoyez-la sans recadrage", "envíela sin recortar", "envie sem recortar", "itume bila kukatwa", "बिना काटे भेजें"]),
     ("send it with air dark and bone bright", ["envoyez-la avec l’air sombre et l’os clair", "envíela con el aire oscuro y el hueso claro", "envie com o ar escuro e o osso claro", "itume hewa ikiwa nyeusi na mfupa ukiwa mweupe", "ऐसे भेजें कि हवा गहरी और हड्डी चमकीली हो"]),
@@ -46,6 +46,9 @@ const SENTENCES: &[Sentence] = &[
     ("have a person read it: the models know adults only", ["faites-la lire par une personne : les modèles ne connaissent que les adultes", "que la lea una persona: los modelos solo conocen adultos", "peça a uma pessoa que a leia: os modelos só conhecem adultos", "mtu aisome: modeli zinajua watu wazima tu", "किसी विशेषज्ञ से पढ़वाएँ: मॉडल केवल वयस्कों को जानते हैं"]),
     ("send it in a lung window, or with CT values", ["envoyez-la en fenêtre pulmonaire, ou avec les valeurs du scanner", "envíela en ventana pulmonar o con valores de TC", "envie em janela pulmonar ou com valores de TC", "itume katika dirisha la mapafu, au na thamani za CT", "फेफड़ों की विंडो में या सीटी मानों के साथ भेजें"]),
     ("check that it is the right file", ["vérifiez que c’est le bon fichier", "compruebe que es el archivo correcto", "verifique se é o arquivo certo", "hakikisha ni faili sahihi", "जाँचें कि यह सही फ़ाइल है"]),
+    // What was asked for at the panel and not done.
+    ("the reading software is not there any more", ["le logiciel n’est plus là", "el programa ya no está", "o programa já não está lá", "programu haipo tena", "सॉफ़्टवेयर अब वहाँ नहीं है"]),
+    ("put the stick in again", ["remettez la clé USB", "vuelva a poner la memoria USB", "ponha o pendrive de novo", "weka USB tena", "USB फिर से लगाएँ"]),
     ("have a person look at it", ["faites-la examiner par une personne", "que la examine una persona", "peça a uma pessoa que a examine", "mtu aiangalie", "किसी विशेषज्ञ को दिखाएँ"]),
 ];
 

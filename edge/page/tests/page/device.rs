@@ -49,7 +49,7 @@ impl Appliance for Box7 {
 
     fn install(&self, sha256: &Hash, by: &str) -> Result<(), Reason> {
         if *sha256 != [7; 32] {
-            return Err(Reason::new("the bundle is not there any more", "put the stick in again"));
+            return Err(Reason::new("the reading software is not there any more", "put the stick in again"));
         }
         assert_eq!(by, "tom");
         *self.1.lock().unwrap() = true;

@@ -1,8 +1,10 @@
 //! What each page of the operator says.
 
 use thorax_shared::{
+    modality::Modality,
+    reason::Reason,
     verdict::{RejectReason, Verdict},
-    words::{Language, Word},
+    words::{self, Language, Word},
 };
 
 use super::{Action, BRIGHTNESS, Facts, Operator, Page, Trouble, thresholds};
@@ -10,11 +12,17 @@ use crate::{
     capitalised,
     list::{Level, ListScreen, Row},
     message::Tone,
+    parts::end_of,
 };
 
 impl Operator {
     fn say(&self, word: Word) -> String {
         capitalised(self.language.word(word))
+    }
+
+    /// What a kind of image is called.
+    fn kind(&self, modality: Modality) -> String {
+        self.say(Word::of_modality(modality))
     }
 
     fn row(&self, label: Word, value: impl Into<String>) -> Row {
@@ -43,8 +51,9 @@ impl Operator {
         }
         for slot in &facts.slots {
             if let Some(thresholds) = slot.thresholds {
-                let label = format!("{}, {}", self.say(Word::Threshold), slot.modality.title());
-                let row = Row { label, value: pair(thresholds.now), ..Row::default() };
+                let label = format!("{}, {}", self.say(Word::Threshold), self.kind(slot.modality));
+                let level = if thresholds.now == thresholds.own { Level::Plain } else { Level::Attention };
+                let row = Row { label, value: pair(thresholds.now), level, ..Row::default() };
                 lines.push((Page::Thresholds(slot.modality), row));
             }
         }
@@ -55,18 +64,19 @@ impl Operator {
     pub(super) fn bundle_lines(&self, facts: &Facts) -> Vec<(Row, Option<Action>)> {
         let mut lines = vec![];
         for slot in &facts.slots {
-            let title = |word: Word| format!("{} {}", slot.modality.title(), self.language.word(word));
+            let title = |word: Word| format!("{}, {}", self.kind(slot.modality), self.language.word(word));
             if let Some(active) = &slot.active {
-                let trial = slot.trial.map_or_else(String::new, |(read, of)| format!(" ({read}/{of})"));
-                let row = Row { label: title(Word::RunsNow), value: format!("{active}{trial}"), ..Row::default() };
-                lines.push((row, None));
+                lines.push((Row { label: title(Word::RunsNow), value: active.clone(), ..Row::default() }, None));
+            }
+            if let Some((read, of)) = slot.trial {
+                lines.push((self.row(Word::OnTrial, format!("{read} / {of}")), None));
             }
             if let Some(former) = &slot.former {
                 let row = Row { label: title(Word::GoesBackTo), value: former.clone(), ..Row::default() };
                 lines.push((row, Some(Action::RollBack(slot.modality))));
             }
         }
-        for (place, offered) in facts.offered.iter().enumerate() {
+        for (place, (_, offered)) in facts.offered.iter().enumerate() {
             lines.push((self.row(Word::OnTheStick, offered.clone()), Some(Action::Install(place))));
         }
         lines
@@ -77,6 +87,10 @@ impl Operator {
         let mut rows = vec![];
         if let (Some(Trouble::TooHot), Some((celsius, _))) = (&facts.trouble, facts.celsius) {
             rows.push(Row { level: Level::Trouble, ..self.row(Word::Temperature, format!("{celsius:.0} °C")) });
+        }
+        if !facts.reads.is_empty() {
+            let kinds: Vec<String> = facts.reads.iter().map(|modality| self.kind(*modality)).collect();
+            rows.push(self.row(Word::Reads, kinds.join(", ")));
         }
         rows.push(self.row(Word::ImagesWaiting, facts.waiting.to_string()));
         rows.push(self.row(Word::StudiesFinished, facts.read.to_string()));
@@ -90,7 +104,10 @@ impl Operator {
                 free if free / 2 <= reserve => Level::Attention,
                 _ => Level::Plain,
             };
-            rows.push(Row { level, ..self.row(Word::DiskFree, gibibytes(free)) });
+            rows.push(Row { level, ..self.row(Word::DiskFree, self.gibibytes(free)) });
+            if level == Level::Trouble {
+                rows.push(Row { level, ..self.row(Word::DiskReserve, self.gibibytes(reserve)) });
+            }
         }
         if let Some((celsius, slows_down)) = facts.celsius.filter(|_| facts.trouble != Some(Trouble::TooHot)) {
             let level = if slows_down { Level::Attention } else { Level::Plain };
@@ -107,13 +124,19 @@ impl Operator {
         rows
     }
 
+    fn gibibytes(&self, bytes: u64) -> String {
+        self.language.number(&format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)))
+    }
+
     fn results(&self, facts: &Facts) -> Vec<Row> {
         // A probability beside a verdict would be read as how sure that is.
         let line = |result: &super::ResultLine| {
             // Of what could not be read the sign is that of what was not.
             let verdict = result.verdict.unwrap_or(Verdict::Rejected(RejectReason::FewGreyLevels));
             let word = Word::of_verdict(verdict.as_str()).map_or("", |word| self.language.word(word));
-            let label = format!("{} {}, {}", self.say(Word::Study), result.study, result.received);
+            let kind = result.modality.map_or_else(String::new, |modality| self.kind(modality));
+            let parts = [result.study.to_string(), kind, end_of(&result.patient_id, 4), result.received.clone()];
+            let label = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ");
             Row { label, value: word.into(), level: Level::Plain, verdict: Some(verdict) }
         };
         facts.results.iter().map(line).collect()
@@ -162,39 +185,66 @@ impl Operator {
         self.choices(facts).len()
     }
 
-    /// What is asked before something is done.
-    fn question(&self, action: Action, facts: &Facts) -> (Word, String) {
+    /// The bundle in whose place another one comes.
+    fn replaced(&self, modality: Option<Modality>, facts: &Facts) -> String {
+        let slot = facts.slots.iter().find(|slot| Some(slot.modality) == modality);
+        let active = slot.and_then(|slot| slot.active.as_ref());
+        active.map_or_else(String::new, |active| self.language.told(&self.say(Word::Replaces), active))
+    }
+
+    /// What is asked before something is done: title, question, and what it changes.
+    fn question(&self, action: Action, facts: &Facts) -> (Word, String, String) {
         match action {
-            Action::Install(place) => (Word::Install, facts.offered.get(place).cloned().unwrap_or_default()),
+            Action::Install(place) => {
+                let (modality, title) = facts.offered.get(place).cloned().unzip();
+                (Word::Install, title.unwrap_or_default(), self.replaced(modality, facts))
+            }
             Action::RollBack(modality) => {
                 let former = facts.slots.iter().find(|slot| slot.modality == modality).and_then(|s| s.former.clone());
-                (Word::TakeBack, format!("{}: {}", self.say(Word::GoesBackTo), former.unwrap_or_default()))
+                let asked = self.language.told(&self.say(Word::GoesBackTo), &former.unwrap_or_default());
+                (Word::TakeBack, asked, self.replaced(Some(modality), facts))
             }
             Action::Thresholds(modality, set) => {
                 let own = thresholds(facts, modality).map(|thresholds| thresholds.own);
                 let set = set.or(own).map_or_else(String::new, pair);
-                (Word::Threshold, format!("{}: {set}", modality.title()))
+                (Word::Threshold, self.language.told(&self.kind(modality), &set), self.say(Word::ChangesVerdicts))
             }
-            Action::SwitchOff => (Word::SwitchOff, self.say(Word::FinishesWork)),
-            Action::Language(_) => (Word::Language, String::new()),
-            Action::Brightness(_) => (Word::Brightness, String::new()),
+            Action::SwitchOff => (Word::SwitchOff, self.say(Word::SwitchOffAsk), String::new()),
+            Action::Language(_) => (Word::Language, String::new(), String::new()),
+            Action::Brightness(_) => (Word::Brightness, String::new(), String::new()),
         }
     }
 
-    /// Tone, title, text and what to do of the page that is there when nobody asks for another.
-    fn idle(&self, facts: &Facts) -> (Tone, Word, String, String) {
+    /// Tone, title, text, what to do and what a program said of the page that is there when nobody asks for another.
+    fn idle(&self, facts: &Facts) -> (Tone, Word, String, String, String) {
         let said = |word| self.say(word);
         match &facts.trouble {
             Some(trouble) => {
-                let (text, remedy) = match trouble {
-                    Trouble::TooHot => (said(Word::TooHot), said(Word::DoCool)),
-                    Trouble::DiskFull => (said(Word::DiskIsFull), said(Word::DoTellTechnician)),
-                    Trouble::Other(text) => (capitalised(text), said(Word::DoTellTechnician)),
+                let (text, remedy, detail) = match trouble {
+                    Trouble::TooHot => (Word::TooHot, Word::DoCool, String::new()),
+                    Trouble::DiskFull => (Word::DiskIsFull, Word::DoTellTechnician, String::new()),
+                    Trouble::Other(text) => (Word::HasFailed, Word::DoTellTechnician, capitalised(text)),
                 };
-                (Tone::Problem, Word::Problem, text, remedy)
+                (Tone::Problem, Word::Problem, said(text), said(remedy), detail)
             }
-            None if facts.reading > 0 => (Tone::Busy, Word::Reading, said(Word::BeingRead), String::new()),
-            None => (Tone::Ready, Word::Ready, said(Word::SendAnImage), String::new()),
+            None if facts.reading > 0 => {
+                (Tone::Busy, Word::Reading, said(Word::BeingRead), String::new(), String::new())
+            }
+            None => (Tone::Ready, Word::Ready, said(Word::SendAnImage), String::new(), String::new()),
+        }
+    }
+
+    /// What was not done, what to do, and what a technician is told: in words where the reason is known in this language, else in
+    /// the program's.
+    fn refused(&self) -> [String; 3] {
+        let reason = self.refusal.clone().unwrap_or_else(|| Reason::without_remedy(""));
+        let said = |english: &str| words::reason(self.language, english).map(capitalised);
+        match (said(&reason.cause), reason.remedy.as_deref().map(said)) {
+            (Some(cause), Some(Some(remedy))) => [cause, remedy, String::new()],
+            _ => {
+                let detail = capitalised(&reason.to_string());
+                [self.say(Word::CouldNotDo), self.say(Word::DoTellTechnician), detail]
+            }
         }
     }
 
@@ -202,14 +252,17 @@ impl Operator {
     pub(super) fn with_screen<T>(&self, facts: &Facts, then: impl FnOnce(&ListScreen<'_>) -> T) -> T {
         let mut rows = self.choices(facts);
         let mut chosen = (!rows.is_empty()).then_some(self.chosen);
-        let (mut tone, mut text, mut remedy) = (None, String::new(), String::new());
+        let (mut tone, mut text, mut remedy, mut detail) = (None, String::new(), String::new(), String::new());
         let title = match self.page {
             Page::Idle | Page::Study(_) | Page::Heat(_) => {
-                let (idle, title, said, advice) = self.idle(facts);
-                (tone, text, remedy) = (Some(idle), said, advice);
+                let (idle, title, said, advice, told) = self.idle(facts);
+                (tone, text, remedy, detail) = (Some(idle), said, advice, told);
                 // What is as it should be is for the technician, on a page of its own.
                 rows = self.status(facts);
-                rows.retain(|row| row.level != Level::Plain || row.label == self.say(Word::ImagesWaiting));
+                let shown = [Word::ImagesWaiting, Word::Reads].map(|word| self.say(word));
+                let shown = if facts.trouble.is_some() { &shown[..1] } else { &shown };
+                rows.retain(|row| row.level != Level::Plain || shown.contains(&row.label));
+                rows.sort_by_key(|row| row.level != Level::Trouble);
                 chosen = None;
                 title
             }
@@ -220,10 +273,10 @@ impl Operator {
             Page::Language => Word::Language,
             Page::Brightness => Word::Brightness,
             Page::Thresholds(_) => Word::Threshold,
-            Page::Bundles => Word::Bundles,
+            Page::Bundles => Word::Software,
             Page::Confirm(action) => {
-                let (title, asked) = self.question(action, facts);
-                text = asked;
+                let (title, asked, changes) = self.question(action, facts);
+                (text, remedy) = (asked, changes);
                 title
             }
             Page::Working => {
@@ -241,35 +294,36 @@ impl Operator {
                 Word::Done
             }
             Page::Carried(_, false) => {
-                (tone, text, remedy) =
-                    (Some(Tone::Problem), capitalised(&self.refusal), self.say(Word::DoTellTechnician));
+                tone = Some(Tone::Problem);
+                [text, remedy, detail] = self.refused();
                 Word::NotDone
             }
         };
-        if let Page::Thresholds(_) | Page::Confirm(Action::Thresholds(..)) = self.page {
-            remedy = format!("{} / {}", self.say(Word::Negative), self.language.word(Word::Positive));
+        if let Page::Thresholds(_) = self.page {
+            remedy = self.say(Word::ThresholdMeaning);
         }
-        if let Page::Confirm(Action::Thresholds(..)) = self.page {
-            remedy = self.say(Word::ChangesVerdicts);
-        }
-        if self.page == Page::Results && rows.is_empty() {
-            text = self.say(Word::NoResults);
+        if self.page == Page::Results {
+            match rows.is_empty() {
+                true => text = self.say(Word::NoResults),
+                false => detail = self.say(Word::ResultsListed),
+            }
         }
         if self.page == Page::Bundles && facts.offered.is_empty() {
             text = self.say(Word::NoBundleThere);
         }
         let name = match self.page {
-            Page::Thresholds(modality) => modality.title(),
-            _ => &*facts.site,
+            Page::Thresholds(modality) => self.kind(modality),
+            _ => facts.site.clone(),
         };
         let keys = self.keys(facts);
         then(&ListScreen {
             language: self.language,
             tone,
             title,
-            name,
+            name: &name,
             text: &text,
             remedy: &remedy,
+            detail: &detail,
             rows: &rows,
             chosen,
             keys,
@@ -277,20 +331,15 @@ impl Operator {
     }
 }
 
-/// Thresholds, negative below the first and positive from the second on, in percent: `< 20 / 80+ %`.
+/// Thresholds, negative below the first and positive from the second on, in percent: `20 / 80 %`.
 fn pair([negative, positive]: [f32; 2]) -> String {
-    format!("< {:.0} / {:.0}+ %", 100.0 * negative, 100.0 * positive)
-}
-
-fn gibibytes(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+    format!("{:.0} / {:.0} %", 100.0 * negative, 100.0 * positive)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{SUPPORTED, operator::tests::facts};
-    use thorax_shared::modality::Modality;
 
     /// Every page that is made of words of the table alone has room for them; what a site or a bundle is called is shortened.
     #[test]

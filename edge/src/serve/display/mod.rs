@@ -27,8 +27,12 @@ use thorax_page::Appliance;
 use thorax_screen::{
     Framebuffer, Keys, MessageScreen, ResultScreen, Tone,
     operator::{Action, Facts, Operator, Shows},
+    study_name,
 };
-use thorax_shared::words::{Language, Word};
+use thorax_shared::{
+    reason::Reason,
+    words::{Language, Word},
+};
 
 use self::settings::Settings;
 use super::{
@@ -146,7 +150,8 @@ impl Shared {
                     Some(_) => (Word::Stopping, Word::FinishesWork),
                 };
                 let text = settings.language.word(text);
-                show(&mut panel, &settings, self.message(size, settings.language, Tone::Busy, title, text, None))?;
+                let message = self.message(size, settings.language, Tone::Busy, title, [text, "", ""]);
+                show(&mut panel, &settings, message)?;
                 drawn = None;
                 thread::sleep(BETWEEN_LOOKS / 4);
                 continue;
@@ -161,7 +166,7 @@ impl Shared {
                     show(&mut panel, &settings, self.draw(&operator, &facts, state, &results, size))?;
                     let ended = self.carry_out(action, state, &mut settings, &stick);
                     if let Err(reason) = &ended {
-                        tracing::warn!(?action, reason, "not done, as chosen at the panel");
+                        tracing::warn!(?action, %reason, "not done, as chosen at the panel");
                     }
                     operator.carried_out(action, ended, began.elapsed());
                     stick = Stick::default();
@@ -195,28 +200,30 @@ impl Shared {
     }
 
     /// Does what was chosen; an error says why it was not done.
-    fn carry_out(&self, action: Action, state: &State, settings: &mut Settings, stick: &Stick) -> Result<(), String> {
+    fn carry_out(&self, action: Action, state: &State, settings: &mut Settings, stick: &Stick) -> Result<(), Reason> {
         match action {
             Action::Language(language) => settings.language = language,
             Action::Brightness(brightness) => settings.brightness = brightness,
             Action::Thresholds(modality, set) => {
-                return state.set_thresholds(modality, set, BY, WHY).map_err(|reason| reason.to_string());
+                return state.set_thresholds(modality, set, BY, WHY);
             }
             Action::Install(place) => {
-                let bundle =
-                    stick.bundles.get(place).ok_or("the bundle is not there any more; put the stick in again")?;
-                return state.install(&bundle.sha256, BY).map_err(|reason| reason.to_string());
+                let gone = || Reason::new("the reading software is not there any more", "put the stick in again");
+                let bundle = stick.bundles.get(place).ok_or_else(gone)?;
+                return state.install(&bundle.sha256, BY);
             }
             Action::RollBack(modality) => {
-                return state.roll_back(modality, WHY, BY).map_err(|reason| reason.to_string());
+                return state.roll_back(modality, WHY, BY);
             }
             Action::SwitchOff => {
-                let file = self.power_off_file().ok_or("the profile names no power_off_file")?;
+                let none = || Reason::without_remedy("the profile names no power_off_file");
+                let file = self.power_off_file().ok_or_else(none)?;
                 tracing::info!("to be switched off, as chosen at the panel");
-                return std::fs::write(file, []).map_err(|error| format!("{}: {error}", file.display()));
+                let failed = |error| Reason::without_remedy(format!("{}: {error}", file.display()));
+                return std::fs::write(file, []).map_err(failed);
             }
         }
-        settings.write(&self.data)
+        settings.write(&self.data).map_err(Reason::without_remedy)
     }
 
     fn draw(
@@ -238,19 +245,20 @@ impl Shared {
             return picture;
         };
         let Shown { outcome, patient_id, received, thresholds, .. } = &**shown;
-        let name = name(language, study, patient_id, received);
+        let name = study_name(language, study, patient_id, received);
         let Ok(()) = match outcome {
             Outcome::Screened(screening) => {
                 let title = screening.bundle.title();
-                let panel = report::panel(screening, &name, &title);
-                let result = ResultScreen { language, keys, thresholds: *thresholds, ..panel };
+                let panel = report::panel(screening, &name, &title, *thresholds);
+                let result = ResultScreen { language, keys, ..panel };
                 match report::heat(screening, result).filter(|_| matches!(operator.shows(), Shows::Heat(_))) {
                     Some(heat) => heat.draw(&mut picture),
                     None => result.draw(&mut picture),
                 }
             }
             Outcome::Refused(reason) => {
-                MessageScreen { keys, ..report::refusal(reason, &name, language) }.draw(&mut picture)
+                MessageScreen { keys, ..report::refusal(reason, &reason.to_string(), &name, language) }
+                    .draw(&mut picture)
             }
         };
         picture
@@ -273,16 +281,19 @@ impl Shared {
         });
         let received = facts.results.iter().find(|line| line.study == study).map_or("", |line| &line.received);
         let patient_id = kept.as_ref().map_or("", |kept| &kept.patient_id);
-        let name = name(language, study, patient_id, received);
+        let name = study_name(language, study, patient_id, received);
         let Ok(()) = match &kept {
             Some(kept) => match kept.verdict {
                 Some(verdict) => kept.screen(verdict, &name, language, keys).draw(picture),
-                None => MessageScreen { keys, ..report::refusal(&kept.reason, &name, language) }.draw(picture),
+                None => {
+                    let detail = kept.reason.to_string();
+                    MessageScreen { keys, ..report::refusal(&kept.reason, &detail, &name, language) }.draw(picture)
+                }
             },
             None => {
                 let text = language.word(Word::NoStudies);
                 let (tone, title) = (Tone::Rejected, Word::Results);
-                MessageScreen { language, tone, title, name: &name, text, remedy: None, keys }.draw(picture)
+                MessageScreen { language, tone, title, name: &name, text, remedy: None, detail: "", keys }.draw(picture)
             }
         };
     }
@@ -293,12 +304,11 @@ impl Shared {
         language: Language,
         tone: Tone,
         title: Word,
-        text: &str,
-        remedy: Option<&str>,
+        [text, remedy, detail]: [&str; 3],
     ) -> Framebuffer {
         let mut picture = Framebuffer::new(size);
-        let keys = Keys::NONE;
-        let Ok(()) = MessageScreen { language, tone, title, name: &self.name, text, remedy, keys }.draw(&mut picture);
+        let (name, remedy, keys) = (&*self.name, Some(remedy), Keys::NONE);
+        let Ok(()) = MessageScreen { language, tone, title, name, text, remedy, detail, keys }.draw(&mut picture);
         picture
     }
 
@@ -307,11 +317,11 @@ impl Shared {
         match failed {
             None => {
                 let text = language.word(Word::MayBeSwitchedOff);
-                self.message(size, language, Tone::Off, Word::Off, text, None)
+                self.message(size, language, Tone::Off, Word::Off, [text, "", ""])
             }
             Some(reason) => {
-                let remedy = language.word(Word::DoTellTechnician);
-                self.message(size, language, Tone::Problem, Word::Problem, reason, Some(remedy))
+                let [text, remedy] = [Word::HasFailed, Word::DoTellTechnician].map(|word| language.word(word));
+                self.message(size, language, Tone::Problem, Word::Problem, [text, remedy, reason])
             }
         }
     }
@@ -349,13 +359,6 @@ impl Light {
     }
 }
 
-/// What a result is called: study, patient, time.
-fn name(language: Language, study: u64, patient_id: &str, received: &str) -> String {
-    let title = format!("{} {study}", language.word(Word::Study));
-    let parts = [title.as_str(), patient_id, received];
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
-}
-
 /// The bundles of a stick, looked at only while somebody wants to know: each is read and its signature checked.
 #[derive(Default)]
 struct Stick {
@@ -375,6 +378,6 @@ impl Stick {
             self.bundles = state.offered();
             self.looked = Some(Instant::now());
         }
-        facts.offered = self.bundles.iter().map(|bundle| bundle.title.clone()).collect();
+        facts.offered = self.bundles.iter().map(|bundle| (bundle.modality, bundle.title.clone())).collect();
     }
 }
