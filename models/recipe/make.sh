@@ -65,13 +65,13 @@ segment --manifest manifest.csv --modality xray --net unet --side 192 --copies 2
 integers xray --segmenter xray-segment-small --model-version 0.4.0 --keep-float "$FIRST,segmenter/n1,segmenter/n49"
 
 # CT. The segmenter is that of thorax-ct 0.1.0, which was trained by hand (its card tells how): what was trained since marks a share of the
-# lungs that tells less. It is the trunk of the classifier too: heads learn from what it sees, of each slice and of three changed copies.
+# lungs that tells less. It is the trunk of the classifier too: heads learn from what it sees, of each slice and of four changed copies.
 git -C "$HERE" show 3699475:models/ct/thorax-ct.thorax > ct-0.1.0.thorax
 python3 "$HERE/refuse.py" "$DATA" ct ct-refuse.csv
-[ -e ct.features ] || "$TRAIN" features --manifest manifest.csv --modality ct --segmenter ct-0.1.0.thorax --copies 3 --out ct.features
-heads --modality ct --features ct.features --segmenter ct-0.1.0.thorax --refuse ct-refuse.csv --out ct-heads
+[ -e ct.features ] || "$TRAIN" features --manifest manifest.csv --modality ct --segmenter ct-0.1.0.thorax --copies 4 --out ct.features
+heads --modality ct --features ct.features --segmenter ct-0.1.0.thorax --refuse ct-refuse.csv --refuse-photographs 200 --out ct-heads
 "$TRAIN" probe --manifest manifest.csv --features ct.features --out ct-probe
-bundle ct --segmenter ct-0.1.0.thorax --stress-pictures 60 --model-version 0.4.0
-integers ct --model-version 0.5.0 --keep-float net/n1,net/n49
+bundle ct --segmenter ct-0.1.0.thorax --stress-pictures 60 --model-version 0.4.1
+integers ct --model-version 0.5.1 --keep-float net/n1,net/n49
 
 echo "done; the lines for models/trusted.keys: $(cat xray.pub ct.pub)"

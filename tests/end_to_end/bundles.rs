@@ -21,7 +21,7 @@ fn assert_failed(run: &Finished, path: &Path, words: &[&str]) {
 
 #[test]
 fn shipped_bundles_are_small_and_come_with_a_card() {
-    for (modality, most) in [("xray", 6_000_000), ("ct", 10_000_000)] {
+    for (modality, most) in [("xray", 6_000_000), ("ct", 3_000_000)] {
         let bytes = std::fs::metadata(shipped(modality)).unwrap().len();
         assert!((1_000_000..=most).contains(&bytes), "{modality}: {bytes} bytes");
         for bundle in [shipped(modality), teacher(modality)] {

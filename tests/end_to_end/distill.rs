@@ -59,7 +59,7 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         command.arg("--weights").arg(&own).arg("--teacher").arg(at("teacher"));
         command
     };
-    refused(&mut distill("--teacher-weights random:1", "s"), &["not those this classifier was trained on"]);
+    refused(&mut distill("--teacher-weights random:1", "s"), &["not what made these features"]);
     refused(
         distill("--epochs 1", "s").arg("--teacher-weights").arg(&own).arg("--teacher").arg(at("teacher")),
         &["2 --teacher and 1 --teacher-weights"],

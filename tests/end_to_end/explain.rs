@@ -75,7 +75,7 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     let page = std::fs::read_to_string(folder.join("report/report.html")).unwrap();
     assert_eq!(page.matches("data:image/png;base64,").count(), 6);
 
-    refused(&mut explain(folder, "random:2", 0), &["SHA-256", "not the weights", "random:1"]);
+    refused(&mut explain(folder, "random:2", 0), &["SHA-256", "not what made these features", "random:1"]);
     refused(explain(folder, "random:1", 0).args(["--runs", "4"]), &["has 3 runs, not 4"]);
     refused(explain(folder, "random:1", 0).args(["--classifier", "svm-polynomial"]), &["--only svm-polynomial"]);
     refused(explain(folder, "random:1", 0).args(["--classifier", "knn"]), &["knn has no gradient"]);

@@ -96,7 +96,9 @@ class Chain:
             return onnxruntime.InferenceSession(str(parts / graph["part"]), options, providers=["CPUExecutionProvider"])
 
         self.classifier = session(self.manifest["classifier"]["graph"])
-        self.segmenter = session(self.manifest["segmenter"]["graph"])
+        # Classifier and segmenter may be one net, which then runs once.
+        self.one = self.manifest["classifier"]["graph"]["part"] == self.manifest["segmenter"]["graph"]["part"]
+        self.segmenter = self.classifier if self.one else session(self.manifest["segmenter"]["graph"])
 
     def run(self, path):
         manifest = self.manifest
@@ -108,7 +110,9 @@ class Chain:
         equalised = cv2.createCLAHE(clahe["clip_limit"], (clahe["tiles_x"], clahe["tiles_y"])).apply(working)
 
         rect = core(working, spec["core"])
-        maps = self.segmenter.run(None, {segment["input"]: tensor(equalised, rect, spec)})[0][0]
+        names = [output.name for output in self.segmenter.get_outputs()]
+        outputs = dict(zip(names, self.segmenter.run(None, {segment["input"]: tensor(equalised, rect, spec)})))
+        maps = outputs["masks"][0]
         factor = windowed.shape[1] / working.shape[1]
         left, top, right, bottom = (round(factor * side) for side in rect)
         masks = np.zeros((len(maps), *windowed.shape), np.uint8)
@@ -126,8 +130,9 @@ class Chain:
             seen = box(small > 0, spec["core"][kind]["margin"])
         else:
             seen = core(working, spec["core"])
-        names = [output.name for output in self.classifier.get_outputs()]
-        outputs = dict(zip(names, self.classifier.run(None, {graph["input"]: tensor(equalised, seen, spec)})))
+        if not self.one:
+            names = [output.name for output in self.classifier.get_outputs()]
+            outputs = dict(zip(names, self.classifier.run(None, {graph["input"]: tensor(equalised, seen, spec)})))
         logits = outputs["logits"].reshape(-1).astype(np.float64)
         lesions = manifest["extension"]["lesions"]
         if lesions:

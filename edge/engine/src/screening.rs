@@ -156,8 +156,8 @@ impl Screener {
         self.models.iter().find(|model| model.manifest.modality == modality).ok_or(PictureError::NoBundle(modality))
     }
 
-    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides: it is read by
-    /// the bundle to whose training pictures it is nearest, each distance measured by the bundle's own limit. Of a volume
+    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides: of the bundles that do not
+    /// refuse it, it is read by the one to whose training pictures it is nearest, each distance measured by the bundle's own limit. Of a volume
     /// `slices` evenly spaced ones are read (0: all), and the [`Timings`] are those of the slice shown; `each` sees every reading
     /// with the number of its slice.
     ///
@@ -204,12 +204,14 @@ impl Screener {
         if let [only] = &self.models[..] {
             return Ok((only, None));
         }
-        let mut nearest: Option<(f32, Classified<'a>)> = None;
+        let mut nearest: Option<((bool, f32), Classified<'a>)> = None;
         for model in &self.models {
             let classified = Prepared::new(model, frame)?.classify()?;
-            let distance = classified.found.classification.novelty / model.manifest.decision.novelty_reject;
-            if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
-                nearest = Some((distance, classified));
+            let found = &classified.found.classification;
+            let refused = refusal(&model.manifest.extension.refusals, &found.refusals).is_some();
+            let rank = (refused, found.novelty / model.manifest.decision.novelty_reject);
+            if nearest.as_ref().is_none_or(|(least, _)| rank < *least) {
+                nearest = Some((rank, classified));
             }
         }
         let (_, classified) = nearest.ok_or(DeviceError::NoBundles)?;

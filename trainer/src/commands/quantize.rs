@@ -56,10 +56,11 @@ pub struct QuantizeArgs {
     /// Leave the biases as they are
     #[arg(long)]
     no_bias_correction: bool,
-    /// Layers in floating point: of each graph so many that lose most, or names from the report, as classifier/n42,segmenter/n7
+    /// Layers in floating point: of each graph so many that lose most, or names from the report, as classifier/n42,segmenter/n7; of one net
+    /// for both, as net/n42
     #[arg(long, value_name = "N|NAMES", default_value = "0", value_parser = kept)]
     keep_float: Kept,
-    /// Which graphs; the others stay as they are
+    /// Which graphs; the others stay as they are. Where classifier and segmenter are one net, it is that
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [GraphName::Classifier, GraphName::Segmenter])]
     graphs: Vec<GraphName>,
     /// Put the segmenter of this finished run of `train segment` in the place of the bundle's: a smaller one that learnt from it (`train
@@ -201,8 +202,14 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
             "--keep-float {count} needs the table of the layers: --sensitivity-pictures above 0"
         ),
         Kept::Named(names) => {
-            let odd = names.iter().find(|name| !name.starts_with("classifier/") && !name.starts_with("segmenter/"));
-            anyhow::ensure!(odd.is_none(), "--keep-float: {odd:?} names no graph: classifier/NAME or segmenter/NAME");
+            let names_a_graph = |name: &&String| {
+                name.split_once('/').is_some_and(|(graph, _)| ["classifier", "segmenter", "net"].contains(&graph))
+            };
+            if let Some(odd) = names.iter().find(|name| !names_a_graph(name)) {
+                anyhow::bail!(
+                    "--keep-float: {odd} names no graph: give classifier/NAME or segmenter/NAME, or net/NAME where both are one net"
+                );
+            }
         }
     }
     let report = args.out.with_added_extension("md");

@@ -570,7 +570,8 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let manifest = data::open(&common.manifest)?;
     let lesions = args.lesions.open(common.modality)?;
     let refuse = args.refuse.refuse.as_deref();
-    let refused = refuse.map(RefusedPictures::open).transpose()?;
+    let photographs = args.refuse.refuse_photographs;
+    let refused = refuse.map(RefusedPictures::open).transpose()?.map(|refused| refused.and_photographs(photographs));
     let refuse_sha256 = refuse.map(|table| anyhow::Ok(hexadecimal(&file_sha256(table)?))).transpose()?;
     let most_copies = args.at_most_copies.unwrap_or(u16::MAX);
     let taught = args.taught.then(|| args.taught_heads()).transpose()?;
@@ -584,6 +585,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             steadiness: if contents.copies > 0 { args.steadiness } else { 0.0 },
             lesions_sha256: lesions.as_ref().map(|finder| finder.sha256().to_owned()),
             refuse_sha256: refuse_sha256.clone(),
+            refused_photographs: photographs,
             copies: contents.copies_seed.map(|seed| (contents.copies.min(most_copies), seed)),
             ..heads::ClassifyConfig::of(contents)
         };
@@ -669,7 +671,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         let made = remade
             .maker(contents.backbone, &contents.weights_sha256, &Device::Cpu)
             .context("--refuse needs the net that made the features")?;
-        refused.features(contents, contents.copies.min(most_copies), &made.graph, lungs.as_ref())
+        refused.features(&manifest, contents, contents.copies.min(most_copies), &made.graph, lungs.as_ref())
     });
     let refused = refused.transpose()?;
     let beside =

@@ -88,6 +88,9 @@ pub struct ClassifyConfig {
     /// Hash of the table of pictures that are to be rejected; `None` where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse_sha256: Option<String>,
+    /// Photographs of training pictures that were to be rejected as well.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused_photographs: u16,
     /// The heads came with the backbone's weights, and were not fitted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taught: bool,
@@ -116,12 +119,18 @@ impl ClassifyConfig {
             lungs_sha256: contents.lungs_sha256.clone(),
             lesions_sha256: None,
             refuse_sha256: None,
+            refused_photographs: 0,
             taught: false,
             manifest_sha256: contents.manifest_sha256.clone(),
             backbone: contents.backbone,
             backbone_sha256: contents.weights_sha256.clone(),
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u16) -> bool {
+    *count == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -828,6 +837,7 @@ mod tests {
             lungs_sha256: None,
             lesions_sha256: None,
             refuse_sha256: None,
+            refused_photographs: 0,
             taught: false,
             manifest_sha256: String::new(),
             backbone: thorax_nets::Backbone::EfficientNetLite(0).into(),

@@ -14,9 +14,9 @@ use thorax_shared::{bundle::Refusal, uncertainty::sigmoid, verdict::RejectReason
 
 use super::{ClassifyConfig, Heads, Standard};
 use crate::{
-    changes::{self, Copies},
-    data::picture::Picture,
-    features::{Contents, Prepared, State, prepare},
+    changes::{self, Change, Copies},
+    data::{Manifest, Split, picture::Picture},
+    features::{Contents, FeatureRow, Prepared, State, prepare},
     progress::progress,
     segmentation::LungFinder,
 };
@@ -31,26 +31,64 @@ const MARGIN: f32 = 0.01;
 const L2: f32 = 1e-2;
 
 /// A kind in the table, what is said of it, and how it is called in a bundle.
-const KINDS: [(&str, RejectReason, &str); 4] = [
+const KINDS: [(&str, RejectReason, &str); 5] = [
     ("not-frontal", RejectReason::NotFrontal, "film from the side"),
     ("child", RejectReason::Child, "child"),
     ("soft-tissue-window", RejectReason::SoftTissueWindow, "slice in a soft-tissue window"),
     ("not-a-chest", RejectReason::OutOfDistribution, "no chest X-ray or CT slice"),
+    (PHOTOGRAPH, RejectReason::OutOfDistribution, "photograph of an image"),
 ];
+
+const PHOTOGRAPH: &str = "photograph";
 
 /// What is to be refused.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RefuseArgs {
-    /// Learn to reject the pictures of this table as well: path,kind,split, where kind is not-frontal, child, soft-tissue-window or
-    /// not-a-chest, a path counts from the table's folder, and only rows of split train are learnt from. Needs --weights
+    /// Learn to reject the pictures of this table as well: path,kind,split, where kind is not-frontal, child, soft-tissue-window,
+    /// not-a-chest or photograph, a path counts from the table's folder, and only rows of split train are learnt from. Needs --weights, or
+    /// --segmenter
     #[arg(long, value_name = "CSV")]
     pub refuse: Option<PathBuf>,
+    /// Photographs to reject as well: of so many pictures of the training split, as a telephone takes them of a monitor
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "refuse")]
+    pub refuse_photographs: u16,
 }
 
 /// Pictures that must be rejected.
 pub struct RefusedPictures {
     /// Index in [`KINDS`] and file of each.
     pictures: Vec<(usize, PathBuf)>,
+    /// Of so many pictures that are read otherwise a photograph.
+    photographs: usize,
+}
+
+/// Where a picture to reject is from.
+enum Taken<'a> {
+    /// A file of the table.
+    Table(&'a Path),
+    /// A picture that is read otherwise.
+    Photographed { row: &'a FeatureRow, seed: u64 },
+}
+
+impl Taken<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Table(path) => path.display().to_string(),
+            Self::Photographed { row, .. } => row.path.clone(),
+        }
+    }
+
+    /// Its hash, the picture, and what is changed last.
+    fn open(&self, manifest: &Manifest) -> anyhow::Result<(String, Picture, Vec<Change>)> {
+        Ok(match self {
+            Self::Table(path) => (hexadecimal(&file_sha256(path)?), Picture::read(path, false)?, vec![]),
+            Self::Photographed { row, seed } => (
+                row.sha256.clone(),
+                Picture::at(manifest, &row.path, row.equalised)?,
+                vec![Change::Photograph { seed: *seed }],
+            ),
+        })
+    }
 }
 
 impl RefusedPictures {
@@ -80,7 +118,25 @@ impl RefusedPictures {
             }
         }
         anyhow::ensure!(!pictures.is_empty(), "{}: no row of split train", named());
-        Ok(Self { pictures })
+        Ok(Self { pictures, photographs: 0 })
+    }
+
+    /// With photographs of `count` pictures of the training split beside them.
+    #[must_use]
+    pub fn and_photographs(self, count: u16) -> Self {
+        Self { photographs: count.into(), ..self }
+    }
+
+    /// Each picture with its kind; the photographed ones evenly from the training pictures of `contents`.
+    fn all<'a>(&'a self, contents: &'a Contents) -> Vec<(usize, Taken<'a>)> {
+        let own = self.pictures.iter().map(|(kind, path)| (*kind, Taken::Table(path)));
+        let read: Vec<_> = contents.rows.iter().filter(|row| row.split == Split::Train && row.copy == 0).collect();
+        let count = self.photographs.min(read.len());
+        let photograph = KINDS.iter().position(|(kind, ..)| *kind == PHOTOGRAPH).unwrap_or_default();
+        let taken = (0..count).map(|number| {
+            (photograph, Taken::Photographed { row: read[number * read.len() / count], seed: number as u64 })
+        });
+        own.chain(taken).collect()
     }
 
     /// The pooled features of each, and of `copies` changed copies, as those of the store were computed. What the quality check refuses needs
@@ -90,20 +146,21 @@ impl RefusedPictures {
     /// Pictures that cannot be read; a net that fails.
     pub fn features(
         &self,
+        manifest: &Manifest,
         contents: &Contents,
         copies: u16,
         backbone: &Graph,
         finder: Option<&LungFinder>,
     ) -> anyhow::Result<RefusedFeatures> {
         let copies = Copies { count: copies, seed: contents.copies_seed.unwrap_or_default() };
-        let bar = progress(self.pictures.len(), "pictures to refuse");
-        let of = |(kind, path): &(usize, PathBuf)| -> anyhow::Result<Vec<(usize, Vec<f32>)>> {
-            let sha256 = hexadecimal(&file_sha256(path)?);
-            let original = Picture::read(path, false)?;
+        let pictures = self.all(contents);
+        let bar = progress(pictures.len(), "pictures to refuse");
+        let of = |(kind, from): &(usize, Taken<'_>)| -> anyhow::Result<Vec<(usize, Vec<f32>)>> {
+            let (sha256, original, last) = from.open(manifest)?;
             let mut rows = vec![];
             for copy in 0..=copies.count {
                 let mut picture = original.clone();
-                let changes = changes::history(&sha256, copy, copies.seed);
+                let changes = [changes::history(&sha256, copy, copies.seed), last.clone()].concat();
                 picture.frame.pixels = changes::apply_all(&changes, picture.frame.pixels, &contents.preprocess.window);
                 let Prepared { input, state } = prepare(&picture, contents, finder)?;
                 if state != State::Extracted {
@@ -117,7 +174,7 @@ impl RefusedPictures {
             bar.inc(1);
             Ok(rows)
         };
-        let rows = self.pictures.par_iter().map(|picture| of(picture).with_context(|| picture.1.display().to_string()));
+        let rows = pictures.par_iter().map(|picture| of(picture).with_context(|| picture.1.name()));
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
         bar.finish_and_clear();
         Ok(RefusedFeatures { rows: rows.into_iter().flatten().collect() })

@@ -14,6 +14,8 @@ use thorax_shared::{
     preprocess::PreprocessSpec,
 };
 
+use super::segmenter::OUTPUT;
+
 /// The probability that graphs of this program have their chosen threshold at.
 const MASK_THRESHOLD: f32 = 0.5;
 
@@ -69,7 +71,8 @@ impl Shipped {
             title: format!("{name} {version}"),
             modality: *modality,
             preprocess: segmenter.graph.preprocess.clone(),
-            graph: from_onnx(onnx)?,
+            // Where it is one net with the classifier, what the classifier makes of it is left out.
+            graph: from_onnx(onnx)?.only(OUTPUT).with_context(|| format!("its segmenter has no output {OUTPUT}"))?,
             sha256: hexadecimal(&part.sha256),
             told: bundle.card().map(told).unwrap_or_default(),
         })

@@ -141,6 +141,29 @@ impl Graph {
         self.outputs.push((name.into(), node));
     }
 
+    /// The graph of one of its outputs alone, without what no value of it is made of; none where it has no such output.
+    pub fn only(mut self, name: &str) -> Option<Self> {
+        self.outputs.retain(|(output, _)| output == name);
+        let (_, output) = self.outputs.first()?;
+        let mut needed = vec![false; self.nodes.len()];
+        (needed[0], needed[*output]) = (true, true);
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            if needed[index] {
+                node.inputs.iter().for_each(|&input| needed[input] = true);
+            }
+        }
+        let mut places = vec![0; self.nodes.len()];
+        let mut only = Self::new(self.input_shape);
+        for (index, Node { operation, inputs }) in
+            self.nodes.into_iter().enumerate().skip(1).filter(|(at, _)| needed[*at])
+        {
+            let inputs: Vec<NodeId> = inputs.into_iter().map(|input| places[input]).collect();
+            places[index] = only.push(operation, &inputs);
+        }
+        only.outputs = self.outputs.into_iter().map(|(name, node)| (name, places[node])).collect();
+        Some(only)
+    }
+
     /// Rounds every weight of at least `smallest` values to half precision, as the exported file stores it.
     ///
     /// # Errors
@@ -292,6 +315,23 @@ mod tests {
                 assert_eq!(flat(alone), flat(&got.narrow(0, picture, 1).unwrap()));
             }
         }
+    }
+
+    #[test]
+    fn the_graph_of_one_output_gives_it_and_has_nothing_else() {
+        let mut graph = Graph::new([2, 4, 4]);
+        let other = graph.push(Operation::Sigmoid, &[0]);
+        let wanted = graph.push(Operation::Relu, &[0]);
+        let behind = graph.push(Operation::Multiply, &[wanted, other]);
+        for (name, node) in [("behind", behind), ("wanted", wanted)] {
+            graph.output(name, node);
+        }
+        let x = crate::seeded::normal((1, 2, 4, 4), 1.0, 1, &Device::Cpu).unwrap();
+        let expected = graph.run(&x).unwrap().swap_remove(1).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(graph.clone().only("none").is_none());
+        let only = graph.only("wanted").unwrap();
+        assert_eq!((only.nodes.len(), only.outputs.len()), (2, 1));
+        assert_eq!(only.run(&x).unwrap()[0].flatten_all().unwrap().to_vec1::<f32>().unwrap(), expected);
     }
 
     #[test]
