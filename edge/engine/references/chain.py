@@ -97,7 +97,8 @@ class Chain:
 
         self.classifier = session(self.manifest["classifier"]["graph"])
         # Classifier and segmenter may be one net, which then runs once.
-        self.one = self.manifest["classifier"]["graph"]["part"] == self.manifest["segmenter"]["graph"]["part"]
+        graphs = self.manifest["classifier"]["graph"], self.manifest["segmenter"]["graph"]
+        self.one = all(graphs[0][what] == graphs[1][what] for what in ("part", "input", "preprocess"))
         self.segmenter = self.classifier if self.one else session(self.manifest["segmenter"]["graph"])
 
     def run(self, path):
@@ -112,7 +113,7 @@ class Chain:
         rect = core(working, spec["core"])
         names = [output.name for output in self.segmenter.get_outputs()]
         outputs = dict(zip(names, self.segmenter.run(None, {segment["input"]: tensor(equalised, rect, spec)})))
-        maps = outputs["masks"][0]
+        maps = outputs[segment["outputs"][0]][0]
         factor = windowed.shape[1] / working.shape[1]
         left, top, right, bottom = (round(factor * side) for side in rect)
         masks = np.zeros((len(maps), *windowed.shape), np.uint8)

@@ -156,8 +156,8 @@ impl Screener {
         self.models.iter().find(|model| model.manifest.modality == modality).ok_or(PictureError::NoBundle(modality))
     }
 
-    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides: of the bundles that do not
-    /// refuse it, it is read by the one to whose training pictures it is nearest, each distance measured by the bundle's own limit. Of a volume
+    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides: of the bundles to which it is
+    /// not something else altogether, it is read by the one to whose training pictures it is nearest, each distance measured by the bundle's own limit. Of a volume
     /// `slices` evenly spaced ones are read (0: all), and the [`Timings`] are those of the slice shown; `each` sees every reading
     /// with the number of its slice.
     ///
@@ -208,8 +208,10 @@ impl Screener {
         for model in &self.models {
             let classified = Prepared::new(model, frame)?.classify()?;
             let found = &classified.found.classification;
-            let refused = refusal(&model.manifest.extension.refusals, &found.refusals).is_some();
-            let rank = (refused, found.novelty / model.manifest.decision.novelty_reject);
+            let distance = found.novelty / model.manifest.decision.novelty_reject;
+            // A child's film is a film: only what is no such picture at all speaks for another bundle.
+            let refused = refusal(&model.manifest.extension.refusals, &found.refusals);
+            let rank = (refused == Some(RejectReason::OutOfDistribution) || distance > 1.0, distance);
             if nearest.as_ref().is_none_or(|(least, _)| rank < *least) {
                 nearest = Some((rank, classified));
             }

@@ -53,6 +53,11 @@ impl Teachers {
                 folder.display(),
                 run.config.modality
             );
+            anyhow::ensure!(
+                run.config.backbone.backbone().is_some(),
+                "{}: a classifier whose trunk is a segmenter teaches no backbone; give --teacher runs with a backbone",
+                folder.display()
+            );
             let mut graph = run.whole(&Remade { weights: Some(weights), segmenter: None })?.graph;
             graph.outputs.retain(|(name, _)| name == "logits");
             let members = run.config.members;

@@ -269,6 +269,8 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
         let segmenter = args.segmenter.as_ref().map(|path| Origin::open(std::slice::from_ref(path))).transpose()?;
         let remade = Remade { weights: args.weights.as_ref(), segmenter: segmenter.as_ref() };
         to_onnx(&classifier_net(&heads::load(&args.run)?, &remade)?.graph, "classifier")?
+    } else if args.segmenter.is_some() {
+        anyhow::bail!("--segmenter: {} is no classifier; leave it out", args.run.display());
     } else if instance::run::is_run(&args.run) {
         let run = instance::run::load(&args.run, &Device::Cpu)?;
         println!("a lesion counts from a score of {} on", run.threshold.score);

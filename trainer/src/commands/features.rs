@@ -24,7 +24,7 @@ pub struct FeaturesArgs {
     #[arg(long)]
     modality: Modality,
     /// The net; `thorax-train backbones` lists them
-    #[arg(long, value_name = "NAME", required_unless_present = "segmenter")]
+    #[arg(long, value_name = "NAME", required_unless_present = "segmenter", conflicts_with = "segmenter")]
     backbone: Option<Backbone>,
     #[command(flatten)]
     weights: Option<WeightsArgs>,

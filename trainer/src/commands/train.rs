@@ -173,7 +173,7 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// The net whose features are learnt from; `thorax-train backbones` lists them
-    #[arg(long, value_name = "NAME", default_value_t = Backbone::EfficientNetLite(0))]
+    #[arg(long, value_name = "NAME", default_value_t = Backbone::EfficientNetLite(0), conflicts_with = "segmenter")]
     backbone: Backbone,
     #[command(flatten)]
     weights: Option<WeightsArgs>,
@@ -187,8 +187,8 @@ pub struct ClassifyArgs {
     refuse: RefuseArgs,
     #[command(flatten)]
     copies: Copies,
-    /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder. --weights is then asked for
-    /// --refuse alone
+    /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder. --weights (or --segmenter) is then asked
+    /// for --refuse, and --weights for --taught, alone
     #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "lungs", "copies"])]
     features: Option<PathBuf>,
     /// Of the changed copies in --features, learn from so many of each picture [default: all]
@@ -197,7 +197,7 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     loading: LoadingArgs,
     /// The heads that --weights of a student have behind them (thorax-train distill) are the ensemble; none are fitted
-    #[arg(long, conflicts_with_all = ["members", "balance", "steadiness"])]
+    #[arg(long, conflicts_with_all = ["members", "balance", "steadiness", "segmenter"])]
     taught: bool,
     /// Heads in the ensemble
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]

@@ -198,6 +198,7 @@ impl Remade<'_> {
             }
             Extractor::Segmenter => {
                 let origin = self.segmenter.context("give --segmenter RUN, the one that made the features")?;
+                ensure!(self.weights.is_none(), "--weights: a segmenter made these features; leave it out");
                 same("--segmenter", &origin.name(), &origin.sha256()?)?;
                 Ok(Maker { graph: trunk(origin.shipped_graph()?)?, origin: origin.name(), source: None })
             }

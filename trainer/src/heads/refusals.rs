@@ -177,7 +177,16 @@ impl RefusedPictures {
         let rows = pictures.par_iter().map(|picture| of(picture).with_context(|| picture.1.name()));
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
         bar.finish_and_clear();
-        Ok(RefusedFeatures { rows: rows.into_iter().flatten().collect() })
+        let rows: Vec<(usize, Vec<f32>)> = rows.into_iter().flatten().collect();
+        let photographs = rows.iter().filter(|(kind, _)| KINDS[*kind].0 == PHOTOGRAPH).count();
+        anyhow::ensure!(
+            self.photographs == 0 || photographs > 0,
+            "--refuse-photographs: no photograph of a training picture passes the quality check, so there is none to reject; leave it out"
+        );
+        if self.photographs > 0 {
+            eprintln!("{photographs} photographs to reject, changed copies among them");
+        }
+        Ok(RefusedFeatures { rows })
     }
 }
 

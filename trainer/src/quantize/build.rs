@@ -161,6 +161,18 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let mut graphs = vec![(Role::Classifier, if one { "net" } else { "classifier" }, read.classifier_graph().to_vec())];
     graphs.extend(segmenter.filter(|_| !one).map(|onnx| (Role::Segmenter, "segmenter", onnx)));
 
+    if let Kept::Named(names) = args.kept {
+        let there = |name: &&String| graphs.iter().any(|(_, graph, _)| name.split('/').next() == Some(graph));
+        if let Some(odd) = names.iter().find(|name| !there(name)) {
+            let graphs: Vec<&str> = graphs.iter().map(|(_, graph, _)| *graph).collect();
+            anyhow::bail!("--keep-float {odd}: the bundle's graphs are {}", graphs.join(" and "));
+        }
+    }
+    anyhow::ensure!(
+        !one || !matches!(args.kept, Kept::Most(1..)),
+        "--keep-float: the table of losses is of the verdict alone, and this net draws masks too; name the layers, as net/n1,net/n49"
+    );
+
     let mut report = format!(
         "Calibrated on up to {} training pictures (seed {}); {:?}.\n\n",
         args.pictures, args.seed, args.settings

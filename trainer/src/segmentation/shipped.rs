@@ -4,9 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use sha2::{Digest, Sha256};
 use thorax_engine::trust::trusted_keys;
 use thorax_files::hexadecimal;
-use thorax_nn::{graph::Graph, onnx::from_onnx, quantize::Census};
+use thorax_nn::{
+    graph::Graph,
+    onnx::{from_onnx, to_onnx},
+    quantize::Census,
+};
 use thorax_shared::{
     bundle::{self, Bundle, Limits, TrustedKeys},
     mask,
@@ -66,14 +71,19 @@ impl Shipped {
             "its segmenter calculates in 8-bit integers, which the device alone does; give the bundle of real numbers that it was made of{}",
             extension.teacher.as_ref().map_or_else(String::new, |teacher| format!(" ({})", teacher.name))
         );
+        // Where it is one net with the classifier, what the classifier makes of it is left out.
+        let graph = from_onnx(onnx)?.only(OUTPUT).with_context(|| format!("its segmenter has no output {OUTPUT}"))?;
         Ok(Self {
             path: path.to_owned(),
             title: format!("{name} {version}"),
             modality: *modality,
             preprocess: segmenter.graph.preprocess.clone(),
-            // Where it is one net with the classifier, what the classifier makes of it is left out.
-            graph: from_onnx(onnx)?.only(OUTPUT).with_context(|| format!("its segmenter has no output {OUTPUT}"))?,
-            sha256: hexadecimal(&part.sha256),
+            sha256: match bundle.manifest().classifier.graph.part == segmenter.graph.part {
+                // Other heads behind it make no other segmenter.
+                true => hexadecimal(&Sha256::digest(to_onnx(&graph, "segmenter")?)),
+                false => hexadecimal(&part.sha256),
+            },
+            graph,
             told: bundle.card().map(told).unwrap_or_default(),
         })
     }

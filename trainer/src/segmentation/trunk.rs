@@ -1,5 +1,5 @@
 //! A segmenter as the trunk of a classifier: what its maps hold, on average over the lungs and over what it takes for infected, is what a
-//! classifier learns from. Such a classifier reads the lungs, for it is told of nothing else; and the device runs one net for both.
+//! classifier learns from. Such a classifier reads the lungs, weighted by where the net sees lungs and lesions; and the device runs one net for both.
 //!
 //! Which maps: every one that the decoder enlarges, and the last. Each is averaged twice, weighted by the probability of either lung, and by
 //! the squared probability of the infection: squared, since over most of the lungs that is small but not zero. A mean is kept as cells
@@ -63,10 +63,13 @@ fn maps(graph: &Graph, masks: NodeId) -> anyhow::Result<Vec<(NodeId, usize)>> {
     let shapes = graph.shapes()?;
     let mut last = masks;
     while shapes[last][0] <= NAMES.len() {
-        let [input] = graph.nodes[last].inputs[..] else {
-            anyhow::bail!("a segmenter that is the mean of several nets is no trunk for a classifier; give one run");
+        last = match graph.nodes[last].inputs[..] {
+            [input] => input,
+            [] => anyhow::bail!("the net has no maps that a classifier can learn from; give a U-Net"),
+            _ => anyhow::bail!(
+                "what several nets or branches are added up to (as the mean of several) is no trunk for a classifier; give one run of a U-Net"
+            ),
         };
-        last = input;
     }
     let enlarged = graph.nodes.iter().enumerate().filter_map(|(node, of)| {
         let enlarges = matches!(of.operation, Operation::UpConvolution { .. } | Operation::Resize { .. });
@@ -79,7 +82,9 @@ fn maps(graph: &Graph, masks: NodeId) -> anyhow::Result<Vec<(NodeId, usize)>> {
     let [_, side, _] = graph.input_shape;
     let sides = maps.into_iter().map(|map| (map, shapes[map][1]));
     // Smaller maps than the cells, and those of no whole share of the picture, have no place on them.
-    Ok(sides.filter(|(_, of)| side.is_multiple_of(*of) && (CELL * of).is_multiple_of(side)).collect())
+    let maps: Vec<_> = sides.filter(|(_, of)| side.is_multiple_of(*of) && (CELL * of).is_multiple_of(side)).collect();
+    ensure!(!maps.is_empty(), "the net has no maps that a classifier can learn from; give a U-Net");
+    Ok(maps)
 }
 
 /// The sum of some of the masks' probabilities, `[N, 1, S, S]`.
