@@ -156,9 +156,9 @@ impl Screener {
         self.models.iter().find(|model| model.manifest.modality == modality).ok_or(PictureError::NoBundle(modality))
     }
 
-    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides: of the bundles to which it is
-    /// not something else altogether, it is read by the one to whose training pictures it is nearest, each distance measured by the bundle's own limit. Of a volume
-    /// `slices` evenly spaced ones are read (0: all), and the [`Timings`] are those of the slice shown; `each` sees every reading
+    /// Screens what was decoded. `modality` overrules what the file says; where neither says, the picture decides: of the bundles to
+    /// which it is not something else altogether, it is read by the one to whose training pictures it is nearest, each distance measured by
+    /// the bundle's own limit. Of a volume `slices` evenly spaced ones are read (0: all), and the [`Timings`] are those of the slice shown; `each` sees every reading
     /// with the number of its slice.
     ///
     /// # Errors

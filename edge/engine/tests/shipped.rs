@@ -152,8 +152,9 @@ fn our_kernels_give_what_tracts_give() {
                 assert_eq!(got_shape, shape, "{name} {output:?}");
                 let scale = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
                 let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                // Means over hardly any lesion, as noise has, make rounding larger.
-                assert!(worst <= 3e-5 * scale, "{name} {output:?}: {worst} of {scale}");
+                // Means over hardly any lesion, as noise has, make rounding larger where they are what a classifier reads.
+                let most = if &**output == "novelty" && graph.part == "net.onnx" { 3e-5 } else { 1e-5 };
+                assert!(worst <= most * scale, "{name} {output:?}: {worst} of {scale}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What makes features of pictures: a backbone with published or trained weights, or a segmenter as a [`trunk`].
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use anyhow::{Context, ensure};
 use candle_core::Device;
@@ -53,17 +53,6 @@ impl fmt::Display for Extractor {
     }
 }
 
-impl FromStr for Extractor {
-    type Err = UnknownBackbone;
-
-    fn from_str(name: &str) -> Result<Self, UnknownBackbone> {
-        match name {
-            SEGMENTER => Ok(Self::Segmenter),
-            name => name.parse().map(Self::Backbone),
-        }
-    }
-}
-
 impl From<Backbone> for Extractor {
     fn from(backbone: Backbone) -> Self {
         Self::Backbone(backbone)
@@ -80,7 +69,10 @@ impl TryFrom<String> for Extractor {
     type Error = UnknownBackbone;
 
     fn try_from(name: String) -> Result<Self, UnknownBackbone> {
-        name.parse()
+        match &*name {
+            SEGMENTER => Ok(Self::Segmenter),
+            name => name.parse().map(Self::Backbone),
+        }
     }
 }
 
