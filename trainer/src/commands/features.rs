@@ -69,8 +69,7 @@ pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
         (Some(segmenter), _) => FeatureNet::of_segmenter(&manifest, segmenter)?,
         (None, Some(backbone)) => {
             let weights = args.weights.as_ref().context("give --weights SOURCE, those of the backbone")?;
-            let source = weights.resolve(backbone)?;
-            FeatureNet::of_backbone(&manifest, args.modality, backbone, &source, lungs.as_ref(), &device)?
+            FeatureNet::of_backbone(&manifest, args.modality, backbone, weights, lungs.as_ref(), &device)?
         }
         (None, None) => anyhow::bail!("give --backbone NAME or --segmenter RUN"),
     };

@@ -628,12 +628,11 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                         "give --weights SOURCE, the backbone's weights, --segmenter RUN in place of a backbone, or --features STORE, \
                          extracted with thorax-train features",
                     )?;
-                    let source = weights.resolve(args.backbone)?;
                     FeatureNet::of_backbone(
                         &manifest,
                         common.modality,
                         args.backbone,
-                        &source,
+                        weights,
                         lungs.as_ref(),
                         &device,
                     )?

@@ -96,21 +96,22 @@ impl FeatureNet {
     /// A backbone whose pictures are cropped to what `lungs` finds, or to the film or the body.
     ///
     /// # Errors
-    /// Lungs of a segmenter that learnt from other data than `manifest`; other weights than `backbone` has.
+    /// Lungs of a segmenter that learnt from other data than `manifest`; weights that cannot be had, or are not those of `backbone`.
     pub fn of_backbone(
         manifest: &Manifest,
         modality: Modality,
         backbone: Backbone,
-        source: &Source,
+        weights: &WeightsArgs,
         lungs: Option<&LungFinder>,
         device: &Device,
     ) -> anyhow::Result<Self> {
+        let source = weights.resolve(backbone)?;
         let Pretrained { layout, graph, mean, std, .. } = source.open(backbone, device)?;
         let side = graph.input_shape[1];
         Ok(Self {
             extractor: Extractor::Backbone(backbone),
-            origin: source.origin.clone(),
-            sha256: source.sha256.clone(),
+            origin: source.origin,
+            sha256: source.sha256,
             layout: Some(layout),
             preprocess: preprocess(manifest, modality, side, (mean, std), lungs)?,
             graph,
