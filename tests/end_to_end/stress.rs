@@ -102,6 +102,11 @@ fn a_bundle_is_tried_before_it_is_signed_and_afterwards() {
     assert_eq!((found["sources"].as_array().map(Vec::len), &found["sources_told"]), (Some(1), &Value::Null));
     let auc = found["auc_of_features"]["value"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&auc), "{found}");
+    let grown = found["by_patients"].as_array().unwrap();
+    let groups: Vec<f64> = grown.iter().map(|learnt| learnt["groups"].as_f64().unwrap()).collect();
+    assert!(groups.len() == 5 && groups.is_sorted() && groups[4] > groups[0] * 8.0, "{found}");
+    assert!((0.0..=1.0).contains(&grown[4]["auc"]["mean"].as_f64().unwrap()), "{found}");
+    assert!(read(&probed.join("probe.md")).contains("What more patients are worth"));
 
     refused(&mut toy.build(&["--stress-pictures", "0"]), &["--stress-pictures 0", "--despite-stress"]);
     assert!(!toy.bundle.exists() && !card.exists());

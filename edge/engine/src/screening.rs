@@ -57,6 +57,8 @@ pub struct Reading {
     pub verdict: Verdict,
     /// The numbers behind it; `None` when the picture was rejected before it was read.
     pub evidence: Option<Evidence>,
+    /// How much the members of the ensemble disagree, in bits; `None` when the picture was rejected before it was read.
+    pub mutual_information_bits: Option<f32>,
     /// How good the picture is.
     pub quality: Quality,
     /// The picture, windowed, in its own size.
@@ -423,9 +425,10 @@ impl<'a> Prepared<'a> {
             entropy_bits: ensemble.entropy_bits,
             novelty: classification.novelty,
         };
+        let said = Some((evidence, ensemble.mutual_information_bits));
         let verdict = unless_referred(decision.decide(&evidence), self.frame);
         if let Verdict::Rejected(reason) = verdict {
-            return Ok(self.rejected(reason, Some(evidence), quality));
+            return Ok(self.rejected(reason, said, quality));
         }
 
         let Self { model, frame, equalised, mut timings } = self;
@@ -437,14 +440,19 @@ impl<'a> Prepared<'a> {
             preprocess::map_to_source(&heat(&classification.activation), crop.rect, size)
         });
         let picture = equalised.windowed;
-        Ok((Reading { verdict, evidence: Some(evidence), quality, picture, heat: Some(heat), masks }, timings))
+        let (evidence, mutual_information_bits) = said.unzip();
+        Ok((Reading { verdict, evidence, mutual_information_bits, quality, picture, heat: Some(heat), masks }, timings))
     }
 
     /// The reading of a picture that is not good enough, or like none that the models know.
-    fn rejected(self, reason: RejectReason, evidence: Option<Evidence>, quality: Quality) -> (Reading, Timings) {
+    fn rejected(self, reason: RejectReason, said: Option<(Evidence, f32)>, quality: Quality) -> (Reading, Timings) {
+        let (evidence, mutual_information_bits) = said.unzip();
         let verdict = Verdict::Rejected(reason);
         let picture = self.equalised.windowed;
-        (Reading { verdict, evidence, quality, picture, heat: None, masks: None }, self.timings)
+        (
+            Reading { verdict, evidence, mutual_information_bits, quality, picture, heat: None, masks: None },
+            self.timings,
+        )
     }
 }
 

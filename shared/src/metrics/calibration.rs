@@ -1,6 +1,6 @@
 //! Whether probabilities mean what they say.
 
-use super::{MetricError, check_probabilities};
+use super::{Interval, MetricError, SplitMix64, check_probabilities, quantile};
 use alloc::{vec, vec::Vec};
 
 /// Bins of [`expected_calibration_error`] in the literature (Guo et al. 2017, arXiv:1706.04599).
@@ -58,6 +58,46 @@ pub fn expected_calibration_error(probabilities: &[f32], labels: &[bool], bins: 
     Ok(gaps / probabilities.len() as f64)
 }
 
+/// What `statistic` of the labels would be if each of the probabilities were right: median, and the middle `level` (0.95, say) of
+/// `draws` draws of labels by the probabilities (consistency resampling; Bröcker and Smith 2007, *Increasing the reliability of
+/// reliability diagrams*). Draws without a value are left out and show in [`Interval::resamples`].
+///
+/// Of [`expected_calibration_error`] it is not 0: in a bin of few samples the share of positives is off by chance, and a measured
+/// error within these ends cannot be told from none. Each sample is drawn by itself; of several images of a patient the ends are
+/// therefore a little too near.
+///
+/// # Errors
+/// When there is no sample, a probability is not within 0 to 1, `level` is not between 0 and 1, or no draw has a value.
+pub fn if_calibrated(
+    probabilities: &[f32],
+    seed: u64,
+    draws: usize,
+    level: f64,
+    mut statistic: impl FnMut(&[bool]) -> Option<f64>,
+) -> Result<Interval, MetricError> {
+    let mut labels = vec![false; probabilities.len()];
+    check_probabilities(probabilities, &labels)?;
+    if !(level > 0.0 && level < 1.0) {
+        return Err(MetricError::Parameter { name: "level", range: "between 0 and 1, for instance 0.95" });
+    }
+    let mut random = SplitMix64::new(seed);
+    let drawn = (0..draws).filter_map(|_| {
+        // 53 bits are what a number from 0 to 1 holds.
+        let mut share = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        labels.iter_mut().zip(probabilities).for_each(|(label, &p)| *label = share() < f64::from(p));
+        statistic(&labels)
+    });
+    let mut values: Vec<f64> = drawn.collect();
+    values.sort_by(f64::total_cmp);
+    let at = |share| quantile(&values, share).ok_or(MetricError::NoResample);
+    Ok(Interval {
+        estimate: at(0.5)?,
+        low: at((1.0 - level) / 2.0)?,
+        high: at((1.0 + level) / 2.0)?,
+        resamples: values.len(),
+    })
+}
+
 /// Brier score: the mean of `(probability - label)^2`, 0 to 1, smaller is better.
 ///
 /// # Errors
@@ -107,6 +147,35 @@ mod tests {
         let labels = [true, false, false, false];
         assert_eq!(expected_calibration_error(&probabilities, &labels, DEFAULT_BINS), Ok(0.0));
         assert_eq!(brier_score(&probabilities, &labels), Ok(0.1875));
+    }
+
+    /// Of one bin with a probability of a half, the error is the distance of a binomial share from a half.
+    #[test]
+    fn perfect_calibration_has_the_error_of_chance() {
+        let of = |probabilities: &[f32], bins: usize| {
+            if_calibrated(probabilities, 3, 2000, 0.95, |labels| {
+                expected_calibration_error(probabilities, labels, bins).ok()
+            })
+        };
+        // The median of |N(0, s)| is 0.6745 s, its 95 % quantile 1.96 s, its 97.5 % quantile 2.2414 s, with s = 1 / (2 sqrt(n)).
+        for count in [100, 10_000] {
+            let deviation = 0.5 / libm::sqrt(count as f64);
+            let found = of(&vec![0.5; count], 1).unwrap();
+            assert!((found.estimate / deviation - 0.6745).abs() < 0.08, "{found:?}");
+            assert!((found.high / deviation - 2.2414).abs() < 0.2 && found.resamples == 2000, "{found:?}");
+        }
+        // Certain and right: nothing is left to chance.
+        let certain = of(&[0.0, 1.0], DEFAULT_BINS).unwrap();
+        assert_eq!((certain.low, certain.high), (0.0, 0.0));
+        assert_eq!(of(&[0.5; 9], 1), of(&[0.5; 9], 1));
+        assert_eq!(of(&[], 1), Err(MetricError::Empty));
+        assert!(matches!(of(&[1.5], 1), Err(MetricError::Score { .. })));
+        for level in [0.0, 1.0, f64::NAN] {
+            let refused = if_calibrated(&[0.5], 1, 10, level, |_| Some(0.0));
+            assert!(matches!(refused, Err(MetricError::Parameter { .. })), "{refused:?}");
+        }
+        assert_eq!(if_calibrated(&[0.5], 1, 10, 0.95, |_| None), Err(MetricError::NoResample));
+        assert_eq!(if_calibrated(&[0.5], 1, 0, 0.95, |_| Some(0.0)), Err(MetricError::NoResample));
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub mod selective;
 
 pub use bootstrap::{Interval, SplitMix64, bootstrap_interval, quantile};
 pub use calibration::{
-    DEFAULT_BINS, ReliabilityBin, brier_score, expected_calibration_error, negative_log_likelihood, reliability,
+    DEFAULT_BINS, ReliabilityBin, brier_score, expected_calibration_error, if_calibrated, negative_log_likelihood,
+    reliability,
 };
 pub use confusion::Confusion;
 pub use roc::{RocCurve, RocPoint, error_detection_auc, roc_auc};

@@ -230,7 +230,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
             temperature: outcome.temperature,
             ece_before: outcome.ece[0] as f32,
             ece_after: outcome.ece[1] as f32,
-            images: u32::try_from(outcome.validation_pictures)?,
+            images: u32::try_from(outcome.validation_pictures + outcome.out_of_bag_pictures)?,
         },
         provenance: provenance(args, &manifest, &classifier.config, &segmenter)?,
         extension: Extension {

@@ -188,16 +188,28 @@ fn classifier(contents: &bundle::Manifest, origins: &Origins<'_>) -> String {
         ),
     };
     format!(
-        "- Classifier: {learnt_from} {} {heads}, temperature {:.3} (validation ECE {:.3} before, {:.3} after, on {} pictures), validation AUC \
-         {:.3}.\n{}",
+        "- Classifier: {learnt_from} {} {heads}, temperature {:.3} (ECE {:.3} before, {:.3} after, on {} pictures{}), validation AUC {:.3}.\n{}",
         contents.classifier.members,
         calibration.temperature,
         calibration.ece_before,
         calibration.ece_after,
         calibration.images,
+        chosen_by(&classifier.outcome),
         classifier.outcome.validation_auc,
         trained.map(|config| format!("- Its weights: {}.\n", config.describe())).unwrap_or_default(),
     )
+}
+
+/// Which pictures calibration and thresholds were chosen by, where those of the validation split were not all.
+fn chosen_by(outcome: &heads::ClassifyOutcome) -> String {
+    match outcome.out_of_bag_pictures {
+        0 => " of the validation split".into(),
+        count => format!(
+            ": the {} of the validation split, and {count} of the training split, each as those heads say it that did not learn from its patient \
+             (out of bag)",
+            outcome.validation_pictures
+        ),
+    }
 }
 
 /// What moves the logits beside the features, and what gets no verdict.
@@ -237,7 +249,7 @@ fn calibration(classifier: &heads::ClassifyRun) -> String {
         format!("{}: log-loss {:.3}, Brier {:.3}, ECE {:.3}", judged.way, judged.log_loss, judged.brier, judged.ece)
     });
     format!(
-        "- Calibration: {taken}. On validation patients that each way was not fitted to (the temperature was fitted to all): {}.\n",
+        "- Calibration: {taken}. On patients that each way was not fitted to (the temperature was fitted to all): {}.\n",
         each.collect::<Vec<_>>().join("; ")
     )
 }
@@ -247,7 +259,7 @@ fn decision(contents: &bundle::Manifest, promise: Option<&Promise>) -> String {
     let rule = &contents.decision;
     let mut out = format!(
         "- Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
-         novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on the validation split for a sensitivity of {:.0} % and a \
+         novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on these pictures for a sensitivity of {:.0} % and a \
          specificity of {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n",
         rule.positive_at,
         rule.negative_at,
@@ -262,7 +274,7 @@ fn decision(contents: &bundle::Manifest, promise: Option<&Promise>) -> String {
     if let Some(Promise { patients, answered, wrong, confidence }) = promise {
         let _ = write!(
             out,
-            "- Of {patients} validation patients, one image each, {answered} got an answer and {wrong} the wrong one. "
+            "- Of {patients} of these patients, one image each, {answered} got an answer and {wrong} the wrong one. "
         );
         let most = heads::WANTED_RISK * 100.0;
         let _ = match confidence {

@@ -27,6 +27,7 @@ use super::{
     train_instance::{self, InstanceArgs},
 };
 use crate::{
+    backbone::run::BackboneConfig,
     changes::Copies,
     data::{
         self, Split, Task,
@@ -202,6 +203,11 @@ pub struct ClassifyArgs {
     /// Heads in the ensemble
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     members: u16,
+    /// Choose penalty, calibration and thresholds by the training pictures as well, each as the heads say it that did not draw its patient
+    ///
+    /// For small validation splits. The features must not have learnt from the labels: not for weights of `train backbone` or `distill`.
+    #[arg(long, conflicts_with = "taught")]
+    out_of_bag: bool,
     /// How far the sources and classes count alike however many pictures they have: 0 not at all, 1 wholly
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     balance: f32,
@@ -580,6 +586,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             modality: common.modality,
             members: taught.as_ref().map_or(usize::from(args.members), TaughtHeads::members),
             taught: args.taught,
+            out_of_bag: args.out_of_bag,
             seed: common.seed,
             balance: args.balance,
             steadiness: if contents.copies > 0 { args.steadiness } else { 0.0 },
@@ -593,8 +600,9 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     };
     let trunk = args.trunk.open(common.modality)?;
     anyhow::ensure!(
-        args.features.is_none() || (args.weights.is_some() || trunk.is_some()) == (refused.is_some() || args.taught),
-        "--features: give --weights or --segmenter, those of the features, with --refuse or --taught, and not without them"
+        args.features.is_none()
+            || (args.weights.is_some() || trunk.is_some()) == (refused.is_some() || args.taught || args.out_of_bag),
+        "--features: give --weights or --segmenter, those of the features, with --refuse, --taught or --out-of-bag, and not without them"
     );
     let lungs = args.lungs.open(common.modality)?;
     let ((_lock, config), store) = match &args.features {
@@ -664,12 +672,20 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         heads::involvement(&manifest, store.contents(), &table.rows, finder, &common.out)
     });
     let involvement = involvement.transpose()?;
+    let contents = store.contents();
+    let remade = Remade { weights: args.weights.as_ref(), segmenter: trunk.as_ref().map(LungFinder::origin) };
+    let maker = || remade.maker(contents.backbone, &contents.weights_sha256, &Device::Cpu);
+    if args.out_of_bag {
+        let made = maker().context("--out-of-bag needs the net that made the features")?;
+        anyhow::ensure!(
+            made.source.as_ref().and_then(BackboneConfig::of).is_none(),
+            "--out-of-bag: {} has learnt from the labels of the training pictures, which its features therefore know better than those of any \
+             other picture; leave the option out",
+            made.origin
+        );
+    }
     let refused = refused.map(|refused| {
-        let contents = store.contents();
-        let remade = Remade { weights: args.weights.as_ref(), segmenter: trunk.as_ref().map(LungFinder::origin) };
-        let made = remade
-            .maker(contents.backbone, &contents.weights_sha256, &Device::Cpu)
-            .context("--refuse needs the net that made the features")?;
+        let made = maker().context("--refuse needs the net that made the features")?;
         refused.features(&manifest, contents, contents.copies.min(most_copies), &made.graph, lungs.as_ref())
     });
     let refused = refused.transpose()?;

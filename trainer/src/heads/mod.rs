@@ -13,7 +13,10 @@ mod refusals;
 mod rule;
 mod taught;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
@@ -91,6 +94,10 @@ pub struct ClassifyConfig {
     /// Photographs of training pictures that were to be rejected as well.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused_photographs: u16,
+    /// Penalty, calibration and thresholds were chosen by training pictures as well, each as the heads say it that did not learn from its
+    /// patient.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_bag: bool,
     /// The heads came with the backbone's weights, and were not fitted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taught: bool,
@@ -120,6 +127,7 @@ impl ClassifyConfig {
             lesions_sha256: None,
             refuse_sha256: None,
             refused_photographs: 0,
+            out_of_bag: false,
             taught: false,
             manifest_sha256: contents.manifest_sha256.clone(),
             backbone: contents.backbone,
@@ -141,20 +149,23 @@ fn is_none(share: &f32) -> bool {
 /// What a fit leaves besides the weights.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ClassifyOutcome {
-    /// Penalty on the squared weights: that of the best AUC inside the sources of the validation split which have both classes, or, where
+    /// Penalty on the squared weights: that of the best AUC inside the sources of the pictures chosen by which have both classes, or, where
     /// there are none, of the least loss.
     pub l2: f32,
-    /// Divides every logit; fitted on the validation split.
+    /// Divides every logit; fitted on the pictures chosen by.
     pub temperature: f32,
-    /// Expected calibration error on the validation split before and after.
+    /// Expected calibration error on the pictures chosen by, before and after.
     pub ece: [f64; 2],
-    /// Pictures in the validation split.
+    /// Pictures in the validation split, all of which were chosen by.
     pub validation_pictures: usize,
+    /// Training pictures that were chosen by as well ([`ClassifyConfig::out_of_bag`]).
+    #[serde(default)]
+    pub out_of_bag_pictures: usize,
     /// AUC on the validation split.
     pub validation_auc: f64,
-    /// Thresholds, chosen on the validation split.
+    /// Thresholds, chosen on the pictures chosen by.
     pub decision: DecisionRule,
-    /// What can be said of the answers on pictures like those of the validation split.
+    /// What can be said of the answers on pictures like those chosen by.
     #[serde(default)]
     pub promise: Option<Promise>,
     /// What is done to the mean probability after the temperature, where that alone does not make it mean what it says.
@@ -242,7 +253,7 @@ pub fn fit(
     let features = standard.apply(table, &train);
     let familiar = Familiar::fit(&features, table.columns, config.directions, config.seed);
     let features_validation = standard.apply(table, &validation);
-    let novelty = familiar.novelty(&features_validation, table.columns);
+    let mut novelty = familiar.novelty(&features_validation, table.columns);
     let apart = |x: &[f32], columns| {
         (config.steadiness > 0.0 && config.copies.is_some()).then(|| spread(table, &train, x, columns))
     };
@@ -251,40 +262,63 @@ pub fn fit(
         RefusalHeads::fit(refused, &standard, &features, &features_validation, config, spread.as_deref())
     };
     let refusals = refused.map(of_refused).transpose()?;
+    let resamples = resamples(table, &train, config);
+    let sources: BTreeSet<&str> = validation.iter().map(|&row| table.rows[row].source.as_str()).collect();
+    let out_of_bag: Vec<usize> = match config.out_of_bag && taught.is_none() {
+        // Of the collections that the validation split has: what is chosen is for pictures like those.
+        true => (0..train.len())
+            .filter(|&at| sources.contains(table.rows[train[at]].source.as_str()))
+            .filter(|&at| resamples.iter().any(|counts| counts[at] == 0.0))
+            .collect(),
+        false => vec![],
+    };
+    let chosen_by: Vec<usize> = validation.iter().copied().chain(out_of_bag.iter().map(|&at| train[at])).collect();
+    let labels: Vec<bool> = chosen_by.iter().map(|&row| table.rows[row].positive()).collect();
+    if !out_of_bag.is_empty() {
+        let known = familiar.novelty(&features, table.columns);
+        novelty.extend(out_of_bag.iter().map(|&at| known[at]));
+    }
     let columns = table.columns + usize::from(lesions.is_some());
     let x = Lesions::beside(lesions.as_ref(), features, &train, table.columns);
     let x_validation = Lesions::beside(lesions.as_ref(), features_validation, &validation, table.columns);
+    // Of a training picture those heads speak that did not learn from its patient, as many as there are.
+    let say = |heads: &Heads| -> Vec<Vec<f32>> {
+        let mut said = heads.logits(&x_validation, columns);
+        if !out_of_bag.is_empty() {
+            let all = heads.logits(&x, columns);
+            said.extend(out_of_bag.iter().map(|&at| of_those_who_did_not_learn(&all[at], &resamples, at)));
+        }
+        said
+    };
     let (l2, heads) = match taught {
         Some(taught) => (0.0, taught.on(&standard, lesions.as_ref())?),
-        None => fitted(
-            table,
-            [&train, &validation],
-            [&train_labels, &validation_labels],
-            [&x, &x_validation],
-            columns,
-            apart(&x, columns).as_deref(),
-            config,
-        )?,
+        None => {
+            let spread = apart(&x, columns);
+            let fit = |l2| Heads::fit(&x, &train_labels, &resamples, columns, config, l2, spread.as_deref());
+            let sources: Vec<&str> = chosen_by.iter().map(|&row| table.rows[row].source.as_str()).collect();
+            best_penalty(fit, say, &labels, &sources)?
+        }
     };
-    let logits = heads.logits(&x_validation, columns);
-    let temperature = decision::fit_temperature(&logits, &validation_labels)?;
+    let logits = say(&heads);
+    let temperature = decision::fit_temperature(&logits, &labels)?;
     let probabilities =
         |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
     let (before, stretched) = (probabilities(1.0)?, probabilities(temperature)?);
-    let groups: Vec<&str> = validation.iter().map(|&row| table.rows[row].group.as_str()).collect();
-    let (map, calibrations) = calibration::choose(&stretched, &validation_labels, &groups, config.seed)?;
+    let groups: Vec<&str> = chosen_by.iter().map(|&row| table.rows[row].group.as_str()).collect();
+    let (map, calibrations) = calibration::choose(&stretched, &labels, &groups, config.seed)?;
     let ensembles: Vec<Ensemble> =
         ensemble(&logits, temperature)?.into_iter().map(|ensemble| ensemble.mapped(map.as_ref())).collect();
     let after: Vec<f32> = ensembles.iter().map(|ensemble| ensemble.probability).collect();
-    let ece = |p: &[f32]| metrics::expected_calibration_error(p, &validation_labels, 15);
-    let firsts = rule::one_of_each(validation.iter().map(|&row| &table.rows[row]));
-    let (rule, promise) = rule::choose(&ensembles, &validation_labels, &novelty, &firsts)?;
+    let ece = |p: &[f32]| metrics::expected_calibration_error(p, &labels, 15);
+    let firsts = rule::one_of_each(chosen_by.iter().map(|&row| &table.rows[row]));
+    let (rule, promise) = rule::choose(&ensembles, &labels, &novelty, validation.len(), &firsts)?;
     let outcome = ClassifyOutcome {
         l2,
         temperature,
         ece: [ece(&before)?, ece(&after)?],
         validation_pictures: validation.len(),
-        validation_auc: metrics::roc_auc(&after, &validation_labels)?,
+        out_of_bag_pictures: out_of_bag.len(),
+        validation_auc: metrics::roc_auc(&after[..validation.len()], &validation_labels)?,
         decision: rule,
         promise,
         probability_map: map,
@@ -314,17 +348,9 @@ pub fn fit(
     Ok(outcome)
 }
 
-/// The heads of the best penalty, and the penalty; rows, labels and features (`[rows, columns]`) are those of the training split and of the
-/// validation split.
-fn fitted(
-    table: &FeatureTable,
-    [train, validation]: [&[usize]; 2],
-    [train_labels, validation_labels]: [&[bool]; 2],
-    [x, x_validation]: [&[f32]; 2],
-    columns: usize,
-    spread: Option<&[f32]>,
-    config: &ClassifyConfig,
-) -> anyhow::Result<(f32, Heads)> {
+/// How often each of the training rows counts for each member, `[members][rows]`: patients drawn with replacement, sources and classes
+/// balanced.
+fn resamples(table: &FeatureTable, train: &[usize], config: &ClassifyConfig) -> Vec<Vec<f32>> {
     let of_patients: Vec<&str> = train.iter().map(|&row| table.rows[row].group.as_str()).collect();
     let kinds: Vec<_> =
         train.iter().map(|&row| (table.rows[row].source.as_str(), table.rows[row].positive())).collect();
@@ -333,23 +359,35 @@ fn fitted(
     resamples
         .iter_mut()
         .for_each(|counts| counts.iter_mut().zip(&balanced).for_each(|(count, weight)| *count *= weight));
+    resamples
+}
 
+/// The logits of the members whose resamples have no training row `at`.
+fn of_those_who_did_not_learn(logits: &[f32], resamples: &[Vec<f32>], at: usize) -> Vec<f32> {
+    logits.iter().zip(resamples).filter(|(_, counts)| counts[at] == 0.0).map(|(&logit, _)| logit).collect()
+}
+
+/// The best penalty, and the heads that `fit` makes of it, by what they `say` of pictures with these labels and sources.
+fn best_penalty(
+    fit: impl Fn(f32) -> Heads,
+    say: impl Fn(&Heads) -> Vec<Vec<f32>>,
+    labels: &[bool],
+    sources: &[&str],
+) -> anyhow::Result<(f32, Heads)> {
     let bar = progress(PENALTIES.len(), "heads");
-    let sources: Vec<&str> = validation.iter().map(|&row| table.rows[row].source.as_str()).collect();
     let mut best: Option<([f64; 2], f32, Heads)> = None;
     for l2 in PENALTIES {
-        let heads = Heads::fit(x, train_labels, &resamples, columns, config, l2, spread);
-        let logits = heads.logits(x_validation, columns);
-        let probabilities = ensemble(&logits, 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
-        let loss = metrics::negative_log_likelihood(&probabilities, validation_labels)?;
+        let heads = fit(l2);
+        let probabilities = ensemble(&say(&heads), 1.0)?.iter().map(|e| e.probability).collect::<Vec<_>>();
+        let loss = metrics::negative_log_likelihood(&probabilities, labels)?;
         bar.inc(1);
-        let score = [auc_inside(&probabilities, validation_labels, &sources), -loss];
+        let score = [auc_inside(&probabilities, labels, sources), -loss];
         if best.as_ref().is_none_or(|(highest, ..)| score > *highest) {
             best = Some((score, l2, heads));
         }
     }
     bar.finish_and_clear();
-    let (_, l2, heads) = best.context("no penalty gave a finite validation loss")?;
+    let (_, l2, heads) = best.context("no penalty gave a finite loss")?;
     Ok((l2, heads))
 }
 
@@ -838,6 +876,7 @@ mod tests {
             lesions_sha256: None,
             refuse_sha256: None,
             refused_photographs: 0,
+            out_of_bag: false,
             taught: false,
             manifest_sha256: String::new(),
             backbone: thorax_nets::Backbone::EfficientNetLite(0).into(),
@@ -886,6 +925,42 @@ mod tests {
         let familiar = Familiar { directions: get("directions"), variances: get("variances"), rest: get("rest")[0] };
         let expected = familiar.novelty(&standard, COLUMNS)[0];
         assert!((flat("novelty")[0] - expected).abs() < 1e-4 * expected.max(1.0), "{:?} {expected}", flat("novelty"));
+    }
+
+    /// Labels that no feature tells: who judged training pictures by heads that learnt from them would take these for sure.
+    #[test]
+    fn out_of_bag_nothing_is_known_that_was_learnt_by_heart() {
+        let resamples = [vec![1.0, 0.0], vec![0.0, 0.0], vec![2.0, 1.0]];
+        assert_eq!(of_those_who_did_not_learn(&[0.1, 0.2, 0.3], &resamples, 0), [0.2]);
+        assert_eq!(of_those_who_did_not_learn(&[0.1, 0.2, 0.3], &resamples, 1), [0.1, 0.2]);
+
+        let mut random = seeded::generator(9, 0);
+        let columns = 120;
+        let mut table = FeatureTable { columns, ..table() };
+        table.values = (0..table.rows.len() * columns).map(|_| random.random_range(-1.0..1.0)).collect();
+        for row in &mut table.rows {
+            let of_patient: u32 = row.group.bytes().map(u32::from).sum();
+            row.label = if of_patient % 2 == 0 { Label::Positive } else { Label::Negative };
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let fit = |out_of_bag| {
+            let config = ClassifyConfig { out_of_bag, members: 12, ..config() };
+            fit(&table, Beside::default(), &config, folder.path()).unwrap()
+        };
+        let (without, with) = (fit(false), fit(true));
+        assert_eq!(without.out_of_bag_pictures, 0);
+        // Of twelve resamples nearly every patient is missing from one.
+        let train = table.split(Split::Train).count();
+        assert!(with.out_of_bag_pictures * 10 > train * 9, "{} of {train}", with.out_of_bag_pictures);
+        assert_eq!(with.validation_pictures, without.validation_pictures);
+        let promise = with.promise.unwrap();
+        assert!(promise.patients > without.promise.unwrap().patients && promise.confidence.is_none(), "{promise:?}");
+        // Right in half of the cases, where in-sample every answer would be right.
+        assert!(promise.answered == 0 || promise.wrong * 5 > promise.answered, "{promise:?}");
+        assert_eq!(
+            table.split(Split::Val).count(),
+            csv::Reader::from_path(folder.path().join("validation.csv")).unwrap().records().count()
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use thorax_shared::{
 
 use crate::features::FeatureRow;
 
-/// Sensitivity wanted on the validation split: WHO's floor for a screening test is 90 %.
+/// Sensitivity wanted on the pictures chosen by: WHO's floor for a screening test is 90 %.
 pub const WANTED_SENSITIVITY: f64 = 0.90;
 /// Specificity wanted of a positive answer.
 pub const WANTED_SPECIFICITY: f64 = 0.90;
@@ -39,7 +39,7 @@ const STEP: f64 = 0.05;
 /// How many times farther than the limit of referring a picture is rejected.
 const REJECT_FACTOR: f32 = 2.5;
 
-/// What the entropy limit gave on one unchanged picture of each validation patient, and whether that allows a promise.
+/// What the entropy limit gave on one unchanged picture of each patient chosen by, and whether that allows a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Promise {
     /// Patients.
@@ -58,16 +58,18 @@ pub(super) fn one_of_each<'a>(rows: impl Iterator<Item = &'a FeatureRow>) -> Vec
     rows.enumerate().filter(|(_, row)| row.copy == 0 && seen.insert(&row.group)).map(|(at, _)| at).collect()
 }
 
-/// The rule of a bundle, chosen on the validation split. `firsts` are the pictures of which patients are told apart. Pictures farther
-/// from the training pictures than 99 % of the validation pictures are referred, those [`REJECT_FACTOR`] times as far are rejected.
+/// The rule of a bundle. `firsts` are the pictures of which patients are told apart. Pictures farther from the training pictures than 99 %
+/// of the `unseen` pictures, those in front, are referred, those [`REJECT_FACTOR`] times as far are rejected: a training picture is near
+/// itself.
 pub(super) fn choose(
     ensembles: &[Ensemble],
     labels: &[bool],
     novelty: &[f32],
+    unseen: usize,
     firsts: &[usize],
 ) -> anyhow::Result<(DecisionRule, Option<Promise>)> {
     let probabilities: Vec<f32> = ensembles.iter().map(|e| e.probability).collect();
-    let mut sorted = novelty.to_vec();
+    let mut sorted = novelty[..unseen].to_vec();
     sorted.sort_by(f32::total_cmp);
     let quantile = sorted[((sorted.len() - 1) as f64 * 0.99).round() as usize];
     let mut thresholds = decision::choose_thresholds(&probabilities, labels, WANTED_SENSITIVITY, WANTED_SPECIFICITY)?;

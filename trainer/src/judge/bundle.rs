@@ -40,8 +40,19 @@ const RESAMPLES: usize = 1000;
 const LEVEL: f64 = 0.95;
 
 /// Columns of [`Evaluation::write_predictions`].
-pub const PREDICTIONS: [&str; 10] =
-    ["modality", "path", "group", "source", "class", "positive", "verdict", "probability", "entropy_bits", "novelty"];
+pub const PREDICTIONS: [&str; 11] = [
+    "modality",
+    "path",
+    "group",
+    "source",
+    "class",
+    "positive",
+    "verdict",
+    "probability",
+    "entropy_bits",
+    "novelty",
+    "mutual_information_bits",
+];
 /// Columns of [`Evaluation::write_pixels`].
 pub const PIXELS: [&str; 9] = [
     "modality",
@@ -70,8 +81,8 @@ pub struct Prediction {
     pub positive: bool,
     /// What the device says.
     pub verdict: Verdict,
-    /// Probability, entropy in bits, novelty; `None` when rejected before it was read.
-    pub evidence: Option<[f32; 3]>,
+    /// Probability, entropy in bits, novelty, mutual information in bits; `None` when rejected before it was read.
+    pub evidence: Option<[f32; 4]>,
     /// Infected share of the lungs, as the device shows it.
     pub involvement_percent: Option<f32>,
 }
@@ -192,7 +203,10 @@ pub fn evaluate(manifest: &Manifest, model: &JudgedModel, split: Split, seed: u6
                 class: record.class.clone(),
                 positive: record.label == Label::Positive,
                 verdict: reading.verdict,
-                evidence: reading.evidence.map(|e| [e.probability, e.entropy_bits, e.novelty]),
+                evidence: reading
+                    .evidence
+                    .zip(reading.mutual_information_bits)
+                    .map(|(e, information)| [e.probability, e.entropy_bits, e.novelty, information]),
                 involvement_percent: reading
                     .masks
                     .and_then(|masks| masks.area.involvement())
@@ -307,6 +321,16 @@ impl Evaluation {
                 |name, items| {
                     let _ = writeln!(out, "| {name} | {} |", self.classification_row(items).join(" | "));
                 },
+            );
+            let all: Vec<&Prediction> = self.predictions.iter().collect();
+            let [ece, entropy] = self.if_calibrated(&all).map(cell);
+            let _ = writeln!(
+                out,
+                "\nWere every one of these probabilities right, then on so many pictures, by chance (median, and {:.0} % of the draws): ECE \
+                 {ece}, AUROC of entropy for errors {entropy}. What lies between these ends cannot be told from perfect calibration. AURC \
+                 (area under the curve of risk against coverage, the least uncertain first): {}.",
+                LEVEL * 100.0,
+                cell(self.aurc(&all))
             );
         }
         out += &self.by_class();
@@ -476,6 +500,9 @@ impl Evaluation {
         let all: Vec<&Prediction> = self.predictions.iter().collect();
         let named = |name: &str, estimate| (name.to_owned(), cell(estimate));
         let mut figures: Vec<_> = NAMED.into_iter().zip(self.classification(&all)).map(|(n, e)| named(n, e)).collect();
+        let names = ["ECE, were all probabilities right", "AUROC of entropy, were all probabilities right"];
+        figures.extend(names.into_iter().zip(self.if_calibrated(&all)).map(|(name, estimate)| named(name, estimate)));
+        figures.push(named("AURC", self.aurc(&all)));
         for (channel, mask) in MASKS.iter().enumerate() {
             let known: Vec<&MaskedPicture> = self.masks.iter().filter(|m| m.masks[channel].is_some()).collect();
             if !known.is_empty() {
@@ -504,6 +531,34 @@ impl Evaluation {
             |items| {
                 let (p, _, y) = columns(items);
                 metrics::roc_auc(&p, &y).ok()
+            },
+        )
+    }
+
+    /// ECE and AUROC of entropy for errors as they would be were every probability right ([`metrics::if_calibrated`]), of the
+    /// pictures that were read.
+    fn if_calibrated(&self, items: &[&Prediction]) -> [Option<Estimate>; 2] {
+        let (p, h, _) = columns(&read(items));
+        let predicted: Vec<bool> = p.iter().map(|&p| p >= self.positive_at).collect();
+        let of = |statistic: &dyn Fn(&[bool]) -> Option<f64>| {
+            let found = metrics::if_calibrated(&p, self.seed, RESAMPLES, LEVEL, statistic).ok()?;
+            Some(Estimate { value: found.estimate, low: found.low, high: found.high })
+        };
+        [
+            of(&|labels| metrics::expected_calibration_error(&p, labels, metrics::DEFAULT_BINS).ok()),
+            of(&|labels| metrics::error_detection_auc(&h, &predicted, labels).ok()),
+        ]
+    }
+
+    /// Area under the curve of risk against coverage by entropy, of the forced decision on the pictures that were read.
+    fn aurc(&self, items: &[&Prediction]) -> Option<Estimate> {
+        self.interval(
+            &read(items),
+            |p| &p.group,
+            |items| {
+                let (p, h, y) = columns(items);
+                let wrong: Vec<bool> = p.iter().zip(&y).map(|(&p, &y)| (p >= self.positive_at) != y).collect();
+                Some(metrics::RiskCoverage::new(&h, &wrong).ok()?.area())
             },
         )
     }
@@ -588,7 +643,7 @@ impl Evaluation {
         for p in &self.predictions {
             let positive = if p.positive { "true" } else { "false" };
             let words = [self.modality.as_str(), &p.path, &p.group, &p.source, &p.class, positive];
-            let evidence: [String; 3] = match p.evidence {
+            let evidence: [String; 4] = match p.evidence {
                 Some(evidence) => evidence.map(|number| number.to_string()),
                 None => Default::default(),
             };
@@ -674,7 +729,7 @@ mod tests {
                 "negative" => Verdict::Negative,
                 _ => Verdict::Refer(ReferReason::HighEntropy),
             },
-            evidence: Some([number(&row["probability"]) as f32, number(&row["entropy_bits"]) as f32, 0.0]),
+            evidence: Some([number(&row["probability"]) as f32, number(&row["entropy_bits"]) as f32, 0.0, 0.0]),
             involvement_percent: None,
         });
         let masks = pixels.iter().map(|row| {
@@ -740,7 +795,7 @@ mod tests {
             class: class.into(),
             positive: class == "covid",
             verdict,
-            evidence: Some([probability, 0.5, 0.0]),
+            evidence: Some([probability, 0.5, 0.0, 0.0]),
             involvement_percent: None,
         };
         let refer = Verdict::Refer(ReferReason::AbstainZone);

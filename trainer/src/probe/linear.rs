@@ -52,15 +52,21 @@ impl Table<'_> {
         indices.iter().flat_map(scaled).collect()
     }
 
-    /// Calls `judge` with the rows that are learnt from and those that are judged, a fold after the other, and puts what it says of the
-    /// latter, `width` numbers a row, back in their order.
-    fn cross_validated(&self, width: usize, judge: impl Fn(&[usize], &[usize]) -> Vec<f32> + Sync) -> Vec<f32> {
+    /// Calls `judge` with the rows that are learnt from (of those with `known`) and those that are judged, a fold after the other, and
+    /// puts what it says of the latter, `width` numbers a row, back in their order.
+    fn cross_validated(
+        &self,
+        known: impl Fn(usize) -> bool + Sync,
+        width: usize,
+        judge: impl Fn(&[usize], &[usize]) -> Vec<f32> + Sync,
+    ) -> Vec<f32> {
         let last = self.folds.iter().copied().max().unwrap_or(0);
         let judged: Vec<(Vec<usize>, Vec<f32>)> = (0..=last)
             .into_par_iter()
             .map(|fold| {
-                let (out, learnt): (Vec<usize>, Vec<usize>) =
+                let (out, mut learnt): (Vec<usize>, Vec<usize>) =
                     (0..self.rows()).partition(|&row| self.folds[row] == fold);
+                learnt.retain(|&row| known(row));
                 let said = if out.is_empty() || learnt.is_empty() { vec![] } else { judge(&learnt, &out) };
                 (out, said)
             })
@@ -77,7 +83,17 @@ impl Table<'_> {
     /// The probabilities `[rows, classes]` that a multinomial logistic regression gives each row without having seen its fold. Every class
     /// counts the same, however many rows it has.
     pub(super) fn logistic(&self, targets: &[usize], classes: usize) -> Vec<f32> {
-        self.cross_validated(classes, |learnt, out| {
+        self.logistic_of(|_| true, targets, classes)
+    }
+
+    /// The same, learnt from no other rows than those that are `known`.
+    pub(super) fn logistic_of(
+        &self,
+        known: impl Fn(usize) -> bool + Sync,
+        targets: &[usize],
+        classes: usize,
+    ) -> Vec<f32> {
+        self.cross_validated(known, classes, |learnt, out| {
             let of: Vec<usize> = learnt.iter().map(|&row| targets[row]).collect();
             let x = self.standardised(learnt, learnt);
             let (weights, bias) = fit(&x, &of, self.columns, classes);
@@ -97,24 +113,28 @@ impl Table<'_> {
 
     /// The share of positives among the nearest rows of other folds, for few columns.
     pub(super) fn neighbours(&self, positive: &[bool]) -> Vec<f32> {
-        self.cross_validated(1, |learnt, out| {
-            let known = self.standardised(learnt, learnt);
-            let asked = self.standardised(learnt, out);
-            let share = |row: &[f32]| {
-                let mut nearest: Vec<(f32, bool)> = known
-                    .chunks_exact(self.columns)
-                    .zip(learnt)
-                    .map(|(other, &index)| {
-                        let distance = row.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum();
-                        (distance, positive[index])
-                    })
-                    .collect();
-                nearest.sort_by(|a, b| a.0.total_cmp(&b.0));
-                let asked = NEIGHBOURS.min(nearest.len());
-                nearest[..asked].iter().filter(|(_, positive)| *positive).count() as f32 / asked.max(1) as f32
-            };
-            asked.chunks_exact(self.columns).map(share).collect()
-        })
+        self.cross_validated(
+            |_| true,
+            1,
+            |learnt, out| {
+                let known = self.standardised(learnt, learnt);
+                let asked = self.standardised(learnt, out);
+                let share = |row: &[f32]| {
+                    let mut nearest: Vec<(f32, bool)> = known
+                        .chunks_exact(self.columns)
+                        .zip(learnt)
+                        .map(|(other, &index)| {
+                            let distance = row.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum();
+                            (distance, positive[index])
+                        })
+                        .collect();
+                    nearest.sort_by(|a, b| a.0.total_cmp(&b.0));
+                    let asked = NEIGHBOURS.min(nearest.len());
+                    nearest[..asked].iter().filter(|(_, positive)| *positive).count() as f32 / asked.max(1) as f32
+                };
+                asked.chunks_exact(self.columns).map(share).collect()
+            },
+        )
     }
 }
 
@@ -219,6 +239,24 @@ mod tests {
         let (apart, alike) = (balanced(3.0), balanced(0.0));
         assert!(apart > 0.97, "{apart}");
         assert!((alike - 1.0 / 3.0).abs() < 0.1, "{alike}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_learnt() {
+        let (values, targets, groups) = made(3.0);
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        let folds = group_folds(&groups, 5, 1);
+        let table = Table { values: &values, columns: 8, folds: &folds };
+        let of = |known: &(dyn Fn(usize) -> bool + Sync)| {
+            recalls(&table.logistic_of(known, &targets, 3), &targets, 3).into_iter().flatten().collect::<Vec<_>>()
+        };
+        // Whoever has seen no row of a class takes none for it.
+        let without = of(&|row| targets[row] != 2);
+        assert!(without[0] > 0.9 && without[2] < 0.1, "{without:?}");
+        // An eighth of the groups tells less than all of them.
+        let (few, all) = (of(&|row| row / 2 % 8 == 0), of(&|_| true));
+        assert!(few.iter().sum::<f64>() < all.iter().sum::<f64>(), "{few:?} {all:?}");
+        assert_eq!(all, of(&|_| true));
     }
 
     /// Numbers that name the group would tell everything, were groups divided.

@@ -4,7 +4,8 @@
 //! COVID-19 and other pictures of public collections come from different hospitals, so a classifier can learn the hospital. Four
 //! questions show how much of that there is (after Zech et al. 2018 and DeGrave et al. 2021): how well a linear classifier tells the
 //! source from the features; how well the size, compression and border of a file tell the class; the AUC inside every source that has
-//! both classes; and the AUC on each such source when the heads of [`crate::heads`] learnt from the others.
+//! both classes; and the AUC on each such source when the heads of [`crate::heads`] learnt from the others. A fifth shows what more
+//! patients would be worth: the same AUC from a sixteenth, an eighth, a quarter and a half of them.
 //!
 //! Everything is judged on groups of patients that were not learnt from. Pictures of the test split are left out unless they are asked
 //! for. `linear` has the classifiers, `facts` what a file tells.
@@ -33,6 +34,10 @@ use crate::{
 const FORMAT: u32 = 1;
 /// Parts of each cross-validation.
 const FOLDS: usize = 5;
+/// Shares of the patients from which the AUC is told, to see what more of them are worth.
+const SHARES: [f64; 5] = [0.0625, 0.125, 0.25, 0.5, 1.0];
+/// How often patients and folds are drawn for each share.
+const DRAWS: u64 = 5;
 /// Heads of each ensemble that learns without a source.
 const MEMBERS: usize = 8;
 /// Bootstrap resamples of patients.
@@ -74,6 +79,35 @@ pub struct Source {
     pub auc_left_out: Option<Estimate>,
 }
 
+/// What a linear classifier of the features is worth that learnt from a share of the patients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// Groups of patients that it learnt from, on average over folds and draws.
+    pub groups: f64,
+    /// AUC of all pictures, over the draws.
+    pub auc: Option<Spread>,
+    /// AUC inside each source that has both classes, by its name.
+    pub sources: BTreeMap<String, Option<Spread>>,
+}
+
+/// A figure over several draws.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation (of the sample).
+    pub deviation: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Option<Self> {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        (count > 1.0).then(|| Self { mean, deviation: (squares / (count - 1.0)).sqrt() })
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
@@ -99,9 +133,12 @@ pub struct Probe {
     pub auc_of_files: Option<Estimate>,
     /// Every source.
     pub sources: Vec<Source>,
+    /// From ever more patients; empty in files of programs that did not ask.
+    #[serde(default)]
+    pub by_patients: Vec<Learnt>,
 }
 
-/// Asks the four questions of the pooled features `table` of a store with `contents`; copies are learnt from, and not judged.
+/// Asks the five questions of the pooled features `table` of a store with `contents`; copies are learnt from, and not judged.
 ///
 /// # Errors
 /// Pictures that cannot be read; no pictures of both classes.
@@ -184,7 +221,50 @@ pub fn probe(
         auc_of_files_linear: auc(&by_files_linear, &|_| true),
         auc_of_files: auc(&by_files, &|_| true),
         sources: sources.collect::<anyhow::Result<_>>()?,
+        by_patients: by_patients(&rows, &values, table.columns, seed),
     })
+}
+
+/// The AUC of the features `values` of `rows` by a classifier that learnt from each of [`SHARES`] of the patients, [`DRAWS`] times with
+/// other folds and other patients.
+fn by_patients(rows: &[&FeatureRow], values: &[f32], columns: usize, seed: u64) -> Vec<Learnt> {
+    let groups: Vec<&str> = rows.iter().map(|row| row.group.as_str()).collect();
+    let positive: Vec<bool> = rows.iter().map(|row| row.positive()).collect();
+    let classes: Vec<usize> = positive.iter().map(|&positive| usize::from(positive)).collect();
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.source.as_str()).collect();
+    // In as many parts as the smallest share has of all: the first parts are the patients that are known.
+    let parts = (1.0 / SHARES[0]) as usize;
+    let learn = |share: f64| {
+        let known_parts = (share * parts as f64).round() as usize;
+        let mut learnt = 0.0;
+        let mut all = vec![];
+        let mut inside: BTreeMap<&str, Vec<f64>> = names.iter().map(|&name| (name, vec![])).collect();
+        for draw in 0..DRAWS {
+            let folds = group_folds(&groups, FOLDS, seed + draw);
+            // Dealt out by another order than the folds are.
+            let part = group_folds(&groups, parts, (seed + draw) ^ 0x5eed);
+            let known = |row: usize| part[row] < known_parts;
+            let groups_known: BTreeSet<&str> =
+                (0..rows.len()).filter(|&row| known(row)).map(|row| groups[row]).collect();
+            learnt += groups_known.len() as f64 * (FOLDS - 1) as f64 / FOLDS as f64 / DRAWS as f64;
+            let table = Table { values, columns, folds: &folds };
+            let said: Vec<f32> = table.logistic_of(known, &classes, 2).chunks_exact(2).map(|row| row[1]).collect();
+            let auc = |of: &dyn Fn(&FeatureRow) -> bool| {
+                let of = (0..rows.len()).filter(|&row| of(rows[row]));
+                let (scores, labels): (Vec<f32>, Vec<bool>) = of.map(|row| (said[row], positive[row])).unzip();
+                metrics::roc_auc(&scores, &labels).ok()
+            };
+            all.extend(auc(&|_| true));
+            inside.iter_mut().for_each(|(name, values)| values.extend(auc(&|row| row.source == *name)));
+        }
+        let sources = inside.into_iter().filter(|(_, values)| !values.is_empty());
+        Learnt {
+            groups: learnt,
+            auc: Spread::of(&all),
+            sources: sources.map(|(name, values)| (name.to_owned(), Spread::of(&values))).collect(),
+        }
+    };
+    SHARES.into_iter().map(learn).collect()
 }
 
 /// The share of each source's pictures that a linear classifier of the features takes for its own, of the sources with a group a fold
@@ -327,11 +407,33 @@ impl Probe {
                 cell(source.auc_left_out),
             ]);
         }
-        out + &format!(
+        out += &format!(
             "\nThe file alone: {}. Recognised: share of the source's pictures that the classifier of sources takes for its own. Inside: the \
              classifier learnt from all sources. Left out: heads that learnt from all other sources. A source of one class has no AUC.\n",
             facts::FACTS.join(", ")
-        )
+        );
+        out + &self.growth()
+    }
+
+    /// The table of [`Self::by_patients`].
+    fn growth(&self) -> String {
+        let Some(first) = self.by_patients.first() else { return String::new() };
+        let names: Vec<&str> = first.sources.keys().map(String::as_str).collect();
+        let mut out = format!(
+            "\nWhat more patients are worth: AUC of the linear classifier of the features, from ever more groups of patients; mean and standard \
+             deviation over {DRAWS} draws of patients and folds, {FOLDS} folds each.\n\n"
+        );
+        let inside = names.iter().map(|name| format!("inside {name}"));
+        let head: Vec<String> = ["groups learnt from".to_owned(), "all".to_owned()].into_iter().chain(inside).collect();
+        out += &markdown::head(&head);
+        let told = |spread: Option<Spread>| {
+            spread.map_or_else(|| "–".to_owned(), |spread| format!("{:.3} ± {:.3}", spread.mean, spread.deviation))
+        };
+        for learnt in &self.by_patients {
+            let inside = names.iter().map(|&name| told(learnt.sources.get(name).copied().flatten()));
+            out += &markdown::row([format!("{:.0}", learnt.groups), told(learnt.auc)].into_iter().chain(inside));
+        }
+        out
     }
 
     /// Everything, for other programs, and for the card of a bundle.

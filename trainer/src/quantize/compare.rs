@@ -7,11 +7,12 @@ use thorax_shared::{
 
 use crate::judge::bundle::Evaluation;
 
-/// Probabilities and entropies of the labelled pictures that both read, and which of these are positive.
+/// Probabilities, entropies and mutual information of the labelled pictures that both read, and which of these are positive.
 struct Read {
     positive: Vec<bool>,
     probabilities: [Vec<f32>; 2],
     entropies: [Vec<f32>; 2],
+    mutual_information: [Vec<f32>; 2],
 }
 
 impl Read {
@@ -23,6 +24,7 @@ impl Read {
             positive: read.iter().map(|(positive, _)| *positive).collect(),
             probabilities: column(0),
             entropies: column(1),
+            mutual_information: column(3),
         }
     }
 }
@@ -33,6 +35,8 @@ struct Comparison {
     verdicts_kept: f64,
     /// Spearman's correlation of the entropies.
     entropy_spearman: Option<f64>,
+    /// Spearman's correlation of what is disagreement of the members.
+    mutual_information_spearman: Option<f64>,
     /// Mean absolute difference of the probability.
     probability_apart: f64,
 }
@@ -41,11 +45,12 @@ impl Comparison {
     fn new(one: &Evaluation, other: &Evaluation) -> Self {
         let all = one.predictions.iter().zip(&other.predictions);
         let kept = all.filter(|(one, other)| one.verdict == other.verdict).count();
-        let Read { probabilities: [a, b], entropies, .. } = Read::by_both(one, other);
+        let Read { probabilities: [a, b], entropies, mutual_information, .. } = Read::by_both(one, other);
         let apart = a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
         Self {
             verdicts_kept: kept as f64 / one.predictions.len().max(1) as f64,
             entropy_spearman: spearman(&entropies[0], &entropies[1]),
+            mutual_information_spearman: spearman(&mutual_information[0], &mutual_information[1]),
             probability_apart: apart / a.len().max(1) as f64,
         }
     }
@@ -87,6 +92,7 @@ pub fn to_markdown(bundles: &[(&str, &Evaluation)]) -> String {
         };
         row("verdicts kept", &|other| format!("{:.2} %", other.verdicts_kept * 100.0));
         row("Spearman of the entropy", &|other| number(other.entropy_spearman));
+        row("Spearman of the mutual information", &|other| number(other.mutual_information_spearman));
         row("mean difference of the probability", &|other| format!("{:.5}", other.probability_apart));
     }
     out
