@@ -41,8 +41,14 @@ pub(super) struct CandleCase {
     pub(super) both: Box<dyn Fn() -> Result<(Work, Work)>>,
 }
 
-/// The case whose memory is measured as well.
-pub(super) const TRAINING_STEP: &str = "attention U-Net, training step";
+/// A case's name, and what makes it.
+type Named = (&'static str, fn() -> Result<Work>);
+
+/// The training steps, whose memory is measured as well.
+pub(super) const TRAINING_STEPS: [Named; 2] = [
+    ("attention U-Net, training step", training_step),
+    ("Mask R-CNN, training step, 2 x 3 x 256 x 256, 64 regions", mask_rcnn_step),
+];
 
 const DEVICE: Device = Device::Cpu;
 
@@ -63,7 +69,7 @@ pub(super) fn beside_torch() -> Vec<TorchCase> {
             cases.push(convolution_case(kernel, 96, 64, 96, part));
         }
     }
-    cases.push(TorchCase { name: TRAINING_STEP.into(), ours: Box::new(training_step) });
+    cases.extend(TRAINING_STEPS.map(|(name, step)| TorchCase { name: name.into(), ours: Box::new(step) }));
     for name in ["ResNet50, forward", "ResNet50, forward (PyTorch frozen)"] {
         cases.push(TorchCase { name: name.into(), ours: Box::new(resnet50_forward) });
     }
@@ -72,10 +78,6 @@ pub(super) fn beside_torch() -> Vec<TorchCase> {
         ours: Box::new(regions),
     });
     cases.push(TorchCase { name: "suppression, 2000 boxes".into(), ours: Box::new(suppression) });
-    cases.push(TorchCase {
-        name: "Mask R-CNN, training step, 2 x 3 x 256 x 256, 64 regions".into(),
-        ours: Box::new(mask_rcnn_step),
-    });
     cases
 }
 
@@ -171,7 +173,7 @@ fn convolution_case(kernel: usize, channels: usize, side: usize, groups: usize, 
 }
 
 /// Forward, loss, backward and AdamW of the attention U-Net (4 blocks, 16 base channels) on 4 pictures of 256 x 256.
-pub(super) fn training_step() -> Result<Work> {
+fn training_step() -> Result<Work> {
     let net = NetConfig::AttentionUnet(AttentionUnetConfig::default()).init(1, &DEVICE)?;
     let mut optimizer = Optimizer::new(net.trainable(), AdamWConfig::default())?;
     let x = normal([4, 1, 256, 256], 1)?;

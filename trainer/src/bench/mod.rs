@@ -27,6 +27,7 @@ use backbones::BackbonesArgs;
 use peer::{Library, Peer};
 use serde::{Deserialize, Serialize};
 
+use self::cases::TRAINING_STEPS;
 use crate::memory::peak_kib;
 
 /// What is measured.
@@ -55,7 +56,10 @@ pub enum BenchCommand {
     Classify(classify::ClassifyBenchArgs),
     /// The memory of one training step, as `bench nn` asks for it in a process of its own
     #[command(hide = true)]
-    Memory,
+    Memory {
+        /// The step's case
+        case: String,
+    },
 }
 
 /// Options of `bench nn`.
@@ -92,7 +96,7 @@ impl BenchCommand {
             Self::Nn(arguments) => arguments.pairing.threads,
             Self::Backbones(arguments) => arguments.pairing.threads,
             Self::Engine(arguments) => arguments.pairing.threads,
-            Self::Memory | Self::Store(_) | Self::Classify(_) => None,
+            Self::Memory { .. } | Self::Store(_) | Self::Classify(_) => None,
         }
     }
 }
@@ -140,7 +144,7 @@ struct Report {
     pairs: usize,
     torch: Option<String>,
     rows: Vec<Timing>,
-    memory: Option<MemoryRow>,
+    memory: Vec<MemoryRow>,
 }
 
 /// Runs the command.
@@ -154,9 +158,15 @@ pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
         BenchCommand::Engine(arguments) => engine::run(arguments),
         BenchCommand::Classify(arguments) => classify::run(arguments),
         BenchCommand::Store(arguments) => store::run(arguments),
-        BenchCommand::Memory => {
+        BenchCommand::Memory { case } => {
             let idle_kib = peak_kib()?;
-            let mut step = cases::training_step()?;
+            let (_, step) = TRAINING_STEPS.into_iter().find(|(name, _)| name == case).with_context(|| {
+                format!(
+                    "there is no training step {case}; there are {}",
+                    TRAINING_STEPS.map(|(name, _)| name).join("; ")
+                )
+            })?;
+            let mut step = step()?;
             for _ in 0..3 {
                 step()?;
             }
@@ -177,7 +187,7 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
         pairs,
         torch: torch.as_mut().map(|torch| torch.ask("version")).transpose()?,
         rows: vec![],
-        memory: None,
+        memory: vec![],
     };
     let show = |row: &Timing| {
         if !json {
@@ -209,24 +219,27 @@ fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
         show(&row);
         report.rows.push(row);
     }
-    if let Some(python) = arguments.torch.as_deref().filter(|_| wanted(cases::TRAINING_STEP)) {
-        drop(torch);
-        let row = memory(python, threads)?;
+    drop(torch);
+    let steps: Vec<&str> = TRAINING_STEPS.into_iter().map(|(name, _)| name).filter(|name| wanted(name)).collect();
+    if let Some(python) = arguments.torch.as_deref().filter(|_| !steps.is_empty()) {
         if !json {
-            let mib = |kib: u64| kib as f64 / 1024.0;
-            let (ours, peer) = (row.ours, row.peer);
-            println!(
-                "\n{:<58} {:>9} {:>9} {:>6}",
-                "peak resident memory, own process", "ours MiB", "peer MiB", "ratio"
-            );
-            for (name, ours, peer, ratio) in [
-                (row.case, ours.peak_kib, peer.peak_kib, row.ratio),
-                ("  less what the process had before", ours.own_kib(), peer.own_kib(), row.own_ratio),
-            ] {
-                println!("{name:<58} {:>9.0} {:>9.0} {ratio:>6.2}  PyTorch", mib(ours), mib(peer));
-            }
+            let title = "peak resident memory, own process";
+            println!("\n{title:<58} {:>9} {:>9} {:>6}", "ours MiB", "peer MiB", "ratio");
         }
-        report.memory = Some(row);
+        for case in steps {
+            let row = memory(case, python, threads)?;
+            if !json {
+                let mib = |kib: u64| kib as f64 / 1024.0;
+                let (ours, peer) = (row.ours, row.peer);
+                for (name, ours, peer, ratio) in [
+                    (row.case, ours.peak_kib, peer.peak_kib, row.ratio),
+                    ("  less what the process had before", ours.own_kib(), peer.own_kib(), row.own_ratio),
+                ] {
+                    println!("{name:<58} {:>9.0} {:>9.0} {ratio:>6.2}  PyTorch", mib(ours), mib(peer));
+                }
+            }
+            report.memory.push(row);
+        }
     }
     if *json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -284,9 +297,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-/// The training step's memory on either side, each in a process that does nothing else.
-fn memory(python: &std::path::Path, threads: usize) -> anyhow::Result<MemoryRow> {
-    let output = Command::new(std::env::current_exe()?).args(["bench", "memory"]).output()?;
+/// A training step's memory on either side, each in a process that does nothing else.
+fn memory(case: &'static str, python: &std::path::Path, threads: usize) -> anyhow::Result<MemoryRow> {
+    let output = Command::new(std::env::current_exe()?).args(["bench", "memory", case]).output()?;
     anyhow::ensure!(
         output.status.success(),
         "thorax-train bench memory ended with {}: {}",
@@ -297,12 +310,12 @@ fn memory(python: &std::path::Path, threads: usize) -> anyhow::Result<MemoryRow>
     let mut torch = Peer::start(Library::Torch, python, threads)?;
     let idle_kib = torch.ask("peak")?.parse()?;
     // Two steps to prepare and one more, as on our side.
-    torch.prepare(cases::TRAINING_STEP)?;
-    torch.run(cases::TRAINING_STEP)?;
+    torch.prepare(case)?;
+    torch.run(case)?;
     let peer = Memory { idle_kib, peak_kib: torch.ask("peak")?.parse()? };
     let ratio = |ours: u64, peer: u64| ours as f64 / peer as f64;
     Ok(MemoryRow {
-        case: cases::TRAINING_STEP,
+        case,
         ours,
         peer,
         ratio: ratio(ours.peak_kib, peer.peak_kib),

@@ -940,7 +940,7 @@ mod tests {
         table.values = (0..table.rows.len() * columns).map(|_| random.random_range(-1.0..1.0)).collect();
         for row in &mut table.rows {
             let of_patient: u32 = row.group.bytes().map(u32::from).sum();
-            row.label = if of_patient % 2 == 0 { Label::Positive } else { Label::Negative };
+            row.label = if of_patient.is_multiple_of(2) { Label::Positive } else { Label::Negative };
         }
         let folder = tempfile::tempdir().unwrap();
         let fit = |out_of_bag| {
