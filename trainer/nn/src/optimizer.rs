@@ -139,6 +139,8 @@ struct Parameter {
     name: String,
     var: Var,
     weight_decay: f64,
+    /// Its learning rate as a share of the step's.
+    rate: f64,
     moments: Vec<Tensor>,
 }
 
@@ -172,10 +174,17 @@ impl Optimizer {
                     candle_core::bail!("{name}: {:?}; variables are kept in f32 and cast in the net", var.dtype());
                 }
                 let moments = config.moments().iter().map(|_| var.zeros_like()).collect::<Result<_>>()?;
-                parameters.push(Parameter { name, var, weight_decay, moments });
+                parameters.push(Parameter { name, var, weight_decay, rate: 1.0, moments });
             }
         }
         Ok(Self { config, steps: 0, parameters })
+    }
+
+    /// Gives each variable the learning rate that `of` tells by its name, as a share of the step's.
+    #[must_use]
+    pub fn with_rates(mut self, of: impl Fn(&str) -> f64) -> Self {
+        self.parameters.iter_mut().for_each(|parameter| parameter.rate = of(&parameter.name));
+        self
     }
 
     /// Steps taken so far.
@@ -241,11 +250,10 @@ impl Optimizer {
                     parameter.var.shape()
                 );
             }
+            let rate = learning_rate * parameter.rate;
             match &self.config {
-                OptimizerConfig::Adamw(config) => {
-                    adamw(parameter, gradient, config, self.steps, learning_rate, factor)?
-                }
-                OptimizerConfig::Sgd(config) => sgd(parameter, gradient, config, learning_rate, factor)?,
+                OptimizerConfig::Adamw(config) => adamw(parameter, gradient, config, self.steps, rate, factor)?,
+                OptimizerConfig::Sgd(config) => sgd(parameter, gradient, config, rate, factor)?,
             }
         }
         Ok(())
@@ -462,6 +470,32 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+
+    /// A variable with half of the rate moves as one that is alone with half of it.
+    #[test]
+    fn a_variable_may_have_a_rate_of_its_own() {
+        for config in [OptimizerConfig::Adamw(AdamWConfig::default()), OptimizerConfig::Sgd(SgdConfig::default())] {
+            let moved = |rates: [f64; 2], learning_rate: f64| -> Vec<Vec<f32>> {
+                let vars: Vec<Var> = (0..2)
+                    .map(|n| {
+                        Var::from_tensor(&Tensor::arange(n as f32, n as f32 + 6.0, &Device::Cpu).unwrap()).unwrap()
+                    })
+                    .collect();
+                let named = vars.iter().zip(["a", "b"]).map(|(var, name)| (name.to_owned(), var.clone())).collect();
+                let mut optimizer =
+                    Optimizer::new(named, config).unwrap().with_rates(|name| rates[usize::from(name == "b")]);
+                for _ in 0..3 {
+                    let gradients: Vec<Tensor> =
+                        vars.iter().map(|var| var.as_detached_tensor().sqr().unwrap()).collect();
+                    optimizer.update(&gradients, learning_rate, 1.0).unwrap();
+                }
+                vars.iter().map(|var| var.flatten_all().unwrap().to_vec1().unwrap()).collect()
+            };
+            let (apart, whole, half) = (moved([1.0, 0.5], 0.02), moved([1.0; 2], 0.02), moved([1.0; 2], 0.01));
+            assert_eq!((&apart[0], &apart[1]), (&whole[0], &half[1]));
+            assert_ne!(apart[1], whole[1]);
+        }
+    }
 
     #[test]
     fn three_steps_equal_the_published_update() {

@@ -31,8 +31,12 @@ pub struct BackboneConfig {
     pub epochs: usize,
     /// Pictures a step.
     pub batch: usize,
-    /// Highest learning rate of the schedule.
+    /// Highest learning rate of the schedule, which the heads have.
     pub peak_learning_rate: f64,
+    /// That of the first layer that is trained, as a share of the heads'; it grows from layer to layer by the same factor (Howard and Ruder
+    /// 2018, section 3.2). `None`: all layers have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_layer_rate: Option<f64>,
     /// Of resamples, of the order of pictures, and of which copy is drawn.
     pub seed: u64,
     /// How a picture becomes the net's input.
@@ -82,6 +86,7 @@ impl BackboneConfig {
             copies,
             balance,
             steadiness,
+            first_layer_rate,
             ..
         } = self;
         let from = match teachers.len() {
@@ -96,13 +101,16 @@ impl BackboneConfig {
         };
         let origin = escaped(origin);
         format!(
-            "{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{} epochs, seed {}; one of {} changed copies of a picture, or the \
+            "{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{}{} epochs, seed {}; one of {} changed copies of a picture, or the \
              picture itself, was seen each time; sources and classes balanced by {balance}, two copies' logits drawn together by {steadiness}",
             shape.backbone,
             match shape.frozen {
                 Frozen::None => String::new(),
                 frozen => format!("kept as it was up to the map {}; ", frozen.name()),
             },
+            first_layer_rate
+                .map(|share| format!("learning rates from {share} times the heads' at the first layer; "))
+                .unwrap_or_default(),
             epochs,
             self.seed,
             copies.count,

@@ -15,6 +15,7 @@ use super::{
     net::{Frozen, LOGITS, Shape},
     pictures::{Pictures, Preparation, Targets},
     run::{BackboneConfig, WEIGHTS},
+    train::rate_of_layer,
 };
 use crate::{
     changes::Copies,
@@ -40,6 +41,7 @@ fn config() -> BackboneConfig {
         epochs: 1,
         batch: 4,
         peak_learning_rate: 1e-3,
+        first_layer_rate: None,
         seed: 1,
         preprocess: preprocess_spec(Modality::Xray, 224, Normalise { mean: vec![0.5; 3], std: vec![0.5; 3] }),
         lungs_sha256: None,
@@ -74,6 +76,21 @@ fn what_is_frozen_stays_and_heads_say_nothing_at_first() {
     let logits = net.forward(&x, Pass::Infer).unwrap().remove(LOGITS).unwrap().remove(0);
     assert_eq!(logits.dims(), [2, 3, 1, 1]);
     assert!(logits.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().all(|&logit| logit == 0.0));
+}
+
+#[test]
+fn the_rate_grows_from_the_first_layer_to_the_heads() {
+    let weights = SHAPE.backbone.drawn_weights(5, &Device::Cpu).unwrap();
+    let net = Shape { frozen: Frozen::None, ..SHAPE }.network(&weights, &Device::Cpu).unwrap();
+    let names: Vec<String> = net.trainable().into_iter().map(|(name, _)| name).collect();
+    let rates: Vec<f64> = names.iter().map(|name| rate_of_layer(0.01, &net, name)).collect();
+    assert!((rates[0] - 0.01).abs() < 1e-12 && names[0] == "conv_stem.weight", "{names:?}");
+    assert!(rates.is_sorted() && rates.iter().all(|&rate| (0.01..=1.0).contains(&rate)), "{rates:?}");
+    let of = |name: &str| rate_of_layer(0.01, &net, name);
+    assert_eq!((of("classifier.weight"), of("classifier.bias")), (1.0, 1.0));
+    // Half of the layers on the way, the square root of it.
+    assert!((0.05..0.2).contains(&rates[rates.len() / 2]), "{rates:?}");
+    assert_eq!(rate_of_layer(1.0, &net, "conv_stem.weight"), 1.0);
 }
 
 /// What is trained is read as any published file is, and its heads say there what they said in training.

@@ -146,6 +146,16 @@ struct Task<'a> {
     config: &'a BackboneConfig,
 }
 
+/// The learning rate of the layer of the variable `name`, where the first trained layer has `first` and the last 1.
+pub(super) fn rate_of_layer(first: f64, net: &Network, name: &str) -> f64 {
+    let layer = |name: &str| name.rsplit_once('.').map_or_else(|| name.to_owned(), |(layer, _)| layer.to_owned());
+    let mut layers: Vec<String> = net.trainable().iter().map(|(name, _)| layer(name)).collect();
+    layers.dedup();
+    let last = layers.len().saturating_sub(1);
+    let at = layers.iter().position(|other| *other == layer(name)).unwrap_or(last);
+    first.powf((last - at) as f64 / last.max(1) as f64)
+}
+
 /// A logit a member, `[N, members, 1, 1]`.
 fn logits(net: &Network, x: &Tensor, pass: Pass) -> Result<Tensor, TaskError> {
     let mut given = net.forward(x, pass)?.remove(LOGITS).ok_or("the net gives no logits")?;
@@ -166,6 +176,10 @@ impl<'a> Objective for Task<'a> {
 
     fn trainable(&self, net: &Network) -> Vec<(String, Var)> {
         net.trainable()
+    }
+
+    fn rate(&self, net: &Network, name: &str) -> f64 {
+        self.config.first_layer_rate.map_or(1.0, |first| rate_of_layer(first, net, name))
     }
 
     fn variables(&self, net: &Network) -> Vec<(String, Var)> {

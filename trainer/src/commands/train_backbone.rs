@@ -71,6 +71,10 @@ pub struct BackboneArgs {
     /// Highest learning rate of the schedule
     #[arg(long, default_value_t = 2e-4)]
     learning_rate: f64,
+    /// Learning rate of the first layer as a share of the heads'; between them it grows from layer to layer by the same factor [default: all
+    /// layers learn at the same rate]
+    #[arg(long, value_name = "SHARE", value_parser = rate_share)]
+    first_layer_rate: Option<f64>,
     #[command(flatten)]
     training: TrainingArgs,
     #[command(flatten)]
@@ -189,6 +193,7 @@ impl BackboneArgs {
             epochs: self.epochs,
             batch: self.batch,
             peak_learning_rate: self.learning_rate,
+            first_layer_rate: self.first_layer_rate,
             seed: common.seed,
             preprocess,
             lungs_sha256: lungs.as_ref().map(|lungs| lungs.sha256().to_owned()),
@@ -233,6 +238,12 @@ impl BackboneArgs {
         }
         Ok(())
     }
+}
+
+/// A share that is more than 0, and 1 at most.
+fn rate_share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("take more than 0, and 1 at most".into()) }
 }
 
 /// The pictures of a split that are learnt from: those with a label, and in training those without one too, where they are wanted.

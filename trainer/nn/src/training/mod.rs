@@ -161,6 +161,11 @@ pub trait Objective: Sync {
     /// What the optimizer moves, by name.
     fn trainable(&self, net: &Self::Net) -> Vec<(String, Var)>;
 
+    /// The learning rate of the variable `name` of [`Self::trainable`], as a share of the schedule's.
+    fn rate(&self, _net: &Self::Net, _name: &str) -> f64 {
+        1.0
+    }
+
     /// All that belongs to the net's weights, moving statistics included, by name.
     fn variables(&self, net: &Self::Net) -> Vec<(String, Var)>;
 

@@ -60,7 +60,8 @@ impl<'a, T: Objective> Rank<'a, T> {
         let net = task.init(device).map_err(TrainingError::Task)?;
         let variables = task.variables(&net);
         let mut rank = Self {
-            optimizer: Optimizer::new(task.trainable(&net), run.config.optimizer)?,
+            optimizer: Optimizer::new(task.trainable(&net), run.config.optimizer)?
+                .with_rates(|name| task.rate(&net, name)),
             ema: run.config.ema.map(|decay| Ema::new(variables.clone(), decay)).transpose()?,
             loss_scale: (run.config.precision == Precision::F16).then(LossScale::default),
             schedule: run.config.schedule.scaled(plan.steps() as f64),
