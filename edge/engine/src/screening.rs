@@ -57,7 +57,8 @@ pub struct Reading {
     pub verdict: Verdict,
     /// The numbers behind it; `None` when the picture was rejected before it was read.
     pub evidence: Option<Evidence>,
-    /// How much the members of the ensemble disagree, in bits; `None` when the picture was rejected before it was read.
+    /// How much the members of the ensemble disagree, in bits, by their own probabilities, before a map of their mean; `None` when the
+    /// picture was rejected before the ensemble was asked.
     pub mutual_information_bits: Option<f32>,
     /// How good the picture is.
     pub quality: Quality,

@@ -104,7 +104,7 @@ pub struct Calibration {
     pub ece_before: f32,
     /// Expected calibration error at [`Calibration::temperature`], 0 to 1.
     pub ece_after: f32,
-    /// Validation images it was fitted on.
+    /// Images it was fitted on.
     pub images: u32,
 }
 

@@ -68,6 +68,12 @@ impl BackboneConfig {
         Ok(Checkpoint::new(tensors, words.into()).save(&folder.join(WEIGHTS))?)
     }
 
+    /// Whether a run of ours left the weights of `source`, of this version or another.
+    pub fn is_of_a_run(source: &Source) -> bool {
+        let SourceKind::File(path) = &source.kind else { return false };
+        Checkpoint::load_words(path).is_ok_and(|words| words.metadata.contains_key(TRAINING))
+    }
+
     /// How the weights of `source` came about, where a run of ours left them.
     pub fn of(source: &Source) -> Option<Self> {
         let SourceKind::File(path) = &source.kind else { return None };

@@ -65,7 +65,7 @@ pub enum BenchCommand {
 /// Options of `bench nn`.
 #[derive(Debug, clap::Args)]
 pub struct NnArgs {
-    /// A Python that has PyTorch; without it, only candle's stock operators are compared with
+    /// A Python that has PyTorch, and torchvision for the cases of Mask R-CNN; without it, only candle's stock operators are compared with
     #[arg(long, value_name = "PYTHON")]
     torch: Option<PathBuf>,
     #[command(flatten)]

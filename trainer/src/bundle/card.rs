@@ -46,6 +46,11 @@ pub struct Origins<'a> {
 }
 
 impl Origins<'_> {
+    /// Whether the features are a segmenter's that was shown pictures by their class, or perhaps was.
+    fn knows_classes(&self) -> bool {
+        self.classifier.config.backbone == Extractor::Segmenter && self.segmenter.knows_classes() != Some(false)
+    }
+
     /// How the backbone was trained, where this project trained it.
     fn trained(&self) -> Option<BackboneConfig> {
         self.made.source.as_ref().and_then(BackboneConfig::of)
@@ -114,7 +119,7 @@ pub fn card(
     out += &classifier(contents, origins);
     out += &beside(contents);
     out += &calibration(origins.classifier);
-    out += &decision(contents, origins.classifier.outcome.promise.as_ref());
+    out += &decision(contents, &origins.classifier.outcome);
     out += &of_segmenter(origins.segmenter);
     out += "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n\n";
     out += &data(origins.manifest, contents.modality, |_| true);
@@ -123,7 +128,7 @@ pub fn card(
         out += &data(manifest, contents.modality, |record| record.task == Task::Segment);
     }
     out += &survival.section();
-    out += &confounders(origins.probe, origins.trained().is_some());
+    out += &confounders(origins.probe, origins.trained().is_some(), origins.knows_classes());
     let _ = write!(out, "\n## Figures\n\n{}", evaluation.to_markdown());
     out += &limits(origins.manifest, contents.modality, &contents.extension.refusals, origins.limits);
     out += &provenance(&contents.provenance, origins.segmenter);
@@ -188,27 +193,25 @@ fn classifier(contents: &bundle::Manifest, origins: &Origins<'_>) -> String {
         ),
     };
     format!(
-        "- Classifier: {learnt_from} {} {heads}, temperature {:.3} (ECE {:.3} before, {:.3} after, on {} pictures{}), validation AUC {:.3}.\n{}",
+        "- Classifier: {learnt_from} {} {heads}, temperature {:.3} (ECE {:.3} before, {:.3} after, on {} pictures of {}), validation AUC {:.3}.\n{}",
         contents.classifier.members,
         calibration.temperature,
         calibration.ece_before,
         calibration.ece_after,
         calibration.images,
-        chosen_by(&classifier.outcome),
+        selection_set(&classifier.outcome),
         classifier.outcome.validation_auc,
         trained.map(|config| format!("- Its weights: {}.\n", config.describe())).unwrap_or_default(),
     )
 }
 
-/// Which pictures calibration and thresholds were chosen by, where those of the validation split were not all.
-fn chosen_by(outcome: &heads::ClassifyOutcome) -> String {
+/// The pictures on which calibration and thresholds were chosen.
+fn selection_set(outcome: &heads::ClassifyOutcome) -> &'static str {
     match outcome.out_of_bag_pictures {
-        0 => " of the validation split".into(),
-        count => format!(
-            ": the {} of the validation split, and {count} of the training split, each as those heads say it that did not learn from its patient \
-             (out of bag)",
-            outcome.validation_pictures
-        ),
+        0 => "the validation split",
+        _ => {
+            "the validation split and training pictures predicted out of bag (by the heads that did not learn from their patient)"
+        }
     }
 }
 
@@ -255,12 +258,14 @@ fn calibration(classifier: &heads::ClassifyRun) -> String {
 }
 
 /// From which numbers on it says what.
-fn decision(contents: &bundle::Manifest, promise: Option<&Promise>) -> String {
+fn decision(contents: &bundle::Manifest, outcome: &heads::ClassifyOutcome) -> String {
     let rule = &contents.decision;
+    let set = selection_set(outcome);
     let mut out = format!(
         "- Decision: positive from {:.3}, negative below {:.3}, between them *refer*; *refer* above an entropy of {:.3} bit and above \
-         novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on these pictures for a sensitivity of {:.0} % and a \
-         specificity of {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %).\n",
+         novelty {:.2}, *rejected* above novelty {:.2}. Thresholds were chosen on {set} for a sensitivity of {:.0} % and a \
+         specificity of {:.0} %, the entropy limit for at most {:.0} % wrong answers (or the least risk that answers {:.0} %), the limits of \
+         novelty on the validation split.\n",
         rule.positive_at,
         rule.negative_at,
         rule.entropy_limit_bits,
@@ -271,10 +276,10 @@ fn decision(contents: &bundle::Manifest, promise: Option<&Promise>) -> String {
         heads::WANTED_RISK * 100.0,
         heads::LEAST_ANSWERED * 100.0,
     );
-    if let Some(Promise { patients, answered, wrong, confidence }) = promise {
+    if let Some(Promise { patients, answered, wrong, confidence }) = &outcome.promise {
         let _ = write!(
             out,
-            "- Of {patients} of these patients, one image each, {answered} got an answer and {wrong} the wrong one. "
+            "- Of {patients} patients of {set}, one image each, {answered} got an answer and {wrong} the wrong one. "
         );
         let most = heads::WANTED_RISK * 100.0;
         let _ = match confidence {
@@ -284,6 +289,10 @@ fn decision(contents: &bundle::Manifest, promise: Option<&Promise>) -> String {
                  entropy limit, from the strictest on). The calibration and the two thresholds were fitted to the same patients, which \
                  makes this a little too good, and it says nothing of other hospitals.",
                 confidence * 100.0
+            ),
+            None if outcome.out_of_bag_pictures > 0 => writeln!(
+                out,
+                "Out of bag a part of the heads speaks, another one for each patient, so this tests no bound: **none is promised**.",
             ),
             None => writeln!(
                 out,
@@ -415,12 +424,17 @@ fn data(manifest: &Manifest, modality: Modality, which: impl Fn(&Record) -> bool
 }
 
 /// What else than the disease may have been learnt.
-fn confounders(probe: Option<&Probe>, trained: bool) -> String {
+fn confounders(probe: Option<&Probe>, trained: bool, segmenter_knows_classes: bool) -> String {
     let found = probe.map_or_else(
         || "Not asked: `thorax-train probe` says whether the features know the collection, and `bundle build --probe FILE` tells it here.\n".into(),
         Probe::to_markdown,
     );
     let seen = match trained {
+        false if segmenter_knows_classes => {
+            "The features are a segmenter's. Where it was shown training pictures of class *normal* as pictures without infection, pictures with \
+             boxes or what others draw (above, *What it is*), what is told of its features here is told of pictures some of which it knows, those of \
+             each source that is called *left out* among them. The figures of the test split below are of others.\n\n"
+        }
         true => {
             "**The backbone has learnt from these pictures and their labels, those of each source that is called *left out* among them: what is \
              told of its features here is told of pictures that it knows.** The figures of the test split below are of others.\n\n"
@@ -457,7 +471,7 @@ fn limits(manifest: &Manifest, modality: Modality, refusals: &[bundle::Refusal],
         out,
         "- Labels are as the manifest gives them; \"negative\" is not \"healthy\".\n\
          - The segmentation is judged on {} patients; with one patient a source, an interval says nothing.\n\
-         - The probability is calibrated on the validation split of the same data, not on the prevalence of any clinic.",
+         - The probability is calibrated on pictures of the same data, not on the prevalence of any clinic.",
         drawn.len()
     );
     let refuses = |reason| refusals.iter().any(|refusal| refusal.reason == reason);

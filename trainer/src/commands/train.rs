@@ -189,7 +189,7 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     copies: Copies,
     /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder. --weights (or --segmenter) is then asked
-    /// for --refuse, and --weights for --taught, alone
+    /// for --refuse and --out-of-bag, and --weights for --taught, alone
     #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "lungs", "copies"])]
     features: Option<PathBuf>,
     /// Of the changed copies in --features, learn from so many of each picture [default: all]
@@ -203,9 +203,11 @@ pub struct ClassifyArgs {
     /// Heads in the ensemble
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     members: u16,
-    /// Choose penalty, calibration and thresholds by the training pictures as well, each as the heads say it that did not draw its patient
+    /// Choose penalty, calibration and thresholds on training pictures as well, by their out-of-bag predictions: those of the heads that did
+    /// not draw the picture's patient
     ///
-    /// For small validation splits. The features must not have learnt from the labels: not for weights of `train backbone` or `distill`.
+    /// For small validation splits, and 20 heads or more. The features must not have learnt from the labels: not for weights of `train
+    /// backbone` or `distill`, nor for a segmenter that was shown healthy pictures, boxes or what others draw.
     #[arg(long, conflicts_with = "taught")]
     out_of_bag: bool,
     /// How far the sources and classes count alike however many pictures they have: 0 not at all, 1 wholly
@@ -599,6 +601,34 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         start_run(&common.out, "--out", &config).map(|lock| (lock, config))
     };
     let trunk = args.trunk.open(common.modality)?;
+    let remade = Remade { weights: args.weights.as_ref(), segmenter: trunk.as_ref().map(LungFinder::origin) };
+    if args.out_of_bag {
+        // Before anything is written: the features of a store are held against these weights when they are made anew.
+        for origin in [trunk.as_ref(), lesions.as_ref()].into_iter().flatten().map(LungFinder::origin) {
+            match origin.knows_classes() {
+                Some(false) => {}
+                Some(true) => anyhow::bail!(
+                    "--out-of-bag: {} was shown training pictures by their class (healthy ones, boxes, or what others draw), and sees more in \
+                     these than in any other picture; leave the option out, or give a segmenter that learnt from masks alone",
+                    origin.name()
+                ),
+                None => eprintln!(
+                    "whether {} was shown training pictures by their class is not known; its card may tell. If it was, the out-of-bag \
+                     predictions are too good",
+                    origin.name()
+                ),
+            }
+        }
+        if let Some(weights) = &args.weights {
+            let source = weights.resolve(args.backbone)?;
+            anyhow::ensure!(
+                !BackboneConfig::is_of_a_run(&source),
+                "--out-of-bag: {} has learnt from the labels of the training pictures, whose features therefore say more than those of any \
+                 other picture; leave the option out",
+                source.origin
+            );
+        }
+    }
     anyhow::ensure!(
         args.features.is_none()
             || (args.weights.is_some() || trunk.is_some()) == (refused.is_some() || args.taught || args.out_of_bag),
@@ -625,6 +655,11 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             );
             if let Some(taught) = &taught {
                 taught.belong_to(contents)?;
+            }
+            if args.out_of_bag {
+                remade
+                    .maker(contents.backbone, &contents.weights_sha256, &Device::Cpu)
+                    .context("--out-of-bag needs the net that made the features")?;
             }
             (begin(contents)?, store)
         }
@@ -673,17 +708,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     });
     let involvement = involvement.transpose()?;
     let contents = store.contents();
-    let remade = Remade { weights: args.weights.as_ref(), segmenter: trunk.as_ref().map(LungFinder::origin) };
     let maker = || remade.maker(contents.backbone, &contents.weights_sha256, &Device::Cpu);
-    if args.out_of_bag {
-        let made = maker().context("--out-of-bag needs the net that made the features")?;
-        anyhow::ensure!(
-            made.source.as_ref().and_then(BackboneConfig::of).is_none(),
-            "--out-of-bag: {} has learnt from the labels of the training pictures, which its features therefore know better than those of any \
-             other picture; leave the option out",
-            made.origin
-        );
-    }
     let refused = refused.map(|refused| {
         let made = maker().context("--refuse needs the net that made the features")?;
         refused.features(&manifest, contents, contents.copies.min(most_copies), &made.graph, lungs.as_ref())
@@ -696,9 +721,10 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         eprintln!("rejected as {} from a probability of {:.3} on", refusal.kind, refusal.at);
     }
     eprintln!(
-        "validation AUC {:.4}, L2 {}, temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
+        "validation AUC {:.4}, L2 {}; on {} pictures: temperature {:.3}, ECE {:.4} -> {:.4}, positive at {:.3}, negative below {:.3}",
         outcome.validation_auc,
         outcome.l2,
+        outcome.validation_pictures + outcome.out_of_bag_pictures,
         outcome.temperature,
         outcome.ece[0],
         outcome.ece[1],

@@ -2,7 +2,7 @@
 //!
 //! A temperature stretches logits and no more: it cannot help where the ensemble is too sure of positives and not of negatives. Beta
 //! calibration (Kull, Silva Filho and Flach 2017) can, and isotonic regression (Zadrozny and Elkan 2002) follows any order, and noise as
-//! well. So each is fitted to four fifths of the validation patients and judged on the rest, and the one with the least log-loss there is
+//! well. So each is fitted to four fifths of the patients and judged on the rest, and the one with the least log-loss there is
 //! taken; none, unless it is clearly better than the temperature alone.
 
 use thorax_shared::{

@@ -50,7 +50,7 @@ pub use rule::{LEAST_ANSWERED, Promise, WANTED_RISK, WANTED_SENSITIVITY, WANTED_
 pub use taught::{LAYER, LESIONS, TaughtHeads};
 
 use crate::{
-    data::Split,
+    data::{Split, UNKNOWN_PATIENT},
     features::{Contents, Extractor, FeatureTable, Maker, Remade},
     progress::progress,
 };
@@ -94,8 +94,8 @@ pub struct ClassifyConfig {
     /// Photographs of training pictures that were to be rejected as well.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused_photographs: u16,
-    /// Penalty, calibration and thresholds were chosen by training pictures as well, each as the heads say it that did not learn from its
-    /// patient.
+    /// Penalty, calibration and thresholds were chosen on training pictures as well, by their out-of-bag predictions (Breiman 1996): those
+    /// of the heads whose resample has not drawn the picture's patient.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub out_of_bag: bool,
     /// The heads came with the backbone's weights, and were not fitted.
@@ -149,29 +149,29 @@ fn is_none(share: &f32) -> bool {
 /// What a fit leaves besides the weights.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ClassifyOutcome {
-    /// Penalty on the squared weights: that of the best AUC inside the sources of the pictures chosen by which have both classes, or, where
-    /// there are none, of the least loss.
+    /// Penalty on the squared weights: that of the best AUC inside the sources of the selection set which have both classes, or, where there
+    /// are none, of the least loss. The selection set is the validation split, and with it what is predicted out of bag.
     pub l2: f32,
-    /// Divides every logit; fitted on the pictures chosen by.
+    /// Divides every logit; fitted on the selection set.
     pub temperature: f32,
-    /// Expected calibration error on the pictures chosen by, before and after.
+    /// Expected calibration error on the selection set, before and after.
     pub ece: [f64; 2],
-    /// Pictures in the validation split, all of which were chosen by.
+    /// Pictures of the validation split in the selection set: all.
     pub validation_pictures: usize,
-    /// Training pictures that were chosen by as well ([`ClassifyConfig::out_of_bag`]).
+    /// Training pictures in the selection set ([`ClassifyConfig::out_of_bag`]).
     #[serde(default)]
     pub out_of_bag_pictures: usize,
     /// AUC on the validation split.
     pub validation_auc: f64,
-    /// Thresholds, chosen on the pictures chosen by.
+    /// Thresholds, chosen on the selection set; the limits of novelty on the validation split.
     pub decision: DecisionRule,
-    /// What can be said of the answers on pictures like those chosen by.
+    /// What can be said of the answers on pictures like those of the selection set.
     #[serde(default)]
     pub promise: Option<Promise>,
     /// What is done to the mean probability after the temperature, where that alone does not make it mean what it says.
     #[serde(default)]
     pub probability_map: Option<ProbabilityMap>,
-    /// How the ways to calibrate were judged, each on validation patients that it was not fitted to.
+    /// How the ways to calibrate were judged, each on patients of the selection set that it was not fitted to.
     #[serde(default)]
     pub calibrations: Vec<Judged>,
     /// What is rejected, in the order of the refusal heads.
@@ -263,17 +263,12 @@ pub fn fit(
     };
     let refusals = refused.map(of_refused).transpose()?;
     let resamples = resamples(table, &train, config);
-    let sources: BTreeSet<&str> = validation.iter().map(|&row| table.rows[row].source.as_str()).collect();
-    let out_of_bag: Vec<usize> = match config.out_of_bag && taught.is_none() {
-        // Of the collections that the validation split has: what is chosen is for pictures like those.
-        true => (0..train.len())
-            .filter(|&at| sources.contains(table.rows[train[at]].source.as_str()))
-            .filter(|&at| resamples.iter().any(|counts| counts[at] == 0.0))
-            .collect(),
+    let out_of_bag = match config.out_of_bag && taught.is_none() {
+        true => out_of_bag(table, &train, &validation, &resamples),
         false => vec![],
     };
-    let chosen_by: Vec<usize> = validation.iter().copied().chain(out_of_bag.iter().map(|&at| train[at])).collect();
-    let labels: Vec<bool> = chosen_by.iter().map(|&row| table.rows[row].positive()).collect();
+    let selection: Vec<usize> = validation.iter().copied().chain(out_of_bag.iter().map(|&at| train[at])).collect();
+    let labels: Vec<bool> = selection.iter().map(|&row| table.rows[row].positive()).collect();
     if !out_of_bag.is_empty() {
         let known = familiar.novelty(&features, table.columns);
         novelty.extend(out_of_bag.iter().map(|&at| known[at]));
@@ -286,7 +281,7 @@ pub fn fit(
         let mut said = heads.logits(&x_validation, columns);
         if !out_of_bag.is_empty() {
             let all = heads.logits(&x, columns);
-            said.extend(out_of_bag.iter().map(|&at| of_those_who_did_not_learn(&all[at], &resamples, at)));
+            said.extend(out_of_bag.iter().map(|&at| out_of_bag_logits(&all[at], &resamples, at)));
         }
         said
     };
@@ -295,7 +290,7 @@ pub fn fit(
         None => {
             let spread = apart(&x, columns);
             let fit = |l2| Heads::fit(&x, &train_labels, &resamples, columns, config, l2, spread.as_deref());
-            let sources: Vec<&str> = chosen_by.iter().map(|&row| table.rows[row].source.as_str()).collect();
+            let sources: Vec<&str> = selection.iter().map(|&row| table.rows[row].source.as_str()).collect();
             best_penalty(fit, say, &labels, &sources)?
         }
     };
@@ -304,13 +299,13 @@ pub fn fit(
     let probabilities =
         |t| -> anyhow::Result<Vec<f32>> { Ok(ensemble(&logits, t)?.iter().map(|e| e.probability).collect()) };
     let (before, stretched) = (probabilities(1.0)?, probabilities(temperature)?);
-    let groups: Vec<&str> = chosen_by.iter().map(|&row| table.rows[row].group.as_str()).collect();
+    let groups: Vec<&str> = selection.iter().map(|&row| table.rows[row].group.as_str()).collect();
     let (map, calibrations) = calibration::choose(&stretched, &labels, &groups, config.seed)?;
     let ensembles: Vec<Ensemble> =
         ensemble(&logits, temperature)?.into_iter().map(|ensemble| ensemble.mapped(map.as_ref())).collect();
     let after: Vec<f32> = ensembles.iter().map(|ensemble| ensemble.probability).collect();
     let ece = |p: &[f32]| metrics::expected_calibration_error(p, &labels, 15);
-    let firsts = rule::one_of_each(chosen_by.iter().map(|&row| &table.rows[row]));
+    let firsts = rule::one_of_each(selection.iter().map(|&row| &table.rows[row]));
     let (rule, promise) = rule::choose(&ensembles, &labels, &novelty, validation.len(), &firsts)?;
     let outcome = ClassifyOutcome {
         l2,
@@ -362,8 +357,19 @@ fn resamples(table: &FeatureTable, train: &[usize], config: &ClassifyConfig) -> 
     resamples
 }
 
+/// Which of the training rows are predicted out of bag: those that some resample has not drawn, of known patients (two pictures of an
+/// unknown one may lie on both sides), of the collections that the validation split has, since what is chosen is for pictures like those.
+fn out_of_bag(table: &FeatureTable, train: &[usize], validation: &[usize], resamples: &[Vec<f32>]) -> Vec<usize> {
+    let sources: BTreeSet<&str> = validation.iter().map(|&row| table.rows[row].source.as_str()).collect();
+    let row = |at: usize| &table.rows[train[at]];
+    (0..train.len())
+        .filter(|&at| row(at).patient_id != UNKNOWN_PATIENT && sources.contains(row(at).source.as_str()))
+        .filter(|&at| resamples.iter().any(|counts| counts[at] == 0.0))
+        .collect()
+}
+
 /// The logits of the members whose resamples have no training row `at`.
-fn of_those_who_did_not_learn(logits: &[f32], resamples: &[Vec<f32>], at: usize) -> Vec<f32> {
+fn out_of_bag_logits(logits: &[f32], resamples: &[Vec<f32>], at: usize) -> Vec<f32> {
     logits.iter().zip(resamples).filter(|(_, counts)| counts[at] == 0.0).map(|(&logit, _)| logit).collect()
 }
 
@@ -931,8 +937,8 @@ mod tests {
     #[test]
     fn out_of_bag_nothing_is_known_that_was_learnt_by_heart() {
         let resamples = [vec![1.0, 0.0], vec![0.0, 0.0], vec![2.0, 1.0]];
-        assert_eq!(of_those_who_did_not_learn(&[0.1, 0.2, 0.3], &resamples, 0), [0.2]);
-        assert_eq!(of_those_who_did_not_learn(&[0.1, 0.2, 0.3], &resamples, 1), [0.1, 0.2]);
+        assert_eq!(out_of_bag_logits(&[0.1, 0.2, 0.3], &resamples, 0), [0.2]);
+        assert_eq!(out_of_bag_logits(&[0.1, 0.2, 0.3], &resamples, 1), [0.1, 0.2]);
 
         let mut random = seeded::generator(9, 0);
         let columns = 120;
@@ -956,11 +962,44 @@ mod tests {
         let promise = with.promise.unwrap();
         assert!(promise.patients > without.promise.unwrap().patients && promise.confidence.is_none(), "{promise:?}");
         // Right in half of the cases, where in-sample every answer would be right.
-        assert!(promise.answered == 0 || promise.wrong * 5 > promise.answered, "{promise:?}");
+        assert!(promise.answered > 0 && promise.wrong * 5 > promise.answered, "{promise:?}");
+        // A training picture is near itself, so the limits of novelty are those of the validation split.
+        assert_eq!(with.decision.novelty_refer, without.decision.novelty_refer);
         assert_eq!(
             table.split(Split::Val).count(),
             csv::Reader::from_path(folder.path().join("validation.csv")).unwrap().records().count()
         );
+    }
+
+    #[test]
+    fn out_of_bag_are_known_patients_of_the_validation_splits_collections() {
+        let mut table = table();
+        let train: Vec<usize> = table.split(Split::Train).map(|(row, _)| row).collect();
+        let validation: Vec<usize> = table.split(Split::Val).map(|(row, _)| row).collect();
+        table.rows[train[0]].patient_id = UNKNOWN_PATIENT.into();
+        table.rows[train[1]].source = "elsewhere".into();
+        let mut drawn = vec![1.0; train.len()];
+        drawn[2] = 0.0;
+        let none = vec![0.0; train.len()];
+        assert_eq!(out_of_bag(&table, &train, &validation, std::slice::from_ref(&drawn)), [2]);
+        let expected: Vec<usize> = (2..train.len()).collect();
+        assert_eq!(out_of_bag(&table, &train, &validation, &[drawn, none]), expected);
+    }
+
+    /// Runs of before there was a selection set.
+    #[test]
+    fn an_outcome_without_what_was_added_later_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let outcome = fit(&table(), Beside::default(), &config(), folder.path()).unwrap();
+        let mut old = serde_json::to_value(&outcome).unwrap();
+        let fields = old.as_object_mut().unwrap();
+        for added in ["out_of_bag_pictures", "promise", "probability_map", "calibrations", "refusals"] {
+            assert!(fields.remove(added).is_some(), "{added}");
+        }
+        let read: ClassifyOutcome = serde_json::from_value(old).unwrap();
+        assert_eq!((read.out_of_bag_pictures, read.validation_pictures), (0, outcome.validation_pictures));
+        let config = serde_json::to_value(config()).unwrap();
+        assert!(config.get("out_of_bag").is_none() && serde_json::from_value::<ClassifyConfig>(config).is_ok());
     }
 
     #[test]

@@ -19,19 +19,19 @@ use thorax_shared::{
 
 use crate::features::FeatureRow;
 
-/// Sensitivity wanted on the pictures chosen by: WHO's floor for a screening test is 90 %.
+/// Sensitivity wanted on the selection set: WHO's floor for a screening test is 90 %.
 pub const WANTED_SENSITIVITY: f64 = 0.90;
 /// Specificity wanted of a positive answer.
 pub const WANTED_SPECIFICITY: f64 = 0.90;
 
 /// Share of wrong answers that is tolerated among the answers given.
 pub const WANTED_RISK: f64 = 0.10;
-/// Least share of validation pictures that has to be answered, whatever the risk.
+/// Least share of the pictures that has to be answered, whatever the risk.
 pub const LEAST_ANSWERED: f64 = 0.20;
 
 /// How sure a promise is.
 const CONFIDENCE: f64 = 0.95;
-/// Least share of validation patients that has to be answered by a limit with a promise; below it the limit without one is taken.
+/// Least share of the patients that has to be answered by a limit with a promise; below it the limit without one is taken.
 const LEAST_PROMISED: f64 = 0.50;
 /// Entropy limits tested lie this share of the patients apart.
 const STEP: f64 = 0.05;
@@ -39,7 +39,7 @@ const STEP: f64 = 0.05;
 /// How many times farther than the limit of referring a picture is rejected.
 const REJECT_FACTOR: f32 = 2.5;
 
-/// What the entropy limit gave on one unchanged picture of each patient chosen by, and whether that allows a promise.
+/// What the entropy limit gave on one unchanged picture of each patient of the selection set, and whether that allows a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Promise {
     /// Patients.
@@ -81,7 +81,9 @@ pub(super) fn choose(
         answers(familiar.map(|row| (&ensembles[row], labels[row])), &thresholds)
     };
     let patients = of(&mut firsts.iter().copied());
-    let promised = promised(&patients, firsts.len());
+    // What is predicted out of bag is said by a part of the heads, another one for each patient, and heads share patients: no test of one
+    // classifier on independent patients, so nothing is promised.
+    let promised = if unseen == ensembles.len() { promised(&patients, firsts.len()) } else { None };
     let limit = promised.unwrap_or_else(|| limit(&of(&mut (0..ensembles.len())), ensembles.len()));
     let (answered, wrong) = counts(&patients, limit);
     let promise = (!firsts.is_empty()).then_some(Promise {

@@ -81,7 +81,8 @@ pub struct Prediction {
     pub positive: bool,
     /// What the device says.
     pub verdict: Verdict,
-    /// Probability, entropy in bits, novelty, mutual information in bits; `None` when rejected before it was read.
+    /// Probability, entropy in bits, novelty, mutual information in bits (of the members' own probabilities, before a map of their mean);
+    /// `None` when rejected before the ensemble was asked.
     pub evidence: Option<[f32; 4]>,
     /// Infected share of the lungs, as the device shows it.
     pub involvement_percent: Option<f32>,
@@ -326,9 +327,10 @@ impl Evaluation {
             let [ece, entropy] = self.if_calibrated(&all).map(cell);
             let _ = writeln!(
                 out,
-                "\nWere every one of these probabilities right, then on so many pictures, by chance (median, and {:.0} % of the draws): ECE \
-                 {ece}, AUROC of entropy for errors {entropy}. What lies between these ends cannot be told from perfect calibration. AURC \
-                 (area under the curve of risk against coverage, the least uncertain first): {}.",
+                "\nIf every probability were right, chance alone would give, on as many pictures (median, and {:.0} % of {RESAMPLES} draws): ECE \
+                 {ece}, AUROC of entropy for errors {entropy}. Pictures of a patient are drawn independently here, so the ranges are somewhat \
+                 too narrow. A figure inside them is no sign of bad calibration, and no proof of a good one. AURC (area under the curve of risk \
+                 against coverage, the least uncertain first): {}.",
                 LEVEL * 100.0,
                 cell(self.aurc(&all))
             );
@@ -500,7 +502,7 @@ impl Evaluation {
         let all: Vec<&Prediction> = self.predictions.iter().collect();
         let named = |name: &str, estimate| (name.to_owned(), cell(estimate));
         let mut figures: Vec<_> = NAMED.into_iter().zip(self.classification(&all)).map(|(n, e)| named(n, e)).collect();
-        let names = ["ECE, were all probabilities right", "AUROC of entropy, were all probabilities right"];
+        let names = ["ECE by chance, if every probability were right", "AUROC of entropy by chance, if so"];
         figures.extend(names.into_iter().zip(self.if_calibrated(&all)).map(|(name, estimate)| named(name, estimate)));
         figures.push(named("AURC", self.aurc(&all)));
         for (channel, mask) in MASKS.iter().enumerate() {
@@ -813,6 +815,33 @@ mod tests {
         let text = evaluation.to_markdown();
         assert!(text.contains("| other | 2 | 1 | 0 | 1 | 0 | 0.500"), "{text}");
         assert!(text.contains("| covid | 2 | 1 | 1 | 0 | 0 | – |"), "{text}");
+    }
+
+    #[test]
+    fn risk_and_chance_by_hand() {
+        let of = |positive: bool, probability: f32, entropy: f32| Prediction {
+            path: String::new(),
+            group: format!("{probability}"),
+            source: "made".into(),
+            class: "made".into(),
+            positive,
+            verdict: Verdict::Refer(ReferReason::AbstainZone),
+            evidence: Some([probability, entropy, 0.0, 0.0]),
+            involvement_percent: None,
+        };
+        // Two right answers, then a wrong one, then a right one: risks 0, 0, 1/3, 1/4.
+        let read = vec![of(true, 0.9, 0.1), of(false, 0.2, 0.2), of(true, 0.3, 0.3), of(true, 0.6, 0.4)];
+        let evaluation = evaluation(read, vec![], 1);
+        let all: Vec<&Prediction> = evaluation.predictions.iter().collect();
+        let aurc = evaluation.aurc(&all).unwrap().value;
+        assert!((aurc - (1.0 / 3.0 + 1.0 / 4.0) / 4.0).abs() < 1e-12, "{aurc}");
+        // Each is alone in its bin, so the error of each is how far its label is from its probability.
+        let [ece, _] = evaluation.if_calibrated(&all);
+        let ece = ece.unwrap();
+        let smallest = (0.1 + 0.2 + 0.3 + 0.4) / 4.0;
+        assert!((ece.low - smallest).abs() < 1e-6 && ece.value >= smallest && ece.high <= 0.75, "{ece:?}");
+        let text = evaluation.to_markdown();
+        assert!(text.contains("If every probability were right") && text.contains("AURC"), "{text}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use thorax_shared::{metrics, modality::Modality, uncertainty::Ensemble};
 
 use self::linear::Table;
 use crate::{
-    data::{Manifest, Split, group_folds},
+    data::{Manifest, Split, UNKNOWN_PATIENT, group_folds},
     features::{Contents, FeatureRow, FeatureTable},
     heads,
     judge::{Estimate, Resampling},
@@ -226,33 +226,49 @@ pub fn probe(
 }
 
 /// The AUC of the features `values` of `rows` by a classifier that learnt from each of [`SHARES`] of the patients, [`DRAWS`] times with
-/// other folds and other patients.
+/// other folds and other patients. Pictures of unknown patients are left out: two of one may lie on both sides, the more the more are
+/// learnt from.
 fn by_patients(rows: &[&FeatureRow], values: &[f32], columns: usize, seed: u64) -> Vec<Learnt> {
+    let known: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].patient_id != UNKNOWN_PATIENT).collect();
+    let values: Vec<f32> = known.iter().flat_map(|&row| &values[row * columns..][..columns]).copied().collect();
+    let rows: Vec<&FeatureRow> = known.into_iter().map(|row| rows[row]).collect();
     let groups: Vec<&str> = rows.iter().map(|row| row.group.as_str()).collect();
     let positive: Vec<bool> = rows.iter().map(|row| row.positive()).collect();
     let classes: Vec<usize> = positive.iter().map(|&positive| usize::from(positive)).collect();
     let names: BTreeSet<&str> = rows.iter().map(|row| row.source.as_str()).collect();
-    // In as many parts as the smallest share has of all: the first parts are the patients that are known.
+    // In as many parts as the smallest share has of all: the first parts are the patients that are learnt from.
     let parts = (1.0 / SHARES[0]) as usize;
     let learn = |share: f64| {
-        let known_parts = (share * parts as f64).round() as usize;
+        let learnt_parts = (share * parts as f64).round() as usize;
         let mut learnt = 0.0;
         let mut all = vec![];
         let mut inside: BTreeMap<&str, Vec<f64>> = names.iter().map(|&name| (name, vec![])).collect();
         for draw in 0..DRAWS {
-            let folds = group_folds(&groups, FOLDS, seed + draw);
+            let folds = group_folds(&groups, FOLDS, seed.wrapping_add(draw));
             // Dealt out by another order than the folds are.
-            let part = group_folds(&groups, parts, (seed + draw) ^ 0x5eed);
-            let known = |row: usize| part[row] < known_parts;
-            let groups_known: BTreeSet<&str> =
-                (0..rows.len()).filter(|&row| known(row)).map(|row| groups[row]).collect();
-            learnt += groups_known.len() as f64 * (FOLDS - 1) as f64 / FOLDS as f64 / DRAWS as f64;
-            let table = Table { values, columns, folds: &folds };
-            let said: Vec<f32> = table.logistic_of(known, &classes, 2).chunks_exact(2).map(|row| row[1]).collect();
+            let part = group_folds(&groups, parts, seed.wrapping_add(draw) ^ 0x5eed);
+            let is_learnt = |row: usize| part[row] < learnt_parts;
+            let both_classes = (0..FOLDS).all(|fold| {
+                let of = |wanted: bool| {
+                    (0..rows.len()).any(|row| is_learnt(row) && folds[row] != fold && positive[row] == wanted)
+                };
+                of(true) && of(false)
+            });
+            if !both_classes {
+                continue;
+            }
+            let different: BTreeSet<&str> =
+                (0..rows.len()).filter(|&row| is_learnt(row)).map(|row| groups[row]).collect();
+            learnt += different.len() as f64 * (FOLDS - 1) as f64 / FOLDS as f64 / DRAWS as f64;
+            let table = Table { values: &values, columns, folds: &folds };
+            let said: Vec<f32> = table.logistic_of(is_learnt, &classes, 2).chunks_exact(2).map(|row| row[1]).collect();
+            // Of each fold by itself, since each has a classifier of its own, whose probabilities are not those of another; pairs count.
             let auc = |of: &dyn Fn(&FeatureRow) -> bool| {
-                let of = (0..rows.len()).filter(|&row| of(rows[row]));
-                let (scores, labels): (Vec<f32>, Vec<bool>) = of.map(|row| (said[row], positive[row])).unzip();
-                metrics::roc_auc(&scores, &labels).ok()
+                let of: Vec<usize> = (0..rows.len()).filter(|&row| of(rows[row])).collect();
+                let folds: Vec<String> = of.iter().map(|&row| folds[row].to_string()).collect();
+                let (scores, labels): (Vec<f32>, Vec<bool>) = of.iter().map(|&row| (said[row], positive[row])).unzip();
+                let folds: Vec<&str> = folds.iter().map(String::as_str).collect();
+                (labels.contains(&true) && labels.contains(&false)).then(|| heads::auc_inside(&scores, &labels, &folds))
             };
             all.extend(auc(&|_| true));
             inside.iter_mut().for_each(|(name, values)| values.extend(auc(&|row| row.source == *name)));
@@ -420,8 +436,9 @@ impl Probe {
         let Some(first) = self.by_patients.first() else { return String::new() };
         let names: Vec<&str> = first.sources.keys().map(String::as_str).collect();
         let mut out = format!(
-            "\nWhat more patients are worth: AUC of the linear classifier of the features, from ever more groups of patients; mean and standard \
-             deviation over {DRAWS} draws of patients and folds, {FOLDS} folds each.\n\n"
+            "\nWhat more patients are worth: AUC of the linear classifier of the features (always the same penalty) that learnt from so many groups \
+             of known patients, of all sources together. Mean over {DRAWS} draws of patients and folds, {FOLDS} folds each, and standard deviation \
+             among the draws: how much these patients matter, not how far the AUC is from that of others.\n\n"
         );
         let inside = names.iter().map(|name| format!("inside {name}"));
         let head: Vec<String> = ["groups learnt from".to_owned(), "all".to_owned()].into_iter().chain(inside).collect();

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use thorax_nn::graph::Graph;
 use thorax_shared::{mask::NAMES as MASKS, modality::Modality, preprocess::PreprocessSpec};
 
-use super::{Members, Segmenter, run::THRESHOLD, shipped::Shipped};
+use super::{
+    Members, Segmenter,
+    run::{SegmentConfig, SegmentRun, THRESHOLD},
+    shipped::Shipped,
+};
 use crate::data::Manifest;
 
 /// A segmenter, and what is known of how it came about.
@@ -79,6 +83,22 @@ impl Origin {
         match self {
             Self::Runs(members) => members.name(),
             Self::Bundle(shipped) => shipped.title.clone(),
+        }
+    }
+
+    /// Whether it was shown pictures by their class ([`SegmentConfig::knows_classes`]) in any of its stages; `None` where that is not known,
+    /// as of a bundle.
+    pub fn knows_classes(&self) -> Option<bool> {
+        let Self::Runs(members) = self else { return None };
+        let of_run = |run: &SegmentRun| {
+            let earlier = run.earlier.as_ref().map(|stages| stages.iter().any(SegmentConfig::knows_classes));
+            if run.config.knows_classes() { Some(true) } else { earlier }
+        };
+        let of_runs: Vec<Option<bool>> = members.runs().iter().map(of_run).collect();
+        if of_runs.contains(&Some(true)) {
+            Some(true)
+        } else {
+            of_runs.into_iter().collect::<Option<Vec<_>>>().map(|_| false)
         }
     }
 

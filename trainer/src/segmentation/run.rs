@@ -92,6 +92,12 @@ impl SegmentConfig {
         Self { seed: 0, start_sha256: self.start_sha256.as_ref().map(|_| String::new()), ..self.clone() }
     }
 
+    /// Whether the run was shown pictures by their class, beside those with masks: healthy ones, positive ones with boxes, or what teachers
+    /// draw on either. (The weights that it may have started from are not asked.)
+    pub fn knows_classes(&self) -> bool {
+        self.healthy > 0 || self.boxed > 0 || self.taught.is_some()
+    }
+
     /// Whether the run learnt from this very manifest: its pictures with masks, and those of class `normal` and those that teachers drew
     /// masks on where it drew some.
     /// (The weights that it may have started from are not asked.)
