@@ -52,6 +52,11 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         command.arg("--weights").arg(weights);
         command
     };
+    refused(
+        &mut classify("--out-of-bag", "none", &own),
+        &["--out-of-bag", "has learnt from the labels", "leave the option out"],
+    );
+    assert!(!at("none").exists());
     succeed(&mut classify("--members 3", "teacher", &own));
     let distill = |more: &str, out: &str| {
         let words = format!("distill --frozen stride16 --batch 4 --copies 0 --steadiness 0 --dropout 0 {more}");
