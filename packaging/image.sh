@@ -156,9 +156,10 @@ system() {
     # A root that cannot be written has no number of its own: each start takes another one.
     : >"$root/etc/machine-id"
     ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+    # A disk that comes late is waited for, since nobody is there to start the box again.
     cat >"$root/etc/fstab" <<'FSTAB'
 /dev/disk/by-partlabel/thorax-root  /                 squashfs  ro                                                          0 0
-/dev/disk/by-partlabel/thorax-data  /data             ext4      noatime,nodev,nosuid,noexec,errors=remount-ro,x-systemd.growfs  0 2
+/dev/disk/by-partlabel/thorax-data  /data             ext4      noatime,nodev,nosuid,noexec,errors=remount-ro,x-systemd.growfs,x-systemd.device-timeout=600  0 2
 /data/thorax                        /var/lib/thorax   none      bind,x-systemd.requires-mounts-for=/data                    0 0
 /data/settings                      /etc/thorax       none      bind,x-systemd.requires-mounts-for=/data                    0 0
 /data/systemd                       /var/lib/systemd  none      bind,x-systemd.requires-mounts-for=/data                    0 0
