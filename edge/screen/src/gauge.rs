@@ -13,12 +13,12 @@ use super::{
     text::{Face, Ink, NO_NUMBER, draw_line, draw_paragraph, paragraph_height},
 };
 
-/// A share of a whole as a line that is filled from the left.
+/// A share of a whole on a line from left to right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meter {
-    /// In one piece: a probability, an area.
+    /// Filled from the left: a probability, an area.
     Bar,
-    /// In ten cells, so that it is not taken for a probability.
+    /// One of ten cells is lit, since a row of lit cells beside *sure* reads as how much of it there is.
     Gauge,
 }
 
@@ -32,13 +32,13 @@ impl Meter {
         fill: Rgb565,
         track: Rgb565,
     ) -> Result<(), D::Error> {
-        let share = share.filter(|share| share.is_finite()).unwrap_or(0.0).clamp(0.0, 1.0);
-        let filled = |width: u32| (share * width as f32 + 0.5) as u32;
+        let share = share.filter(|share| share.is_finite()).map(|share| share.clamp(0.0, 1.0));
         match self {
             Self::Bar => {
+                let filled = (share.unwrap_or(0.0) * area.size.width as f32 + 0.5) as u32;
                 let radii = CornerRadii::new(Size::new_equal(area.size.height / 3));
                 RoundedRectangle::new(area, radii).draw_styled(&PrimitiveStyle::with_fill(track), target)?;
-                let filled = cut_left(&mut { area }, filled(area.size.width));
+                let filled = cut_left(&mut { area }, filled);
                 RoundedRectangle::new(area, radii)
                     .draw_styled(&PrimitiveStyle::with_fill(fill), &mut target.clipped(&filled))
             }
@@ -48,16 +48,14 @@ impl Meter {
                 let cell_width = (area.size.width + 1) / CELLS;
                 // The pixels left over go to the first cells, one each.
                 let longer = (area.size.width + 1) % CELLS;
-                let filled = filled(area.size.width);
-                for cell in 0..CELLS {
-                    let mut cell = cut_left(&mut rest, cell_width + u32::from(cell < longer));
+                let lit = share.map(|share| ((share * CELLS as f32) as u32).min(CELLS - 1));
+                for number in 0..CELLS {
+                    let mut cell = cut_left(&mut rest, cell_width + u32::from(number < longer));
                     // Each cell ends in a gap, the last one at the area's edge.
                     if !rest.is_zero_sized() {
                         cut_right(&mut cell, 1);
                     }
-                    target.fill_solid(&cell, track)?;
-                    let begin = u32::try_from(cell.top_left.x - area.top_left.x).unwrap_or(0);
-                    target.fill_solid(&cut_left(&mut cell, filled.saturating_sub(begin)), fill)?;
+                    target.fill_solid(&cell, if lit == Some(number) { fill } else { track })?;
                 }
                 Ok(())
             }
@@ -108,11 +106,11 @@ impl Measure<'_> {
     }
 }
 
-/// A gauge between what its ends mean.
+/// A place between two ends.
 pub(super) struct Gauge<'a> {
     /// 0 to 1; `None` where it is no number.
     pub(super) share: Option<f32>,
-    /// What an empty and a full one mean.
+    /// What its left and its right end mean.
     pub(super) ends: [&'a str; 2],
 }
 
@@ -127,12 +125,12 @@ impl Gauge<'_> {
         area: Rectangle,
         scale: &Scale,
     ) -> Result<(), D::Error> {
-        let ([empty, full], soft) = (self.ends, Ink::new(palette::SOFT_TEXT));
+        let ([left, right], soft) = (self.ends, Ink::new(palette::SOFT_TEXT));
         let mut rest = area;
-        let place = cut_left(&mut rest, scale.small.width(empty));
-        draw_line(target, place, empty, scale.small, soft, Alignment::Left)?;
-        let place = cut_right(&mut rest, scale.small.width(full));
-        draw_line(target, place, full, scale.small, soft, Alignment::Right)?;
+        let place = cut_left(&mut rest, scale.small.width(left));
+        draw_line(target, place, left, scale.small, soft, Alignment::Left)?;
+        let place = cut_right(&mut rest, scale.small.width(right));
+        draw_line(target, place, right, scale.small, soft, Alignment::Right)?;
         cut_left(&mut rest, scale.gap);
         cut_right(&mut rest, scale.gap);
         if self.share.is_none() {
@@ -280,7 +278,7 @@ mod tests {
     use core::convert::Infallible;
     use embedded_graphics::mock_display::MockDisplay;
 
-    /// Filled white, empty blue.
+    /// Filled or lit white, the rest blue.
     fn meter(meter: Meter, share: Option<f32>) -> Result<MockDisplay<Rgb565>, Infallible> {
         let mut display = display();
         meter.draw(&mut display, area(1, 1, 39, 6), share, Rgb565::WHITE, Rgb565::BLUE)?;
@@ -302,15 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_has_ten_cells() -> Result<(), Infallible> {
+    fn a_gauge_lights_one_of_ten_cells() -> Result<(), Infallible> {
         meter(Meter::Gauge, Some(0.45))?.assert_pattern(&[
             "                                        ",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
-            " WWW WWW WWW WWW WWB BBB BBB BBB BBB BBB",
+            " BBB BBB BBB BBB WWW BBB BBB BBB BBB BBB",
+            " BBB BBB BBB BBB WWW BBB BBB BBB BBB BBB",
+            " BBB BBB BBB BBB WWW BBB BBB BBB BBB BBB",
+            " BBB BBB BBB BBB WWW BBB BBB BBB BBB BBB",
+            " BBB BBB BBB BBB WWW BBB BBB BBB BBB BBB",
+            " BBB BBB BBB BBB WWW BBB BBB BBB BBB BBB",
         ]);
         Ok(())
     }
@@ -318,13 +316,16 @@ mod tests {
     #[test]
     fn meters_take_any_number() -> Result<(), Infallible> {
         for kind in [Meter::Bar, Meter::Gauge] {
-            let (empty, full) = (meter(kind, Some(0.0))?, meter(kind, Some(1.0))?);
-            assert_ne!(empty, full);
-            assert_eq!(full.affected_area(), area(1, 1, 39, 6));
-            for nothing in [None, Some(f32::NAN), Some(f32::INFINITY), Some(-3.0)] {
-                assert_eq!(meter(kind, nothing)?, empty, "{nothing:?}");
+            let (least, most, nothing) = (meter(kind, Some(0.0))?, meter(kind, Some(1.0))?, meter(kind, None)?);
+            assert_ne!(least, most);
+            assert_eq!(most.affected_area(), area(1, 1, 39, 6));
+            // A bar of nothing is as empty as one without a number; a gauge has an end there.
+            assert_eq!(least == nothing, kind == Meter::Bar);
+            for no_number in [f32::NAN, f32::INFINITY] {
+                assert_eq!(meter(kind, Some(no_number))?, nothing, "{no_number}");
             }
-            assert_eq!(meter(kind, Some(7.0))?, full);
+            assert_eq!(meter(kind, Some(-3.0))?, least);
+            assert_eq!(meter(kind, Some(7.0))?, most);
         }
         Ok(())
     }

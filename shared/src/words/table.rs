@@ -183,7 +183,7 @@ words! {
     Stopping: ["stopping", "arrêt", "parando", "parando", "inazima", "बंद हो रहा है"];
     Off: ["off", "éteint", "apagado", "desligado", "imezimwa", "बंद"];
     SendAnImage: ["Send a chest image to this device.", "Envoyez une image du thorax à cet appareil.", "Envíe una imagen de tórax a este aparato.", "Envie uma imagem do tórax a este aparelho.", "Tuma picha ya kifua kwenye kifaa hiki.", "छाती का चित्र इस उपकरण को भेजें।"];
-    Reads: ["reads", "lit", "lee", "lê", "inasoma", "पढ़ता है"];
+    Reads: ["reads", "peut lire", "lee", "lê", "inasoma", "पढ़ता है"];
     BeingRead: ["An image is being read. The result appears here by itself.", "Une image est en cours de lecture. Le résultat s’affichera ici.", "Se está leyendo una imagen. El resultado aparecerá aquí.", "Uma imagem está sendo lida. O resultado aparecerá aqui.", "Picha inasomwa. Matokeo yataonekana hapa yenyewe.", "चित्र पढ़ा जा रहा है। परिणाम यहीं दिखेगा।"];
     SelfTest: ["The device tests itself. Please wait.", "L’appareil se teste. Veuillez patienter.", "El aparato se está probando. Espere, por favor.", "O aparelho está se testando. Aguarde, por favor.", "Kifaa kinajipima. Tafadhali subiri.", "उपकरण अपनी जाँच कर रहा है। कृपया प्रतीक्षा करें।"];
     FinishesWork: ["Do not cut the power yet. What is being read is finished first.", "Ne coupez pas encore le courant. La lecture en cours se termine.", "No corte la corriente todavía. Antes termina la lectura en curso.", "Ainda não desligue a energia. Antes termina a leitura em curso.", "Usikate umeme bado. Usomaji unaoendelea unamalizika kwanza.", "अभी बिजली बंद न करें। पहले चल रहा पढ़ना पूरा होगा।"];
@@ -196,8 +196,8 @@ words! {
     DoNegative: ["Disease is not ruled out. Other diseases are not looked for. Have a clinician decide.", "Maladie non exclue, autres maladies non recherchées. Un clinicien doit décider.", "No se descarta la enfermedad. Otras no se buscan. Que decida un médico.", "A doença não está excluída. Outras não são procuradas. Um médico decide.", "Haimaanishi hakuna ugonjwa. Magonjwa mengine hayatafutwi. Mganga aamue.", "रोग की संभावना समाप्त नहीं। अन्य रोग नहीं खोजे जाते। निर्णय चिकित्सक से लें।"];
     DoRefer: ["Have a clinician read this image.", "Faites lire cette image par un clinicien.", "Que un médico lea esta imagen.", "Um médico deve ler esta imagem.", "Mwombe mganga aisome picha hii.", "यह चित्र चिकित्सक से पढ़वाएँ।"];
     CannotDecide: ["The device cannot decide:", "Décision impossible :", "Sin decisión:", "Sem decisão:", "Kifaa hakiwezi kuamua:", "निर्णय संभव नहीं:"];
-    WhyBetween: ["between negative and positive", "entre négatif et positif", "entre negativo y positivo", "entre negativo e positivo", "kati ya hasi na chanya", "नेगेटिव और पॉज़िटिव के बीच"];
-    WhyNotSure: ["the models are not sure enough", "modèles pas assez sûrs", "modelos sin certeza suficiente", "modelos sem certeza suficiente", "modeli hazina uhakika", "मॉडल पर्याप्त निश्चित नहीं"];
+    WhyBetween: ["it is between negative and positive", "entre négatif et positif", "entre negativo y positivo", "entre negativo e positivo", "kati ya hasi na chanya", "नेगेटिव और पॉज़िटिव के बीच"];
+    WhyNotSure: ["it is not sure enough", "pas assez sûr", "sin certeza suficiente", "sem certeza suficiente", "hakina uhakika wa kutosha", "पर्याप्त निश्चित नहीं"];
     WhyUnlike: ["unlike the images that it learnt from", "différente des images apprises", "distinta de las imágenes aprendidas", "diferente das imagens aprendidas", "haifanani na picha ilizojifunza", "सीखे गए चित्रों से भिन्न"];
     NotRead: ["The image was not read.", "L’image n’a pas été lue.", "La imagen no se leyó.", "A imagem não foi lida.", "Picha haikusomwa.", "चित्र पढ़ा नहीं गया।"];
     Involved: ["lung area marked", "poumons marqués", "pulmón marcado", "pulmão marcado", "eneo la mapafu lenye alama", "फेफड़ों का चिह्नित भाग"];
