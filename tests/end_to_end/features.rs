@@ -185,7 +185,7 @@ fn what_does_not_belong_together_is_refused_and_what_was_done_is_kept() {
     std::fs::write(&manifest, &table).unwrap();
     refused(
         classify(&store, &manifest).args(["--weights", "random:1"]),
-        &["--features", "with --refuse or --taught, and not without them"],
+        &["--features", "with --refuse, --taught or --out-of-bag, and not without them"],
     );
     refused(
         train().args(["train", "classify", "--modality", "xray", "--out", "x", "--manifest"]).arg(&manifest),
