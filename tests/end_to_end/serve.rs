@@ -250,6 +250,45 @@ fn panel(device: &Appliance) -> (image::RgbImage, String) {
     (picture, hash)
 }
 
+/// The README's first command, but for its ports and folder: on a machine without a panel the picture goes into a file.
+#[test]
+fn a_rehearsal_shows_the_whole_box_without_a_panel() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("board")).unwrap();
+    let profile = format!(
+        "[board]\nname = \"A PC\"\ncores = 1\nmemory_budget_mebibytes = 2048\n[intake]\naddress = \"127.0.0.1:0\"\n\
+         accept_any_peer = true\n[journal]\nreserve_bytes = 16777216\n[status]\naddress = \"127.0.0.1:0\"\n\
+         [screening]\nbundles = [{:?}, {:?}]\n",
+        shipped("xray"),
+        shipped("ct")
+    );
+    fs::write(at("board/profile.toml"), profile).unwrap();
+    let log = File::create(at("log")).unwrap();
+    let mut serve = edge();
+    serve.args(["serve", "--demo", "--board"]).arg(at("board")).arg("--data").arg(at("data"));
+    let mut child = serve.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let panel = at("data/demo/panel.png");
+    let until = Instant::now() + PATIENCE;
+    let mut wait_for = |done: &dyn Fn() -> bool| {
+        while !done() {
+            let goes_on = Instant::now() < until && child.try_wait().unwrap().is_none();
+            assert!(goes_on, "{}", fs::read_to_string(at("log")).unwrap());
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait_for(&|| panel.exists());
+    let first = fs::read(&panel).unwrap();
+    let read = || run(edge().args(["journal", "list", "--data"]).arg(at("data/demo"))).stdout.contains("finished");
+    wait_for(&read);
+    wait_for(&|| fs::read(&panel).unwrap() != first);
+    let picture = image::open(&panel).unwrap().into_rgb8();
+    assert_eq!(picture.dimensions(), (800, 480));
+    signal(&child, libc::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(fs::read_to_string(at("log")).unwrap().contains("no panel in the profile"));
+}
+
 #[test]
 fn the_panel_says_what_is_the_matter_shows_a_result_by_itself_and_is_the_last_to_go() {
     let mut device = Appliance::with_tables(

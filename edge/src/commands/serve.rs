@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use thorax_board::config::{Drawn, Panel, Png};
 use thorax_engine::graph;
 
 use crate::{
@@ -30,6 +31,11 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
         data.push("demo");
     }
     serve::own_folder(&data)?;
+    if rehearsal.is_some() && profile.panel.is_none() {
+        let file = data.join("panel.png");
+        tracing::info!(file = %file.display(), "no panel in the profile: what it would show is drawn into a file, again and again");
+        profile.panel = Some(Panel::Png(Png { file, drawn: Drawn::default() }));
+    }
     let executor = profile.executor.unwrap_or_default();
     if executor.gpu {
         let told = |reason| {
