@@ -43,9 +43,7 @@ pub fn bootstrap_interval<G: Ord>(
     if resamples == 0 {
         return Err(MetricError::Parameter { name: "resamples", range: "at least 1" });
     }
-    if !(level > 0.0 && level < 1.0) {
-        return Err(MetricError::Parameter { name: "level", range: "between 0 and 1, for instance 0.95" });
-    }
+    check_level(level)?;
     let mut members: BTreeMap<&G, Vec<usize>> = BTreeMap::new();
     for (index, group) in groups.iter().enumerate() {
         members.entry(group).or_default().push(index);
@@ -56,7 +54,7 @@ pub fn bootstrap_interval<G: Ord>(
 
     let mut random = SplitMix64::new(seed);
     let mut drawn = Vec::with_capacity(groups.len());
-    let mut values: Vec<f64> = (0..resamples)
+    let values = (0..resamples)
         .filter_map(|_| {
             drawn.clear();
             for _ in 0..members.len() {
@@ -65,9 +63,23 @@ pub fn bootstrap_interval<G: Ord>(
             statistic(&drawn).filter(|value| !value.is_nan())
         })
         .collect();
+    let (values, [low, high]) = sorted_with_ends(values, level)?;
+    Ok(Interval { estimate, low, high, resamples: values.len() })
+}
+
+/// Whether `level` is between 0 and 1.
+pub(super) fn check_level(level: f64) -> Result<(), MetricError> {
+    if level > 0.0 && level < 1.0 {
+        return Ok(());
+    }
+    Err(MetricError::Parameter { name: "level", range: "between 0 and 1, for instance 0.95" })
+}
+
+/// The values, sorted, and the ends between which the middle `level` of them lies.
+pub(super) fn sorted_with_ends(mut values: Vec<f64>, level: f64) -> Result<(Vec<f64>, [f64; 2]), MetricError> {
     values.sort_unstable_by(f64::total_cmp);
     match (quantile(&values, (1.0 - level) / 2.0), quantile(&values, (1.0 + level) / 2.0)) {
-        (Some(low), Some(high)) => Ok(Interval { estimate, low, high, resamples: values.len() }),
+        (Some(low), Some(high)) => Ok((values, [low, high])),
         _ => Err(MetricError::NoResample),
     }
 }

@@ -1,6 +1,10 @@
 //! Whether probabilities mean what they say.
 
-use super::{Interval, MetricError, SplitMix64, check_probabilities, quantile};
+use super::{
+    Interval, MetricError, SplitMix64,
+    bootstrap::{check_level, sorted_with_ends},
+    check_probabilities, quantile,
+};
 use alloc::{vec, vec::Vec};
 
 /// Bins of [`expected_calibration_error`] in the literature (Guo et al. 2017, arXiv:1706.04599).
@@ -77,9 +81,7 @@ pub fn if_calibrated(
 ) -> Result<Interval, MetricError> {
     let mut labels = vec![false; probabilities.len()];
     check_probabilities(probabilities, &labels)?;
-    if !(level > 0.0 && level < 1.0) {
-        return Err(MetricError::Parameter { name: "level", range: "between 0 and 1, for instance 0.95" });
-    }
+    check_level(level)?;
     let mut random = SplitMix64::new(seed);
     let drawn = (0..draws).filter_map(|_| {
         // 53 bits are what a number from 0 to 1 holds.
@@ -87,15 +89,9 @@ pub fn if_calibrated(
         labels.iter_mut().zip(probabilities).for_each(|(label, &p)| *label = share() < f64::from(p));
         statistic(&labels)
     });
-    let mut values: Vec<f64> = drawn.collect();
-    values.sort_by(f64::total_cmp);
-    let at = |share| quantile(&values, share).ok_or(MetricError::NoResample);
-    Ok(Interval {
-        estimate: at(0.5)?,
-        low: at((1.0 - level) / 2.0)?,
-        high: at((1.0 + level) / 2.0)?,
-        resamples: values.len(),
-    })
+    let (values, [low, high]) = sorted_with_ends(drawn.collect(), level)?;
+    let estimate = quantile(&values, 0.5).ok_or(MetricError::NoResample)?;
+    Ok(Interval { estimate, low, high, resamples: values.len() })
 }
 
 /// Brier score: the mean of `(probability - label)^2`, 0 to 1, smaller is better.

@@ -58,6 +58,12 @@ pub struct BackboneConfig {
 /// The word of a file of weights that says how they came about: a [`BackboneConfig`] as JSON.
 const TRAINING: &str = "training";
 
+/// What a file of weights says under [`TRAINING`].
+fn words_of(source: &Source) -> Option<String> {
+    let SourceKind::File(path) = &source.kind else { return None };
+    Checkpoint::load_words(path).ok()?.metadata.remove(TRAINING)
+}
+
 impl BackboneConfig {
     /// Writes the net's tensors into the run's folder, and how they came about.
     ///
@@ -70,15 +76,12 @@ impl BackboneConfig {
 
     /// Whether a run of ours left the weights of `source`, of this version or another.
     pub fn is_of_a_run(source: &Source) -> bool {
-        let SourceKind::File(path) = &source.kind else { return false };
-        Checkpoint::load_words(path).is_ok_and(|words| words.metadata.contains_key(TRAINING))
+        words_of(source).is_some()
     }
 
     /// How the weights of `source` came about, where a run of ours left them.
     pub fn of(source: &Source) -> Option<Self> {
-        let SourceKind::File(path) = &source.kind else { return None };
-        let words = Checkpoint::load_words(path).ok()?;
-        serde_json::from_str(words.metadata.get(TRAINING)?).ok()
+        serde_json::from_str(&words_of(source)?).ok()
     }
 
     /// For a card.

@@ -525,16 +525,17 @@ impl Evaluation {
         row
     }
 
+    /// A statistic of the pictures that were read, with its interval over patients.
+    fn of_read(&self, items: &[&Prediction], statistic: impl Fn(&[&Prediction]) -> Option<f64>) -> Option<Estimate> {
+        self.interval(&read(items), |p| &p.group, statistic)
+    }
+
     /// AUC of the pictures that were read.
     fn auc(&self, items: &[&Prediction]) -> Option<Estimate> {
-        self.interval(
-            &read(items),
-            |p| &p.group,
-            |items| {
-                let (p, _, y) = columns(items);
-                metrics::roc_auc(&p, &y).ok()
-            },
-        )
+        self.of_read(items, |items| {
+            let (p, _, y) = columns(items);
+            metrics::roc_auc(&p, &y).ok()
+        })
     }
 
     /// ECE and AUROC of entropy for errors as they would be were every probability right ([`metrics::if_calibrated`]), of the
@@ -554,21 +555,16 @@ impl Evaluation {
 
     /// Area under the curve of risk against coverage by entropy, of the forced decision on the pictures that were read.
     fn aurc(&self, items: &[&Prediction]) -> Option<Estimate> {
-        self.interval(
-            &read(items),
-            |p| &p.group,
-            |items| {
-                let (p, h, y) = columns(items);
-                let wrong: Vec<bool> = p.iter().zip(&y).map(|(&p, &y)| (p >= self.positive_at) != y).collect();
-                Some(metrics::RiskCoverage::new(&h, &wrong).ok()?.area())
-            },
-        )
+        self.of_read(items, |items| {
+            let (p, h, y) = columns(items);
+            let wrong: Vec<bool> = p.iter().zip(&y).map(|(&p, &y)| (p >= self.positive_at) != y).collect();
+            Some(metrics::RiskCoverage::new(&h, &wrong).ok()?.area())
+        })
     }
 
     /// AUC, sensitivity, specificity, accuracy, ECE, AUROC of entropy for errors, answered, selective accuracy; of the pictures that
     /// were read.
     fn classification(&self, items: &[&Prediction]) -> [Option<Estimate>; 8] {
-        let read = read(items);
         let confusion = |items: &[&Prediction]| {
             let mut confusion = Confusion::default();
             items
@@ -576,7 +572,7 @@ impl Evaluation {
                 .for_each(|p| confusion.count(p.evidence.is_some_and(|e| e[0] >= self.positive_at), p.positive));
             confusion
         };
-        let statistic = |f: &dyn Fn(&[&Prediction]) -> Option<f64>| self.interval(&read, |p| &p.group, f);
+        let statistic = |f: &dyn Fn(&[&Prediction]) -> Option<f64>| self.of_read(items, f);
         let answered = |items: &[&Prediction]| -> Vec<bool> {
             let right = |p: &Prediction| match p.verdict {
                 Verdict::Positive => Some(p.positive),

@@ -52,21 +52,15 @@ impl Table<'_> {
         indices.iter().flat_map(scaled).collect()
     }
 
-    /// Calls `judge` with the rows that are learnt from (of those with `known`) and those that are judged, a fold after the other, and
-    /// puts what it says of the latter, `width` numbers a row, back in their order.
-    fn cross_validated(
-        &self,
-        known: impl Fn(usize) -> bool + Sync,
-        width: usize,
-        judge: impl Fn(&[usize], &[usize]) -> Vec<f32> + Sync,
-    ) -> Vec<f32> {
+    /// Calls `judge` with the rows that are learnt from and those that are judged, a fold after the other, and puts what it says of the
+    /// latter, `width` numbers a row, back in their order.
+    fn cross_validated(&self, width: usize, judge: impl Fn(&[usize], &[usize]) -> Vec<f32> + Sync) -> Vec<f32> {
         let last = self.folds.iter().copied().max().unwrap_or(0);
         let judged: Vec<(Vec<usize>, Vec<f32>)> = (0..=last)
             .into_par_iter()
             .map(|fold| {
-                let (out, mut learnt): (Vec<usize>, Vec<usize>) =
+                let (out, learnt): (Vec<usize>, Vec<usize>) =
                     (0..self.rows()).partition(|&row| self.folds[row] == fold);
-                learnt.retain(|&row| known(row));
                 let said = if out.is_empty() || learnt.is_empty() { vec![] } else { judge(&learnt, &out) };
                 (out, said)
             })
@@ -86,18 +80,19 @@ impl Table<'_> {
         self.logistic_of(|_| true, targets, classes)
     }
 
-    /// The same, learnt from no other rows than those that are `known`.
+    /// The same, learnt from no other rows than those that are `known`, of which every fold leaves some.
     pub(super) fn logistic_of(
         &self,
         known: impl Fn(usize) -> bool + Sync,
         targets: &[usize],
         classes: usize,
     ) -> Vec<f32> {
-        self.cross_validated(known, classes, |learnt, out| {
+        self.cross_validated(classes, |learnt, out| {
+            let learnt: Vec<usize> = learnt.iter().copied().filter(|&row| known(row)).collect();
             let of: Vec<usize> = learnt.iter().map(|&row| targets[row]).collect();
-            let x = self.standardised(learnt, learnt);
+            let x = self.standardised(&learnt, &learnt);
             let (weights, bias) = fit(&x, &of, self.columns, classes);
-            let x = self.standardised(learnt, out);
+            let x = self.standardised(&learnt, out);
             let mut z = vec![0f32; out.len() * classes];
             multiply(
                 (&mut z, View::row_major(out.len(), classes)),
@@ -113,28 +108,24 @@ impl Table<'_> {
 
     /// The share of positives among the nearest rows of other folds, for few columns.
     pub(super) fn neighbours(&self, positive: &[bool]) -> Vec<f32> {
-        self.cross_validated(
-            |_| true,
-            1,
-            |learnt, out| {
-                let known = self.standardised(learnt, learnt);
-                let asked = self.standardised(learnt, out);
-                let share = |row: &[f32]| {
-                    let mut nearest: Vec<(f32, bool)> = known
-                        .chunks_exact(self.columns)
-                        .zip(learnt)
-                        .map(|(other, &index)| {
-                            let distance = row.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum();
-                            (distance, positive[index])
-                        })
-                        .collect();
-                    nearest.sort_by(|a, b| a.0.total_cmp(&b.0));
-                    let asked = NEIGHBOURS.min(nearest.len());
-                    nearest[..asked].iter().filter(|(_, positive)| *positive).count() as f32 / asked.max(1) as f32
-                };
-                asked.chunks_exact(self.columns).map(share).collect()
-            },
-        )
+        self.cross_validated(1, |learnt, out| {
+            let known = self.standardised(learnt, learnt);
+            let asked = self.standardised(learnt, out);
+            let share = |row: &[f32]| {
+                let mut nearest: Vec<(f32, bool)> = known
+                    .chunks_exact(self.columns)
+                    .zip(learnt)
+                    .map(|(other, &index)| {
+                        let distance = row.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum();
+                        (distance, positive[index])
+                    })
+                    .collect();
+                nearest.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let asked = NEIGHBOURS.min(nearest.len());
+                nearest[..asked].iter().filter(|(_, positive)| *positive).count() as f32 / asked.max(1) as f32
+            };
+            asked.chunks_exact(self.columns).map(share).collect()
+        })
     }
 }
 
