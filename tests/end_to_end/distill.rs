@@ -30,14 +30,21 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         command
     };
     let backbone = |out: &str, more: &str| {
-        let words = "train backbone --weights random:1 --frozen stride16 --members 2 --batch 4 --copies 2 --epochs 2";
+        let words = "train backbone --weights random:1 --frozen stride16 --members 2 --batch 4 --copies 2 --epochs 2 --lesions 0.5";
         let mut command = command(words, out);
         command.args(more.split_whitespace());
         command
     };
     refused(&mut backbone("b", "--dropout 1"), &["--dropout 1", "below 1"]);
+    let boxes = at("boxes.csv");
+    std::fs::write(&boxes, "path,x0,y0,x1,y1\nno_such.png,1,2,3,4\n").unwrap();
+    refused(command("train backbone --weights random:1", "b").arg("--boxes").arg(&boxes), &["--lesions"]);
+    refused(backbone("b", "").arg("--boxes").arg(&boxes), &["no box of a", "those of the manifest"]);
+    std::fs::remove_dir_all(at("b")).unwrap();
     // Stopped after an epoch it goes on, and ends as a run that was not.
-    succeed(&mut backbone("b", ""));
+    let learnt = succeed(&mut backbone("b", ""));
+    assert!(learnt.stderr.contains("train: lesions are shown in "), "{}", learnt.stderr);
+    assert!(scores(&at("b"), "lesions_auc").iter().all(|auc| (0.0..=1.0).contains(auc)));
     assert!(!succeed(&mut backbone("stopped", "--stop-after 1")).stdout.contains("weights.safetensors"));
     assert!(!at("stopped/weights.safetensors").exists());
     let resumed = succeed(&mut backbone("stopped", ""));
@@ -99,6 +106,61 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     ] {
         assert!(card.contains(words), "{words}: {card}");
     }
+    let film = manifest.with_file_name("phantom_xray_0001_negative.png");
+    let mut screen = edge();
+    screen.args(["screen", "--json", "--bundle"]).arg(at("own/own.thorax")).arg("--trust").arg(at("trusted"));
+    succeed(screen.arg(&film));
+}
+
+/// The paper's classifiers reach the device: a student has a head for each of their runs.
+#[test]
+fn a_student_learns_from_the_papers_classifiers() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let manifest = trainer::data(folder.path());
+    let command = |words: &str, out: &str| {
+        let mut command = train();
+        command.args(words.split_whitespace()).arg("--manifest").arg(&manifest).arg("--out").arg(at(out));
+        command.args(["--modality", "xray"]);
+        command
+    };
+    let lite0 = "--backbone efficientnet-lite0 --weights random:1";
+    succeed(&mut command(&format!("features {lite0}"), "features"));
+    let classify = |words: &str, out: &str| {
+        let mut command = train();
+        command.arg("classify").args(words.split_whitespace()).arg("--features").arg(at("features"));
+        command.arg("--out").arg(at(out));
+        command
+    };
+    succeed(&mut classify("--runs 3 --only knn,svm-rbf", "runs"));
+    succeed(&mut classify("--runs 2 --only knn --resample split", "dealt"));
+    let distill = |more: &str, runs: &str, out: &str| {
+        let words = format!("distill --weights random:1 --frozen stride16 --batch 4 --copies 0 --epochs 1 {more}");
+        let mut command = command(&words, out);
+        command.arg("--classifiers").arg(at(runs));
+        command
+    };
+    refused(&mut distill("", "dealt", "none"), &["dealt the patients out anew", "bootstrap"]);
+    refused(&mut distill("--only mlp", "runs", "none"), &["--only mlp", "thorax-train classify --only mlp"]);
+    refused(&mut distill("--unlabelled", "runs", "none"), &["--unlabelled"]);
+    refused(&mut command("distill --weights random:1", "none"), &["--teacher"]);
+    assert!(!at("none").exists());
+    succeed(&mut distill("--runs 2", "runs", "student"));
+    let config = read(&at("student/config.json"));
+    assert!(config.contains("svm-rbf x 2") && config.contains("knn x 2"), "{config}");
+
+    let student = at("student/weights.safetensors");
+    succeed(command("train classify --taught", "heads").arg("--weights").arg(&student));
+    assert!(read(&at("heads/config.json")).contains("\"members\": 4"));
+    let key = succeed(train().args(["bundle", "keygen"]).arg(at("key"))).stdout;
+    std::fs::write(at("trusted"), key).unwrap();
+    succeed(&mut command("train segment --side 32 --base-channels 4 --epochs 1", "segmenter"));
+    let mut build = train();
+    build.args(["bundle", "build", "--stress-pictures", "0", "--despite-stress", "--weights"]).arg(&student);
+    build.arg("--classifier").arg(at("heads")).arg("--segmenter").arg(at("segmenter")).arg("--manifest").arg(&manifest);
+    succeed(build.arg("--key").arg(at("key")).arg("--out").arg(at("own/own.thorax")));
+    let card = read(&at("own/CARD.md"));
+    assert!(card.contains("svm-rbf x 2, knn x 2") && card.contains("had not learnt from"), "{card}");
     let film = manifest.with_file_name("phantom_xray_0001_negative.png");
     let mut screen = edge();
     screen.args(["screen", "--json", "--bundle"]).arg(at("own/own.thorax")).arg("--trust").arg(at("trusted"));

@@ -9,6 +9,7 @@ use rand::{Rng, rngs::StdRng};
 use thorax_nn::training::{Dataset, TaskError};
 use thorax_shared::preprocess::spec::PreprocessSpec;
 
+use super::lesions::{Lesions, shares};
 use crate::{
     changes::{self, Copies},
     data::{Manifest, Record, picture::Picture},
@@ -27,31 +28,50 @@ pub struct Preparation<'a> {
     pub lungs: Option<&'a LungFinder>,
     /// The changed copies that there are of a picture, and the seed of their changes.
     pub copies: Copies,
+    /// Where lesions lie, and how many cells of a side it is told for, where that is learnt too.
+    pub lesions: Option<(&'a Lesions, usize)>,
+}
+
+/// A copy of a picture as the net sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// `[C, S, S]`.
+    pub input: Vec<f32>,
+    /// Share of each cell that is covered by lesions, `[g, g]`; `None` where that is not known or not learnt.
+    pub lesions: Option<Vec<f32>>,
 }
 
 impl Preparation<'_> {
-    /// `[C, S, S]` of a record's copy of that number; copy 0 is the picture itself.
+    /// A record's copy of that number; copy 0 is the picture itself.
     ///
     /// # Errors
-    /// A picture that cannot be read; a segmenter that fails.
-    pub fn input(&self, record: &Record, copy: u16) -> anyhow::Result<Vec<f32>> {
+    /// A picture that cannot be read, or does not fit its mask; a segmenter that fails.
+    pub fn view(&self, record: &Record, copy: u16) -> anyhow::Result<View> {
         let changes = changes::history(&record.sha256, copy, self.copies.seed);
-        let of_picture = || -> anyhow::Result<Vec<f32>> {
-            let picture = changes::changed(Picture::of(self.manifest, record)?, &changes, &self.spec.window);
+        let of_picture = || -> anyhow::Result<View> {
+            let picture = Picture::of(self.manifest, record)?;
+            let mask = match self.lesions {
+                Some((lesions, cells)) => lesions.of(self.manifest, record, &picture)?.map(|mask| (mask, cells)),
+                None => None,
+            };
+            let picture = changes::changed(picture, &changes, &self.spec.window);
             let equalised = picture.equalise(self.spec)?;
             let crop = lungs::crop(&picture, &equalised, self.spec, self.lungs)?;
-            Ok(equalised.input(crop, self.spec).1)
+            let lesions = mask.map(|(mask, cells)| shares(mask, &changes, crop.rect, cells));
+            Ok(View { input: equalised.input(crop, self.spec).1, lesions })
         };
         of_picture().with_context(|| record.path.clone())
     }
 
-    /// The same of several, `[N, C, S, S]`.
+    /// The inputs of several, `[N, C, S, S]`, and their lesions.
     ///
     /// # Errors
-    /// As [`Self::input`].
-    pub fn batch(&self, records: &[(&Record, u16)]) -> anyhow::Result<Tensor> {
-        let inputs = records.iter().map(|&(record, copy)| self.input(record, copy));
-        self.stack(inputs.collect::<anyhow::Result<Vec<_>>>()?).map_err(Into::into)
+    /// As [`Self::view`].
+    pub fn batch(&self, records: &[(&Record, u16)]) -> anyhow::Result<(Tensor, Vec<Option<Vec<f32>>>)> {
+        let views = records.iter().map(|&(record, copy)| self.view(record, copy));
+        let views = views.collect::<anyhow::Result<Vec<_>>>()?.into_iter();
+        let (inputs, lesions) = views.map(|view| (view.input, view.lesions)).unzip();
+        Ok((self.stack(inputs)?, lesions))
     }
 
     /// Inputs one behind the other, `[N, C, S, S]`.
@@ -69,13 +89,15 @@ pub struct Targets {
     pub probabilities: Vec<f32>,
     /// How much each of them counts, `[pictures, members]`.
     pub weights: Vec<f32>,
+    /// How many of the pictures, the last ones, the heads are asked nothing of.
+    unasked: usize,
 }
 
 impl Targets {
     /// These probabilities, `[pictures, members]`, of which each counts alike.
     pub fn new(members: usize, probabilities: Vec<f32>) -> Self {
         let weights = vec![1.0; probabilities.len()];
-        Self { members, probabilities, weights }
+        Self { members, probabilities, weights, unasked: 0 }
     }
 
     /// The labels, the same for each of `members` heads.
@@ -94,6 +116,21 @@ impl Targets {
             self.weights = (0..records.len()).flat_map(of).collect();
         }
         self
+    }
+
+    /// With so many pictures behind them of which the heads are asked nothing.
+    #[must_use]
+    pub fn unasked(mut self, pictures: usize) -> Self {
+        let entries = self.probabilities.len() + pictures * self.members;
+        self.probabilities.resize(entries, 0.5);
+        self.weights.resize(entries, 0.0);
+        self.unasked += pictures;
+        self
+    }
+
+    /// How many of the pictures, the first ones, the heads are asked something of.
+    pub fn asked(&self) -> usize {
+        self.probabilities.len() / self.members - self.unasked
     }
 
     /// What is to be said of picture `index`, and how much that counts.
@@ -139,7 +176,7 @@ impl<'a> Pictures<'a> {
 
 /// The views of a picture, what is to be said of it, and how much that counts.
 pub struct Views {
-    inputs: Vec<Vec<f32>>,
+    views: Vec<View>,
     probabilities: Vec<f32>,
     weights: Vec<f32>,
 }
@@ -167,24 +204,40 @@ impl Dataset for Pictures<'_> {
             }
         };
         let view =
-            |_| self.preparation.input(self.records[index], random.random_range(0..=self.preparation.copies.count));
-        let inputs = (0..self.views).map(view).collect::<anyhow::Result<_>>()?;
+            |_| self.preparation.view(self.records[index], random.random_range(0..=self.preparation.copies.count));
+        let views = (0..self.views).map(view).collect::<anyhow::Result<_>>()?;
         let [probabilities, weights] = self.targets.of(index).map(<[f32]>::to_vec);
-        Ok(Views { inputs, probabilities, weights })
+        Ok(Views { views, probabilities, weights })
     }
 
     /// Pictures `[V N, C, S, S]`, the views of all one after the other; what is to be said of them and how much that counts, both
-    /// `[N, members, 1, 1]`.
+    /// `[N, members, 1, 1]`. Where lesions are learnt, also the shares that they cover `[V N, 1, g, g]`, and whether that is known
+    /// `[V N, 1, 1, 1]`.
     fn collate(&self, samples: Vec<Views>) -> Result<Vec<Tensor>, TaskError> {
         let shape = (samples.len(), self.targets.members, 1, 1);
         let all = |part: fn(&Views) -> &[f32]| {
             Tensor::from_vec(samples.iter().flat_map(part).copied().collect::<Vec<_>>(), shape, &Device::Cpu)
         };
         let (probabilities, weights) = (all(|views| &views.probabilities)?, all(|views| &views.weights)?);
-        let mut inputs: Vec<Vec<Vec<f32>>> = (0..self.views).map(|_| vec![]).collect();
+        let mut views: Vec<Vec<View>> = (0..self.views).map(|_| vec![]).collect();
         for sample in samples {
-            inputs.iter_mut().zip(sample.inputs).for_each(|(of_view, input)| of_view.push(input));
+            views.iter_mut().zip(sample.views).for_each(|(of_view, view)| of_view.push(view));
         }
-        Ok(vec![self.preparation.stack(inputs.concat())?, probabilities, weights])
+        let (inputs, lesions): (Vec<_>, Vec<_>) =
+            views.into_iter().flatten().map(|view| (view.input, view.lesions)).unzip();
+        let mut batch = vec![self.preparation.stack(inputs)?, probabilities, weights];
+        if let Some((_, cells)) = self.preparation.lesions {
+            let known = lesions.iter().map(|shares| f32::from(u8::from(shares.is_some()))).collect::<Vec<_>>();
+            batch.push(stack_shares(lesions, cells)?);
+            batch.push(Tensor::from_vec(known, (batch[0].dim(0)?, 1, 1, 1), &Device::Cpu)?);
+        }
+        Ok(batch)
     }
+}
+
+/// Shares `[N, 1, cells, cells]` of pictures, 0 where they are not known.
+fn stack_shares(shares: Vec<Option<Vec<f32>>>, cells: usize) -> candle_core::Result<Tensor> {
+    let count = shares.len();
+    let of = |shares: Option<Vec<f32>>| shares.unwrap_or_else(|| vec![0.0; cells * cells]);
+    Tensor::from_vec(shares.into_iter().flat_map(of).collect(), (count, 1, cells, cells), &Device::Cpu)
 }

@@ -8,7 +8,10 @@ use thorax_nets::source::{Source, SourceKind};
 use thorax_nn::{checkpoint::Checkpoint, training::TrainingConfig};
 use thorax_shared::{modality::Modality, preprocess::spec::PreprocessSpec};
 
-use super::net::{Frozen, Shape};
+use super::{
+    lesions::LesionTask,
+    net::{Frozen, LESION_MAP, Shape},
+};
 use crate::{changes::Copies, markdown::escaped};
 
 /// What a run leaves: the backbone's weights with its heads behind them.
@@ -23,8 +26,11 @@ pub struct BackboneConfig {
     pub shape: Shape,
     /// Where the weights that it starts from are from, and their hash.
     pub start: [String; 2],
-    /// Hashes of the teachers: of the heads and of the backbone of each. None where labels are learnt from.
+    /// Hashes of the teachers, see [`Teachers::sha256`](super::teachers::Teachers::sha256). None where labels are learnt from.
     pub teachers: Vec<[String; 2]>,
+    /// The names of those that are classifiers of a run folder, with their runs, such as `knn x 100`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classifiers: Vec<String>,
     /// Hash of the pictures without a label of which what the teachers say is learnt too; `None` where none are.
     pub unlabelled_sha256: Option<String>,
     /// Passes over the training pictures.
@@ -51,6 +57,9 @@ pub struct BackboneConfig {
     pub balance: f32,
     /// How much the squared difference of a head's logits of two copies of a picture counts.
     pub steadiness: f64,
+    /// How lesions are learnt beside the labels; `None` where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lesions: Option<LesionTask>,
     /// Optimizer, schedule and the like.
     pub training: TrainingConfig,
 }
@@ -65,11 +74,12 @@ fn words_of(source: &Source) -> Option<String> {
 }
 
 impl BackboneConfig {
-    /// Writes the net's tensors into the run's folder, and how they came about.
+    /// Writes the net's tensors into the run's folder, but for those of [`LESION_MAP`], and how they came about.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn write(&self, tensors: BTreeMap<String, Tensor>, folder: &Path) -> anyhow::Result<()> {
+    pub(super) fn write(&self, mut tensors: BTreeMap<String, Tensor>, folder: &Path) -> anyhow::Result<()> {
+        tensors.retain(|name, _| name.rsplit_once('.').is_none_or(|(layer, _)| layer != LESION_MAP));
         let words = [(TRAINING.to_owned(), serde_json::to_string(self)?)];
         Ok(Checkpoint::new(tensors, words.into()).save(&folder.join(WEIGHTS))?)
     }
@@ -96,9 +106,15 @@ impl BackboneConfig {
             balance,
             steadiness,
             first_layer_rate,
+            lesions,
+            classifiers,
             ..
         } = self;
         let from = match teachers.len() {
+            _ if !classifiers.is_empty() => format!(
+                "what the runs of other classifiers ({}) say of the pictures whose patients they had not learnt from",
+                classifiers.join(", ")
+            ),
             0 => format!("the labels, by {} heads on bootstrap resamples of the training patients", shape.members),
             count => format!(
                 "what {count} {} of {} members in all {} of the pictures as they are{}",
@@ -110,7 +126,7 @@ impl BackboneConfig {
         };
         let origin = escaped(origin);
         format!(
-            "{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{}{} epochs, seed {}; one of {} changed copies of a picture, or the \
+            "{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{}{}{} epochs, seed {}; one of {} changed copies of a picture, or the \
              picture itself, was seen each time; sources and classes balanced by {balance}, two copies' logits drawn together by {steadiness}",
             shape.backbone,
             match shape.frozen {
@@ -119,6 +135,16 @@ impl BackboneConfig {
             },
             first_layer_rate
                 .map(|share| format!("learning rates from {share} times the heads' at the first layer; "))
+                .unwrap_or_default(),
+            lesions
+                .as_ref()
+                .map(|task| {
+                    format!(
+                        "where lesions lie was learnt beside it, by masks{} and pictures of class normal (factor {}); ",
+                        if task.has_boxes() { ", boxes" } else { "" },
+                        task.factor
+                    )
+                })
                 .unwrap_or_default(),
             epochs,
             self.seed,

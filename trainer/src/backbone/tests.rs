@@ -12,6 +12,7 @@ use thorax_nn::{seeded, training::Dataset};
 use thorax_shared::{modality::Modality, preprocess::spec::Normalise};
 
 use super::{
+    lesions::LesionTask,
     net::{Frozen, LOGITS, Shape},
     pictures::{Pictures, Preparation, Targets},
     run::{BackboneConfig, WEIGHTS},
@@ -37,6 +38,7 @@ fn config() -> BackboneConfig {
         shape: SHAPE,
         start: ["random:5".into(), "0".into()],
         teachers: vec![],
+        classifiers: vec![],
         unlabelled_sha256: None,
         epochs: 1,
         batch: 4,
@@ -49,6 +51,7 @@ fn config() -> BackboneConfig {
         copies: Copies { count: 3, seed: 1 },
         balance: 0.5,
         steadiness: 0.1,
+        lesions: None,
         training: Default::default(),
     }
 }
@@ -57,7 +60,7 @@ fn config() -> BackboneConfig {
 fn what_is_frozen_stays_and_heads_say_nothing_at_first() {
     let weights = SHAPE.backbone.drawn_weights(5, &Device::Cpu).unwrap();
     let moved = |shape: Shape| -> Vec<String> {
-        shape.network(&weights, &Device::Cpu).unwrap().trainable().into_iter().map(|(name, _)| name).collect()
+        shape.network(&weights, false, &Device::Cpu).unwrap().trainable().into_iter().map(|(name, _)| name).collect()
     };
     let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
     let late = moved(SHAPE);
@@ -71,7 +74,7 @@ fn what_is_frozen_stays_and_heads_say_nothing_at_first() {
     let all = moved(Shape { frozen: Frozen::None, batch_norms: true, ..SHAPE });
     assert!(has(&all, "conv_stem.weight") && has(&all, "bn2.weight") && !has(&all, "bn2.running_mean"));
 
-    let net = SHAPE.network(&weights, &Device::Cpu).unwrap();
+    let net = SHAPE.network(&weights, false, &Device::Cpu).unwrap();
     let x = seeded::normal((2, 3, 64, 64), 1.0, 8, &Device::Cpu).unwrap();
     let logits = net.forward(&x, Pass::Infer).unwrap().remove(LOGITS).unwrap().remove(0);
     assert_eq!(logits.dims(), [2, 3, 1, 1]);
@@ -81,7 +84,7 @@ fn what_is_frozen_stays_and_heads_say_nothing_at_first() {
 #[test]
 fn the_rate_grows_from_the_first_layer_to_the_heads() {
     let weights = SHAPE.backbone.drawn_weights(5, &Device::Cpu).unwrap();
-    let net = Shape { frozen: Frozen::None, ..SHAPE }.network(&weights, &Device::Cpu).unwrap();
+    let net = Shape { frozen: Frozen::None, ..SHAPE }.network(&weights, false, &Device::Cpu).unwrap();
     let names: Vec<String> = net.trainable().into_iter().map(|(name, _)| name).collect();
     let rates: Vec<f64> = names.iter().map(|name| rate_of_layer(0.01, &net, name)).collect();
     assert!((rates[0] - 0.01).abs() < 1e-12 && names[0] == "conv_stem.weight", "{names:?}");
@@ -97,7 +100,7 @@ fn the_rate_grows_from_the_first_layer_to_the_heads() {
 #[test]
 fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
     let device = Device::Cpu;
-    let net = SHAPE.network(&SHAPE.backbone.drawn_weights(5, &device).unwrap(), &device).unwrap();
+    let net = SHAPE.network(&SHAPE.backbone.drawn_weights(5, &device).unwrap(), true, &device).unwrap();
     for (name, var) in net.variables().into_iter().filter(|(name, _)| name.starts_with(LAYER)) {
         var.set(&seeded::normal(var.dims(), 0.1, name.len() as u64, &device).unwrap()).unwrap();
     }
@@ -108,7 +111,12 @@ fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
     let source = Source { origin: WEIGHTS.into(), sha256: String::new(), kind: SourceKind::File(path) };
     assert_eq!(BackboneConfig::of(&source), Some(config()));
     assert!(config().describe().contains("by 3 heads"), "{}", config().describe());
+    let task = LesionTask { factor: 0.5, sha256: vec!["masks".into(), "boxes".into(), "films".into()] };
+    let told = BackboneConfig { lesions: Some(task), ..config() }.describe();
+    assert!(told.contains("learnt beside it, by masks, boxes and pictures of class normal (factor 0.5)"), "{told}");
 
+    // A file with tensors that the backbone does not have would be refused here.
+    assert!(net.variables().iter().any(|(name, _)| name == "lesion_map.weight"));
     let pretrained = source.open(SHAPE.backbone, &device).unwrap();
     let x = seeded::normal((1, 3, 224, 224), 1.0, 9, &device).unwrap();
     let features = pretrained.graph.run(&x).unwrap().remove(0).flatten_from(2).unwrap().mean(2).unwrap();
@@ -175,6 +183,7 @@ fn an_epoch_draws_sources_alike_and_views_of_one_picture() {
         spec: &config.preprocess,
         lungs: None,
         copies: Copies { count: 3, seed: 1 },
+        lesions: None,
     };
     let records: Vec<&Record> = manifest.records.iter().collect();
     let pictures = |balance: f32, views: usize| {

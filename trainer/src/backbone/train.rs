@@ -18,7 +18,8 @@ use thorax_nn::{
 use thorax_shared::{metrics, uncertainty::sigmoid};
 
 use super::{
-    net::LOGITS,
+    lesions,
+    net::{LESION_MAP, LOGITS},
     pictures::{Pictures, Preparation, Targets},
     run::BackboneConfig,
 };
@@ -38,7 +39,7 @@ pub struct Material<'a> {
     pub preparation: Preparation<'a>,
     /// Those of the training split, and what is to be said of each.
     pub training: (Vec<&'a Record>, Targets),
-    /// The same of the validation split.
+    /// The same of the validation split; of those that count nothing, which are the last, only the lesions are scored.
     pub validation: (Vec<&'a Record>, Targets),
     /// What the file of weights is to hold beside the net's own, by name.
     pub beside: Vec<(String, Tensor)>,
@@ -64,13 +65,16 @@ pub fn train(material: Material<'_>, config: &BackboneConfig, conduct: &Conduct<
     let Material { start, preparation, training: (records, targets), validation, beside } = material;
     let views = if config.steadiness > 0.0 { 2 } else { 1 };
     let taught = !config.teachers.is_empty();
-    let task = Task {
+    let mut task = Task {
         training: Pictures::new(preparation, records, targets, config.balance, views),
         validation: Validation::new(preparation, validation.0, validation.1)?,
-        scores: [if taught { "agreement" } else { "auc_inside" }, "auc", "kept"],
+        scores: vec![if taught { "agreement" } else { "auc_inside" }, "auc", "kept"],
         start,
         config,
     };
+    if config.lesions.is_some() {
+        task.scores.push("lesions_auc");
+    }
     let Outcome { best, .. } = fit(
         &task,
         &FitRun {
@@ -101,6 +105,16 @@ struct Validation<'a> {
     targets: Targets,
     /// Inputs of some pictures, each batch of one of [`VALIDATION_COPIES`].
     batches: Vec<Tensor>,
+    /// Where the lesions lie in each of them, as [`View::lesions`](super::pictures::View::lesions).
+    lesions: Vec<Option<Vec<f32>>>,
+}
+
+/// What a net says of the validation pictures.
+struct Told {
+    /// A probability a member of each picture that is asked for, `[copies][pictures * members]`.
+    probabilities: Vec<Vec<f32>>,
+    /// The logits of all cells whose truth is known, and that truth.
+    cells: [Vec<f32>; 2],
 }
 
 impl<'a> Validation<'a> {
@@ -110,23 +124,35 @@ impl<'a> Validation<'a> {
             pictures.chunks(AT_ONCE).map(|some| preparation.batch(some)).collect::<anyhow::Result<Vec<_>>>()
         };
         let batches = VALIDATION_COPIES.iter().map(of_copy).collect::<anyhow::Result<Vec<_>>>()?.concat();
-        Ok(Self { records, targets, batches })
+        let (batches, lesions): (_, Vec<_>) = batches.into_iter().unzip();
+        Ok(Self { records, targets, batches, lesions: lesions.concat() })
     }
 
-    /// What `net` says: a probability a member of every copy of every picture, `[copies][pictures * members]`.
-    fn probabilities(&self, net: &Network, precision: Precision) -> Result<Vec<Vec<f32>>, TaskError> {
-        let mut told = vec![];
+    /// What `net` says of every copy of every picture.
+    fn told(&self, net: &Network, precision: Precision) -> Result<Told, TaskError> {
+        let (mut probabilities, mut cells) = (vec![], [vec![], vec![]]);
+        let mut lesions = self.lesions.iter();
         for batch in &self.batches {
             let x = batch.to_device(net.device())?.to_dtype(precision.dtype())?;
-            let logits = logits(net, &x, Pass::Infer)?.flatten_all()?.to_vec1::<f32>()?;
-            told.extend(logits.into_iter().map(|logit| sigmoid(logit, 1.0)));
+            let Outputs { logits, lesion_map } = outputs(net, &x, Pass::Infer)?;
+            let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+            probabilities.extend(logits.into_iter().map(|logit| sigmoid(logit, 1.0)));
+            let Some(map) = lesion_map else { continue };
+            for (told, truth) in map.flatten_from(1)?.to_vec2::<f32>()?.into_iter().zip(&mut lesions) {
+                if let Some(truth) = truth {
+                    cells[0].extend(told);
+                    cells[1].extend(truth);
+                }
+            }
         }
-        Ok(told.chunks(self.targets.probabilities.len()).map(<[f32]>::to_vec).collect())
+        let asked = self.targets.asked() * self.targets.members;
+        let of_copy = |copy: &[f32]| copy[..asked].to_vec();
+        Ok(Told { probabilities: probabilities.chunks(self.targets.probabilities.len()).map(of_copy).collect(), cells })
     }
 
     /// How well members say what they are to say: 1 less their mean squared error in units of the variance.
     fn agreement(&self, told: &[Vec<f32>]) -> f64 {
-        let truth = &self.targets.probabilities;
+        let truth = &self.targets.probabilities[..self.targets.asked() * self.targets.members];
         let mean = truth.iter().map(|&p| f64::from(p)).sum::<f64>() / truth.len() as f64;
         let squares = |other: &dyn Fn(usize) -> f64| {
             truth.iter().enumerate().map(|(at, &p)| (f64::from(p) - other(at)).powi(2)).sum::<f64>()
@@ -141,7 +167,7 @@ impl<'a> Validation<'a> {
 struct Task<'a> {
     training: Pictures<'a>,
     validation: Validation<'a>,
-    scores: [&'static str; 3],
+    scores: Vec<&'static str>,
     start: &'a BackboneWeights,
     config: &'a BackboneConfig,
 }
@@ -156,10 +182,20 @@ pub(super) fn rate_of_layer(first: f64, net: &Network, name: &str) -> f64 {
     first.powf((last - at) as f64 / last.max(1) as f64)
 }
 
-/// A logit a member, `[N, members, 1, 1]`.
-fn logits(net: &Network, x: &Tensor, pass: Pass) -> Result<Tensor, TaskError> {
-    let mut given = net.forward(x, pass)?.remove(LOGITS).ok_or("the net gives no logits")?;
-    Ok(given.pop().ok_or("the net gives no logits")?.to_dtype(DType::F32)?)
+/// What the net gives.
+struct Outputs {
+    /// A logit a member, `[N, members, 1, 1]`.
+    logits: Tensor,
+    /// A logit a cell, `[N, 1, g, g]`, where lesions are learnt.
+    lesion_map: Option<Tensor>,
+}
+
+fn outputs(net: &Network, x: &Tensor, pass: Pass) -> Result<Outputs, TaskError> {
+    let mut given = net.forward(x, pass)?;
+    let mut take = |name: &str| -> candle_core::Result<Option<Tensor>> {
+        given.remove(name).and_then(|mut maps| maps.pop()).map(|map| map.to_dtype(DType::F32)).transpose()
+    };
+    Ok(Outputs { logits: take(LOGITS)?.ok_or("the net gives no logits")?, lesion_map: take(LESION_MAP)? })
 }
 
 impl<'a> Objective for Task<'a> {
@@ -171,7 +207,7 @@ impl<'a> Objective for Task<'a> {
     }
 
     fn init(&self, device: &Device) -> Result<Network, TaskError> {
-        Ok(self.config.shape.network(self.start, device)?)
+        Ok(self.config.shape.network(self.start, self.config.lesions.is_some(), device)?)
     }
 
     fn trainable(&self, net: &Network) -> Vec<(String, Var)> {
@@ -186,12 +222,13 @@ impl<'a> Objective for Task<'a> {
         net.variables()
     }
 
-    /// The mean cross entropy over views and members, and how far the views' logits lie apart.
+    /// The mean cross entropy over views and members, how far the views' logits lie apart, and the cross entropy of the cells.
     fn loss(&self, net: &Network, batch: &[Tensor], step: &Step) -> Result<Tensor, TaskError> {
-        let [x, probabilities, weights] = batch else {
+        let [x, probabilities, weights, of_lesions @ ..] = batch else {
             return Err("a batch is pictures, what is to be said of them, and how much that counts".into());
         };
-        let logits = logits(net, &x.to_dtype(step.precision.dtype())?, Pass::Train { seed: step.seed })?;
+        let x = x.to_dtype(step.precision.dtype())?;
+        let Outputs { logits, lesion_map } = outputs(net, &x, Pass::Train { seed: step.seed })?;
         let views = logits.chunk(logits.dim(0)? / probabilities.dim(0)?, 0)?;
         let mut loss = Tensor::zeros((), DType::F32, logits.device())?;
         for view in &views {
@@ -202,6 +239,9 @@ impl<'a> Objective for Task<'a> {
             let apart = (first - second)?.sqr()?.mean_all()?;
             loss = (loss + (apart * self.config.steadiness)?)?;
         }
+        if let (Some(task), Some(map), [shares, known]) = (&self.config.lesions, &lesion_map, of_lesions) {
+            loss = (loss + (lesions::loss(map, shares, known)? * task.factor)?)?;
+        }
         Ok(loss)
     }
 
@@ -209,11 +249,12 @@ impl<'a> Objective for Task<'a> {
         &self.scores
     }
 
-    /// The AUC inside sources or the agreement with the teachers, the AUC, and the share of pictures that are told the same class when
-    /// they are changed.
+    /// The AUC inside sources or the agreement with the teachers, the AUC, the share of pictures that are told the same class when
+    /// they are changed, and the AUC of cells with a lesion where these are learnt.
     fn validate(&self, net: &Network, precision: Precision) -> Result<Vec<f64>, TaskError> {
         let Validation { records, targets, .. } = &self.validation;
-        let told = self.validation.probabilities(net, precision)?;
+        let records = &records[..targets.asked()];
+        let Told { probabilities: told, cells: [cells, truth] } = self.validation.told(net, precision)?;
         let mean = |members: &[f32]| members.iter().sum::<f32>() / members.len() as f32;
         let means: Vec<Vec<f32>> = told.iter().map(|copy| copy.chunks(targets.members).map(mean).collect()).collect();
         let labels: Vec<bool> = records.iter().map(|record| record.is_positive()).collect();
@@ -226,6 +267,10 @@ impl<'a> Objective for Task<'a> {
         };
         let auc = over_copies(&|copy| metrics::roc_auc(copy, &labels).unwrap_or(0.5));
         let same = means[0].iter().zip(&means[1]).filter(|(a, b)| (**a > 0.5) == (**b > 0.5)).count();
-        Ok(vec![first, auc, same as f64 / labels.len() as f64])
+        let mut scores = vec![first, auc, same as f64 / labels.len() as f64];
+        if self.config.lesions.is_some() {
+            scores.push(lesions::cells_auc(&cells, &truth));
+        }
+        Ok(scores)
     }
 }

@@ -41,7 +41,7 @@ pub use problem::{Problem, Resample, Runs};
 pub use run::{ClassifierRun, Kind};
 pub use run_folder::{
     ClassifierRuns, FORMAT, Folder, NotRun, PredictedRow, Protocol, RunConfiguration, RunFolder, RunFolderError,
-    StoreIdentity, note_not_run, predictions, probabilities, read_run,
+    StoreIdentity, note_not_run, predictions, probabilities, read_run, resamples,
 };
 pub use standard::{Standard, Standardised};
 pub use svm::{Kernel, KernelMatrix, Svm, SvmConfig};

@@ -3,26 +3,29 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use candle_core::Device;
+use thorax_files::{file_sha256, hexadecimal};
 use thorax_nets::{Backbone, source::WeightsArgs};
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
 
 use super::train::{CommonArgs, check_length, factor, share};
 use crate::{
     backbone::{
+        lesions::{LesionTask, Lesions},
         net::{Frozen, Shape},
         pictures::{Preparation, Targets},
         run::{BackboneConfig, WEIGHTS},
-        teachers::Teachers,
+        teachers::{Classifiers, Ensembles, Teachers},
         train::{Conduct, Material, train},
     },
     changes::Copies,
+    classifiers::Kind,
     data::{
         self, Label, Manifest, Record, Split, Task,
         fingerprint::{fingerprint, unlabelled_fingerprint},
     },
     features,
     files::start_run,
-    segmentation::lungs::LungsArgs,
+    segmentation::{boxes::Boxes, lungs::LungsArgs},
 };
 
 /// Options of `train backbone`, and of `distill` too.
@@ -89,6 +92,38 @@ pub struct TrainBackboneArgs {
     /// Heads behind it, each on its own resample of the patients; what is fitted to the features later has its own
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
     members: u16,
+    /// How much it counts beside the labels to say where the lesions lie, which masks, --boxes and pictures of class normal tell; 0 to learn
+    /// the labels alone
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.0, value_parser = factor)]
+    lesions: f32,
+    /// Boxes around lesions in pictures without masks, with a label or without, for --lesions: a table path,x0,y0,x1,y1 with paths as in the
+    /// manifest and corners in pixels
+    #[arg(long, value_name = "CSV", requires = "lesions")]
+    boxes: Option<PathBuf>,
+}
+
+impl TrainBackboneArgs {
+    /// What tells where lesions lie, and how much that counts; `None` where it is not learnt.
+    fn lesions(&self) -> anyhow::Result<Option<LesionArgs>> {
+        if self.lesions == 0.0 {
+            anyhow::ensure!(self.boxes.is_none(), "--boxes without --lesions: say how much they count");
+            return Ok(None);
+        }
+        let table = self.boxes.as_deref();
+        Ok(Some(LesionArgs {
+            factor: f64::from(self.lesions),
+            lesions: Lesions { boxes: table.map(Boxes::open).transpose()? },
+            table: table.map(|table| anyhow::Ok(hexadecimal(&file_sha256(table)?))).transpose()?,
+        }))
+    }
+}
+
+/// How lesions are learnt beside the labels.
+struct LesionArgs {
+    factor: f64,
+    lesions: Lesions,
+    /// Hash of the table of boxes.
+    table: Option<String>,
 }
 
 /// Options of `distill`.
@@ -97,14 +132,24 @@ pub struct DistillArgs {
     #[command(flatten)]
     backbone: BackboneArgs,
     /// Finished run of `train classify` whose members are learnt from; several, each with its --teacher-weights, for an ensemble of them
-    #[arg(long, value_name = "RUN", required = true)]
+    #[arg(long, value_name = "RUN", required_unless_present = "classifiers", requires = "teacher_weights")]
     teacher: Vec<PathBuf>,
     /// Weights of the teacher's backbone, as --weights names weights; one for each --teacher, in their order
-    #[arg(long, value_name = "SOURCE", required = true)]
+    #[arg(long, value_name = "SOURCE", requires = "teacher")]
     teacher_weights: Vec<WeightsArgs>,
     /// Learn what the teachers say of pictures without a label too
     #[arg(long)]
     unlabelled: bool,
+    /// In place of --teacher: run folder of `thorax-train classify`, whose classifiers are learnt from, a head for each of their runs, and of
+    /// each training picture what those runs say that have not learnt from its patient; may be given more than once
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["teacher", "unlabelled"])]
+    classifiers: Vec<PathBuf>,
+    /// Only these of the --classifiers
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "classifiers")]
+    only: Vec<Kind>,
+    /// So many runs of each of the --classifiers [default: all]
+    #[arg(long, value_name = "N", requires = "classifiers", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: Option<u16>,
 }
 
 impl TrainBackboneArgs {
@@ -123,7 +168,7 @@ impl DistillArgs {
 
 /// Carries out `train backbone`.
 pub(super) fn run(args: &TrainBackboneArgs) -> anyhow::Result<()> {
-    args.backbone.learn(usize::from(args.members), None, false)
+    args.backbone.learn(usize::from(args.members), None, false, args.lesions()?)
 }
 
 /// Carries out `distill`.
@@ -131,6 +176,11 @@ pub(super) fn run(args: &TrainBackboneArgs) -> anyhow::Result<()> {
 /// # Errors
 /// Whatever went wrong, with the file it went wrong with.
 pub fn distill(args: &DistillArgs) -> anyhow::Result<()> {
+    let modality = args.backbone.common.modality;
+    if !args.classifiers.is_empty() {
+        let all = Classifiers::open(&args.classifiers, modality, &args.only, args.runs.map(usize::from))?;
+        return args.backbone.learn(all.members(), Some(&Teachers::Classifiers(all)), false, None);
+    }
     anyhow::ensure!(
         args.teacher.len() == args.teacher_weights.len(),
         "{} --teacher and {} --teacher-weights; give one for each",
@@ -138,8 +188,8 @@ pub fn distill(args: &DistillArgs) -> anyhow::Result<()> {
         args.teacher_weights.len()
     );
     let runs: Vec<_> = args.teacher.iter().cloned().zip(args.teacher_weights.iter().cloned()).collect();
-    let teachers = Teachers::open(&runs, args.backbone.common.modality)?;
-    args.backbone.learn(teachers.members(), Some(&teachers), args.unlabelled)
+    let all = Ensembles::open(&runs, modality)?;
+    args.backbone.learn(all.members(), Some(&Teachers::Ensembles(all)), args.unlabelled, None)
 }
 
 impl BackboneArgs {
@@ -156,8 +206,14 @@ impl BackboneArgs {
     }
 
     /// Has a backbone with `members` heads learn what `teachers` say of the pictures, those without a label too if that is wanted; without
-    /// teachers, the labels.
-    fn learn(&self, members: usize, teachers: Option<&Teachers>, unlabelled: bool) -> anyhow::Result<()> {
+    /// teachers, the labels, and `lesions` beside them.
+    fn learn(
+        &self,
+        members: usize,
+        teachers: Option<&Teachers>,
+        unlabelled: bool,
+        lesions: Option<LesionArgs>,
+    ) -> anyhow::Result<()> {
         self.check()?;
         let devices = self.device.open()?;
         let training = self.training.config()?;
@@ -167,7 +223,7 @@ impl BackboneArgs {
         data::verify(&manifest, common.modality, &[Task::Classify])?;
         let source = self.weights.resolve(self.backbone)?;
         let lungs = self.lungs.open(common.modality)?;
-        for wanted in teachers.iter().flat_map(|teachers| teachers.lungs_sha256()) {
+        for wanted in teachers.map(Teachers::lungs_sha256).unwrap_or_default() {
             anyhow::ensure!(
                 lungs.as_ref().is_some_and(|lungs| lungs.sha256() == wanted),
                 "--lungs: a teacher sees the lungs that the segmenter {wanted} finds; give that one"
@@ -189,6 +245,7 @@ impl BackboneArgs {
             shape,
             start: [source.origin.clone(), source.sha256.clone()],
             teachers: teachers.map(Teachers::sha256).unwrap_or_default(),
+            classifiers: teachers.map(Teachers::classifiers).unwrap_or_default(),
             unlabelled_sha256: unlabelled.then(|| unlabelled_fingerprint(&manifest, common.modality)).transpose()?,
             epochs: self.epochs,
             batch: self.batch,
@@ -201,11 +258,20 @@ impl BackboneArgs {
             copies: Copies { count: self.copies, seed: self.copies_seed },
             balance: self.balance,
             steadiness: f64::from(self.steadiness),
+            lesions: match &lesions {
+                Some(LesionArgs { factor, table, .. }) => {
+                    Some(LesionTask::new(*factor, &manifest, common.modality, table.clone())?)
+                }
+                None => None,
+            },
             training,
         };
         let _lock = start_run(&common.out, "--out", &config)?;
         let split = |split| -> anyhow::Result<_> {
-            let records = pictures(&manifest, &config, split)?;
+            let mut records = pictures(&manifest, &config, split)?;
+            if let Some(teachers) = teachers {
+                records = teachers.known(records)?;
+            }
             let targets = match teachers {
                 Some(teachers) => teachers.targets(&manifest, &records, lungs.as_ref())?,
                 None => {
@@ -213,7 +279,26 @@ impl BackboneArgs {
                     if split == Split::Train { labels.resampled(&records, common.seed) } else { labels }
                 }
             };
-            Ok((records, targets))
+            let Some(LesionArgs { lesions, .. }) = &lesions else { return Ok((records, targets)) };
+            let labelled = records.len();
+            records.extend(lesions.pictures(&manifest, common.modality, split));
+            let shown = records.iter().filter(|record| lesions.shown(record)).count();
+            anyhow::ensure!(
+                shown > 0,
+                "--lesions: no {} picture of the {} split has a mask of its infection or a box: give --boxes, or leave out --lesions",
+                common.modality,
+                split.as_str()
+            );
+            let boxes = lesions.boxes.as_ref().filter(|_| split == Split::Train);
+            anyhow::ensure!(
+                boxes.is_none_or(|boxes| records.iter().any(|record| boxes.has(record))),
+                "--boxes: no box of a {} picture in the training split of {}; its paths are those of the manifest",
+                common.modality,
+                common.manifest.display()
+            );
+            let (unasked, split) = (records.len() - labelled, split.as_str());
+            eprintln!("{split}: lesions are shown in {shown} pictures, of which {unasked} are seen for these alone");
+            Ok((records, targets.unasked(unasked)))
         };
         let material = Material {
             start: &weights,
@@ -222,6 +307,10 @@ impl BackboneArgs {
                 spec: &config.preprocess,
                 lungs: lungs.as_ref(),
                 copies: config.copies,
+                lesions: match &lesions {
+                    Some(LesionArgs { lesions, .. }) => Some((lesions, shape.cells(weights.layout(), side as usize)?)),
+                    None => None,
+                },
             },
             training: split(Split::Train)?,
             validation: split(Split::Val)?,

@@ -58,9 +58,19 @@ impl Boxes {
         Ok(Self { of })
     }
 
+    /// Whether a picture has boxes.
+    pub fn has(&self, record: &Record) -> bool {
+        self.of.contains_key(&record.path)
+    }
+
+    /// 255 in a picture of that width and height where one of its boxes lies.
+    pub fn covered(&self, record: &Record, [width, height]: [usize; 2]) -> Plane<u8> {
+        inside(&Plane::filled(width, height, 255), self.of.get(&record.path).map_or(&[][..], Vec::as_slice))
+    }
+
     /// The positive pictures of the training split that have boxes.
     pub fn pictures<'a>(&'a self, manifest: &'a Manifest, finder: &LungFinder) -> impl Iterator<Item = &'a Record> {
-        let has = |record: &&Record| record.label == Label::Positive && self.of.contains_key(&record.path);
+        let has = |record: &&Record| record.label == Label::Positive && self.has(record);
         manifest.select(finder.modality(), Task::Classify, Some(Split::Train)).filter(has)
     }
 

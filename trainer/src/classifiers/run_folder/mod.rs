@@ -9,7 +9,7 @@ mod read;
 use std::path::{Path, PathBuf};
 
 pub use not_run::{NotRun, note_not_run, read_not_run};
-pub use read::{ClassifierRuns, PredictedRow, RunFolder, RunFolderError, probabilities, read_run};
+pub use read::{ClassifierRuns, PredictedRow, RunFolder, RunFolderError, probabilities, read_run, resamples};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

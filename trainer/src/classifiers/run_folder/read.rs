@@ -211,7 +211,7 @@ pub fn read_run(folder: &Path) -> Result<RunFolder, RunFolderError> {
     let rows = read_rows(&folder.join("rows.csv"))?;
     let roles = match protocol.resample {
         Resample::Bootstrap => None,
-        Resample::Split => Some(read_roles(&folder.join("roles.csv"), protocol.runs, rows.len())?),
+        Resample::Split => Some(read_table(&folder.join("roles.csv"), protocol.runs, rows.len())?),
     };
     let mut classifiers = Vec::new();
     for kind in Kind::ALL {
@@ -271,18 +271,31 @@ fn read_rows(path: &Path) -> Result<Vec<PredictedRow>, RunFolderError> {
     if rows.is_empty() { Err(malformed(path, "it has no picture")) } else { Ok(rows) }
 }
 
-fn read_roles(path: &Path, runs: usize, rows: usize) -> Result<Vec<Vec<Split>>, RunFolderError> {
+/// `[runs][N]`: how often each picture of a run folder was learnt from in each run.
+///
+/// # Errors
+/// When the folder has no such table, or one of other runs or pictures.
+pub fn resamples(folder: &Path, runs: usize, rows: usize) -> Result<Vec<Vec<u32>>, RunFolderError> {
+    read_table(&folder.join("resamples.csv"), runs, rows)
+}
+
+/// `[runs][N]` of a table with a column a run and a line a picture.
+fn read_table<T: serde::de::DeserializeOwned + Clone>(
+    path: &Path,
+    runs: usize,
+    rows: usize,
+) -> Result<Vec<Vec<T>>, RunFolderError> {
     let text = read(path)?;
-    let mut roles = vec![Vec::with_capacity(rows); runs];
+    let mut columns = vec![Vec::with_capacity(rows); runs];
     for line in csv::Reader::from_reader(text.as_slice()).deserialize() {
-        let line: Vec<Split> = line.map_err(|error| malformed(path, error))?;
+        let line: Vec<T> = line.map_err(|error| malformed(path, error))?;
         if line.len() != runs {
-            return Err(malformed(path, format!("a line has {} roles, and there are {runs} runs", line.len())));
+            return Err(malformed(path, format!("a line has {} values, and there are {runs} runs", line.len())));
         }
-        roles.iter_mut().zip(line).for_each(|(run, role)| run.push(role));
+        columns.iter_mut().zip(line).for_each(|(run, value)| run.push(value));
     }
-    match roles.first().map_or(0, Vec::len) {
-        found if found == rows => Ok(roles),
+    match columns.first().map_or(0, Vec::len) {
+        found if found == rows => Ok(columns),
         found => Err(malformed(path, format!("it has {found} lines, and there are {rows} pictures"))),
     }
 }

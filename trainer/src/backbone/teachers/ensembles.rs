@@ -1,7 +1,6 @@
-//! What finished classifiers say of pictures, member by member, for a student to learn.
+//! Ensembles of linear heads, each behind its backbone, asked picture by picture.
 //!
-//! They look at the picture as it is; the student looks at changed copies of it, and so learns that a change is no reason for another
-//! answer. What the infected share of the lungs adds to a teacher's logits is left out: the student's heads weigh it as the teacher's do.
+//! What the infected share of the lungs adds to a teacher's logits is left out: the student's heads weigh it as the teacher's do.
 
 use std::path::PathBuf;
 
@@ -10,8 +9,8 @@ use thorax_nets::source::WeightsArgs;
 use thorax_nn::graph::Graph;
 use thorax_shared::{lesions::LesionEvidence, modality::Modality, uncertainty::sigmoid};
 
-use super::pictures::{Preparation, Targets};
 use crate::{
+    backbone::pictures::{Preparation, Targets},
     changes::Copies,
     data::{Manifest, Record},
     features::Remade,
@@ -32,13 +31,13 @@ struct Teacher {
 }
 
 /// One or several, whose members are taken together.
-pub struct Teachers {
+pub struct Ensembles {
     all: Vec<Teacher>,
     /// How the infected share of the lungs moves the logits of all members.
     lesions: Option<LesionEvidence>,
 }
 
-impl Teachers {
+impl Ensembles {
     /// Finished runs of `train classify` on pictures of `modality`, and the weights of their backbones.
     ///
     /// # Errors
@@ -99,10 +98,10 @@ impl Teachers {
         let mut first = 0;
         for teacher in &self.all {
             let spec = &teacher.run.config.preprocess;
-            let preparation = Preparation { manifest, spec, lungs, copies: Copies::default() };
+            let preparation = Preparation { manifest, spec, lungs, copies: Copies::default(), lesions: None };
             for (chunk, some) in records.chunks(AT_ONCE).enumerate() {
                 let pictures: Vec<_> = some.iter().map(|&record| (record, 0)).collect();
-                let told = teacher.logits(&preparation.batch(&pictures)?)?;
+                let told = teacher.logits(&preparation.batch(&pictures)?.0)?;
                 for (at, logits) in told.chunks(teacher.members).enumerate() {
                     let row = &mut probabilities[(chunk * AT_ONCE + at) * members + first..][..teacher.members];
                     row.iter_mut().zip(logits).for_each(|(p, logit)| *p = sigmoid(*logit, 1.0));

@@ -1,0 +1,97 @@
+//! What finished classifiers say of pictures, member by member, for a student to learn.
+//!
+//! They look at the picture as it is; the student looks at changed copies of it, and so learns that a change is no reason for another
+//! answer. [`ensembles`] are asked anew, [`classifiers`] have said what they say in their run folders.
+
+mod classifiers;
+mod ensembles;
+
+use candle_core::Tensor;
+pub use classifiers::Classifiers;
+pub use ensembles::Ensembles;
+
+use super::pictures::Targets;
+use crate::{
+    data::{Manifest, Record},
+    segmentation::LungFinder,
+};
+
+/// Whoever teaches.
+pub enum Teachers {
+    /// Heads on backbones: runs of `train classify`.
+    Ensembles(Ensembles),
+    /// The paper's classifiers: run folders of `classify`.
+    Classifiers(Classifiers),
+}
+
+impl Teachers {
+    /// Two hashes of each: of what says the probabilities, and of the features that it says them of.
+    pub fn sha256(&self) -> Vec<[String; 2]> {
+        match self {
+            Self::Ensembles(all) => all.sha256(),
+            Self::Classifiers(all) => all.sha256(),
+        }
+    }
+
+    /// The classifiers' names and how many runs each has; empty of ensembles.
+    pub fn classifiers(&self) -> Vec<String> {
+        match self {
+            Self::Ensembles(_) => vec![],
+            Self::Classifiers(all) => all.names(),
+        }
+    }
+
+    /// Members of all.
+    pub fn members(&self) -> usize {
+        match self {
+            Self::Ensembles(all) => all.members(),
+            Self::Classifiers(all) => all.members(),
+        }
+    }
+
+    /// [`crate::segmentation::Origin::sha256`] of the segmenters that have to find the lungs for a teacher.
+    pub fn lungs_sha256(&self) -> Vec<&str> {
+        match self {
+            Self::Ensembles(all) => all.lungs_sha256().collect(),
+            Self::Classifiers(_) => vec![],
+        }
+    }
+
+    /// Leaves those of `records` of which the teachers say something.
+    ///
+    /// # Errors
+    /// Pictures that the teachers know otherwise than the manifest does; none that they know.
+    pub fn known<'a>(&self, records: Vec<&'a Record>) -> anyhow::Result<Vec<&'a Record>> {
+        match self {
+            Self::Ensembles(_) => Ok(records),
+            Self::Classifiers(all) => all.known(records),
+        }
+    }
+
+    /// What all members say of `records`, each of which is [known](Self::known).
+    ///
+    /// # Errors
+    /// Pictures that cannot be read; a net that fails.
+    pub fn targets(
+        &self,
+        manifest: &Manifest,
+        records: &[&Record],
+        lungs: Option<&LungFinder>,
+    ) -> anyhow::Result<Targets> {
+        match self {
+            Self::Ensembles(all) => all.targets(manifest, records, lungs),
+            Self::Classifiers(all) => Ok(all.targets(records)),
+        }
+    }
+
+    /// What a student's file keeps beside its heads.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn evidence(&self) -> candle_core::Result<Vec<(String, Tensor)>> {
+        match self {
+            Self::Ensembles(all) => all.evidence(),
+            Self::Classifiers(_) => Ok(vec![]),
+        }
+    }
+}
