@@ -40,11 +40,11 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     std::fs::write(&boxes, "path,x0,y0,x1,y1\nno_such.png,1,2,3,4\n").unwrap();
     refused(command("train backbone --weights random:1", "b").arg("--boxes").arg(&boxes), &["--lesions"]);
     refused(backbone("b", "").arg("--boxes").arg(&boxes), &["no box of a", "those of the manifest"]);
-    std::fs::remove_dir_all(at("b")).unwrap();
+    assert!(!at("b").exists());
     // Stopped after an epoch it goes on, and ends as a run that was not.
     let learnt = succeed(&mut backbone("b", ""));
     assert!(learnt.stderr.contains("train: lesions are shown in "), "{}", learnt.stderr);
-    assert!(scores(&at("b"), "lesions_auc").iter().all(|auc| (0.0..=1.0).contains(auc)));
+    assert_eq!(scores(&at("b"), "lesions_auc").len(), 2);
     assert!(!succeed(&mut backbone("stopped", "--stop-after 1")).stdout.contains("weights.safetensors"));
     assert!(!at("stopped/weights.safetensors").exists());
     let resumed = succeed(&mut backbone("stopped", ""));

@@ -166,7 +166,9 @@ impl Network {
                 }
                 (Layer::Dense(layer), Variables::Pair(matrix, bias), [x]) => {
                     let (matrix, bias) = used(matrix, bias, step.frozen);
-                    let y = x.flatten_from(1)?.matmul(&matrix.t()?)?.broadcast_add(&bias)?;
+                    // Parameters stay in single precision, whatever the maps are in.
+                    let flat = x.flatten_from(1)?.to_dtype(matrix.dtype())?;
+                    let y = flat.matmul(&matrix.t()?)?.broadcast_add(&bias)?;
                     activate(&y.reshape((x.dim(0)?, layer.outputs, 1, 1))?, layer.activation)?
                 }
                 (Layer::Concatenate, _, [first, rest @ ..]) => {

@@ -9,7 +9,6 @@ use candle_core::Tensor;
 use thorax_nn::elementwise::binary_cross_entropy;
 use thorax_shared::{
     mask::INFECTION,
-    metrics,
     modality::Modality,
     plane::{Plane, Rect},
     preprocess::resize_u8,
@@ -18,20 +17,25 @@ use thorax_shared::{
 use crate::{
     changes::Change,
     data::{
-        Label, Manifest, Record, Split, Task,
-        fingerprint::{fingerprint, unlabelled_fingerprint},
+        Manifest, Record, Split, Task,
+        fingerprint::{fingerprint, healthy_fingerprint, unlabelled_fingerprint},
         picture::{Picture, truth_masks},
     },
+    heads::auc_inside,
     segmentation::boxes::Boxes,
 };
 
 /// How lesions are learnt beside the labels.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LesionTask {
-    /// How much the cross entropy of a cell counts beside that of a label.
+    /// How much the mean cross entropy of the cells counts beside that of the labels.
     pub factor: f64,
-    /// Hashes of what tells them: of the pictures with masks, of the table of boxes, and of the pictures without a label, which may have some.
-    pub sha256: Vec<String>,
+    /// Hash of the pictures with masks; `None` where there are none.
+    pub masks_sha256: Option<String>,
+    /// Hashes of the table of boxes, and of the pictures without a label, which may have some; `None` without a table.
+    pub boxes_sha256: Option<[String; 2]>,
+    /// Hash of the pictures of class `normal`; `None` where there are none.
+    pub healthy_sha256: Option<String>,
 }
 
 impl LesionTask {
@@ -40,16 +44,27 @@ impl LesionTask {
     /// # Errors
     /// A mask that cannot be read.
     pub fn new(factor: f64, manifest: &Manifest, modality: Modality, table: Option<String>) -> anyhow::Result<Self> {
-        let mut sha256 = vec![fingerprint(manifest, modality, Task::Segment)?];
-        if let Some(table) = table {
-            sha256.extend([table, unlabelled_fingerprint(manifest, modality)?]);
-        }
-        Ok(Self { factor, sha256 })
+        let any = |of: &dyn Fn(Split) -> bool| Split::ALL.into_iter().any(of);
+        let drawn = any(&|split| manifest.masked(modality, split).any(|record| !record.mask.is_empty()));
+        let healthy = any(&|split| manifest.healthy(modality, split).next().is_some());
+        Ok(Self {
+            factor,
+            masks_sha256: drawn.then(|| fingerprint(manifest, modality, Task::Segment)).transpose()?,
+            boxes_sha256: table
+                .map(|table| anyhow::Ok([table, unlabelled_fingerprint(manifest, modality)?]))
+                .transpose()?,
+            healthy_sha256: healthy.then(|| healthy_fingerprint(manifest, modality)).transpose()?,
+        })
     }
 
-    /// Whether boxes tell them too.
-    pub fn has_boxes(&self) -> bool {
-        self.sha256.len() > 1
+    /// What tells where they lie, in words.
+    pub fn told_by(&self) -> String {
+        let told = [
+            self.masks_sha256.as_ref().map(|_| "masks"),
+            self.boxes_sha256.as_ref().map(|_| "boxes"),
+            self.healthy_sha256.as_ref().map(|_| "pictures of class normal"),
+        ];
+        told.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -61,32 +76,37 @@ pub struct Lesions {
 }
 
 impl Lesions {
-    /// Pictures of a split that say nothing to the heads, but whose lesions are shown: those with masks, and in training those without a
-    /// label that have boxes.
+    /// Pictures of a split that the heads are told no label of, but whose lesions are shown: those with masks, and in training those
+    /// without a label that have boxes.
     pub fn pictures<'a>(
         &'a self,
         manifest: &'a Manifest,
         modality: Modality,
         split: Split,
     ) -> impl Iterator<Item = &'a Record> {
-        let drawn = manifest.masked(modality, split).filter(|record| !record.mask.is_empty());
+        let drawn = manifest.masked(modality, split).filter(|record| is_drawn(record));
         let unlabelled = (split == Split::Train).then(|| manifest.unlabelled(modality, split));
         drawn.chain(unlabelled.into_iter().flatten().filter(|record| self.boxed(record)))
     }
 
     /// Whether lesions of a picture are drawn or boxed.
     pub fn shown(&self, record: &Record) -> bool {
-        !record.mask.is_empty() || self.boxed(record)
+        is_drawn(record) || self.boxed(record)
+    }
+
+    /// Whether it is known where lesions of a picture lie, or that it has none.
+    pub fn known(&self, record: &Record) -> bool {
+        self.shown(record) || record.is_healthy()
     }
 
     fn boxed(&self, record: &Record) -> bool {
         self.boxes.as_ref().is_some_and(|boxes| boxes.has(record))
     }
 
-    /// 255 where a lesion is, at the picture's size; `None` where nobody says.
+    /// 255 where a lesion is, at the picture's size; `None` where nobody says. A mask goes before boxes.
     ///
     /// # Errors
-    /// A mask that cannot be read or does not fit.
+    /// A mask that cannot be read or does not fit; a box outside of the picture.
     pub(super) fn of(
         &self,
         manifest: &Manifest,
@@ -94,15 +114,19 @@ impl Lesions {
         picture: &Picture,
     ) -> anyhow::Result<Option<Plane<u8>>> {
         let [width, height] = picture.size();
-        if !record.mask.is_empty() {
+        if is_drawn(record) {
             return Ok(truth_masks(manifest, record, &Plane::filled(width, height, 0))?.swap_remove(INFECTION));
         }
-        if self.boxed(record) {
-            return Ok(self.boxes.as_ref().map(|boxes| boxes.covered(record, [width, height])));
+        match self.boxes.as_ref().filter(|boxes| boxes.has(record)) {
+            Some(boxes) => boxes.covered(record, [width, height]).map(Some),
+            None => Ok(record.is_healthy().then(|| Plane::filled(width, height, 0))),
         }
-        let healthy = record.label == Label::Negative && record.class == "normal";
-        Ok(healthy.then(|| Plane::filled(width, height, 0)))
     }
+}
+
+/// Whether somebody has drawn where the infection is: a mask of a picture that is for segmentation.
+fn is_drawn(record: &Record) -> bool {
+    record.task == Task::Segment && !record.mask.is_empty()
 }
 
 /// The share of each of `cells` x `cells` cells of `crop` that a mask covers after all `changes`.
@@ -115,18 +139,20 @@ pub(super) fn shares(mask: Plane<u8>, changes: &[Change], crop: Rect, cells: usi
         .collect()
 }
 
-/// The mean cross entropy of the cells whose truth is known: logits `[N, 1, g, g]`, shares of the same shape, `known` `[N, 1, 1, 1]`, 1 or 0.
-/// 0 where none is known.
-pub(super) fn loss(logits: &Tensor, shares: &Tensor, known: &Tensor) -> candle_core::Result<Tensor> {
-    let of_pictures = binary_cross_entropy(logits, shares)?.mean_keepdim((1, 2, 3))?;
-    let count = known.sum_all()?.clamp(1.0, f64::INFINITY)?;
-    (of_pictures * known)?.sum_all()?.div(&count)
+/// The mean over pictures of `weights` `[N, 1, 1, 1]` times the mean cross entropy of their cells: logits `[N, 1, g, g]`, shares of the same
+/// shape. A picture of which nothing is known weighs 0.
+pub(super) fn loss(logits: &Tensor, shares: &Tensor, weights: &Tensor) -> candle_core::Result<Tensor> {
+    (binary_cross_entropy(logits, shares)?.mean_keepdim((1, 2, 3))? * weights)?.mean_all()
 }
 
-/// How well cells with a lesion, those that are covered by half, are told from the others: the area under the curve of all cells.
-pub(super) fn cells_auc(logits: &[f32], shares: &[f32]) -> f64 {
-    let covered: Vec<bool> = shares.iter().map(|&share| share > 0.5).collect();
-    metrics::roc_auc(logits, &covered).unwrap_or(0.5)
+/// How well cells that a lesion covers by half or more are told from the others of the same picture, over all such pairs: logits and shares of
+/// each picture. Pairs of two pictures are left out, for they reward who knows which picture has lesions at all.
+pub(super) fn cells_auc(pictures: &[[Vec<f32>; 2]]) -> f64 {
+    let names: Vec<String> = (0..pictures.len()).map(|picture| picture.to_string()).collect();
+    let of = |part: usize| pictures.iter().flat_map(move |picture| &picture[part]).copied();
+    let covered: Vec<bool> = of(1).map(|share| share >= 0.5).collect();
+    let picture_of = pictures.iter().zip(&names).flat_map(|(picture, name)| picture[0].iter().map(|_| name.as_str()));
+    auc_inside(&of(0).collect::<Vec<_>>(), &covered, &picture_of.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -136,8 +162,17 @@ mod tests {
     use thorax_nets::{Backbone, network::Pass};
     use thorax_nn::seeded;
 
+    use thorax_shared::preprocess::spec::Normalise;
+
     use super::*;
-    use crate::backbone::net::{Frozen, LESION_MAP, Shape};
+    use crate::{
+        backbone::{
+            net::{Frozen, LESION_MAP, Shape},
+            pictures::{Preparation, View},
+        },
+        changes::Copies,
+        data::{Label, recipe::preprocess_spec},
+    };
 
     #[test]
     fn shares_of_cells_follow_the_picture() {
@@ -163,12 +198,12 @@ mod tests {
         let known = |which: [f32; 2]| Tensor::new(&which, &Device::Cpu).unwrap().reshape((2, 1, 1, 1)).unwrap();
         let of = |logit: f64, share: f64| (1.0 + logit.exp()).ln() - share * logit;
         let found = loss(&logits, &shares, &known([1.0, 0.0])).unwrap();
-        let expected = (of(2.0, 1.0) + of(-1.0, 0.25)) / 2.0;
+        let expected = (of(2.0, 1.0) + of(-1.0, 0.25)) / 4.0;
         assert!((f64::from(found.to_scalar::<f32>().unwrap()) - expected).abs() < 1e-6);
         let gradient = found.backward().unwrap().get(&logits).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(gradient[0] < 0.0 && gradient[1] > 0.0 && gradient[2..] == [0.0, 0.0], "{gradient:?}");
-        let both = loss(&logits, &shares, &known([1.0, 1.0])).unwrap().to_scalar::<f32>().unwrap();
-        let expected = (2.0 * expected + of(0.5, 0.0) + of(3.0, 0.0)) / 4.0;
+        let both = loss(&logits, &shares, &known([1.0, 1.5])).unwrap().to_scalar::<f32>().unwrap();
+        let expected = expected + 1.5 * (of(0.5, 0.0) + of(3.0, 0.0)) / 4.0;
         assert!((f64::from(both) - expected).abs() < 1e-6);
         assert_eq!(loss(&logits, &shares, &known([0.0, 0.0])).unwrap().to_scalar::<f32>().unwrap(), 0.0);
     }
@@ -192,8 +227,100 @@ mod tests {
     }
 
     #[test]
-    fn covered_cells_are_told_from_others() {
-        assert_eq!(cells_auc(&[2.0, 1.0, -1.0, -2.0], &[1.0, 0.6, 0.4, 0.0]), 1.0);
-        assert_eq!(cells_auc(&[2.0, 1.0], &[0.0, 0.0]), 0.5);
+    fn covered_cells_are_told_from_others_of_their_picture() {
+        let told =
+            |pictures: &[[&[f32]; 2]]| cells_auc(&pictures.iter().map(|p| p.map(<[f32]>::to_vec)).collect::<Vec<_>>());
+        assert_eq!(told(&[[&[2.0, 1.0, -1.0, -2.0], &[1.0, 0.5, 0.4, 0.0]]]), 1.0);
+        // One pair of three is the wrong way round; whatever is said of a picture without lesions is no matter.
+        assert_eq!(told(&[[&[2.0, 3.0, -1.0, -2.0], &[1.0, 0.0, 0.0, 0.0]], [&[9.0, 9.0], &[0.0, 0.0]]]), 2.0 / 3.0);
+    }
+
+    fn record(path: &str, task: Task, label: Label, class: &str, split: Split) -> Record {
+        Record {
+            path: path.into(),
+            modality: Modality::Xray,
+            task,
+            label,
+            class: class.into(),
+            patient_id: path.into(),
+            group: path.into(),
+            source: "a".into(),
+            licence: String::new(),
+            split,
+            mask: String::new(),
+            lung_mask: String::new(),
+            sha256: format!("{:064x}", path.len()),
+            equalised: false,
+            masks_sha256: String::new(),
+        }
+    }
+
+    /// A mask goes before boxes, boxes before the class, and of all else nothing is known; and what is known moves with the picture.
+    #[test]
+    fn what_is_known_is_of_masks_boxes_and_healthy_pictures() {
+        let folder = tempfile::tempdir().unwrap();
+        let square = |x: u32, y: u32| (40..60).contains(&x) && (20..40).contains(&y);
+        let grey = image::GrayImage::from_fn(96, 96, |x, y| {
+            image::Luma([if square(x, y) { 250 } else { (20 + (x * 7 + y * 5) % 60) as u8 }])
+        });
+        grey.save(folder.path().join("film.png")).unwrap();
+        let mask = image::GrayImage::from_fn(96, 96, |x, y| image::Luma([if square(x, y) { 255 } else { 0 }]));
+        mask.save(folder.path().join("mask.png")).unwrap();
+        let table = folder.path().join("boxes.csv");
+        std::fs::write(&table, "path,x0,y0,x1,y1\nboxed.png,40,20,60,40\nwide.png,40,20,160,40\ndrawn.png,0,0,5,5\n")
+            .unwrap();
+        for name in ["drawn", "boxed", "wide", "healthy", "other"] {
+            std::fs::copy(folder.path().join("film.png"), folder.path().join(format!("{name}.png"))).unwrap();
+        }
+        let drawn = record("drawn.png", Task::Segment, Label::Unlabelled, "seg", Split::Train);
+        let records = vec![
+            Record { mask: "mask.png".into(), ..drawn },
+            record("boxed.png", Task::None, Label::Unlabelled, "", Split::Train),
+            record("wide.png", Task::Classify, Label::Positive, "covid", Split::Train),
+            record("healthy.png", Task::Classify, Label::Negative, "normal", Split::Train),
+            record("other.png", Task::Classify, Label::Negative, "other", Split::Val),
+        ];
+        let manifest = Manifest::new(folder.path().to_owned(), records);
+        let lesions = Lesions { boxes: Some(Boxes::open(&table).unwrap()) };
+        let of = |at: usize| {
+            let record = &manifest.records[at];
+            lesions.of(&manifest, record, &Picture::of(&manifest, record)?)
+        };
+        let marked = |at: usize| of(at).unwrap().map(|mask| mask.data().iter().filter(|&&value| value == 255).count());
+        assert_eq!((marked(0), marked(1), marked(3), marked(4)), (Some(400), Some(400), Some(0), None));
+        assert!(of(2).unwrap_err().to_string().contains("to (160, 40) in a picture of 96 x 96 pixels"));
+        let known: Vec<bool> = manifest.records.iter().map(|record| lesions.known(record)).collect();
+        assert_eq!(known, [true, true, true, true, false]);
+        let alone =
+            |split| lesions.pictures(&manifest, Modality::Xray, split).map(|r| r.path.as_str()).collect::<Vec<_>>();
+        assert_eq!((alone(Split::Train), alone(Split::Val)), (vec!["drawn.png", "boxed.png"], vec![]));
+
+        // Whatever is done to the picture, the cells that are covered are those where it is bright.
+        let spec = preprocess_spec(Modality::Xray, 96, Normalise { mean: vec![0.0], std: vec![1.0] });
+        let preparation = Preparation {
+            manifest: &manifest,
+            spec: &spec,
+            lungs: None,
+            copies: Copies { count: 20, seed: 3 },
+            lesions: Some((&lesions, 12)),
+        };
+        let mut told = 0;
+        for copy in 0..=20 {
+            let View { input, lesions } = preparation.view(&manifest.records[1], copy).unwrap();
+            let shares = lesions.unwrap();
+            let mean = |cell: usize| {
+                let (row, column) = (cell / 12 * 8, cell % 12 * 8);
+                (0..64).map(|at| input[(row + at / 8) * 96 + column + at % 8]).sum::<f32>() / 64.0
+            };
+            let of = |wanted: &dyn Fn(f32) -> bool| {
+                let cells: Vec<f32> = (0..144).filter(|&cell| wanted(shares[cell])).map(mean).collect();
+                cells.iter().sum::<f32>() / cells.len().max(1) as f32
+            };
+            // A picture in which black and white changed places, if there were one, would be told the other way.
+            let (inside, outside) = (of(&|share| share > 0.9), of(&|share| share < 0.1));
+            assert!(shares.iter().any(|&share| share > 0.9), "copy {copy}");
+            told += usize::from(inside > outside + 0.1);
+        }
+        assert_eq!(told, 21);
     }
 }

@@ -89,7 +89,7 @@ pub struct Targets {
     pub probabilities: Vec<f32>,
     /// How much each of them counts, `[pictures, members]`.
     pub weights: Vec<f32>,
-    /// How many of the pictures, the last ones, the heads are asked nothing of.
+    /// How many of the pictures, the last ones, the heads are told nothing of.
     unasked: usize,
 }
 
@@ -118,7 +118,7 @@ impl Targets {
         self
     }
 
-    /// With so many pictures behind them of which the heads are asked nothing.
+    /// With so many pictures behind them of which the heads are told nothing.
     #[must_use]
     pub fn unasked(mut self, pictures: usize) -> Self {
         let entries = self.probabilities.len() + pictures * self.members;
@@ -128,7 +128,13 @@ impl Targets {
         self
     }
 
-    /// How many of the pictures, the first ones, the heads are asked something of.
+    /// All weights times `factor`.
+    fn times(mut self, factor: f32) -> Self {
+        self.weights.iter_mut().for_each(|weight| *weight *= factor);
+        self
+    }
+
+    /// How many of the pictures, the first ones, the heads are told something of.
     pub fn asked(&self) -> usize {
         self.probabilities.len() / self.members - self.unasked
     }
@@ -149,6 +155,8 @@ pub struct Pictures<'a> {
     drawn: Vec<f64>,
     /// Changed copies of a picture that are seen side by side.
     views: usize,
+    /// How much the lesions of a picture count where they are known, so that in all they count as if they were known of all.
+    known: f32,
 }
 
 impl<'a> Pictures<'a> {
@@ -162,15 +170,23 @@ impl<'a> Pictures<'a> {
         views: usize,
     ) -> Self {
         let kinds: Vec<_> = records.iter().map(|record| (record.source.as_str(), record.label)).collect();
+        let weights = heads::balanced(&kinds, balance);
+        let share = |of: &dyn Fn(usize) -> bool| {
+            let some = weights.iter().enumerate().filter(|(at, _)| of(*at)).map(|(_, &weight)| f64::from(weight));
+            (some.sum::<f64>() / weights.iter().map(|&weight| f64::from(weight)).sum::<f64>()) as f32
+        };
+        let asked = targets.asked();
+        let targets = match asked < records.len() {
+            true => targets.times(1.0 / share(&|at| at < asked)),
+            false => targets,
+        };
+        let known = preparation.lesions.map_or(1.0, |(lesions, _)| share(&|at| lesions.known(records[at])).recip());
         let sum = |sum: &mut f64, weight: f32| {
             *sum += f64::from(weight);
             Some(*sum)
         };
-        let drawn = match balance > 0.0 {
-            true => heads::balanced(&kinds, balance).into_iter().scan(0.0, sum).collect(),
-            false => vec![],
-        };
-        Self { preparation, records, targets, drawn, views }
+        let drawn = if balance > 0.0 { weights.into_iter().scan(0.0, sum).collect() } else { vec![] };
+        Self { preparation, records, targets, drawn, views, known }
     }
 }
 
@@ -211,8 +227,8 @@ impl Dataset for Pictures<'_> {
     }
 
     /// Pictures `[V N, C, S, S]`, the views of all one after the other; what is to be said of them and how much that counts, both
-    /// `[N, members, 1, 1]`. Where lesions are learnt, also the shares that they cover `[V N, 1, g, g]`, and whether that is known
-    /// `[V N, 1, 1, 1]`.
+    /// `[N, members, 1, 1]`. Where lesions are learnt, also the shares that they cover `[V N, 1, g, g]`, and how much these count
+    /// `[V N, 1, 1, 1]`, 0 where they are not known.
     fn collate(&self, samples: Vec<Views>) -> Result<Vec<Tensor>, TaskError> {
         let shape = (samples.len(), self.targets.members, 1, 1);
         let all = |part: fn(&Views) -> &[f32]| {
@@ -227,9 +243,10 @@ impl Dataset for Pictures<'_> {
             views.into_iter().flatten().map(|view| (view.input, view.lesions)).unzip();
         let mut batch = vec![self.preparation.stack(inputs)?, probabilities, weights];
         if let Some((_, cells)) = self.preparation.lesions {
-            let known = lesions.iter().map(|shares| f32::from(u8::from(shares.is_some()))).collect::<Vec<_>>();
+            let weight = |shares: &Option<Vec<f32>>| if shares.is_some() { self.known } else { 0.0 };
+            let weights = lesions.iter().map(weight).collect::<Vec<_>>();
             batch.push(stack_shares(lesions, cells)?);
-            batch.push(Tensor::from_vec(known, (batch[0].dim(0)?, 1, 1, 1), &Device::Cpu)?);
+            batch.push(Tensor::from_vec(weights, (batch[0].dim(0)?, 1, 1, 1), &Device::Cpu)?);
         }
         Ok(batch)
     }

@@ -140,8 +140,8 @@ impl BackboneConfig {
                 .as_ref()
                 .map(|task| {
                     format!(
-                        "where lesions lie was learnt beside it, by masks{} and pictures of class normal (factor {}); ",
-                        if task.has_boxes() { ", boxes" } else { "" },
+                        "where lesions lie was learnt beside it, from {} (factor {}); ",
+                        task.told_by(),
                         task.factor
                     )
                 })

@@ -111,9 +111,14 @@ fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
     let source = Source { origin: WEIGHTS.into(), sha256: String::new(), kind: SourceKind::File(path) };
     assert_eq!(BackboneConfig::of(&source), Some(config()));
     assert!(config().describe().contains("by 3 heads"), "{}", config().describe());
-    let task = LesionTask { factor: 0.5, sha256: vec!["masks".into(), "boxes".into(), "films".into()] };
+    let task = LesionTask {
+        factor: 0.5,
+        masks_sha256: Some("m".into()),
+        boxes_sha256: Some(["b".into(), "u".into()]),
+        healthy_sha256: None,
+    };
     let told = BackboneConfig { lesions: Some(task), ..config() }.describe();
-    assert!(told.contains("learnt beside it, by masks, boxes and pictures of class normal (factor 0.5)"), "{told}");
+    assert!(told.contains("learnt beside it, from masks, boxes (factor 0.5)"), "{told}");
 
     // A file with tensors that the backbone does not have would be refused here.
     assert!(net.variables().iter().any(|(name, _)| name == "lesion_map.weight"));

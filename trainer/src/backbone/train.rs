@@ -23,7 +23,10 @@ use super::{
     pictures::{Pictures, Preparation, Targets},
     run::BackboneConfig,
 };
-use crate::{data::Record, heads::auc_inside};
+use crate::{
+    data::Record,
+    heads::{self, auc_inside},
+};
 
 /// Validation pictures of a step.
 const AT_ONCE: usize = 8;
@@ -113,8 +116,8 @@ struct Validation<'a> {
 struct Told {
     /// A probability a member of each picture that is asked for, `[copies][pictures * members]`.
     probabilities: Vec<Vec<f32>>,
-    /// The logits of all cells whose truth is known, and that truth.
-    cells: [Vec<f32>; 2],
+    /// The logits of the cells, and the shares of these that lesions cover, of each picture of which that is known.
+    cells: Vec<[Vec<f32>; 2]>,
 }
 
 impl<'a> Validation<'a> {
@@ -130,7 +133,7 @@ impl<'a> Validation<'a> {
 
     /// What `net` says of every copy of every picture.
     fn told(&self, net: &Network, precision: Precision) -> Result<Told, TaskError> {
-        let (mut probabilities, mut cells) = (vec![], [vec![], vec![]]);
+        let (mut probabilities, mut cells) = (vec![], vec![]);
         let mut lesions = self.lesions.iter();
         for batch in &self.batches {
             let x = batch.to_device(net.device())?.to_dtype(precision.dtype())?;
@@ -139,10 +142,7 @@ impl<'a> Validation<'a> {
             probabilities.extend(logits.into_iter().map(|logit| sigmoid(logit, 1.0)));
             let Some(map) = lesion_map else { continue };
             for (told, truth) in map.flatten_from(1)?.to_vec2::<f32>()?.into_iter().zip(&mut lesions) {
-                if let Some(truth) = truth {
-                    cells[0].extend(told);
-                    cells[1].extend(truth);
-                }
+                cells.extend(truth.as_ref().map(|truth| [told, truth.clone()]));
             }
         }
         let asked = self.targets.asked() * self.targets.members;
@@ -172,13 +172,14 @@ struct Task<'a> {
     config: &'a BackboneConfig,
 }
 
-/// The learning rate of the layer of the variable `name`, where the first trained layer has `first` and the last 1.
+/// The learning rate of the layer of the variable `name`, where the first trained layer has `first`, and the heads, with what is behind them, 1.
 pub(super) fn rate_of_layer(first: f64, net: &Network, name: &str) -> f64 {
     let layer = |name: &str| name.rsplit_once('.').map_or_else(|| name.to_owned(), |(layer, _)| layer.to_owned());
     let mut layers: Vec<String> = net.trainable().iter().map(|(name, _)| layer(name)).collect();
     layers.dedup();
-    let last = layers.len().saturating_sub(1);
-    let at = layers.iter().position(|other| *other == layer(name)).unwrap_or(last);
+    let position = |wanted: &str| layers.iter().position(|other| other == wanted);
+    let last = position(heads::LAYER).unwrap_or(layers.len().saturating_sub(1));
+    let at = position(&layer(name)).unwrap_or(last).min(last);
     first.powf((last - at) as f64 / last.max(1) as f64)
 }
 
@@ -239,8 +240,11 @@ impl<'a> Objective for Task<'a> {
             let apart = (first - second)?.sqr()?.mean_all()?;
             loss = (loss + (apart * self.config.steadiness)?)?;
         }
-        if let (Some(task), Some(map), [shares, known]) = (&self.config.lesions, &lesion_map, of_lesions) {
-            loss = (loss + (lesions::loss(map, shares, known)? * task.factor)?)?;
+        if let Some(task) = &self.config.lesions {
+            let (Some(map), [shares, weights]) = (&lesion_map, of_lesions) else {
+                return Err("a batch or a net without lesions, where they are to be learnt".into());
+            };
+            loss = (loss + (lesions::loss(map, shares, weights)? * task.factor)?)?;
         }
         Ok(loss)
     }
@@ -254,7 +258,7 @@ impl<'a> Objective for Task<'a> {
     fn validate(&self, net: &Network, precision: Precision) -> Result<Vec<f64>, TaskError> {
         let Validation { records, targets, .. } = &self.validation;
         let records = &records[..targets.asked()];
-        let Told { probabilities: told, cells: [cells, truth] } = self.validation.told(net, precision)?;
+        let Told { probabilities: told, cells } = self.validation.told(net, precision)?;
         let mean = |members: &[f32]| members.iter().sum::<f32>() / members.len() as f32;
         let means: Vec<Vec<f32>> = told.iter().map(|copy| copy.chunks(targets.members).map(mean).collect()).collect();
         let labels: Vec<bool> = records.iter().map(|record| record.is_positive()).collect();
@@ -269,7 +273,7 @@ impl<'a> Objective for Task<'a> {
         let same = means[0].iter().zip(&means[1]).filter(|(a, b)| (**a > 0.5) == (**b > 0.5)).count();
         let mut scores = vec![first, auc, same as f64 / labels.len() as f64];
         if self.config.lesions.is_some() {
-            scores.push(lesions::cells_auc(&cells, &truth));
+            scores.push(lesions::cells_auc(&cells));
         }
         Ok(scores)
     }

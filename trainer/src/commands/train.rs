@@ -214,7 +214,7 @@ pub struct ClassifyArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     balance: f32,
     /// How much more than large weights it is punished when changed copies of a picture (--copies) get other logits
-    #[arg(long, value_name = "FACTOR", default_value_t = heads::STEADINESS, value_parser = factor)]
+    #[arg(long, value_name = "FACTOR", default_value_t = heads::STEADINESS, value_parser = factor::<f32>)]
     steadiness: f32,
     #[command(flatten)]
     device: DeviceArgs,
@@ -424,6 +424,11 @@ impl SegmentArgs {
             "--boxes-lungs: the run learnt from other masks or splits than this manifest's; give one that was trained with it"
         );
         let boxes = Boxes::open(table)?;
+        anyhow::ensure!(
+            boxes.are_whole(),
+            "{}: boxes of which lesions take a share; these are for train backbone --lesions, a segmenter learns from those without a share",
+            table.display()
+        );
         let pictures = boxes.pictures(manifest, &finder).count();
         anyhow::ensure!(
             pictures > 0,
@@ -566,9 +571,9 @@ pub(super) fn share(text: &str) -> Result<f32, String> {
 }
 
 /// A number that is 0 or more.
-pub(super) fn factor(text: &str) -> Result<f32, String> {
-    let factor: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if factor.is_finite() && factor >= 0.0 { Ok(factor) } else { Err("take 0 or more".into()) }
+pub(super) fn factor<T: std::str::FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    let factor: T = text.parse().map_err(|_| "not a number".to_owned())?;
+    if factor.into().is_finite() && factor.into() >= 0.0 { Ok(factor) } else { Err("take 0 or more".into()) }
 }
 
 /// `train classify`.

@@ -6,6 +6,7 @@ use candle_core::Device;
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_nets::{Backbone, source::WeightsArgs};
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
+use thorax_shared::modality::Modality;
 
 use super::train::{CommonArgs, check_length, factor, share};
 use crate::{
@@ -60,7 +61,7 @@ pub struct BackboneArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     balance: f32,
     /// How much the squared difference of the logits of two copies of a picture is punished; 0 to see one copy at a time
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.1, value_parser = factor)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.1, value_parser = factor::<f32>)]
     steadiness: f32,
     /// Passes over the training pictures
     #[arg(long, default_value_t = 10)]
@@ -94,10 +95,10 @@ pub struct TrainBackboneArgs {
     members: u16,
     /// How much it counts beside the labels to say where the lesions lie, which masks, --boxes and pictures of class normal tell; 0 to learn
     /// the labels alone
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.0, value_parser = factor)]
-    lesions: f32,
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.0, value_parser = factor::<f64>)]
+    lesions: f64,
     /// Boxes around lesions in pictures without masks, with a label or without, for --lesions: a table path,x0,y0,x1,y1 with paths as in the
-    /// manifest and corners in pixels
+    /// manifest and corners in pixels, and where there is a column share, how much of the box they take (0 to 1)
     #[arg(long, value_name = "CSV", requires = "lesions")]
     boxes: Option<PathBuf>,
 }
@@ -111,7 +112,7 @@ impl TrainBackboneArgs {
         }
         let table = self.boxes.as_deref();
         Ok(Some(LesionArgs {
-            factor: f64::from(self.lesions),
+            factor: self.lesions,
             lesions: Lesions { boxes: table.map(Boxes::open).transpose()? },
             table: table.map(|table| anyhow::Ok(hexadecimal(&file_sha256(table)?))).transpose()?,
         }))
@@ -124,6 +125,13 @@ struct LesionArgs {
     lesions: Lesions,
     /// Hash of the table of boxes.
     table: Option<String>,
+}
+
+impl LesionArgs {
+    /// For the run's configuration.
+    fn task(&self, manifest: &Manifest, modality: Modality) -> anyhow::Result<LesionTask> {
+        LesionTask::new(self.factor, manifest, modality, self.table.clone())
+    }
 }
 
 /// Options of `distill`.
@@ -220,7 +228,9 @@ impl BackboneArgs {
         training.precision.check(&devices)?;
         let common = &self.common;
         let manifest = data::open(&common.manifest)?;
-        data::verify(&manifest, common.modality, &[Task::Classify])?;
+        self.verify(&manifest, unlabelled, lesions.as_ref())?;
+        let gathered = |split| self.gathered(&manifest, split, teachers, unlabelled, lesions.as_ref());
+        let (training_pictures, validation_pictures) = (gathered(Split::Train)?, gathered(Split::Val)?);
         let source = self.weights.resolve(self.backbone)?;
         let lungs = self.lungs.open(common.modality)?;
         for wanted in teachers.map(Teachers::lungs_sha256).unwrap_or_default() {
@@ -258,48 +268,24 @@ impl BackboneArgs {
             copies: Copies { count: self.copies, seed: self.copies_seed },
             balance: self.balance,
             steadiness: f64::from(self.steadiness),
-            lesions: match &lesions {
-                Some(LesionArgs { factor, table, .. }) => {
-                    Some(LesionTask::new(*factor, &manifest, common.modality, table.clone())?)
-                }
-                None => None,
-            },
+            lesions: lesions.as_ref().map(|args| args.task(&manifest, common.modality)).transpose()?,
             training,
         };
         let _lock = start_run(&common.out, "--out", &config)?;
-        let split = |split| -> anyhow::Result<_> {
-            let mut records = pictures(&manifest, &config, split)?;
-            if let Some(teachers) = teachers {
-                records = teachers.known(records)?;
-            }
+        let targets = |Gathered { records, asked }: &Gathered<'_>, split| -> anyhow::Result<Targets> {
+            let (of_these, unasked) = (&records[..*asked], records.len() - asked);
             let targets = match teachers {
-                Some(teachers) => teachers.targets(&manifest, &records, lungs.as_ref())?,
+                Some(teachers) => teachers.targets(&manifest, of_these, lungs.as_ref())?,
                 None => {
-                    let labels = Targets::of_labels(&records, members);
-                    if split == Split::Train { labels.resampled(&records, common.seed) } else { labels }
+                    let labels = Targets::of_labels(of_these, members);
+                    if split == Split::Train { labels.resampled(of_these, common.seed) } else { labels }
                 }
             };
-            let Some(LesionArgs { lesions, .. }) = &lesions else { return Ok((records, targets)) };
-            let labelled = records.len();
-            records.extend(lesions.pictures(&manifest, common.modality, split));
-            let shown = records.iter().filter(|record| lesions.shown(record)).count();
-            anyhow::ensure!(
-                shown > 0,
-                "--lesions: no {} picture of the {} split has a mask of its infection or a box: give --boxes, or leave out --lesions",
-                common.modality,
-                split.as_str()
-            );
-            let boxes = lesions.boxes.as_ref().filter(|_| split == Split::Train);
-            anyhow::ensure!(
-                boxes.is_none_or(|boxes| records.iter().any(|record| boxes.has(record))),
-                "--boxes: no box of a {} picture in the training split of {}; its paths are those of the manifest",
-                common.modality,
-                common.manifest.display()
-            );
-            let (unasked, split) = (records.len() - labelled, split.as_str());
-            eprintln!("{split}: lesions are shown in {shown} pictures, of which {unasked} are seen for these alone");
-            Ok((records, targets.unasked(unasked)))
+            Ok(targets.unasked(unasked))
         };
+        let (training_targets, validation_targets) =
+            (targets(&training_pictures, Split::Train)?, targets(&validation_pictures, Split::Val)?);
+        let cells = shape.cells(weights.layout(), side)?;
         let material = Material {
             start: &weights,
             preparation: Preparation {
@@ -307,13 +293,10 @@ impl BackboneArgs {
                 spec: &config.preprocess,
                 lungs: lungs.as_ref(),
                 copies: config.copies,
-                lesions: match &lesions {
-                    Some(LesionArgs { lesions, .. }) => Some((lesions, shape.cells(weights.layout(), side as usize)?)),
-                    None => None,
-                },
+                lesions: lesions.as_ref().map(|args| (&args.lesions, cells)),
             },
-            training: split(Split::Train)?,
-            validation: split(Split::Val)?,
+            training: (training_pictures.records, training_targets),
+            validation: (validation_pictures.records, validation_targets),
             beside: teachers.map(Teachers::evidence).transpose()?.unwrap_or_default(),
         };
         let conduct = Conduct {
@@ -327,6 +310,65 @@ impl BackboneArgs {
         }
         Ok(())
     }
+
+    /// Sees that all pictures that are read, and their masks, are those that were imported.
+    fn verify(&self, manifest: &Manifest, unlabelled: bool, lesions: Option<&LesionArgs>) -> anyhow::Result<()> {
+        let modality = self.common.modality;
+        let mut records: Vec<&Record> = manifest.select(modality, Task::Classify, None).collect();
+        if let Some(LesionArgs { lesions, .. }) = lesions {
+            records.extend(Split::ALL.into_iter().flat_map(|split| lesions.pictures(manifest, modality, split)));
+        }
+        if unlabelled {
+            records.extend(manifest.unlabelled(modality, Split::Train));
+        }
+        Ok(data::verify_records(manifest, &records)?)
+    }
+
+    /// The pictures of a split, without a look at them.
+    ///
+    /// # Errors
+    /// A class without pictures; teachers that do not know them; no lesions where these are to be learnt.
+    fn gathered<'a>(
+        &self,
+        manifest: &'a Manifest,
+        split: Split,
+        teachers: Option<&Teachers>,
+        unlabelled: bool,
+        lesions: Option<&'a LesionArgs>,
+    ) -> anyhow::Result<Gathered<'a>> {
+        let (modality, name) = (self.common.modality, split.as_str());
+        let mut records = pictures(manifest, modality, unlabelled, split)?;
+        if let Some(teachers) = teachers {
+            records = teachers.known(records, split)?;
+        }
+        let asked = records.len();
+        let Some(LesionArgs { lesions, .. }) = lesions else { return Ok(Gathered { records, asked }) };
+        records.extend(lesions.pictures(manifest, modality, split));
+        let shown = records.iter().filter(|record| lesions.shown(record)).count();
+        anyhow::ensure!(
+            shown > 0,
+            "--lesions: no {modality} picture of the {name} split has a mask of its infection or a box: give --boxes, or leave out --lesions"
+        );
+        let unasked = records.len() - asked;
+        eprintln!("{name}: lesions are shown in {shown} pictures, of which {unasked} are seen for these alone");
+        if let Some(boxes) = lesions.boxes.as_ref().filter(|_| split == Split::Train) {
+            let boxed = records.iter().filter(|record| boxes.has(record)).count();
+            anyhow::ensure!(
+                boxed > 0,
+                "--boxes: no box of a {modality} picture in the training split of {}; its paths are those of the manifest",
+                self.common.manifest.display()
+            );
+            eprintln!("{boxed} of the {} pictures with boxes are of the {name} split", boxes.len());
+        }
+        Ok(Gathered { records, asked })
+    }
+}
+
+/// Pictures of a split: first those that the heads are told something of, then those that are seen for their lesions alone.
+struct Gathered<'a> {
+    records: Vec<&'a Record>,
+    /// How many are of the first kind.
+    asked: usize,
 }
 
 /// A share that is more than 0, and 1 at most.
@@ -336,8 +378,8 @@ fn rate_share(text: &str) -> Result<f64, String> {
 }
 
 /// The pictures of a split that are learnt from: those with a label, and in training those without one too, where they are wanted.
-fn pictures<'a>(manifest: &'a Manifest, config: &BackboneConfig, split: Split) -> anyhow::Result<Vec<&'a Record>> {
-    let labelled = manifest.select(config.modality, Task::Classify, Some(split));
+fn pictures(manifest: &Manifest, modality: Modality, unlabelled: bool, split: Split) -> anyhow::Result<Vec<&Record>> {
+    let labelled = manifest.select(modality, Task::Classify, Some(split));
     let mut records: Vec<_> = labelled.filter(|record| record.label != Label::Unlabelled).collect();
     let positive = records.iter().filter(|record| record.is_positive()).count();
     anyhow::ensure!(
@@ -345,11 +387,11 @@ fn pictures<'a>(manifest: &'a Manifest, config: &BackboneConfig, split: Split) -
         "the {} split has no {} {} pictures; check the manifest with thorax-train data check",
         split.as_str(),
         if positive > 0 { "negative" } else { "positive" },
-        config.modality
+        modality
     );
-    if config.unlabelled_sha256.is_some() && split == Split::Train {
+    if unlabelled && split == Split::Train {
         let labelled = records.len();
-        records.extend(manifest.unlabelled(config.modality, split));
+        records.extend(manifest.unlabelled(modality, split));
         eprintln!("{labelled} pictures with a label, {} without", records.len() - labelled);
     }
     Ok(records)

@@ -136,6 +136,11 @@ impl Record {
         self.label == Label::Positive
     }
 
+    /// Whether it is of class `normal`: without infection.
+    pub fn is_healthy(&self) -> bool {
+        self.label == Label::Negative && self.class == "normal"
+    }
+
     /// The lung masks: none, one for both lungs, or the patient's left and right.
     pub fn lung_masks(&self) -> impl Iterator<Item = &str> {
         self.lung_mask.split(';').filter(|path| !path.is_empty())
@@ -281,8 +286,7 @@ impl Manifest {
 
     /// The pictures of class `normal` of one modality and split: without infection.
     pub fn healthy(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
-        let normal = |record: &&Record| record.label == Label::Negative && record.class == "normal";
-        self.select(modality, Task::Classify, Some(split)).filter(normal)
+        self.select(modality, Task::Classify, Some(split)).filter(|record| record.is_healthy())
     }
 
     /// Of the pictures for segmentation only those whose source has `text` in its name; all others stay.

@@ -30,7 +30,7 @@ pub use manifest::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
 pub use split::{Fold, Fractions, assign_fold, assign_splits, group_folds};
 pub use summary::summary;
 use thorax_files::{ReadError, WriteError};
-pub use trust::{open, verify};
+pub use trust::{open, verify, verify_records};
 
 /// Why data could not be imported, read or written.
 #[derive(Debug, thiserror::Error)]

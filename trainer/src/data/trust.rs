@@ -45,7 +45,14 @@ pub fn open(path: &Path) -> Result<Manifest, DataError> {
 /// [`DataError::Unsound`] naming the first files that are not, or cannot be read.
 pub fn verify(manifest: &Manifest, modality: Modality, tasks: &[Task]) -> Result<(), DataError> {
     let records = manifest.records.iter().filter(|record| record.modality == modality && tasks.contains(&record.task));
-    let records: Vec<&Record> = records.collect();
+    verify_records(manifest, &records.collect::<Vec<_>>())
+}
+
+/// The same of some records of a manifest.
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_records(manifest: &Manifest, records: &[&Record]) -> Result<(), DataError> {
     let mut cache = HashCache::open(&manifest.root);
     // A volume is named by each of its slices.
     let files = records.iter().flat_map(|record| hashes(record));

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
 use thorax_files::hexadecimal;
 use thorax_shared::modality::Modality;
@@ -50,6 +50,7 @@ impl Classifiers {
         let (mut pictures, mut all) = (vec![], vec![]);
         for (number, path) in folders.iter().enumerate() {
             let name = path.display();
+            ensure!(!folders[..number].contains(path), "--classifiers {name}: given twice; give each folder once");
             let RunFolder { rows, classifiers, runs, resample, left_out, modality: of, .. } = read_run(path)?;
             ensure!(of == modality, "{name}: classifiers of {of} pictures; give --classifiers of {modality}");
             ensure!(
@@ -78,12 +79,19 @@ impl Classifiers {
         Ok(Self { folders: pictures, all })
     }
 
-    /// Hashes of what each says, and of the features that it says it of.
+    /// Hashes of what each says, of which pictures and of which of them out of bag; and of what the feature store says of itself.
     pub fn sha256(&self) -> Vec<[String; 2]> {
         let of = |Classifier { runs, folder, .. }: &Classifier| {
+            let Pictures { rows, counts, sha256 } = &self.folders[*folder];
             let mut hash = Sha256::new();
-            runs.iter().for_each(|run| hash.update(bytemuck::cast_slice::<f64, u8>(run)));
-            [hexadecimal(&hash.finalize()), self.folders[*folder].sha256.clone()]
+            for (path, (index, _)) in rows {
+                hash.update(format!("{path}\n"));
+                for (run, counts) in runs.iter().zip(counts) {
+                    hash.update(run[*index].to_le_bytes());
+                    hash.update(counts[*index].to_le_bytes());
+                }
+            }
+            [hexadecimal(&hash.finalize()), sha256.clone()]
         };
         self.all.iter().map(of).collect()
     }
@@ -98,11 +106,11 @@ impl Classifiers {
         self.all.iter().map(|classifier| classifier.runs.len()).sum()
     }
 
-    /// Those of `records` that all folders have.
+    /// Those of `records`, which are of `split`, that all folders have.
     ///
     /// # Errors
-    /// A picture of another split, patient or class there than in the manifest; no picture that is there.
-    pub fn known<'a>(&self, records: Vec<&'a Record>) -> anyhow::Result<Vec<&'a Record>> {
+    /// A picture of another split, patient or class there than in the manifest; a class of which no picture is there.
+    pub fn known<'a>(&self, records: Vec<&'a Record>, split: Split) -> anyhow::Result<Vec<&'a Record>> {
         let all = records.len();
         let mut known = vec![];
         for record in records {
@@ -129,29 +137,40 @@ impl Classifiers {
                 known.push(record);
             }
         }
+        let (name, positive) = (split.as_str(), known.iter().filter(|record| record.is_positive()).count());
         ensure!(
-            !known.is_empty(),
-            "--classifiers: they know none of the {all} pictures of the manifest; its paths have to be those of the features"
+            positive > 0 && positive < known.len(),
+            "--classifiers: of the {all} {name} pictures of the manifest they know {positive} positive and {} negative; its paths have to be \
+             those of the features",
+            known.len() - positive
         );
         if known.len() < all {
-            eprintln!("{} of {all} pictures are left out: the classifiers were not asked for them", all - known.len());
+            eprintln!(
+                "{name}: {} of {all} pictures are left out: the classifiers were not asked for them",
+                all - known.len()
+            );
         }
         Ok(known)
     }
 
     /// What every run says of `records`, which are [known](Self::known): of training pictures those runs that have not learnt from them.
-    pub fn targets(&self, records: &[&Record]) -> Targets {
+    ///
+    /// # Errors
+    /// A picture that is not known; runs that have learnt from all of them.
+    pub fn targets(&self, records: &[&Record]) -> anyhow::Result<Targets> {
         let members = self.members();
         let mut targets = Targets::new(members, vec![0.5; records.len() * members]);
         let mut first = 0;
         for Classifier { runs, folder, .. } in &self.all {
             let Pictures { rows, counts, .. } = &self.folders[*folder];
             for (record, row) in records.iter().zip(0..) {
-                let at = rows.get(&record.path).map(|(index, _)| *index);
+                let (at, _) = rows
+                    .get(&record.path)
+                    .with_context(|| format!("{}: the classifiers do not know it", record.path))?;
                 for (run, said) in runs.iter().enumerate() {
                     let entry = row * members + first + run;
-                    let learnt = record.split == Split::Train && at.is_none_or(|at| counts[run][at] > 0);
-                    targets.probabilities[entry] = at.map_or(0.5, |at| said[at] as f32);
+                    let learnt = record.split == Split::Train && counts[run][*at] > 0;
+                    targets.probabilities[entry] = said[*at] as f32;
                     targets.weights[entry] = if learnt { 0.0 } else { 1.0 };
                 }
             }
@@ -159,8 +178,12 @@ impl Classifiers {
         }
         // What a step weighs in all stays what it is where every answer counts.
         let mean = targets.weights.iter().sum::<f32>() / targets.weights.len() as f32;
-        targets.weights.iter_mut().for_each(|weight| *weight /= mean.max(f32::MIN_POSITIVE));
-        targets
+        ensure!(
+            mean > 0.0,
+            "--classifiers: every run has learnt from every picture, so none says anything out of bag; give folders with more runs"
+        );
+        targets.weights.iter_mut().for_each(|weight| *weight /= mean);
+        Ok(targets)
     }
 }
 
@@ -220,11 +243,11 @@ mod tests {
     fn a_run_teaches_what_it_has_not_learnt_from() {
         let records = records();
         let all = classifiers(&records);
-        let known = all.known(records.iter().collect()).unwrap();
-        let targets = all.targets(&known[..2]);
+        let known = all.known(records[..2].iter().collect(), Split::Train).unwrap();
+        let targets = all.targets(&known).unwrap();
         assert_eq!(targets.probabilities, [0.9, 0.6, 0.8, 0.1]);
         assert_eq!(targets.weights, [0.0, 2.0, 2.0, 0.0], "out of bag alone, and one on average");
-        let validation = all.targets(&known[2..]);
+        let validation = all.targets(&[&records[2]]).unwrap();
         assert_eq!((validation.probabilities, validation.weights), (vec![0.3, 0.2], vec![1.0, 1.0]));
         assert_eq!((all.members(), all.names()), (2, vec!["knn x 2".to_owned()]));
     }
@@ -234,12 +257,33 @@ mod tests {
         let records = records();
         let all = classifiers(&records);
         let stranger = record("s", Label::Positive, Split::Train);
-        assert_eq!(all.known(vec![&stranger, &records[0]]).unwrap(), [&records[0]]);
-        assert!(all.known(vec![&stranger]).unwrap_err().to_string().contains("know none of the 1 pictures"));
+        let known = |records: Vec<_>| all.known(records, Split::Train).map(|known| known.len());
+        assert_eq!(known(vec![&stranger, &records[0], &records[1]]).unwrap(), 2);
+        let error = known(vec![&stranger, &records[0]]).unwrap_err().to_string();
+        assert!(error.contains("of the 2 train pictures") && error.contains("1 positive and 0 negative"), "{error}");
         let moved = Record { split: Split::Test, ..records[0].clone() };
-        let error = all.known(vec![&moved]).unwrap_err().to_string();
+        let error = known(vec![&moved]).unwrap_err().to_string();
         assert!(error.contains("in the split train, positive") && error.contains("the manifest in test"), "{error}");
         let other = Record { label: Label::Negative, ..records[0].clone() };
-        assert!(all.known(vec![&other]).is_err());
+        assert!(known(vec![&other]).is_err());
+        assert!(all.targets(&[&stranger]).is_err());
+    }
+
+    /// A second folder has the pictures in another order, and other runs.
+    #[test]
+    fn each_folder_has_its_own_order_and_its_own_draws() {
+        let records = records();
+        let mut all = classifiers(&records);
+        let mut other = classifiers(&[records[2].clone(), records[1].clone(), records[0].clone()]);
+        other.folders[0].counts = vec![vec![0, 3, 0]];
+        all.folders.append(&mut other.folders);
+        all.all.push(Classifier { kind: Kind::Mlp, runs: vec![vec![0.15, 0.25, 0.35]], folder: 1 });
+        let targets = all.targets(&[&records[0], &records[1]]).unwrap();
+        assert_eq!(targets.probabilities, [0.9, 0.6, 0.35, 0.8, 0.1, 0.25]);
+        assert_eq!(targets.weights, [0.0, 2.0, 2.0, 2.0, 0.0, 0.0]);
+        let hashes = all.sha256();
+        all.folders[1].counts[0][0] = 1;
+        assert_eq!(all.sha256()[0], hashes[0]);
+        assert_ne!(all.sha256()[1], hashes[1], "who learnt from what is part of it");
     }
 }

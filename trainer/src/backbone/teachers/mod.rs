@@ -12,7 +12,7 @@ pub use ensembles::Ensembles;
 
 use super::pictures::Targets;
 use crate::{
-    data::{Manifest, Record},
+    data::{Manifest, Record, Split},
     segmentation::LungFinder,
 };
 
@@ -25,7 +25,7 @@ pub enum Teachers {
 }
 
 impl Teachers {
-    /// Two hashes of each: of what says the probabilities, and of the features that it says them of.
+    /// Two hashes of each: of what says the probabilities, and of the backbone or the feature store behind it.
     pub fn sha256(&self) -> Vec<[String; 2]> {
         match self {
             Self::Ensembles(all) => all.sha256(),
@@ -57,14 +57,14 @@ impl Teachers {
         }
     }
 
-    /// Leaves those of `records` of which the teachers say something.
+    /// Leaves those of `records`, which are of `split`, of which the teachers say something.
     ///
     /// # Errors
-    /// Pictures that the teachers know otherwise than the manifest does; none that they know.
-    pub fn known<'a>(&self, records: Vec<&'a Record>) -> anyhow::Result<Vec<&'a Record>> {
+    /// Pictures that the teachers know otherwise than the manifest does; a class of which they know none.
+    pub fn known<'a>(&self, records: Vec<&'a Record>, split: Split) -> anyhow::Result<Vec<&'a Record>> {
         match self {
             Self::Ensembles(_) => Ok(records),
-            Self::Classifiers(all) => all.known(records),
+            Self::Classifiers(all) => all.known(records, split),
         }
     }
 
@@ -80,7 +80,7 @@ impl Teachers {
     ) -> anyhow::Result<Targets> {
         match self {
             Self::Ensembles(all) => all.targets(manifest, records, lungs),
-            Self::Classifiers(all) => Ok(all.targets(records)),
+            Self::Classifiers(all) => all.targets(records),
         }
     }
 
