@@ -282,15 +282,17 @@ mod tests {
         ];
         let manifest = Manifest::new(folder.path().to_owned(), records);
         let lesions = Lesions { boxes: Some(Boxes::open(&table).unwrap()) };
-        let of = |at: usize| {
-            let record = &manifest.records[at];
+        let named = |name: &str| manifest.records.iter().find(|record| record.path == format!("{name}.png")).unwrap();
+        let of = |name: &str| {
+            let record = named(name);
             lesions.of(&manifest, record, &Picture::of(&manifest, record)?)
         };
-        let marked = |at: usize| of(at).unwrap().map(|mask| mask.data().iter().filter(|&&value| value == 255).count());
-        assert_eq!((marked(0), marked(1), marked(3), marked(4)), (Some(400), Some(400), Some(0), None));
-        assert!(of(2).unwrap_err().to_string().contains("to (160, 40) in a picture of 96 x 96 pixels"));
-        let known: Vec<bool> = manifest.records.iter().map(|record| lesions.known(record)).collect();
-        assert_eq!(known, [true, true, true, true, false]);
+        let marked = |name: &str| of(name).unwrap().map(|mask| mask.data().iter().filter(|&&value| value == 255).count());
+        assert_eq!([marked("drawn"), marked("boxed"), marked("healthy")], [Some(400), Some(400), Some(0)]);
+        assert_eq!(marked("other"), None);
+        assert!(of("wide").unwrap_err().to_string().contains("to (160, 40) in a picture of 96 x 96 pixels"));
+        let known = ["drawn", "boxed", "healthy", "other"].map(|name| lesions.known(named(name)));
+        assert_eq!(known, [true, true, true, false]);
         let alone =
             |split| lesions.pictures(&manifest, Modality::Xray, split).map(|r| r.path.as_str()).collect::<Vec<_>>();
         assert_eq!((alone(Split::Train), alone(Split::Val)), (vec!["drawn.png", "boxed.png"], vec![]));
@@ -306,7 +308,7 @@ mod tests {
         };
         let mut told = 0;
         for copy in 0..=20 {
-            let View { input, lesions } = preparation.view(&manifest.records[1], copy).unwrap();
+            let View { input, lesions } = preparation.view(named("boxed"), copy).unwrap();
             let shares = lesions.unwrap();
             let mean = |cell: usize| {
                 let (row, column) = (cell / 12 * 8, cell % 12 * 8);
