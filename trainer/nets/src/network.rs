@@ -348,3 +348,35 @@ fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::Sigmoid => sigmoid(x),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use thorax_nn::seeded;
+
+    use super::*;
+    use crate::architecture::{Architecture, Dense, Folding};
+
+    /// Heads compute in single precision whatever the maps before them are in, and a gradient comes back to these.
+    #[test]
+    fn a_matrix_takes_maps_of_half_precision() {
+        let mut net = Architecture::new(4, 1e-3, Folding::Reciprocal);
+        let dense = Dense { name: "heads".into(), inputs: 4, outputs: 3, activation: Activation::None };
+        let last = net.push(Layer::Dense(dense), &[0]);
+        net.name_map("logits", last);
+        let drawn = |shape: &[usize], seed| seeded::normal(shape, 1.0, seed, &Device::Cpu).unwrap();
+        let weights = [("heads.weight".to_owned(), drawn(&[3, 4], 1)), ("heads.bias".to_owned(), drawn(&[3], 2))];
+        let net = Network::new(net, weights.into()).unwrap();
+        let x = drawn(&[2, 4, 1, 1], 3);
+        let told = |x: &Tensor| net.forward(x, Pass::Train { seed: 1 }).unwrap().remove("logits").unwrap().remove(0);
+        let whole = told(&x).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for half in [DType::BF16, DType::F16] {
+            let x = Var::from_tensor(&x.to_dtype(half).unwrap()).unwrap();
+            let found = told(x.as_tensor());
+            let gradient = found.sum_all().unwrap().backward().unwrap().get(x.as_tensor()).unwrap().dtype();
+            assert_eq!((found.dtype(), gradient), (DType::F32, half));
+            let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(whole.iter().zip(&found).all(|(a, b)| (a - b).abs() < 0.05), "{whole:?} {found:?}");
+        }
+    }
+}
