@@ -235,26 +235,6 @@ mod tests {
         assert_eq!(told(&[[&[2.0, 3.0, -1.0, -2.0], &[1.0, 0.0, 0.0, 0.0]], [&[9.0, 9.0], &[0.0, 0.0]]]), 2.0 / 3.0);
     }
 
-    fn record(path: &str, task: Task, label: Label, class: &str, split: Split) -> Record {
-        Record {
-            path: path.into(),
-            modality: Modality::Xray,
-            task,
-            label,
-            class: class.into(),
-            patient_id: path.into(),
-            group: path.into(),
-            source: "a".into(),
-            licence: String::new(),
-            split,
-            mask: String::new(),
-            lung_mask: String::new(),
-            sha256: format!("{:064x}", path.len()),
-            equalised: false,
-            masks_sha256: String::new(),
-        }
-    }
-
     /// A mask goes before boxes, boxes before the class, and of all else nothing is known; and what is known moves with the picture.
     #[test]
     fn what_is_known_is_of_masks_boxes_and_healthy_pictures() {
@@ -272,13 +252,18 @@ mod tests {
         for name in ["drawn", "boxed", "wide", "healthy", "other"] {
             std::fs::copy(folder.path().join("film.png"), folder.path().join(format!("{name}.png"))).unwrap();
         }
-        let drawn = record("drawn.png", Task::Segment, Label::Unlabelled, "seg", Split::Train);
+        let train = |path, task, label| Record::made(path, task, label, Split::Train);
+        let drawn = train("drawn.png", Task::Segment, Label::Unlabelled);
+        let negative = |path, class: &str, split| Record {
+            class: class.into(),
+            ..Record::made(path, Task::Classify, Label::Negative, split)
+        };
         let records = vec![
             Record { mask: "mask.png".into(), ..drawn },
-            record("boxed.png", Task::None, Label::Unlabelled, "", Split::Train),
-            record("wide.png", Task::Classify, Label::Positive, "covid", Split::Train),
-            record("healthy.png", Task::Classify, Label::Negative, "normal", Split::Train),
-            record("other.png", Task::Classify, Label::Negative, "other", Split::Val),
+            train("boxed.png", Task::None, Label::Unlabelled),
+            train("wide.png", Task::Classify, Label::Positive),
+            negative("healthy.png", "normal", Split::Train),
+            negative("other.png", "other", Split::Val),
         ];
         let manifest = Manifest::new(folder.path().to_owned(), records);
         let lesions = Lesions { boxes: Some(Boxes::open(&table).unwrap()) };
@@ -287,7 +272,8 @@ mod tests {
             let record = named(name);
             lesions.of(&manifest, record, &Picture::of(&manifest, record)?)
         };
-        let marked = |name: &str| of(name).unwrap().map(|mask| mask.data().iter().filter(|&&value| value == 255).count());
+        let marked =
+            |name: &str| of(name).unwrap().map(|mask| mask.data().iter().filter(|&&value| value == 255).count());
         assert_eq!([marked("drawn"), marked("boxed"), marked("healthy")], [Some(400), Some(400), Some(0)]);
         assert_eq!(marked("other"), None);
         assert!(of("wide").unwrap_err().to_string().contains("to (160, 40) in a picture of 96 x 96 pixels"));

@@ -137,23 +137,8 @@ fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
 }
 
 fn record(index: usize, label: Label, source: &str) -> Record {
-    Record {
-        path: format!("{index}.png"),
-        modality: Modality::Xray,
-        task: Task::Classify,
-        label,
-        class: String::new(),
-        patient_id: index.to_string(),
-        group: index.to_string(),
-        source: source.into(),
-        licence: String::new(),
-        split: Split::Train,
-        mask: String::new(),
-        lung_mask: String::new(),
-        sha256: format!("{index:064x}"),
-        equalised: false,
-        masks_sha256: String::new(),
-    }
+    let made = Record::made(&format!("{index}.png"), Task::Classify, label, Split::Train);
+    Record { source: source.into(), sha256: format!("{index:064x}"), ..made }
 }
 
 #[test]

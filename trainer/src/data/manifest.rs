@@ -136,6 +136,28 @@ impl Record {
         self.label == Label::Positive
     }
 
+    /// An X-ray of a patient of its own, for tests.
+    #[cfg(test)]
+    pub fn made(path: &str, task: Task, label: Label, split: Split) -> Self {
+        Self {
+            path: path.into(),
+            modality: Modality::Xray,
+            task,
+            label,
+            class: String::new(),
+            patient_id: path.into(),
+            group: path.into(),
+            source: "a".into(),
+            licence: String::new(),
+            split,
+            mask: String::new(),
+            lung_mask: String::new(),
+            sha256: String::new(),
+            equalised: false,
+            masks_sha256: String::new(),
+        }
+    }
+
     /// Whether it is of class `normal`: without infection.
     pub fn is_healthy(&self) -> bool {
         self.label == Label::Negative && self.class == "normal"

@@ -25,23 +25,8 @@ use crate::{
 };
 
 fn record(path: &str, label: Label, split: Split, source: &str) -> Record {
-    Record {
-        path: path.into(),
-        modality: Modality::Xray,
-        task: Task::Classify,
-        label,
-        class: if label == Label::Positive { "covid" } else { "normal" }.into(),
-        patient_id: path.into(),
-        group: path.into(),
-        source: source.into(),
-        licence: String::new(),
-        split,
-        mask: String::new(),
-        lung_mask: String::new(),
-        sha256: String::new(),
-        equalised: false,
-        masks_sha256: String::new(),
-    }
+    let class = if label == Label::Positive { "covid" } else { "normal" };
+    Record { class: class.into(), source: source.into(), ..Record::made(path, Task::Classify, label, split) }
 }
 
 /// So many films are made once for all tests.

@@ -194,23 +194,7 @@ mod tests {
     use crate::data::Task;
 
     fn record(path: &str, label: Label, split: Split) -> Record {
-        Record {
-            path: path.into(),
-            modality: Modality::Ct,
-            task: Task::Classify,
-            label,
-            class: String::new(),
-            patient_id: path.into(),
-            group: path.into(),
-            source: "a".into(),
-            licence: String::new(),
-            split,
-            mask: String::new(),
-            lung_mask: String::new(),
-            sha256: String::new(),
-            equalised: false,
-            masks_sha256: String::new(),
-        }
+        Record::made(path, Task::Classify, label, split)
     }
 
     /// Two runs of one classifier: the first has learnt from the picture `a`, the second from `b`; neither from `v`.

@@ -1,7 +1,7 @@
 //! What finished classifiers say of pictures, member by member, for a student to learn.
 //!
 //! They look at the picture as it is; the student looks at changed copies of it, and so learns that a change is no reason for another
-//! answer. [`ensembles`] are asked anew, [`classifiers`] have said what they say in their run folders.
+//! answer. [`Ensembles`] are asked anew, [`Classifiers`] have said what they say in their run folders.
 
 mod classifiers;
 mod ensembles;
