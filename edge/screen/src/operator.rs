@@ -111,6 +111,8 @@ pub struct Facts {
     pub waiting: u64,
     /// Studies that are being read.
     pub reading: u64,
+    /// Images and slices of these studies that are read by now, and how many there are.
+    pub images_read: (u64, u64),
     /// Studies that were read since the start.
     pub read: u64,
     /// Studies whose results wait to be delivered.

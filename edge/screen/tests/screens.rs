@@ -320,7 +320,10 @@ fn states(language: Language, size: Size, [xray, clear, faint, ct]: &[Phantom; 4
     vec![
         ("starting", drawn(&message(Tone::Busy, Word::Starting, word(Word::SelfTest), None), size)),
         ("ready", at(&[])),
-        ("reading", page(language, size, &Facts { reading: 1, waiting: 3, ..facts.clone() }, &[])),
+        (
+            "reading",
+            page(language, size, &Facts { reading: 1, images_read: (5, 16), waiting: 3, ..facts.clone() }, &[]),
+        ),
         ("positive", drawn(&positive, size)),
         ("negative", drawn(&negative, size)),
         ("refer", drawn(&refer, size)),

@@ -33,7 +33,7 @@ use thorax_objects::{
 use thorax_screen::{Framebuffer, PANEL};
 use thorax_shared::{plane::Plane, reason::Reason, verdict::Verdict, words::Language};
 
-use super::bundles::Keeper;
+use super::{bundles::Keeper, state::Progress};
 use crate::{
     outcome::{Cost, Hanging, Outcome, screen_file, too_young},
     profile::Site,
@@ -137,13 +137,23 @@ struct Made {
 }
 
 impl Reader {
-    /// Reads a study at `now`.
-    pub(super) fn read(&self, study: &TakenStudy, now: Moment) -> Result<Finding, ReadError> {
+    /// Reads a study at `now`, and tells `tell` how far it is.
+    pub(super) fn read(&self, study: &TakenStudy, now: Moment, tell: &dyn Fn(Progress)) -> Result<Finding, ReadError> {
         let folder = self.linked(&study.objects)?;
-        let Gathered { inputs, passed_over } = gather(&[folder.path().to_owned()], &Limits::default(), None);
+        let Gathered { mut inputs, passed_over } = gather(&[folder.path().to_owned()], &Limits::default(), None);
+        inputs.retain(|input| !matches!(input, Input::Empty(_)));
+        let steps: Vec<usize> = inputs.iter().map(|input| steps(input.files().len(), self.slices)).collect();
+        let mut progress = Progress { done: 0, all: steps.iter().sum() };
         let mut reads = vec![];
-        for input in inputs.into_iter().filter(|input| !matches!(input, Input::Empty(_))) {
-            reads.push(self.read_input(input, &study.objects, now)?);
+        for (input, steps) in inputs.into_iter().zip(steps) {
+            tell(progress);
+            let mut slices = 0;
+            let slice_read = || {
+                slices += 1;
+                tell(Progress { done: progress.done + steps.min(slices), ..progress });
+            };
+            reads.push(self.read_input(input, &study.objects, now, slice_read)?);
+            progress.done += steps;
         }
         let passed_over: Vec<(usize, String)> =
             passed_over.into_iter().filter_map(|(path, why)| Some((place(&path)?, why))).collect();
@@ -159,7 +169,13 @@ impl Reader {
         Ok(folder)
     }
 
-    fn read_input(&self, input: Input, objects: &[TakenObject], now: Moment) -> Result<Read, ReadError> {
+    fn read_input(
+        &self,
+        input: Input,
+        objects: &[TakenObject],
+        now: Moment,
+        mut slice_read: impl FnMut(),
+    ) -> Result<Read, ReadError> {
         let places: Vec<usize> = input.files().iter().filter_map(|file| place(file)).collect();
         let is_dicom = |place: &usize| {
             objects.get(*place).is_some_and(|object| matches!(object.object.what.kind, Kind::Dicom { .. }))
@@ -178,6 +194,7 @@ impl Reader {
             if let Some(marked) = &mut marked {
                 marked.add(slice, reading, hanging);
             }
+            slice_read();
         })?;
         let mut notes = vec![];
         let made = match (&outcome, marked) {
@@ -270,6 +287,15 @@ impl Reader {
         let source = shown.as_ref().and_then(|read| read.made.as_ref()?.sources.first());
         let patient_id = source.map_or_else(String::new, |source| source.patient().id);
         Finding { summary, files, shown: shown.map(|read| read.outcome), patient_id }
+    }
+}
+
+/// How many images are to be read of an input of so many files, of which at most `slices` slices are (0: all). A volume in one file is told as
+/// one image, since its slices are not known before it is decoded.
+fn steps(files: usize, slices: usize) -> usize {
+    match slices {
+        0 => files.max(1),
+        most => files.clamp(1, most),
     }
 }
 
@@ -527,6 +553,11 @@ mod tests {
         let outcome = Outcome::Refused(Reason::without_remedy(cause));
         let input = Input::File(name(0).into());
         Read { input, objects: vec![0], outcome, cost: Cost::default(), made: None, notes: vec![] }
+    }
+
+    #[test]
+    fn no_more_steps_than_slices_are_read() {
+        assert_eq!([steps(1, 16), steps(40, 16), steps(40, 0), steps(0, 16)], [1, 16, 40, 1]);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct State {
     screened: Mutex<Screened>,
     /// How often the journal was opened again after a failure.
     reopened: AtomicU64,
+    /// How far each study is that is being read, by its number.
+    progress: Mutex<BTreeMap<u64, Progress>>,
     /// What stands in the way at the moment.
     trouble: Mutex<Option<String>>,
     counted: Mutex<Option<(Instant, Counts)>>,
@@ -68,6 +70,15 @@ pub(super) struct Screened {
     pub(super) time: Duration,
 }
 
+/// How far a study is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Images and slices that are read.
+    pub(super) done: usize,
+    /// All that are to be read.
+    pub(super) all: usize,
+}
+
 /// A result, as the panel shows it.
 #[derive(Debug)]
 pub(super) struct Shown {
@@ -91,6 +102,7 @@ impl State {
             started: Instant::now(),
             screened: Mutex::default(),
             reopened: AtomicU64::new(0),
+            progress: Mutex::default(),
             trouble: Mutex::default(),
             counted: Mutex::default(),
             bundles: Mutex::default(),
@@ -130,6 +142,21 @@ impl State {
         let mut screened = self.screened.lock().unwrap_or_else(PoisonError::into_inner);
         *screened.verdicts.entry(verdict.to_owned()).or_default() += 1;
         screened.time += time;
+    }
+
+    /// How far a study is read; `None` when it is not being read any more.
+    pub(super) fn set_progress(&self, study: u64, progress: Option<Progress>) {
+        let mut of = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match progress {
+            Some(progress) => of.insert(study, progress),
+            None => of.remove(&study),
+        };
+    }
+
+    /// Images and slices that are read of all studies in hand, and how many there are.
+    fn images_read(&self) -> (u64, u64) {
+        let of = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        of.values().fold((0, 0), |(done, all), of| (done + of.done as u64, all + of.all as u64))
     }
 
     /// A result, for the panel.
@@ -186,6 +213,7 @@ impl State {
             trouble,
             waiting: counts.map_or(0, |counts| counts.objects_waiting),
             reading: counts.map_or(0, |counts| counts.studies_taken),
+            images_read: self.images_read(),
             read: self.screened().verdicts.values().sum(),
             undelivered: counts.map_or(0, |counts| counts.deliveries_waiting),
             disk: free.map(|free| (free, reserve)),

@@ -163,7 +163,9 @@ impl Shared {
         let number = study.number;
         let began = Instant::now();
         // Nothing of ours is left half-changed: a reader changes nothing, and the study's folder goes with its value.
-        let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.reader.read(study, self.journal.now())));
+        let tell = |progress| self.state.set_progress(number, Some(progress));
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.reader.read(study, self.journal.now(), &tell)));
+        self.state.set_progress(number, None);
         let mut finding = match read {
             Ok(Ok(finding)) => finding,
             Ok(Err(ReadError::Device(error))) => {

@@ -228,7 +228,12 @@ impl Operator {
                 (Tone::Problem, Word::Problem, said(text), said(remedy), detail)
             }
             None if facts.reading > 0 => {
-                (Tone::Busy, Word::Reading, said(Word::BeingRead), String::new(), String::new())
+                let mut text = said(Word::BeingRead);
+                // A single film is read before anybody has looked.
+                if let (done, all @ 2..) = facts.images_read {
+                    text += &format!(" {done} / {all}");
+                }
+                (Tone::Busy, Word::Reading, text, String::new(), String::new())
             }
             None => (Tone::Ready, Word::Ready, said(Word::SendAnImage), String::new(), String::new()),
         }
@@ -368,7 +373,12 @@ mod tests {
         let troubles = [None, Some(Trouble::TooHot), Some(Trouble::DiskFull)];
         for (size, language) in SUPPORTED.into_iter().flat_map(|size| Language::ALL.map(|language| (size, language))) {
             for (page, trouble) in pages.iter().flat_map(|page| troubles.iter().map(move |trouble| (page, trouble))) {
-                let facts = Facts { trouble: trouble.clone(), reading: u64::from(trouble.is_none()), ..facts() };
+                let facts = Facts {
+                    trouble: trouble.clone(),
+                    reading: u64::from(trouble.is_none()),
+                    images_read: (100, 128),
+                    ..facts()
+                };
                 let mut operator = Operator::new(language, true);
                 operator.page = *page;
                 operator.with_screen(&facts, |screen| {
@@ -380,5 +390,15 @@ mod tests {
         }
         told.dedup();
         assert!(told.is_empty(), "{} pages:\n{}", told.len(), told.join("\n"));
+    }
+
+    #[test]
+    fn how_much_is_read_is_told_where_there_is_more_than_one_image() {
+        let told = |images_read| {
+            let facts = Facts { reading: 1, images_read, ..facts() };
+            Operator::new(Language::English, true).with_screen(&facts, |screen| screen.text.to_owned())
+        };
+        assert!(told((3, 16)).ends_with("by itself. 3 / 16"), "{}", told((3, 16)));
+        assert!(told((0, 1)).ends_with("by itself."));
     }
 }
