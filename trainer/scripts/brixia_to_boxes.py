@@ -42,6 +42,13 @@ def zones(lung):
     return [(columns.min(), a, columns.max() + 1, b) for a, b in zip(edges, edges[1:])]
 
 
+def score(row, path, column):
+    """A reader's score of a zone, 0 to 3."""
+    if row.get(column) not in ("0", "1", "2", "3"):
+        sys.exit(f"{path}: {column} is {row.get(column)!r}; a zone has 0 to 3: mend the table, or take the film out")
+    return int(row[column])
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("scores")
@@ -50,20 +57,26 @@ def main():
     arguments.add_argument("--path", default="our_path", metavar="COLUMN")
     arguments = arguments.parse_args()
     films = left_out = 0
-    with open(arguments.scores, newline="") as file, open(arguments.out, "w", newline="") as out:
+    seen, boxes = {}, []
+    with open(arguments.scores, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        path = row[arguments.path]
+        stem = pathlib.PurePosixPath(path).stem
+        if seen.setdefault(stem, path) != path:
+            sys.exit(f"{path} and {seen[stem]}: masks of films of one name cannot be told apart; give one of them another name")
+        found = lungs(arguments.masks, stem)
+        if found is None or not all(lung.any() for lung in found.values()):
+            left_out += 1
+            continue
+        films += 1
+        for side, names in ZONES.items():
+            for name, box in zip(names, zones(found[side])):
+                boxes.append([path, *(f"{edge:.1f}" for edge in box), f"{(score(row, path, f'S-{name}') + score(row, path, f'J-{name}')) / 6:.4g}"])
+    with open(arguments.out, "w", newline="") as out:
         table = csv.writer(out, lineterminator="\n")
         table.writerow(["path", "x0", "y0", "x1", "y1", "share"])
-        for row in csv.DictReader(file):
-            path = row[arguments.path]
-            found = lungs(arguments.masks, pathlib.PurePosixPath(path).stem)
-            if found is None or not all(lung.any() for lung in found.values()):
-                left_out += 1
-                continue
-            films += 1
-            for side, names in ZONES.items():
-                for name, box in zip(names, zones(found[side])):
-                    share = (float(row[f"S-{name}"]) + float(row[f"J-{name}"])) / 6
-                    table.writerow([path, *(f"{edge:.1f}" for edge in box), f"{share:.4g}"])
+        table.writerows(boxes)
     print(f"{films} films, {left_out} left out: no mask of both lungs", file=sys.stderr)
 
 

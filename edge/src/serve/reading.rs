@@ -142,18 +142,20 @@ impl Reader {
         let folder = self.linked(&study.objects)?;
         let Gathered { mut inputs, passed_over } = gather(&[folder.path().to_owned()], &Limits::default(), None);
         inputs.retain(|input| !matches!(input, Input::Empty(_)));
-        let steps: Vec<usize> = inputs.iter().map(|input| steps(input.files().len(), self.slices)).collect();
-        let mut progress = Progress { done: 0, all: steps.iter().sum() };
+        let images: Vec<usize> = inputs.iter().map(|input| images_of(input.files().len(), self.slices)).collect();
+        let mut progress = Progress { done: 0, all: images.iter().sum() };
+        tell(progress);
         let mut reads = vec![];
-        for (input, steps) in inputs.into_iter().zip(steps) {
-            tell(progress);
+        for (input, images) in inputs.into_iter().zip(images) {
             let mut slices = 0;
+            // The last one is done when all that follows from the slices is.
             let slice_read = || {
                 slices += 1;
-                tell(Progress { done: progress.done + steps.min(slices), ..progress });
+                tell(Progress { done: progress.done + slices.min(images - 1), ..progress });
             };
             reads.push(self.read_input(input, &study.objects, now, slice_read)?);
-            progress.done += steps;
+            progress.done += images;
+            tell(progress);
         }
         let passed_over: Vec<(usize, String)> =
             passed_over.into_iter().filter_map(|(path, why)| Some((place(&path)?, why))).collect();
@@ -292,7 +294,7 @@ impl Reader {
 
 /// How many images are to be read of an input of so many files, of which at most `slices` slices are (0: all). A volume in one file is told as
 /// one image, since its slices are not known before it is decoded.
-fn steps(files: usize, slices: usize) -> usize {
+fn images_of(files: usize, slices: usize) -> usize {
     match slices {
         0 => files.max(1),
         most => files.clamp(1, most),
@@ -556,8 +558,8 @@ mod tests {
     }
 
     #[test]
-    fn no_more_steps_than_slices_are_read() {
-        assert_eq!([steps(1, 16), steps(40, 16), steps(40, 0), steps(0, 16)], [1, 16, 40, 1]);
+    fn no_more_images_than_slices_are_read() {
+        assert_eq!([images_of(1, 16), images_of(40, 16), images_of(40, 0), images_of(0, 16)], [1, 16, 40, 1]);
     }
 
     #[test]

@@ -155,8 +155,7 @@ impl State {
 
     /// Images and slices that are read of all studies in hand, and how many there are.
     fn images_read(&self) -> (u64, u64) {
-        let of = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        of.values().fold((0, 0), |(done, all), of| (done + of.done as u64, all + of.all as u64))
+        images_read(&self.progress.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A result, for the panel.
@@ -397,5 +396,26 @@ impl Appliance for State {
         let taken_back =
             Bundles::open(&self.data).and_then(|mut b| b.roll_back(modality, why, Some(by), bundles::now()));
         taken_back.map(drop).map_err(|error| error.reason())
+    }
+}
+
+/// Images and slices that are read of all these studies, and how many there are.
+fn images_read(studies: &BTreeMap<u64, Progress>) -> (u64, u64) {
+    studies.values().fold((0, 0), |(done, all), of| (done + of.done as u64, all + of.all as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_counts_over_all_studies_in_hand() {
+        let mut studies = BTreeMap::new();
+        assert_eq!(images_read(&studies), (0, 0));
+        studies.insert(7, Progress { done: 3, all: 16 });
+        studies.insert(8, Progress { done: 0, all: 2 });
+        assert_eq!(images_read(&studies), (3, 18));
+        studies.remove(&7);
+        assert_eq!(images_read(&studies), (0, 2));
     }
 }

@@ -156,7 +156,7 @@ pub struct Pictures<'a> {
     /// Changed copies of a picture that are seen side by side.
     views: usize,
     /// How much the lesions of a picture count where they are known, so that in all they count as if they were known of all.
-    known: f32,
+    lesion_weight: f32,
 }
 
 impl<'a> Pictures<'a> {
@@ -180,13 +180,14 @@ impl<'a> Pictures<'a> {
             true => targets.times(1.0 / share(&|at| at < asked)),
             false => targets,
         };
-        let known = preparation.lesions.map_or(1.0, |(lesions, _)| share(&|at| lesions.known(records[at])).recip());
+        let lesion_weight =
+            preparation.lesions.map_or(1.0, |(lesions, _)| share(&|at| lesions.known(records[at])).recip());
         let sum = |sum: &mut f64, weight: f32| {
             *sum += f64::from(weight);
             Some(*sum)
         };
         let drawn = if balance > 0.0 { weights.into_iter().scan(0.0, sum).collect() } else { vec![] };
-        Self { preparation, records, targets, drawn, views, known }
+        Self { preparation, records, targets, drawn, views, lesion_weight }
     }
 }
 
@@ -243,7 +244,7 @@ impl Dataset for Pictures<'_> {
             views.into_iter().flatten().map(|view| (view.input, view.lesions)).unzip();
         let mut batch = vec![self.preparation.stack(inputs)?, probabilities, weights];
         if let Some((_, cells)) = self.preparation.lesions {
-            let weight = |shares: &Option<Vec<f32>>| if shares.is_some() { self.known } else { 0.0 };
+            let weight = |shares: &Option<Vec<f32>>| if shares.is_some() { self.lesion_weight } else { 0.0 };
             let weights = lesions.iter().map(weight).collect::<Vec<_>>();
             batch.push(stack_shares(lesions, cells)?);
             batch.push(Tensor::from_vec(weights, (batch[0].dim(0)?, 1, 1, 1), &Device::Cpu)?);

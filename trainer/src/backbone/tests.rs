@@ -12,7 +12,7 @@ use thorax_nn::{seeded, training::Dataset};
 use thorax_shared::{modality::Modality, preprocess::spec::Normalise};
 
 use super::{
-    lesions::LesionTask,
+    lesions::{LesionTask, Lesions},
     net::{Frozen, LOGITS, Shape},
     pictures::{Pictures, Preparation, Targets},
     run::{BackboneConfig, WEIGHTS},
@@ -22,6 +22,7 @@ use crate::{
     changes::Copies,
     data::{Label, Manifest, Record, Split, Task, recipe::preprocess_spec},
     heads::{LAYER, TaughtHeads},
+    segmentation::boxes::Boxes,
 };
 
 const SHAPE: Shape = Shape {
@@ -94,6 +95,12 @@ fn the_rate_grows_from_the_first_layer_to_the_heads() {
     // Half of the layers on the way, the square root of it.
     assert!((0.05..0.2).contains(&rates[rates.len() / 2]), "{rates:?}");
     assert_eq!(rate_of_layer(1.0, &net, "conv_stem.weight"), 1.0);
+    // A map beside the heads is no layer behind them.
+    let with_map = Shape { frozen: Frozen::None, ..SHAPE }.network(&weights, true, &Device::Cpu).unwrap();
+    for (name, _) in with_map.trainable() {
+        let alone = if name.starts_with("lesion_map.") { 1.0 } else { of(&name) };
+        assert_eq!(rate_of_layer(0.01, &with_map, &name), alone, "{name}");
+    }
 }
 
 /// What is trained is read as any published file is, and its heads say there what they said in training.
@@ -204,4 +211,58 @@ fn an_epoch_draws_sources_alike_and_views_of_one_picture() {
     assert!(flat(&a[0]) == flat(&b[0]));
     let first = |row: usize| flat(&a[0].get(row).unwrap());
     assert!(first(0) != first(2) || first(1) != first(3), "the views are drawn each by itself");
+}
+
+/// Whatever part of the pictures has a label, and of whatever part lesions are known: in all, each counts as if it were all of them.
+#[test]
+fn labels_and_lesions_count_as_if_they_were_known_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = image::GrayImage::from_fn(96, 96, |x, y| image::Luma([(x * y % 251) as u8]));
+    // Two healthy ones and a positive of one source with labels, and of another six that are seen for their boxes alone.
+    let mut table = String::from("path,x0,y0,x1,y1\n");
+    let records: Vec<Record> = (0..9)
+        .map(|index| {
+            picture.save(folder.path().join(format!("{index}.png"))).unwrap();
+            match index {
+                0 | 1 => Record { class: "normal".into(), ..record(index, Label::Negative, "labelled") },
+                2 => record(index, Label::Positive, "labelled"),
+                _ => {
+                    table += &format!("{index}.png,10,10,50,60\n");
+                    Record { task: Task::None, ..record(index, Label::Unlabelled, "boxed") }
+                }
+            }
+        })
+        .collect();
+    std::fs::write(folder.path().join("boxes.csv"), table).unwrap();
+    let manifest = Manifest::new(folder.path().to_owned(), records);
+    let lesions = Lesions { boxes: Some(Boxes::open(&folder.path().join("boxes.csv")).unwrap()) };
+    let config = config();
+    let preparation = Preparation {
+        manifest: &manifest,
+        spec: &config.preprocess,
+        lungs: None,
+        copies: Copies { count: 0, seed: 1 },
+        lesions: Some((&lesions, 7)),
+    };
+    let records: Vec<&Record> = manifest.records.iter().collect();
+    let batch = |balance: f32, count: usize| {
+        let targets = Targets::of_labels(&records[..3], 1).unasked(6);
+        assert_eq!(targets.asked(), 3);
+        let pictures = Pictures::new(preparation, records.clone(), targets, balance, 1);
+        let mut random = rand::rngs::StdRng::seed_from_u64(3);
+        let samples = (0..count).map(|index| pictures.load(index % 9, &mut random).unwrap()).collect();
+        let tensors = pictures.collate(samples).unwrap();
+        [2, 4].map(|of| tensors[of].flatten_all().unwrap().to_vec1::<f32>().unwrap())
+    };
+    let [labels, cells] = batch(0.0, 9);
+    assert_eq!(labels, [[3.0; 3], [0.0; 3], [0.0; 3]].concat(), "three of nine have a label");
+    assert!(cells.iter().enumerate().all(|(at, &weight)| if at == 2 {
+        weight == 0.0
+    } else {
+        (weight - 9.0 / 8.0).abs() < 1e-6
+    }));
+    for weights in batch(1.0, 360) {
+        let mean = weights.iter().sum::<f32>() / weights.len() as f32;
+        assert!((mean - 1.0).abs() < 0.15, "{mean}");
+    }
 }

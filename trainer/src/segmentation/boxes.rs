@@ -102,6 +102,15 @@ impl Boxes {
     /// # Errors
     /// A box that lies more than a pixel outside of the picture.
     pub fn covered(&self, record: &Record, [width, height]: [usize; 2]) -> anyhow::Result<Plane<u8>> {
+        self.inside(record, &Plane::filled(width, height, 255))
+    }
+
+    /// What of a mask of a picture lies in its boxes.
+    ///
+    /// # Errors
+    /// Those of [`Self::covered`].
+    fn inside(&self, record: &Record, mask: &Plane<u8>) -> anyhow::Result<Plane<u8>> {
+        let (width, height) = (mask.width(), mask.height());
         let boxes = self.of.get(&record.path).map_or(&[][..], Vec::as_slice);
         let within = |LesionBox { corners: [x0, y0, x1, y1], .. }: &&LesionBox| {
             *x0 >= -1.0 && *y0 >= -1.0 && *x1 <= width as f64 + 1.0 && *y1 <= height as f64 + 1.0
@@ -112,7 +121,7 @@ impl Boxes {
                  the manifest names"
             );
         }
-        Ok(inside(&Plane::filled(width, height, 255), boxes))
+        Ok(inside(mask, boxes))
     }
 
     /// The positive pictures of the training split that have boxes.
@@ -136,8 +145,7 @@ impl Boxes {
         let title = "pictures with boxes";
         SegmentationSample::load(manifest, &records, spec, copies, title, MaskKind::Drawn, |record, picture| {
             let lungs = finder.find(picture)?;
-            let boxes = self.of.get(&record.path).map_or(&[][..], Vec::as_slice);
-            let infection = inside(&lungs, boxes);
+            let infection = self.inside(record, &lungs)?;
             Ok((0..MASKS.len()).map(|mask| (mask == INFECTION).then(|| infection.clone())).collect())
         })
     }

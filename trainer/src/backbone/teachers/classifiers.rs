@@ -50,7 +50,8 @@ impl Classifiers {
         let (mut pictures, mut all) = (vec![], vec![]);
         for (number, path) in folders.iter().enumerate() {
             let name = path.display();
-            ensure!(!folders[..number].contains(path), "--classifiers {name}: given twice; give each folder once");
+            let same = |other: &PathBuf| other.canonicalize().ok() == path.canonicalize().ok();
+            ensure!(!folders[..number].iter().any(same), "--classifiers {name}: given twice; give each folder once");
             let RunFolder { rows, classifiers, runs, resample, left_out, modality: of, .. } = read_run(path)?;
             ensure!(of == modality, "{name}: classifiers of {of} pictures; give --classifiers of {modality}");
             ensure!(
