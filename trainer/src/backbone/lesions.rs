@@ -86,12 +86,12 @@ impl Lesions {
     ) -> impl Iterator<Item = &'a Record> {
         let drawn = manifest.masked(modality, split).filter(|record| is_drawn(record));
         let unlabelled = (split == Split::Train).then(|| manifest.unlabelled(modality, split));
-        drawn.chain(unlabelled.into_iter().flatten().filter(|record| self.boxed(record)))
+        drawn.chain(unlabelled.into_iter().flatten().filter(|record| self.boxes_of(record).is_some()))
     }
 
     /// Whether lesions of a picture are drawn or boxed.
     pub fn shown(&self, record: &Record) -> bool {
-        is_drawn(record) || self.boxed(record)
+        is_drawn(record) || self.boxes_of(record).is_some()
     }
 
     /// Whether it is known where lesions of a picture lie, or that it has none.
@@ -99,8 +99,9 @@ impl Lesions {
         self.shown(record) || record.is_healthy()
     }
 
-    fn boxed(&self, record: &Record) -> bool {
-        self.boxes.as_ref().is_some_and(|boxes| boxes.has(record))
+    /// The table of boxes, where it has any of a picture.
+    fn boxes_of(&self, record: &Record) -> Option<&Boxes> {
+        self.boxes.as_ref().filter(|boxes| boxes.has(record))
     }
 
     /// 255 where a lesion is, at the picture's size; `None` where nobody says. A mask goes before boxes.
@@ -117,7 +118,7 @@ impl Lesions {
         if is_drawn(record) {
             return Ok(truth_masks(manifest, record, &Plane::filled(width, height, 0))?.swap_remove(INFECTION));
         }
-        match self.boxes.as_ref().filter(|boxes| boxes.has(record)) {
+        match self.boxes_of(record) {
             Some(boxes) => boxes.covered(record, [width, height]).map(Some),
             None => Ok(record.is_healthy().then(|| Plane::filled(width, height, 0))),
         }

@@ -67,17 +67,15 @@ pub struct Conduct<'a> {
 pub fn train(material: Material<'_>, config: &BackboneConfig, conduct: &Conduct<'_>) -> anyhow::Result<bool> {
     let Material { start, preparation, training: (records, targets), validation, beside } = material;
     let views = if config.steadiness > 0.0 { 2 } else { 1 };
-    let taught = !config.teachers.is_empty();
-    let mut task = Task {
+    let first = if config.teachers.is_empty() { "auc_inside" } else { "agreement" };
+    let scores = [first, "auc", "kept"].into_iter().chain(config.lesions.is_some().then_some("lesions_auc")).collect();
+    let task = Task {
         training: Pictures::new(preparation, records, targets, config.balance, views),
         validation: Validation::new(preparation, validation.0, validation.1)?,
-        scores: vec![if taught { "agreement" } else { "auc_inside" }, "auc", "kept"],
+        scores,
         start,
         config,
     };
-    if config.lesions.is_some() {
-        task.scores.push("lesions_auc");
-    }
     let Outcome { best, .. } = fit(
         &task,
         &FitRun {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     changes::Copies,
-    data::{Label, Manifest, Record, Split, Task},
+    data::{Manifest, Record, Split, Task},
 };
 
 /// A box around lesions.
@@ -126,7 +126,7 @@ impl Boxes {
 
     /// The positive pictures of the training split that have boxes.
     pub fn pictures<'a>(&'a self, manifest: &'a Manifest, finder: &LungFinder) -> impl Iterator<Item = &'a Record> {
-        let has = |record: &&Record| record.label == Label::Positive && self.has(record);
+        let has = |record: &&Record| record.is_positive() && self.has(record);
         manifest.select(finder.modality(), Task::Classify, Some(Split::Train)).filter(has)
     }
 

@@ -14,7 +14,7 @@ use thorax_shared::modality::Modality;
 use crate::{
     backbone::pictures::Targets,
     classifiers::{ClassifierRuns, Kind, PredictedRow, Resample, RunConfiguration, RunFolder, read_run, resamples},
-    data::{Label, Record, Split},
+    data::{Record, Split},
 };
 
 /// All runs of one classifier in one folder.
@@ -117,9 +117,7 @@ impl Classifiers {
         for record in records {
             let rows = || self.folders.iter().map(|folder| folder.rows.get(&record.path));
             let differs = |row: &PredictedRow| {
-                row.split != record.split
-                    || row.group != record.group
-                    || row.positive != (record.label == Label::Positive)
+                row.split != record.split || row.group != record.group || row.positive != record.is_positive()
             };
             if let Some((_, row)) = rows().flatten().find(|(_, row)| differs(row)) {
                 anyhow::bail!(
@@ -192,7 +190,7 @@ impl Classifiers {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::data::Task;
+    use crate::data::{Label, Task};
 
     fn record(path: &str, label: Label, split: Split) -> Record {
         Record::made(path, Task::Classify, label, split)
@@ -205,7 +203,7 @@ mod tests {
             group: record.group.clone(),
             source: record.source.clone(),
             split: record.split,
-            positive: record.label == Label::Positive,
+            positive: record.is_positive(),
         };
         let rows =
             records.iter().enumerate().map(|(index, record)| (record.path.clone(), (index, row(record)))).collect();
