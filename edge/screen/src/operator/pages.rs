@@ -229,9 +229,9 @@ impl Operator {
             }
             None if facts.reading > 0 => {
                 let mut text = said(Word::BeingRead);
-                // A single film is read before anybody has looked.
+                // A single film is read before anybody has looked. Without spaces, so that no line ends within it.
                 if let (done, all @ 2..) = facts.images_read {
-                    text += &format!(" {done} / {all}");
+                    text += &format!(" {done}/{all}");
                 }
                 (Tone::Busy, Word::Reading, text, String::new(), String::new())
             }
@@ -398,7 +398,7 @@ mod tests {
             let facts = Facts { reading: 1, images_read, ..facts() };
             Operator::new(Language::English, true).with_screen(&facts, |screen| screen.text.to_owned())
         };
-        assert!(told((3, 16)).ends_with("by itself. 3 / 16"), "{}", told((3, 16)));
+        assert!(told((3, 16)).ends_with("by itself. 3/16"), "{}", told((3, 16)));
         assert!(told((0, 1)).ends_with("by itself."));
     }
 }
