@@ -221,7 +221,7 @@ fn parts_have_to_be_there_once_and_be_plain_files() {
 #[test]
 fn manifests_out_of_range_are_neither_written_nor_read() {
     type Change = fn(&mut Manifest);
-    let cases: [(&str, Change); 46] = [
+    let cases: [(&str, Change); 47] = [
         ("name", |m| m.name.clear()),
         ("name", |m| m.name = "\u{1b}[31mred".into()),
         ("version", |m| m.version = "1".repeat(257)),
@@ -248,6 +248,9 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         ("segmenter", |m| m.segmenter.as_mut().unwrap().graph.preprocess.normalise.mean = vec![f32::INFINITY]),
         ("segmenter.channels", |m| m.segmenter.as_mut().unwrap().channels.clear()),
         ("segmenter.preprocess.core", |m| m.segmenter.as_mut().unwrap().graph.preprocess.core = LUNGS),
+        ("segmenter.preprocess.core", |m| {
+            m.segmenter.as_mut().unwrap().graph.preprocess.core = Core::LungsAlone { margin: 0.05, fade: 0.07 }
+        }),
         ("classifier.preprocess.core", |m| {
             m.segmenter = None;
             m.classifier.graph.preprocess.core = LUNGS;
@@ -299,6 +302,13 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
     of_lungs.classifier.graph.preprocess.core = LUNGS;
     let bytes = write(of_lungs.clone(), &PARTS, &key()).unwrap();
     assert_eq!(read(&bytes).unwrap().manifest(), &of_lungs);
+    let alone = |fade| Core::LungsAlone { margin: 0.05, fade };
+    of_lungs.classifier.graph.preprocess.core = alone(0.07);
+    let bytes = write(of_lungs.clone(), &PARTS, &key()).unwrap();
+    assert_eq!(read(&bytes).unwrap().manifest(), &of_lungs);
+    of_lungs.classifier.graph.preprocess.core = alone(1.25);
+    let error = write(of_lungs, &PARTS, &key()).unwrap_err();
+    assert!(error.to_string().contains("core.fade is 1.25: take a share from 0 to 1"), "{error}");
     let mut tiled = manifest();
     tiled.segmenter.as_mut().unwrap().graph.preprocess.clahe = Some(Clahe { clip_limit: 2.0, tiles_x: 65, tiles_y: 8 });
     let error = write(tiled, &PARTS, &key()).unwrap_err();

@@ -57,7 +57,8 @@ fn cores() -> impl Strategy<Value = Core> {
         Just(Core::Whole),
         (0.0f32..=1.0).prop_map(|margin| Core::Body { margin }),
         (0.0f32..=1.0).prop_map(|margin| Core::Film { margin }),
-        (0.0f32..=1.0).prop_map(|margin| Core::Lungs { margin })
+        (0.0f32..=1.0).prop_map(|margin| Core::Lungs { margin }),
+        (0.0f32..=1.0, 0.0f32..=1.0).prop_map(|(margin, fade)| Core::LungsAlone { margin, fade })
     ]
 }
 
@@ -138,14 +139,15 @@ proptest! {
         }),
         seen in cores(),
         margin in -1.0f32..2.0,
+        fade in prop::option::of(-1.0f32..2.0),
     ) {
         let spec = PreprocessSpec { working_side: 30, ..recipe() };
         let equalised = Equalised::new(&Pixels::Eight(picture.clone()), &spec).unwrap();
-        let crop = equalised.crop(Core::Lungs { margin }, Some(FoundLungs { mask: &lungs, seen }));
+        let crop = equalised.crop(fade.map_or(Core::Lungs { margin }, |fade| Core::LungsAlone { margin, fade }), Some(FoundLungs { mask: &lungs, seen }));
         let seen = equalised.crop(seen, None).rect;
         prop_assert_eq!(crop.rect.within(picture.width(), picture.height()), crop.rect);
         prop_assert!(8 * crop.rect.area() >= seen.area(), "{:?} in {:?}", crop.rect, seen);
-        prop_assert_eq!(equalised.input(crop, &spec).0.data().len(), 50 * 50);
+        prop_assert_eq!(equalised.input(&crop, &spec).0.data().len(), 50 * 50);
         let around = around_lungs(&lungs, seen, margin);
         prop_assert_eq!(around.common(seen), around);
     }

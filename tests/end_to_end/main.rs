@@ -11,6 +11,7 @@ mod formats;
 mod instances;
 mod integers;
 mod limits;
+mod lungs_alone;
 mod made;
 mod masks;
 mod masks_predict;

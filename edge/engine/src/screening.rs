@@ -383,7 +383,7 @@ impl<'a> Prepared<'a> {
         let (masks, crop, mut classification) = if model.is_one_net() {
             let (crop, tensor) = see(model, equalised, None);
             let (classification, maps) = timed(&mut timings.classify, || model.classify_and_segment(&tensor))?;
-            (timed(&mut timings.segment, || place(model, equalised, crop, &maps)), crop, classification)
+            (timed(&mut timings.segment, || place(model, equalised, crop.rect, &maps)), crop, classification)
         } else {
             let masks = timed(&mut timings.segment, || find_lungs(model, frame, equalised))?;
             let (crop, classification) = timed(&mut timings.classify, || {
@@ -513,7 +513,8 @@ fn see(model: &Model, equalised: &Equalised, masks: Option<&Masks>) -> (Crop, Ve
     let found = lungs.as_ref().zip(segmenter.as_ref());
     let found = found.map(|(mask, segmenter)| FoundLungs { mask, seen: segmenter.graph.preprocess.core });
     let crop = equalised.crop(spec.core, found);
-    (crop, equalised.input(crop, spec).1)
+    let tensor = equalised.input(&crop, spec).1;
+    (crop, tensor)
 }
 
 /// Runs the segmenter, on `equalised` where its recipe allows it.
@@ -527,12 +528,12 @@ fn segment(model: &Model, frame: &Frame, equalised: &Equalised) -> Result<Option
     };
     let equalised = own.as_ref().unwrap_or(equalised);
     let crop = equalised.crop(spec.core, None);
-    let (_, tensor) = equalised.input(crop, spec);
-    Ok(model.segment(&tensor)?.and_then(|maps| place(model, equalised, crop, &maps)))
+    let (_, tensor) = equalised.input(&crop, spec);
+    Ok(model.segment(&tensor)?.and_then(|maps| place(model, equalised, crop.rect, &maps)))
 }
 
-/// The masks of a picture, of what the segmenter says of its part `crop`; `None` where it does not speak of lungs and infection.
-fn place(model: &Model, equalised: &Equalised, crop: Crop, maps: &[Plane<f32>]) -> Option<Masks> {
+/// The masks of a picture, of what the segmenter says of its part `seen`; `None` where it does not speak of lungs and infection.
+fn place(model: &Model, equalised: &Equalised, seen: Rect, maps: &[Plane<f32>]) -> Option<Masks> {
     let segmenter = model.manifest.segmenter.as_ref()?;
     let mask = |name: &str| {
         let channel = segmenter.channels.iter().position(|channel| channel == name)?;
@@ -544,7 +545,7 @@ fn place(model: &Model, equalised: &Equalised, crop: Crop, maps: &[Plane<f32>]) 
         (None, both) => vec![both?],
     };
     let size = (equalised.windowed.width(), equalised.windowed.height());
-    Some(place_masks(infection, &lungs, segmenter.mask_threshold, crop.rect, size))
+    Some(place_masks(infection, &lungs, segmenter.mask_threshold, seen, size))
 }
 
 /// The part of an activation map that speaks for the positive class, 0 to 1 of its largest value.

@@ -3,7 +3,7 @@
 //! The paper crops every picture "to the core", which keeps a network from learning scanner tables, frames and
 //! burned-in names, and spends the input's few pixels on the chest. Greys alone tell where the body of a CT slice is
 //! ([`Core::Body`]), and the exposed part of a film ([`Core::Film`]); a segmenter, which looks there, tells where the lungs are,
-//! and they are the core that a classifier sees ([`Core::Lungs`]).
+//! and they are the core that a classifier sees ([`Core::Lungs`], and without what lies around them [`Core::LungsAlone`]).
 
 use super::{frame, spec::Core};
 use crate::plane::{Plane, Rect};
@@ -28,7 +28,7 @@ const PADDING_TOLERANCE: u8 = 8;
 
 /// The rectangle that holds the core of `picture` (windowed, before equalisation).
 ///
-/// - For [`Core::Whole`] everything, and for [`Core::Lungs`], which greys do not tell: see [`around_lungs`].
+/// - For [`Core::Whole`] everything, and for [`Core::Lungs`] and [`Core::LungsAlone`], which greys do not tell: see [`around_lungs`].
 /// - For [`Core::Body`] the largest 8-connected region brighter than Otsu's threshold (Otsu, 1979), and any other of at
 ///   least a tenth of its area, boxed. The padding around a scanner's round field of view does not count for the
 ///   threshold, or that would lie between padding and air.
@@ -41,7 +41,7 @@ const PADDING_TOLERANCE: u8 = 8;
 pub fn find_core(picture: &Plane<u8>, core: Core) -> Rect {
     let whole = Rect::full(picture.width(), picture.height());
     let (found, margin) = match core {
-        Core::Whole | Core::Lungs { .. } => return whole,
+        Core::Whole | Core::Lungs { .. } | Core::LungsAlone { .. } => return whole,
         Core::Body { margin } => (body(picture), margin),
         Core::Film { margin } => (frame::inside(picture, 0), margin),
     };
@@ -235,7 +235,12 @@ mod tests {
         let speck = Plane::from_fn(64, 48, |x, y| if (x, y) == (30, 20) { 255 } else { 0 });
         let constant = Plane::filled(64, 48, 17);
         for picture in [speck, constant] {
-            let cores = [Core::Body { margin: 0.02 }, Core::Film { margin: 0.02 }, Core::Lungs { margin: 0.02 }];
+            let cores = [
+                Core::Body { margin: 0.02 },
+                Core::Film { margin: 0.02 },
+                Core::Lungs { margin: 0.02 },
+                Core::LungsAlone { margin: 0.02, fade: 0.05 },
+            ];
             for core in [Core::Whole].into_iter().chain(cores) {
                 assert_eq!(find_core(&picture, core), Rect::full(64, 48), "{core:?}");
             }

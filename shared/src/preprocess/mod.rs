@@ -1,7 +1,8 @@
 //! From a decoded picture to the numbers a network sees.
 //!
 //! ```text
-//! stored values -> window -> take a frame off -> shrink to the working side -> CLAHE -> crop to the core -> resize -> normalise
+//! stored values -> window -> take a frame off -> shrink to the working side -> CLAHE -> crop to the core -> fade what is not lung
+//!     -> resize -> normalise
 //! ```
 //!
 //! Each step is a function in a file of its own; [`prepare`] is the whole way, as the recipe ([`PreprocessSpec`]) in a
@@ -12,6 +13,7 @@
 
 pub mod clahe;
 pub mod core_crop;
+mod fade;
 mod frame;
 pub mod map_to_source;
 pub mod normalise;
@@ -139,12 +141,14 @@ pub struct Equalised {
 }
 
 /// The part of a picture that a network sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crop {
     /// All that it touches, in pixels of [`Equalised::windowed`].
     pub rect: Rect,
     /// What is cut out, in pixels of the picture at the working size.
     working: Rect,
+    /// How much is shown of each of these pixels, where something is faded.
+    shown: Option<Plane<u8>>,
 }
 
 /// Where a segmenter found the lungs of a picture.
@@ -174,22 +178,41 @@ impl Equalised {
     }
 
     /// The part that `core` names, inside of a frame. [`Core::Lungs`] is the box around the lungs, if they are `found`, and
-    /// otherwise the part in which they were looked for; the whole picture if nobody looked.
+    /// otherwise the part in which they were looked for; the whole picture if nobody looked. Where no box is, nothing fades.
     pub fn crop(&self, core: Core, found: Option<FoundLungs<'_>>) -> Crop {
         let (source, small) = ((self.inside.width, self.inside.height), (self.working.width(), self.working.height()));
         let cut = |working| {
             let Rect { x, y, width, height } = scaled_out(working, small, source);
-            Crop { rect: Rect { x: self.inside.x + x, y: self.inside.y + y, width, height }, working }
+            Crop { rect: Rect { x: self.inside.x + x, y: self.inside.y + y, width, height }, working, shown: None }
         };
-        match (core, found) {
-            (Core::Lungs { margin }, Some(FoundLungs { mask, seen })) => {
-                let seen = cut(find_core(&self.working, seen));
-                let lungs = around_lungs(mask, seen.rect, margin);
-                let lungs_inside = Rect { x: lungs.x - self.inside.x, y: lungs.y - self.inside.y, ..lungs };
-                if lungs == seen.rect { seen } else { cut(scaled_out(lungs_inside, source, small)) }
-            }
-            _ => cut(find_core(&self.working, core)),
+        let Some((margin, FoundLungs { mask, seen })) = core.around_lungs().zip(found) else {
+            return cut(find_core(&self.working, core));
+        };
+        let seen = cut(find_core(&self.working, seen));
+        let lungs = around_lungs(mask, seen.rect, margin);
+        if lungs == seen.rect {
+            return seen;
         }
+        let lungs_inside = Rect { x: lungs.x - self.inside.x, y: lungs.y - self.inside.y, ..lungs };
+        let crop = cut(scaled_out(lungs_inside, source, small));
+        let shown = match core {
+            Core::LungsAlone { fade, .. } => {
+                let reach = fade * crop.working.width.max(crop.working.height) as f32;
+                Some(fade::shown(&self.at_working_size(mask, crop.working), reach))
+            }
+            _ => None,
+        };
+        Crop { shown, ..crop }
+    }
+
+    /// `part` of a mask, in pixels of the working size, each as the mask has it in the middle of that pixel.
+    fn at_working_size(&self, mask: &Plane<u8>, part: Rect) -> Plane<u8> {
+        let middle = |at: usize, small: usize, source: usize| (2 * at + 1) * source / (2 * small);
+        Plane::from_fn(part.width, part.height, |x, y| {
+            let x = self.inside.x + middle(part.x + x, self.working.width(), self.inside.width);
+            let y = self.inside.y + middle(part.y + y, self.working.height(), self.inside.height);
+            mask.row(y)[x]
+        })
     }
 
     /// How good the picture is inside of a frame, and why it is refused, if it is: see [`quality::assess`], or for a frame that
@@ -210,9 +233,12 @@ impl Equalised {
     }
 
     /// What a network sees of `crop`, `input_side` x `input_side`, and the same as numbers, `[C, input_side, input_side]`.
-    pub fn input(&self, crop: Crop, spec: &PreprocessSpec) -> (Plane<u8>, Vec<f32>) {
+    pub fn input(&self, crop: &Crop, spec: &PreprocessSpec) -> (Plane<u8>, Vec<f32>) {
         let side = spec.input_side as usize;
-        let cropped = self.equalised.as_ref().unwrap_or(&self.working).cropped(crop.working);
+        let mut cropped = self.equalised.as_ref().unwrap_or(&self.working).cropped(crop.working);
+        if let Some(shown) = &crop.shown {
+            cropped = fade::faded(&cropped, shown);
+        }
         let input = resize_u8(&cropped, side, side);
         let tensor = normalise(&input, &spec.normalise);
         (input, tensor)
@@ -230,7 +256,7 @@ const SMALLEST_INSIDE: usize = 3;
 pub fn prepare(pixels: &Pixels, spec: &PreprocessSpec) -> Result<Prepared, PreprocessError> {
     let equalised = Equalised::new(pixels, spec)?;
     let crop = equalised.crop(spec.core, None);
-    let (input, tensor) = equalised.input(crop, spec);
+    let (input, tensor) = equalised.input(&crop, spec);
     Ok(Prepared { windowed: equalised.windowed, core: crop.rect, input, tensor })
 }
 
@@ -290,7 +316,7 @@ mod tests {
         let equalised = Equalised::new(&pixels, &specs[0]).unwrap();
         for spec in &specs {
             let crop = equalised.crop(spec.core, None);
-            let (input, tensor) = equalised.input(crop, spec);
+            let (input, tensor) = equalised.input(&crop, spec);
             assert_eq!((input.width(), tensor.len()), (spec.input_side as usize, 3 * input.data().len()));
             let shared = Prepared { windowed: equalised.windowed.clone(), core: crop.rect, input, tensor };
             assert_eq!(shared, prepare(&pixels, spec).unwrap());
@@ -314,7 +340,7 @@ mod tests {
         assert_eq!(crop.rect, Rect { x: 60, y: 50, width: 90, height: 80 });
         let by_hand = clahe_u8(&working(&equalised.windowed, &spec), spec.clahe.unwrap()).unwrap();
         let by_hand = resize_u8(&by_hand.cropped(Rect { x: 30, y: 25, width: 45, height: 40 }), 64, 64);
-        assert_eq!(equalised.input(crop, &spec).0, by_hand);
+        assert_eq!(equalised.input(&crop, &spec).0, by_hand);
 
         let nothing = mask.map(|_| 0);
         let body = equalised.crop(seen, None);
@@ -324,6 +350,45 @@ mod tests {
             "no lungs: what was seen"
         );
         assert_eq!(equalised.crop(spec.core, None).rect, Rect::full(310, 230), "nobody looked");
+    }
+
+    #[test]
+    fn what_lies_around_the_lungs_fades_where_they_are_seen_alone() {
+        let pixels = slice();
+        let spec = recipe(64);
+        let equalised = Equalised::new(&pixels, &spec).unwrap();
+        // Two lungs, whose box with its margin is 120 x 90 pixels of the picture, 60 x 45 of the working size.
+        let lung = |x: usize, y: usize| ((70..110).contains(&x) || (140..170).contains(&x)) && (60..130).contains(&y);
+        let mask = Plane::from_fn(310, 230, |x, y| if lung(x, y) { 255 } else { 0 });
+        let found = Some(FoundLungs { mask: &mask, seen: spec.core });
+        let (cut, alone) = (
+            equalised.crop(Core::Lungs { margin: 0.1 }, found),
+            equalised.crop(Core::LungsAlone { margin: 0.1, fade: 0.1 }, found),
+        );
+        assert_eq!((cut.rect, Rect { x: 60, y: 50, width: 120, height: 90 }), (alone.rect, alone.rect));
+        let small = Plane::from_fn(60, 45, |x, y| u8::from(lung(61 + 2 * x, 51 + 2 * y)));
+        let cropped = equalised.equalised.as_ref().unwrap().cropped(cut.working);
+        let by_hand = fade::faded(&cropped, &fade::shown(&small, 6.0));
+        assert_ne!(by_hand, cropped);
+        assert_eq!(equalised.input(&alone, &spec).0, resize_u8(&by_hand, 64, 64));
+        let [inside, corner] = [(15, 20), (0, 0)].map(|(x, y)| (by_hand.row(y)[x], cropped.row(y)[x]));
+        assert_eq!(inside.0, inside.1, "the lungs stay as they are");
+        let sum = |plane: &Plane<u8>| {
+            plane
+                .data()
+                .iter()
+                .zip(small.data())
+                .filter(|(_, lung)| **lung > 0)
+                .map(|(&grey, _)| u32::from(grey))
+                .sum::<u32>()
+        };
+        let pixels = small.data().iter().map(|&lung| u32::from(lung)).sum::<u32>();
+        assert_eq!(u32::from(corner.0), (sum(&cropped) + pixels / 2) / pixels, "far off is their mean grey");
+
+        let nothing = mask.map(|_| 0);
+        let found = Some(FoundLungs { mask: &nothing, seen: spec.core });
+        let body = equalised.crop(spec.core, None);
+        assert_eq!(equalised.crop(Core::LungsAlone { margin: 0.1, fade: 0.1 }, found), body, "no lungs: nothing fades");
     }
 
     #[test]

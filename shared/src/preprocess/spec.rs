@@ -83,12 +83,28 @@ pub enum Core {
         /// Margin around them, as a share of their box's longer side.
         margin: f32,
     },
+    /// The same box, in which everything but the lungs fades into their mean grey.
+    LungsAlone {
+        /// Margin around them, as a share of their box's longer side.
+        margin: f32,
+        /// Up to which distance from the lungs something of the picture is still seen, as a share of the longer side of what is
+        /// cut out.
+        fade: f32,
+    },
 }
 
 impl Core {
     /// Whether a segmenter has to find the lungs first.
     pub const fn follows_lungs(self) -> bool {
-        matches!(self, Self::Lungs { .. })
+        self.around_lungs().is_some()
+    }
+
+    /// The margin around the lungs, where these are the core.
+    pub const fn around_lungs(self) -> Option<f32> {
+        match self {
+            Self::Lungs { margin } | Self::LungsAlone { margin, .. } => Some(margin),
+            Self::Whole | Self::Body { .. } | Self::Film { .. } => None,
+        }
     }
 }
 
@@ -115,7 +131,7 @@ impl PreprocessSpec {
     /// - quantiles: 0 <= `low` < `high` <= 1; Hounsfield window: a finite center, a finite width above 0;
     /// - `working_side` and `input_side`: 1 to [`MAX_SIDE`];
     /// - CLAHE: 1 to [`MAX_TILES`] tiles each way, a finite clip limit;
-    /// - the core's margin: 0 to 1;
+    /// - the core's margin and its fade: 0 to 1;
     /// - means and standard deviations: finite, as many of each, 1 to 3, deviations above 0.
     pub fn validate(&self) -> Result<(), PreprocessError> {
         fn number(name: &'static str, value: f64, fits: bool, range: &'static str) -> Result<(), PreprocessError> {
@@ -141,8 +157,14 @@ impl PreprocessSpec {
                 return Err(PreprocessError::Tiles { x: tiles_x, y: tiles_y });
             }
         }
-        if let Core::Body { margin } | Core::Film { margin } | Core::Lungs { margin } = self.core {
-            number("core.margin", margin.into(), (0.0..=1.0).contains(&margin), "a share from 0 to 1")?;
+        let share = |name, share: f32| number(name, share.into(), (0.0..=1.0).contains(&share), "a share from 0 to 1");
+        match self.core {
+            Core::Whole => {}
+            Core::Body { margin } | Core::Film { margin } | Core::Lungs { margin } => share("core.margin", margin)?,
+            Core::LungsAlone { margin, fade } => {
+                share("core.margin", margin)?;
+                share("core.fade", fade)?;
+            }
         }
         side("input_side", self.input_side)?;
         let Normalise { mean, std } = &self.normalise;

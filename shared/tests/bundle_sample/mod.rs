@@ -306,7 +306,7 @@ impl Fields {
             self.add(&format!("{at}.clahe.tiles_x"), clahe.tiles_x);
             self.add(&format!("{at}.clahe.tiles_y"), clahe.tiles_y);
         }
-        let core = format!("{at}.core: 0 Whole, 1 Body, 2 Film, 3 Lungs");
+        let core = format!("{at}.core: 0 Whole, 1 Body, 2 Film, 3 Lungs, 4 LungsAlone");
         match spec.core {
             Core::Whole => self.add(&core, 0u8),
             Core::Body { margin } | Core::Film { margin } | Core::Lungs { margin } => {
@@ -317,6 +317,11 @@ impl Fields {
                 };
                 self.add(&core, kind);
                 self.add(&format!("{at}.core.margin"), margin);
+            }
+            Core::LungsAlone { margin, fade } => {
+                self.add(&core, 4u8);
+                self.add(&format!("{at}.core.margin"), margin);
+                self.add(&format!("{at}.core.fade"), fade);
             }
         }
         self.add(&format!("{at}.input_side"), spec.input_side);

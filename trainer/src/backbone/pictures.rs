@@ -58,7 +58,7 @@ impl Preparation<'_> {
             let equalised = picture.equalise(self.spec)?;
             let crop = lungs::crop(&picture, &equalised, self.spec, self.lungs)?;
             let lesions = mask.map(|(mask, cells)| shares(mask, &changes, crop.rect, cells));
-            Ok(View { input: equalised.input(crop, self.spec).1, lesions })
+            Ok(View { input: equalised.input(&crop, self.spec).1, lesions })
         };
         of_picture().with_context(|| record.path.clone())
     }

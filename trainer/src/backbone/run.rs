@@ -6,13 +6,16 @@ use candle_core::Tensor;
 
 use thorax_nets::source::{Source, SourceKind};
 use thorax_nn::{checkpoint::Checkpoint, training::TrainingConfig};
-use thorax_shared::{modality::Modality, preprocess::spec::PreprocessSpec};
+use thorax_shared::{
+    modality::Modality,
+    preprocess::spec::{Core, PreprocessSpec},
+};
 
 use super::{
     lesions::LesionTask,
     net::{Frozen, LESION_MAP, Shape},
 };
-use crate::{changes::Copies, markdown::escaped};
+use crate::{changes::Copies, data::recipe, markdown::escaped};
 
 /// What a run leaves: the backbone's weights with its heads behind them.
 pub const WEIGHTS: &str = "weights.safetensors";
@@ -28,6 +31,9 @@ pub struct BackboneConfig {
     pub start: [String; 2],
     /// Hashes of the teachers, see [`Teachers::sha256`](super::teachers::Teachers::sha256). None where labels are learnt from.
     pub teachers: Vec<[String; 2]>,
+    /// What each teacher sees of a picture, where it is a net.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teachers_see: Vec<Core>,
     /// The names of those that are classifiers of a run folder, with their runs, such as `knn x 100`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classifiers: Vec<String>,
@@ -100,6 +106,7 @@ impl BackboneConfig {
             shape,
             start: [origin, sha256],
             teachers,
+            teachers_see,
             unlabelled_sha256,
             epochs,
             copies,
@@ -117,9 +124,16 @@ impl BackboneConfig {
             ),
             0 => format!("the labels, by {} heads on bootstrap resamples of the training patients", shape.members),
             count => format!(
-                "what {count} {} of {} members in all {} of the pictures as they are{}",
+                "what {count} {} of {} members in all{} {} of the pictures as they are{}",
                 if count == 1 { "teacher" } else { "teachers" },
                 shape.members,
+                match &teachers_see[..] {
+                    [] => String::new(),
+                    seen => {
+                        let seen: Vec<_> = seen.iter().map(|&core| recipe::seen_part(core)).collect();
+                        format!(" (seeing {})", seen.join("; "))
+                    }
+                },
                 if count == 1 { "says" } else { "say" },
                 if unlabelled_sha256.is_some() { ", those without a label too" } else { "" },
             ),

@@ -39,6 +39,7 @@ fn config() -> BackboneConfig {
         shape: SHAPE,
         start: ["random:5".into(), "0".into()],
         teachers: vec![],
+        teachers_see: vec![],
         classifiers: vec![],
         unlabelled_sha256: None,
         epochs: 1,

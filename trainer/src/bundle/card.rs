@@ -7,14 +7,12 @@ use std::{
 };
 
 use thorax_files::hexadecimal;
-use thorax_shared::{
-    bundle, calibration::ProbabilityMap, modality::Modality, preprocess::spec::Core, verdict::RejectReason,
-};
+use thorax_shared::{bundle, calibration::ProbabilityMap, modality::Modality, verdict::RejectReason};
 
 use crate::{
     backbone::run::BackboneConfig,
     changes::Copies,
-    data::{Label, Manifest, Record, Split, Task},
+    data::{Label, Manifest, Record, Split, Task, recipe::seen_part},
     features::{Extractor, Maker},
     heads::{self, Promise},
     judge::bundle::Evaluation,
@@ -507,16 +505,6 @@ fn provenance(p: &bundle::Provenance, segmenter: &Origin) -> String {
         p.seed,
         seeds,
     )
-}
-
-/// The part of a picture that a network sees, in words.
-pub fn seen_part(core: Core) -> &'static str {
-    match core {
-        Core::Whole => "the whole picture",
-        Core::Body { .. } => "the body",
-        Core::Film { .. } => "the exposed film",
-        Core::Lungs { .. } => "the lungs that the segmenter finds",
-    }
 }
 
 #[cfg(test)]

@@ -17,10 +17,9 @@ use thorax_shared::bundle::{self, Bundle, Disease, Limits, Name, TrustedKeys};
 use crate::{
     bundle::{
         build::{self, classifier_net},
-        card::seen_part,
         keys, verify,
     },
-    data::{self, Split, Task},
+    data::{self, Split, Task, recipe::seen_part},
     features::Remade,
     files::refuse_existing,
     heads, instance,

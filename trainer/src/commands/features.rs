@@ -11,7 +11,7 @@ use crate::{
     changes::Copies,
     data,
     features::{Dtype, FeatureNet, LoadingArgs, Request, State},
-    segmentation::lungs::{LungsArgs, TrunkArgs},
+    segmentation::lungs::{LungCropArgs, TrunkArgs},
 };
 
 /// Options of `features`.
@@ -29,7 +29,7 @@ pub struct FeaturesArgs {
     #[command(flatten)]
     weights: Option<WeightsArgs>,
     #[command(flatten)]
-    lungs: LungsArgs,
+    lungs: LungCropArgs,
     #[command(flatten)]
     trunk: TrunkArgs,
     #[command(flatten)]
@@ -77,7 +77,7 @@ pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
         manifest: &manifest,
         modality: args.modality,
         net: &net,
-        lungs: lungs.as_ref(),
+        lungs: lungs.as_ref().map(|lungs| &lungs.finder),
         copies: args.copies,
         dtype: args.dtype,
         unit: usize::from(args.batch),

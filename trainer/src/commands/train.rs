@@ -41,7 +41,7 @@ use crate::{
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
         boxes::Boxes,
-        lungs::{LesionsArgs, LungFinder, LungsArgs, TrunkArgs},
+        lungs::{LesionsArgs, LungCropArgs, LungFinder, TrunkArgs},
         paper::default_of_paper,
         run::{SegmentConfig, THRESHOLD, TaughtConfig, record_stages},
         teachers::MaskTeachers,
@@ -179,7 +179,7 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     weights: Option<WeightsArgs>,
     #[command(flatten)]
-    lungs: LungsArgs,
+    lungs: LungCropArgs,
     #[command(flatten)]
     trunk: TrunkArgs,
     #[command(flatten)]
@@ -189,8 +189,8 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     copies: Copies,
     /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder. --weights (or --segmenter) is then asked
-    /// for --refuse and --out-of-bag, and --weights for --taught, alone
-    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "lungs", "copies"])]
+    /// for --refuse and --out-of-bag, and --weights for --taught, alone; --lungs, of features of the lungs, for --refuse
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "lungs_alone", "copies"])]
     features: Option<PathBuf>,
     /// Of the changed copies in --features, learn from so many of each picture [default: all]
     #[arg(long, value_name = "N", requires = "features")]
@@ -658,6 +658,10 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                 path.display(),
                 common.manifest.display()
             );
+            if lungs.is_some() || refused.is_some() {
+                let found = lungs.as_ref().map(|lungs| lungs.finder.sha256());
+                contents.cropped_by(found).with_context(|| path.display().to_string())?;
+            }
             if let Some(taught) = &taught {
                 taught.belong_to(contents)?;
             }
@@ -690,7 +694,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                 manifest: &manifest,
                 modality: common.modality,
                 net: &net,
-                lungs: lungs.as_ref(),
+                lungs: lungs.as_ref().map(|lungs| &lungs.finder),
                 copies: args.copies,
                 dtype: Dtype::F16,
                 unit: features::UNIT,
@@ -716,7 +720,13 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let maker = || remade.maker(contents.backbone, &contents.weights_sha256, &Device::Cpu);
     let refused = refused.map(|refused| {
         let made = maker().context("--refuse needs the net that made the features")?;
-        refused.features(&manifest, contents, contents.copies.min(most_copies), &made.graph, lungs.as_ref())
+        refused.features(
+            &manifest,
+            contents,
+            contents.copies.min(most_copies),
+            &made.graph,
+            lungs.as_ref().map(|lungs| &lungs.finder),
+        )
     });
     let refused = refused.transpose()?;
     let beside =

@@ -26,7 +26,10 @@ use crate::{
     },
     features,
     files::start_run,
-    segmentation::{boxes::Boxes, lungs::LungsArgs},
+    segmentation::{
+        boxes::Boxes,
+        lungs::{LungCropArgs, LungFinder},
+    },
 };
 
 /// Options of `train backbone`, and of `distill` too.
@@ -40,7 +43,7 @@ pub struct BackboneArgs {
     #[command(flatten)]
     weights: WeightsArgs,
     #[command(flatten)]
-    lungs: LungsArgs,
+    lungs: LungCropArgs,
     /// What of the backbone stays as it is
     #[arg(long, value_enum, default_value_t = Frozen::None)]
     frozen: Frozen,
@@ -145,6 +148,10 @@ pub struct DistillArgs {
     /// Weights of the teacher's backbone, as --weights names weights; one for each --teacher, in their order
     #[arg(long, value_name = "SOURCE", requires = "teacher")]
     teacher_weights: Vec<WeightsArgs>,
+    /// What finds the lungs for those --teacher that were trained with --lungs: the same run, runs or bundle; the student's own --lungs may be
+    /// others, or none
+    #[arg(long, value_name = "RUN", requires = "teacher")]
+    teacher_lungs: Vec<PathBuf>,
     /// Learn what the teachers say of pictures without a label too
     #[arg(long)]
     unlabelled: bool,
@@ -196,8 +203,10 @@ pub fn distill(args: &DistillArgs) -> anyhow::Result<()> {
         args.teacher_weights.len()
     );
     let runs: Vec<_> = args.teacher.iter().cloned().zip(args.teacher_weights.iter().cloned()).collect();
-    let all = Ensembles::open(&runs, modality)?;
-    args.backbone.learn(all.members(), Some(&Teachers::Ensembles(all)), args.unlabelled, None)
+    let lungs =
+        (!args.teacher_lungs.is_empty()).then(|| LungFinder::open(&args.teacher_lungs, modality)).transpose()?;
+    let all = Ensembles::open(&runs, modality, lungs)?;
+    args.backbone.learn(all.members(), Some(&Teachers::Ensembles(all.into())), args.unlabelled, None)
 }
 
 impl BackboneArgs {
@@ -233,16 +242,11 @@ impl BackboneArgs {
         let (training_pictures, validation_pictures) = (gathered(Split::Train)?, gathered(Split::Val)?);
         let source = self.weights.resolve(self.backbone)?;
         let lungs = self.lungs.open(common.modality)?;
-        for wanted in teachers.map(Teachers::lungs_sha256).unwrap_or_default() {
-            anyhow::ensure!(
-                lungs.as_ref().is_some_and(|lungs| lungs.sha256() == wanted),
-                "--lungs: a teacher sees the lungs that the segmenter {wanted} finds; give that one"
-            );
-        }
         let weights = source.weights(self.backbone, &Device::Cpu)?;
         let side = self.backbone.input_side();
         let preprocess =
             features::preprocess(&manifest, common.modality, side, weights.normalisation(), lungs.as_ref())?;
+        let finder = lungs.as_ref().map(|lungs| &lungs.finder);
         let shape = Shape {
             backbone: self.backbone,
             members,
@@ -255,6 +259,7 @@ impl BackboneArgs {
             shape,
             start: [source.origin.clone(), source.sha256.clone()],
             teachers: teachers.map(Teachers::sha256).unwrap_or_default(),
+            teachers_see: teachers.map(Teachers::see).unwrap_or_default(),
             classifiers: teachers.map(Teachers::classifiers).unwrap_or_default(),
             unlabelled_sha256: unlabelled.then(|| unlabelled_fingerprint(&manifest, common.modality)).transpose()?,
             epochs: self.epochs,
@@ -263,7 +268,7 @@ impl BackboneArgs {
             first_layer_rate: self.first_layer_rate,
             seed: common.seed,
             preprocess,
-            lungs_sha256: lungs.as_ref().map(|lungs| lungs.sha256().to_owned()),
+            lungs_sha256: finder.map(|finder| finder.sha256().to_owned()),
             manifest_sha256: fingerprint(&manifest, common.modality, Task::Classify)?,
             copies: Copies { count: self.copies, seed: self.copies_seed },
             balance: self.balance,
@@ -275,7 +280,7 @@ impl BackboneArgs {
         let targets = |Gathered { records, asked }: &Gathered<'_>, split| -> anyhow::Result<Targets> {
             let (of_these, unasked) = (&records[..*asked], records.len() - asked);
             let targets = match teachers {
-                Some(teachers) => teachers.targets(&manifest, of_these, lungs.as_ref())?,
+                Some(teachers) => teachers.targets(&manifest, of_these)?,
                 None => {
                     let labels = Targets::of_labels(of_these, members);
                     if split == Split::Train { labels.resampled(of_these, common.seed) } else { labels }
@@ -291,7 +296,7 @@ impl BackboneArgs {
             preparation: Preparation {
                 manifest: &manifest,
                 spec: &config.preprocess,
-                lungs: lungs.as_ref(),
+                lungs: finder,
                 copies: config.copies,
                 lesions: lesions.as_ref().map(|args| (&args.lesions, cells)),
             },

@@ -14,3 +14,14 @@ pub fn preprocess_spec(modality: Modality, side: u32, normalise: Normalise) -> P
     let clahe = Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 });
     PreprocessSpec { window, working_side: 512, clahe, core, input_side: side, normalise }
 }
+
+/// The part of a picture that a network sees, in words.
+pub fn seen_part(core: Core) -> &'static str {
+    match core {
+        Core::Whole => "the whole picture",
+        Core::Body { .. } => "the body",
+        Core::Film { .. } => "the exposed film",
+        Core::Lungs { .. } => "the lungs that the segmenter finds",
+        Core::LungsAlone { .. } => "the lungs that the segmenter finds, without what lies around them",
+    }
+}

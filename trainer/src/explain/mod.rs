@@ -148,14 +148,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         .maker(contents.backbone, &contents.weights_sha256, &device)
         .with_context(|| format!("{} was made with {}", args.features.display(), contents.weights))?;
     let lungs = args.lungs.open(contents.modality)?;
-    let found = lungs.as_ref().map(|lungs| lungs.sha256().to_owned());
-    ensure!(
-        found == contents.lungs_sha256,
-        "--lungs: {} is not what the pictures of {} were cropped with: {}; give that, or leave --lungs out where it is nothing",
-        found.as_deref().unwrap_or("nothing"),
-        args.features.display(),
-        contents.lungs_sha256.as_deref().unwrap_or("nothing")
-    );
+    contents.cropped_by(lungs.as_ref().map(LungFinder::sha256)).with_context(|| args.features.display().to_string())?;
     let bar = progress(args.pictures.len(), "pictures");
     let seen = args.pictures.iter().map(|path| {
         bar.inc(1);
@@ -257,7 +250,7 @@ fn see(
     let equalised = picture.equalise(&contents.preprocess)?;
     let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
     let crop = lungs::crop(&picture, &equalised, &contents.preprocess, lungs)?;
-    let (input, numbers) = equalised.input(crop, &contents.preprocess);
+    let (input, numbers) = equalised.input(&crop, &contents.preprocess);
     let [channels, height, width] = graph.input_shape;
     let x = Tensor::from_vec(numbers, (1, channels, height, width), device)?;
     let mut features = graph.run(&x)?.swap_remove(0).flatten_all()?.to_vec1::<f32>()?;

@@ -156,7 +156,7 @@ pub fn prepare(picture: &Picture, contents: &Contents, finder: Option<&LungFinde
     let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
     let crop = lungs::crop(picture, &equalised, &contents.preprocess, finder)?;
     Ok(Prepared {
-        input: equalised.input(crop, &contents.preprocess).1,
+        input: equalised.input(&crop, &contents.preprocess).1,
         state: refused.map_or(State::Extracted, State::Refused),
     })
 }

@@ -13,12 +13,12 @@ use thorax_nets::{
 use thorax_nn::graph::Graph;
 use thorax_shared::{
     modality::Modality,
-    preprocess::spec::{Core, Normalise, PreprocessSpec},
+    preprocess::spec::{Normalise, PreprocessSpec},
 };
 
 use crate::{
     data::{Manifest, recipe},
-    segmentation::{LungFinder, Origin, lungs, trunk::trunk},
+    segmentation::{LungFinder, Origin, lungs::LungCrop, trunk::trunk},
 };
 
 /// Which net made features.
@@ -102,7 +102,7 @@ impl FeatureNet {
         modality: Modality,
         backbone: Backbone,
         weights: &WeightsArgs,
-        lungs: Option<&LungFinder>,
+        lungs: Option<&LungCrop>,
         device: &Device,
     ) -> anyhow::Result<Self> {
         let source = weights.resolve(backbone)?;
@@ -209,17 +209,17 @@ pub fn preprocess(
     modality: Modality,
     side: usize,
     (mean, std): ([f32; 3], [f32; 3]),
-    lungs: Option<&LungFinder>,
+    lungs: Option<&LungCrop>,
 ) -> anyhow::Result<PreprocessSpec> {
     let normalise = Normalise { mean: mean.to_vec(), std: std.to_vec() };
     let mut spec = recipe::preprocess_spec(modality, side as u32, normalise);
-    if let Some(lungs) = lungs {
+    if let Some(LungCrop { finder, core }) = lungs {
         ensure!(
-            !lungs.learnt_from_other(manifest)?,
+            !finder.learnt_from_other(manifest)?,
             "--lungs: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test \
              split; give a run that was trained with this manifest"
         );
-        spec.core = Core::Lungs { margin: lungs::MARGIN };
+        spec.core = *core;
     }
     Ok(spec)
 }

@@ -320,6 +320,21 @@ pub fn preprocess_sha256(spec: &PreprocessSpec) -> String {
 }
 
 impl Contents {
+    /// Sees that the pictures were cropped to the lungs that the segmenter with the hash `found` finds, or to none.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub fn cropped_by(&self, found: Option<&str>) -> anyhow::Result<()> {
+        let wanted = self.lungs_sha256.as_deref();
+        anyhow::ensure!(
+            found == wanted,
+            "--lungs: {} is not what these pictures were cropped with: {}; give that, or leave --lungs out where it is nothing",
+            found.unwrap_or("nothing"),
+            wanted.unwrap_or("nothing")
+        );
+        Ok(())
+    }
+
     /// Where this, found in a file, differs from what is `wanted`: `backbone is ..., not ...; ...`; empty where it does not.
     /// Fields called in `ignored` may differ.
     pub fn differences(&self, wanted: &Self, ignored: &[&str]) -> String {

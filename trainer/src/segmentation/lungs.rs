@@ -9,14 +9,21 @@ use thorax_shared::{
     mask::{INFECTION, LEFT_LUNG, RIGHT_LUNG, union},
     modality::Modality,
     plane::Plane,
-    preprocess::{Crop, Equalised, FoundLungs, spec::PreprocessSpec},
+    preprocess::{
+        Crop, Equalised, FoundLungs,
+        spec::{Core, PreprocessSpec},
+    },
 };
 
 use super::{Origin, Segmenter};
 use crate::data::{Manifest, picture::Picture};
 
 /// Margin around the lungs, as a share of their box's longer side.
-pub const MARGIN: f32 = 0.05;
+const MARGIN: f32 = 0.05;
+
+/// Up to which distance from the lungs something is still seen where they are seen alone, as a share of the longer side of what is cut out:
+/// about what a segmenter misses at the rim.
+const FADE: f32 = 0.07;
 
 /// What finds the lungs that pictures are cropped to.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -35,6 +42,38 @@ impl LungsArgs {
     pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
         (!self.lungs.is_empty()).then(|| LungFinder::open(&self.lungs, modality)).transpose()
     }
+}
+
+/// What finds the lungs that pictures are cropped to, and whether anything else is seen.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LungCropArgs {
+    #[command(flatten)]
+    lungs: LungsArgs,
+    /// Fade everything but the lungs into their mean grey
+    #[arg(long, requires = "lungs")]
+    lungs_alone: bool,
+}
+
+impl LungCropArgs {
+    /// The crop, if one was asked for.
+    ///
+    /// # Errors
+    /// Those of [`LungsArgs::open`].
+    pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungCrop>> {
+        let core = match self.lungs_alone {
+            true => Core::LungsAlone { margin: MARGIN, fade: FADE },
+            false => Core::Lungs { margin: MARGIN },
+        };
+        Ok(self.lungs.open(modality)?.map(|finder| LungCrop { finder, core }))
+    }
+}
+
+/// The crop to the lungs that something finds.
+pub struct LungCrop {
+    /// What finds them.
+    pub finder: LungFinder,
+    /// What is seen of them and of what lies around.
+    pub core: Core,
 }
 
 /// What finds the lesions whose share of the lungs is evidence.

@@ -56,7 +56,7 @@ impl Sketch {
         let at_512 = |side: usize| (side * 512 / longer).max(1);
         let working = resize_u8(windowed, at_512(windowed.width()), at_512(windowed.height()));
         let letters = letters::any(&working);
-        let (small, _) = equalised.input(equalised.crop(Core::Whole, None), recipe);
+        let (small, _) = equalised.input(&equalised.crop(Core::Whole, None), recipe);
         let (hash, detail) = of_small(&small);
         let norm = detail.iter().map(|&value| f32::from(value).powi(2)).sum::<f32>().sqrt();
         Ok(Self { hash, detail, norm, facts: facts(quality.sharpness, letters) })

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use candle_core::{Device, Tensor};
 use thorax_nets::source::WeightsArgs;
 use thorax_nn::graph::Graph;
-use thorax_shared::{lesions::LesionEvidence, modality::Modality, uncertainty::sigmoid};
+use thorax_shared::{lesions::LesionEvidence, modality::Modality, preprocess::spec::Core, uncertainty::sigmoid};
 
 use crate::{
     backbone::pictures::{Preparation, Targets},
@@ -33,16 +33,23 @@ struct Teacher {
 /// One or several, whose members are taken together.
 pub struct Ensembles {
     all: Vec<Teacher>,
+    /// What finds the lungs for those that see these.
+    lungs: Option<LungFinder>,
     /// How the infected share of the lungs moves the logits of all members.
     lesions: Option<LesionEvidence>,
 }
 
 impl Ensembles {
-    /// Finished runs of `train classify` on pictures of `modality`, and the weights of their backbones.
+    /// Finished runs of `train classify` on pictures of `modality`, and the weights of their backbones; `lungs` finds the lungs for those
+    /// that see these, and may be missing where none does.
     ///
     /// # Errors
-    /// A folder without a run, other weights than the run's, runs that do not agree on the lesions they weigh.
-    pub fn open(runs: &[(PathBuf, WeightsArgs)], modality: Modality) -> anyhow::Result<Self> {
+    /// A folder without a run, other weights than the run's, other lungs than a run's, runs that do not agree on the lesions they weigh.
+    pub fn open(
+        runs: &[(PathBuf, WeightsArgs)],
+        modality: Modality,
+        lungs: Option<LungFinder>,
+    ) -> anyhow::Result<Self> {
         let mut all = vec![];
         for (folder, weights) in runs {
             let run = heads::load(folder)?;
@@ -57,13 +64,20 @@ impl Ensembles {
                 "{}: a classifier whose trunk is a segmenter teaches no backbone; give --teacher runs with a backbone",
                 folder.display()
             );
+            if let Some(wanted) = &run.config.lungs_sha256 {
+                anyhow::ensure!(
+                    lungs.as_ref().is_some_and(|lungs| lungs.sha256() == wanted),
+                    "{}: sees the lungs that the segmenter {wanted} finds; give that one with --teacher-lungs",
+                    folder.display()
+                );
+            }
             let mut graph = run.whole(&Remade { weights: Some(weights), segmenter: None })?.graph;
             graph.outputs.retain(|(name, _)| name == "logits");
             let members = run.config.members;
             all.push(Teacher { run, graph, members });
         }
         let lesions = lesions(&all)?;
-        Ok(Self { all, lesions })
+        Ok(Self { all, lungs, lesions })
     }
 
     /// Hashes of the heads and of the backbone of each.
@@ -72,32 +86,28 @@ impl Ensembles {
         self.all.iter().map(of).collect()
     }
 
+    /// What each sees of a picture.
+    pub fn see(&self) -> Vec<Core> {
+        self.all.iter().map(|teacher| teacher.run.config.preprocess.core).collect()
+    }
+
     /// Members of all.
     pub fn members(&self) -> usize {
         self.all.iter().map(|teacher| teacher.members).sum()
-    }
-
-    /// [`crate::segmentation::Origin::sha256`] of the segmenter whose lungs a teacher wants cropped.
-    pub fn lungs_sha256(&self) -> impl Iterator<Item = &str> {
-        self.all.iter().filter_map(|teacher| teacher.run.config.lungs_sha256.as_deref())
     }
 
     /// What all members say of `records`.
     ///
     /// # Errors
     /// Pictures that cannot be read; a net that fails.
-    pub fn targets(
-        &self,
-        manifest: &Manifest,
-        records: &[&Record],
-        lungs: Option<&LungFinder>,
-    ) -> anyhow::Result<Targets> {
+    pub fn targets(&self, manifest: &Manifest, records: &[&Record]) -> anyhow::Result<Targets> {
         let members = self.members();
         let mut probabilities = vec![0f32; records.len() * members];
         let bar = progress(records.len() * self.all.len(), "what the teachers say");
         let mut first = 0;
         for teacher in &self.all {
             let spec = &teacher.run.config.preprocess;
+            let lungs = self.lungs.as_ref();
             let preparation = Preparation { manifest, spec, lungs, copies: Copies::default(), lesions: None };
             for (chunk, some) in records.chunks(AT_ONCE).enumerate() {
                 let pictures: Vec<_> = some.iter().map(|&record| (record, 0)).collect();

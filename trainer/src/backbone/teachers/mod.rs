@@ -10,16 +10,15 @@ use candle_core::Tensor;
 pub use classifiers::Classifiers;
 pub use ensembles::Ensembles;
 
+use thorax_shared::preprocess::spec::Core;
+
 use super::pictures::Targets;
-use crate::{
-    data::{Manifest, Record, Split},
-    segmentation::LungFinder,
-};
+use crate::data::{Manifest, Record, Split};
 
 /// Whoever teaches.
 pub enum Teachers {
     /// Heads on backbones: runs of `train classify`.
-    Ensembles(Ensembles),
+    Ensembles(Box<Ensembles>),
     /// The paper's classifiers: run folders of `classify`.
     Classifiers(Classifiers),
 }
@@ -30,6 +29,14 @@ impl Teachers {
         match self {
             Self::Ensembles(all) => all.sha256(),
             Self::Classifiers(all) => all.sha256(),
+        }
+    }
+
+    /// What each of the ensembles sees of a picture; empty of classifiers.
+    pub fn see(&self) -> Vec<Core> {
+        match self {
+            Self::Ensembles(all) => all.see(),
+            Self::Classifiers(_) => vec![],
         }
     }
 
@@ -49,14 +56,6 @@ impl Teachers {
         }
     }
 
-    /// [`crate::segmentation::Origin::sha256`] of the segmenters that have to find the lungs for a teacher.
-    pub fn lungs_sha256(&self) -> Vec<&str> {
-        match self {
-            Self::Ensembles(all) => all.lungs_sha256().collect(),
-            Self::Classifiers(_) => vec![],
-        }
-    }
-
     /// Leaves those of `records`, which are of `split`, of which the teachers say something.
     ///
     /// # Errors
@@ -72,14 +71,9 @@ impl Teachers {
     ///
     /// # Errors
     /// Pictures that cannot be read; a net that fails.
-    pub fn targets(
-        &self,
-        manifest: &Manifest,
-        records: &[&Record],
-        lungs: Option<&LungFinder>,
-    ) -> anyhow::Result<Targets> {
+    pub fn targets(&self, manifest: &Manifest, records: &[&Record]) -> anyhow::Result<Targets> {
         match self {
-            Self::Ensembles(all) => all.targets(manifest, records, lungs),
+            Self::Ensembles(all) => all.targets(manifest, records),
             Self::Classifiers(all) => all.targets(records),
         }
     }
