@@ -186,6 +186,38 @@ fn a_run_that_fails_is_told_and_the_others_go_on() {
     assert!(rows.contains("begin=drawn,drawn,1,1,") && rows.contains("begin=lost,lost,0,,,not begun"), "{rows}");
 }
 
+/// A search among backbones, and one among students of what they became.
+#[test]
+fn backbones_and_students_are_swept_too() {
+    let material = Material::new();
+    let sweep = |grid: String, out: &str, options: &[&str]| {
+        std::fs::write(material.at("grid.toml"), grid).unwrap();
+        material.sweep(out, options)
+    };
+    let fixed = "[fixed]\nweights = \"random:1\"\nfrozen = \"stride16\"\nbatch = 4\ncopies = 0\nsteadiness = 0.0\nthreads = 1\n";
+    let backbones = format!("train = \"backbone\"\n{fixed}members = 2\nepochs = 2\n[grid]\nbalance = [0.0, 0.5]\n");
+    let told = succeed(&mut sweep(backbones, "backbones", &["--halving", "2"])).stderr;
+    assert!(told.contains("1 epochs, best validation AUC inside sources"), "{told}");
+    let [csv, markdown] = material.leaderboard("backbones");
+    assert!(csv.starts_with("name,balance,epochs_done,best_epoch,best_validation_auc_inside,state\n"), "{csv}");
+    assert_eq!([",finished", ",unfinished"].map(|state| csv.matches(state).count()), [1, 1], "{csv}");
+    assert!(markdown.contains("AUC over pairs of validation pictures of one source"), "{markdown}");
+
+    let best = csv.lines().nth(1).unwrap().split(',').next().unwrap();
+    let best =
+        csv.lines().find(|line| line.ends_with(",finished")).map_or(best, |line| line.split(',').next().unwrap());
+    let weights = material.at("backbones").join(best).join("weights.safetensors");
+    let mut classify = train();
+    classify.args(["train", "classify", "--modality", "xray", "--members", "2", "--weights"]).arg(&weights);
+    succeed(classify.arg("--manifest").arg(material.manifest()).arg("--out").arg(material.at("teacher")));
+    let teacher = format!("teacher = [{:?}]\nteacher-weights = [{weights:?}]\n", material.at("teacher"));
+    let students = format!("train = \"distill\"\n{fixed}{teacher}epochs = 1\n[grid]\ndropout = [0.0, 0.5]\n");
+    succeed(&mut sweep(students, "students", &[]));
+    let [csv, markdown] = material.leaderboard("students");
+    assert!(csv.contains("best_validation_agreement") && csv.matches(",finished").count() == 2, "{csv}");
+    assert!(markdown.contains("Agreement with the teachers"), "{markdown}");
+}
+
 #[test]
 fn what_a_sweep_cannot_have_is_refused_with_a_remedy() {
     let material = Material::new();

@@ -47,7 +47,7 @@ use crate::{
         teachers::MaskTeachers,
         train::{Beginning, train},
     },
-    sweep::grid::RunOptions,
+    sweep::grid::{DICE, RunOptions},
 };
 
 /// `thorax-train train ...`
@@ -411,7 +411,10 @@ pub fn run_options() -> Vec<RunOptions> {
         Ok(arguments.epochs)
     };
     let command = SegmentArgs::augment_args(clap::Command::new("segment"));
-    vec![RunOptions { name: "segment", last_file: THRESHOLD, command, check }, train_instance::run_options()]
+    let segment =
+        RunOptions { name: "segment", words: &["train", "segment"], score: DICE, last_file: THRESHOLD, command, check };
+    let [backbone, distill] = train_backbone::run_options();
+    vec![segment, train_instance::run_options(), backbone, distill]
 }
 
 impl SegmentArgs {

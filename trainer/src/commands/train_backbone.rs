@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use candle_core::Device;
+use clap::{Args, FromArgMatches};
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_nets::{Backbone, source::WeightsArgs};
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
@@ -30,6 +31,7 @@ use crate::{
         boxes::Boxes,
         lungs::{LungCropArgs, LungFinder},
     },
+    sweep::grid::{RunOptions, Score},
 };
 
 /// Options of `train backbone`, and of `distill` too.
@@ -165,6 +167,46 @@ pub struct DistillArgs {
     /// So many runs of each of the --classifiers [default: all]
     #[arg(long, value_name = "N", requires = "classifiers", value_parser = clap::value_parser!(u16).range(1..))]
     runs: Option<u16>,
+}
+
+/// What a sweep has to know to start `train backbone`, and `distill`.
+pub(super) fn run_options() -> [RunOptions; 2] {
+    let labels = |matches: &clap::ArgMatches| {
+        let arguments = TrainBackboneArgs::from_arg_matches(matches)?;
+        arguments.backbone.check()?;
+        Ok(arguments.backbone.epochs)
+    };
+    let teachers = |matches: &clap::ArgMatches| {
+        let arguments = DistillArgs::from_arg_matches(matches)?;
+        arguments.backbone.check()?;
+        Ok(arguments.backbone.epochs)
+    };
+    let backbone = RunOptions {
+        name: "backbone",
+        words: &["train", "backbone"],
+        score: Score {
+            column: "best_validation_auc_inside",
+            name: "validation AUC inside sources",
+            meaning: "AUC over pairs of validation pictures of one source",
+        },
+        last_file: WEIGHTS,
+        command: TrainBackboneArgs::augment_args(clap::Command::new("backbone")),
+        check: labels,
+    };
+    let distill = RunOptions {
+        name: "distill",
+        words: &["distill"],
+        score: Score {
+            column: "best_validation_agreement",
+            name: "validation agreement",
+            meaning: "Agreement with the teachers on the validation pictures (1 less the squared error of the members' probabilities in units \
+                      of their variance)",
+        },
+        last_file: WEIGHTS,
+        command: DistillArgs::augment_args(clap::Command::new("distill")),
+        check: teachers,
+    };
+    [backbone, distill]
 }
 
 impl TrainBackboneArgs {

@@ -31,7 +31,7 @@ use crate::{
     },
     memory,
     segmentation::augment::{AugmentationConfig, AugmentationName, Flips},
-    sweep::grid::RunOptions,
+    sweep::grid::{DICE, RunOptions},
 };
 
 /// Sides of the pictures where a CPU trains, if none is asked for.
@@ -193,7 +193,7 @@ pub(super) fn run_options() -> RunOptions {
         Ok(arguments.epochs)
     };
     let command = InstanceArgs::augment_args(clap::Command::new("instance"));
-    RunOptions { name: "instance", last_file: THRESHOLD, command, check }
+    RunOptions { name: "instance", words: &["train", "instance"], score: DICE, last_file: THRESHOLD, command, check }
 }
 
 /// Carries out `train instance`.

@@ -1,7 +1,7 @@
-//! The file of a grid: options of `thorax-train train segment` or `train instance`, some with one value, some with a list of them.
+//! The file of a grid: options of a training such as `thorax-train train segment`, some with one value, some with a list of them.
 //!
 //! ```toml
-//! train = "segment"            # or "instance"; this may be left out
+//! train = "segment"            # or "instance", "backbone", "distill"; this may be left out
 //!
 //! [fixed]                      # the same for every run
 //! base-channels = 16
@@ -14,8 +14,8 @@
 //! ]
 //! ```
 //!
-//! Options have their long names without dashes; `nesterov = true` stands for an option without a value. Which there are, and
-//! what they take, the parser of that command itself says, so a grid is refused before its first run starts, and not hours
+//! Options have their long names without dashes; `nesterov = true` stands for an option without a value, and `teacher = ["a", "b"]` for one
+//! that is given more than once. Which there are, and what they take, the parser of that command itself says, so a grid is refused before its first run starts, and not hours
 //! later.
 
 use std::{
@@ -57,8 +57,10 @@ pub enum GridError {
 /// All runs of a grid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
-    /// Which command of `train` each run is.
-    pub command: &'static str,
+    /// The words of the command that each run is: `train segment`.
+    pub command: &'static [&'static str],
+    /// What its epochs are judged by.
+    pub score: Score,
     /// The file that such a run writes last.
     pub last_file: &'static str,
     /// The names of the lists, in alphabetical order.
@@ -150,8 +152,14 @@ impl Grid {
                 twice.name
             ));
         }
-        let RunOptions { name, last_file, .. } = *options;
-        Ok(Self { command: name, last_file, axes: axes.into_iter().map(|(axis, _)| axis).collect(), combinations })
+        let RunOptions { words, score, last_file, .. } = *options;
+        Ok(Self {
+            command: words,
+            score,
+            last_file,
+            axes: axes.into_iter().map(|(axis, _)| axis).collect(),
+            combinations,
+        })
     }
 }
 
@@ -212,10 +220,32 @@ fn product(axes: &[(String, Vec<Entry>)]) -> Vec<Vec<usize>> {
     })
 }
 
-/// A command of `train`, which runs are started with.
-pub struct RunOptions {
-    /// Its name.
+/// What the epochs of a training are judged by, on the validation pictures; more is better.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// The column of a leaderboard for programs.
+    pub column: &'static str,
+    /// The same for people.
     pub name: &'static str,
+    /// What it is.
+    pub meaning: &'static str,
+}
+
+/// The score of what draws masks.
+pub const DICE: Score = Score {
+    column: "best_validation_dice",
+    name: "validation Dice",
+    meaning: "Dice of the infection, pooled over the validation pictures",
+};
+
+/// A training that runs are started with.
+pub struct RunOptions {
+    /// What a grid calls it.
+    pub name: &'static str,
+    /// The words of its command.
+    pub words: &'static [&'static str],
+    /// What its epochs are judged by.
+    pub score: Score,
     /// The file in a run's folder that is written last.
     pub last_file: &'static str,
     /// Its options by themselves.
@@ -224,9 +254,9 @@ pub struct RunOptions {
     pub check: fn(&clap::ArgMatches) -> anyhow::Result<usize>,
 }
 
-/// The parser of a command of `train`.
+/// The parser of a training's options.
 struct Parser {
-    name: &'static str,
+    words: &'static [&'static str],
     command: clap::Command,
     check: fn(&clap::ArgMatches) -> anyhow::Result<usize>,
 }
@@ -236,28 +266,34 @@ impl Parser {
         // What the sweep gives by itself is not there yet.
         let command = options.command.clone().no_binary_name(true);
         Self {
-            name: options.name,
+            words: options.words,
             command: command.mut_args(|argument| argument.required(false)),
             check: options.check,
         }
     }
 
-    /// A value in words, and the argument that sets it, of which there is none for a switch that is off.
-    fn argument(&self, name: &str, value: &Value) -> Result<(String, Option<String>), String> {
+    /// A value in words, and the arguments that set it: one, none for a switch that is off, and several for a list.
+    fn argument(&self, name: &str, value: &Value) -> Result<(String, Vec<String>), String> {
         if OF_THE_SWEEP.contains(&name) {
             return Err(format!("thorax-train sweep gives --{name} to each run by itself; leave it out of the file"));
         }
         let known = || self.command.get_arguments().filter_map(|argument| argument.get_long());
         let Some(option) = self.command.get_arguments().find(|argument| argument.get_long() == Some(name)) else {
             let names: Vec<&str> = known().filter(|name| !OF_THE_SWEEP.contains(name)).collect();
-            return Err(format!("train {} has no such option; it has {}", self.name, names.join(", ")));
+            return Err(format!("{} has no such option; it has {}", self.words.join(" "), names.join(", ")));
         };
         let takes_value = option.get_action().takes_values();
+        let several = matches!(option.get_action(), clap::ArgAction::Append);
         let text = match value {
             Value::Boolean(on) if !takes_value => {
-                return Ok((on.to_string(), on.then(|| format!("--{name}"))));
+                return Ok((on.to_string(), on.then(|| format!("--{name}")).into_iter().collect()));
             }
             _ if !takes_value => return Err(format!("{value} is no switch; give true or false")),
+            Value::Array(values) if several => {
+                let given = values.iter().map(|value| self.argument(name, value));
+                let (labels, arguments): (Vec<_>, Vec<_>) = given.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+                return Ok((labels.join("+"), arguments.concat()));
+            }
             Value::Integer(number) => number.to_string(),
             // The shortest text that is this number: 0.002, 1e-5.
             Value::Float(number) if number.is_finite() => format!("{number:?}"),
@@ -265,8 +301,8 @@ impl Parser {
             Value::String(text) => text.clone(),
             _ => return Err(format!("{value} is neither a number nor a word; give one of these")),
         };
-        let argument = Some(format!("--{name}={text}"));
-        Ok((text, argument))
+        let argument = format!("--{name}={text}");
+        Ok((text, vec![argument]))
     }
 
     fn combination(
@@ -285,11 +321,8 @@ impl Parser {
         }
         // Sorted, so that the order in the file changes nothing.
         let options: BTreeMap<&String, &Value> = fixed.iter().chain(entries().flat_map(|(_, e)| &e.options)).collect();
-        let arguments = options
-            .into_iter()
-            .map(|(name, value)| Ok(self.argument(name, value)?.1))
-            .filter_map(Result::transpose)
-            .collect::<Result<Vec<_>, String>>()?;
+        let arguments = options.into_iter().map(|(name, value)| Ok(self.argument(name, value)?.1));
+        let arguments = arguments.collect::<Result<Vec<_>, String>>()?.concat();
         let epochs = self.epochs(&arguments).map_err(|reason| format!("run {name}: {reason}; change the grid"))?;
         Ok(Combination { name, labels: entries().map(|(_, entry)| entry.label.clone()).collect(), arguments, epochs })
     }
@@ -388,18 +421,38 @@ mod tests {
     fn a_grid_says_what_it_trains() {
         let grid = parse("train = \"instance\"\n[fixed]\nweights = \"random:1\"\n[grid]\nnet = [\"yolact\", \"solo\"]")
             .unwrap();
-        assert_eq!((grid.command, grid.last_file), ("instance", "score_threshold.json"));
+        assert_eq!((grid.command, grid.last_file), (&["train", "instance"][..], "score_threshold.json"));
         assert_eq!(grid.combinations[1].arguments, ["--net=solo", "--weights=random:1"]);
         let grid = parse("[grid]\nbatch = [1]").unwrap();
-        assert_eq!((grid.command, grid.last_file), ("segment", "threshold.json"));
+        assert_eq!((grid.command, grid.last_file), (&["train", "segment"][..], "threshold.json"));
+        let fixed = "[fixed]\nweights = \"random:1\"\nepochs = 3";
+        let grid = parse(&format!("train = \"backbone\"\n{fixed}\n[grid]\nlesions = [0.0, 0.5]")).unwrap();
+        assert_eq!((grid.command, grid.last_file), (&["train", "backbone"][..], "weights.safetensors"));
+        assert_eq!((grid.score.column, grid.combinations[0].epochs), ("best_validation_auc_inside", 3));
+        let teachers = "teacher = [\"a\", \"b\"]\nteacher-weights = [\"a.safetensors\", \"b.safetensors\"]";
+        let grid = parse(&format!("train = \"distill\"\n{fixed}\n{teachers}\n[grid]\ndropout = [0.0]")).unwrap();
+        assert_eq!((grid.command, grid.score.column), (&["distill"][..], "best_validation_agreement"));
+        let arguments = grid.combinations[0].arguments.join(" ");
+        assert!(arguments.contains("--teacher=a --teacher=b --teacher-weights=a.safetensors"), "{arguments}");
+        // One of the options of a list alone is a choice too.
+        let grid =
+            format!("train = \"distill\"\n{fixed}\n[grid]\nclassifiers = [[\"runs/a\", \"runs/b\"], \"runs/a\"]");
+        let names = parse(&grid).unwrap().combinations.into_iter().map(|run| run.name).collect::<Vec<_>>();
+        assert_eq!(names, ["classifiers=runs-a+runs-b", "classifiers=runs-a"]);
     }
 
     #[test]
     fn what_is_no_grid_is_refused_with_its_key() {
         for (text, words) in [
-            ("train = \"classify\"\n[grid]\nseed = [1]", &["classify", "segment, instance"][..]),
+            ("train = \"classify\"\n[grid]\nseed = [1]", &["classify", "segment, instance, backbone, distill"][..]),
             ("train = \"instance\"\n[grid]\nseed = [1]", &["weights"]),
             ("train = \"instance\"\n[grid]\nblocks = [1]", &["train instance has no such option"]),
+            ("train = \"distill\"\n[grid]\nlesions = [1]", &["distill has no such option"]),
+            ("train = \"distill\"\n[fixed]\nweights = \"random:1\"\n[grid]\nepochs = [1]", &["--teacher"]),
+            (
+                "train = \"backbone\"\n[fixed]\nweights = \"random:1\"\n[grid]\ndropout = [1.0]",
+                &["--dropout 1", "below 1"],
+            ),
             ("[grid]\nepoch = [1]", &["[grid] epoch", "no such option", "epochs"]),
             ("[fixed]\nbath = 1\n[grid]\nbatch = [1]", &["[fixed] bath", "no such option"]),
             ("[fixed]\nbatch = 1", &["grid"]),

@@ -41,8 +41,9 @@ struct Standing {
     name: String,
     /// Epochs that it was given.
     epochs: usize,
-    /// Its best validation Dice within them; none when it failed.
-    best_validation_dice: Option<f64>,
+    /// Its best validation score within them; none when it failed.
+    #[serde(alias = "best_validation_dice")]
+    best_validation_score: Option<f64>,
     kept: bool,
 }
 
@@ -105,7 +106,7 @@ pub fn run(
             }
         }
         if let Some(Rung { standing }) = decisions.rungs.get(rung as usize) {
-            let out = standing.iter().filter(|standing| standing.best_validation_dice.is_none());
+            let out = standing.iter().filter(|standing| standing.best_validation_score.is_none());
             failed.extend(out.map(|standing| standing.name.clone()));
             left.retain(|run| standing.iter().any(|standing| standing.kept && standing.name == run.name));
         }
@@ -137,17 +138,17 @@ fn decide(sweep: &Sweep<'_>, jobs: &[Job<'_>], failed: &[String], eta: usize) ->
     let standing = |job: &Job<'_>| {
         let Job { combination, stop_after } = *job;
         let epochs = stop_after.unwrap_or(combination.epochs);
-        let best_validation_dice = match failed.contains(&combination.name) {
+        let best_validation_score = match failed.contains(&combination.name) {
             true => None,
             false => best_within(&sweep.folder(combination).join("epochs.csv"), epochs)?,
         };
-        anyhow::Ok(Standing { name: combination.name.clone(), epochs, best_validation_dice, kept: false })
+        anyhow::Ok(Standing { name: combination.name.clone(), epochs, best_validation_score, kept: false })
     };
     let mut standing = jobs.iter().map(standing).collect::<anyhow::Result<Vec<_>>>()?;
-    let score = |standing: &Standing| standing.best_validation_dice.unwrap_or(f64::NEG_INFINITY);
+    let score = |standing: &Standing| standing.best_validation_score.unwrap_or(f64::NEG_INFINITY);
     standing.sort_by(|a, b| score(b).total_cmp(&score(a)).then_with(|| a.name.cmp(&b.name)));
     let keep = (standing.len() / eta).max(1);
-    standing.iter_mut().take(keep).for_each(|standing| standing.kept = standing.best_validation_dice.is_some());
+    standing.iter_mut().take(keep).for_each(|standing| standing.kept = standing.best_validation_score.is_some());
     Ok(Rung { standing })
 }
 
@@ -242,7 +243,7 @@ mod tests {
         let decisions: Decisions = serde_json::from_str(&text).unwrap();
         assert_eq!(decisions.rungs.len(), 2);
         let last = decisions.rungs[0].standing.last().unwrap();
-        assert!(last.name == "batch=6" && last.best_validation_dice.is_none() && !last.kept);
+        assert!(last.name == "batch=6" && last.best_validation_score.is_none() && !last.kept);
 
         // Once more: only the last rung is asked for, which skips what is finished.
         asked.clear();

@@ -93,7 +93,7 @@ fn cells(progress: Option<Progress>, score: impl Fn(f64) -> String) -> [String; 
 fn csv(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> anyhow::Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(vec![]);
     let words = |words: &[&str]| -> Vec<String> { words.iter().map(|&word| word.to_owned()).collect() };
-    let last = words(&["epochs_done", "best_epoch", "best_validation_dice", "state"]);
+    let last = words(&["epochs_done", "best_epoch", grid.score.column, "state"]);
     table.write_record(words(&["name"]).iter().chain(&grid.axes).chain(&last))?;
     for (run, progress) in rows {
         let cells = cells(*progress, |score| score.to_string());
@@ -103,15 +103,17 @@ fn csv(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> anyhow::Result<Vec<u8>> {
 }
 
 fn table(grid: &Grid, rows: &[LeaderboardRow<'_>]) -> String {
-    let last = ["epochs done", "best epoch", "best validation Dice", "state"];
+    let best = format!("best {}", grid.score.name);
+    let last = ["epochs done", "best epoch", &best, "state"];
     let head = std::iter::once("").chain(grid.axes.iter().map(String::as_str)).chain(last);
     let head: Vec<&str> = head.collect();
     let finished = rows.iter().filter(|row| row.1.is_some_and(|progress| progress.finished)).count();
     let mut text = format!(
         "# Leaderboard of a sweep\n\n**Research use only, not a medical device.**\n\n\
-         {finished} of {} runs are finished. Dice of the infection, pooled over the validation pictures, by which each run's best \
+         {finished} of {} runs are finished. {}, by which each run's best \
          epoch was chosen: it flatters, the more so the more runs are compared. What the best is worth, the test pictures say.\n\n",
-        rows.len()
+        rows.len(),
+        grid.score.meaning
     );
     text += &markdown::head(&head);
     for (place, (run, progress)) in rows.iter().enumerate() {

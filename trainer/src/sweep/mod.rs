@@ -1,5 +1,5 @@
-//! `thorax-train sweep`: every combination of a grid's hyper-parameters, each a run of `train segment` or
-//! `train instance` in a folder of its own.
+//! `thorax-train sweep`: every combination of a grid's hyper-parameters, each a run of `train segment`, `train instance`,
+//! `train backbone` or `distill` in a folder of its own.
 //!
 //! ```text
 //! grid.toml -> combinations -> here (--jobs), in shares (--shard), by successive halving (--halving), or on Slurm (--slurm)
@@ -32,8 +32,8 @@ use crate::data;
 /// Options of `sweep`.
 #[derive(Debug, clap::Args)]
 pub struct SweepArgs {
-    /// The grid (TOML): [fixed] has options of `train segment` by their long names, [grid] lists of them; with train = "instance" above
-    /// them those of `train instance`
+    /// The grid (TOML): [fixed] has options of `train segment` by their long names, [grid] lists of them; with train = "instance",
+    /// "backbone" or "distill" above them those of that training
     grid: PathBuf,
     /// Manifest written by `thorax-train data import`
     #[arg(long)]
@@ -174,7 +174,7 @@ fn finish(sweep: &Sweep<'_>, chosen: &[&Combination], failed: Vec<String>) -> an
     leaderboard::write(sweep.grid, &sweep.out)?;
     eprintln!("{}", sweep.out.join(leaderboard::MARKDOWN).display());
     if let Some((best, Some(progress))) = leaderboard::rows(sweep.grid, &sweep.out)?.first() {
-        eprintln!("best validation Dice of the infection: {:.4}, {}", progress.best.score, best.name);
+        eprintln!("best {}: {:.4}, {}", sweep.grid.score.name, progress.best.score, best.name);
     }
     anyhow::ensure!(
         failed.is_empty(),

@@ -1,4 +1,4 @@
-//! Runs as processes of their own: `thorax-train train segment` (or `train instance`) with the options of the grid.
+//! Runs as processes of their own: `thorax-train train segment`, or another training, with the options of the grid.
 //!
 //! A run that crashes takes nothing with it, Slurm starts the very same command, and whatever one can do with a folder of
 //! that command one can do with that of a run. In the folder lie besides: `sweep.json`, what the run was asked for, so that an
@@ -91,7 +91,8 @@ impl Sweep<'_> {
 
     /// The words after the program's name.
     pub fn arguments(&self, job: &Job<'_>) -> Vec<OsString> {
-        let mut words: Vec<OsString> = ["train", self.grid.command, "--manifest"].map(OsString::from).into();
+        let mut words: Vec<OsString> = self.grid.command.iter().map(OsString::from).collect();
+        words.push("--manifest".into());
         words.push(self.manifest.clone().into());
         words.extend(["--modality", self.modality.as_str(), "--out"].map(OsString::from));
         words.push(self.folder(job.combination).into());
@@ -199,11 +200,8 @@ impl Sweep<'_> {
                         let combination = todo[number].combination;
                         let words = match result {
                             Ok(Progress { epochs, best, .. }) => {
-                                format!(
-                                    "{epochs} epochs, best validation Dice {:.4}, epoch {}",
-                                    best.score,
-                                    best.epoch + 1
-                                )
+                                let name = self.grid.score.name;
+                                format!("{epochs} epochs, best {name} {:.4}, epoch {}", best.score, best.epoch + 1)
                             }
                             Err(error) => {
                                 failed.push(combination.name.clone());
