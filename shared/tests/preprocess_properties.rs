@@ -149,7 +149,7 @@ proptest! {
         prop_assert!(8 * crop.rect.area() >= seen.area(), "{:?} in {:?}", crop.rect, seen);
         prop_assert_eq!(equalised.input(&crop, &spec).0.data().len(), 50 * 50);
         let around = around_lungs(&lungs, seen, margin);
-        prop_assert_eq!(around.common(seen), around);
+        prop_assert!(around.is_none_or(|around| around.common(seen) == around), "{:?}", around);
     }
 
     #[test]

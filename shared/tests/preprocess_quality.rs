@@ -8,7 +8,7 @@ mod synthetic;
 use thorax_shared::{
     plane::Plane,
     preprocess::{
-        Equalised, Pixels, PreprocessSpec, Quality, QualityLimits, assess, resize_u8,
+        Equalised, FoundLungs, Pixels, PreprocessSpec, Quality, QualityLimits, assess, resize_u8,
         spec::{Clahe, Core, Normalise, Window},
     },
     verdict::RejectReason,
@@ -109,6 +109,20 @@ fn a_small_picture_in_a_wide_frame_is_refused_and_a_large_one_is_read_without_it
     let chest = chest(400, 400);
     let spec = recipe();
     let alone = Equalised::new(&Pixels::Eight(chest.clone()), &spec).unwrap();
+    // Something that a segmenter found in it, at its place in a picture of `side` with the film from `from` on.
+    let mask = |side: usize, from: usize| {
+        let of = |at: usize, range: std::ops::Range<usize>| at >= from && range.contains(&(at - from));
+        Plane::from_fn(side, side, |x, y| u8::from(of(x, 90..310) && of(y, 70..290)))
+    };
+    let lungs_alone = Core::LungsAlone { margin: 0.05, fade: 0.07 };
+    let lungs = mask(400, 0);
+    let faded = alone.input(&alone.crop(lungs_alone, Some(FoundLungs { mask: &lungs, seen: spec.core })), &spec).0;
+    assert_ne!(
+        faded,
+        alone
+            .input(&alone.crop(Core::Lungs { margin: 0.05 }, Some(FoundLungs { mask: &lungs, seen: spec.core })), &spec)
+            .0
+    );
     let alone = (alone.assess(0.0, &QualityLimits::default()), alone.input(&alone.crop(spec.core, None), &spec).0);
     for grey in [0, 30, 128, 200, 255] {
         for (side, refused) in [(720, Some(RejectReason::Framed)), (640, None), (410, None)] {
@@ -123,6 +137,9 @@ fn a_small_picture_in_a_wide_frame_is_refused_and_a_large_one_is_read_without_it
             let crop = equalised.crop(spec.core, None);
             assert!(crop.rect.x >= from && crop.rect.x + crop.rect.width <= from + 400, "{grey} {side}: {crop:?}");
             assert_eq!(equalised.input(&crop, &spec).0, alone.1, "{grey} {side}: not what the film alone becomes");
+            let lungs = mask(side, from);
+            let crop = equalised.crop(lungs_alone, Some(FoundLungs { mask: &lungs, seen: spec.core }));
+            assert_eq!(equalised.input(&crop, &spec).0, faded, "{grey} {side}: faded at another place");
         }
     }
 }

@@ -22,6 +22,9 @@ fn lungs_alone_are_seen_in_training_and_on_the_device_and_teach_a_student_of_the
     let validation = |run: &str| read(&at(run).join("validation.csv"));
 
     refused(&mut command("train classify --lungs-alone", "none"), &["--lungs"]);
+    let mut trunk = train();
+    trunk.args(["features", "--modality", "xray", "--lungs-alone", "--segmenter"]).arg(&segmenter);
+    refused(trunk.arg("--manifest").arg(&manifest).arg("--out").arg(at("none")), &["--lungs-alone", "--segmenter"]);
     let classify = |words: &str, out: &str| {
         let mut command = command(&format!("train classify --members 4 {words}"), out);
         command.arg("--lungs").arg(&segmenter);
@@ -72,9 +75,11 @@ fn lungs_alone_are_seen_in_training_and_on_the_device_and_teach_a_student_of_the
     evaluate.arg("--trust").arg(at("trusted")).arg("--predictions").arg(at("predictions.csv"));
     succeed(&mut evaluate);
     let by_device = read(&at("predictions.csv"));
-    let mut compared = 0;
-    for line in told[0].lines().skip(1) {
+    let (mut compared, mut apart) = (0, 0.0f64);
+    for (line, unfaded) in told[0].lines().zip(told[1].lines()).skip(1) {
         let trainer: Vec<&str> = line.split(',').collect();
+        let probability = |line: &str| line.split(',').nth(2).unwrap().parse::<f64>().unwrap();
+        apart = apart.max((probability(line) - probability(unfaded)).abs());
         let device = by_device.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let device = device.into_iter().find(|fields| fields[1] == trainer[0]).unwrap();
         let [device, trainer] = [device[7], trainer[2]].map(|p| p.parse::<f64>().unwrap());
@@ -82,18 +87,20 @@ fn lungs_alone_are_seen_in_training_and_on_the_device_and_teach_a_student_of_the
         compared += 1;
     }
     assert_eq!(compared, 2, "{by_device}");
+    assert!(apart > 0.02, "a device that fades nothing would pass: {told:?}");
 
-    let distill = |out: &str, lungs: Option<&Path>| {
+    let distill = |teacher: &str, out: &str, lungs: Option<&Path>| {
         let words =
             "distill --frozen stride16 --copies 0 --steadiness 0 --epochs 1 --batch 4 --teacher-weights random:1";
         let mut command = command(words, out);
-        command.arg("--teacher").arg(at("alone"));
+        command.arg("--teacher").arg(at(teacher));
         command.args(lungs.iter().flat_map(|run| [Path::new("--teacher-lungs"), run]));
         command
     };
-    refused(&mut distill("none", None), &["alone", "sees the lungs", "--teacher-lungs"]);
+    refused(&mut distill("alone", "none", None), &["alone", "sees the lungs", "--teacher-lungs"]);
+    refused(&mut distill("films", "none", Some(&segmenter)), &["--teacher-lungs", "leave it out"]);
     assert!(!at("none").exists());
-    succeed(&mut distill("student", Some(&segmenter)));
+    succeed(&mut distill("alone", "student", Some(&segmenter)));
     let config = read(&at("student/config.json"));
     assert!(config.contains("\"LungsAlone\"") && config.contains("\"Film\""), "{config}");
 }

@@ -50,8 +50,8 @@ pub fn find_core(picture: &Plane<u8>, core: Core) -> Rect {
 }
 
 /// The rectangle that holds the lungs of a mask, with a margin (a share of its longer side) around it that does not leave
-/// `seen`, the part of the picture in which they were looked for; `seen` where hardly any were found.
-pub fn around_lungs(lungs: &Plane<u8>, seen: Rect, margin: f32) -> Rect {
+/// `seen`, the part of the picture in which they were looked for; `None` where hardly any were found.
+pub fn around_lungs(lungs: &Plane<u8>, seen: Rect, margin: f32) -> Option<Rect> {
     let (mut columns, mut rows) = (alloc::vec![0u64; lungs.width()], alloc::vec![0u64; lungs.height()]);
     for (y, row) in rows.iter_mut().enumerate() {
         for (column, _) in columns.iter_mut().zip(lungs.row(y)).filter(|(_, value)| **value > 0) {
@@ -61,7 +61,8 @@ pub fn around_lungs(lungs: &Plane<u8>, seen: Rect, margin: f32) -> Rect {
     }
     let ((x, width), (y, height)) = (without_strays(&columns), without_strays(&rows));
     let grown = grown(Rect { x, y, width, height }, margin).common(seen);
-    if width == 0 || height == 0 || grown.area() < seen.area().div_ceil(SMALLEST_LUNGS) { seen } else { grown }
+    let believed = width > 0 && height > 0 && grown.area() >= seen.area().div_ceil(SMALLEST_LUNGS);
+    believed.then_some(grown)
 }
 
 /// Start and length of the lines that hold all but the first and the last few of the pixels counted in each.
@@ -258,10 +259,10 @@ mod tests {
     #[test]
     fn the_box_around_the_lungs_leaves_specks_out_and_keeps_inside_of_what_was_seen() {
         let whole = Rect::full(200, 100);
-        assert_eq!(around_lungs(&lungs(), whole, 0.0), Rect { x: 50, y: 20, width: 90, height: 50 });
-        assert_eq!(around_lungs(&lungs(), whole, 0.1), Rect { x: 41, y: 11, width: 108, height: 68 });
+        assert_eq!(around_lungs(&lungs(), whole, 0.0), Some(Rect { x: 50, y: 20, width: 90, height: 50 }));
+        assert_eq!(around_lungs(&lungs(), whole, 0.1), Some(Rect { x: 41, y: 11, width: 108, height: 68 }));
         let seen = Rect { x: 45, y: 0, width: 100, height: 75 };
-        assert_eq!(around_lungs(&lungs(), seen, 0.1), Rect { x: 45, y: 11, width: 100, height: 64 });
+        assert_eq!(around_lungs(&lungs(), seen, 0.1), Some(Rect { x: 45, y: 11, width: 100, height: 64 }));
     }
 
     #[test]
@@ -271,7 +272,7 @@ mod tests {
         let little =
             Plane::from_fn(200, 100, |x, y| if (60..90).contains(&x) && (30..50).contains(&y) { 255 } else { 0 });
         for lungs in [nothing, little] {
-            assert_eq!(around_lungs(&lungs, seen, 0.05), seen);
+            assert_eq!(around_lungs(&lungs, seen, 0.05), None);
         }
     }
 

@@ -178,7 +178,7 @@ impl Equalised {
     }
 
     /// The part that `core` names, inside of a frame. [`Core::Lungs`] is the box around the lungs, if they are `found`, and
-    /// otherwise the part in which they were looked for; the whole picture if nobody looked. Where no box is, nothing fades.
+    /// otherwise the part in which they were looked for; the whole picture if nobody looked. Without lungs nothing fades.
     pub fn crop(&self, core: Core, found: Option<FoundLungs<'_>>) -> Crop {
         let (source, small) = ((self.inside.width, self.inside.height), (self.working.width(), self.working.height()));
         let cut = |working| {
@@ -189,15 +189,12 @@ impl Equalised {
             return cut(find_core(&self.working, core));
         };
         let seen = cut(find_core(&self.working, seen));
-        let lungs = around_lungs(mask, seen.rect, margin);
-        if lungs == seen.rect {
-            return seen;
-        }
+        let Some(lungs) = around_lungs(mask, seen.rect, margin) else { return seen };
         let lungs_inside = Rect { x: lungs.x - self.inside.x, y: lungs.y - self.inside.y, ..lungs };
-        let crop = cut(scaled_out(lungs_inside, source, small));
+        let crop = if lungs == seen.rect { seen } else { cut(scaled_out(lungs_inside, source, small)) };
         let shown = match core {
             Core::LungsAlone { fade, .. } => {
-                let reach = fade * crop.working.width.max(crop.working.height) as f32;
+                let reach = fade.clamp(0.0, 1.0) * crop.working.width.max(crop.working.height) as f32;
                 Some(fade::shown(&self.at_working_size(mask, crop.working), reach))
             }
             _ => None,
@@ -389,6 +386,11 @@ mod tests {
         let found = Some(FoundLungs { mask: &nothing, seen: spec.core });
         let body = equalised.crop(spec.core, None);
         assert_eq!(equalised.crop(Core::LungsAlone { margin: 0.1, fade: 0.1 }, found), body, "no lungs: nothing fades");
+        // A margin that makes their box all of what was seen.
+        let found = Some(FoundLungs { mask: &mask, seen: spec.core });
+        let all = equalised.crop(Core::LungsAlone { margin: 1.0, fade: 0.1 }, found);
+        assert_eq!(all.rect, body.rect);
+        assert_ne!(equalised.input(&all, &spec).0, equalised.input(&body, &spec).0, "lungs, so the rest fades");
     }
 
     #[test]

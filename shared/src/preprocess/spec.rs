@@ -180,3 +180,22 @@ impl PreprocessSpec {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The numbers of the variants and the order of their fields are the format of a bundle.
+    #[test]
+    fn cores_keep_their_bytes() {
+        let margin = 0.05f32.to_le_bytes();
+        let of = |core: Core| postcard::to_allocvec(&core).unwrap();
+        assert_eq!(of(Core::Whole), [0]);
+        assert_eq!(of(Core::Body { margin: 0.05 }), [&[1], &margin[..]].concat());
+        assert_eq!(of(Core::Film { margin: 0.05 }), [&[2], &margin[..]].concat());
+        assert_eq!(of(Core::Lungs { margin: 0.05 }), [&[3], &margin[..]].concat());
+        let alone = of(Core::LungsAlone { margin: 0.05, fade: 0.07 });
+        assert_eq!(alone, [&[4], &margin[..], &0.07f32.to_le_bytes()].concat());
+    }
+}

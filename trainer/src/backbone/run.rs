@@ -31,7 +31,7 @@ pub struct BackboneConfig {
     pub start: [String; 2],
     /// Hashes of the teachers, see [`Teachers::sha256`](super::teachers::Teachers::sha256). None where labels are learnt from.
     pub teachers: Vec<[String; 2]>,
-    /// What each teacher sees of a picture, where it is a net.
+    /// What each teacher sees of a picture, where one of them sees another part than the student.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub teachers_see: Vec<Core>,
     /// The names of those that are classifiers of a run folder, with their runs, such as `knn x 100`.

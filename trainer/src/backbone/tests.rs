@@ -9,7 +9,10 @@ use thorax_nets::{
     source::{Source, SourceKind},
 };
 use thorax_nn::{seeded, training::Dataset};
-use thorax_shared::{modality::Modality, preprocess::spec::Normalise};
+use thorax_shared::{
+    modality::Modality,
+    preprocess::spec::{Core, Normalise},
+};
 
 use super::{
     lesions::{LesionTask, Lesions},
@@ -119,6 +122,17 @@ fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
     let source = Source { origin: WEIGHTS.into(), sha256: String::new(), kind: SourceKind::File(path) };
     assert_eq!(BackboneConfig::of(&source), Some(config()));
     assert!(config().describe().contains("by 3 heads"), "{}", config().describe());
+    let teachers = vec![["a".to_owned(), "b".to_owned()]; 2];
+    let same = BackboneConfig { teachers, ..config() };
+    assert!(same.describe().contains("what 2 teachers of 3 members in all say of the pictures"), "{}", same.describe());
+    let others = vec![Core::Film { margin: 0.02 }, Core::LungsAlone { margin: 0.05, fade: 0.07 }];
+    let told = BackboneConfig { teachers_see: others, ..same }.describe();
+    assert!(
+        told.contains(
+            "in all (seeing the exposed film; the lungs that the segmenter finds, without what lies around them) say"
+        ),
+        "{told}"
+    );
     let task = LesionTask {
         factor: 0.5,
         masks_sha256: Some("m".into()),

@@ -411,8 +411,15 @@ pub fn run_options() -> Vec<RunOptions> {
         Ok(arguments.epochs)
     };
     let command = SegmentArgs::augment_args(clap::Command::new("segment"));
-    let segment =
-        RunOptions { name: "segment", words: &["train", "segment"], score: DICE, last_file: THRESHOLD, command, check };
+    let segment = RunOptions {
+        name: "segment",
+        words: &["train", "segment"],
+        score: DICE,
+        last_file: THRESHOLD,
+        command,
+        same_for_all: &[],
+        check,
+    };
     let [backbone, distill] = train_backbone::run_options();
     vec![segment, train_instance::run_options(), backbone, distill]
 }

@@ -1,7 +1,8 @@
 //! `thorax-train train backbone` and `thorax-train distill`: a backbone learns from labels, or from teachers.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf};
 
+use anyhow::Context;
 use candle_core::Device;
 use clap::{Args, FromArgMatches};
 use thorax_files::{file_sha256, hexadecimal};
@@ -109,10 +110,18 @@ pub struct TrainBackboneArgs {
 }
 
 impl TrainBackboneArgs {
+    /// Sees that the options make sense together, without a look at data, weights or devices.
+    fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.lesions > 0.0 || self.boxes.is_none(),
+            "--boxes without --lesions: say how much they count"
+        );
+        self.backbone.check()
+    }
+
     /// What tells where lesions lie, and how much that counts; `None` where it is not learnt.
     fn lesions(&self) -> anyhow::Result<Option<LesionArgs>> {
         if self.lesions == 0.0 {
-            anyhow::ensure!(self.boxes.is_none(), "--boxes without --lesions: say how much they count");
             return Ok(None);
         }
         let table = self.boxes.as_deref();
@@ -173,12 +182,12 @@ pub struct DistillArgs {
 pub(super) fn run_options() -> [RunOptions; 2] {
     let labels = |matches: &clap::ArgMatches| {
         let arguments = TrainBackboneArgs::from_arg_matches(matches)?;
-        arguments.backbone.check()?;
+        arguments.check()?;
         Ok(arguments.backbone.epochs)
     };
     let teachers = |matches: &clap::ArgMatches| {
         let arguments = DistillArgs::from_arg_matches(matches)?;
-        arguments.backbone.check()?;
+        arguments.check()?;
         Ok(arguments.backbone.epochs)
     };
     let backbone = RunOptions {
@@ -191,6 +200,7 @@ pub(super) fn run_options() -> [RunOptions; 2] {
         },
         last_file: WEIGHTS,
         command: TrainBackboneArgs::augment_args(clap::Command::new("backbone")),
+        same_for_all: &[],
         check: labels,
     };
     let distill = RunOptions {
@@ -204,6 +214,7 @@ pub(super) fn run_options() -> [RunOptions; 2] {
         },
         last_file: WEIGHTS,
         command: DistillArgs::augment_args(clap::Command::new("distill")),
+        same_for_all: &["teacher", "teacher-weights", "teacher-lungs", "classifiers", "only", "runs"],
         check: teachers,
     };
     [backbone, distill]
@@ -217,6 +228,17 @@ impl TrainBackboneArgs {
 }
 
 impl DistillArgs {
+    /// Sees that the options make sense together, without a look at data, weights or devices.
+    fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.teacher.len() == self.teacher_weights.len(),
+            "{} --teacher and {} --teacher-weights; give one for each",
+            self.teacher.len(),
+            self.teacher_weights.len()
+        );
+        self.backbone.check()
+    }
+
     /// The number of threads that was asked for.
     pub fn threads(&self) -> Option<NonZeroUsize> {
         self.backbone.device.threads()
@@ -225,6 +247,7 @@ impl DistillArgs {
 
 /// Carries out `train backbone`.
 pub(super) fn run(args: &TrainBackboneArgs) -> anyhow::Result<()> {
+    args.check()?;
     args.backbone.learn(usize::from(args.members), None, false, args.lesions()?)
 }
 
@@ -233,17 +256,12 @@ pub(super) fn run(args: &TrainBackboneArgs) -> anyhow::Result<()> {
 /// # Errors
 /// Whatever went wrong, with the file it went wrong with.
 pub fn distill(args: &DistillArgs) -> anyhow::Result<()> {
+    args.check()?;
     let modality = args.backbone.common.modality;
     if !args.classifiers.is_empty() {
         let all = Classifiers::open(&args.classifiers, modality, &args.only, args.runs.map(usize::from))?;
         return args.backbone.learn(all.members(), Some(&Teachers::Classifiers(all)), false, None);
     }
-    anyhow::ensure!(
-        args.teacher.len() == args.teacher_weights.len(),
-        "{} --teacher and {} --teacher-weights; give one for each",
-        args.teacher.len(),
-        args.teacher_weights.len()
-    );
     let runs: Vec<_> = args.teacher.iter().cloned().zip(args.teacher_weights.iter().cloned()).collect();
     let lungs =
         (!args.teacher_lungs.is_empty()).then(|| LungFinder::open(&args.teacher_lungs, modality)).transpose()?;
@@ -273,7 +291,6 @@ impl BackboneArgs {
         unlabelled: bool,
         lesions: Option<LesionArgs>,
     ) -> anyhow::Result<()> {
-        self.check()?;
         let devices = self.device.open()?;
         let training = self.training.config()?;
         training.precision.check(&devices)?;
@@ -282,6 +299,9 @@ impl BackboneArgs {
         self.verify(&manifest, unlabelled, lesions.as_ref())?;
         let gathered = |split| self.gathered(&manifest, split, teachers, unlabelled, lesions.as_ref());
         let (training_pictures, validation_pictures) = (gathered(Split::Train)?, gathered(Split::Val)?);
+        if teachers.is_none() {
+            validation_pictures.tells_disease_from_source().with_context(|| common.manifest.display().to_string())?;
+        }
         let source = self.weights.resolve(self.backbone)?;
         let lungs = self.lungs.open(common.modality)?;
         let weights = source.weights(self.backbone, &Device::Cpu)?;
@@ -289,6 +309,11 @@ impl BackboneArgs {
         let preprocess =
             features::preprocess(&manifest, common.modality, side, weights.normalisation(), lungs.as_ref())?;
         let finder = lungs.as_ref().map(|lungs| &lungs.finder);
+        if let Some(finder) = teachers.and_then(Teachers::lungs) {
+            finder.learnt_from("--teacher-lungs", &manifest)?;
+        }
+        let see = teachers.map(Teachers::see).unwrap_or_default();
+        let differ = see.iter().any(|core| *core != preprocess.core);
         let shape = Shape {
             backbone: self.backbone,
             members,
@@ -301,7 +326,7 @@ impl BackboneArgs {
             shape,
             start: [source.origin.clone(), source.sha256.clone()],
             teachers: teachers.map(Teachers::sha256).unwrap_or_default(),
-            teachers_see: teachers.map(Teachers::see).unwrap_or_default(),
+            teachers_see: see.into_iter().filter(|_| differ).collect(),
             classifiers: teachers.map(Teachers::classifiers).unwrap_or_default(),
             unlabelled_sha256: unlabelled.then(|| unlabelled_fingerprint(&manifest, common.modality)).transpose()?,
             epochs: self.epochs,
@@ -416,6 +441,22 @@ struct Gathered<'a> {
     records: Vec<&'a Record>,
     /// How many are of the first kind.
     asked: usize,
+}
+
+impl Gathered<'_> {
+    /// Sees that a source of the validation pictures has both classes.
+    fn tells_disease_from_source(&self) -> anyhow::Result<()> {
+        let classes = |source: &str| {
+            let of_source = self.records[..self.asked].iter().filter(|record| record.source == source);
+            of_source.map(|record| record.is_positive()).collect::<BTreeSet<_>>().len()
+        };
+        anyhow::ensure!(
+            self.records[..self.asked].iter().any(|record| classes(&record.source) == 2),
+            "no source of the val split has pictures of both classes, so nothing tells a backbone that knows the disease from one that knows \
+             the source; add a source with both, or fit heads to published weights with thorax-train train classify"
+        );
+        Ok(())
+    }
 }
 
 /// A share that is more than 0, and 1 at most.

@@ -193,7 +193,15 @@ pub(super) fn run_options() -> RunOptions {
         Ok(arguments.epochs)
     };
     let command = InstanceArgs::augment_args(clap::Command::new("instance"));
-    RunOptions { name: "instance", words: &["train", "instance"], score: DICE, last_file: THRESHOLD, command, check }
+    RunOptions {
+        name: "instance",
+        words: &["train", "instance"],
+        score: DICE,
+        last_file: THRESHOLD,
+        command,
+        same_for_all: &[],
+        check,
+    }
 }
 
 /// Carries out `train instance`.

@@ -123,11 +123,7 @@ impl FeatureNet {
     /// # Errors
     /// One that learnt from other data than `manifest`; a net that is no trunk.
     pub fn of_segmenter(manifest: &Manifest, finder: &LungFinder) -> anyhow::Result<Self> {
-        ensure!(
-            !finder.learnt_from_other(manifest)?,
-            "--segmenter: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test split; \
-             give a run that was trained with this manifest"
-        );
+        finder.learnt_from("--segmenter", manifest)?;
         let origin = finder.origin();
         Ok(Self {
             extractor: Extractor::Segmenter,
@@ -214,11 +210,7 @@ pub fn preprocess(
     let normalise = Normalise { mean: mean.to_vec(), std: std.to_vec() };
     let mut spec = recipe::preprocess_spec(modality, side as u32, normalise);
     if let Some(LungCrop { finder, core }) = lungs {
-        ensure!(
-            !finder.learnt_from_other(manifest)?,
-            "--lungs: the run learnt from other masks or splits than this manifest's, and may have seen patients of its test \
-             split; give a run that was trained with this manifest"
-        );
+        finder.learnt_from("--lungs", manifest)?;
         spec.core = *core;
     }
     Ok(spec)

@@ -134,6 +134,16 @@ impl Grid {
             axes.push((axis, entries));
         }
         set_once(&fixed, &axes)?;
+        let varied = axes.iter().flat_map(|(axis, entries)| entries.iter().map(move |entry| (axis, entry)));
+        for (axis, name) in varied.flat_map(|(axis, entry)| entry.options.keys().map(move |name| (axis, name))) {
+            if options.same_for_all.contains(&name.as_str()) {
+                return Err(format!(
+                    "[grid] {axis}: the {} is measured against what {name} names, so runs with others are not to be ranked by it; give it \
+                     in [fixed]",
+                    options.score.name
+                ));
+            }
+        }
         let count = axes.iter().try_fold(1usize, |count, (_, entries)| count.checked_mul(entries.len()));
         if count.is_none_or(|count| count > MOST_RUNS) {
             return Err(format!(
@@ -250,6 +260,8 @@ pub struct RunOptions {
     pub last_file: &'static str,
     /// Its options by themselves.
     pub command: clap::Command,
+    /// Those that say what the score is measured against, and must be the same for all runs.
+    pub same_for_all: &'static [&'static str],
     /// Sees that they make sense together, and gives the number of epochs.
     pub check: fn(&clap::ArgMatches) -> anyhow::Result<usize>,
 }
@@ -289,7 +301,7 @@ impl Parser {
                 return Ok((on.to_string(), on.then(|| format!("--{name}")).into_iter().collect()));
             }
             _ if !takes_value => return Err(format!("{value} is no switch; give true or false")),
-            Value::Array(values) if several => {
+            Value::Array(values) if several && !values.iter().any(Value::is_array) => {
                 let given = values.iter().map(|value| self.argument(name, value));
                 let (labels, arguments): (Vec<_>, Vec<_>) = given.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
                 return Ok((labels.join("+"), arguments.concat()));
@@ -434,11 +446,10 @@ mod tests {
         assert_eq!((grid.command, grid.score.column), (&["distill"][..], "best_validation_agreement"));
         let arguments = grid.combinations[0].arguments.join(" ");
         assert!(arguments.contains("--teacher=a --teacher=b --teacher-weights=a.safetensors"), "{arguments}");
-        // One of the options of a list alone is a choice too.
-        let grid =
-            format!("train = \"distill\"\n{fixed}\n[grid]\nclassifiers = [[\"runs/a\", \"runs/b\"], \"runs/a\"]");
+        // A list among the values of an axis is one of them.
+        let grid = format!("train = \"backbone\"\n{fixed}\n[grid]\nlungs = [[\"runs/a\", \"runs/b\"], \"runs/a\"]");
         let names = parse(&grid).unwrap().combinations.into_iter().map(|run| run.name).collect::<Vec<_>>();
-        assert_eq!(names, ["classifiers=runs-a+runs-b", "classifiers=runs-a"]);
+        assert_eq!(names, ["lungs=runs-a+runs-b", "lungs=runs-a"]);
     }
 
     #[test]
@@ -452,6 +463,22 @@ mod tests {
             (
                 "train = \"backbone\"\n[fixed]\nweights = \"random:1\"\n[grid]\ndropout = [1.0]",
                 &["--dropout 1", "below 1"],
+            ),
+            (
+                "train = \"backbone\"\n[fixed]\nweights = \"random:1\"\nboxes = \"b.csv\"\n[grid]\nlesions = [0.0, 0.5]",
+                &["lesions=0.0", "--boxes without --lesions"],
+            ),
+            (
+                "train = \"backbone\"\n[fixed]\nlungs = [[\"a\"]]\n[grid]\nseed = [1]",
+                &["lungs", "neither a number nor a word"],
+            ),
+            (
+                "train = \"distill\"\n[fixed]\nweights = \"random:1\"\n[grid]\nclassifiers = [\"a\", \"b\"]",
+                &["[grid] classifiers", "validation agreement", "[fixed]"],
+            ),
+            (
+                "train = \"distill\"\n[fixed]\nweights = \"random:1\"\nteacher = [\"a\", \"b\"]\nteacher-weights = \"a\"\n[grid]\nseed = [1]",
+                &["2 --teacher and 1 --teacher-weights"],
             ),
             ("[grid]\nepoch = [1]", &["[grid] epoch", "no such option", "epochs"]),
             ("[fixed]\nbath = 1\n[grid]\nbatch = [1]", &["[fixed] bath", "no such option"]),

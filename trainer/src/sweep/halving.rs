@@ -252,7 +252,9 @@ mod tests {
         assert_eq!(again, ["batch=6"], "who is out is told again");
         // Interrupted after the first decision.
         let half = Decisions { rungs: decisions.rungs.into_iter().take(1).collect(), ..decisions };
-        std::fs::write(out.path().join(FILE), serde_json::to_string(&half).unwrap()).unwrap();
+        // As it was called when all scores were Dice.
+        let older = serde_json::to_string(&half).unwrap().replace("best_validation_score", "best_validation_dice");
+        std::fs::write(out.path().join(FILE), older).unwrap();
         asked.clear();
         run(&sweep, &runs, 2, |jobs| Ok(train(&sweep, jobs, "", &mut asked))).unwrap();
         assert_eq!(asked, expected[7..]);

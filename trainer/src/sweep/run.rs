@@ -71,6 +71,9 @@ pub struct Job<'a> {
 
 #[derive(Serialize)]
 struct Request<'a> {
+    /// Left out of `train segment`, which was once the only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
     modality: Modality,
     manifest_sha256: &'a str,
     seed: u64,
@@ -149,7 +152,8 @@ impl Sweep<'_> {
 
     fn request(&self, combination: &Combination) -> anyhow::Result<String> {
         let Self { modality, ref manifest_sha256, seed, .. } = *self;
-        let request = Request { modality, manifest_sha256, seed, arguments: &combination.arguments };
+        let command = Some(self.grid.command.join(" ")).filter(|command| command != "train segment");
+        let request = Request { command, modality, manifest_sha256, seed, arguments: &combination.arguments };
         Ok(serde_json::to_string_pretty(&request)?)
     }
 

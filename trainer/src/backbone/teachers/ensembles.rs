@@ -51,6 +51,7 @@ impl Ensembles {
         lungs: Option<LungFinder>,
     ) -> anyhow::Result<Self> {
         let mut all = vec![];
+        let mut wanted = vec![];
         for (folder, weights) in runs {
             let run = heads::load(folder)?;
             anyhow::ensure!(
@@ -64,17 +65,29 @@ impl Ensembles {
                 "{}: a classifier whose trunk is a segmenter teaches no backbone; give --teacher runs with a backbone",
                 folder.display()
             );
-            if let Some(wanted) = &run.config.lungs_sha256 {
-                anyhow::ensure!(
-                    lungs.as_ref().is_some_and(|lungs| lungs.sha256() == wanted),
-                    "{}: sees the lungs that the segmenter {wanted} finds; give that one with --teacher-lungs",
-                    folder.display()
-                );
-            }
+            wanted.extend(run.config.lungs_sha256.clone().map(|sha256| (folder, sha256)));
             let mut graph = run.whole(&Remade { weights: Some(weights), segmenter: None })?.graph;
             graph.outputs.retain(|(name, _)| name == "logits");
             let members = run.config.members;
             all.push(Teacher { run, graph, members });
+        }
+        match (&wanted[..], &lungs) {
+            ([], Some(_)) => anyhow::bail!("--teacher-lungs: no --teacher was trained with --lungs; leave it out"),
+            ([], None) => {}
+            ([(folder, sha256), others @ ..], found) => {
+                if let Some((other, _)) = others.iter().find(|(_, other)| other != sha256) {
+                    anyhow::bail!(
+                        "--teacher: {} and {} see the lungs that different segmenters find; give teachers of the same",
+                        folder.display(),
+                        other.display()
+                    );
+                }
+                anyhow::ensure!(
+                    found.as_ref().is_some_and(|lungs| lungs.sha256() == sha256),
+                    "{}: sees the lungs that the segmenter {sha256} finds; give that one with --teacher-lungs",
+                    folder.display()
+                );
+            }
         }
         let lesions = lesions(&all)?;
         Ok(Self { all, lungs, lesions })
@@ -94,6 +107,11 @@ impl Ensembles {
     /// Members of all.
     pub fn members(&self) -> usize {
         self.all.iter().map(|teacher| teacher.members).sum()
+    }
+
+    /// What finds the lungs for those that see these.
+    pub fn lungs(&self) -> Option<&LungFinder> {
+        self.lungs.as_ref()
     }
 
     /// What all members say of `records`.

@@ -13,7 +13,10 @@ pub use ensembles::Ensembles;
 use thorax_shared::preprocess::spec::Core;
 
 use super::pictures::Targets;
-use crate::data::{Manifest, Record, Split};
+use crate::{
+    data::{Manifest, Record, Split},
+    segmentation::LungFinder,
+};
 
 /// Whoever teaches.
 pub enum Teachers {
@@ -37,6 +40,14 @@ impl Teachers {
         match self {
             Self::Ensembles(all) => all.see(),
             Self::Classifiers(_) => vec![],
+        }
+    }
+
+    /// What finds the lungs for those that see these.
+    pub fn lungs(&self) -> Option<&LungFinder> {
+        match self {
+            Self::Ensembles(all) => all.lungs(),
+            Self::Classifiers(_) => None,
         }
     }
 
