@@ -87,7 +87,7 @@ fn lungs_alone_are_seen_in_training_and_on_the_device_and_teach_a_student_of_the
         compared += 1;
     }
     assert_eq!(compared, 2, "{by_device}");
-    assert!(apart > 0.02, "a device that fades nothing would pass: {told:?}");
+    assert!(apart > 0.02, "fading hardly moves a probability, so that it could not be told from none: {told:?}");
 
     let distill = |teacher: &str, out: &str, lungs: Option<&Path>| {
         let words =

@@ -71,7 +71,7 @@ pub struct Job<'a> {
 
 #[derive(Serialize)]
 struct Request<'a> {
-    /// Left out of `train segment`, which was once the only one.
+    /// Left out of `train segment` and `train instance`, whose sweeps were begun without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<String>,
     modality: Modality,
@@ -152,7 +152,8 @@ impl Sweep<'_> {
 
     fn request(&self, combination: &Combination) -> anyhow::Result<String> {
         let Self { modality, ref manifest_sha256, seed, .. } = *self;
-        let command = Some(self.grid.command.join(" ")).filter(|command| command != "train segment");
+        let unnamed = ["train segment", "train instance"];
+        let command = Some(self.grid.command.join(" ")).filter(|command| !unnamed.contains(&command.as_str()));
         let request = Request { command, modality, manifest_sha256, seed, arguments: &combination.arguments };
         Ok(serde_json::to_string_pretty(&request)?)
     }
@@ -389,7 +390,9 @@ mod tests {
         let other = made("[fixed]\nside = 32\n[grid]\nbatch = [1]");
         let seed = Sweep { seed: 4, ..sweep(&first, out.path(), "false") };
         let data = Sweep { manifest_sha256: "01".into(), ..sweep(&first, out.path(), "false") };
-        for sweep in [sweep(&other, out.path(), "false"), seed, data] {
+        // The same options of another training, whose score is another.
+        let backbones = Grid { command: &["train", "backbone"], ..first.clone() };
+        for sweep in [sweep(&other, out.path(), "false"), sweep(&backbones, out.path(), "false"), seed, data] {
             let told = sweep.check().unwrap_err().to_string();
             assert!(told.contains("batch=1") && told.contains("--out"), "{told}");
         }
