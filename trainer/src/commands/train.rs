@@ -650,6 +650,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         "--features: give --weights or --segmenter, those of the features, with --refuse, --taught or --out-of-bag, and not without them"
     );
     let lungs = args.lungs.open(common.modality)?;
+    let finder = lungs.as_ref().map(|lungs| &lungs.finder);
     let ((_lock, config), store) = match &args.features {
         Some(path) => {
             let store = FeatureStore::open(path)?;
@@ -668,9 +669,8 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                 path.display(),
                 common.manifest.display()
             );
-            if lungs.is_some() || refused.is_some() {
-                let found = lungs.as_ref().map(|lungs| lungs.finder.sha256());
-                contents.cropped_by(found).with_context(|| path.display().to_string())?;
+            if finder.is_some() || refused.is_some() {
+                contents.cropped_by(finder.map(LungFinder::sha256)).with_context(|| path.display().to_string())?;
             }
             if let Some(taught) = &taught {
                 taught.belong_to(contents)?;
@@ -704,7 +704,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                 manifest: &manifest,
                 modality: common.modality,
                 net: &net,
-                lungs: lungs.as_ref().map(|lungs| &lungs.finder),
+                lungs: finder,
                 copies: args.copies,
                 dtype: Dtype::F16,
                 unit: features::UNIT,
@@ -730,13 +730,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let maker = || remade.maker(contents.backbone, &contents.weights_sha256, &Device::Cpu);
     let refused = refused.map(|refused| {
         let made = maker().context("--refuse needs the net that made the features")?;
-        refused.features(
-            &manifest,
-            contents,
-            contents.copies.min(most_copies),
-            &made.graph,
-            lungs.as_ref().map(|lungs| &lungs.finder),
-        )
+        refused.features(&manifest, contents, contents.copies.min(most_copies), &made.graph, finder)
     });
     let refused = refused.transpose()?;
     let beside =

@@ -8,7 +8,7 @@ use clap::{Args, FromArgMatches};
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_nets::{Backbone, source::WeightsArgs};
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
-use thorax_shared::modality::Modality;
+use thorax_shared::{modality::Modality, preprocess::spec::Core};
 
 use super::train::{CommonArgs, check_length, factor, share};
 use crate::{
@@ -263,8 +263,7 @@ pub fn distill(args: &DistillArgs) -> anyhow::Result<()> {
         return args.backbone.learn(all.members(), Some(&Teachers::Classifiers(all)), false, None);
     }
     let runs: Vec<_> = args.teacher.iter().cloned().zip(args.teacher_weights.iter().cloned()).collect();
-    let lungs =
-        (!args.teacher_lungs.is_empty()).then(|| LungFinder::open(&args.teacher_lungs, modality)).transpose()?;
+    let lungs = LungFinder::open_given(&args.teacher_lungs, modality)?;
     let all = Ensembles::open(&runs, modality, lungs)?;
     args.backbone.learn(all.members(), Some(&Teachers::Ensembles(all.into())), args.unlabelled, None)
 }
@@ -312,8 +311,8 @@ impl BackboneArgs {
         if let Some(finder) = teachers.and_then(Teachers::lungs) {
             finder.learnt_from("--teacher-lungs", &manifest)?;
         }
-        let see = teachers.map(Teachers::see).unwrap_or_default();
-        let differ = see.iter().any(|core| *core != preprocess.core);
+        let differ = |see: &Vec<Core>| see.iter().any(|core| *core != preprocess.core);
+        let teachers_see = teachers.map(Teachers::see).filter(differ).unwrap_or_default();
         let shape = Shape {
             backbone: self.backbone,
             members,
@@ -326,7 +325,7 @@ impl BackboneArgs {
             shape,
             start: [source.origin.clone(), source.sha256.clone()],
             teachers: teachers.map(Teachers::sha256).unwrap_or_default(),
-            teachers_see: see.into_iter().filter(|_| differ).collect(),
+            teachers_see,
             classifiers: teachers.map(Teachers::classifiers).unwrap_or_default(),
             unlabelled_sha256: unlabelled.then(|| unlabelled_fingerprint(&manifest, common.modality)).transpose()?,
             epochs: self.epochs,
@@ -446,12 +445,10 @@ struct Gathered<'a> {
 impl Gathered<'_> {
     /// Sees that a source of the validation pictures has both classes.
     fn tells_disease_from_source(&self) -> anyhow::Result<()> {
-        let classes = |source: &str| {
-            let of_source = self.records[..self.asked].iter().filter(|record| record.source == source);
-            of_source.map(|record| record.is_positive()).collect::<BTreeSet<_>>().len()
-        };
+        let classes = self.records[..self.asked].iter().map(|record| (&record.source, record.is_positive()));
+        let classes: BTreeSet<_> = classes.collect();
         anyhow::ensure!(
-            self.records[..self.asked].iter().any(|record| classes(&record.source) == 2),
+            classes.iter().any(|&(source, positive)| classes.contains(&(source, !positive))),
             "no source of the val split has pictures of both classes, so nothing tells a backbone that knows the disease from one that knows \
              the source; add a source with both, or fit heads to published weights with thorax-train train classify"
         );

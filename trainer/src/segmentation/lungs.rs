@@ -40,7 +40,7 @@ impl LungsArgs {
     /// # Errors
     /// A folder without a finished run; a run on pictures of another modality; runs that do not agree.
     pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
-        (!self.lungs.is_empty()).then(|| LungFinder::open(&self.lungs, modality)).transpose()
+        LungFinder::open_given(&self.lungs, modality)
     }
 }
 
@@ -91,7 +91,7 @@ impl LesionsArgs {
     /// # Errors
     /// Those of [`LungsArgs::open`].
     pub fn open(&self, modality: Modality) -> anyhow::Result<Option<LungFinder>> {
-        (!self.lesions.is_empty()).then(|| LungFinder::open(&self.lesions, modality)).transpose()
+        LungFinder::open_given(&self.lesions, modality)
     }
 }
 
@@ -135,6 +135,14 @@ impl LungFinder {
             origin.modality()
         );
         Ok(Self { segmenter: origin.shipped_segmenter()?, sha256: origin.sha256()?, origin })
+    }
+
+    /// [`Self::open`], where any path is given.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_given(paths: &[PathBuf], modality: Modality) -> anyhow::Result<Option<Self>> {
+        (!paths.is_empty()).then(|| Self::open(paths, modality)).transpose()
     }
 
     /// Where it comes from.

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Options have their long names without dashes; `nesterov = true` stands for an option without a value, and `teacher = ["a", "b"]` for one
-//! that is given more than once. Which there are, and what they take, the parser of that command itself says, so a grid is refused before its first run starts, and not hours
-//! later.
+//! that is given more than once. Which there are, and what they take, the parser of that command itself says, so a grid is refused before its
+//! first run starts, and not hours later.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
