@@ -24,10 +24,14 @@ pub(crate) fn classified(folder: &Path) {
 
 /// `explain` with the weights `weights`, of the film `number`.
 fn explain(folder: &Path, weights: &str, number: usize) -> Command {
+    explain_into("out", folder, weights, number)
+}
+
+fn explain_into(out: &str, folder: &Path, weights: &str, number: usize) -> Command {
     let film = ["positive", "negative"][number % 2];
     let mut command = train();
     command.args(["explain", "--weights", weights, "--run"]).arg(folder.join("run"));
-    command.arg("--features").arg(folder.join("xray.features")).arg("--out").arg(folder.join("out"));
+    command.arg("--features").arg(folder.join("xray.features")).arg("--out").arg(folder.join(out));
     command.arg(folder.join("films").join(format!("phantom_xray_{number:04}_{film}.png")));
     command
 }
@@ -78,9 +82,49 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     refused(&mut explain(folder, "random:2", 0), &["SHA-256", "not what made these features", "random:1"]);
     refused(explain(folder, "random:1", 0).args(["--runs", "4"]), &["has 3 runs, not 4"]);
     refused(explain(folder, "random:1", 0).args(["--classifier", "svm-polynomial"]), &["--only svm-polynomial"]);
-    refused(explain(folder, "random:1", 0).args(["--classifier", "knn"]), &["knn has no gradient"]);
+    refused(explain(folder, "random:1", 0).args(["--classifier", "knn"]), &["knn", "thorax-train classify --only knn"]);
     refused(explain(folder, "random:1", 0).arg(folder.join("films/none.png")), &["none.png"]);
     refused(explain(folder, "random:1", 0).arg(folder.join("xray.features")), &["xray.features"]);
+    // Fewer runs of one classifier, of which the others' calls keep as many as there are.
+    let classify = |words: &[&str]| {
+        let mut command = train();
+        command.args(["classify", "--features"]).arg(folder.join("xray.features")).arg("--out").arg(folder.join("run"));
+        command.args(["--runs", "3"]).args(words);
+        command
+    };
+    succeed(&mut classify(&["--only", "svm-polynomial", "--fewer", "svm-polynomial=2"]));
+    succeed(&mut classify(&["--only", "svm-rbf,knn"]));
+    // kNN has no gradient: squares of the film are greyed out.
+    let occluded = folder.join("occluded");
+    let mut command = explain_into("occluded", folder, "random:1", 0);
+    succeed(command.args(["--classifier", "knn", "--maps", "--class", "positive"]));
+    let files = ["explained.csv", "figures.json"].map(str::to_owned).into_iter();
+    let files = files.chain(
+        ["heat.png", "input.png", "maps.safetensors", "occlusion.png"]
+            .map(|what| format!("phantom_xray_0000_positive_{what}")),
+    );
+    assert_eq!(names(&occluded), files.collect::<Vec<_>>(), "and no store is left");
+    let figures: Value = serde_json::from_slice(&std::fs::read(occluded.join("figures.json")).unwrap()).unwrap();
+    let caption = figures[0]["caption"].as_str().unwrap();
+    assert!(figures[0]["title"].as_str().unwrap().contains("Occlusion"), "{figures}");
+    assert!(caption.contains("KNN") && caption.contains("a seventh of the side is greyed out"), "{caption}");
+    let lines = std::fs::read_to_string(occluded.join("explained.csv")).unwrap();
+    assert!(lines.lines().nth(1).unwrap().ends_with(",positive,,,passed"), "{lines}");
+    let machines = names(&folder.join("run/predictions/svm-polynomial"));
+    assert_eq!(machines.len(), 2, "{machines:?}");
+    refused(
+        explain(folder, "random:1", 0).args(["--classifier", "svm-polynomial", "--runs", "3"]),
+        &["has 2 runs, not 3"],
+    );
+    let mut report = train();
+    report.args(["report", "--resamples", "50", "--run"]).arg(folder.join("run"));
+    succeed(report.arg("--out").arg(folder.join("few")));
+    let page = std::fs::read_to_string(folder.join("few/report.md")).unwrap();
+    assert!(page.contains("3 runs of each classifier, 2 of SVC (polynomial)"), "{page}");
+    refused(&mut classify(&["--fewer", "svm-polynomial=4"]), &["svm-polynomial=4", "3 --runs"]);
+    refused(&mut classify(&["--only", "knn", "--fewer", "mlp=2"]), &["mlp=2", "--only does not name mlp"]);
+    refused(&mut classify(&["--fewer", "mlp=2,mlp=1"]), &["--fewer mlp", "twice"]);
+    refused(&mut classify(&["--fewer", "mlp=2", "--resample", "split"]), &["--resample split", "leave out --fewer"]);
     let configuration = folder.join("run/configuration.json");
     let text = std::fs::read_to_string(&configuration).unwrap();
     let hash = text.split("\"contents_sha256\": \"").nth(1).unwrap()[..64].to_owned();

@@ -50,6 +50,11 @@ fn numbers_beyond_all_measure_are_refused_before_anything_is_read() {
     };
     refused(classify().args(["--threads", "1000000"]), &["--threads", "1 to 1024"]);
     refused(classify().args(["--runs", "4000000000"]), &["--runs", "10000"]);
+    for (words, told) in
+        [("--fewer knn", "CLASSIFIER=N"), ("--fewer knn=0", "1 or more"), ("--fewer knm=3", "none of svm-polynomial, ")]
+    {
+        refused(classify().args(words.split(' ')), &["--fewer", told]);
+    }
     refused(
         train().args(["report", "--resamples", "4000000000", "--run", "r", "--out", "o"]),
         &["--resamples", "1000000"],

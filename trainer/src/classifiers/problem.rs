@@ -130,6 +130,12 @@ impl Problem {
         self.len() * self.columns() * self.contents.dtype.size()
     }
 
+    /// Bytes that fitting may take where nobody says how many: the features and the Gram matrix, and some more.
+    pub fn memory(&self) -> usize {
+        let gram = 4 * self.len() * self.len();
+        ((self.bytes() + gram) * 13 / 10).max(512 << 20)
+    }
+
     /// Kind of picture.
     pub fn modality(&self) -> Modality {
         self.contents.modality

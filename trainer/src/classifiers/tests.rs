@@ -1,7 +1,10 @@
 //! Classifiers against scikit-learn (trainer/references/classifiers_small.py), and all that is refused.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use half::f16;
 use safetensors::SafeTensors;
@@ -246,7 +249,7 @@ fn configuration(problem: &Problem, runs: usize, seed: u64) -> RunConfiguration 
     RunConfiguration {
         format: FORMAT,
         store: StoreIdentity::of(problem),
-        protocol: Protocol { resample: Resample::Bootstrap, runs, seed, left_out: None },
+        protocol: Protocol { resample: Resample::Bootstrap, runs, fewer: BTreeMap::new(), seed, left_out: None },
         parameters: Configuration::load(None).unwrap().parameters,
     }
 }
@@ -278,6 +281,19 @@ fn a_folder_goes_on_with_its_own_configuration_only() {
     more.describe(&problem, &problem.runs(Resample::Bootstrap, 4, 1).unwrap()).unwrap();
     assert!(more.has(Kind::Knn, 1));
     assert!(begin(2, 1).err().unwrap().to_string().contains("protocol.runs is 4 there and 2 here"));
+
+    // How many there are of one of them changes what is asked for, not what a run says.
+    let mut few = configuration(&problem, 4, 1);
+    few.protocol.fewer.insert(Kind::Knn, 2);
+    let mut few_of_knn = Folder::open(&path, &few).unwrap();
+    few_of_knn.describe(&problem, &problem.runs(Resample::Bootstrap, 4, 1).unwrap()).unwrap();
+    assert!(few_of_knn.has(Kind::Knn, 1));
+    assert_eq!(RunConfiguration::read(&path).unwrap(), few);
+    few_of_knn.keep(Kind::Knn, 0, &probabilities, None).unwrap();
+    let read = read_run(&path).unwrap();
+    assert_eq!((read.runs, read.classifiers[0].runs.len(), read.fewer), (4, 2, [(Kind::Knn, 2)].into()));
+    begin(4, 1).unwrap();
+    assert!(read_run(&path).is_err(), "now four are wanted, and two are there");
 
     // A file that is damaged, or of something else, is fitted anew.
     let file = more.predictions(Kind::Knn, 1);

@@ -1,6 +1,7 @@
 //! `thorax-train classify`: the words of its command line, and what it does one after the other.
 
 use std::{
+    collections::BTreeMap,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
@@ -45,6 +46,9 @@ pub struct ClassifyArgs {
     /// Runs of each classifier; more may be asked for later
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: u32,
+    /// Fewer runs of a classifier that takes long, such as xgboost=10; the report says so in its rows. More may be asked for later
+    #[arg(long, value_name = "CLASSIFIER=N", value_delimiter = ',', value_parser = fewer)]
+    fewer: Vec<(Kind, usize)>,
     /// How the runs differ
     #[arg(long, value_enum, default_value_t = Resample::Bootstrap)]
     resample: Resample,
@@ -88,6 +92,46 @@ impl ClassifyArgs {
     /// The classifiers that were asked for.
     fn kinds(&self) -> Vec<Kind> {
         Kind::ALL.into_iter().filter(|kind| self.only.is_empty() || self.only.contains(kind)).collect()
+    }
+
+    /// How many runs there are to be of the classifiers of which fewer are asked for; of those that are not to run now, as many as `folder`
+    /// says.
+    ///
+    /// # Errors
+    /// More than of the others, or of a classifier that is not to run; where every run deals the patients out anew, since a picture may
+    /// then have been a test picture in none of the few.
+    fn fewer_runs(&self, folder: &Path) -> anyhow::Result<BTreeMap<Kind, usize>> {
+        let kinds = self.kinds();
+        let mut fewer = RunConfiguration::read(folder).map(|found| found.protocol.fewer).unwrap_or_default();
+        fewer.retain(|kind, _| !kinds.contains(kind));
+        for &(kind, runs) in &self.fewer {
+            let all = self.runs as usize;
+            anyhow::ensure!(
+                runs <= all,
+                "--fewer {kind}={runs}: there are {all} --runs of the others; give at most so many"
+            );
+            anyhow::ensure!(kinds.contains(&kind), "--fewer {kind}={runs}: --only does not name {kind}; add it there");
+            anyhow::ensure!(
+                self.resample == Resample::Bootstrap,
+                "--fewer {kind}={runs}: with --resample split an image may be tested in none of these runs; leave out --fewer"
+            );
+            anyhow::ensure!(fewer.insert(kind, runs).is_none(), "--fewer {kind}: given twice; give it once");
+        }
+        fewer.retain(|_, runs| *runs < self.runs as usize);
+        Ok(fewer)
+    }
+}
+
+/// `CLASSIFIER=N` of `--fewer`.
+fn fewer(text: &str) -> Result<(Kind, usize), String> {
+    let (kind, runs) = text.split_once('=').ok_or("not CLASSIFIER=N, such as xgboost=10")?;
+    let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).ok_or_else(|| {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("{kind:?} is none of {}", known.join(", "))
+    })?;
+    match runs.parse() {
+        Ok(runs) if runs > 0 => Ok((kind, runs)),
+        _ => Err(format!("{runs:?} is no number of runs; give 1 or more")),
     }
 }
 
@@ -151,6 +195,7 @@ fn series(
         identity.backbone
     );
     let memory = limit(args, &problem, &configuration.parameters)?;
+    let fewer = args.fewer_runs(out)?;
     let _lock = take_folder(out)?;
     for kind in Kind::ALL {
         let folder = out.join("predictions").join(kind.name());
@@ -162,6 +207,7 @@ fn series(
         let protocol = Protocol {
             resample: args.resample,
             runs: args.runs as usize,
+            fewer: fewer.clone(),
             seed: args.seed,
             left_out: left_out.map(str::to_owned),
         };
@@ -195,15 +241,16 @@ fn series(
     let runs = problem.runs(args.resample, args.runs as usize, args.seed)?;
     folder.describe(&problem, &runs)?;
     for kind in kinds {
-        let missing: Vec<_> = runs.runs.iter().filter(|run| !folder.has(kind, run.number)).cloned().collect();
+        let wanted = &runs.runs[..fewer.get(&kind).copied().unwrap_or(runs.runs.len())];
+        let missing: Vec<_> = wanted.iter().filter(|run| !folder.has(kind, run.number)).cloned().collect();
         let not_run = no_xgboost.as_ref().filter(|_| !usable(&kind) && !missing.is_empty());
         let why = not_run.map(|error| NotRun { reason: error.to_string(), install: XGBOOST_PACKAGE.to_owned() });
         note_not_run(out, kind, why)?;
         if not_run.is_some() {
             continue;
         }
-        let bar = progress(runs.runs.len(), kind.name());
-        bar.set_position((runs.runs.len() - missing.len()) as u64);
+        let bar = progress(wanted.len(), kind.name());
+        bar.set_position((wanted.len() - missing.len()) as u64);
         bar.reset_eta();
         let started = std::time::Instant::now();
         fitter.fit(kind, &parameters, &missing, &|run, probabilities, answers| {
@@ -213,7 +260,7 @@ fn series(
         })?;
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
-        let there = runs.runs.len() - missing.len();
+        let there = wanted.len() - missing.len();
         let peak = memory::peak_kib().ok().map(|kib| kib as usize / 1024);
         let told = peak.map_or(String::new(), |mib| format!("; peak memory {mib} MiB"));
         eprintln!("{kind}: {} runs in {seconds:.1} s, {there} were there{told}", missing.len());
@@ -247,7 +294,7 @@ fn limit(args: &ClassifyArgs, problem: &Problem, parameters: &Parameters) -> any
     let codes = pictures * columns;
     let allowed = match args.memory {
         Some(mib) => mib.saturating_mul(MIB),
-        None => ((problem.bytes() + gram) * 13 / 10).max(512 * MIB),
+        None => problem.memory(),
     };
     let kinds = args.kinds();
     let mut needs = vec![("the Gram matrix and a kernel's", 2 * gram)];

@@ -13,8 +13,8 @@ use crate::classifiers::{
 /// Columns of the gradient that a thread works on at a time.
 const BAND: usize = 1024;
 
-/// How far a probability of a machine that was fitted again may be from the one that the folder keeps. Another processor rounds
-/// otherwise, and the solver then stops elsewhere within its tolerance.
+/// How far a probability of a run that was fitted again may be from the one that the folder keeps. Another processor rounds
+/// otherwise, and a solver then stops elsewhere within its tolerance.
 const DRIFT: f64 = 0.01;
 
 /// Support vectors that together weigh less say nothing of a picture.
@@ -83,7 +83,7 @@ impl<'a> Machines<'a> {
         let config = match kind {
             Kind::SvmPolynomial => SvmConfig::polynomial(&parameters.svm_polynomial, gram),
             Kind::SvmRbf => SvmConfig::rbf(&parameters.svm_rbf, gram),
-            _ => anyhow::bail!("{kind} has no gradient; explain {} or {}", Kind::SvmRbf, Kind::SvmPolynomial),
+            _ => anyhow::bail!("{kind} is no support vector machine"),
         };
         let protocol = &configuration.protocol;
         let kept: Vec<Vec<f64>> =
@@ -97,14 +97,7 @@ impl<'a> Machines<'a> {
             .map(|(run, kept)| {
                 let (machine, decisions) = Svm::fit(&matrix, &problem.labels, &problem.folds, run, &config)?;
                 let said = decisions.into_iter().map(|decision| machine.sigmoid.probability(decision));
-                let drift = said.zip(kept).map(|(said, kept)| (said - kept).abs()).fold(0.0, f64::max);
-                ensure!(
-                    drift <= DRIFT,
-                    "{}: {kind}, run {}, fitted again differs by {drift} from what is kept there, so another program wrote \
-                     it; run thorax-train classify again into a new folder",
-                    folder.display(),
-                    run.number
-                );
+                check_drift(folder, kind, run.number, &said.collect::<Vec<f64>>(), kept)?;
                 bar.inc(1);
                 Ok(machine)
             })
@@ -178,8 +171,20 @@ impl<'a> Machines<'a> {
     }
 }
 
+/// Refuses a run that, fitted again, says something else of its pictures, `said`, than the folder keeps.
+pub(super) fn check_drift(folder: &Path, kind: Kind, run: usize, said: &[f64], kept: &[f64]) -> anyhow::Result<()> {
+    let drift = said.iter().zip(kept).map(|(said, kept)| (said - kept).abs()).fold(0.0, f64::max);
+    ensure!(
+        drift <= DRIFT,
+        "{}: {kind}, run {run}, fitted again differs by {drift} from what is kept there, so another program wrote it; run thorax-train \
+         classify again into a new folder",
+        folder.display()
+    );
+    Ok(())
+}
+
 /// What the folder keeps of a run.
-fn kept(folder: &Path, kind: Kind, run: usize, len: usize) -> anyhow::Result<Vec<f64>> {
+pub(super) fn kept(folder: &Path, kind: Kind, run: usize, len: usize) -> anyhow::Result<Vec<f64>> {
     let path = classifiers::predictions(folder, kind, run);
     let fit = || format!("fit it: thorax-train classify --only {kind} with the same options");
     let bytes = std::fs::read(&path).with_context(|| format!("{}: {}", path.display(), fit()))?;

@@ -1,15 +1,18 @@
-//! Where in a picture a run folder's support vector machines find what they say: Grad-CAM and heat map, the paper's figure 4.
+//! Where in a picture a run folder's classifiers find what they say, the paper's figure 4: Grad-CAM of those that have a gradient, occlusion of
+//! the others.
 //!
 //! The paper's classifiers see the last convolution of a frozen net un-pooled, and a support vector machine is a smooth
 //! function of it. So its gradient can be written down (`machines`) and no net has to be run backwards: the machines are
 //! fitted again, the picture goes once through the net, the gradient weighs the channels (`grad_cam`), and the weighted sum is
-//! drawn over the picture (`pictures`). What is explained is the mean decision value of the runs. The other classifiers have no
-//! gradient, or none that is worth a picture.
+//! drawn over the picture (`pictures`). What is explained is the mean decision value of the runs. Forests, boosted trees, kNN and naive Bayes
+//! have no gradient, or none that is worth a picture, and the perceptron's first layer is never written out: of these, one square of the
+//! picture after the other is greyed out, and what is explained is by how much the mean probability of the runs falls (`occlusion`).
 //!
 //! The map tells what raised a score, not whether the score is right, nor what a radiologist would look at.
 
 mod grad_cam;
 mod machines;
+mod occlusion;
 mod pictures;
 #[cfg(test)]
 mod tests;
@@ -56,7 +59,8 @@ pub struct ExplainArgs {
     lungs: LungsArgs,
     #[command(flatten)]
     trunk: TrunkArgs,
-    /// Whose answer is explained: svm-rbf or svm-polynomial
+    /// Whose answer is explained: of support vector machines by Grad-CAM, of the others by occlusion (169 squares of the picture are greyed
+    /// out one after the other)
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Kind::SvmRbf)]
     classifier: Kind,
     /// The first N runs [default: all of the folder]
@@ -68,9 +72,13 @@ pub struct ExplainArgs {
     /// Folder for the pictures, figures.json (for `thorax-train report --figures`) and explained.csv
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Also write the numbers: NAME_maps.safetensors with `map` [H, W] before scaling, and `heat` at the size of the input
+    /// Also write the numbers: NAME_maps.safetensors with `map` [H, W] before scaling (of occlusion, by how much the probability falls), and
+    /// `heat` at the size of the input
     #[arg(long)]
     maps: bool,
+    /// The XGBoost library, as of `thorax-train classify`
+    #[arg(long, value_name = "FILE", env = "THORAX_XGBOOST")]
+    xgboost: Option<PathBuf>,
     /// Pictures in any format that the device reads
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
@@ -97,14 +105,53 @@ enum Class {
     Negative,
 }
 
-/// A picture and what the net made of it.
+/// A picture as the net is shown it.
 struct Seen {
     /// What the net saw.
     input: Plane<u8>,
-    /// `[C, H, W]`, as a store would keep it.
-    features: Vec<f32>,
+    /// `[C, H, W]`: the same in numbers.
+    numbers: Vec<f32>,
     /// Why it failed the quality check, if it did.
     refused: Option<RejectReason>,
+}
+
+/// What the runs say of a picture, and why.
+struct Answer {
+    /// `[runs]`: probabilities of the disease.
+    probabilities: Vec<f64>,
+    why: Why,
+}
+
+/// What tells where in the picture the answer comes from.
+enum Why {
+    /// Of support vector machines.
+    Gradient {
+        /// `[C, H, W]` of the picture, as a store would keep them.
+        features: Vec<f32>,
+        answer: machines::Answer,
+    },
+    /// `[1 + squares]`: the mean probability of the disease in the picture, and in its greyed copies.
+    Occlusion(Vec<f64>),
+}
+
+impl Answer {
+    /// Where the picture raises the score of `class`; `shape` is that of the features.
+    fn map(&self, class: Class, shape: [usize; 3]) -> Plane<f32> {
+        match &self.why {
+            Why::Gradient { features, answer } => {
+                let sign = if class == Class::Positive { 1.0 } else { -1.0 };
+                let gradient: Vec<f64> = answer.gradient.iter().map(|derivative| sign * derivative).collect();
+                grad_cam::activation_map(features, &gradient, shape)
+            }
+            Why::Occlusion(scores) if class == Class::Positive => occlusion::map(scores),
+            Why::Occlusion(scores) => occlusion::map(&scores.iter().map(|score| 1.0 - score).collect::<Vec<f64>>()),
+        }
+    }
+
+    /// Of support vector machines, whether the picture resembles none that was learnt from.
+    fn unfamiliar(&self) -> bool {
+        matches!(&self.why, Why::Gradient { answer, .. } if answer.unfamiliar)
+    }
 }
 
 /// A line of explained.csv.
@@ -117,10 +164,10 @@ struct Line {
     entropy_bits: f32,
     /// What the heat speaks for.
     class: Class,
-    /// Mean decision value; positive for the disease.
-    decision: f64,
-    /// Whether the picture resembles any that was learnt from.
-    familiar: bool,
+    /// Mean decision value of support vector machines; positive for the disease.
+    decision: Option<f64>,
+    /// Whether the picture resembles any that they learnt from.
+    familiar: Option<bool>,
     /// `passed`, or why the picture failed the check.
     quality: String,
 }
@@ -133,12 +180,12 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let device = args.device.open_one()?;
     let configuration = RunConfiguration::read(&args.run)?;
     let protocol = &configuration.protocol;
-    let count = args.runs.map_or(protocol.runs, NonZeroUsize::get);
+    let there = protocol.runs_of(args.classifier);
+    let count = args.runs.map_or(there, NonZeroUsize::get);
     ensure!(
-        (1..=protocol.runs).contains(&count),
-        "{}: has {} runs, not {count}; ask for fewer, or run thorax-train classify with --runs {count}",
-        args.run.display(),
-        protocol.runs
+        (1..=there).contains(&count),
+        "{}: has {there} runs, not {count}; ask for fewer, or run thorax-train classify with --runs {count}",
+        args.run.display()
     );
     let problem = open(&args.features, &args.run, &configuration)?;
     let contents = &problem.contents;
@@ -152,38 +199,36 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let bar = progress(args.pictures.len(), "pictures");
     let seen = args.pictures.iter().map(|path| {
         bar.inc(1);
-        see(path, contents, &made.graph, lungs.as_ref(), &device).with_context(|| path.display().to_string())
+        see(path, contents, lungs.as_ref()).with_context(|| path.display().to_string())
     });
     let seen: Vec<Seen> = seen.collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
-    let gram = Gram::open(&args.run.join("gram.safetensors"), &problem, configuration.parameters.standardise)?;
-    let machines = Machines::fit(args.classifier, count, &args.run, &configuration, &problem, &gram)?;
+    let net = Net { graph: &made.graph, dtype: contents.dtype, device: &device };
+    let answers = match args.classifier {
+        Kind::SvmRbf | Kind::SvmPolynomial => by_gradient(args, count, &configuration, &problem, &net, &seen)?,
+        _ => by_occlusion(args, count, &configuration, &problem, &net, &seen)?,
+    };
 
     let mut lines = csv::Writer::from_writer(vec![]);
     let mut figures = vec![];
-    let bar = progress(seen.len(), "explanations");
-    for (number, ((path, name), seen)) in args.pictures.iter().zip(names(&args.pictures)).zip(&seen).enumerate() {
-        let answer = machines.answer(&seen.features);
+    let told = names(&args.pictures).into_iter().zip(seen).zip(answers);
+    for (number, (path, ((name, seen), answer))) in args.pictures.iter().zip(told).enumerate() {
         let ensemble = Ensemble::from_probabilities(&answer.probabilities)?;
         let likely = if ensemble.probability >= 0.5 { Class::Positive } else { Class::Negative };
         let class = args.class.unwrap_or(likely);
-        let mut gradient = answer.gradient;
-        if class == Class::Negative {
-            gradient.iter_mut().for_each(|derivative| *derivative = -*derivative);
-        }
-        let map = grad_cam::activation_map(&seen.features, &gradient, problem.shape);
+        let map = answer.map(class, problem.shape);
         let heat = grad_cam::heat(&map, seen.input.width());
         let files = [
             ("input", pictures::grey(&seen.input)),
             ("heat", pictures::coloured(&heat)),
-            ("gradcam", pictures::overlaid(&seen.input, &heat)),
+            (method(args.classifier).1, pictures::overlaid(&seen.input, &heat)),
         ];
         let files = files.map(|(what, picture)| (format!("{name}_{what}.png"), picture));
         files.iter().try_for_each(|(file, picture)| write_png(&args.out.join(file), picture))?;
         if args.maps {
             write_maps(&args.out.join(format!("{name}_maps.safetensors")), &map, &heat)?;
         }
-        let warning = if answer.unfamiliar {
+        let warning = if answer.unfamiliar() {
             " The picture resembles none that the runs learnt from: the answer is the one to any such picture, and the heat \
              means nothing."
         } else if heat.data().iter().all(|&heat| heat == 0.0) {
@@ -192,18 +237,19 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
             ""
         };
         figures.push(Figure {
-            title: format!("{} {}: Grad-CAM and heat map", title(contents.modality), number + 1),
-            caption: caption(args.classifier, contents, &ensemble, class, warning, seen.refused),
+            title: format!("{} {}: {} and heat map", title(contents.modality), number + 1, method(args.classifier).0),
+            caption: caption(args.classifier, contents, &ensemble, class, &map, warning, seen.refused),
             files: files.map(|(file, _)| file).into(),
         });
         let (probability, entropy_bits) = (ensemble.probability, ensemble.entropy_bits);
         let quality = seen.refused.map_or("passed".into(), reason);
         let file = path.display().to_string();
-        let (decision, familiar) = (answer.decision, !answer.unfamiliar);
+        let (decision, familiar) = match &answer.why {
+            Why::Gradient { answer, .. } => (Some(answer.decision), Some(!answer.unfamiliar)),
+            Why::Occlusion(_) => (None, None),
+        };
         lines.serialize(Line { file, probability, entropy_bits, class, decision, familiar, quality })?;
-        bar.inc(1);
     }
-    bar.finish_and_clear();
     let lines = lines.into_inner()?;
     write_atomically(&args.out.join("explained.csv"), |out| out.write_all(&lines))?;
     write_figures(&args.out, &figures)?;
@@ -238,28 +284,99 @@ fn open(path: &Path, folder: &Path, configuration: &RunConfiguration) -> anyhow:
     Ok(problem)
 }
 
-/// Reads and prepares a picture as those of the store were, and shows it to the net.
-fn see(
-    path: &Path,
-    contents: &Contents,
-    graph: &Graph,
-    lungs: Option<&LungFinder>,
-    device: &Device,
-) -> anyhow::Result<Seen> {
+/// What was done, in words, and in the names of files.
+fn method(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::SvmRbf | Kind::SvmPolynomial => ("Grad-CAM", "gradcam"),
+        _ => ("Occlusion", "occlusion"),
+    }
+}
+
+/// What made the features of a store, and how they are kept there.
+struct Net<'a> {
+    graph: &'a Graph,
+    dtype: Dtype,
+    device: &'a Device,
+}
+
+impl Net<'_> {
+    /// `[N][C * H * W]`: the features of inputs `[N][C * H * W]`, as a store keeps them.
+    fn features(&self, inputs: &[Vec<f32>]) -> anyhow::Result<Vec<Vec<f32>>> {
+        let [channels, height, width] = self.graph.input_shape;
+        let x = Tensor::from_vec(inputs.concat(), (inputs.len(), channels, height, width), self.device)?;
+        let mut features = self.graph.run(&x)?.swap_remove(0).flatten_from(1)?.to_vec2::<f32>()?;
+        for value in features.iter_mut().flatten() {
+            if self.dtype == Dtype::F16 {
+                *value = f16::from_f32(*value).to_f32();
+            }
+            ensure!(value.is_finite(), "a feature of it is not finite as {}; check the weights", self.dtype);
+        }
+        Ok(features)
+    }
+}
+
+/// Answers of support vector machines.
+fn by_gradient(
+    args: &ExplainArgs,
+    count: usize,
+    configuration: &RunConfiguration,
+    problem: &Problem,
+    net: &Net,
+    seen: &[Seen],
+) -> anyhow::Result<Vec<Answer>> {
+    let gram = Gram::open(&args.run.join("gram.safetensors"), problem, configuration.parameters.standardise)?;
+    let machines = Machines::fit(args.classifier, count, &args.run, configuration, problem, &gram)?;
+    let bar = progress(seen.len(), "explanations");
+    let answers = args.pictures.iter().zip(seen).map(|(path, seen)| {
+        let features = net.features(std::slice::from_ref(&seen.numbers)).with_context(|| path.display().to_string())?;
+        let features = features.concat();
+        let answer = machines.answer(&features);
+        bar.inc(1);
+        Ok(Answer { probabilities: answer.probabilities.clone(), why: Why::Gradient { features, answer } })
+    });
+    let answers = answers.collect();
+    bar.finish_and_clear();
+    answers
+}
+
+/// Answers of any classifier, to the pictures and to copies in which a square is greyed out.
+fn by_occlusion(
+    args: &ExplainArgs,
+    count: usize,
+    configuration: &RunConfiguration,
+    problem: &Problem,
+    net: &Net,
+    seen: &[Seen],
+) -> anyhow::Result<Vec<Answer>> {
+    /// Copies that go through the net at a time.
+    const BATCH: usize = 17;
+    let bar = progress(seen.len(), "greyed copies");
+    let features = args.pictures.iter().zip(seen).map(|(path, seen)| {
+        let copies = occlusion::copies(&seen.numbers, net.graph.input_shape);
+        let features = copies.chunks(BATCH).map(|copies| net.features(copies)).collect::<anyhow::Result<Vec<_>>>();
+        bar.inc(1);
+        Ok(features.with_context(|| path.display().to_string())?.concat())
+    });
+    let features: Vec<Vec<Vec<f32>>> = features.collect::<anyhow::Result<_>>()?;
+    bar.finish_and_clear();
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let runs = occlusion::Runs { kind: args.classifier, count, folder: &args.run, configuration, problem };
+    let said = runs.ask(&features, &args.out, args.xgboost.as_deref())?;
+    let answer = |mut said: Vec<Vec<f64>>| {
+        let scores = said.iter().map(|runs| runs.iter().sum::<f64>() / runs.len() as f64).collect();
+        Answer { probabilities: said.swap_remove(0), why: Why::Occlusion(scores) }
+    };
+    Ok(said.into_iter().map(answer).collect())
+}
+
+/// Reads and prepares a picture as those of the store were.
+fn see(path: &Path, contents: &Contents, lungs: Option<&LungFinder>) -> anyhow::Result<Seen> {
     let picture = Picture::read(path, false)?;
     let equalised = picture.equalise(&contents.preprocess)?;
     let (_, refused) = equalised.assess(picture.frame.colour_share, &contents.quality);
     let crop = lungs::crop(&picture, &equalised, &contents.preprocess, lungs)?;
     let (input, numbers) = equalised.input(&crop, &contents.preprocess);
-    let [channels, height, width] = graph.input_shape;
-    let x = Tensor::from_vec(numbers, (1, channels, height, width), device)?;
-    let mut features = graph.run(&x)?.swap_remove(0).flatten_all()?.to_vec1::<f32>()?;
-    if contents.dtype == Dtype::F16 {
-        features.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
-    }
-    let wrong = features.iter().find(|value| !value.is_finite());
-    ensure!(wrong.is_none(), "a feature of it is not finite as {}; check the weights", contents.dtype);
-    Ok(Seen { input, features, refused })
+    Ok(Seen { input, numbers, refused })
 }
 
 /// A name for the files of each picture: its own without the ending, and a number behind it where another has the same.
@@ -291,6 +408,7 @@ fn caption(
     contents: &Contents,
     ensemble: &Ensemble,
     class: Class,
+    map: &Plane<f32>,
     warning: &str,
     refused: Option<RejectReason>,
 ) -> String {
@@ -308,6 +426,13 @@ fn caption(
         100.0 * ensemble.probability,
         ensemble.entropy_bits
     );
+    if method(kind).0 == "Occlusion" {
+        let most = map.data().iter().copied().fold(0.0, f32::max);
+        text += &format!(
+            " It is by how many points its mean probability falls where a seventh of the side is greyed out: at most {:.1}.",
+            100.0 * most
+        );
+    }
     text += warning;
     if let Some(refused) = refused {
         text += &format!(" The picture failed the quality check ({}).", reason(refused));

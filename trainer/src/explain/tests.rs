@@ -8,7 +8,7 @@ use thorax_shared::preprocess::{QualityLimits, spec::Normalise};
 
 use super::*;
 use crate::{
-    classifiers::{Kernel, Sigmoid, Svm, SvmConfig},
+    classifiers::{self, Kernel, Sigmoid, Svm, SvmConfig},
     data::{Label, Split},
     features::{FORMAT, FeatureRow, Opened, State, StoreWriter, WrittenRow, preprocess_sha256},
 };
@@ -69,12 +69,13 @@ fn machine(coefficients: Vec<f64>, bias: f64) -> Svm {
     Svm { coefficients, bias, sigmoid: Sigmoid { slope: -1.0, offset: 0.0 } }
 }
 
-/// A file of `trainer/references/grad_cam.py`.
+/// A file of a script of `trainer/references`.
 struct Reference(Vec<u8>);
 
 impl Reference {
-    fn read() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/references/grad_cam.safetensors");
+    fn read(name: &str) -> Self {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/references").join(name).with_extension("safetensors");
         Self(std::fs::read(path).unwrap())
     }
 
@@ -87,7 +88,7 @@ impl Reference {
 
 #[test]
 fn the_maps_are_those_of_pytorch_grad_cam() {
-    let reference = Reference::read();
+    let reference = Reference::read("grad_cam");
     let (shape, features) = reference.tensor::<f32>("features");
     let shape = [shape[1], shape[2], shape[3]];
     let folder = tempfile::tempdir().unwrap();
@@ -166,6 +167,78 @@ proptest! {
         let expected: f64 = gradient.iter().zip(&direction).map(|(g, &by)| g * f64::from(by)).sum();
         let size: f64 = gradient.iter().map(|g| g.abs()).sum();
         prop_assert!((found - expected).abs() < 1e-3 * (1.0 + size), "{found} {expected}");
+    }
+}
+
+#[test]
+fn occlusion_is_captums() {
+    let reference = Reference::read("occlusion");
+    let (shape, picture) = reference.tensor::<f32>("picture");
+    let (_, weights) = reference.tensor::<f32>("weights");
+    let (_, attribution) = reference.tensor::<f32>("attribution");
+    let side = shape[2];
+    let score = |copy: &Vec<f32>| {
+        let sum: f64 = copy.iter().zip(&weights).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum();
+        1.0 / (1.0 + (-sum).exp())
+    };
+    let copies = occlusion::copies(&picture, [shape[0], shape[1], side]);
+    let scores: Vec<f64> = copies.iter().map(score).collect();
+    assert_eq!(scores.len(), 170);
+    let against: Vec<f64> = scores.iter().map(|score| 1.0 - score).collect();
+    let [map, against] = [scores, against].map(|scores| occlusion::map(&scores));
+    for (pixel, &expected) in attribution.iter().enumerate() {
+        let [x, y] = [pixel % side, pixel / side].map(|at| at * occlusion::CELLS / side);
+        assert!((map.get(x, y) - expected.max(0.0)).abs() < 1e-6, "{pixel}: {} {expected}", map.get(x, y));
+        assert!((against.get(x, y) + expected.min(0.0)).abs() < 1e-6, "{pixel}: the other class");
+    }
+}
+
+/// Of every classifier, the runs that are fitted again beside the copies say what they said before, and of a copy of a known picture what
+/// they say of that picture.
+#[test]
+fn pictures_beside_the_others_change_no_run() {
+    let mut random = thorax_nn::seeded::generator(3, 0);
+    let mut draw = || rand::Rng::random_range(&mut random, -1.0f32..1.0);
+    // Positive pictures, the even ones, are brighter.
+    let features: Vec<f32> = (0..60 * 24).map(|index| draw() + if (index / 24) % 2 == 0 { 0.7 } else { 0.0 }).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let problem = problem(folder.path(), &features, [6, 2, 2]);
+    let parameters = classifiers::Configuration::load(None).unwrap().parameters;
+    let gram = Gram::compute(&problem, parameters.standardise).unwrap();
+    let protocol = classifiers::Protocol {
+        resample: classifiers::Resample::Bootstrap,
+        runs: 2,
+        fewer: Default::default(),
+        seed: 1,
+        left_out: None,
+    };
+    let format = classifiers::FORMAT;
+    let configuration = RunConfiguration { format, store: StoreIdentity::of(&problem), protocol, parameters };
+    let path = folder.path().join("run");
+    let mut kept = classifiers::Folder::open(&path, &configuration).unwrap();
+    let runs = problem.runs(configuration.protocol.resample, 2, 1).unwrap();
+    kept.describe(&problem, &runs).unwrap();
+    let fitter = classifiers::Fitter::new(&problem, &gram, problem.memory(), None);
+    let asked: Vec<Vec<f32>> = [7, 40].iter().map(|&row| features[row * 24..][..24].to_vec()).collect();
+    let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Xgboost || fitter.check_xgboost().is_ok());
+    for kind in kinds {
+        let keep = |run: &classifiers::ClassifierRun, said: &[f64], _: Option<&[bool]>| {
+            kept.keep(kind, run.number, said, None)
+        };
+        fitter.fit(kind, &configuration.parameters, &runs.runs, &keep).unwrap();
+        let again = occlusion::Runs { kind, count: 2, folder: &path, configuration: &configuration, problem: &problem };
+        let said = again.ask(&[asked.clone(), asked[..1].to_vec()], folder.path(), None).unwrap();
+        assert_eq!(said.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        for (run, row, found) in [(0, 7, said[0][0][0]), (1, 40, said[0][1][1]), (1, 7, said[1][0][1])] {
+            let bytes = std::fs::read(classifiers::predictions(&path, kind, run)).unwrap();
+            let expected = classifiers::probabilities(&bytes, problem.len()).unwrap()[row];
+            assert!((found - expected).abs() < 1e-4, "{kind}, run {run}, picture {row}: {found} {expected}");
+        }
+        // What the folder keeps is of another program.
+        let other = vec![0.31; problem.len()];
+        kept.keep(kind, 1, &other, None).unwrap();
+        let error = again.ask(std::slice::from_ref(&asked), folder.path(), None).unwrap_err().to_string();
+        assert!(error.contains("run 1, fitted again differs"), "{error}");
     }
 }
 

@@ -102,6 +102,10 @@ fn of_classifiers(run: &JudgedRun) -> anyhow::Result<Vec<[String; 4]>> {
     if run.folder.runs != PAPERS_RUNS {
         rows.push(["runs of each".into(), run.folder.runs.to_string(), PAPERS_RUNS.to_string(), NONE.into()]);
     }
+    for (kind, fewer) in &run.folder.fewer {
+        let why = "a run takes long";
+        rows.push([format!("runs of {}", kind.title()), fewer.to_string(), PAPERS_RUNS.to_string(), why.into()]);
+    }
     let resample = match run.folder.resample {
         Resample::Bootstrap => "each draws the training patients anew",
         Resample::Split => "each splits the patients anew",

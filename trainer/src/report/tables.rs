@@ -78,6 +78,9 @@ pub(super) fn as_in_the_paper(judgement: &Judgement, paper: Option<&PaperTable>)
         judgement.runs,
         level(judgement)
     );
+    if judgement.classifiers.iter().any(|judged| judged.runs_judged < judgement.runs) {
+        caption.push_str(" All classifiers: of the runs that each of them has.");
+    }
     for (kind, not_run) in &judgement.not_run {
         caption.push_str(&format!(" {} did not run: {}.", kind.title(), not_run.reason));
     }
@@ -96,7 +99,11 @@ pub(super) fn as_in_the_paper(judgement: &Judgement, paper: Option<&PaperTable>)
             table.push(Look::Faint, row(name, "paper", &figures.map(|figure| percent(Some(figure / 100.0)))));
             (name, look) = ("", Look::Plain);
         }
-        table.push(look, row(name, "each run", &judged.runs.into_array().map(percent_spread)));
+        let each = match judged.runs_judged {
+            all if all == judgement.runs => "each run".to_owned(),
+            fewer => format!("each run of {fewer}"),
+        };
+        table.push(look, row(name, &each, &judged.runs.into_array().map(percent_spread)));
         table.push(Look::Strong, row("", "averaged", &judged.averaged.into_array().map(percent_interval)));
     }
     table

@@ -45,6 +45,10 @@ fn runs(folder: &Path) -> Vec<PathBuf> {
     without.parameters = Configuration::of_paper(None).unwrap().parameters;
     let machine = &mut without.classifiers[0];
     machine.answers = Some(machine.runs.iter().map(|run| run.iter().map(|p| *p >= 0.4).collect()).collect());
+    // The first of the forests' runs alone.
+    let forest = &mut without.classifiers[2];
+    forest.runs.truncate(1);
+    without.fewer = [(forest.kind, 1)].into();
     write(&without, &paths[1]);
     write(&simulate(Modality::Ct, Backbone::EfficientNetB(0), Resample::Split, 120, 6), &paths[2]);
     paths.to_vec()
@@ -109,6 +113,11 @@ fn everything_is_written_and_the_same_again() {
     assert!(markdown.contains("| XGBoost | paper | 84.2 |"), "{markdown}");
     assert!(markdown.contains("|  | not run: pip install xgboost-cpu | – | – | – | – | – |"));
     assert!(markdown.contains("XGBoost did not run: no libxgboost.so; install it."));
+    // The row says where there are fewer runs, and whose.
+    assert_eq!(markdown.matches("| each run of 1 |").count(), 2, "the forest, and all");
+    assert!(markdown.contains(" 4 runs of each classifier, 1 of Random Forest (seed 1)"));
+    assert_eq!(markdown.matches("All classifiers: of the runs that each of them has.").count(), 1);
+    assert!(markdown.contains("| runs of Random Forest | 1 | 100 | a run takes long |"));
     assert_eq!(markdown.matches("go by the sign of the decision").count(), 1);
     // The hyper-parameters, once for the two runs that have the defaults, and once for the one of the paper.
     let section = markdown.split("## Hyper-parameters that are not the paper's").nth(1).unwrap();

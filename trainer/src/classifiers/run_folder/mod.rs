@@ -6,7 +6,10 @@
 mod not_run;
 mod read;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 pub use not_run::{NotRun, note_not_run, read_not_run};
 pub use read::{ClassifierRuns, PredictedRow, RunFolder, RunFolderError, probabilities, read_run, resamples};
@@ -68,12 +71,22 @@ pub struct StoreIdentity {
 pub struct Protocol {
     /// How runs differ.
     pub resample: Resample,
-    /// How many there are of each classifier.
+    /// How many there are of each classifier, those in `fewer` aside.
     pub runs: usize,
+    /// How many there are of classifiers of which fewer were asked for, since a run takes long.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fewer: BTreeMap<Kind, usize>,
     /// Of all draws.
     pub seed: u64,
     /// The source that is the test split, if one is.
     pub left_out: Option<String>,
+}
+
+impl Protocol {
+    /// How many runs there are of `kind`.
+    pub fn runs_of(&self, kind: Kind) -> usize {
+        self.fewer.get(&kind).copied().unwrap_or(self.runs)
+    }
 }
 
 impl StoreIdentity {
@@ -133,7 +146,8 @@ impl Folder {
     /// Begins in `path`, or goes on there.
     ///
     /// # Errors
-    /// [`ClassifierError::Differs`] when it holds runs of another configuration, other than fewer of them.
+    /// [`ClassifierError::Differs`] when it holds runs of another configuration, other than fewer of them, or another number of those of
+    /// which there are fewer.
     pub fn open(path: &Path, configuration: &RunConfiguration) -> Result<Self, ClassifierError> {
         let file = path.join("configuration.json");
         let asked = serde_json::to_value(configuration).map_err(|error| malformed(&file, error))?;
@@ -144,9 +158,10 @@ impl Folder {
                 let found: serde_json::Value =
                     serde_json::from_slice(&bytes).map_err(|error| malformed(&file, error))?;
                 let mut differences = vec![];
-                compare("", &found, &asked, &mut differences);
-                if found["protocol"]["runs"].as_u64() < asked["protocol"]["runs"].as_u64() {
-                    differences.retain(|difference| !difference.starts_with("protocol.runs "));
+                compare("", &identity(&found), &identity(&asked), &mut differences);
+                let [there, here] = [&found, &asked].map(|configuration| &configuration["protocol"]["runs"]);
+                if there.as_u64() >= here.as_u64() {
+                    compare("protocol.runs", there, here, &mut differences);
                 }
                 if !differences.is_empty() {
                     let differences = differences.join("; ");
@@ -158,10 +173,7 @@ impl Folder {
             .map_err(|reason| ClassifierError::Read { path: path.to_owned(), reason })?;
         let text = serde_json::to_string_pretty(configuration).map_err(|error| malformed(&file, error))?;
         write_atomically(&file, |out| out.write_all(text.as_bytes()))?;
-        // More runs than before are the same runs, and some more.
-        let mut identity = asked;
-        identity["protocol"]["runs"] = serde_json::Value::Null;
-        let key = hexadecimal(&Sha256::digest(identity.to_string()));
+        let key = hexadecimal(&Sha256::digest(identity(&asked).to_string()));
         Ok(Self { path: path.to_owned(), len: 0, key })
     }
 
@@ -238,6 +250,16 @@ impl Folder {
         let file = predictions_file(&self.key, probabilities, answers.as_deref()).map_err(|e| malformed(&path, e))?;
         Ok(write_atomically(&path, |out| out.write_all(&file))?)
     }
+}
+
+/// A configuration without how many runs there are: more than before are the same runs, and some more.
+fn identity(configuration: &serde_json::Value) -> serde_json::Value {
+    let mut identity = configuration.clone();
+    if let Some(protocol) = identity["protocol"].as_object_mut() {
+        protocol.insert("runs".into(), serde_json::Value::Null);
+        protocol.remove("fewer");
+    }
+    identity
 }
 
 fn predictions_file(

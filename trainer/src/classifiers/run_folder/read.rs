@@ -73,8 +73,10 @@ pub struct RunFolder {
     pub weights: String,
     /// How the runs differ.
     pub resample: Resample,
-    /// Runs of each classifier.
+    /// Runs of each classifier, those in `fewer` aside.
     pub runs: usize,
+    /// Runs of classifiers that have fewer.
+    pub fewer: BTreeMap<Kind, usize>,
     /// Seed of them.
     pub seed: u64,
     /// Their hyper-parameters.
@@ -155,6 +157,7 @@ impl RunFolder {
             answers: answers.as_ref().map(|runs| runs.iter().map(|run| chosen(run, &kept)).collect()),
         });
         Self {
+            fewer: self.fewer.clone(),
             parameters: self.parameters.clone(),
             not_run: self.not_run.clone(),
             weights: self.weights.clone(),
@@ -177,13 +180,14 @@ impl RunFolder {
         }
         let rows = self.rows.len();
         for ClassifierRuns { kind, runs, answers } in &self.classifiers {
+            let expected = self.fewer.get(kind).copied().unwrap_or(self.runs);
             let wrong =
-                |answers: &&Vec<Vec<bool>>| answers.len() != self.runs || answers.iter().any(|run| run.len() != rows);
+                |answers: &&Vec<Vec<bool>>| answers.len() != expected || answers.iter().any(|run| run.len() != rows);
             if let Some(answers) = answers.as_ref().filter(wrong) {
-                return differing(format!("answers of {kind}"), answers.concat().len(), self.runs * rows);
+                return differing(format!("answers of {kind}"), answers.concat().len(), expected * rows);
             }
-            if runs.len() != self.runs {
-                return differing(format!("runs of {kind}"), runs.len(), self.runs);
+            if runs.len() != expected || expected > self.runs {
+                return differing(format!("runs of {kind}"), runs.len(), expected.min(self.runs));
             }
             if let Some((number, run)) = runs.iter().enumerate().find(|(_, run)| run.len() != rows) {
                 return differing(format!("probabilities of {kind}, run {number}"), run.len(), rows);
@@ -217,7 +221,7 @@ pub fn read_run(folder: &Path) -> Result<RunFolder, RunFolderError> {
     for kind in Kind::ALL {
         // One that could not run to its end has no row, whatever it left.
         if !not_run.contains_key(&kind) && predictions(folder, kind, 0).parent().is_some_and(Path::is_dir) {
-            classifiers.push(read_classifier(folder, kind, protocol.runs, rows.len())?);
+            classifiers.push(read_classifier(folder, kind, protocol.runs_of(kind), rows.len())?);
         }
     }
     if classifiers.is_empty() || protocol.runs == 0 {
@@ -229,6 +233,7 @@ pub fn read_run(folder: &Path) -> Result<RunFolder, RunFolderError> {
         weights: store.weights,
         resample: protocol.resample,
         runs: protocol.runs,
+        fewer: protocol.fewer,
         seed: protocol.seed,
         parameters,
         not_run,

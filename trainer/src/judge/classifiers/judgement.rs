@@ -274,6 +274,9 @@ pub struct Judged {
     /// Whether a run's answer is the sign of its decision, and the averaged one that of most runs (of the averaged probability, where
     /// both are as many), and not whether a probability is at least one half.
     pub by_sign: bool,
+    /// How many runs its figures are of: all, fewer of a classifier of which fewer were asked for, and of the ensemble those that every
+    /// classifier has.
+    pub runs_judged: usize,
     /// Of each run by itself.
     pub runs: Figures<Option<Spread>>,
     /// Of the averaged prediction.
@@ -336,7 +339,7 @@ pub struct Judgement {
     pub weights: String,
     /// How the runs differ.
     pub resample: Resample,
-    /// Runs of each classifier.
+    /// Runs of each classifier; [`Judged::runs_judged`] says where there are fewer.
     pub runs: usize,
     /// Seed of them.
     pub seed: u64,
@@ -362,7 +365,8 @@ pub struct Judgement {
 
 /// Judges all classifiers of a run folder, and the ensemble of them.
 ///
-/// The ensemble's distribution is the mean of the classifiers' mean distributions; its members are all runs of all classifiers.
+/// The ensemble's distribution is the mean of the classifiers' mean distributions; its members are those runs of all classifiers that every
+/// classifier has, so that each counts alike.
 /// Where each run has a split of its own, the averaged prediction of a picture is that of the runs in which it was a test
 /// picture, and nothing is fitted or chosen: a validation picture of one run is a test picture of another.
 ///
@@ -386,14 +390,16 @@ pub fn judge(folder: &RunFolder, settings: &Settings) -> Result<Judgement, Judge
         positive: rows.iter().filter(|&&row| folder.rows[row].positive).count(),
         patients: patients(rows).len(),
     };
-    let subjects = folder.classifiers.iter().map(|runs| Subject {
+    let subjects = folder.classifiers.iter().map(|classifier| Subject {
         folder,
-        kind: Some(runs.kind),
-        members: vec![&runs.runs],
-        own_answers: runs.answers.as_ref(),
+        kind: Some(classifier.kind),
+        members: vec![&classifier.runs],
+        runs: classifier.runs.len(),
+        own_answers: classifier.answers.as_ref(),
     });
-    let members = folder.classifiers.iter().map(|runs| &runs.runs).collect();
-    let all = Subject { folder, kind: None, members, own_answers: None };
+    let members: Vec<&Vec<Vec<f64>>> = folder.classifiers.iter().map(|classifier| &classifier.runs).collect();
+    let runs = members.iter().map(|runs| runs.len()).min().unwrap_or(0);
+    let all = Subject { folder, kind: None, members, runs, own_answers: None };
     let subjects: Vec<Subject> = subjects.chain([all]).collect();
     let judged: Vec<(Judged, Vec<bool>)> = subjects
         .par_iter()
@@ -451,6 +457,8 @@ struct Subject<'a> {
     kind: Option<Kind>,
     /// `[classifiers][runs][N]`.
     members: Vec<&'a Vec<Vec<f64>>>,
+    /// The runs that all of them have.
+    runs: usize,
     /// `[runs][N]`: whether each picture is called positive, where no probability says so.
     own_answers: Option<&'a Vec<Vec<bool>>>,
 }
@@ -489,7 +497,7 @@ impl Subject<'_> {
             numbers.entry(&self.folder.rows[row].group).or_insert(next);
             sources.entry(self.folder.rows[row].source.clone()).or_default().push(position);
         }
-        let in_split = |row: usize| (0..self.folder.runs).filter(move |&run| self.folder.role(run, row) == Some(split));
+        let in_split = |row: usize| (0..self.runs).filter(move |&run| self.folder.role(run, row) == Some(split));
         let ensembles: Vec<Ensemble> = rows
             .iter()
             .map(|&row| {
@@ -515,7 +523,7 @@ impl Subject<'_> {
     /// Each run's own figures on its own test pictures.
     fn run_figures(&self) -> Figures<Option<Spread>> {
         let mut values: [Vec<f64>; 6] = Default::default();
-        for run in 0..self.folder.runs {
+        for run in 0..self.runs {
             let rows = (0..self.folder.rows.len()).filter(|&row| self.folder.role(run, row) == Some(Split::Test));
             let mean = |row: usize| {
                 let sum: f64 = self.members.iter().map(|runs| runs[run][row]).sum();
@@ -536,6 +544,7 @@ impl Subject<'_> {
         let all: Vec<usize> = (0..test.labels.len()).collect();
         Ok(Judged {
             kind: self.kind,
+            runs_judged: self.runs,
             by_sign: self.own_answers.is_some(),
             runs: self.run_figures(),
             averaged: test.figures(&all, settings),

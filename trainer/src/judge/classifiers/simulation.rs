@@ -99,6 +99,7 @@ pub(crate) fn simulate(
         weights,
         resample,
         runs,
+        fewer: BTreeMap::new(),
         seed: 1,
         parameters: Configuration::load(None).unwrap().parameters,
         not_run: BTreeMap::new(),
@@ -123,7 +124,13 @@ pub(crate) fn write(run: &RunFolder, folder: &Path) {
             pictures: run.rows.len(),
             contents_sha256: String::new(),
         },
-        protocol: Protocol { resample: run.resample, runs: run.runs, seed: run.seed, left_out: run.left_out.clone() },
+        protocol: Protocol {
+            resample: run.resample,
+            runs: run.runs,
+            fewer: run.fewer.clone(),
+            seed: run.seed,
+            left_out: run.left_out.clone(),
+        },
         parameters: run.parameters.clone(),
     };
     let configuration = serde_json::to_string(&configuration).unwrap();

@@ -37,6 +37,7 @@ fn by_hand() -> RunFolder {
         weights: "none".into(),
         resample: Resample::Bootstrap,
         runs: 2,
+        fewer: Default::default(),
         seed: 1,
         parameters: Configuration::load(None).unwrap().parameters,
         not_run: Default::default(),
@@ -294,8 +295,30 @@ fn lists_of_different_lengths_are_refused() {
         Err(JudgeError::RunFolder(RunFolderError::Shape { found: 2, expected: 3, .. }))
     ));
     let mut folder = by_hand();
+    folder.fewer.insert(Kind::Knn, 3);
+    folder.classifiers[0].runs.push(vec![0.5; 8]);
+    assert!(judge(&folder, &QUICK).is_err(), "not fewer, but more than all");
+    let mut folder = by_hand();
     folder.classifiers.clear();
     assert!(matches!(judge(&folder, &QUICK), Err(JudgeError::RunFolder(RunFolderError::Shape { .. }))));
+}
+
+/// kNN has two runs, the forest one: the ensemble is of the first run of both.
+#[test]
+fn a_classifier_with_fewer_runs_has_figures_of_these() {
+    let mut folder = by_hand();
+    let only = vec![0.2, 0.2, 0.8, 0.8, 0.1, 0.2, 0.2, 0.7];
+    folder.classifiers.push(ClassifierRuns { kind: Kind::RandomForest, runs: vec![only], answers: None });
+    assert!(judge(&folder, &QUICK).is_err(), "nobody said that it has fewer");
+    folder.fewer.insert(Kind::RandomForest, 1);
+    let judgement = judge(&folder, &QUICK).unwrap();
+    let [knn, forest, all] = &judgement.classifiers[..] else { panic!("{judgement:?}") };
+    assert_eq!([knn, forest, all].map(|judged| judged.runs_judged), [2, 1, 1]);
+    // Test pictures are negative, negative, positive, positive; kNN's first run says .1, .8, .4, .9, and the mean .1, .5, .3, .8.
+    close(forest.averaged.accuracy.unwrap().value, 0.75);
+    close(all.averaged.accuracy.unwrap().value, 0.5);
+    close(all.averaged.auc.unwrap().value, 0.75);
+    close(knn.runs.accuracy.unwrap().mean, 0.625);
 }
 
 #[test]
