@@ -93,7 +93,15 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
         command
     };
     succeed(&mut classify(&["--only", "svm-polynomial", "--fewer", "svm-polynomial=2"]));
-    succeed(&mut classify(&["--only", "svm-rbf,knn"]));
+    succeed(&mut classify(&["--only", "svm-rbf,knn,mlp"]));
+    let mut command = explain_into("perceptron", folder, "random:1", 0);
+    succeed(command.args(["--classifier", "mlp", "--runs", "2", "--class", "positive"]));
+    let lines = std::fs::read_to_string(folder.join("perceptron/explained.csv")).unwrap();
+    let line: Vec<&str> = lines.lines().nth(1).unwrap().split(',').collect();
+    assert!(
+        line[4].parse::<f64>().unwrap().is_finite() && line[5].is_empty(),
+        "a logit, and no support vectors: {lines}"
+    );
     // kNN has no gradient: squares of the film are greyed out.
     let occluded = folder.join("occluded");
     let mut command = explain_into("occluded", folder, "random:1", 0);

@@ -34,27 +34,103 @@ pub(super) fn predict(
     parameters: &MlpParameters,
     done: Done<'_>,
 ) -> Result<(), ClassifierError> {
-    let initial = project(problem, gram, runs, parameters.hidden)?;
-    let total = runs.len() * parameters.hidden;
+    let units = project(problem, gram, runs, parameters.hidden)?;
     runs.par_iter().enumerate().try_for_each(|(position, run)| {
-        let units: Vec<f32> = initial
-            .chunks_exact(total)
-            .flat_map(|line| &line[position * parameters.hidden..][..parameters.hidden])
-            .copied()
-            .collect();
-        let network = Network::new(units, problem.columns(), run, parameters);
-        done(run, &network.fit(gram, &problem.labels, run, parameters), None)
+        let mut network = Network::new(units.of(position), problem.columns(), run, parameters);
+        network.fit(gram, &problem.labels, run, parameters);
+        done(run, &network.probabilities(), None)
     })
 }
 
-/// Products of all pictures with the initial weights of all units, `[N, runs * hidden]`.
+/// A perceptron whose first layer can be written out: `kept` times the weights that it began with, and a sum of standardised pictures.
+#[derive(Clone, Debug)]
+pub struct Perceptron {
+    /// Of the run, and so of the initial weights.
+    seed: u64,
+    /// What weight decay has left of the initial weights.
+    pub kept: f32,
+    /// `[N, hidden]`: how often each picture is in each unit's weights.
+    pub coefficients: Vec<f32>,
+    /// `[hidden]`.
+    pub first_bias: Vec<f32>,
+    /// `[hidden]`.
+    pub second: Vec<f32>,
+    /// Of the output.
+    pub second_bias: f32,
+    /// `[N]`: what it says of every picture.
+    pub probabilities: Vec<f64>,
+}
+
+impl Perceptron {
+    /// The initial weights of its first layer in the block `block` of `columns` columns, `[hidden, width]`.
+    pub fn initial_weights(&self, columns: usize, block: usize, weights: &mut [f32]) {
+        draw_weights(self.seed, columns, self.second.len(), block, weights);
+    }
+}
+
+/// Fits perceptrons as [`predict`] does, and keeps what they are; tells `done` of each.
 ///
-/// Weights are uniform within `sqrt(6 / (inputs + units))` (Glorot and Bengio 2010), which is scikit-learn's choice for
-/// rectified units.
-fn project(problem: &Problem, gram: &Gram, runs: &[ClassifierRun], hidden: usize) -> Result<Vec<f32>, ClassifierError> {
+/// # Errors
+/// A store that cannot be read any more.
+pub fn fit_perceptrons(
+    problem: &Problem,
+    gram: &Gram,
+    runs: &[ClassifierRun],
+    parameters: &MlpParameters,
+    done: &(dyn Fn() + Sync),
+) -> Result<Vec<Perceptron>, ClassifierError> {
+    let units = project(problem, gram, runs, parameters.hidden)?;
+    let fit = |(position, run): (usize, &ClassifierRun)| {
+        let mut network = Network::new(units.of(position), problem.columns(), run, parameters);
+        network.combination = Some(Combination {
+            kept: Moving::new(vec![1.0]),
+            pictures: Moving::new(vec![0.0; problem.len() * parameters.hidden]),
+        });
+        network.fit(gram, &problem.labels, run, parameters);
+        done();
+        let probabilities = network.probabilities();
+        let Network { combination, first_bias, second, second_bias, .. } = network;
+        let (kept, coefficients) = combination.map_or((1.0, vec![]), |c| (c.kept.values[0], c.pictures.values));
+        Perceptron {
+            seed: run.seed,
+            kept,
+            coefficients,
+            first_bias: first_bias.values,
+            second: second.values,
+            second_bias: second_bias.values[0],
+            probabilities,
+        }
+    };
+    Ok(runs.par_iter().enumerate().map(fit).collect())
+}
+
+/// Products of all pictures with the initial weights of all units.
+struct Units {
+    /// `[N, runs * hidden]`.
+    products: Vec<f32>,
+    runs: usize,
+    hidden: usize,
+}
+
+impl Units {
+    /// `[N, hidden]`: those of the run at `position`.
+    fn of(&self, position: usize) -> Vec<f32> {
+        let lines = self.products.chunks_exact(self.runs * self.hidden);
+        lines.flat_map(|line| &line[position * self.hidden..][..self.hidden]).copied().collect()
+    }
+}
+
+/// Weights that units begin with, in the block `block` of `columns` columns, `[hidden, width]`: uniform within `sqrt(6 / (inputs + units))`
+/// (Glorot and Bengio 2010), which is scikit-learn's choice for rectified units.
+fn draw_weights(seed: u64, columns: usize, hidden: usize, block: usize, weights: &mut [f32]) {
+    let limit = glorot(columns, hidden);
+    let mut random = seeded::generator(seeded::derive(seed, &[3, block as u64]), 0);
+    weights.iter_mut().for_each(|weight| *weight = random.random_range(-limit..limit));
+}
+
+fn project(problem: &Problem, gram: &Gram, runs: &[ClassifierRun], hidden: usize) -> Result<Units, ClassifierError> {
     let features = Standardised::open(problem, &gram.standard)?;
     let (pictures, columns, units) = (problem.len(), problem.columns(), runs.len() * hidden);
-    let limit = glorot(columns, hidden);
     let mut products = vec![0f32; pictures * units];
     let mut numbers = vec![];
     let mut weights = vec![];
@@ -63,10 +139,8 @@ fn project(problem: &Problem, gram: &Gram, runs: &[ClassifierRun], hidden: usize
         numbers.resize(pictures * width, 0f32);
         features.par_fill(0..pictures, block, &mut numbers);
         weights.resize(units * width, 0f32);
-        weights.par_chunks_exact_mut(hidden * width).zip(runs).for_each(|(weights, run)| {
-            let mut random = seeded::generator(seeded::derive(run.seed, &[3, index as u64]), 0);
-            weights.iter_mut().for_each(|weight| *weight = random.random_range(-limit..limit));
-        });
+        let of_runs = weights.par_chunks_exact_mut(hidden * width).zip(runs);
+        of_runs.for_each(|(weights, run)| draw_weights(run.seed, columns, hidden, index, weights));
         multiply(
             (&mut products, View::row_major(pictures, units)),
             true,
@@ -75,7 +149,7 @@ fn project(problem: &Problem, gram: &Gram, runs: &[ClassifierRun], hidden: usize
             true,
         );
     }
-    Ok(products)
+    Ok(Units { products, runs: runs.len(), hidden })
 }
 
 fn glorot(inputs: usize, outputs: usize) -> f32 {
@@ -86,6 +160,8 @@ fn glorot(inputs: usize, outputs: usize) -> f32 {
 struct Network {
     /// `[N, hidden]`: the first layer's products with each picture, without its bias.
     units: Moving,
+    /// What the first layer's weights are made of, where that is asked for.
+    combination: Option<Combination>,
     /// `[hidden]`.
     first_bias: Moving,
     /// `[hidden]`.
@@ -93,6 +169,15 @@ struct Network {
     /// `[1]`.
     second_bias: Moving,
     random: rand::rngs::StdRng,
+}
+
+/// The first layer's weights as a combination of those that it began with and of pictures. Gradient descent moves it as it moves the
+/// weights.
+struct Combination {
+    /// `[1]`: the factor of the initial weights.
+    kept: Moving,
+    /// `[N, hidden]`.
+    pictures: Moving,
 }
 
 /// Numbers that gradient descent moves.
@@ -128,6 +213,7 @@ impl Network {
         let second_bias = uniform(1, second);
         Self {
             units: Moving::new(units),
+            combination: None,
             first_bias: Moving::new(first_bias),
             second: Moving::new(second_weights),
             second_bias: Moving::new(second_bias),
@@ -135,8 +221,8 @@ impl Network {
         }
     }
 
-    /// Goes through the resample `epochs` times, and says what it then makes of every picture, `[N]`.
-    fn fit(mut self, gram: &Gram, labels: &[bool], run: &ClassifierRun, parameters: &MlpParameters) -> Vec<f64> {
+    /// Goes through the resample `epochs` times.
+    fn fit(&mut self, gram: &Gram, labels: &[bool], run: &ClassifierRun, parameters: &MlpParameters) {
         let mut drawn: Vec<usize> = run
             .counts
             .iter()
@@ -150,7 +236,11 @@ impl Network {
                 self.step(gram, labels, batch, parameters, &mut buffers);
             }
         }
-        (0..gram.len).map(|picture| self.probability(picture).into()).collect()
+    }
+
+    /// `[N]`: what it makes of every picture.
+    fn probabilities(&self) -> Vec<f64> {
+        (0..self.units.values.len() / self.hidden()).map(|picture| self.probability(picture).into()).collect()
     }
 
     fn hidden(&self) -> usize {
@@ -210,6 +300,15 @@ impl Network {
         );
         let (rate, momentum) = (parameters.learning_rate as f32, parameters.momentum as f32);
         self.units.step(&buffers.gradient, rate, momentum);
+        if let Some(Combination { kept, pictures }) = &mut self.combination {
+            kept.step(&[decay * kept.values[0]], rate, momentum);
+            let mut gradient: Vec<f32> = pictures.values.iter().map(|value| decay * value).collect();
+            for (&picture, deltas) in batch.iter().zip(buffers.deltas.chunks_exact(hidden)) {
+                let of_picture = gradient[picture * hidden..][..hidden].iter_mut();
+                of_picture.zip(deltas).for_each(|(gradient, delta)| *gradient += delta);
+            }
+            pictures.step(&gradient, rate, momentum);
+        }
         self.first_bias.step(&first_bias, rate, momentum);
         self.second.step(&second, rate, momentum);
         self.second_bias.step(&[second_bias], rate, momentum);
@@ -252,15 +351,20 @@ mod tests {
             .flat_map(|picture| weights.chunks_exact(COLUMNS).map(move |unit| (picture, unit)))
             .map(|(picture, unit)| dot(row(picture), unit))
             .collect();
-        let network = Network::new(units, COLUMNS, &run, &parameters);
+        let mut network = Network::new(units, COLUMNS, &run, &parameters);
         let mut plain = Plain {
             first: Moved::of(&weights),
             first_bias: Moved::of(&network.first_bias.values),
             second: Moved::of(&network.second.values),
             second_bias: Moved::of(&network.second_bias.values),
         };
+        network.combination = Some(Combination {
+            kept: Moving::new(vec![1.0]),
+            pictures: Moving::new(vec![0.0; PICTURES * parameters.hidden]),
+        });
         let mut order = network.random.clone();
-        let found = network.fit(&gram, &labels, &run, &parameters);
+        network.fit(&gram, &labels, &run, &parameters);
+        let found = network.probabilities();
 
         let mut drawn: Vec<usize> =
             (0..PICTURES).flat_map(|p| std::iter::repeat_n(p, run.counts[p] as usize)).collect();
@@ -271,6 +375,16 @@ mod tests {
         for (picture, found) in found.iter().enumerate() {
             let expected = plain.forward(row(picture)).1;
             assert!((*found - expected).abs() < 1e-4, "{picture}: {found} {expected}");
+        }
+        // The weights, written out.
+        let Combination { kept, pictures } = network.combination.unwrap();
+        assert!(kept.values[0] < 0.9, "they have decayed");
+        for (unit, expected) in plain.first.0.chunks_exact(COLUMNS).enumerate() {
+            for (column, expected) in expected.iter().enumerate() {
+                let learnt = (0..PICTURES).map(|p| pictures.values[p * parameters.hidden + unit] * row(p)[column]);
+                let found = kept.values[0] * weights[unit * COLUMNS + column] + learnt.sum::<f32>();
+                assert!((f64::from(found) - expected).abs() < 1e-4, "unit {unit}, column {column}: {found} {expected}");
+            }
         }
         let learnt = (0..PICTURES).filter(|&p| run.counts[p] > 0);
         assert!(learnt.into_iter().all(|p| (found[p] > 0.5) == labels[p]), "it has learnt: {found:?}");

@@ -31,6 +31,7 @@ pub use bins::Bins;
 pub use error::ClassifierError;
 pub use fit::{Done, Fitter};
 pub use gram::Gram;
+pub use mlp::{Perceptron, fit_perceptrons};
 pub use parameters::{
     AdaBoostParameters, Answer, Configuration, DEFAULTS, ForestParameters, Gamma, GammaRule, Grid, KnnParameters,
     MaxFeatures, MaxFeaturesRule, MlpParameters, NaiveBayesParameters, NeighbourWeights, Parameters,
@@ -43,6 +44,6 @@ pub use run_folder::{
     ClassifierRuns, FORMAT, Folder, NotRun, PredictedRow, Protocol, RunConfiguration, RunFolder, RunFolderError,
     StoreIdentity, note_not_run, predictions, probabilities, read_run, resamples,
 };
-pub use standard::{Standard, Standardised};
+pub use standard::{Standard, Standardised, blocks};
 pub use svm::{Kernel, KernelMatrix, Svm, SvmConfig};
 pub use xgboost::{PACKAGE as XGBOOST_PACKAGE, XgboostError};

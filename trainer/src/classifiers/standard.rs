@@ -130,6 +130,6 @@ impl<'a> Standardised<'a> {
 }
 
 /// All columns, block by block.
-pub(super) fn blocks(columns: usize) -> impl Iterator<Item = Range<usize>> {
+pub fn blocks(columns: usize) -> impl Iterator<Item = Range<usize>> {
     (0..columns).step_by(BLOCK).map(move |first| first..(first + BLOCK).min(columns))
 }

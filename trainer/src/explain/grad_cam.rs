@@ -3,6 +3,19 @@
 
 use thorax_shared::{plane::Plane, preprocess::resize_f32};
 
+/// What runs with a gradient say of a picture.
+pub(super) struct Answer {
+    /// Their mean decision value, of perceptrons their mean logit: positive for the disease.
+    pub(super) decision: f64,
+    /// `[runs]`: probabilities of the disease.
+    pub(super) probabilities: Vec<f64>,
+    /// Of support vector machines, whether all support vectors together weigh next to nothing: then the picture is unlike all that were
+    /// learnt from, and the answer is the mean bias, as it is to any such picture.
+    pub(super) unfamiliar: bool,
+    /// `[C * H * W]`: the derivative of `decision` by each of the picture's features, as they are before standardising.
+    pub(super) gradient: Vec<f64>,
+}
+
 /// The class activation map, `[H, W]`, of feature maps A, `features` `[C, H, W]`, and the derivatives of a class's score by
 /// them, `gradient`, of the same shape.
 ///

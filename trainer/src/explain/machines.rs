@@ -1,21 +1,14 @@
 //! The runs of a support vector machine, fitted again, and what they say of a picture that is new to them.
 
-use std::path::Path;
-
-use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
+use super::{again::Runs, grad_cam::Answer};
 use crate::classifiers::{
-    self, ClassifierError, Gram, Kernel, KernelMatrix, Kind, Problem, RunConfiguration, Standard, Standardised, Svm,
-    SvmConfig,
+    ClassifierError, Gram, Kernel, KernelMatrix, Kind, Problem, Standard, Standardised, Svm, SvmConfig,
 };
 
 /// Columns of the gradient that a thread works on at a time.
 const BAND: usize = 1024;
-
-/// How far a probability of a run that was fitted again may be from the one that the folder keeps. Another processor rounds
-/// otherwise, and a solver then stops elsewhere within its tolerance.
-const DRIFT: f64 = 0.01;
 
 /// Support vectors that together weigh less say nothing of a picture.
 const LEAST_WEIGHT: f64 = 1e-3;
@@ -32,19 +25,6 @@ pub(super) struct Machines<'a> {
     squares: Vec<f32>,
     standard: &'a Standard,
     features: Standardised<'a>,
-}
-
-/// What machines say of a picture.
-pub(super) struct Answer {
-    /// Their mean decision value: positive for the disease.
-    pub(super) decision: f64,
-    /// `[runs]`: probabilities of the disease.
-    pub(super) probabilities: Vec<f64>,
-    /// Whether all support vectors together weigh next to nothing: then the picture is unlike all that were
-    /// learnt from, and the answer is the mean bias, as it is to any such picture.
-    pub(super) unfamiliar: bool,
-    /// `[C * H * W]`: the derivative of `decision` by each of the picture's features, as they are before standardising.
-    pub(super) gradient: Vec<f64>,
 }
 
 impl<'a> Machines<'a> {
@@ -66,38 +46,27 @@ impl<'a> Machines<'a> {
         Ok(Self { kernel, machines, support, squares, standard, features })
     }
 
-    /// Fits the first `count` runs of `kind` in the run folder `folder` again, which takes seconds, and sees that they say what
-    /// the folder keeps.
+    /// Fits the runs again, which takes seconds, and sees that they say what the folder keeps.
     ///
     /// # Errors
     /// Runs that the folder does not have, or that say something else; a solver that comes to no end.
-    pub(super) fn fit(
-        kind: Kind,
-        count: usize,
-        folder: &Path,
-        configuration: &RunConfiguration,
-        problem: &'a Problem,
-        gram: &'a Gram,
-    ) -> anyhow::Result<Self> {
-        let parameters = &configuration.parameters;
+    pub(super) fn fit(runs: &Runs<'a>, gram: &'a Gram) -> anyhow::Result<Self> {
+        runs.check_there()?;
+        let Runs { kind, problem, .. } = *runs;
+        let parameters = &runs.configuration.parameters;
         let config = match kind {
             Kind::SvmPolynomial => SvmConfig::polynomial(&parameters.svm_polynomial, gram),
-            Kind::SvmRbf => SvmConfig::rbf(&parameters.svm_rbf, gram),
-            _ => anyhow::bail!("{kind} is no support vector machine"),
+            _ => SvmConfig::rbf(&parameters.svm_rbf, gram),
         };
-        let protocol = &configuration.protocol;
-        let kept: Vec<Vec<f64>> =
-            (0..count).map(|run| kept(folder, kind, run, problem.len())).collect::<anyhow::Result<_>>()?;
-        let runs = problem.runs(protocol.resample, count, protocol.seed)?.runs;
         let matrix = KernelMatrix::of(config.kernel, gram);
-        let bar = crate::progress::progress(count, kind.name());
+        let bar = crate::progress::progress(runs.count, kind.name());
         let machines = runs
+            .draw()?
             .par_iter()
-            .zip(&kept)
-            .map(|(run, kept)| {
+            .map(|run| {
                 let (machine, decisions) = Svm::fit(&matrix, &problem.labels, &problem.folds, run, &config)?;
                 let said = decisions.into_iter().map(|decision| machine.sigmoid.probability(decision));
-                check_drift(folder, kind, run.number, &said.collect::<Vec<f64>>(), kept)?;
+                runs.check_said(run.number, &said.collect::<Vec<f64>>())?;
                 bar.inc(1);
                 Ok(machine)
             })
@@ -169,27 +138,6 @@ impl<'a> Machines<'a> {
             gradient,
         }
     }
-}
-
-/// Refuses a run that, fitted again, says something else of its pictures, `said`, than the folder keeps.
-pub(super) fn check_drift(folder: &Path, kind: Kind, run: usize, said: &[f64], kept: &[f64]) -> anyhow::Result<()> {
-    let drift = said.iter().zip(kept).map(|(said, kept)| (said - kept).abs()).fold(0.0, f64::max);
-    ensure!(
-        drift <= DRIFT,
-        "{}: {kind}, run {run}, fitted again differs by {drift} from what is kept there, so another program wrote it; run thorax-train \
-         classify again into a new folder",
-        folder.display()
-    );
-    Ok(())
-}
-
-/// What the folder keeps of a run.
-pub(super) fn kept(folder: &Path, kind: Kind, run: usize, len: usize) -> anyhow::Result<Vec<f64>> {
-    let path = classifiers::predictions(folder, kind, run);
-    let fit = || format!("fit it: thorax-train classify --only {kind} with the same options");
-    let bytes = std::fs::read(&path).with_context(|| format!("{}: {}", path.display(), fit()))?;
-    let probabilities = classifiers::probabilities(&bytes, len);
-    probabilities.map_err(|reason| anyhow::anyhow!("{}: {reason}; {}", path.display(), fit()))
 }
 
 fn inner_product(a: &[f32], b: &[f32]) -> f64 {

@@ -3,16 +3,18 @@
 //!
 //! The paper's classifiers see the last convolution of a frozen net un-pooled, and a support vector machine is a smooth
 //! function of it. So its gradient can be written down (`machines`) and no net has to be run backwards: the machines are
-//! fitted again, the picture goes once through the net, the gradient weighs the channels (`grad_cam`), and the weighted sum is
-//! drawn over the picture (`pictures`). What is explained is the mean decision value of the runs. Forests, boosted trees, kNN and naive Bayes
-//! have no gradient, or none that is worth a picture, and the perceptron's first layer is never written out: of these, one square of the
-//! picture after the other is greyed out, and what is explained is by how much the mean probability of the runs falls (`occlusion`).
+//! fitted again (`again`), the picture goes once through the net, the gradient weighs the channels (`grad_cam`), and the weighted sum is
+//! drawn over the picture (`pictures`). What is explained is the mean decision value of the runs. So it is of the perceptron (`perceptrons`),
+//! by its mean logit. Forests, boosted trees, kNN and naive Bayes have no gradient, or none that is worth a picture: of these, one square of
+//! the picture after the other is greyed out, and what is explained is by how much the mean probability of the runs falls (`occlusion`).
 //!
 //! The map tells what raised a score, not whether the score is right, nor what a radiologist would look at.
 
+mod again;
 mod grad_cam;
 mod machines;
 mod occlusion;
+mod perceptrons;
 mod pictures;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,7 @@ use thorax_nets::source::WeightsArgs;
 use thorax_nn::{device::DeviceArgs, graph::Graph};
 use thorax_shared::{modality::Modality, plane::Plane, uncertainty::Ensemble, verdict::RejectReason};
 
-use self::machines::Machines;
+use self::{again::Runs, machines::Machines, perceptrons::Perceptrons};
 use crate::{
     classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity},
     data::picture::Picture,
@@ -59,8 +61,8 @@ pub struct ExplainArgs {
     lungs: LungsArgs,
     #[command(flatten)]
     trunk: TrunkArgs,
-    /// Whose answer is explained: of support vector machines by Grad-CAM, of the others by occlusion (169 squares of the picture are greyed
-    /// out one after the other)
+    /// Whose answer is explained: of support vector machines and the perceptron by Grad-CAM, of the others by occlusion (169 squares of the
+    /// picture are greyed out one after the other)
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Kind::SvmRbf)]
     classifier: Kind,
     /// The first N runs [default: all of the folder]
@@ -116,7 +118,7 @@ struct Seen {
 }
 
 /// What the runs say of a picture, and why.
-struct Answer {
+struct Explanation {
     /// `[runs]`: probabilities of the disease.
     probabilities: Vec<f64>,
     why: Why,
@@ -124,17 +126,17 @@ struct Answer {
 
 /// What tells where in the picture the answer comes from.
 enum Why {
-    /// Of support vector machines.
+    /// Of classifiers that have a gradient.
     Gradient {
         /// `[C, H, W]` of the picture, as a store would keep them.
         features: Vec<f32>,
-        answer: machines::Answer,
+        answer: grad_cam::Answer,
     },
     /// `[1 + squares]`: the mean probability of the disease in the picture, and in its greyed copies.
     Occlusion(Vec<f64>),
 }
 
-impl Answer {
+impl Explanation {
     /// Where the picture raises the score of `class`; `shape` is that of the features.
     fn map(&self, class: Class, shape: [usize; 3]) -> Plane<f32> {
         match &self.why {
@@ -164,9 +166,9 @@ struct Line {
     entropy_bits: f32,
     /// What the heat speaks for.
     class: Class,
-    /// Mean decision value of support vector machines; positive for the disease.
+    /// Mean decision value of support vector machines, mean logit of perceptrons; positive for the disease.
     decision: Option<f64>,
-    /// Whether the picture resembles any that they learnt from.
+    /// Of support vector machines, whether the picture resembles any that they learnt from.
     familiar: Option<bool>,
     /// `passed`, or why the picture failed the check.
     quality: String,
@@ -204,13 +206,14 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let seen: Vec<Seen> = seen.collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
     let net = Net { graph: &made.graph, dtype: contents.dtype, device: &device };
-    let answers = match args.classifier {
-        Kind::SvmRbf | Kind::SvmPolynomial => by_gradient(args, count, &configuration, &problem, &net, &seen)?,
-        _ => by_occlusion(args, count, &configuration, &problem, &net, &seen)?,
-    };
+    let runs =
+        Runs { kind: args.classifier, count, folder: &args.run, configuration: &configuration, problem: &problem };
+    let explain = if has_gradient(args.classifier) { by_gradient } else { by_occlusion };
+    let answers = explain(args, &runs, &net, &seen)?;
 
     let mut lines = csv::Writer::from_writer(vec![]);
     let mut figures = vec![];
+    let method = if has_gradient(args.classifier) { "Grad-CAM" } else { "Occlusion" };
     let told = names(&args.pictures).into_iter().zip(seen).zip(answers);
     for (number, (path, ((name, seen), answer))) in args.pictures.iter().zip(told).enumerate() {
         let ensemble = Ensemble::from_probabilities(&answer.probabilities)?;
@@ -221,7 +224,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         let files = [
             ("input", pictures::grey(&seen.input)),
             ("heat", pictures::coloured(&heat)),
-            (method(args.classifier).1, pictures::overlaid(&seen.input, &heat)),
+            (
+                if has_gradient(args.classifier) { "gradcam" } else { "occlusion" },
+                pictures::overlaid(&seen.input, &heat),
+            ),
         ];
         let files = files.map(|(what, picture)| (format!("{name}_{what}.png"), picture));
         files.iter().try_for_each(|(file, picture)| write_png(&args.out.join(file), picture))?;
@@ -237,7 +243,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
             ""
         };
         figures.push(Figure {
-            title: format!("{} {}: {} and heat map", title(contents.modality), number + 1, method(args.classifier).0),
+            title: format!("{} {}: {method} and heat map", title(contents.modality), number + 1),
             caption: caption(args.classifier, contents, &ensemble, class, &map, warning, seen.refused),
             files: files.map(|(file, _)| file).into(),
         });
@@ -245,7 +251,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         let quality = seen.refused.map_or("passed".into(), reason);
         let file = path.display().to_string();
         let (decision, familiar) = match &answer.why {
-            Why::Gradient { answer, .. } => (Some(answer.decision), Some(!answer.unfamiliar)),
+            Why::Gradient { answer, .. } => {
+                (Some(answer.decision), (args.classifier != Kind::Mlp).then_some(!answer.unfamiliar))
+            }
             Why::Occlusion(_) => (None, None),
         };
         lines.serialize(Line { file, probability, entropy_bits, class, decision, familiar, quality })?;
@@ -284,12 +292,9 @@ fn open(path: &Path, folder: &Path, configuration: &RunConfiguration) -> anyhow:
     Ok(problem)
 }
 
-/// What was done, in words, and in the names of files.
-fn method(kind: Kind) -> (&'static str, &'static str) {
-    match kind {
-        Kind::SvmRbf | Kind::SvmPolynomial => ("Grad-CAM", "gradcam"),
-        _ => ("Occlusion", "occlusion"),
-    }
+/// Whether its answer has a derivative by the features that is worth a picture.
+const fn has_gradient(kind: Kind) -> bool {
+    matches!(kind, Kind::SvmRbf | Kind::SvmPolynomial | Kind::Mlp)
 }
 
 /// What made the features of a store, and how they are kept there.
@@ -315,41 +320,38 @@ impl Net<'_> {
     }
 }
 
-/// Answers of support vector machines.
-fn by_gradient(
-    args: &ExplainArgs,
-    count: usize,
-    configuration: &RunConfiguration,
-    problem: &Problem,
-    net: &Net,
-    seen: &[Seen],
-) -> anyhow::Result<Vec<Answer>> {
-    let gram = Gram::open(&args.run.join("gram.safetensors"), problem, configuration.parameters.standardise)?;
-    let machines = Machines::fit(args.classifier, count, &args.run, configuration, problem, &gram)?;
-    let bar = progress(seen.len(), "explanations");
-    let answers = args.pictures.iter().zip(seen).map(|(path, seen)| {
-        let features = net.features(std::slice::from_ref(&seen.numbers)).with_context(|| path.display().to_string())?;
-        let features = features.concat();
-        let answer = machines.answer(&features);
-        bar.inc(1);
-        Ok(Answer { probabilities: answer.probabilities.clone(), why: Why::Gradient { features, answer } })
+/// Why classifiers with a gradient say what they say.
+fn by_gradient(args: &ExplainArgs, runs: &Runs, net: &Net, seen: &[Seen]) -> anyhow::Result<Vec<Explanation>> {
+    let standardise = runs.configuration.parameters.standardise;
+    let gram = Gram::open(&args.run.join("gram.safetensors"), runs.problem, standardise)?;
+    let features = args.pictures.iter().zip(seen).map(|(path, seen)| {
+        let features = net.features(std::slice::from_ref(&seen.numbers));
+        Ok(features.with_context(|| path.display().to_string())?.concat())
     });
-    let answers = answers.collect();
-    bar.finish_and_clear();
-    answers
+    let features: Vec<Vec<f32>> = features.collect::<anyhow::Result<_>>()?;
+    let answers = match runs.kind {
+        Kind::Mlp => Perceptrons::fit(runs, &gram)?.answer(&features),
+        _ => {
+            let machines = Machines::fit(runs, &gram)?;
+            let bar = progress(features.len(), "explanations");
+            let answers = features.iter().map(|features| machines.answer(features)).inspect(|_| bar.inc(1)).collect();
+            bar.finish_and_clear();
+            answers
+        }
+    };
+    let explained = features.into_iter().zip(answers);
+    let explained = explained.map(|(features, answer)| Explanation {
+        probabilities: answer.probabilities.clone(),
+        why: Why::Gradient { features, answer },
+    });
+    Ok(explained.collect())
 }
 
-/// Answers of any classifier, to the pictures and to copies in which a square is greyed out.
-fn by_occlusion(
-    args: &ExplainArgs,
-    count: usize,
-    configuration: &RunConfiguration,
-    problem: &Problem,
-    net: &Net,
-    seen: &[Seen],
-) -> anyhow::Result<Vec<Answer>> {
+/// Why any classifier says what it says: by its answers to the pictures, and to copies in which a square is greyed out.
+fn by_occlusion(args: &ExplainArgs, runs: &Runs, net: &Net, seen: &[Seen]) -> anyhow::Result<Vec<Explanation>> {
     /// Copies that go through the net at a time.
     const BATCH: usize = 17;
+    runs.check_there()?;
     let bar = progress(seen.len(), "greyed copies");
     let features = args.pictures.iter().zip(seen).map(|(path, seen)| {
         let copies = occlusion::copies(&seen.numbers, net.graph.input_shape);
@@ -360,13 +362,12 @@ fn by_occlusion(
     let features: Vec<Vec<Vec<f32>>> = features.collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
-    let runs = occlusion::Runs { kind: args.classifier, count, folder: &args.run, configuration, problem };
-    let said = runs.ask(&features, &args.out, args.xgboost.as_deref())?;
-    let answer = |mut said: Vec<Vec<f64>>| {
+    let said = occlusion::ask(runs, &features, &args.out, args.xgboost.as_deref())?;
+    let explained = said.into_iter().map(|mut said| {
         let scores = said.iter().map(|runs| runs.iter().sum::<f64>() / runs.len() as f64).collect();
-        Answer { probabilities: said.swap_remove(0), why: Why::Occlusion(scores) }
-    };
-    Ok(said.into_iter().map(answer).collect())
+        Explanation { probabilities: said.swap_remove(0), why: Why::Occlusion(scores) }
+    });
+    Ok(explained.collect())
 }
 
 /// Reads and prepares a picture as those of the store were.
@@ -426,7 +427,7 @@ fn caption(
         100.0 * ensemble.probability,
         ensemble.entropy_bits
     );
-    if method(kind).0 == "Occlusion" {
+    if !has_gradient(kind) {
         let most = map.data().iter().copied().fold(0.0, f32::max);
         text += &format!(
             " It is by how many points its mean probability falls where a seventh of the side is greyed out: at most {:.1}.",

@@ -2,8 +2,7 @@
 //! 2014, arXiv:1311.2901, section 4.2). A square of the picture is greyed out, and the answer asked for again; where it falls, something was
 //! that spoke for it.
 //!
-//! Classifiers are not kept, and a forest has nothing to be asked anew: what a run says, it says of the pictures of its feature store, as it
-//! is fitted. So the greyed copies become pictures of a store beside the others, which no run learns from, and the runs are fitted again.
+//! Classifiers are not kept: what a run says, it says of the pictures of its feature store, as it is fitted. So the greyed copies become pictures of a store beside the others, which no run learns from, and the runs are fitted again.
 
 use std::{
     path::Path,
@@ -14,9 +13,9 @@ use anyhow::Context;
 use half::f16;
 use thorax_shared::plane::Plane;
 
-use super::machines;
+use super::again::Runs;
 use crate::{
-    classifiers::{ClassifierRun, Fitter, Gram, Kind, Problem, RunConfiguration},
+    classifiers::{ClassifierRun, Fitter, Gram, Problem},
     data::{Label, Split, UNKNOWN_PATIENT},
     features::{Contents, Dtype, FeatureRow, FeatureStore, Opened, State, StoreWriter, WrittenRow},
     progress::progress,
@@ -63,58 +62,44 @@ pub(super) fn map(scores: &[f64]) -> Plane<f32> {
     })
 }
 
-/// Runs that are asked again.
-pub(super) struct Runs<'a> {
-    pub(super) kind: Kind,
-    /// The first so many.
-    pub(super) count: usize,
-    /// Where they are.
-    pub(super) folder: &'a Path,
-    pub(super) configuration: &'a RunConfiguration,
-    /// What they learnt from.
-    pub(super) problem: &'a Problem,
-}
+/// `[pictures][copies][runs]`: what runs say of the disease in pictures with the features `[pictures][copies][C * H * W]`. A store with them
+/// lies in `room` for as long as it takes.
+///
+/// # Errors
+/// Runs that the folder does not have, or that, fitted again, say something else of its own pictures than it keeps; no room for the store.
+pub(super) fn ask(
+    runs: &Runs,
+    pictures: &[Vec<Vec<f32>>],
+    room: &Path,
+    xgboost: Option<&Path>,
+) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+    runs.check_there()?;
+    let Runs { kind, count, problem, .. } = *runs;
+    let parameters = &runs.configuration.parameters;
+    let asked: Vec<&[f32]> = pictures.iter().flatten().map(Vec::as_slice).collect();
+    let room = tempfile::tempdir_in(room).with_context(|| room.display().to_string())?;
+    let extended = extended(problem, &asked, &room.path().join("occluded.features"))?;
+    let gram = Gram::compute(&extended, parameters.standardise)?;
+    let mut drawn = runs.draw()?;
+    drawn.iter_mut().for_each(|run| run.counts.resize(extended.len(), 0));
 
-impl Runs<'_> {
-    /// `[pictures][copies][runs]`: probabilities of the disease in pictures with the features `[pictures][copies][C * H * W]`. A store with
-    /// them lies in `room` for as long as it takes.
-    ///
-    /// # Errors
-    /// Runs that the folder does not have, or that, fitted again, say something else of its own pictures than it keeps; no room for the store.
-    pub(super) fn ask(
-        &self,
-        pictures: &[Vec<Vec<f32>>],
-        room: &Path,
-        xgboost: Option<&Path>,
-    ) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
-        let Self { kind, count, folder, configuration: RunConfiguration { protocol, parameters, .. }, problem } = *self;
-        let kept = (0..count).map(|run| machines::kept(folder, kind, run, problem.len()));
-        let kept: Vec<Vec<f64>> = kept.collect::<anyhow::Result<_>>()?;
-        let asked: Vec<&[f32]> = pictures.iter().flatten().map(Vec::as_slice).collect();
-        let room = tempfile::tempdir_in(room).with_context(|| room.display().to_string())?;
-        let extended = extended(problem, &asked, &room.path().join("occluded.features"))?;
-        let gram = Gram::compute(&extended, parameters.standardise)?;
-        let mut runs = problem.runs(protocol.resample, count, protocol.seed)?.runs;
-        runs.iter_mut().for_each(|run| run.counts.resize(extended.len(), 0));
-
-        let bar = progress(count, kind.name());
-        let said = Mutex::new(vec![vec![]; count]);
-        let done = |run: &ClassifierRun, probabilities: &[f64], _: Option<&[bool]>| {
-            said.lock().unwrap_or_else(PoisonError::into_inner)[run.number] = probabilities.to_vec();
-            bar.inc(1);
-            Ok(())
-        };
-        Fitter::new(&extended, &gram, extended.memory(), xgboost).fit(kind, parameters, &runs, &done)?;
-        bar.finish_and_clear();
-        let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for (number, (said, kept)) in said.iter().zip(&kept).enumerate() {
-            machines::check_drift(folder, kind, number, &said[..problem.len()], kept)?;
-        }
-        let mut next = problem.len()..;
-        let of_copy = |at: usize| said.iter().map(|run| run[at]).collect::<Vec<f64>>();
-        let of_picture = |copies: &Vec<_>| next.by_ref().take(copies.len()).map(of_copy).collect();
-        Ok(pictures.iter().map(of_picture).collect())
+    let bar = progress(count, kind.name());
+    let said = Mutex::new(vec![vec![]; count]);
+    let done = |run: &ClassifierRun, probabilities: &[f64], _: Option<&[bool]>| {
+        said.lock().unwrap_or_else(PoisonError::into_inner)[run.number] = probabilities.to_vec();
+        bar.inc(1);
+        Ok(())
+    };
+    Fitter::new(&extended, &gram, extended.memory(), xgboost).fit(kind, parameters, &drawn, &done)?;
+    bar.finish_and_clear();
+    let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (number, said) in said.iter().enumerate() {
+        runs.check_said(number, &said[..problem.len()])?;
     }
+    let mut next = problem.len()..;
+    let of_copy = |at: usize| said.iter().map(|run| run[at]).collect::<Vec<f64>>();
+    let of_picture = |copies: &Vec<_>| next.by_ref().take(copies.len()).map(of_copy).collect();
+    Ok(pictures.iter().map(of_picture).collect())
 }
 
 /// The pictures of `problem`, and behind them others with features `asked`, `[K][C * H * W]`, which are not for learning; their store is

@@ -226,19 +226,63 @@ fn pictures_beside_the_others_change_no_run() {
             kept.keep(kind, run.number, said, None)
         };
         fitter.fit(kind, &configuration.parameters, &runs.runs, &keep).unwrap();
-        let again = occlusion::Runs { kind, count: 2, folder: &path, configuration: &configuration, problem: &problem };
-        let said = again.ask(&[asked.clone(), asked[..1].to_vec()], folder.path(), None).unwrap();
+        let again = Runs { kind, count: 2, folder: &path, configuration: &configuration, problem: &problem };
+        let said = occlusion::ask(&again, &[asked.clone(), asked[..1].to_vec()], folder.path(), None).unwrap();
         assert_eq!(said.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
         for (run, row, found) in [(0, 7, said[0][0][0]), (1, 40, said[0][1][1]), (1, 7, said[1][0][1])] {
             let bytes = std::fs::read(classifiers::predictions(&path, kind, run)).unwrap();
             let expected = classifiers::probabilities(&bytes, problem.len()).unwrap()[row];
             assert!((found - expected).abs() < 1e-4, "{kind}, run {run}, picture {row}: {found} {expected}");
         }
+        if kind == Kind::Mlp {
+            perceptrons_have_a_gradient(&again, &gram, &asked);
+        }
         // What the folder keeps is of another program.
         let other = vec![0.31; problem.len()];
         kept.keep(kind, 1, &other, None).unwrap();
-        let error = again.ask(std::slice::from_ref(&asked), folder.path(), None).unwrap_err().to_string();
+        let error = occlusion::ask(&again, std::slice::from_ref(&asked), folder.path(), None).unwrap_err().to_string();
         assert!(error.contains("run 1, fitted again differs"), "{error}");
+    }
+}
+
+/// Their logit changes along each feature as the gradient says, where no unit ends on the way.
+fn perceptrons_have_a_gradient(runs: &Runs, gram: &Gram, asked: &[Vec<f32>]) {
+    const STEP: f32 = 1e-3;
+    let perceptrons = Perceptrons::fit(runs, gram).unwrap();
+    for answer in perceptrons.answer(asked) {
+        assert_eq!((answer.probabilities.len(), answer.gradient.len()), (2, 24));
+        assert!(answer.gradient.iter().any(|derivative| derivative.abs() > 1e-3), "{:?}", answer.gradient);
+    }
+    for picture in asked {
+        let moved = (0..24).flat_map(|column| {
+            [STEP, -STEP].map(|step| {
+                let mut moved = picture.clone();
+                moved[column] += step;
+                moved
+            })
+        });
+        let pictures: Vec<Vec<f32>> = std::iter::once(picture.clone()).chain(moved).collect();
+        let answers = perceptrons.answer(&pictures);
+        let smooth = |column: &usize| {
+            let [up, down] = [1, 2].map(|side| &answers[2 * column + side].gradient);
+            up.iter().zip(down).all(|(up, down)| (up - down).abs() < 1e-6)
+        };
+        let columns: Vec<usize> = (0..24).filter(smooth).collect();
+        assert!(columns.len() > 12, "{columns:?}");
+        for column in columns {
+            let found = (answers[2 * column + 1].decision - answers[2 * column + 2].decision) / f64::from(2.0 * STEP);
+            let expected = answers[0].gradient[column];
+            assert!((found - expected).abs() < 1e-3, "{column}: {found} {expected}");
+        }
+    }
+    // Of pictures that were there when they were fitted, they say what they said then.
+    let number = [7, 40];
+    for (answer, row) in perceptrons.answer(asked).iter().zip(number) {
+        for (run, found) in answer.probabilities.iter().enumerate() {
+            let bytes = std::fs::read(classifiers::predictions(runs.folder, Kind::Mlp, run)).unwrap();
+            let expected = classifiers::probabilities(&bytes, runs.problem.len()).unwrap()[row];
+            assert!((found - expected).abs() < 1e-4, "run {run}, picture {row}: {found} {expected}");
+        }
     }
 }
 
