@@ -80,7 +80,7 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     assert_eq!(page.matches("data:image/png;base64,").count(), 6);
 
     refused(&mut explain(folder, "random:2", 0), &["SHA-256", "not what made these features", "random:1"]);
-    refused(explain(folder, "random:1", 0).args(["--runs", "4"]), &["has 3 runs, not 4"]);
+    refused(explain(folder, "random:1", 0).args(["--runs", "4"]), &["has 3 runs of svm-rbf, not 4", "--runs 4"]);
     refused(explain(folder, "random:1", 0).args(["--classifier", "svm-polynomial"]), &["--only svm-polynomial"]);
     refused(explain(folder, "random:1", 0).args(["--classifier", "knn"]), &["knn", "thorax-train classify --only knn"]);
     refused(explain(folder, "random:1", 0).arg(folder.join("films/none.png")), &["none.png"]);
@@ -106,7 +106,7 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     let occluded = folder.join("occluded");
     let mut command = explain_into("occluded", folder, "random:1", 0);
     succeed(command.args(["--classifier", "knn", "--maps", "--class", "positive"]));
-    let files = ["explained.csv", "figures.json"].map(str::to_owned).into_iter();
+    let files = [".lock", "explained.csv", "figures.json"].map(str::to_owned).into_iter();
     let files = files.chain(
         ["heat.png", "input.png", "maps.safetensors", "occlusion.png"]
             .map(|what| format!("phantom_xray_0000_positive_{what}")),
@@ -115,20 +115,28 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     let figures: Value = serde_json::from_slice(&std::fs::read(occluded.join("figures.json")).unwrap()).unwrap();
     let caption = figures[0]["caption"].as_str().unwrap();
     assert!(figures[0]["title"].as_str().unwrap().contains("Occlusion"), "{figures}");
-    assert!(caption.contains("KNN") && caption.contains("a seventh of the side is greyed out"), "{caption}");
+    assert!(
+        caption.contains("KNN") && caption.contains("a square of a seventh of the side is greyed out"),
+        "{caption}"
+    );
     let lines = std::fs::read_to_string(occluded.join("explained.csv")).unwrap();
     assert!(lines.lines().nth(1).unwrap().ends_with(",positive,,,passed"), "{lines}");
     let machines = names(&folder.join("run/predictions/svm-polynomial"));
     assert_eq!(machines.len(), 2, "{machines:?}");
     refused(
         explain(folder, "random:1", 0).args(["--classifier", "svm-polynomial", "--runs", "3"]),
-        &["has 2 runs, not 3"],
+        &["has 2 runs of svm-polynomial, not 3", "--fewer svm-polynomial=3"],
     );
     let mut report = train();
     report.args(["report", "--resamples", "50", "--run"]).arg(folder.join("run"));
     succeed(report.arg("--out").arg(folder.join("few")));
     let page = std::fs::read_to_string(folder.join("few/report.md")).unwrap();
     assert!(page.contains("3 runs of each classifier, 2 of SVC (polynomial)"), "{page}");
+    // The folder keeps it, until it is said otherwise.
+    succeed(&mut classify(&["--only", "svm-polynomial"]));
+    assert_eq!(names(&folder.join("run/predictions/svm-polynomial")).len(), 2);
+    succeed(&mut classify(&["--only", "svm-polynomial", "--fewer", "svm-polynomial=3"]));
+    assert_eq!(names(&folder.join("run/predictions/svm-polynomial")).len(), 3);
     refused(&mut classify(&["--fewer", "svm-polynomial=4"]), &["svm-polynomial=4", "3 --runs"]);
     refused(&mut classify(&["--only", "knn", "--fewer", "mlp=2"]), &["mlp=2", "--only does not name mlp"]);
     refused(&mut classify(&["--fewer", "mlp=2,mlp=1"]), &["--fewer mlp", "twice"]);

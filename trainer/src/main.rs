@@ -52,7 +52,7 @@ enum Command {
     Features(Box<commands::features::FeaturesArgs>),
     /// Fit the paper's eight classifiers to features, a hundred times each
     Classify(Box<commands::classify::ClassifyArgs>),
-    /// Show where in a picture the support vector machines of a run folder find what they say: Grad-CAM
+    /// Show where in a picture the classifiers of a run folder find what they say: Grad-CAM, or occlusion
     Explain(Box<explain::ExplainArgs>),
     /// Train a classifier or a segmenter
     #[command(subcommand)]

@@ -34,6 +34,14 @@ pub struct Fitter<'a> {
     bins: OnceCell<Bins>,
 }
 
+/// Whether the XGBoost library, `library` if it is not in the system's place, can be used.
+///
+/// # Errors
+/// Why it cannot, and what to do.
+pub fn check_xgboost(library: Option<&Path>) -> Result<(), ClassifierError> {
+    Ok(xgboost::Library::open(library).map(drop)?)
+}
+
 impl<'a> Fitter<'a> {
     /// For the pictures of `problem`; `memory` in bytes.
     pub fn new(problem: &'a Problem, gram: &'a Gram, memory: usize, xgboost: Option<&'a Path>) -> Self {
@@ -114,14 +122,6 @@ impl<'a> Fitter<'a> {
         }
         let bins = Bins::of(&self.problem.store, &self.problem.rows, &self.problem.training())?;
         Ok(self.bins.get_or_init(|| bins))
-    }
-
-    /// Whether the XGBoost library can be used.
-    ///
-    /// # Errors
-    /// Why it cannot, and what to do.
-    pub fn check_xgboost(&self) -> Result<(), ClassifierError> {
-        Ok(xgboost::Library::open(self.xgboost).map(drop)?)
     }
 
     /// Bytes of the mapped store and of the Gram matrix.

@@ -42,13 +42,13 @@ pub(super) fn predict(
     })
 }
 
-/// A perceptron whose first layer can be written out: `kept` times the weights that it began with, and a sum of standardised pictures.
+/// A perceptron whose first layer can be written out: `initial_share` times the weights that it began with, and a sum of standardised pictures.
 #[derive(Clone, Debug)]
 pub struct Perceptron {
     /// Of the run, and so of the initial weights.
     seed: u64,
     /// What weight decay has left of the initial weights.
-    pub kept: f32,
+    pub initial_share: f32,
     /// `[N, hidden]`: how often each picture is in each unit's weights.
     pub coefficients: Vec<f32>,
     /// `[hidden]`.
@@ -83,17 +83,18 @@ pub fn fit_perceptrons(
     let fit = |(position, run): (usize, &ClassifierRun)| {
         let mut network = Network::new(units.of(position), problem.columns(), run, parameters);
         network.combination = Some(Combination {
-            kept: Moving::new(vec![1.0]),
+            initial: Moving::new(vec![1.0]),
             pictures: Moving::new(vec![0.0; problem.len() * parameters.hidden]),
         });
         network.fit(gram, &problem.labels, run, parameters);
         done();
         let probabilities = network.probabilities();
         let Network { combination, first_bias, second, second_bias, .. } = network;
-        let (kept, coefficients) = combination.map_or((1.0, vec![]), |c| (c.kept.values[0], c.pictures.values));
+        let (initial_share, coefficients) =
+            combination.map_or((1.0, vec![]), |c| (c.initial.values[0], c.pictures.values));
         Perceptron {
             seed: run.seed,
-            kept,
+            initial_share,
             coefficients,
             first_bias: first_bias.values,
             second: second.values,
@@ -175,7 +176,7 @@ struct Network {
 /// weights.
 struct Combination {
     /// `[1]`: the factor of the initial weights.
-    kept: Moving,
+    initial: Moving,
     /// `[N, hidden]`.
     pictures: Moving,
 }
@@ -300,8 +301,8 @@ impl Network {
         );
         let (rate, momentum) = (parameters.learning_rate as f32, parameters.momentum as f32);
         self.units.step(&buffers.gradient, rate, momentum);
-        if let Some(Combination { kept, pictures }) = &mut self.combination {
-            kept.step(&[decay * kept.values[0]], rate, momentum);
+        if let Some(Combination { initial, pictures }) = &mut self.combination {
+            initial.step(&[decay * initial.values[0]], rate, momentum);
             let mut gradient: Vec<f32> = pictures.values.iter().map(|value| decay * value).collect();
             for (&picture, deltas) in batch.iter().zip(buffers.deltas.chunks_exact(hidden)) {
                 let of_picture = gradient[picture * hidden..][..hidden].iter_mut();
@@ -326,6 +327,7 @@ struct Buffers {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -359,7 +361,7 @@ mod tests {
             second_bias: Moved::of(&network.second_bias.values),
         };
         network.combination = Some(Combination {
-            kept: Moving::new(vec![1.0]),
+            initial: Moving::new(vec![1.0]),
             pictures: Moving::new(vec![0.0; PICTURES * parameters.hidden]),
         });
         let mut order = network.random.clone();
@@ -377,12 +379,12 @@ mod tests {
             assert!((*found - expected).abs() < 1e-4, "{picture}: {found} {expected}");
         }
         // The weights, written out.
-        let Combination { kept, pictures } = network.combination.unwrap();
-        assert!(kept.values[0] < 0.9, "they have decayed");
+        let Combination { initial, pictures } = network.combination.unwrap();
+        assert!(initial.values[0] < 0.9, "they have decayed");
         for (unit, expected) in plain.first.0.chunks_exact(COLUMNS).enumerate() {
             for (column, expected) in expected.iter().enumerate() {
                 let learnt = (0..PICTURES).map(|p| pictures.values[p * parameters.hidden + unit] * row(p)[column]);
-                let found = kept.values[0] * weights[unit * COLUMNS + column] + learnt.sum::<f32>();
+                let found = initial.values[0] * weights[unit * COLUMNS + column] + learnt.sum::<f32>();
                 assert!((f64::from(found) - expected).abs() < 1e-4, "unit {unit}, column {column}: {found} {expected}");
             }
         }

@@ -29,7 +29,7 @@ mod xgboost;
 
 pub use bins::Bins;
 pub use error::ClassifierError;
-pub use fit::{Done, Fitter};
+pub use fit::{Done, Fitter, check_xgboost};
 pub use gram::Gram;
 pub use mlp::{Perceptron, fit_perceptrons};
 pub use parameters::{

@@ -292,8 +292,14 @@ fn a_folder_goes_on_with_its_own_configuration_only() {
     few_of_knn.keep(Kind::Knn, 0, &probabilities, None).unwrap();
     let read = read_run(&path).unwrap();
     assert_eq!((read.runs, read.classifiers[0].runs.len(), read.fewer), (4, 2, [(Kind::Knn, 2)].into()));
-    begin(4, 1).unwrap();
-    assert!(read_run(&path).is_err(), "now four are wanted, and two are there");
+    few.protocol.runs = 5;
+    Folder::open(&path, &few).unwrap();
+    let read = read_run(&path).unwrap();
+    assert_eq!((read.runs, read.classifiers[0].runs.len()), (5, 2), "of the others there are more");
+    few.protocol.fewer = [(Kind::Knn, 9)].into();
+    assert_eq!(few.protocol.runs_of(Kind::Knn), 5, "not more than there are");
+    begin(5, 1).unwrap();
+    assert!(read_run(&path).is_err(), "now five are wanted, and two are there");
 
     // A file that is damaged, or of something else, is fitted anew.
     let file = more.predictions(Kind::Knn, 1);

@@ -84,8 +84,8 @@ pub(super) struct Data<'a> {
     all: Matrix<'a>,
     most: usize,
     threads: usize,
-    /// Histograms that are kept: as much memory as the codes take, and at least two.
-    histograms: usize,
+    /// Bytes of a node's histogram.
+    histogram: usize,
 }
 
 impl<'a> Data<'a> {
@@ -116,8 +116,7 @@ impl<'a> Data<'a> {
         let every: Vec<usize> = (0..rows).collect();
         let all = matrix(library, bins, most, threads, &cuts, &every)?;
         let histogram = 16 * (0..columns).map(levels).sum::<usize>();
-        let histograms = (rows * columns / histogram.max(1)).max(2);
-        Ok(Self { library, bins, labels, cuts, all, most, threads, histograms })
+        Ok(Self { library, bins, labels, cuts, all, most, threads, histogram })
     }
 
     /// The probability of the positive class of every row, `[N]`, from trees fitted to a run.
@@ -130,6 +129,8 @@ impl<'a> Data<'a> {
         parameters: &XgboostParameters,
     ) -> Result<Vec<f32>, XgboostError> {
         let drawn: Vec<usize> = (0..self.labels.len()).filter(|&row| run.counts[row] > 0).collect();
+        // Histograms that are kept: as much memory as the codes that are learnt from take, and at least two.
+        let histograms = (drawn.len() * self.bins.columns() / self.histogram.max(1)).max(2);
         let mut learnt = matrix(self.library, self.bins, self.most, self.threads, &self.cuts, &drawn)?;
         let labels: Vec<f32> = drawn.iter().map(|&row| f32::from(u8::from(self.labels[row]))).collect();
         let weights: Vec<f32> = drawn.iter().map(|&row| run.counts[row] as f32).collect();
@@ -139,7 +140,7 @@ impl<'a> Data<'a> {
             ("objective", "binary:logistic".into()),
             ("tree_method", "hist".into()),
             ("grow_policy", "lossguide".into()),
-            ("max_cached_hist_node", self.histograms.to_string()),
+            ("max_cached_hist_node", histograms.to_string()),
             ("max_leaves", "0".into()),
             ("max_depth", parameters.depth.to_string()),
             ("max_bin", parameters.max_bin.to_string()),

@@ -15,7 +15,7 @@ use thorax_nn::device::threads;
 use crate::{
     classifiers::{
         ClassifierError, Configuration, DEFAULTS, FORMAT, Fitter, Folder, Gram, Kind, NotRun, Parameters, Problem,
-        Protocol, Resample, RunConfiguration, StoreIdentity, XGBOOST_PACKAGE, note_not_run, tune,
+        Protocol, Resample, RunConfiguration, StoreIdentity, XGBOOST_PACKAGE, check_xgboost, note_not_run, tune,
     },
     features::Extractor,
     files::take_folder,
@@ -46,7 +46,8 @@ pub struct ClassifyArgs {
     /// Runs of each classifier; more may be asked for later
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: u32,
-    /// Fewer runs of a classifier that takes long, such as xgboost=10; the report says so in its rows. More may be asked for later
+    /// Fewer runs of a classifier that takes long, such as xgboost=10; the report says so in its rows. The folder keeps this until it is said
+    /// otherwise: xgboost=100 later adds the others
     #[arg(long, value_name = "CLASSIFIER=N", value_delimiter = ',', value_parser = fewer)]
     fewer: Vec<(Kind, usize)>,
     /// How the runs differ
@@ -94,8 +95,7 @@ impl ClassifyArgs {
         Kind::ALL.into_iter().filter(|kind| self.only.is_empty() || self.only.contains(kind)).collect()
     }
 
-    /// How many runs there are to be of the classifiers of which fewer are asked for; of those that are not to run now, as many as `folder`
-    /// says.
+    /// How many runs there are to be of the classifiers of which fewer are asked for, now or, as `folder` says, before.
     ///
     /// # Errors
     /// More than of the others, or of a classifier that is not to run; where every run deals the patients out anew, since a picture may
@@ -103,8 +103,7 @@ impl ClassifyArgs {
     fn fewer_runs(&self, folder: &Path) -> anyhow::Result<BTreeMap<Kind, usize>> {
         let kinds = self.kinds();
         let mut fewer = RunConfiguration::read(folder).map(|found| found.protocol.fewer).unwrap_or_default();
-        fewer.retain(|kind, _| !kinds.contains(kind));
-        for &(kind, runs) in &self.fewer {
+        for (position, &(kind, runs)) in self.fewer.iter().enumerate() {
             let all = self.runs as usize;
             anyhow::ensure!(
                 runs <= all,
@@ -115,9 +114,10 @@ impl ClassifyArgs {
                 self.resample == Resample::Bootstrap,
                 "--fewer {kind}={runs}: with --resample split an image may be tested in none of these runs; leave out --fewer"
             );
-            anyhow::ensure!(fewer.insert(kind, runs).is_none(), "--fewer {kind}: given twice; give it once");
+            let twice = self.fewer[..position].iter().any(|(other, _)| *other == kind);
+            anyhow::ensure!(!twice, "--fewer {kind}: given twice; give it once");
+            fewer.insert(kind, runs);
         }
-        fewer.retain(|_, runs| *runs < self.runs as usize);
         Ok(fewer)
     }
 }
@@ -195,34 +195,31 @@ fn series(
         identity.backbone
     );
     let memory = limit(args, &problem, &configuration.parameters)?;
-    let fewer = args.fewer_runs(out)?;
     let _lock = take_folder(out)?;
+    let fewer = args.fewer_runs(out)?;
     for kind in Kind::ALL {
         let folder = out.join("predictions").join(kind.name());
         if folder.is_dir() {
             remove_left_over(&folder).with_context(|| folder.display().to_string())?;
         }
     }
+    let protocol = Protocol {
+        resample: args.resample,
+        runs: args.runs as usize,
+        fewer,
+        seed: args.seed,
+        left_out: left_out.map(str::to_owned),
+    };
     let begin = |parameters: &Parameters| {
-        let protocol = Protocol {
-            resample: args.resample,
-            runs: args.runs as usize,
-            fewer: fewer.clone(),
-            seed: args.seed,
-            left_out: left_out.map(str::to_owned),
-        };
-        let format = FORMAT;
-        Folder::open(
-            out,
-            &RunConfiguration { format, store: identity.clone(), protocol, parameters: parameters.clone() },
-        )
+        let (format, store, protocol) = (FORMAT, identity.clone(), protocol.clone());
+        Folder::open(out, &RunConfiguration { format, store, protocol, parameters: parameters.clone() })
     };
     // Another configuration is refused before anything long begins; with --tune it is not known yet.
     let early = if args.tune { None } else { Some(begin(&configuration.parameters)?) };
     let gram = Gram::open(&out.join("gram.safetensors"), &problem, configuration.parameters.standardise)?;
     let fitter = Fitter::new(&problem, &gram, memory, args.xgboost.as_deref());
     let kinds = args.kinds();
-    let no_xgboost = fitter.check_xgboost().err().filter(|_| kinds.contains(&Kind::Xgboost));
+    let no_xgboost = check_xgboost(args.xgboost.as_deref()).err().filter(|_| kinds.contains(&Kind::Xgboost));
     if let Some(error) = &no_xgboost {
         anyhow::ensure!(!args.only.contains(&Kind::Xgboost), "{error}");
         eprintln!("{}: left out, the others run. {error}", Kind::Xgboost);
@@ -241,7 +238,7 @@ fn series(
     let runs = problem.runs(args.resample, args.runs as usize, args.seed)?;
     folder.describe(&problem, &runs)?;
     for kind in kinds {
-        let wanted = &runs.runs[..fewer.get(&kind).copied().unwrap_or(runs.runs.len())];
+        let wanted = &runs.runs[..protocol.runs_of(kind)];
         let missing: Vec<_> = wanted.iter().filter(|run| !folder.has(kind, run.number)).cloned().collect();
         let not_run = no_xgboost.as_ref().filter(|_| !usable(&kind) && !missing.is_empty());
         let why = not_run.map(|error| NotRun { reason: error.to_string(), install: XGBOOST_PACKAGE.to_owned() });

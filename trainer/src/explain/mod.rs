@@ -37,14 +37,17 @@ use thorax_shared::{modality::Modality, plane::Plane, uncertainty::Ensemble, ver
 
 use self::{again::Runs, machines::Machines, perceptrons::Perceptrons};
 use crate::{
-    classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity},
+    classifiers::{Gram, Kind, Problem, RunConfiguration, StoreIdentity, check_xgboost},
     data::picture::Picture,
     features::{Contents, Dtype, Remade},
     figures::{Figure, write as write_figures},
-    files::write_png,
+    files::{take_folder, write_png},
     progress::progress,
     segmentation::lungs::{self, LungFinder, LungsArgs, TrunkArgs},
 };
+
+/// Pictures that may be explained by occlusion at a time. Their copies are in memory together.
+const MOST_OCCLUDED: usize = 16;
 
 /// Options of `explain`.
 #[derive(Debug, clap::Args)]
@@ -150,6 +153,17 @@ impl Explanation {
         }
     }
 
+    /// Of occlusion, by how much the probability of `class` falls at most, of one square.
+    fn most(&self, class: Class) -> Option<f64> {
+        match &self.why {
+            Why::Gradient { .. } => None,
+            Why::Occlusion(scores) => {
+                let sign = if class == Class::Positive { 1.0 } else { -1.0 };
+                Some(scores.iter().map(|score| sign * (scores[0] - score)).fold(0.0, f64::max))
+            }
+        }
+    }
+
     /// Of support vector machines, whether the picture resembles none that was learnt from.
     fn unfamiliar(&self) -> bool {
         matches!(&self.why, Why::Gradient { answer, .. } if answer.unfamiliar)
@@ -186,9 +200,21 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let count = args.runs.map_or(there, NonZeroUsize::get);
     ensure!(
         (1..=there).contains(&count),
-        "{}: has {there} runs, not {count}; ask for fewer, or run thorax-train classify with --runs {count}",
-        args.run.display()
+        "{}: has {there} runs of {}, not {count}; ask for fewer --runs, or give thorax-train classify {}",
+        args.run.display(),
+        args.classifier,
+        match protocol.fewer.get(&args.classifier) {
+            Some(_) => format!("--fewer {}={count}", args.classifier),
+            None => format!("--runs {count}"),
+        }
     );
+    ensure!(
+        has_gradient(args.classifier) || args.pictures.len() <= MOST_OCCLUDED,
+        "{} pictures: by occlusion at most {MOST_OCCLUDED} are explained at a time, since each takes {} copies; give fewer",
+        args.pictures.len(),
+        occlusion::COPIES
+    );
+    let _lock = take_folder(&args.out)?;
     let problem = open(&args.features, &args.run, &configuration)?;
     let contents = &problem.contents;
     let trunk = args.trunk.open(contents.modality)?;
@@ -237,14 +263,16 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         let warning = if answer.unfamiliar() {
             " The picture resembles none that the runs learnt from: the answer is the one to any such picture, and the heat \
              means nothing."
-        } else if heat.data().iter().all(|&heat| heat == 0.0) {
+        } else if heat.data().iter().any(|&heat| heat > 0.0) {
+            ""
+        } else if has_gradient(args.classifier) {
             " There is none: nowhere does the picture raise that score."
         } else {
-            ""
+            " There is none: no square lowers the answer of any run. Answers that are 0 and 1, or a few steps, hide what is small."
         };
         figures.push(Figure {
             title: format!("{} {}: {method} and heat map", title(contents.modality), number + 1),
-            caption: caption(args.classifier, contents, &ensemble, class, &map, warning, seen.refused),
+            caption: caption(args.classifier, contents, &ensemble, class, answer.most(class), warning, seen.refused),
             files: files.map(|(file, _)| file).into(),
         });
         let (probability, entropy_bits) = (ensemble.probability, ensemble.entropy_bits);
@@ -352,6 +380,9 @@ fn by_occlusion(args: &ExplainArgs, runs: &Runs, net: &Net, seen: &[Seen]) -> an
     /// Copies that go through the net at a time.
     const BATCH: usize = 17;
     runs.check_there()?;
+    if runs.kind == Kind::Xgboost {
+        check_xgboost(args.xgboost.as_deref())?;
+    }
     let bar = progress(seen.len(), "greyed copies");
     let features = args.pictures.iter().zip(seen).map(|(path, seen)| {
         let copies = occlusion::copies(&seen.numbers, net.graph.input_shape);
@@ -361,7 +392,6 @@ fn by_occlusion(args: &ExplainArgs, runs: &Runs, net: &Net, seen: &[Seen]) -> an
     });
     let features: Vec<Vec<Vec<f32>>> = features.collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
-    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let said = occlusion::ask(runs, &features, &args.out, args.xgboost.as_deref())?;
     let explained = said.into_iter().map(|mut said| {
         let scores = said.iter().map(|runs| runs.iter().sum::<f64>() / runs.len() as f64).collect();
@@ -409,7 +439,7 @@ fn caption(
     contents: &Contents,
     ensemble: &Ensemble,
     class: Class,
-    map: &Plane<f32>,
+    most: Option<f64>,
     warning: &str,
     refused: Option<RejectReason>,
 ) -> String {
@@ -427,10 +457,10 @@ fn caption(
         100.0 * ensemble.probability,
         ensemble.entropy_bits
     );
-    if !has_gradient(kind) {
-        let most = map.data().iter().copied().fold(0.0, f32::max);
+    if let Some(most) = most {
         text += &format!(
-            " It is by how many points its mean probability falls where a seventh of the side is greyed out: at most {:.1}.",
+            " It is by how much that probability falls where a square of a seventh of the side is greyed out, on average over the squares that \
+             cover a place; of one square at most {:.1} points.",
             100.0 * most
         );
     }

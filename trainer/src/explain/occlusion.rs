@@ -27,6 +27,9 @@ pub(super) const CELLS: usize = 14;
 /// Squares along each side.
 const SQUARES: usize = CELLS - 1;
 
+/// A picture, and a copy for each square.
+pub(super) const COPIES: usize = 1 + SQUARES * SQUARES;
+
 /// A net's input, `[C, H, W]`, and behind it a copy for each square, `[SQUARES * SQUARES]` by rows, in which the square has the input's mean.
 pub(super) fn copies(input: &[f32], [channels, height, width]: [usize; 3]) -> Vec<Vec<f32>> {
     let plane = height * width;
@@ -63,21 +66,29 @@ pub(super) fn map(scores: &[f64]) -> Plane<f32> {
 }
 
 /// `[pictures][copies][runs]`: what runs say of the disease in pictures with the features `[pictures][copies][C * H * W]`. A store with them
-/// lies in `room` for as long as it takes.
+/// lies in the folder `out` for as long as it takes.
 ///
 /// # Errors
-/// Runs that the folder does not have, or that, fitted again, say something else of its own pictures than it keeps; no room for the store.
+/// Runs that, fitted again, say something else of its own pictures than it keeps; no room for the store.
 pub(super) fn ask(
     runs: &Runs,
     pictures: &[Vec<Vec<f32>>],
-    room: &Path,
+    out: &Path,
     xgboost: Option<&Path>,
 ) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
-    runs.check_there()?;
     let Runs { kind, count, problem, .. } = *runs;
     let parameters = &runs.configuration.parameters;
     let asked: Vec<&[f32]> = pictures.iter().flatten().map(Vec::as_slice).collect();
-    let room = tempfile::tempdir_in(room).with_context(|| room.display().to_string())?;
+    let room = out.join("occluded");
+    if room.exists() {
+        // Of a process that was killed.
+        std::fs::remove_dir_all(&room).with_context(|| room.display().to_string())?;
+    }
+    let room = tempfile::Builder::new()
+        .prefix("occluded")
+        .rand_bytes(0)
+        .tempdir_in(out)
+        .with_context(|| room.display().to_string())?;
     let extended = extended(problem, &asked, &room.path().join("occluded.features"))?;
     let gram = Gram::compute(&extended, parameters.standardise)?;
     let mut drawn = runs.draw()?;

@@ -67,7 +67,7 @@ impl<'a> Perceptrons<'a> {
                 let mut values: Vec<f64> = initial[first..][..self.hidden]
                     .iter()
                     .zip(&perceptron.first_bias)
-                    .map(|(product, bias)| f64::from(perceptron.kept * product + bias))
+                    .map(|(product, bias)| f64::from(perceptron.initial_share * product + bias))
                     .collect();
                 for (product, coefficients) in products.iter().zip(perceptron.coefficients.chunks_exact(self.hidden)) {
                     let terms = values.iter_mut().zip(coefficients);
@@ -81,7 +81,7 @@ impl<'a> Perceptrons<'a> {
                 answer.probabilities.push(1.0 / (1.0 + (-logit).exp()));
                 let share = 1.0 / runs as f32;
                 let factors = &mut of_initial[first..][..self.hidden];
-                factors.iter_mut().zip(&above).for_each(|(factor, v)| *factor = share * perceptron.kept * v);
+                factors.iter_mut().zip(&above).for_each(|(factor, v)| *factor = share * perceptron.initial_share * v);
                 let factors = &mut of_learnt[number * self.pictures..][..self.pictures];
                 for (factor, coefficients) in factors.iter_mut().zip(perceptron.coefficients.chunks_exact(self.hidden))
                 {

@@ -102,7 +102,10 @@ fn of_classifiers(run: &JudgedRun) -> anyhow::Result<Vec<[String; 4]>> {
     if run.folder.runs != PAPERS_RUNS {
         rows.push(["runs of each".into(), run.folder.runs.to_string(), PAPERS_RUNS.to_string(), NONE.into()]);
     }
-    for (kind, fewer) in &run.folder.fewer {
+    let fewer = run.folder.classifiers.iter().filter(|classifier| classifier.runs.len() < run.folder.runs);
+    for (kind, fewer) in
+        fewer.map(|classifier| (classifier.kind, classifier.runs.len())).filter(|(_, runs)| *runs != PAPERS_RUNS)
+    {
         let why = "a run takes long";
         rows.push([format!("runs of {}", kind.title()), fewer.to_string(), PAPERS_RUNS.to_string(), why.into()]);
     }

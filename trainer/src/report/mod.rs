@@ -306,9 +306,9 @@ fn section(judgement: &Judgement, blocks: &mut Vec<Block>) -> anyhow::Result<()>
     let count = |count: crate::judge::classifiers::Count| {
         format!("{} pictures of {} patients, {} with COVID-19", count.pictures, count.patients, count.positive)
     };
-    let fewer = judgement.classifiers.iter().filter(|judged| judged.runs_judged < judgement.runs);
+    let fewer = judgement.classifiers.iter().filter(|judged| judged.run_count < judgement.runs);
     let fewer = fewer.filter(|judged| judged.kind.is_some());
-    let fewer: String = fewer.map(|judged| format!(", {} of {}", judged.runs_judged, judged.title())).collect();
+    let fewer: String = fewer.map(|judged| format!(", {} of {}", judged.run_count, judged.title())).collect();
     blocks.push(Block::Paragraph(match judgement.resample {
         Resample::Bootstrap => format!(
             "Un-pooled features of {} ({}). {} runs of each classifier{fewer} (seed {}), each fitted to its own bootstrap resample of the \

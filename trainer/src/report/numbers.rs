@@ -44,6 +44,7 @@ pub(super) fn csv(judgements: &[&Judgement]) -> anyhow::Result<Vec<u8>> {
                 let (low, high) = (end(interval.map(|i| i.0)), end(interval.map(|i| i.1)));
                 table.write_record([&run, judged.name(), source, figure, &value.to_string(), &low, &high])
             };
+            line("", "runs", Some(judged.run_count as f64), None)?;
             for (figure, estimate) in Figures::<()>::NAMES.iter().zip(judged.averaged.into_array()) {
                 line("", figure, estimate.map(|e| e.value), estimate.map(|e| (e.low, e.high)))?;
             }

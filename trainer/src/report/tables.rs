@@ -78,8 +78,8 @@ pub(super) fn as_in_the_paper(judgement: &Judgement, paper: Option<&PaperTable>)
         judgement.runs,
         level(judgement)
     );
-    if judgement.classifiers.iter().any(|judged| judged.runs_judged < judgement.runs) {
-        caption.push_str(" All classifiers: of the runs that each of them has.");
+    if let Some(fewest) = fewest(judgement) {
+        caption.push_str(&format!(" All classifiers: of the first {fewest} runs, which each of them has."));
     }
     for (kind, not_run) in &judgement.not_run {
         caption.push_str(&format!(" {} did not run: {}.", kind.title(), not_run.reason));
@@ -99,14 +99,20 @@ pub(super) fn as_in_the_paper(judgement: &Judgement, paper: Option<&PaperTable>)
             table.push(Look::Faint, row(name, "paper", &figures.map(|figure| percent(Some(figure / 100.0)))));
             (name, look) = ("", Look::Plain);
         }
-        let each = match judged.runs_judged {
+        let each = match judged.run_count {
             all if all == judgement.runs => "each run".to_owned(),
-            fewer => format!("each run of {fewer}"),
+            1 => "one run".to_owned(),
+            fewer => format!("each of {fewer} runs"),
         };
         table.push(look, row(name, &each, &judged.runs.into_array().map(percent_spread)));
         table.push(Look::Strong, row("", "averaged", &judged.averaged.into_array().map(percent_interval)));
     }
     table
+}
+
+/// The runs that every classifier has, where one has fewer than others.
+fn fewest(judgement: &Judgement) -> Option<usize> {
+    judgement.classifiers.iter().map(|judged| judged.run_count).min().filter(|fewest| *fewest < judgement.runs)
 }
 
 /// Rows of the classifiers that could not run, with what to install.
@@ -136,8 +142,9 @@ pub(super) fn probabilities(judgement: &Judgement) -> Table {
         "The averaged prediction on test pictures. ECE: expected calibration error in 15 bins. Temperature and isotonic \
          calibration are fitted on validation pictures. Entropy: of the mean distribution, in bits, 0 to 1 (equation 2); the \
          part that is disagreement between runs is its mutual information. AUROC of entropy: how well it points out wrong \
-         answers, 0.5 is no help. AURC: area under the risk-coverage curve, smaller is better. In brackets: {}.",
-        level(judgement)
+         answers, 0.5 is no help. AURC: area under the risk-coverage curve, smaller is better. In brackets: {}.{}",
+        level(judgement),
+        fewest(judgement).map_or("", |_| " Mutual information grows with the runs that a row has.")
     );
     let head = [
         "Classification",

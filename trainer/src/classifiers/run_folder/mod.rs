@@ -73,7 +73,7 @@ pub struct Protocol {
     pub resample: Resample,
     /// How many there are of each classifier, those in `fewer` aside.
     pub runs: usize,
-    /// How many there are of classifiers of which fewer were asked for, since a run takes long.
+    /// How many were asked for of classifiers of which a run takes long.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fewer: BTreeMap<Kind, usize>,
     /// Of all draws.
@@ -85,8 +85,13 @@ pub struct Protocol {
 impl Protocol {
     /// How many runs there are of `kind`.
     pub fn runs_of(&self, kind: Kind) -> usize {
-        self.fewer.get(&kind).copied().unwrap_or(self.runs)
+        runs_of(&self.fewer, kind, self.runs)
     }
+}
+
+/// How many runs there are of `kind`: `runs`, or fewer where that was asked for.
+fn runs_of(fewer: &BTreeMap<Kind, usize>, kind: Kind, runs: usize) -> usize {
+    fewer.get(&kind).map_or(runs, |&few| few.clamp(1, runs.max(1)))
 }
 
 impl StoreIdentity {

@@ -180,14 +180,14 @@ impl RunFolder {
         }
         let rows = self.rows.len();
         for ClassifierRuns { kind, runs, answers } in &self.classifiers {
-            let expected = self.fewer.get(kind).copied().unwrap_or(self.runs);
+            let expected = super::runs_of(&self.fewer, *kind, self.runs);
             let wrong =
                 |answers: &&Vec<Vec<bool>>| answers.len() != expected || answers.iter().any(|run| run.len() != rows);
             if let Some(answers) = answers.as_ref().filter(wrong) {
                 return differing(format!("answers of {kind}"), answers.concat().len(), expected * rows);
             }
-            if runs.len() != expected || expected > self.runs {
-                return differing(format!("runs of {kind}"), runs.len(), expected.min(self.runs));
+            if runs.len() != expected {
+                return differing(format!("runs of {kind}"), runs.len(), expected);
             }
             if let Some((number, run)) = runs.iter().enumerate().find(|(_, run)| run.len() != rows) {
                 return differing(format!("probabilities of {kind}, run {number}"), run.len(), rows);

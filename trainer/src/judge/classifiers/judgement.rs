@@ -276,7 +276,7 @@ pub struct Judged {
     pub by_sign: bool,
     /// How many runs its figures are of: all, fewer of a classifier of which fewer were asked for, and of the ensemble those that every
     /// classifier has.
-    pub runs_judged: usize,
+    pub run_count: usize,
     /// Of each run by itself.
     pub runs: Figures<Option<Spread>>,
     /// Of the averaged prediction.
@@ -339,7 +339,7 @@ pub struct Judgement {
     pub weights: String,
     /// How the runs differ.
     pub resample: Resample,
-    /// Runs of each classifier; [`Judged::runs_judged`] says where there are fewer.
+    /// Runs of each classifier; [`Judged::run_count`] says where there are fewer.
     pub runs: usize,
     /// Seed of them.
     pub seed: u64,
@@ -544,7 +544,7 @@ impl Subject<'_> {
         let all: Vec<usize> = (0..test.labels.len()).collect();
         Ok(Judged {
             kind: self.kind,
-            runs_judged: self.runs,
+            run_count: self.runs,
             by_sign: self.own_answers.is_some(),
             runs: self.run_figures(),
             averaged: test.figures(&all, settings),

@@ -313,7 +313,7 @@ fn a_classifier_with_fewer_runs_has_figures_of_these() {
     folder.fewer.insert(Kind::RandomForest, 1);
     let judgement = judge(&folder, &QUICK).unwrap();
     let [knn, forest, all] = &judgement.classifiers[..] else { panic!("{judgement:?}") };
-    assert_eq!([knn, forest, all].map(|judged| judged.runs_judged), [2, 1, 1]);
+    assert_eq!([knn, forest, all].map(|judged| judged.run_count), [2, 1, 1]);
     // Test pictures are negative, negative, positive, positive; kNN's first run says .1, .8, .4, .9, and the mean .1, .5, .3, .8.
     close(forest.averaged.accuracy.unwrap().value, 0.75);
     close(all.averaged.accuracy.unwrap().value, 0.5);
