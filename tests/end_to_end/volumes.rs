@@ -1,8 +1,9 @@
-//! Volumes in place: NIfTI scans and their masks are imported, learnt from and judged slice by slice, without a copy on disk.
+//! Volumes in place: NIfTI scans and their masks are imported, learnt from and judged slice by slice, without a copy on disk; and collections are
+//! joined.
 
 use std::path::{Path, PathBuf};
 
-use thorax_tests::{folder, names, succeed, train};
+use thorax_tests::{folder, names, refused, succeed, train};
 
 /// Phantom scans in a folder for each class, their masks beside, as no manifest of ours names them.
 fn scans(out: &Path) -> PathBuf {
@@ -76,4 +77,33 @@ fn scans_are_learnt_from_and_judged_slice_by_slice() {
 fn size(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.map(|path| if path.is_dir() { size(&path) } else { path.metadata().unwrap().len() }).sum()
+}
+
+#[test]
+fn collections_are_imported_one_by_one_and_joined() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for (name, seed) in [("one", "1"), ("two", "2")] {
+        let options = ["--count", "12", "--modality", "xray", "--size", "96", "--seed", seed];
+        succeed(train().arg("phantom").arg(at("sets").join(name)).args(options));
+        let mut import = train();
+        import.args(["data", "import"]).arg(at("sets").join(name));
+        succeed(import.arg("--out").arg(at(&format!("{name}.csv"))));
+    }
+    let mut join = train();
+    join.args(["data", "join"]).arg(at("one.csv")).arg(at("two.csv"));
+    let joined = succeed(join.arg("--out").arg(at("all.csv")));
+    // Phantoms of two folders are of one source, whose names mean the same patients.
+    assert!(joined.stderr.contains("is in several manifests: a patient of the same name"), "{}", joined.stderr);
+    let lines = |name: &str| std::fs::read_to_string(at(name)).unwrap().lines().count();
+    // Each with its header and, as its pictures lie below, its root.
+    assert_eq!(lines("all.csv") + 2, lines("one.csv") + lines("two.csv"));
+    let checked = succeed(train().args(["data", "check"]).arg(at("all.csv")));
+    assert!(checked.stdout.contains("no problem found"), "{}", checked.stdout);
+    let mut alone = train();
+    refused(alone.args(["data", "join"]).arg(at("one.csv")).arg("--out").arg(at("none.csv")), &["MANIFEST"]);
+    let mut gone = train();
+    gone.args(["data", "join"]).arg(at("one.csv")).arg(at("three.csv")).arg("--out").arg(at("none.csv"));
+    refused(&mut gone, &["three.csv"]);
+    assert!(!at("none.csv").exists());
 }

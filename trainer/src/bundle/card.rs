@@ -121,6 +121,7 @@ pub fn card(
     out += &of_segmenter(origins.segmenter);
     out += "## Data\n\nNo picture is contained. Splits are by patient; counts are pictures (patients or groups that belong together).\n\n";
     out += &data(origins.manifest, contents.modality, |_| true);
+    out += &own_patients(origins.manifest, contents.modality);
     if let Some(manifest) = origins.segmenter_manifest {
         out += "\nThe segmenter learnt from:\n\n";
         out += &data(manifest, contents.modality, |record| record.task == Task::Segment);
@@ -164,6 +165,22 @@ pub fn of_segmenter(origin: &Origin) -> String {
         Origin::Runs(members) => segmenter(members),
         Origin::Bundle(shipped) => of_bundle(shipped),
     }
+}
+
+/// What is not known of who pictures are of.
+fn own_patients(manifest: &Manifest, modality: Modality) -> String {
+    let records = manifest.records.iter().filter(|record| record.modality == modality && record.task != Task::None);
+    let mut sources: BTreeMap<&str, usize> = BTreeMap::new();
+    for record in records.filter(|record| record.is_its_own_patient()) {
+        *sources.entry(&record.source).or_default() += 1;
+    }
+    let sentence = |(source, pictures): (&str, usize)| {
+        format!(
+            "\n**Of {source} nobody says who its pictures are of.** Each of {pictures} was taken for a patient: where that is wrong, a patient was \
+             learnt from and tested on, figures flatter, and intervals are too narrow.\n"
+        )
+    };
+    sources.into_iter().map(sentence).collect()
 }
 
 /// The classifier: its backbone, its heads, its calibration.
@@ -532,6 +549,16 @@ mod tests {
             equalised: false,
             masks_sha256: String::new(),
         }
+    }
+
+    #[test]
+    fn pictures_of_nobody_known_are_told() {
+        let named = record("clinic", "a", Label::Positive);
+        let own = Record { patient_id: "web/b.png".into(), ..record("web", "b", Label::Negative) };
+        let told = |records| own_patients(&Manifest::new(".".into(), records), Modality::Ct);
+        assert_eq!(told(vec![named.clone()]), "");
+        let text = told(vec![named, own]);
+        assert!(text.contains("Of web nobody says who") && text.contains("Each of 1 was taken"), "{text}");
     }
 
     /// Somebody else's manifest is not told the limits of ours.

@@ -178,7 +178,10 @@ fn keygen(out: &Path) -> anyhow::Result<()> {
         return Err(error)
             .context("the public key cannot be written to standard output, so no key was made; try again");
     }
-    eprintln!("{}: secret key, keep it off every device; give devices the line above with --trust", out.display());
+    eprintln!(
+        "{}: secret key, keep it off every device; the line on standard output is its public half, for the files that --trust names",
+        out.display()
+    );
     Ok(())
 }
 

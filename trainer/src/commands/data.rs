@@ -5,15 +5,27 @@ use std::path::{Path, PathBuf};
 use thorax_files::write_atomically;
 
 use crate::{
-    data::{Findings, Fold, Fractions, ImportArgs, Imported, Manifest, assign_fold, assign_splits, import, summary},
+    data::{
+        Findings, Fold, Fractions, ImportArgs, Imported, Joined, Manifest, assign_fold, assign_splits, import, join,
+        summary,
+    },
     spoilers,
 };
 
-/// Import, check, split and count training data
+/// Import, join, check, split and count training data
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum DataCommand {
     /// Read a folder of pictures into a manifest
     Import(ImportArgs),
+    /// Put the manifests of several collections together
+    Join {
+        /// The manifests
+        #[arg(required = true, num_args = 2.., value_name = "MANIFEST")]
+        manifests: Vec<PathBuf>,
+        /// The manifest to write
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Look for missing or broken files, leaks between splits, contradicting labels, and for what may spoil a study: near-duplicates,
     /// and sources, sizes, formats, text and blur that tell the classes
     Check {
@@ -72,6 +84,12 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
             if !left_out.is_empty() {
                 println!("{} files left out, listed above", left_out.len());
             }
+        }
+        DataCommand::Join { manifests, out } => {
+            let Joined { manifest, told } = join(&manifests)?;
+            told.iter().for_each(|what| eprintln!("{what}"));
+            manifest.save(&out)?;
+            report(&manifest, &out);
         }
         DataCommand::Check { manifest: path, page } => {
             let manifest = Manifest::load(&path)?;

@@ -131,6 +131,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it was taken for the only picture of its patient, since nobody says who it is of (`data import --each-picture-is-a-patient`):
+    /// it is then called after its own file.
+    pub fn is_its_own_patient(&self) -> bool {
+        self.path.strip_suffix(&self.patient_id).is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+    }
+
     /// Whether it is known to show the disease.
     pub fn is_positive(&self) -> bool {
         self.label == Label::Positive

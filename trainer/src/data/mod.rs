@@ -1,6 +1,6 @@
 //! From a folder of pictures to a manifest that training can trust.
 //!
-//! `import` reads one of a dozen layouts into a [`Manifest`] (a CSV table with a line per picture or slice), `split` deals patients
+//! `import` reads one of a dozen layouts into a [`Manifest`] (a CSV table with a line per picture or slice), `join` puts several together, `split` deals patients
 //! out to training, validation and test, `check` looks for everything that would make a measured accuracy a lie
 //! (a patient on both sides, one picture under two labels, a mask of another size), and `summary` counts. Commands that learn or
 //! judge [`open`] a manifest and [`verify`] its files, which refuse what `check` would find there.
@@ -11,6 +11,7 @@
 pub mod address;
 mod check;
 pub mod fingerprint;
+mod join;
 mod layouts;
 mod manifest;
 pub mod mask;
@@ -25,6 +26,7 @@ pub mod volumes;
 use std::path::PathBuf;
 
 pub use check::{Findings, Problem, check, check_and};
+pub use join::{Joined, join};
 pub use layouts::{ImportArgs, Imported, Layout, Marks, import};
 pub use manifest::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT};
 pub use split::{Fold, Fractions, assign_fold, assign_splits, group_folds};

@@ -157,7 +157,7 @@ fn deal(records: &mut [Record], seed: u64, split_of: impl Fn(usize, usize) -> Sp
 }
 
 /// The records that must stay together, as lists of their numbers.
-fn units(records: &[Record]) -> Vec<Vec<usize>> {
+pub(super) fn units(records: &[Record]) -> Vec<Vec<usize>> {
     let mut parent: Vec<usize> = (0..records.len()).collect();
     fn find(parent: &mut [usize], mut i: usize) -> usize {
         while parent[i] != i {

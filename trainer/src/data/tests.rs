@@ -433,11 +433,14 @@ fn a_folder_that_tells_no_patients_asks_for_them() {
         assert!(error.contains(words), "{words}: {error}");
     }
     let each = import(&ImportArgs { each_picture_is_a_patient: true, ..args.clone() }).unwrap().manifest;
-    assert_eq!(each.records[0].patient_id, each.records[0].path);
+    assert!(each.records.iter().all(Record::is_its_own_patient));
+    let moved = Record { path: format!("sets/{}", each.records[0].path), ..each.records[0].clone() };
+    assert!(moved.is_its_own_patient(), "beside other collections too");
     assert!(each.records.iter().all(|r| r.class == r.class.to_lowercase()), "`healthy` pictures are of class normal");
     let pattern = |text: &str| ImportArgs { patient_pattern: Some(text.parse().unwrap()), ..args.clone() };
     let told = import(&pattern(r"/(p\d+)_")).unwrap().manifest;
     assert_eq!(told.records.iter().map(|r| r.patient_id.as_str()).collect::<std::collections::BTreeSet<_>>().len(), 3);
+    assert!(!told.records.iter().any(Record::is_its_own_patient));
     assert!(static_problems_of(&told).is_empty());
     let error = import(&pattern("x[0-9]+")).unwrap_err().to_string();
     assert!(error.contains("x[0-9]+") && error.contains("COVID/p0_0.png"), "{error}");

@@ -68,7 +68,8 @@ impl Shipped {
         let (part, onnx) = file.context("the bundle lacks its segmenter")?;
         ensure!(
             Census::of(onnx)?.integer_convolutions() == 0,
-            "its segmenter calculates in 8-bit integers, which the device alone does; give the bundle of real numbers that it was made of{}",
+            "its segmenter calculates in 8-bit integers, which the device alone does; give the bundle of real numbers that it was made of{} (those \
+             of shipped bundles are in models/teachers)",
             extension.teacher.as_ref().map_or_else(String::new, |teacher| format!(" ({})", teacher.name))
         );
         // Where it is one net with the classifier, what the classifier makes of it is left out.

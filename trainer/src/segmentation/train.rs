@@ -71,7 +71,8 @@ pub fn train(
         copies: config.copies.unwrap_or_default(),
         shows: &SegmentationSample::shows_infection,
         what: "infection marked",
-        remedy: "",
+        remedy: ". Masks of the lungs alone are not enough: join a collection with masks of the infection (thorax-train data join), or take the \
+                 segmenter of a bundle (models/teachers) where a run is asked for",
     };
     let (training, validation) = wanted.load(manifest)?;
     let boxed =

@@ -30,7 +30,7 @@ impl<'a> Sample<'a> {
     ) -> Self {
         let labelled = manifest.select(modality, Task::Classify, Some(split));
         let labelled: Vec<&Record> = labelled.filter(|record| record.label != Label::Unlabelled).collect();
-        let masked: Vec<&Record> = manifest.masked(modality, split).collect();
+        let masked: Vec<&Record> = manifest.masked(modality, split).filter(|record| !record.mask.is_empty()).collect();
         let Some(count) = count else { return Self { labelled, masked } };
         let of = |label: Label| labelled.iter().copied().filter(move |record| record.label == label);
         let classes = [Label::Positive, Label::Negative].map(|label| by_source(of(label), seed));
