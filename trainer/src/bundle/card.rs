@@ -170,14 +170,16 @@ pub fn of_segmenter(origin: &Origin) -> String {
 /// What is not known of who pictures are of.
 fn own_patients(manifest: &Manifest, modality: Modality) -> String {
     let records = manifest.records.iter().filter(|record| record.modality == modality && record.task != Task::None);
-    let mut sources: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut sources: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for record in records.filter(|record| record.is_its_own_patient()) {
-        *sources.entry(&record.source).or_default() += 1;
+        sources.entry(&record.source).or_default().insert(&record.path);
     }
-    let sentence = |(source, pictures): (&str, usize)| {
+    let sentence = |(source, pictures): (&str, BTreeSet<&str>)| {
         format!(
-            "\n**Of {source} nobody says who its pictures are of.** Each of {pictures} was taken for a patient: where that is wrong, a patient was \
-             learnt from and tested on, figures flatter, and intervals are too narrow.\n"
+            "\n**Of {} pictures of {} nobody says who they are of.** Each was taken for a patient: where that is wrong, a patient was learnt from \
+             and tested on, figures flatter, and intervals are too narrow.\n",
+            pictures.len(),
+            escaped(source)
         )
     };
     sources.into_iter().map(sentence).collect()
@@ -555,10 +557,11 @@ mod tests {
     fn pictures_of_nobody_known_are_told() {
         let named = record("clinic", "a", Label::Positive);
         let own = Record { patient_id: "web/b.png".into(), ..record("web", "b", Label::Negative) };
+        let masked = Record { task: Task::Segment, ..own.clone() };
         let told = |records| own_patients(&Manifest::new(".".into(), records), Modality::Ct);
         assert_eq!(told(vec![named.clone()]), "");
-        let text = told(vec![named, own]);
-        assert!(text.contains("Of web nobody says who") && text.contains("Each of 1 was taken"), "{text}");
+        let text = told(vec![named, own, masked]);
+        assert!(text.contains("Of 1 pictures of web nobody says who"), "{text}");
     }
 
     /// Somebody else's manifest is not told the limits of ours.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DataError, Manifest, Record, Split, split::units};
+use super::{DataError, Label, Manifest, Record, Split, Task, address::content, split::units};
 
 /// Manifests that were put together.
 #[derive(Clone, Debug)]
@@ -17,57 +17,76 @@ pub struct Joined {
 }
 
 /// Puts the lines of manifests together; their paths then begin at the folder that has all of their roots. Splits stay, but what must not be
-/// divided and is in two splits (the same picture in two collections, a patient of one source) goes to training.
+/// divided and is in two splits (copies of a picture, a patient of one source) goes to training. A copy of a picture that is in an earlier
+/// manifest is left out where it has the same label, and what is one patient has one group.
 ///
 /// # Errors
-/// A manifest that cannot be read, or whose root is not there; one that is given twice.
+/// A manifest that cannot be read, or whose root is not there; one that is given twice; a picture that two of them contradict each other
+/// about; roots without a common folder.
 pub fn join(paths: &[PathBuf]) -> Result<Joined, DataError> {
-    let absolute =
-        |path: &Path| path.canonicalize().map_err(|reason| DataError::Read { path: path.to_owned(), reason });
     let mut manifests: Vec<(PathBuf, Vec<Record>)> = vec![];
     for (number, path) in paths.iter().enumerate() {
         if paths[..number].iter().any(|other| other.canonicalize().ok() == path.canonicalize().ok()) {
-            return Err(DataError::Layout {
-                path: path.clone(),
-                reason: "given twice; give each manifest once".into(),
-            });
+            return Err(failed(path, "given twice; give each manifest once"));
         }
         let Manifest { root, records } = Manifest::load(path)?;
-        manifests.push((absolute(&root)?, records));
+        let root = root.canonicalize().map_err(|reason| DataError::Read { path: root, reason })?;
+        manifests.push((root, records));
     }
     let root = common(manifests.iter().map(|(root, _)| root.as_path()));
     let mut told = tell_groups_apart(&mut manifests);
-    let mut sources: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
-    for (number, (_, records)) in manifests.iter().enumerate() {
-        for record in records {
-            sources.entry(&record.source).or_default().insert(number);
+    told.extend(sources_of_several(&manifests));
+    let mut records: Vec<Record> = vec![];
+    let mut copies = 0;
+    for ((of, lines), manifest) in manifests.into_iter().zip(paths) {
+        let prefix = prefix(&of, &root).ok_or_else(|| {
+            failed(&of, "no folder has it and the others' both, or its path is no plain text; move them below one folder and import them there")
+        })?;
+        let mut known: BTreeMap<(String, Task), usize> = BTreeMap::new();
+        let mut labels: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, record) in records.iter().enumerate() {
+            known.entry((record.path.clone(), record.task)).or_insert(index);
+            if !record.sha256.is_empty() {
+                let content = content(&record.path, &record.sha256);
+                known.entry((content.clone(), record.task)).or_insert(index);
+                if record.label != Label::Unlabelled {
+                    labels.entry(content).or_insert(index);
+                }
+            }
+        }
+        for record in lines {
+            let record = moved(record, &prefix);
+            let content = content(&record.path, &record.sha256);
+            let same_file = known.get(&(record.path.clone(), record.task));
+            if let Some(&labelled) = labels.get(&content).or(same_file) {
+                let before = &records[labelled];
+                if record.label != Label::Unlabelled && before.label != record.label {
+                    let (here, there) = (&record.class, &before.class);
+                    let reason = format!(
+                        "{} is {here} here, and {} is {there} in an earlier manifest; leave one of them out",
+                        record.path, before.path
+                    );
+                    return Err(failed(manifest, &reason));
+                }
+            }
+            let masks = |record: &Record| [record.mask.clone(), record.lung_mask.clone()];
+            match same_file {
+                Some(&before) if masks(&records[before]) != masks(&record) => {
+                    let reason = format!(
+                        "{} has other masks here than in an earlier manifest; import its folder once",
+                        record.path
+                    );
+                    return Err(failed(manifest, &reason));
+                }
+                Some(_) => copies += 1,
+                // Somebody else's masks of the same picture are something new.
+                None if record.task != Task::Segment && known.contains_key(&(content, record.task)) => copies += 1,
+                None => records.push(record),
+            }
         }
     }
-    for (source, _) in sources.into_iter().filter(|(_, of)| of.len() > 1) {
-        told.push(format!(
-            "the source {source} is in several manifests: a patient of the same name in it is taken for the same"
-        ));
-    }
-    let mut records: Vec<Record> = vec![];
-    let mut twice = 0;
-    for (of, lines) in manifests {
-        let below = of.strip_prefix(&root).unwrap_or(&of).to_string_lossy().replace('\\', "/");
-        let moved = |file: &str| if below.is_empty() { file.to_owned() } else { format!("{below}/{file}") };
-        let known: BTreeSet<(String, &str, String)> =
-            records.iter().map(|r: &Record| (r.path.clone(), r.task.as_str(), r.class.clone())).collect();
-        let moved = lines.into_iter().map(|record| Record {
-            path: moved(&record.path),
-            mask: if record.mask.is_empty() { String::new() } else { moved(&record.mask) },
-            lung_mask: record.lung_masks().map(moved).collect::<Vec<_>>().join(";"),
-            ..record
-        });
-        let (others, again): (Vec<Record>, Vec<Record>) =
-            moved.partition(|r| !known.contains(&(r.path.clone(), r.task.as_str(), r.class.clone())));
-        twice += again.len();
-        records.extend(others);
-    }
-    if twice > 0 {
-        told.push(format!("{twice} lines stand in an earlier manifest too, and are taken from that"));
+    if copies > 0 {
+        told.push(format!("{copies} lines are of a picture that an earlier manifest has, and are taken from that"));
     }
     let mut divided = 0;
     for members in units(&records) {
@@ -76,6 +95,9 @@ pub fn join(paths: &[PathBuf]) -> Result<Joined, DataError> {
             divided += 1;
             members.iter().for_each(|&index| records[index].split = Split::Train);
         }
+        // Whoever keeps groups apart then keeps copies together.
+        let group = members.iter().map(|&index| &records[index].group).min().cloned().unwrap_or_default();
+        members.iter().for_each(|&index| records[index].group.clone_from(&group));
     }
     if divided > 0 {
         told.push(format!(
@@ -83,6 +105,47 @@ pub fn join(paths: &[PathBuf]) -> Result<Joined, DataError> {
         ));
     }
     Ok(Joined { manifest: Manifest::new(root, records), told })
+}
+
+fn failed(path: &Path, reason: &str) -> DataError {
+    DataError::Layout { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+/// What paths below `folder` have before them when they begin at `root`, `/` at the end; `None` where there is no such thing.
+fn prefix(folder: &Path, root: &Path) -> Option<String> {
+    let below = folder.strip_prefix(root).ok().filter(|_| root.has_root())?;
+    let parts: Option<Vec<&str>> = below.components().map(|part| part.as_os_str().to_str()).collect();
+    // Lung masks are written with it between them.
+    let parts = parts?.into_iter().map(|part| format!("{part}/")).collect::<String>();
+    (!parts.contains(';')).then_some(parts)
+}
+
+fn moved(record: Record, prefix: &str) -> Record {
+    let moved = |file: &str| format!("{prefix}{file}");
+    Record {
+        path: moved(&record.path),
+        mask: if record.mask.is_empty() { String::new() } else { moved(&record.mask) },
+        lung_mask: record.lung_masks().map(moved).collect::<Vec<_>>().join(";"),
+        ..record
+    }
+}
+
+/// Tells of sources of one name in several manifests.
+fn sources_of_several(manifests: &[(PathBuf, Vec<Record>)]) -> Vec<String> {
+    let mut sources: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+    for (number, (_, records)) in manifests.iter().enumerate() {
+        for record in records {
+            sources.entry(&record.source).or_default().insert(number);
+        }
+    }
+    let several = sources.into_iter().filter(|(_, of)| of.len() > 1);
+    let tell = |(source, _)| {
+        format!(
+            "the source {source} is in several manifests: a patient of the same name in it is taken for the same; where they are others, import \
+             one of them with --source NAME"
+        )
+    };
+    several.map(tell).collect()
 }
 
 /// The folder that has all of them.
@@ -110,10 +173,10 @@ fn tell_groups_apart(manifests: &mut [(PathBuf, Vec<Record>)]) -> Vec<String> {
     for (number, (_, records)) in manifests.iter_mut().enumerate() {
         for record in records {
             let mine = &sources[number][&record.group];
-            let foreign = |(other, of): (usize, &BTreeMap<String, BTreeSet<String>>)| {
-                other != number && of.get(&record.group).is_some_and(|theirs| theirs.is_disjoint(mine))
-            };
-            if sources.iter().enumerate().any(foreign) {
+            let others = sources.iter().enumerate().filter(|(other, _)| *other != number);
+            let others: Vec<bool> =
+                others.filter_map(|(_, of)| of.get(&record.group)).map(|theirs| theirs.is_disjoint(mine)).collect();
+            if !others.is_empty() && others.iter().all(|foreign| *foreign) {
                 let source = mine.first().map_or("", String::as_str);
                 let name = format!("{source}/{}", record.group);
                 renamed.insert(std::mem::replace(&mut record.group, name));
@@ -132,7 +195,6 @@ fn tell_groups_apart(manifests: &mut [(PathBuf, Vec<Record>)]) -> Vec<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::data::{Label, Task};
 
     fn record(path: &str, source: &str, patient: &str, split: Split) -> Record {
         let record = Record::made(path, Task::Classify, Label::Positive, split);
@@ -195,9 +257,35 @@ mod tests {
         let same = |record: Record| Record { sha256: "ab".repeat(32), ..record };
         let first = written(folder.path(), "one", vec![same(record("a.png", "one", "p1", Split::Val))]);
         let second = written(folder.path(), "two", vec![same(record("b.png", "two", "p2", Split::Test))]);
-        let Joined { manifest, told } = join(&[first.clone(), second]).unwrap();
-        assert!(manifest.records.iter().all(|record| record.split == Split::Train));
+        let Joined { manifest, told } = join(&[first.clone(), second.clone()]).unwrap();
+        assert_eq!((manifest.records.len(), manifest.records[0].path.as_str()), (1, "one/a.png"), "it counts once");
+        assert!(told[0].contains("1 lines are of a picture that an earlier manifest has"), "{told:?}");
+        // Masks of the second are kept, in the first's split, group and word for the class.
+        let masked = Record {
+            task: Task::Segment,
+            mask: "m.png".into(),
+            class: "covid-19".into(),
+            ..same(record("b.png", "two", "p2", Split::Test))
+        };
+        let masks = written(folder.path(), "masks", vec![masked]);
+        let named = written(
+            folder.path(),
+            "named",
+            vec![Record { class: "covid".into(), ..same(record("a.png", "one", "p1", Split::Val)) }],
+        );
+        let Joined { manifest, told } = join(&[named, masks]).unwrap();
+        assert_eq!(manifest.records.len(), 2);
+        assert!(manifest.records.iter().all(|record| record.split == Split::Train && record.group == "p1"));
         assert!(told[0].contains("1 patients (or copies of one picture) were in two splits"), "{told:?}");
+        // Two that contradict each other.
+        let negative = Record {
+            label: Label::Negative,
+            class: "normal".into(),
+            ..same(record("c.png", "three", "p3", Split::Val))
+        };
+        let negative = written(folder.path(), "three", vec![negative]);
+        let error = join(&[second, negative]).unwrap_err().to_string();
+        assert!(error.contains("three/c.png is normal here") && error.contains("two/b.png"), "{error}");
         // The same files, imported twice.
         let again = folder.path().join("again.csv");
         std::fs::copy(&first, &again).unwrap();

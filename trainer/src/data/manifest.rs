@@ -134,7 +134,12 @@ impl Record {
     /// Whether it was taken for the only picture of its patient, since nobody says who it is of (`data import --each-picture-is-a-patient`):
     /// it is then called after its own file.
     pub fn is_its_own_patient(&self) -> bool {
-        self.path.strip_suffix(&self.patient_id).is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+        // Volumes are called without what says that they are.
+        let file = Address::of(&self.path).file;
+        let names = [self.path.as_str(), file, file.trim_end_matches(".gz").trim_end_matches(".nii")];
+        let above =
+            |name: &'_ str| name.strip_suffix(&self.patient_id).map(|above| above.is_empty() || above.ends_with('/'));
+        names.into_iter().any(|name| above(name) == Some(true))
     }
 
     /// Whether it is known to show the disease.

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
+use super::has_gradient;
 use crate::classifiers::{self, ClassifierRun, Kind, Problem, RunConfiguration};
 
 /// How far a probability of a run that was fitted again may be from the one that the folder keeps. Another processor rounds
 /// otherwise, and a solver then stops elsewhere within its tolerance.
 const DRIFT: f64 = 0.01;
 
-/// Of so many pictures one may be further from it: where two neighbours are equally far, or two splits equally good, rounding decides, and an
-/// answer takes a step.
+/// Of classifiers without a gradient, one in so many pictures may be further from it: where two neighbours are equally far, or two splits
+/// equally good, rounding decides, and an answer takes a step.
 const PICTURES_A_STEP: usize = 100;
 
 /// Runs of a classifier.
@@ -52,7 +53,7 @@ impl Runs<'_> {
         let differences = said.iter().zip(self.kept(run)?).map(|(said, kept)| (said - kept).abs());
         let differing = differences.filter(|difference| *difference > DRIFT).count();
         ensure!(
-            differing <= said.len() / PICTURES_A_STEP,
+            differing <= if has_gradient(self.kind) { 0 } else { said.len().div_ceil(PICTURES_A_STEP) },
             "{}: {}, run {run}, fitted again differs from what is kept there, by more than {DRIFT} on {differing} of {} pictures, so another \
              program wrote it; run thorax-train classify again into a new folder",
             self.folder.display(),

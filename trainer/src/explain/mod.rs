@@ -203,9 +203,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         "{}: has {there} runs of {}, not {count}; ask for fewer --runs, or give thorax-train classify {}",
         args.run.display(),
         args.classifier,
-        match protocol.fewer.get(&args.classifier) {
-            Some(_) => format!("--fewer {}={count}", args.classifier),
-            None => format!("--runs {count}"),
+        match (protocol.runs.max(count), protocol.fewer.get(&args.classifier)) {
+            (runs, Some(_)) => format!("--runs {runs} --fewer {}={count}", args.classifier),
+            (runs, None) => format!("--runs {runs}"),
         }
     );
     ensure!(
@@ -268,7 +268,8 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         } else if has_gradient(args.classifier) {
             " There is none: nowhere does the picture raise that score."
         } else {
-            " There is none: no square lowers the answer of any run. Answers that are 0 and 1, or a few steps, hide what is small."
+            " There is none: nowhere does the answer fall, on average over runs and the squares that cover a place. Answers that are 0 and 1, or a \
+             few steps, hide what is small."
         };
         figures.push(Figure {
             title: format!("{} {}: {method} and heat map", title(contents.modality), number + 1),
@@ -459,7 +460,7 @@ fn caption(
     );
     if let Some(most) = most {
         text += &format!(
-            " It is by how much that probability falls where a square of a seventh of the side is greyed out, on average over the squares that \
+            " It is by how much the probability of {class} falls where a square of a seventh of the side is greyed out, on average over the squares that \
              cover a place; of one square at most {:.1} points.",
             100.0 * most
         );

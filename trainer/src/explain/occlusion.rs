@@ -24,6 +24,9 @@ use crate::{
 /// Cells along each side of a picture. A square that is greyed out covers two by two of them, and the next one is a cell further.
 pub(super) const CELLS: usize = 14;
 
+/// The folder of the store that is fitted to, inside the one that is written to.
+const ROOM: &str = ".occluded.part";
+
 /// Squares along each side.
 const SQUARES: usize = CELLS - 1;
 
@@ -79,13 +82,13 @@ pub(super) fn ask(
     let Runs { kind, count, problem, .. } = *runs;
     let parameters = &runs.configuration.parameters;
     let asked: Vec<&[f32]> = pictures.iter().flatten().map(Vec::as_slice).collect();
-    let room = out.join("occluded");
+    let room = out.join(ROOM);
     if room.exists() {
         // Of a process that was killed.
         std::fs::remove_dir_all(&room).with_context(|| room.display().to_string())?;
     }
     let room = tempfile::Builder::new()
-        .prefix("occluded")
+        .prefix(ROOM)
         .rand_bytes(0)
         .tempdir_in(out)
         .with_context(|| room.display().to_string())?;

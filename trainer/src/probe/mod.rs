@@ -326,8 +326,11 @@ fn left_out(
     name: &str,
     seed: u64,
 ) -> anyhow::Result<Option<Vec<f32>>> {
+    // Patients of that source are not learnt from in another one either.
+    let apart: BTreeSet<&str> =
+        table.rows.iter().filter(|row| row.source == name).map(|row| row.group.as_str()).collect();
     let others: Vec<usize> = (0..table.rows.len())
-        .filter(|&row| table.rows[row].source != name && table.rows[row].split != Split::Test)
+        .filter(|&row| table.rows[row].split != Split::Test && !apart.contains(table.rows[row].group.as_str()))
         .collect();
     let enough = [Split::Train, Split::Val].into_iter().all(|split| {
         let of = |positive: bool| {
