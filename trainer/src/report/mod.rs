@@ -247,7 +247,24 @@ fn beside<'a>(run: &'a JudgedRun, main: Option<&'a JudgedRun>, settings: &Settin
         }
     });
     let same = same.transpose()?.flatten();
-    Ok(LeftOut { source, all: &run.judgement, same, main: main.map(|main| &main.judgement) })
+    let main = main.map(|main| by_the_same_classifiers(main, run, settings)).transpose()?.flatten();
+    Ok(LeftOut { source, all: &run.judgement, same, main })
+}
+
+/// What the classifiers of `main` say that `run` has too, so that all of them together are of the same; `None` where there is none.
+fn by_the_same_classifiers(
+    main: &JudgedRun,
+    run: &JudgedRun,
+    settings: &Settings,
+) -> anyhow::Result<Option<Judgement>> {
+    let has = |kind| run.folder.classifiers.iter().any(|classifier| classifier.kind == kind);
+    let mut folder = main.folder.clone();
+    folder.classifiers.retain(|classifier| has(classifier.kind));
+    match folder.classifiers.len() {
+        0 => Ok(None),
+        all if all == main.folder.classifiers.len() => Ok(Some(main.judgement.clone())),
+        _ => Ok(Some(judge(&folder, settings)?)),
+    }
 }
 
 /// A row a run.

@@ -6,9 +6,12 @@ use super::{
     document::{Look, Table},
     paper::PaperTable,
 };
-use crate::judge::{
-    Estimate,
-    classifiers::{Figures, Judged, Judgement, LimitRule, Resample, Spread},
+use crate::{
+    classifiers::Kind,
+    judge::{
+        Estimate,
+        classifiers::{Figures, Judged, Judgement, LimitRule, Resample, Spread},
+    },
 };
 
 /// What stands where there is no figure.
@@ -327,32 +330,32 @@ pub(super) struct LeftOut<'a> {
     pub(super) all: &'a Judgement,
     /// Its pictures that are test pictures of the main run, none learnt from.
     pub(super) same: Option<Judgement>,
-    /// The run that learnt from its other pictures.
-    pub(super) main: Option<&'a Judgement>,
+    /// The run that learnt from its other pictures, by the same classifiers.
+    pub(super) main: Option<Judgement>,
 }
 
 impl LeftOut<'_> {
-    /// A classifier's figures on the source's test pictures: learnt from, and left out.
-    fn compared(&self, position: usize) -> [Option<Figures<Option<Estimate>>>; 2] {
-        let main = self.main.and_then(|main| main.classifiers.get(position)).and_then(|judged| {
+    /// The figures of a classifier, or of all of them, on the source's test pictures: learnt from, and left out.
+    fn compared(&self, kind: Option<Kind>) -> [Option<Figures<Option<Estimate>>>; 2] {
+        let of = |judgement: &'_ Judgement| judgement.classifiers.iter().find(|judged| judged.kind == kind).cloned();
+        let main = self.main.as_ref().and_then(of).and_then(|judged| {
             judged.sources.iter().find(|found| found.source == self.source).map(|found| found.figures)
         });
-        let same = self.same.as_ref().and_then(|same| same.classifiers.get(position)).map(|judged| judged.averaged);
+        let same = self.same.as_ref().and_then(of).map(|judged| judged.averaged);
         [main, same]
     }
 }
 
 /// All classifiers averaged, with and without a source.
 pub(super) fn left_out(found: &[LeftOut]) -> Table {
-    let caption = "All classifiers averaged. Learnt from: the run that learnt from other patients of the source, on the source's test \
-         pictures. Left out: runs that learnt from no picture of the source, on the same pictures and on all of the source. The \
+    let caption = "All classifiers averaged that ran without the source. Learnt from: the run that learnt from other patients of the source, on \
+         the source's test pictures. Left out: runs that learnt from no picture of the source, on the same pictures and on all of the source. The \
          difference is what hospital, scanner and file format contribute. In brackets: interval over patients.";
     let mut head = vec!["Source", "", "Pictures", "Positive"];
     head.extend(OF_SOURCES);
     let mut table = Table::new(caption, &head);
     for entry in found {
-        let last = entry.all.classifiers.len().saturating_sub(1);
-        let in_main = entry.main.and_then(|main| main.classifiers.last());
+        let in_main = entry.main.as_ref().and_then(|main| main.classifiers.last());
         let in_main = in_main.and_then(|judged| judged.sources.iter().find(|found| found.source == entry.source));
         let mut row = |look, name: &str, of: &str, count: crate::judge::classifiers::Count, figures| {
             let mut cells =
@@ -365,7 +368,7 @@ pub(super) fn left_out(found: &[LeftOut]) -> Table {
             row(Look::Faint, name, "learnt from", found.count, found.figures);
             name = "";
         }
-        if let (Some(same), [_, Some(figures)]) = (&entry.same, entry.compared(last)) {
+        if let (Some(same), [_, Some(figures)]) = (&entry.same, entry.compared(None)) {
             row(Look::Plain, name, "left out, same pictures", same.test, single_class(same.test, figures));
             name = "";
         }
@@ -389,14 +392,15 @@ fn single_class(
 
 /// Accuracy of every classifier, with and without a source.
 pub(super) fn left_out_by_classifier(found: &[LeftOut]) -> Table {
+    let classifiers: Vec<&Judged> = found.first().iter().flat_map(|first| &first.all.classifiers).collect();
     let mut head = vec!["Source"];
-    head.extend(found.first().iter().flat_map(|first| &first.all.classifiers).map(Judged::title));
+    head.extend(classifiers.iter().map(|judged| judged.title()));
     let caption = "Accuracy in percent on the source's test pictures: learnt from other patients of the source → source left out.";
     let mut table = Table::new(caption, &head);
     for entry in found {
         let accuracy =
             |figures: Option<Figures<Option<Estimate>>>| percent(figures.and_then(|f| f.accuracy).map(|e| e.value));
-        let cells = (0..entry.all.classifiers.len()).map(|position| entry.compared(position).map(accuracy).join(" → "));
+        let cells = classifiers.iter().map(|judged| entry.compared(judged.kind).map(accuracy).join(" → "));
         table.push(Look::Plain, std::iter::once(entry.source.to_owned()).chain(cells).collect());
     }
     table
