@@ -82,7 +82,10 @@ pub(super) fn as_in_the_paper(judgement: &Judgement, paper: Option<&PaperTable>)
         level(judgement)
     );
     if let Some(fewest) = fewest(judgement) {
-        caption.push_str(&format!(" All classifiers: of the first {fewest} runs, which each of them has."));
+        let runs = if fewest == 1 { "the first run".to_owned() } else { format!("the first {fewest} runs") };
+        caption.push_str(&format!(
+            " All classifiers, each run: {runs}, as each of them has; averaged: all that each has."
+        ));
     }
     for (kind, not_run) in &judgement.not_run {
         caption.push_str(&format!(" {} did not run: {}.", kind.title(), not_run.reason));

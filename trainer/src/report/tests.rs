@@ -131,7 +131,12 @@ fn everything_is_written_and_the_same_again() {
     // The row says where there are fewer runs, and whose.
     assert_eq!(markdown.matches("| one run |").count(), 2, "the forest, and all");
     assert!(markdown.contains(" 4 runs of each classifier, 1 of Random Forest (seed 1)"));
-    assert_eq!(markdown.matches("All classifiers: of the first 1 runs, which each of them has.").count(), 1);
+    assert_eq!(
+        markdown
+            .matches("All classifiers, each run: the first run, as each of them has; averaged: all that each has.")
+            .count(),
+        1
+    );
     assert!(markdown.contains("| runs of Random Forest | 1 | 100 | a run takes long |"));
     assert_eq!(markdown.matches("go by the sign of the decision").count(), 1);
     // The hyper-parameters, once for the two runs that have the defaults, and once for the one of the paper.

@@ -11,7 +11,7 @@ use thorax_shared::{
         expected_calibration_error, negative_log_likelihood, reliability, roc_auc,
     },
     modality::Modality,
-    uncertainty::{Ensemble, sigmoid},
+    uncertainty::{Ensemble, UncertaintyError, sigmoid},
 };
 
 use super::{Isotonic, JudgeError, Limit, Resample, RunFolder, choose_limit, holm, mcnemar, uncertainty_confusion};
@@ -274,8 +274,8 @@ pub struct Judged {
     /// Whether a run's answer is the sign of its decision, and the averaged one that of most runs (of the averaged probability, where
     /// both are as many), and not whether a probability is at least one half.
     pub by_sign: bool,
-    /// How many runs its figures are of: all, fewer of a classifier of which fewer were asked for, and of the ensemble those that every
-    /// classifier has.
+    /// How many runs its figures are of: all, or fewer of a classifier of which fewer were asked for. Of the ensemble those that every
+    /// classifier has, in [`Self::runs`]; what is averaged has all.
     pub run_count: usize,
     /// Of each run by itself.
     pub runs: Figures<Option<Spread>>,
@@ -365,8 +365,7 @@ pub struct Judgement {
 
 /// Judges all classifiers of a run folder, and the ensemble of them.
 ///
-/// The ensemble's distribution is the mean of the classifiers' mean distributions; its members are those runs of all classifiers that every
-/// classifier has, so that each counts alike.
+/// The ensemble's distribution is the mean of the classifiers' mean distributions, each over all runs that it has.
 /// Where each run has a split of its own, the averaged prediction of a picture is that of the runs in which it was a test
 /// picture, and nothing is fitted or chosen: a validation picture of one run is a test picture of another.
 ///
@@ -501,8 +500,11 @@ impl Subject<'_> {
         let ensembles: Vec<Ensemble> = rows
             .iter()
             .map(|&row| {
-                let members = in_split(row).flat_map(|run| self.members.iter().map(move |runs| runs[run][row]));
-                Ensemble::from_probabilities(&members.collect::<Vec<f64>>())
+                let of = |runs: &&Vec<Vec<f64>>| -> Vec<f64> {
+                    let in_split = (0..runs.len()).filter(|&run| self.folder.role(run, row) == Some(split));
+                    in_split.map(|run| runs[run][row]).collect()
+                };
+                together(&self.members.iter().map(of).collect::<Vec<_>>())
             })
             .collect::<Result<_, _>>()?;
         let labels: Vec<bool> = rows.iter().map(|&row| self.folder.rows[row].positive).collect();
@@ -567,6 +569,25 @@ impl Subject<'_> {
                 .collect(),
         })
     }
+}
+
+/// What classifiers say together, `[classifiers][runs]`: each counts alike, however many runs it has.
+fn together(members: &[Vec<f64>]) -> Result<Ensemble, UncertaintyError> {
+    if members.iter().all(|runs| runs.len() == members[0].len()) {
+        return Ensemble::from_probabilities(&members.concat());
+    }
+    let each: Vec<Ensemble> =
+        members.iter().map(|runs| Ensemble::from_probabilities(runs)).collect::<Result<_, _>>()?;
+    let means: Vec<f64> = members.iter().map(|runs| runs.iter().sum::<f64>() / runs.len() as f64).collect();
+    let mean = Ensemble::from_probabilities(&means)?;
+    let expected_entropy_bits =
+        each.iter().map(|ensemble| ensemble.expected_entropy_bits).sum::<f32>() / each.len() as f32;
+    Ok(Ensemble {
+        expected_entropy_bits,
+        mutual_information_bits: (mean.entropy_bits - expected_entropy_bits).max(0.0),
+        members: members.iter().map(Vec::len).sum(),
+        ..mean
+    })
 }
 
 /// The elements at `positions`.

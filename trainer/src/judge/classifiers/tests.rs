@@ -303,7 +303,7 @@ fn lists_of_different_lengths_are_refused() {
     assert!(matches!(judge(&folder, &QUICK), Err(JudgeError::RunFolder(RunFolderError::Shape { .. }))));
 }
 
-/// kNN has two runs, the forest one: the ensemble is of the first run of both.
+/// kNN has two runs, the forest one: each counts for half, and a run by itself is the first of both.
 #[test]
 fn a_classifier_with_fewer_runs_has_figures_of_these() {
     let mut folder = by_hand();
@@ -314,11 +314,21 @@ fn a_classifier_with_fewer_runs_has_figures_of_these() {
     let judgement = judge(&folder, &QUICK).unwrap();
     let [knn, forest, all] = &judgement.classifiers[..] else { panic!("{judgement:?}") };
     assert_eq!([knn, forest, all].map(|judged| judged.run_count), [2, 1, 1]);
-    // Test pictures are negative, negative, positive, positive; kNN's first run says .1, .8, .4, .9, and the mean .1, .5, .3, .8.
+    // Test pictures are negative, negative, positive, positive. kNN says .1, .8, .4, .9 and .3, .6, .8, .9, so .2, .7, .6, .9; with the
+    // forest's .1, .2, .2, .7 that is .15, .45, .4, .8. The first runs alone: .1, .5, .3, .8.
     close(forest.averaged.accuracy.unwrap().value, 0.75);
-    close(all.averaged.accuracy.unwrap().value, 0.5);
+    close(all.averaged.accuracy.unwrap().value, 0.75);
     close(all.averaged.auc.unwrap().value, 0.75);
+    close(all.runs.accuracy.unwrap().mean, 0.5);
     close(knn.runs.accuracy.unwrap().mean, 0.625);
+    let h = |p: f64| -p * p.log2() - (1.0 - p) * (1.0 - p).log2();
+    let expected =
+        [(0.1, 0.3, 0.1), (0.8, 0.6, 0.2), (0.4, 0.8, 0.2), (0.9, 0.9, 0.7)].map(|(first, second, forest)| {
+            let mean = ((first + second) / 2.0 + forest) / 2.0;
+            h(mean) - ((h(first) + h(second)) / 2.0 + h(forest)) / 2.0
+        });
+    let found = all.uncertainty.mutual_information_bits;
+    assert!((found - expected.iter().sum::<f64>() / 4.0).abs() < 1e-6, "{found} {expected:?}");
 }
 
 #[test]
