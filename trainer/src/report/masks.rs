@@ -20,6 +20,7 @@ use thorax_shared::{
 use super::{
     charts,
     document::{Block, Look, Table},
+    paper::are_drawn,
     paper_masks::{EPOCHS, GRID, METHODS, OTHERS, OTHERS_SET, PUBLISHED, PUBLISHED_SET, TRANSFER},
     tables::{NONE, or_none},
 };
@@ -320,11 +321,6 @@ pub(super) fn duration(hours: f64) -> String {
         ..6000.0 => format!("{:.0} min", seconds / 60.0),
         _ => format!("{hours:.1} h"),
     }
-}
-
-/// Whether weights were drawn, and have learnt nothing.
-fn are_drawn(origin: &str) -> bool {
-    origin.starts_with("random:")
 }
 
 /// Weights in a few words.

@@ -24,7 +24,7 @@ use thorax_files::write_atomically;
 
 use self::{
     document::{Block, Document, Look, Table},
-    paper::PaperTable,
+    paper::{PaperTable, are_drawn},
     tables::LeftOut,
 };
 use crate::{
@@ -86,9 +86,10 @@ struct JudgedRun {
 impl JudgedRun {
     /// `X-ray, resnet50`: the title of its section.
     fn title(&self) -> String {
-        let Judgement { modality, backbone, resample, .. } = &self.judgement;
+        let Judgement { modality, backbone, resample, weights, .. } = &self.judgement;
+        let drawn = if are_drawn(weights) { ", drawn weights" } else { "" };
         let split = if *resample == Resample::Split { ", a split of its own for each run" } else { "" };
-        format!("{}, {backbone}{split}", modality.title())
+        format!("{}, {backbone}{drawn}{split}", modality.title())
     }
 
     /// Whether the other is the same with a source left out, or the other way round.
@@ -296,7 +297,7 @@ fn summary(runs: &[&JudgedRun]) -> Table {
         });
         let ece =
             ensemble.calibration.tempered.as_ref().map_or(tables::NONE.into(), |after| format!("{:.3}", after.ece));
-        let paper = PaperTable::of(judgement.modality, judgement.backbone);
+        let paper = PaperTable::beside(judgement);
         table.push(
             Look::Plain,
             vec![
@@ -319,7 +320,7 @@ fn summary(runs: &[&JudgedRun]) -> Table {
 }
 
 fn section(judgement: &Judgement, blocks: &mut Vec<Block>) -> anyhow::Result<()> {
-    let paper = PaperTable::of(judgement.modality, judgement.backbone);
+    let paper = PaperTable::beside(judgement);
     let count = |count: crate::judge::classifiers::Count| {
         format!("{} pictures of {} patients, {} with COVID-19", count.pictures, count.patients, count.positive)
     };

@@ -36,7 +36,7 @@ pub(super) fn csv(judgements: &[&Judgement]) -> anyhow::Result<Vec<u8>> {
     table.write_record(["run", "classifier", "source", "figure", "value", "low", "high"])?;
     for judgement in judgements {
         let run = name(judgement);
-        let paper = PaperTable::of(judgement.modality, judgement.backbone).filter(|_| judgement.left_out.is_none());
+        let paper = PaperTable::beside(judgement).filter(|_| judgement.left_out.is_none());
         for judged in &judgement.classifiers {
             let mut line = |source: &str, figure: &str, value: Option<f64>, interval: Option<(f64, f64)>| {
                 let Some(value) = value else { return Ok(()) };

@@ -3,7 +3,7 @@
 use thorax_nets::Backbone;
 use thorax_shared::modality::Modality;
 
-use crate::{classifiers::Kind, features::Extractor};
+use crate::{classifiers::Kind, features::Extractor, judge::classifiers::Judgement};
 
 /// One of the paper's tables of classifiers.
 pub(super) struct PaperTable {
@@ -17,8 +17,13 @@ pub(super) struct PaperTable {
 
 impl PaperTable {
     /// The table of these pictures and features; the paper used two backbones.
-    pub(super) fn of(modality: Modality, extractor: Extractor) -> Option<&'static Self> {
+    fn of(modality: Modality, extractor: Extractor) -> Option<&'static Self> {
         TABLES.iter().find(|table| table.modality == modality && extractor == table.backbone.into())
+    }
+
+    /// The table that stands beside what was judged; none beside drawn weights, which have seen no picture.
+    pub(super) fn beside(judgement: &Judgement) -> Option<&'static Self> {
+        Self::of(judgement.modality, judgement.backbone).filter(|_| !are_drawn(&judgement.weights))
     }
 
     /// Accuracy, F1, recall, precision, specificity of a classifier, in percent.
@@ -30,6 +35,11 @@ impl PaperTable {
     pub(super) fn best_accuracy(&self) -> f64 {
         self.rows.iter().map(|row| row[0]).fold(0.0, f64::max)
     }
+}
+
+/// Whether weights were drawn, and have learnt nothing.
+pub(super) fn are_drawn(origin: &str) -> bool {
+    origin.starts_with("random:")
 }
 
 /// Digits as printed; some columns are equal to the last of them, which the paper does not explain.

@@ -4,7 +4,7 @@ use thorax_shared::metrics::Confusion;
 
 use super::{
     document::{Look, Table},
-    paper::PaperTable,
+    paper::{PaperTable, are_drawn},
 };
 use crate::{
     classifiers::Kind,
@@ -73,7 +73,12 @@ pub(super) fn as_in_the_paper(judgement: &Judgement, paper: Option<&PaperTable>)
         Resample::Split => "the mean probability of the runs in which a picture was a test picture".to_owned(),
     };
     let beside = paper.map_or_else(
-        || "The paper has no table for these features: it used ResNet50 and InceptionResNetV2.".into(),
+        || match are_drawn(&judgement.weights) {
+            true => {
+                "Drawn weights, which have seen no picture before: nothing of the paper stands beside them.".to_owned()
+            }
+            false => "The paper has no table for these features: it used ResNet50 and InceptionResNetV2.".to_owned(),
+        },
         |paper| format!("Paper: its table {}, other pictures and another split, digits rounded.", paper.number),
     );
     let mut caption = format!(

@@ -163,6 +163,32 @@ fn everything_is_written_and_the_same_again() {
 }
 
 #[test]
+fn drawn_weights_are_marked_and_stand_beside_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drawn = simulate(Modality::Xray, Backbone::ResNet50, Resample::Bootstrap, 120, 3);
+    drawn.weights = "random:1 (random weights)".into();
+    write(&drawn, &folder.path().join("run"));
+    let out = folder.path().join("out");
+    let args = ReportArgs {
+        masks: vec![],
+        grid: vec![],
+        runs: vec![folder.path().join("run")],
+        figures: vec![],
+        out: out.clone(),
+        sensitivity: 0.9,
+        risk: 0.1,
+        resamples: 50,
+        seed: 1,
+    };
+    run(&args).unwrap();
+    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(markdown.contains("| X-ray, resnet50, drawn weights |"), "the summary");
+    assert!(markdown.contains("Drawn weights, which have seen no picture before"));
+    assert!(!markdown.contains("| paper |") && !markdown.contains("table VII"), "{markdown}");
+    assert!(!fs::read_to_string(out.join("tables.csv")).unwrap().contains("_paper"));
+}
+
+#[test]
 fn what_cannot_be_reported_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
