@@ -68,7 +68,7 @@ impl Perceptron {
     }
 }
 
-/// Fits perceptrons as [`predict`] does, and keeps what they are; tells `done` of each.
+/// Fits perceptrons as `classify` does, and keeps what they are; tells `done` of each.
 ///
 /// # Errors
 /// A store that cannot be read any more.
