@@ -82,7 +82,7 @@ impl<'a> Fitter<'a> {
             Kind::Mlp => {
                 // The initial products of a run, the same in its own order, and their velocity and gradient.
                 let each = 16 * problem.len() * parameters.mlp.hidden;
-                let room = self.memory.saturating_sub(self.shared());
+                let room = self.memory.saturating_sub(problem.shared_bytes());
                 let together = (room / each.max(1)).clamp(2, runs.len().max(2));
                 runs.chunks(together).try_for_each(|runs| mlp::predict(problem, gram, runs, &parameters.mlp, done))
             }
@@ -122,11 +122,6 @@ impl<'a> Fitter<'a> {
         }
         let bins = Bins::of(&self.problem.store, &self.problem.rows, &self.problem.training())?;
         Ok(self.bins.get_or_init(|| bins))
-    }
-
-    /// Bytes of the mapped store and of the Gram matrix.
-    fn shared(&self) -> usize {
-        self.problem.bytes() + 4 * self.gram.len * self.gram.len
     }
 
     fn machines(

@@ -82,10 +82,7 @@ pub fn fit_perceptrons(
     let units = project(problem, gram, runs, parameters.hidden)?;
     let fit = |(position, run): (usize, &ClassifierRun)| {
         let mut network = Network::new(units.of(position), problem.columns(), run, parameters);
-        network.combination = Some(Combination {
-            initial: Moving::new(vec![1.0]),
-            pictures: Moving::new(vec![0.0; problem.len() * parameters.hidden]),
-        });
+        network.combination = Some(Combination::new(problem.len(), parameters.hidden));
         network.fit(gram, &problem.labels, run, parameters);
         done();
         let probabilities = network.probabilities();
@@ -179,6 +176,13 @@ struct Combination {
     initial: Moving,
     /// `[N, hidden]`.
     pictures: Moving,
+}
+
+impl Combination {
+    /// Of weights that have not moved yet.
+    fn new(pictures: usize, hidden: usize) -> Self {
+        Self { initial: Moving::new(vec![1.0]), pictures: Moving::new(vec![0.0; pictures * hidden]) }
+    }
 }
 
 /// Numbers that gradient descent moves.
@@ -360,10 +364,7 @@ mod tests {
             second: Moved::of(&network.second.values),
             second_bias: Moved::of(&network.second_bias.values),
         };
-        network.combination = Some(Combination {
-            initial: Moving::new(vec![1.0]),
-            pictures: Moving::new(vec![0.0; PICTURES * parameters.hidden]),
-        });
+        network.combination = Some(Combination::new(PICTURES, parameters.hidden));
         let mut order = network.random.clone();
         network.fit(&gram, &labels, &run, &parameters);
         let found = network.probabilities();

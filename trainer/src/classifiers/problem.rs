@@ -132,8 +132,12 @@ impl Problem {
 
     /// Bytes that fitting may take where nobody says how many: the features and the Gram matrix, and some more.
     pub fn memory(&self) -> usize {
-        let gram = 4 * self.len() * self.len();
-        ((self.bytes() + gram) * 13 / 10).max(512 << 20)
+        (self.shared_bytes() * 13 / 10).max(512 << 20)
+    }
+
+    /// Bytes of what all classifiers share: the features in the mapped store, and the Gram matrix.
+    pub fn shared_bytes(&self) -> usize {
+        self.bytes() + 4 * self.len() * self.len()
     }
 
     /// Kind of picture.

@@ -42,48 +42,8 @@ pub fn join(paths: &[PathBuf]) -> Result<Joined, DataError> {
         let prefix = prefix(&of, &root).ok_or_else(|| {
             failed(&of, "no folder has it and the others' both, or its path is no plain text; move them below one folder and import them there")
         })?;
-        let mut known: BTreeMap<(String, Task), usize> = BTreeMap::new();
-        let mut labels: BTreeMap<String, usize> = BTreeMap::new();
-        for (index, record) in records.iter().enumerate() {
-            known.entry((record.path.clone(), record.task)).or_insert(index);
-            if !record.sha256.is_empty() {
-                let content = content(&record.path, &record.sha256);
-                known.entry((content.clone(), record.task)).or_insert(index);
-                if record.label != Label::Unlabelled {
-                    labels.entry(content).or_insert(index);
-                }
-            }
-        }
-        for record in lines {
-            let record = moved(record, &prefix);
-            let content = content(&record.path, &record.sha256);
-            let same_file = known.get(&(record.path.clone(), record.task));
-            if let Some(&labelled) = labels.get(&content).or(same_file) {
-                let before = &records[labelled];
-                if record.label != Label::Unlabelled && before.label != record.label {
-                    let (here, there) = (&record.class, &before.class);
-                    let reason = format!(
-                        "{} is {here} here, and {} is {there} in an earlier manifest; leave one of them out",
-                        record.path, before.path
-                    );
-                    return Err(failed(manifest, &reason));
-                }
-            }
-            let masks = |record: &Record| [record.mask.clone(), record.lung_mask.clone()];
-            match same_file {
-                Some(&before) if masks(&records[before]) != masks(&record) => {
-                    let reason = format!(
-                        "{} has other masks here than in an earlier manifest; import its folder once",
-                        record.path
-                    );
-                    return Err(failed(manifest, &reason));
-                }
-                Some(_) => copies += 1,
-                // Somebody else's masks of the same picture are something new.
-                None if record.task != Task::Segment && known.contains_key(&(content, record.task)) => copies += 1,
-                None => records.push(record),
-            }
-        }
+        let lines = lines.into_iter().map(|record| moved(record, &prefix));
+        copies += add(&mut records, lines, manifest)?;
     }
     if copies > 0 {
         told.push(format!("{copies} lines are of a picture that an earlier manifest has, and are taken from that"));
@@ -105,6 +65,52 @@ pub fn join(paths: &[PathBuf]) -> Result<Joined, DataError> {
         ));
     }
     Ok(Joined { manifest: Manifest::new(root, records), told })
+}
+
+/// Adds the lines of a manifest, `from`, to those of earlier ones; returns how many are left out, as they are of a picture that is there.
+///
+/// # Errors
+/// A picture of another label than there, or a file with other masks.
+fn add(records: &mut Vec<Record>, lines: impl Iterator<Item = Record>, from: &Path) -> Result<usize, DataError> {
+    let mut files: BTreeMap<(String, Task), usize> = BTreeMap::new();
+    let mut contents: BTreeSet<(String, Task)> = BTreeSet::new();
+    let mut labelled: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, record) in records.iter().enumerate() {
+        files.entry((record.path.clone(), record.task)).or_insert(index);
+        if !record.sha256.is_empty() {
+            let content = content(&record.path, &record.sha256);
+            contents.insert((content.clone(), record.task));
+            if record.label != Label::Unlabelled {
+                labelled.entry(content).or_insert(index);
+            }
+        }
+    }
+    let mut copies = 0;
+    for record in lines {
+        let content = content(&record.path, &record.sha256);
+        let same_file = files.get(&(record.path.clone(), record.task)).copied();
+        let before = labelled.get(&content).copied().or(same_file).map(|index| &records[index]);
+        if let Some(before) = before.filter(|before| ![before.label, Label::Unlabelled].contains(&record.label)) {
+            let reason = format!(
+                "{} is {} here, and {} is {} in an earlier manifest; leave one of them out",
+                record.path, record.class, before.path, before.class
+            );
+            return Err(failed(from, &reason));
+        }
+        let masks = |record: &Record| [record.mask.clone(), record.lung_mask.clone()];
+        match same_file {
+            Some(index) if masks(&records[index]) != masks(&record) => {
+                let reason =
+                    format!("{} has other masks here than in an earlier manifest; import its folder once", record.path);
+                return Err(failed(from, &reason));
+            }
+            Some(_) => copies += 1,
+            // Somebody else's masks of the same picture are something new.
+            None if record.task != Task::Segment && contents.contains(&(content, record.task)) => copies += 1,
+            None => records.push(record),
+        }
+    }
+    Ok(copies)
 }
 
 fn failed(path: &Path, reason: &str) -> DataError {

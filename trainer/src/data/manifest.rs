@@ -137,9 +137,8 @@ impl Record {
         // Volumes are called without what says that they are.
         let file = Address::of(&self.path).file;
         let names = [self.path.as_str(), file, file.trim_end_matches(".gz").trim_end_matches(".nii")];
-        let above =
-            |name: &'_ str| name.strip_suffix(&self.patient_id).map(|above| above.is_empty() || above.ends_with('/'));
-        names.into_iter().any(|name| above(name) == Some(true))
+        let above = names.into_iter().filter_map(|name| name.strip_suffix(&self.patient_id));
+        above.into_iter().any(|folder| folder.is_empty() || folder.ends_with('/'))
     }
 
     /// Whether it is known to show the disease.

@@ -120,44 +120,60 @@ struct Seen {
     refused: Option<RejectReason>,
 }
 
-/// What the runs say of a picture, and why.
-struct Explanation {
-    /// `[runs]`: probabilities of the disease.
-    probabilities: Vec<f64>,
-    why: Why,
-}
-
-/// What tells where in the picture the answer comes from.
-enum Why {
+/// What the runs say of a picture, and what tells where in it that comes from.
+enum Explanation {
     /// Of classifiers that have a gradient.
     Gradient {
         /// `[C, H, W]` of the picture, as a store would keep them.
         features: Vec<f32>,
         answer: grad_cam::Answer,
     },
-    /// `[1 + squares]`: the mean probability of the disease in the picture, and in its greyed copies.
-    Occlusion(Vec<f64>),
+    /// Of the others.
+    Occlusion {
+        /// `[runs]`: probabilities of the disease.
+        probabilities: Vec<f64>,
+        /// `[1 + squares]`: the mean probability of the disease in the picture, and in its greyed copies.
+        scores: Vec<f64>,
+    },
 }
 
 impl Explanation {
+    /// What was done, in words, and in the names of files.
+    fn method(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Gradient { .. } => ("Grad-CAM", "gradcam"),
+            Self::Occlusion { .. } => ("Occlusion", "occlusion"),
+        }
+    }
+
+    /// `[runs]`: probabilities of the disease.
+    fn probabilities(&self) -> &[f64] {
+        match self {
+            Self::Gradient { answer, .. } => &answer.probabilities,
+            Self::Occlusion { probabilities, .. } => probabilities,
+        }
+    }
+
     /// Where the picture raises the score of `class`; `shape` is that of the features.
     fn map(&self, class: Class, shape: [usize; 3]) -> Plane<f32> {
-        match &self.why {
-            Why::Gradient { features, answer } => {
+        match self {
+            Self::Gradient { features, answer } => {
                 let sign = if class == Class::Positive { 1.0 } else { -1.0 };
                 let gradient: Vec<f64> = answer.gradient.iter().map(|derivative| sign * derivative).collect();
                 grad_cam::activation_map(features, &gradient, shape)
             }
-            Why::Occlusion(scores) if class == Class::Positive => occlusion::map(scores),
-            Why::Occlusion(scores) => occlusion::map(&scores.iter().map(|score| 1.0 - score).collect::<Vec<f64>>()),
+            Self::Occlusion { scores, .. } if class == Class::Positive => occlusion::map(scores),
+            Self::Occlusion { scores, .. } => {
+                occlusion::map(&scores.iter().map(|score| 1.0 - score).collect::<Vec<f64>>())
+            }
         }
     }
 
     /// Of occlusion, by how much the probability of `class` falls at most, of one square.
     fn most(&self, class: Class) -> Option<f64> {
-        match &self.why {
-            Why::Gradient { .. } => None,
-            Why::Occlusion(scores) => {
+        match self {
+            Self::Gradient { .. } => None,
+            Self::Occlusion { scores, .. } => {
                 let sign = if class == Class::Positive { 1.0 } else { -1.0 };
                 Some(scores.iter().map(|score| sign * (scores[0] - score)).fold(0.0, f64::max))
             }
@@ -166,7 +182,7 @@ impl Explanation {
 
     /// Of support vector machines, whether the picture resembles none that was learnt from.
     fn unfamiliar(&self) -> bool {
-        matches!(&self.why, Why::Gradient { answer, .. } if answer.unfamiliar)
+        matches!(self, Self::Gradient { answer, .. } if answer.unfamiliar)
     }
 }
 
@@ -239,21 +255,18 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
 
     let mut lines = csv::Writer::from_writer(vec![]);
     let mut figures = vec![];
-    let method = if has_gradient(args.classifier) { "Grad-CAM" } else { "Occlusion" };
     let told = names(&args.pictures).into_iter().zip(seen).zip(answers);
     for (number, (path, ((name, seen), answer))) in args.pictures.iter().zip(told).enumerate() {
-        let ensemble = Ensemble::from_probabilities(&answer.probabilities)?;
+        let ensemble = Ensemble::from_probabilities(answer.probabilities())?;
         let likely = if ensemble.probability >= 0.5 { Class::Positive } else { Class::Negative };
         let class = args.class.unwrap_or(likely);
+        let (method, in_files) = answer.method();
         let map = answer.map(class, problem.shape);
         let heat = grad_cam::heat(&map, seen.input.width());
         let files = [
             ("input", pictures::grey(&seen.input)),
             ("heat", pictures::coloured(&heat)),
-            (
-                if has_gradient(args.classifier) { "gradcam" } else { "occlusion" },
-                pictures::overlaid(&seen.input, &heat),
-            ),
+            (in_files, pictures::overlaid(&seen.input, &heat)),
         ];
         let files = files.map(|(what, picture)| (format!("{name}_{what}.png"), picture));
         files.iter().try_for_each(|(file, picture)| write_png(&args.out.join(file), picture))?;
@@ -279,11 +292,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         let (probability, entropy_bits) = (ensemble.probability, ensemble.entropy_bits);
         let quality = seen.refused.map_or("passed".into(), reason);
         let file = path.display().to_string();
-        let (decision, familiar) = match &answer.why {
-            Why::Gradient { answer, .. } => {
+        let (decision, familiar) = match &answer {
+            Explanation::Gradient { answer, .. } => {
                 (Some(answer.decision), (args.classifier != Kind::Mlp).then_some(!answer.unfamiliar))
             }
-            Why::Occlusion(_) => (None, None),
+            Explanation::Occlusion { .. } => (None, None),
         };
         lines.serialize(Line { file, probability, entropy_bits, class, decision, familiar, quality })?;
     }
@@ -369,11 +382,7 @@ fn by_gradient(args: &ExplainArgs, runs: &Runs, net: &Net, seen: &[Seen]) -> any
         }
     };
     let explained = features.into_iter().zip(answers);
-    let explained = explained.map(|(features, answer)| Explanation {
-        probabilities: answer.probabilities.clone(),
-        why: Why::Gradient { features, answer },
-    });
-    Ok(explained.collect())
+    Ok(explained.map(|(features, answer)| Explanation::Gradient { features, answer }).collect())
 }
 
 /// Why any classifier says what it says: by its answers to the pictures, and to copies in which a square is greyed out.
@@ -396,7 +405,7 @@ fn by_occlusion(args: &ExplainArgs, runs: &Runs, net: &Net, seen: &[Seen]) -> an
     let said = occlusion::ask(runs, &features, &args.out, args.xgboost.as_deref())?;
     let explained = said.into_iter().map(|mut said| {
         let scores = said.iter().map(|runs| runs.iter().sum::<f64>() / runs.len() as f64).collect();
-        Explanation { probabilities: said.swap_remove(0), why: Why::Occlusion(scores) }
+        Explanation::Occlusion { probabilities: said.swap_remove(0), scores }
     });
     Ok(explained.collect())
 }

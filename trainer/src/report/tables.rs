@@ -345,12 +345,11 @@ pub(super) struct LeftOut<'a> {
 impl LeftOut<'_> {
     /// The figures of a classifier, or of all of them, on the source's test pictures: learnt from, and left out.
     fn compared(&self, kind: Option<Kind>) -> [Option<Figures<Option<Estimate>>>; 2] {
-        let of = |judgement: &'_ Judgement| judgement.classifiers.iter().find(|judged| judged.kind == kind).cloned();
-        let main = self.main.as_ref().and_then(of).and_then(|judged| {
-            judged.sources.iter().find(|found| found.source == self.source).map(|found| found.figures)
+        let [main, same] = [&self.main, &self.same].map(|judgement| {
+            judgement.as_ref().and_then(|judgement| judgement.classifiers.iter().find(|judged| judged.kind == kind))
         });
-        let same = self.same.as_ref().and_then(of).map(|judged| judged.averaged);
-        [main, same]
+        let of_source = main.and_then(|judged| judged.sources.iter().find(|found| found.source == self.source));
+        [of_source.map(|found| found.figures), same.map(|judged| judged.averaged)]
     }
 }
 
