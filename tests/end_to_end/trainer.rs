@@ -25,6 +25,7 @@ pub(crate) fn data(folder: &Path) -> PathBuf {
     let manifest = films.join("manifest.csv");
     let imported = succeed(train().args(["data", "import"]).arg(&films).arg("--out").arg(&manifest));
     assert!(imported.stdout.contains("24 rows"), "each film is for both tasks: {}", imported.stdout);
+    assert!(imported.stdout.contains("classify  positive  "), "which class counts as positive: {}", imported.stdout);
     manifest
 }
 
@@ -131,6 +132,7 @@ fn a_killed_run_goes_on_and_ends_as_an_undisturbed_one() {
         let other = run(start(&killed).args(["--seed", "2"]));
         assert_ne!(other.code, 0);
         assert!(other.stderr.contains("another configuration") && other.stderr.contains("--out"), "{}", other.stderr);
+        assert!(other.stderr.contains("seed is 1 there and 2 here"), "{}", other.stderr);
     }
 }
 
@@ -181,7 +183,7 @@ fn data_check_finds_what_would_spoil_a_figure() {
     let check = || run(train().args(["data", "check"]).arg(&manifest));
     let sound = check();
     assert_eq!(sound.code, 0, "{}", sound.stderr);
-    assert!(sound.stdout.contains("24 pictures, no problem found"), "{}", sound.stdout);
+    assert!(sound.stdout.contains("12 pictures in 24 rows, no problem found"), "{}", sound.stdout);
 
     let films = manifest.parent().unwrap();
     let table = std::fs::read_to_string(&manifest).unwrap();

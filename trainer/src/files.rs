@@ -1,8 +1,9 @@
 //! How every file of the workstation comes into being: as on the device, whole or not at all; and what may not be written over.
 
-use std::{io::Cursor, path::Path};
+use std::{collections::BTreeSet, io::Cursor, path::Path};
 
 use image::{ImageBuffer, ImageFormat, PixelWithColorType};
+use serde_json::Value;
 use thorax_files::{FolderLock, write_atomically};
 
 /// Writes a PNG file.
@@ -39,17 +40,41 @@ pub fn start_run(folder: &Path, option: &str, config: &impl serde::Serialize) ->
     let path = folder.join("config.json");
     let text = serde_json::to_string_pretty(config)?;
     match std::fs::read_to_string(&path) {
-        Ok(before) => anyhow::ensure!(
-            before == text,
-            "{}: this run was started with another configuration or other data; choose another {option}, or delete the folder",
-            folder.display()
-        ),
+        Ok(before) if before == text => {}
+        Ok(before) => {
+            let differ = match serde_json::from_str(&before) {
+                Ok(found) => differences("", &found, &serde_json::to_value(config)?).join("; "),
+                Err(error) => format!("config.json: {error}"),
+            };
+            anyhow::bail!(
+                "{}: this run was started with another configuration or other data: {differ}; choose another {option}, or delete the \
+                 folder",
+                folder.display()
+            )
+        }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             anyhow::bail!("{}: {error}; choose another {option}", path.display())
         }
         Err(_) => write_atomically(&path, |out| out.write_all(text.as_bytes()))?,
     }
     Ok(lock)
+}
+
+/// Where two configurations differ, by the dotted names of their fields below `name`: what is `found` in a folder, and what is `asked` for.
+pub fn differences(name: &str, found: &Value, asked: &Value) -> Vec<String> {
+    match (found, asked) {
+        (Value::Object(found), Value::Object(asked)) => {
+            let names: BTreeSet<&String> = found.keys().chain(asked.keys()).collect();
+            let of = |key: &String| {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let [found, asked] = [found, asked].map(|side| side.get(key).unwrap_or(&Value::Null));
+                differences(&name, found, asked)
+            };
+            names.into_iter().flat_map(of).collect()
+        }
+        _ if found == asked => vec![],
+        _ => vec![format!("{name} is {found} there and {asked} here")],
+    }
 }
 
 /// Refuses to write over what is there, unless that is asked for.

@@ -1,6 +1,9 @@
 //! `thorax-train data`: import, check, split and count training data.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use thorax_files::write_atomically;
 
@@ -113,7 +116,9 @@ pub fn run(command: DataCommand) -> anyhow::Result<()> {
                 0 => String::new(),
                 count => format!("; {count} finding(s) that may spoil a study, listed above"),
             };
-            println!("{}: {} pictures, no problem found{suspected}", path.display(), manifest.records.len());
+            let pictures: BTreeSet<&str> = manifest.records.iter().map(|record| record.path.as_str()).collect();
+            let (pictures, rows) = (pictures.len(), manifest.records.len());
+            println!("{}: {pictures} pictures in {rows} rows, no problem found{suspected}", path.display());
         }
         DataCommand::Split { manifest: path, out, seed, fractions, fold } => {
             let mut manifest = Manifest::load(&path)?;

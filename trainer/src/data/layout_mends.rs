@@ -64,15 +64,16 @@ fn classes_are_left_out_of_every_layout() {
     let found = imported(&ImportArgs { leave_out: leave_out.clone(), ..args(&folders) });
     assert_eq!((count(&found, |_| true), count(&found, |r| r.path.contains("CAP"))), (6, 0));
     told(&found, "class `3CAP` left out, as told (3)");
-    let mut manifest = String::from("path,modality,class,patient_id\n");
+    let mut manifest = String::from("path,modality,class,patient_id,Task\n");
     for class in ["Normal", "COVID", "3CAP"] {
         let file = folders.dir().join(class);
         let file = fs::read_dir(file).unwrap().next().unwrap().unwrap().file_name();
-        manifest += &format!("{class}/{},xray,{class},p-{class}\n", file.to_string_lossy());
+        manifest += &format!("{class}/{},xray,{class},p-{class},classify\n", file.to_string_lossy());
     }
     folders.text("manifest.csv", manifest.replace(",3CAP,", ",CAP,"));
     let found = imported(&ImportArgs { leave_out, ..args(&folders) });
     assert_eq!((count(&found, |_| true), count(&found, |r| r.path.contains("CAP"))), (2, 0));
+    told(&found, "columns that are not read: task");
 }
 
 /// Pictures in `images/` of `root`, lung masks in `masks/`, and a table of patients.

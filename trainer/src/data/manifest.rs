@@ -89,6 +89,17 @@ impl Task {
     }
 }
 
+impl Label {
+    /// `positive`, `negative` or `unlabelled`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Negative => "negative",
+            Self::Positive => "positive",
+            Self::Unlabelled => "unlabelled",
+        }
+    }
+}
+
 /// One line of the manifest. Paths are relative to [`Manifest::root`], with `/` between folders; those of pictures and masks are an
 /// [`Address`], which may name a slice of a volume or labels of a mask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -323,7 +323,7 @@ fn the_summary_counts_pictures_and_groups() {
     let line = table.lines().find(|line| line.contains("covid")).unwrap();
     assert_eq!(
         line.split_whitespace().collect::<Vec<_>>(),
-        ["xray", "classify", "covid", "14", "(7)", "2", "(1)", "4", "(2)", "phantoms"]
+        ["xray", "classify", "positive", "covid", "14", "(7)", "2", "(1)", "4", "(2)", "phantoms"]
     );
 }
 

@@ -79,12 +79,7 @@ impl Twins {
 
     /// On which two sides they stand.
     pub fn sides(&self) -> String {
-        let label = |label: Label| match label {
-            Label::Positive => "positive",
-            Label::Negative => "negative",
-            Label::Unlabelled => "unlabelled",
-        };
-        let [a, b] = [0, 1].map(|i| format!("{} and {}", self.splits[i].as_str(), label(self.labels[i])));
+        let [a, b] = [0, 1].map(|i| format!("{} and {}", self.splits[i].as_str(), self.labels[i].as_str()));
         format!("{a}, {b}")
     }
 }

@@ -24,7 +24,10 @@ use super::{
     parameters::Parameters,
     problem::{Problem, Resample, Runs},
 };
-use crate::features::{self, Extractor};
+use crate::{
+    features::{self, Extractor},
+    files::differences,
+};
 
 /// The version of the folder. Until version 1 predictions were f32, whose means split ties.
 pub const FORMAT: u32 = 2;
@@ -162,14 +165,13 @@ impl Folder {
             Ok(bytes) => {
                 let found: serde_json::Value =
                     serde_json::from_slice(&bytes).map_err(|error| malformed(&file, error))?;
-                let mut differences = vec![];
-                compare("", &identity(&found), &identity(&asked), &mut differences);
+                let mut differ = differences("", &identity(&found), &identity(&asked));
                 let [there, here] = [&found, &asked].map(|configuration| &configuration["protocol"]["runs"]);
                 if there.as_u64() >= here.as_u64() {
-                    compare("protocol.runs", there, here, &mut differences);
+                    differ.extend(differences("protocol.runs", there, here));
                 }
-                if !differences.is_empty() {
-                    let differences = differences.join("; ");
+                if !differ.is_empty() {
+                    let differences = differ.join("; ");
                     return Err(ClassifierError::Differs { folder: path.to_owned(), differences });
                 }
             }
@@ -284,23 +286,6 @@ fn predictions_file(
 /// The file of a run's predictions in the run folder `folder`.
 pub fn predictions(folder: &Path, kind: Kind, run: usize) -> PathBuf {
     folder.join("predictions").join(kind.name()).join(format!("{run:04}.safetensors"))
-}
-
-/// Lists where two configurations differ.
-fn compare(name: &str, found: &serde_json::Value, asked: &serde_json::Value, differences: &mut Vec<String>) {
-    match (found, asked) {
-        (serde_json::Value::Object(found), serde_json::Value::Object(asked)) => {
-            let names: std::collections::BTreeSet<&String> = found.keys().chain(asked.keys()).collect();
-            for key in names {
-                let dot = if name.is_empty() { "" } else { "." };
-                let null = &serde_json::Value::Null;
-                let (found, asked) = (found.get(key).unwrap_or(null), asked.get(key).unwrap_or(null));
-                compare(&format!("{name}{dot}{key}"), found, asked, differences);
-            }
-        }
-        _ if found != asked => differences.push(format!("{name} is {found} there and {asked} here")),
-        _ => {}
-    }
 }
 
 fn malformed(path: &Path, error: impl std::fmt::Display) -> ClassifierError {

@@ -20,7 +20,23 @@ use crate::data::{
     table::Table,
 };
 
-/// A line of a layout's own manifest; further columns are passed over.
+/// What the columns of a layout's own manifest may be called; others are passed over, and told.
+const COLUMNS: [&str; 12] = [
+    "path",
+    "modality",
+    "class",
+    "patient_id",
+    "patient",
+    "source",
+    "licence",
+    "license",
+    "split",
+    "mask",
+    "lung_mask",
+    "group",
+];
+
+/// A line of a layout's own manifest.
 #[derive(Deserialize)]
 struct SourceRow {
     path: String,
@@ -48,7 +64,12 @@ pub(super) fn recognise(tree: &Tree) -> Option<String> {
 
 pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
     let path = args.dir.join("manifest.csv");
-    let rows: Vec<(u64, SourceRow)> = Table::read(&path, &mut notes.told)?.rows(&path)?;
+    let table = Table::read(&path, &mut notes.told)?;
+    let unread: Vec<&str> = table.columns().filter(|column| !COLUMNS.contains(column)).collect();
+    if !unread.is_empty() {
+        notes.told.push(format!("{}: columns that are not read: {}", path.display(), unread.join(", ")));
+    }
+    let rows: Vec<(u64, SourceRow)> = table.rows(&path)?;
     if rows.is_empty() {
         return Err(problem(&path, "a header and no lines; add a line for each picture"));
     }
