@@ -176,7 +176,15 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    /// Ids that no option has, two options of one name: clap tells, where its own assertions are built (Cargo.toml).
+    #[test]
+    fn options_fit_together() {
+        Arguments::command().debug_assert();
+    }
 
     #[test]
     fn a_million_threads_in_the_environment_are_refused() {

@@ -44,6 +44,22 @@ pub struct WeightsArgs {
     weights: Wanted,
 }
 
+/// The option for the size of a backbone's pictures.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct SideArgs {
+    /// Width and height of the backbone's pictures; smaller ones are faster, and show less [default: those of its published weights, which
+    /// `thorax-train backbones` lists]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=1024))]
+    side: Option<u16>,
+}
+
+impl SideArgs {
+    /// The side for this backbone.
+    pub fn of(self, backbone: Backbone) -> usize {
+        self.side.map_or_else(|| backbone.input_side(), usize::from)
+    }
+}
+
 /// What the option says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wanted {
@@ -185,12 +201,12 @@ impl Source {
         }
     }
 
-    /// The net with these weights, for inference.
+    /// The net with these weights, for inference on pictures of `side` x `side`.
     ///
     /// # Errors
-    /// [`WeightsError`] when they are another net's.
-    pub fn open(&self, backbone: Backbone, device: &Device) -> Result<Pretrained, WeightsError> {
-        self.weights(backbone, device)?.pretrained(backbone.input_side())
+    /// [`WeightsError`] when they are another net's, and a side that is too small for it.
+    pub fn open(&self, backbone: Backbone, side: usize, device: &Device) -> Result<Pretrained, WeightsError> {
+        self.weights(backbone, device)?.pretrained(side)
     }
 }
 
@@ -256,13 +272,13 @@ mod tests {
         let file = resolve(path.to_str().unwrap(), Backbone::ResNet50).unwrap();
         assert_eq!(file.origin, "net.safetensors");
         assert_eq!(file.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert!(file.open(Backbone::ResNet50, &Device::Cpu).is_err());
+        assert!(file.open(Backbone::ResNet50, 224, &Device::Cpu).is_err());
     }
 
     #[test]
     fn drawn_weights_are_the_backbones() {
         let source = Source::drawn(Backbone::EfficientNetLite(0), 3);
-        let net = source.open(Backbone::EfficientNetLite(0), &Device::Cpu).unwrap();
-        assert_eq!(net.backbone, Backbone::EfficientNetLite(0));
+        let net = source.open(Backbone::EfficientNetLite(0), 96, &Device::Cpu).unwrap();
+        assert_eq!((net.backbone, net.graph.input_shape), (Backbone::EfficientNetLite(0), [3, 96, 96]));
     }
 }

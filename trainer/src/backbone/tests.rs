@@ -144,7 +144,7 @@ fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
 
     // A file with tensors that the backbone does not have would be refused here.
     assert!(net.variables().iter().any(|(name, _)| name == "lesion_map.weight"));
-    let pretrained = source.open(SHAPE.backbone, &device).unwrap();
+    let pretrained = source.open(SHAPE.backbone, 224, &device).unwrap();
     let x = seeded::normal((1, 3, 224, 224), 1.0, 9, &device).unwrap();
     let features = pretrained.graph.run(&x).unwrap().remove(0).flatten_from(2).unwrap().mean(2).unwrap();
     let told = net.forward(&x, Pass::Infer).unwrap().remove(LOGITS).unwrap().remove(0);

@@ -3,7 +3,10 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::Context;
-use thorax_nets::{Backbone, source::WeightsArgs};
+use thorax_nets::{
+    Backbone,
+    source::{SideArgs, WeightsArgs},
+};
 use thorax_nn::device::DeviceArgs;
 use thorax_shared::modality::Modality;
 
@@ -28,6 +31,8 @@ pub struct FeaturesArgs {
     backbone: Option<Backbone>,
     #[command(flatten)]
     weights: Option<WeightsArgs>,
+    #[command(flatten)]
+    side: SideArgs,
     #[command(flatten)]
     lungs: LungCropArgs,
     #[command(flatten)]
@@ -69,7 +74,8 @@ pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
         (Some(segmenter), _) => FeatureNet::of_segmenter(&manifest, segmenter)?,
         (None, Some(backbone)) => {
             let weights = args.weights.as_ref().context("give --weights SOURCE, those of the backbone")?;
-            FeatureNet::of_backbone(&manifest, args.modality, backbone, weights, lungs.as_ref(), &device)?
+            let side = args.side.of(backbone);
+            FeatureNet::of_backbone(&manifest, args.modality, (backbone, side), weights, lungs.as_ref(), &device)?
         }
         (None, None) => anyhow::bail!("give --backbone NAME or --segmenter RUN"),
     };

@@ -17,7 +17,7 @@ use thorax_nets::{
         unet::UnetConfig,
         unet_plus_plus::UnetPlusPlusConfig,
     },
-    source::{Source, WeightsArgs},
+    source::{SideArgs, Source, WeightsArgs},
 };
 use thorax_nn::{device::DeviceArgs, losses::LossArgs, training::TrainingArgs};
 use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
@@ -179,6 +179,8 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     weights: Option<WeightsArgs>,
     #[command(flatten)]
+    side: SideArgs,
+    #[command(flatten)]
     lungs: LungCropArgs,
     #[command(flatten)]
     trunk: TrunkArgs,
@@ -190,7 +192,7 @@ pub struct ClassifyArgs {
     copies: Copies,
     /// Features that `thorax-train features` extracted; without it, they are extracted into the run's folder. --weights (or --segmenter) is then asked
     /// for --refuse and --out-of-bag, and --weights for --taught, alone; --lungs, of features of the lungs, for --refuse
-    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "lungs_alone", "copies"])]
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["backbone", "side", "lungs_alone", "copies"])]
     features: Option<PathBuf>,
     /// Of the changed copies in --features, learn from so many of each picture [default: all]
     #[arg(long, value_name = "N", requires = "features")]
@@ -677,7 +679,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             }
             if args.out_of_bag {
                 remade
-                    .maker(contents.backbone, &contents.weights_sha256, &Device::Cpu)
+                    .maker(contents.backbone, &contents.weights_sha256, &contents.preprocess, &Device::Cpu)
                     .context("--out-of-bag needs the net that made the features")?;
             }
             (begin(contents)?, store)
@@ -693,7 +695,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                     FeatureNet::of_backbone(
                         &manifest,
                         common.modality,
-                        args.backbone,
+                        (args.backbone, args.side.of(args.backbone)),
                         weights,
                         lungs.as_ref(),
                         &device,
@@ -727,7 +729,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     });
     let involvement = involvement.transpose()?;
     let contents = store.contents();
-    let maker = || remade.maker(contents.backbone, &contents.weights_sha256, &Device::Cpu);
+    let maker = || remade.maker(contents.backbone, &contents.weights_sha256, &contents.preprocess, &Device::Cpu);
     let refused = refused.map(|refused| {
         let made = maker().context("--refuse needs the net that made the features")?;
         refused.features(&manifest, contents, contents.copies.min(most_copies), &made.graph, finder)

@@ -6,7 +6,10 @@ use anyhow::Context;
 use candle_core::Device;
 use clap::{Args, FromArgMatches};
 use thorax_files::{file_sha256, hexadecimal};
-use thorax_nets::{Backbone, source::WeightsArgs};
+use thorax_nets::{
+    Backbone,
+    source::{SideArgs, WeightsArgs},
+};
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
 use thorax_shared::{modality::Modality, preprocess::spec::Core};
 
@@ -45,6 +48,8 @@ pub struct BackboneArgs {
     backbone: Backbone,
     #[command(flatten)]
     weights: WeightsArgs,
+    #[command(flatten)]
+    side: SideArgs,
     #[command(flatten)]
     lungs: LungCropArgs,
     /// What of the backbone stays as it is
@@ -304,7 +309,7 @@ impl BackboneArgs {
         let source = self.weights.resolve(self.backbone)?;
         let lungs = self.lungs.open(common.modality)?;
         let weights = source.weights(self.backbone, &Device::Cpu)?;
-        let side = self.backbone.input_side();
+        let side = self.side.of(self.backbone);
         let preprocess =
             features::preprocess(&manifest, common.modality, side, weights.normalisation(), lungs.as_ref())?;
         let finder = lungs.as_ref().map(|lungs| &lungs.finder);

@@ -43,7 +43,7 @@ use crate::{
     figures::{Figure, write as write_figures},
     files::{take_folder, write_png},
     progress::progress,
-    segmentation::lungs::{self, LungFinder, LungsArgs, TrunkArgs},
+    segmentation::lungs::{self, LungFinder, LungsArgs},
 };
 
 /// Pictures that may be explained by occlusion at a time. Their copies are in memory together.
@@ -62,8 +62,9 @@ pub struct ExplainArgs {
     weights: Option<WeightsArgs>,
     #[command(flatten)]
     lungs: LungsArgs,
-    #[command(flatten)]
-    trunk: TrunkArgs,
+    /// The segmenter that made the features, where it was none of the backbones: a run of `thorax-train train segment`, or a bundle
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["weights", "lungs"])]
+    segmenter: Option<PathBuf>,
     /// Whose answer is explained: of support vector machines and the perceptron by Grad-CAM, of the others by occlusion (169 squares of the
     /// picture are greyed out one after the other)
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Kind::SvmRbf)]
@@ -233,10 +234,14 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let _lock = take_folder(&args.out)?;
     let problem = open(&args.features, &args.run, &configuration)?;
     let contents = &problem.contents;
-    let trunk = args.trunk.open(contents.modality)?;
+    let trunk = args
+        .segmenter
+        .as_ref()
+        .map(|path| LungFinder::open(std::slice::from_ref(path), contents.modality))
+        .transpose()?;
     let remade = Remade { weights: args.weights.as_ref(), segmenter: trunk.as_ref().map(LungFinder::origin) };
     let made = remade
-        .maker(contents.backbone, &contents.weights_sha256, &device)
+        .maker(contents.backbone, &contents.weights_sha256, &contents.preprocess, &device)
         .with_context(|| format!("{} was made with {}", args.features.display(), contents.weights))?;
     let lungs = args.lungs.open(contents.modality)?;
     contents.cropped_by(lungs.as_ref().map(LungFinder::sha256)).with_context(|| args.features.display().to_string())?;

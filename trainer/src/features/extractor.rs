@@ -93,21 +93,20 @@ pub struct FeatureNet {
 }
 
 impl FeatureNet {
-    /// A backbone whose pictures are cropped to what `lungs` finds, or to the film or the body.
+    /// A backbone of `side` x `side` pixels, whose pictures are cropped to what `lungs` finds, or to the film or the body.
     ///
     /// # Errors
     /// Lungs of a segmenter that learnt from other data than `manifest`; weights that cannot be had, or are not those of `backbone`.
     pub fn of_backbone(
         manifest: &Manifest,
         modality: Modality,
-        backbone: Backbone,
+        (backbone, side): (Backbone, usize),
         weights: &WeightsArgs,
         lungs: Option<&LungCrop>,
         device: &Device,
     ) -> anyhow::Result<Self> {
         let source = weights.resolve(backbone)?;
-        let Pretrained { layout, graph, mean, std, .. } = source.open(backbone, device)?;
-        let side = graph.input_shape[1];
+        let Pretrained { layout, graph, mean, std, .. } = source.open(backbone, side, device)?;
         Ok(Self {
             extractor: Extractor::Backbone(backbone),
             origin: source.origin,
@@ -164,11 +163,17 @@ pub struct Maker {
 }
 
 impl Remade<'_> {
-    /// The net that made features of `extractor` with the hash `sha256`.
+    /// The net that made features of `extractor` with the hash `sha256`, of pictures prepared by `preprocess`.
     ///
     /// # Errors
     /// Neither weights nor segmenter, or others.
-    pub fn maker(&self, extractor: Extractor, sha256: &str, device: &Device) -> anyhow::Result<Maker> {
+    pub fn maker(
+        &self,
+        extractor: Extractor,
+        sha256: &str,
+        preprocess: &PreprocessSpec,
+        device: &Device,
+    ) -> anyhow::Result<Maker> {
         let same = |option: &str, origin: &str, found: &str| {
             ensure!(
                 found == sha256,
@@ -182,7 +187,7 @@ impl Remade<'_> {
                     self.weights.context("give --weights SOURCE, those of the backbone that made the features")?;
                 let source = weights.resolve(backbone)?;
                 same("--weights", &source.origin, &source.sha256)?;
-                let graph = source.open(backbone, device)?.graph;
+                let graph = source.open(backbone, preprocess.input_side as usize, device)?.graph;
                 Ok(Maker { graph, origin: source.origin.clone(), source: Some(source) })
             }
             Extractor::Segmenter => {

@@ -750,8 +750,8 @@ impl ClassifyRun {
     /// # Errors
     /// Other weights or another segmenter than in training, or none.
     pub fn whole(&self, remade: &Remade<'_>) -> anyhow::Result<Maker> {
-        let ClassifyConfig { backbone, backbone_sha256, .. } = &self.config;
-        let made = remade.maker(*backbone, backbone_sha256, &Device::Cpu)?;
+        let ClassifyConfig { backbone, backbone_sha256, preprocess, .. } = &self.config;
+        let made = remade.maker(*backbone, backbone_sha256, preprocess, &Device::Cpu)?;
         Ok(Maker { graph: self.extend(made.graph)?, ..made })
     }
 

@@ -100,7 +100,7 @@ impl LesionsArgs {
 pub struct TrunkArgs {
     /// In place of a backbone: learn from what this finished run of `thorax-train train segment`, or the segmenter of a bundle, sees in the
     /// lungs and in what it takes for infected; the device then runs one net for masks and verdict
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["weights", "lungs", "lungs_alone"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["weights", "side", "lungs", "lungs_alone"])]
     segmenter: Option<PathBuf>,
 }
 
