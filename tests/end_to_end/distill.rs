@@ -76,7 +76,8 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     assert!(!at("none").exists());
     succeed(&mut classify("--members 3", "teacher", &own));
     let distill = |more: &str, out: &str| {
-        let words = format!("distill --frozen stride16 --batch 4 --copies 0 --steadiness 0 --dropout 0 {more}");
+        let words =
+            format!("distill --side 160 --frozen stride16 --batch 4 --copies 0 --steadiness 0 --dropout 0 {more}");
         let mut command = command(&words, out);
         command.arg("--weights").arg(&own).arg("--teacher").arg(at("teacher"));
         command
@@ -95,9 +96,12 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     let student = at("student/weights.safetensors");
     refused(&mut classify("--taught", "none", Path::new("random:1")), &["--taught", "student"]);
     refused(&mut classify("--taught --members 4", "none", &student), &["--members"]);
+    refused(&mut classify("--taught --side 224", "none", &student), &["160 pixels", "224 pixels", "--side"]);
     succeed(&mut classify("--taught", "heads", &student));
     let config = read(&at("heads/config.json"));
-    assert!(config.contains("\"members\": 3") && config.contains("\"taught\": true"), "{config}");
+    for words in ["\"members\": 3", "\"taught\": true", "\"input_side\": 160"] {
+        assert!(config.contains(words), "{words}: {config}");
+    }
 
     let mut segment = command("train segment --side 32 --base-channels 4 --epochs 1", "segmenter");
     succeed(&mut segment);

@@ -47,16 +47,16 @@ pub struct WeightsArgs {
 /// The option for the size of a backbone's pictures.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct SideArgs {
-    /// Width and height of the backbone's pictures; smaller ones are faster, and show less [default: those of its published weights, which
-    /// `thorax-train backbones` lists]
+    /// Width and height of the backbone's pictures; smaller ones are faster, and show less [default: those that its weights learnt from; of
+    /// published weights `thorax-train backbones` lists them]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=1024))]
     side: Option<u16>,
 }
 
 impl SideArgs {
-    /// The side for this backbone.
-    pub fn of(self, backbone: Backbone) -> usize {
-        self.side.map_or_else(|| backbone.input_side(), usize::from)
+    /// The side that was asked for.
+    pub fn asked(self) -> Option<usize> {
+        self.side.map(usize::from)
     }
 }
 

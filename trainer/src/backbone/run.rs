@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Tensor;
 
-use thorax_nets::source::{Source, SourceKind};
+use thorax_nets::{
+    Backbone,
+    source::{SideArgs, Source, SourceKind},
+};
 use thorax_nn::{checkpoint::Checkpoint, training::TrainingConfig};
 use thorax_shared::{
     modality::Modality,
@@ -93,6 +96,30 @@ impl BackboneConfig {
     /// Whether a run of ours left the weights of `source`, of this version or another.
     pub fn is_of_a_run(source: &Source) -> bool {
         words_of(source).is_some()
+    }
+
+    /// The side of the pictures of `backbone` with the weights of `source`: as it was asked for, as a run of ours learnt them, or as published.
+    pub fn side(source: &Source, backbone: Backbone, asked: SideArgs) -> usize {
+        let learnt = || Self::of(source).map(|config| config.preprocess.input_side as usize);
+        asked.asked().or_else(learnt).unwrap_or_else(|| backbone.input_side())
+    }
+
+    /// Sees that pictures which are prepared by `preprocess` are like those that the weights of `source` learnt from.
+    ///
+    /// # Errors
+    /// Another side, or another part of the picture.
+    pub fn saw_alike(source: &Source, preprocess: &PreprocessSpec) -> anyhow::Result<()> {
+        let Some(Self { preprocess: learnt, .. }) = Self::of(source) else { return Ok(()) };
+        anyhow::ensure!(
+            learnt.input_side == preprocess.input_side && learnt.core == preprocess.core,
+            "{}: learnt from {} ({} pixels), the features are of {} ({} pixels); give --side, --lungs and --lungs-alone as in its training",
+            source.origin,
+            recipe::seen_part(learnt.core),
+            learnt.input_side,
+            recipe::seen_part(preprocess.core),
+            preprocess.input_side
+        );
+        Ok(())
     }
 
     /// How the weights of `source` came about, where a run of ours left them.

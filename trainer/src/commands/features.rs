@@ -11,6 +11,7 @@ use thorax_nn::device::DeviceArgs;
 use thorax_shared::modality::Modality;
 
 use crate::{
+    backbone::run::BackboneConfig,
     changes::Copies,
     data,
     features::{Dtype, FeatureNet, LoadingArgs, Request, State},
@@ -74,8 +75,9 @@ pub fn run(args: &FeaturesArgs) -> anyhow::Result<()> {
         (Some(segmenter), _) => FeatureNet::of_segmenter(&manifest, segmenter)?,
         (None, Some(backbone)) => {
             let weights = args.weights.as_ref().context("give --weights SOURCE, those of the backbone")?;
-            let side = args.side.of(backbone);
-            FeatureNet::of_backbone(&manifest, args.modality, (backbone, side), weights, lungs.as_ref(), &device)?
+            let source = weights.resolve(backbone)?;
+            let side = BackboneConfig::side(&source, backbone, args.side);
+            FeatureNet::of_backbone(&manifest, args.modality, (backbone, side), source, lungs.as_ref(), &device)?
         }
         (None, None) => anyhow::bail!("give --backbone NAME or --segmenter RUN"),
     };

@@ -314,13 +314,15 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
 }
 
 impl ClassifyArgs {
-    /// The heads behind the backbone in the file that `--weights` names.
-    fn taught_heads(&self) -> anyhow::Result<TaughtHeads> {
+    /// The file that `--weights` names, and the heads behind the backbone in it.
+    fn taught_heads(&self) -> anyhow::Result<(Source, TaughtHeads)> {
         let weights = self
             .weights
             .as_ref()
             .context("--taught: the heads come with --weights FILE, those of a student; give it")?;
-        TaughtHeads::open(&weights.resolve(self.backbone)?)
+        let source = weights.resolve(self.backbone)?;
+        let heads = TaughtHeads::open(&source)?;
+        Ok((source, heads))
     }
 }
 
@@ -601,9 +603,12 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let most_copies = args.at_most_copies.unwrap_or(u16::MAX);
     let taught = args.taught.then(|| args.taught_heads()).transpose()?;
     let begin = |contents: &features::Contents| {
+        if let Some((source, _)) = &taught {
+            BackboneConfig::saw_alike(source, &contents.preprocess)?;
+        }
         let config = heads::ClassifyConfig {
             modality: common.modality,
-            members: taught.as_ref().map_or(usize::from(args.members), TaughtHeads::members),
+            members: taught.as_ref().map_or(usize::from(args.members), |(_, heads)| heads.members()),
             taught: args.taught,
             out_of_bag: args.out_of_bag,
             seed: common.seed,
@@ -674,7 +679,7 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
             if finder.is_some() || refused.is_some() {
                 contents.cropped_by(finder.map(LungFinder::sha256)).with_context(|| path.display().to_string())?;
             }
-            if let Some(taught) = &taught {
+            if let Some((_, taught)) = &taught {
                 taught.belong_to(contents)?;
             }
             if args.out_of_bag {
@@ -692,14 +697,9 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
                         "give --weights SOURCE, the backbone's weights, --segmenter RUN in place of a backbone, or --features STORE, \
                          extracted with thorax-train features",
                     )?;
-                    FeatureNet::of_backbone(
-                        &manifest,
-                        common.modality,
-                        (args.backbone, args.side.of(args.backbone)),
-                        weights,
-                        lungs.as_ref(),
-                        &device,
-                    )?
+                    let source = weights.resolve(args.backbone)?;
+                    let backbone = (args.backbone, BackboneConfig::side(&source, args.backbone, args.side));
+                    FeatureNet::of_backbone(&manifest, common.modality, backbone, source, lungs.as_ref(), &device)?
                 }
             };
             let request = Request {
@@ -735,8 +735,11 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         refused.features(&manifest, contents, contents.copies.min(most_copies), &made.graph, finder)
     });
     let refused = refused.transpose()?;
-    let beside =
-        heads::Beside { involvement: involvement.as_deref(), refused: refused.as_ref(), taught: taught.as_ref() };
+    let beside = heads::Beside {
+        involvement: involvement.as_deref(),
+        refused: refused.as_ref(),
+        taught: taught.as_ref().map(|(_, heads)| heads),
+    };
     let outcome = heads::fit(&table, beside, &config, &common.out)?;
     for refusal in &outcome.refusals {
         eprintln!("rejected as {} from a probability of {:.3} on", refusal.kind, refusal.at);

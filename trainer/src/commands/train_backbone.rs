@@ -309,7 +309,7 @@ impl BackboneArgs {
         let source = self.weights.resolve(self.backbone)?;
         let lungs = self.lungs.open(common.modality)?;
         let weights = source.weights(self.backbone, &Device::Cpu)?;
-        let side = self.side.of(self.backbone);
+        let side = BackboneConfig::side(&source, self.backbone, self.side);
         let preprocess =
             features::preprocess(&manifest, common.modality, side, weights.normalisation(), lungs.as_ref())?;
         let finder = lungs.as_ref().map(|lungs| &lungs.finder);

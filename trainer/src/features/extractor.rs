@@ -96,16 +96,15 @@ impl FeatureNet {
     /// A backbone of `side` x `side` pixels, whose pictures are cropped to what `lungs` finds, or to the film or the body.
     ///
     /// # Errors
-    /// Lungs of a segmenter that learnt from other data than `manifest`; weights that cannot be had, or are not those of `backbone`.
+    /// Lungs of a segmenter that learnt from other data than `manifest`; weights that are not those of `backbone`, a side too small for it.
     pub fn of_backbone(
         manifest: &Manifest,
         modality: Modality,
         (backbone, side): (Backbone, usize),
-        weights: &WeightsArgs,
+        source: Source,
         lungs: Option<&LungCrop>,
         device: &Device,
     ) -> anyhow::Result<Self> {
-        let source = weights.resolve(backbone)?;
         let Pretrained { layout, graph, mean, std, .. } = source.open(backbone, side, device)?;
         Ok(Self {
             extractor: Extractor::Backbone(backbone),
