@@ -21,10 +21,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use thorax_files::write_atomically;
+use thorax_nets::source::are_drawn;
 
 use self::{
     document::{Block, Document, Look, Table},
-    paper::{PaperTable, are_drawn},
+    paper::PaperTable,
     tables::LeftOut,
 };
 use crate::{
