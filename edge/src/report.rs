@@ -8,6 +8,7 @@ use thorax_engine::screening::Screening;
 use thorax_journal::Thresholds;
 use thorax_screen::{HeatScreen, Keys, MessageScreen, Overlaid, ResultScreen, Tone};
 use thorax_shared::{
+    bundle::Disease,
     modality::Modality,
     reason::Reason,
     verdict::Verdict,
@@ -33,7 +34,7 @@ pub fn panel<'a>(
         lungs: masks.map(|masks| [&masks.left_lung, &masks.right_lung]),
         verdict: screening.verdict,
         modality: Some(screening.bundle.modality),
-        disease: screening.bundle.disease.as_deref(),
+        disease: &screening.bundle.disease.words,
         probability: screening.evidence.map(|evidence| evidence.probability),
         thresholds: thresholds.map(|set| [set.negative_at as f32, set.positive_at as f32]),
         thresholds_set: thresholds.is_some_and(|set| set.of_site),
@@ -95,8 +96,10 @@ pub struct Row {
     pub modality: Option<Modality>,
     /// `positive`, `negative`, `refer` or `rejected`.
     pub verdict: &'static str,
-    /// What *positive* means, in the bundle's words; null for COVID-19, and when the file could not be read.
+    /// What *positive* means, in the bundle's words; null when the file could not be read.
     pub disease: Option<String>,
+    /// Its code; null when the file could not be read.
+    pub disease_code: Option<DiseaseCode>,
     /// Calibrated probability of it; null when rejected.
     pub probability: Option<f32>,
     /// Entropy of the ensemble's mean distribution in bits; null when rejected.
@@ -131,6 +134,17 @@ pub struct Row {
     pub peak_memory_mib: Option<f32>,
     /// Always true.
     pub research_use_only: bool,
+}
+
+/// A disease in a coding scheme.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiseaseCode {
+    /// The scheme's designator: `SCT` for SNOMED CT.
+    pub scheme: String,
+    /// The code in it.
+    pub code: String,
+    /// What the code means.
+    pub meaning: String,
 }
 
 /// Time spent in each stage (of a volume, on the slice shown).
@@ -177,12 +191,15 @@ impl Row {
         let told = screening.evidence.filter(|_| !matches!(screening.verdict, Verdict::Rejected(_)));
         let involvement = told.and(screening.involvement);
         let why = screening.verdict.reason();
+        let Disease { words, scheme, code, meaning } = &screening.bundle.disease;
+        let [scheme, code, meaning] = [scheme, code, meaning].map(ToString::to_string);
         Self {
             file: file.display().to_string(),
             files: None,
             modality: Some(screening.bundle.modality),
             verdict: screening.verdict.as_str(),
-            disease: screening.bundle.disease.clone(),
+            disease: Some(words.to_string()),
+            disease_code: Some(DiseaseCode { scheme, code, meaning }),
             probability: told.map(|e| e.probability),
             entropy_bits: told.map(|e| e.entropy_bits),
             involvement_percent: involvement.map(|i| i.percent),
@@ -210,6 +227,7 @@ impl Row {
             modality: None,
             verdict: "rejected",
             disease: None,
+            disease_code: None,
             probability: None,
             entropy_bits: None,
             involvement_percent: None,
@@ -237,6 +255,12 @@ impl Row {
 
     /// Head of the table. Right before left, as the lungs stand in the picture.
     pub const HEADER: &'static str = "verdict   modality  probability  entropy  involved    right     left  file";
+
+    /// What the bundle's *positive* and *negative* mean, for the end of the table; `None` when the file could not be read.
+    pub fn meaning(&self) -> Option<String> {
+        let (bundle, disease) = (self.bundle.as_ref()?, self.disease.as_ref()?);
+        Some(format!("{bundle}: positive means {disease}, negative without it."))
+    }
 
     /// A line of the table; further ones tell the reason and the notes.
     pub fn table_line(&self) -> String {
@@ -273,7 +297,7 @@ mod tests {
     fn a_refused_file_has_no_numbers_and_keeps_its_reason() {
         let outcome = Outcome::Refused(Reason::new("cut short", "copy it again"));
         let row = Row::new(&Input::File("a.dcm".into()), &outcome, &Cost::default());
-        assert!(row.is_refused());
+        assert!(row.is_refused() && row.meaning().is_none());
         let line = row.table_line();
         assert!(
             line.contains("rejected") && line.contains("a.dcm") && line.contains("cut short") && !line.contains('%'),

@@ -1,9 +1,11 @@
 //! The disease is data: the same commands make of a set about another disease, as it is downloaded, a bundle that says so.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use image::GrayImage;
-use thorax_tests::{edge, folder, names, refused, succeed, text, train};
+use thorax_tests::{edge, film, folder, names, refused, succeed, text, train};
+
+use crate::serve::Appliance;
 
 /// Films in `tuberculosis/images` and `normal/images`, their masks in `infection masks` and `lung masks` beside.
 fn films(out: &Path) {
@@ -72,4 +74,23 @@ fn a_bundle_for_tuberculosis_says_so() {
     screen.args(["screen", "--json", "--bundle"]).arg(&bundle).arg("--trust").arg(at("trusted")).arg(&film);
     let row = succeed(&mut screen).rows().remove(0);
     assert_eq!(text(&row, "disease"), "tuberculosis", "{row}");
+    let code = serde_json::json!({ "scheme": "SCT", "code": "56717001", "meaning": "Tuberculosis" });
+    assert_eq!(row["disease_code"], code, "{row}");
+    let mut table = edge();
+    table.args(["screen", "--bundle"]).arg(&bundle).arg("--trust").arg(at("trusted")).arg(&film);
+    let told = succeed(&mut table).stdout;
+    assert!(told.contains("positive means tuberculosis, negative without it") && !told.contains("COVID"), "{told}");
+    structured_report(&bundle, &at("trusted"));
+}
+
+/// The appliance's DICOM SR has the bundle's words and its code, as DCMTK reads it.
+fn structured_report(bundle: &Path, trust: &Path) {
+    let Some(dsrdump) = thorax_wanted::dcmtk("dsrdump") else { return };
+    let device = Appliance::of(bundle, trust);
+    std::fs::copy(film(".dcm"), device.path("incoming/film.dcm")).unwrap();
+    let report = device.path("sr.dcm");
+    std::fs::write(&report, device.result(&device.studies(1)[0], "sr.dcm")).unwrap();
+    let told = succeed(Command::new(dsrdump).arg(&report)).stdout;
+    assert!(told.contains("=\"tuberculosis\"") && told.contains("=(56717001,SCT,\"Tuberculosis\")"), "{told}");
+    assert!(!told.contains("COVID"), "{told}");
 }

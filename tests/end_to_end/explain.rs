@@ -53,7 +53,17 @@ fn films_are_explained_and_the_report_takes_the_pictures() {
     let out = folder.join("out");
     let figures: Value = serde_json::from_slice(&std::fs::read(out.join("figures.json")).unwrap()).unwrap();
     let captions: Vec<&str> = (0..2).map(|number| figures[number]["caption"].as_str().unwrap()).collect();
-    for words in ["mean of 3 runs", "bits", "uncalibrated", "speaks for the disease", "Research use only"] {
+    let title = figures[0]["title"].as_str().unwrap();
+    assert_eq!(title, "Chest X-ray 1, efficientnet-lite0, drawn weights, SVC (RBF): Grad-CAM and heat map");
+    for words in [
+        "features of efficientnet-lite0",
+        "drawn weights, which have seen no picture",
+        "mean of 3 runs",
+        "bits",
+        "uncalibrated",
+        "speaks for the disease",
+        "Research use only",
+    ] {
         assert!(captions[0].contains(words), "{words}: {}", captions[0]);
     }
     assert_eq!(captions[0], captions[1]);

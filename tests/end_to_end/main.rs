@@ -25,3 +25,4 @@ mod stress;
 mod sweep;
 mod trainer;
 mod volumes;
+mod without_xgboost;

@@ -25,12 +25,15 @@ fn assert_is_complete(row: &Value) {
     assert!(number(row, "novelty") > 0.0, "{row}");
     assert!((0.0..=1.0).contains(&number(row, "quality")), "{row}");
     assert_eq!(row["slices"].is_null(), row["shown_slice"].is_null(), "{row}");
+    assert_eq!(text(row, "disease"), "pneumonia as COVID-19 makes it", "{row}");
+    let code = serde_json::json!({ "scheme": "SCT", "code": "840539006", "meaning": "COVID-19" });
+    assert_eq!(row["disease_code"], code, "{row}");
     for stage in ["decode", "preprocess", "classify", "segment", "decide"] {
         assert!(number(&row["milliseconds"], stage) > 0.0, "{stage}: {row}");
     }
     assert!(number(row, "peak_memory_mib") > 10.0, "{row}");
     assert_eq!(row["research_use_only"], Value::Bool(true), "{row}");
-    assert_eq!(row.as_object().unwrap().len(), 22, "documented fields and no others: {row}");
+    assert_eq!(row.as_object().unwrap().len(), 23, "documented fields and no others: {row}");
 }
 
 #[test]
@@ -73,6 +76,8 @@ fn the_table_is_for_people_and_says_what_json_says() {
     let refused = lines.iter().position(|line| line.ends_with(&missing.display().to_string())).unwrap();
     assert!(lines[refused].starts_with("rejected") && !lines[refused].contains('%'), "{}", lines[refused]);
     assert!(lines[refused + 1].contains("no such file: check the path"), "{}", lines[refused + 1]);
+    let meaning = format!("{}: positive means {}, negative without it.", text(row, "bundle"), text(row, "disease"));
+    assert_eq!(lines[lines.len() - 2], meaning, "once, and nothing of what was not read: {}", table.stdout);
     assert!(lines.last().unwrap().to_lowercase().contains("research use only"), "{}", table.stdout);
     assert!(!table.stdout.contains('{'), "no JSON among the table");
 }

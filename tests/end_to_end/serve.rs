@@ -22,7 +22,7 @@ use thorax_tests::{Finished, edge, film, folder, phantoms, run, shipped, signal,
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An appliance with a folder of its own.
-struct Appliance {
+pub(crate) struct Appliance {
     folder: TempDir,
     child: Child,
     dicom: String,
@@ -42,6 +42,16 @@ impl Appliance {
 
     /// With further tables in its profile.
     fn with_tables(most_attempts: u32, archive: &str, tables: &str) -> Self {
+        let bundles = format!("bundles = [{:?}, {:?}]", shipped("xray"), shipped("ct"));
+        Self::with_bundles(most_attempts, archive, &bundles, tables)
+    }
+
+    /// One that reads by this bundle alone, which a key of `trust` has signed.
+    pub(crate) fn of(bundle: &Path, trust: &Path) -> Self {
+        Self::with_bundles(2, "192.0.2.1:104", &format!("bundles = [{bundle:?}]\ntrust = {trust:?}"), "")
+    }
+
+    fn with_bundles(most_attempts: u32, archive: &str, bundles: &str, tables: &str) -> Self {
         let folder = folder();
         fs::create_dir(folder.path().join("incoming")).unwrap();
         let profile = format!(
@@ -50,19 +60,17 @@ impl Appliance {
              [[intake.peers]]\nae_title = \"CART\"\naddresses = [\"127.0.0.1\"]\n\
              [[folders]]\nname = \"incoming\"\npath = \"incoming\"\nsettle_seconds = 1\n\
              [journal]\nquiet_seconds = 1\nreserve_bytes = 16777216\nmost_attempts = {most_attempts}\n\
-             [screening]\nworkers = 2\nbundles = [{:?}, {:?}]\n\
+             [screening]\nworkers = 2\n{bundles}\n\
              [status]\naddress = \"127.0.0.1:0\"\n\
              [delivery]\nfirst_pause_seconds = 1\nlongest_pause_seconds = 2\n[[delivery.destinations]]\nname = \"pacs\"\n\
-             to.dicom = {{ address = \"{archive}\", ae_title = \"PACS\", connect_seconds = 2 }}\n{tables}",
-            shipped("xray"),
-            shipped("ct"),
+             to.dicom = {{ address = \"{archive}\", ae_title = \"PACS\", connect_seconds = 2 }}\n{tables}"
         );
         fs::write(folder.path().join("profile.toml"), profile).unwrap();
         let (child, dicom, status) = begin(folder.path());
         Self { folder, child, dicom, status }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -105,7 +113,7 @@ impl Appliance {
     }
 
     /// All studies, once there are `count` of which none waits.
-    fn studies(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn studies(&self, count: usize) -> Vec<Value> {
         let until = Instant::now() + PATIENCE;
         loop {
             let told = self.journal(&["export", "--format", "json"]);
@@ -121,7 +129,7 @@ impl Appliance {
     }
 
     /// A file of a study's result.
-    fn result(&self, study: &Value, label: &str) -> Vec<u8> {
+    pub(crate) fn result(&self, study: &Value, label: &str) -> Vec<u8> {
         let files = study["result"]["files"].as_array().unwrap();
         let file = files.iter().find(|file| file["label"] == label).unwrap_or_else(|| panic!("no {label}: {study:#}"));
         fs::read(self.path("data/journal/files").join(text(file, "sha256"))).unwrap()

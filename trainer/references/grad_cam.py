@@ -206,7 +206,7 @@ def compare():
         grey = np.asarray(Image.open(arguments.explained / file).convert("L"), np.float32) / 255
         channels = [(grey - m) / s for m, s in zip(normalise["mean"], normalise["std"])]
         picture = torch.from_numpy(np.float32(channels))[None]
-        heat = explain(machine, picture, line["class"] == "covid")
+        heat = explain(machine, picture, line["class"] == "positive")
         ours = load_file(arguments.explained / file.replace("_input.png", "_maps.safetensors"))["heat"]
         decision = machine.decisions.mean().item()
         difference = np.abs(heat - ours).max()

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thorax_shared::{
-    bundle::{self, Bundle, Limits, Manifest, Name, Role, Segmenter, Sha256Sum, TrustedKeys},
+    bundle::{self, Bundle, Disease, Limits, Manifest, Name, Role, Segmenter, Sha256Sum, TrustedKeys},
     modality::Modality,
     plane::Plane,
 };
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// By what a bundle is known, long after it was run: in a journal, in a report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BundleIdentity {
     /// Name of the model.
     pub name: String,
@@ -32,8 +32,17 @@ pub struct BundleIdentity {
     pub modality: Modality,
     /// SHA-256 of the bundle's file.
     pub sha256: Sha256Sum,
-    /// What *positive* means, in the bundle's own words; `None` for COVID-19.
-    pub disease: Option<String>,
+    /// What *positive* means; *negative* means without it.
+    pub disease: Disease,
+}
+
+/// What *positive* means in a bundle: COVID-19 where it does not say.
+pub fn disease(manifest: &Manifest) -> Disease {
+    // Of the right length, so none is left empty.
+    let name = |text| Name::try_from(text).unwrap_or_default();
+    let covid_19 =
+        || Disease { words: name("COVID-19"), scheme: name("SCT"), code: name("840539006"), meaning: name("COVID-19") };
+    manifest.extension.disease.clone().unwrap_or_else(covid_19)
 }
 
 impl BundleIdentity {
@@ -99,7 +108,7 @@ impl Model {
                 version: manifest.version.clone(),
                 modality: manifest.modality,
                 sha256: Sha256::digest(&bytes).into(),
-                disease: manifest.extension.disease.as_ref().map(|disease| disease.words.as_str().to_owned()),
+                disease: disease(&manifest),
             },
             manifest,
             classifier,

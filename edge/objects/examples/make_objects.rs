@@ -20,6 +20,7 @@ use thorax_objects::{
     SegmentationBuilder, Source, capture, deidentify, report,
 };
 use thorax_shared::{
+    bundle::{Disease, Name},
     lungs::Involvement,
     plane::Plane,
     verdict::{ReferReason, Verdict},
@@ -106,8 +107,11 @@ fn make(picture: &Path, folder: &Path, unsided: bool, empty: bool) -> Result<(),
     }
     let segmentation = builder.finish(&provenance)?;
     let involvement = Involvement { percent: 12.5, left_percent: Some(0.0), right_percent: Some(25.25) };
+    let name = |text| Name::try_from(text).unwrap();
+    let disease =
+        Disease { words: name("COVID-19"), scheme: name("SCT"), code: name("840539006"), meaning: name("COVID-19") };
     let reading = Reading {
-        disease: "COVID-19",
+        disease: &disease,
         verdict: Verdict::Refer(ReferReason::AbstainZone),
         probability: Some(0.625),
         epistemic_entropy_bits: Some(0.954_434),

@@ -285,6 +285,7 @@ def check_report(name, folder, sources, plain_segmentation, sided, marked):
     check(f"{name}: {len(want)} measurements", measured == want, measured)
     told = {evaluation.name.value: evaluation.value.value for evaluation in group.get_qualitative_evaluations()}
     check(f"{name}: verdict and reason", (told.get("VERDICT"), told.get("REASON")) == ("REFER", "ABSTAIN_ZONE"), told)
+    check(f"{name}: disease", told.get("DISEASE_CODE") == "840539006", told)
     check(f"{name}: tracking", group.tracking_uid and group.tracking_identifier == "Thorax reading")
     texts = {}
     for item in group[0].ContentSequence:

@@ -5,9 +5,12 @@
 //! (PS3.16, 8: private schemes begin with 99).
 
 use dicom_dictionary_std::tags;
-use thorax_shared::verdict::{ReferReason, RejectReason, Verdict};
+use thorax_shared::{
+    bundle::Disease,
+    verdict::{ReferReason, RejectReason, Verdict},
+};
 
-use crate::set::{Set, put};
+use crate::set::{Set, plain, put};
 
 /// A concept: value, scheme, meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,7 @@ pub(crate) const VERDICT: Code = Code("VERDICT", THORAX, "Screening verdict, res
 pub(crate) const VERDICT_REASON: Code = Code("REASON", THORAX, "Reason of the screening verdict");
 pub(crate) const PROBABILITY: Code = Code("PROBABILITY", THORAX, "Probability of the disease, research use only");
 pub(crate) const DISEASE: Code = Code("DISEASE", THORAX, "Disease that the verdict is on");
+pub(crate) const DISEASE_CODE: Code = Code("DISEASE_CODE", THORAX, "Code of the disease that the verdict is on");
 pub(crate) const ENTROPY: Code = Code("ENTROPY", THORAX, "Epistemic entropy of the ensemble");
 pub(crate) const INVOLVEMENT: Code = Code("INVOLVEMENT", THORAX, "Infected share of the lung area");
 const POSITIVE: Code = Code("10828004", SCT, "Positive");
@@ -137,6 +141,22 @@ pub(crate) fn verdict_reason(verdict: Verdict) -> Option<Code> {
     Some(Code(value, THORAX, meaning))
 }
 
+/// The item of a bundle's disease; `None` where its code does not fit the elements of one.
+pub(crate) fn disease(disease: &Disease) -> Option<Set> {
+    let Disease { scheme, code, meaning, .. } = disease;
+    let fits = |text: &str, most| plain(text, most) == text;
+    // A code of more characters than SH takes has an element of its own (PS3.3, 8.1).
+    let value = if code.len() <= 16 { tags::CODE_VALUE } else { tags::LONG_CODE_VALUE };
+    if !(fits(code, 64) && fits(scheme, 16) && fits(meaning, 64)) {
+        return None;
+    }
+    let mut set = Set::new_empty();
+    put(&mut set, value, code.as_str());
+    put(&mut set, tags::CODING_SCHEME_DESIGNATOR, scheme.as_str());
+    put(&mut set, tags::CODE_MEANING, meaning.as_str());
+    Some(set)
+}
+
 impl Code {
     /// As the item of a code sequence.
     pub(crate) fn item(self) -> Set {
@@ -159,7 +179,17 @@ mod tests {
         let codes: Vec<Code> = verdicts
             .flat_map(|it| [Some(verdict(it)), verdict_reason(it)])
             .flatten()
-            .chain([VERDICT, VERDICT_REASON, PROBABILITY, DISEASE, ENTROPY, INVOLVEMENT, LANGUAGE, SOURCE_IMAGE])
+            .chain([
+                VERDICT,
+                VERDICT_REASON,
+                PROBABILITY,
+                DISEASE,
+                DISEASE_CODE,
+                ENTROPY,
+                INVOLVEMENT,
+                LANGUAGE,
+                SOURCE_IMAGE,
+            ])
             .collect();
         for Code(value, scheme, meaning) in codes {
             assert!(value.len() <= 16 && scheme.len() <= 16 && meaning.len() <= 64, "{value} {meaning}");

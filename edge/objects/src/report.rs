@@ -8,7 +8,7 @@
 //! Every group has a tracking identifier and its UID, without which a well-known viewer fails (OHIF).
 
 use dicom_dictionary_std::{tags, uids};
-use thorax_shared::{lungs::Involvement, verdict::Verdict};
+use thorax_shared::{bundle::Disease, lungs::Involvement, verdict::Verdict};
 
 use crate::{
     ObjectError,
@@ -30,8 +30,8 @@ const KIND: Kind = Kind {
 /// What Thorax says of a picture or series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading<'a> {
-    /// What *positive* means, in the bundle's words.
-    pub disease: &'a str,
+    /// What *positive* means, in the bundle's words and by its code.
+    pub disease: &'a Disease,
     /// The verdict.
     pub verdict: Verdict,
     /// Calibrated probability of the disease, 0 to 1; `None` when rejected.
@@ -80,8 +80,12 @@ fn text(relation: Relation, name: Code, value: &str) -> Set {
 }
 
 fn coded(relation: Relation, name: Code, value: Code) -> Set {
+    coded_as(relation, name, value.item())
+}
+
+fn coded_as(relation: Relation, name: Code, value: Set) -> Set {
     let mut set = item(relation, "CODE", name);
-    put_items(&mut set, tags::CONCEPT_CODE_SEQUENCE, vec![value.item()]);
+    put_items(&mut set, tags::CONCEPT_CODE_SEQUENCE, vec![value]);
     set
 }
 
@@ -280,7 +284,10 @@ fn whole(sources: &[&Source], reading: &Reading<'_>, provenance: &Provenance) ->
             content.push(measured);
         }
     }
-    content.push(text(Relation::Contains, code::DISEASE, reading.disease));
+    content.push(text(Relation::Contains, code::DISEASE, &reading.disease.words));
+    content.extend(
+        code::disease(reading.disease).map(|disease| coded_as(Relation::Contains, code::DISEASE_CODE, disease)),
+    );
     content.push(coded(Relation::Contains, code::VERDICT, code::verdict(reading.verdict)));
     content.extend(
         code::verdict_reason(reading.verdict).map(|reason| coded(Relation::Contains, code::VERDICT_REASON, reason)),

@@ -6,9 +6,9 @@ mod made;
 use std::{io::Cursor, path::Path, process::Command};
 
 use dicom_dictionary_std::uids;
-use made::{Set, drawn, enhanced, film, provenance, reading, sided, slice};
+use made::{Set, disease, drawn, enhanced, film, provenance, reading, sided, slice};
 use thorax_objects::{
-    Lungs, Masks, Panel, SegmentationBuilder, Source, capture,
+    Lungs, Masks, Panel, Reading, SegmentationBuilder, Source, capture,
     deidentify::{Key, deidentify_file},
     report,
 };
@@ -86,6 +86,15 @@ fn objects_of_a_series_are_without_error() {
 fn objects_of_an_enhanced_ct_are_without_error() {
     let Some(program) = thorax_wanted::dciodvfy() else { return };
     check(&program, "enhanced", &[enhanced(3, 13, 9)]);
+}
+
+#[test]
+fn a_report_with_a_long_code_is_without_error() {
+    let Some(program) = thorax_wanted::dciodvfy() else { return };
+    let source = made::source(film(203, 101));
+    let disease = disease("COVID-19 pneumonia", "882784691000119100", "Pneumonia caused by SARS-CoV-2");
+    let report = report(&[&source], &Reading { disease: &disease, ..reading() }, None, &provenance()).unwrap();
+    assert_eq!(errors(&program, &report.to_bytes().unwrap()), [""; 0]);
 }
 
 /// That dciodvfy tells when something is wrong, or the tests above would show nothing.

@@ -5,9 +5,10 @@ mod made;
 
 use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
-use made::{Set, deep, drawn, film, items, provenance, put, reading, reread, sided, slice, source, text};
+use made::{Set, deep, disease, drawn, film, items, provenance, put, reading, reread, sided, slice, source, text};
 use thorax_objects::{Panel, Reading, Segmentation, SegmentationBuilder, Source, capture, report};
 use thorax_shared::{
+    bundle::{Disease, Name},
     plane::Plane,
     verdict::{ReferReason, RejectReason, Verdict},
 };
@@ -86,6 +87,8 @@ fn a_report_says_what_was_found() {
     };
     assert_eq!(coded("VERDICT"), ["10828004"]);
     assert!(coded("REASON").is_empty());
+    assert_eq!(text(children(whole, "DISEASE")[0], tags::TEXT_VALUE), "pneumonia as COVID-19 makes it");
+    assert_eq!(coded("DISEASE_CODE"), ["840539006"]);
     assert_eq!(text(children(whole, "111001")[0], tags::TEXT_VALUE), "Thorax covid-xray 3");
     let hash = text(children(whole, "111002")[0], tags::TEXT_VALUE);
     assert_eq!(hash, "sha256=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
@@ -156,7 +159,7 @@ fn a_series_refers_to_whole_segments_and_none_that_is_empty() {
 fn what_was_rejected_has_a_verdict_a_reason_and_no_figures() {
     let source = source(film(20, 30));
     let reading = Reading {
-        disease: "tuberculosis",
+        disease: &disease("tuberculosis", "56717001", "Tuberculosis"),
         verdict: Verdict::Rejected(RejectReason::Blurred),
         probability: None,
         epistemic_entropy_bits: None,
@@ -171,6 +174,24 @@ fn what_was_rejected_has_a_verdict_a_reason_and_no_figures() {
     }
     let coded = |code: &str| deep(children(groups[0], code)[0], &[tags::CONCEPT_CODE_SEQUENCE, tags::CODE_VALUE]);
     assert_eq!((coded("VERDICT").as_str(), coded("REASON").as_str()), ("REJECTED", "BLURRED"));
+    assert_eq!(coded("DISEASE_CODE"), "56717001");
+    assert_eq!(text(children(groups[0], "DISEASE")[0], tags::TEXT_VALUE), "tuberculosis");
+}
+
+#[test]
+fn a_code_stands_in_its_element_or_not_at_all() {
+    let source = source(film(20, 30));
+    let coded = |disease: &Disease| {
+        let made = report(&[&source], &Reading { disease, ..reading() }, None, &provenance()).unwrap();
+        let set = reread(&made);
+        let items = children(groups(&set)[0], "DISEASE_CODE");
+        items.first().map(|item| deep(item, &[tags::CONCEPT_CODE_SEQUENCE, tags::LONG_CODE_VALUE]))
+    };
+    let long = disease("COVID-19 pneumonia", "882784691000119100", "Pneumonia caused by SARS-CoV-2");
+    assert_eq!(coded(&long).as_deref(), Some("882784691000119100"), "more than the 16 characters of a Code Value");
+    let scheme = Name::try_from("a designator of 30 characters.").unwrap();
+    assert_eq!(coded(&Disease { scheme, ..long.clone() }), None);
+    assert_eq!(coded(&disease("paludisme", "61462000", "Paludisme d’Afrique")), None, "not ASCII");
 }
 
 #[test]

@@ -40,8 +40,8 @@ pub struct ResultScreen<'a> {
     pub verdict: Verdict,
     /// The kind of image, where it is known.
     pub modality: Option<Modality>,
-    /// What *positive* means, in the bundle's words; `None` for COVID-19.
-    pub disease: Option<&'a str>,
+    /// What *positive* means, in the bundle's words.
+    pub disease: &'a str,
     /// The calibrated probability of it, 0 to 1.
     pub probability: Option<f32>,
     /// From where on it is negative and positive, `[negative below, positive from]`, 0 to 1: marked on the bar.
@@ -86,8 +86,7 @@ impl<'a> ResultScreen<'a> {
 
     /// What *positive* means, in the reader's language where it is known there.
     fn meaning(&self) -> &'a str {
-        let disease = self.disease.unwrap_or("COVID-19");
-        words::reason(self.language, disease).unwrap_or(disease)
+        words::reason(self.language, self.disease).unwrap_or(self.disease)
     }
 
     /// What to do now, and why a person has to decide; empty where the reason says what to do.
@@ -465,7 +464,7 @@ mod tests {
             lungs: Some([picture, picture]),
             verdict,
             modality: None,
-            disease: Some("pneumonia as COVID-19 makes it"),
+            disease: "pneumonia as COVID-19 makes it",
             probability: Some(0.999),
             thresholds: Some([0.2, 0.8]),
             entropy_bits: Some(0.888),
@@ -547,6 +546,23 @@ mod tests {
             }
         }
         assert!(told.is_empty(), "{} places:\n{}", told.len(), told.join("\n"));
+    }
+
+    #[test]
+    fn beside_the_verdict_stands_what_it_is_on() {
+        let picture = Plane::filled(1, 1, 0);
+        let remark = |verdict, disease, language| {
+            ResultScreen { disease, ..result(&picture, verdict, language) }.banner().remark.to_owned()
+        };
+        for verdict in [Verdict::Positive, Verdict::Negative, Verdict::Refer(ReferReason::AbstainZone)] {
+            for language in Language::ALL {
+                assert_eq!(remark(verdict, "tuberculosis", language), "tuberculosis", "{language:?} has no word of it");
+            }
+            let known = remark(verdict, "pneumonia as COVID-19 makes it", Language::French);
+            assert_eq!(known, "pneumonie du type COVID-19");
+        }
+        let rejected = remark(Verdict::Rejected(RejectReason::Colour), "tuberculosis", Language::English);
+        assert_ne!(rejected, "tuberculosis");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What is wrong with a file is its row. What is wrong with the device (a graph that cannot run, a result that cannot be written)
 //! ends the command before the file has a row, and before any of its results is written.
 
-use std::io::Write as _;
+use std::{collections::BTreeSet, io::Write as _};
 
 use anyhow::Context;
 use thorax_decode::{Gathered, Limits, gather};
@@ -37,6 +37,7 @@ pub fn run(args: &ScreenArgs) -> anyhow::Result<u8> {
         return Ok(BAD_USAGE);
     }
     let mut rows = Rows { json: args.json, header_told: false };
+    let mut meanings = BTreeSet::new();
     let mut refused = false;
     for (input, names) in inputs.iter().zip(results.names()) {
         let mut pictures = vec![];
@@ -54,8 +55,10 @@ pub fn run(args: &ScreenArgs) -> anyhow::Result<u8> {
         let row = Row::new(input, &outcome, &cost);
         refused |= row.is_refused();
         rows.tell(&row)?;
+        meanings.extend(row.meaning());
     }
     if !args.json {
+        meanings.iter().for_each(|meaning| println!("{meaning}"));
         println!("Research use only, not a medical device.");
     }
     Ok(if refused { SOME_REFUSED } else { ALL_SCREENED })

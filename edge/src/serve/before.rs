@@ -169,7 +169,8 @@ impl Kept {
             lungs: None,
             verdict,
             modality: self.reading.modality,
-            disease: self.reading.disease.as_deref(),
+            // Older versions kept none where it was COVID-19.
+            disease: self.reading.disease.as_deref().unwrap_or("COVID-19"),
             probability: self.reading.probability,
             entropy_bits: self.reading.entropy_bits,
             involvement: self.reading.involvement_percent.map(|percent| Involvement {
@@ -228,7 +229,7 @@ mod tests {
         let readings = serde_json::json!({ "readings": [
             { "verdict": "rejected", "cause": "too dark" },
             { "verdict": "refer", "modality": "ct", "probability": 0.4, "entropy_bits": 0.97, "involvement_percent": 12.5,
-              "involvement_left_percent": 20.0, "bundle": "thorax-ct 0.2.0", "results": ["panel-2.png", "picture-2.png"] },
+              "involvement_left_percent": 20.0, "bundle": "thorax-ct 0.2.0", "disease": "tuberculosis", "results": ["panel-2.png", "picture-2.png"] },
         ] });
         let readings = readings.to_string().into_bytes();
         let mut png = std::io::Cursor::new(vec![]);
@@ -243,8 +244,8 @@ mod tests {
         assert_eq!((kept.verdict, &*kept.patient_id), (Some(verdict), ""));
         let screen = kept.screen(verdict, "Study 1", Language::English, Keys::NONE);
         assert_eq!(
-            (screen.probability, screen.entropy_bits, screen.bundle),
-            (Some(0.4), Some(0.97), "thorax-ct 0.2.0")
+            (screen.probability, screen.entropy_bits, screen.bundle, screen.disease),
+            (Some(0.4), Some(0.97), "thorax-ct 0.2.0", "tuberculosis")
         );
         let sides = Involvement { percent: 12.5, left_percent: Some(20.0), right_percent: None };
         assert_eq!((screen.modality, screen.involvement), (Some(Modality::Ct), Some(sides)));

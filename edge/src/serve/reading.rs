@@ -416,7 +416,7 @@ fn results(study: &TakenStudy, read: &Read, pictures: bool, thresholds: Option<T
 fn figures(screening: &Screening) -> structured::Reading<'_> {
     let told = screening.evidence.filter(|_| !matches!(screening.verdict, Verdict::Rejected(_)));
     structured::Reading {
-        disease: screening.bundle.disease.as_deref().unwrap_or("COVID-19"),
+        disease: &screening.bundle.disease,
         verdict: screening.verdict,
         probability: told.map(|evidence| evidence.probability),
         epistemic_entropy_bits: told.map(|evidence| evidence.entropy_bits),

@@ -123,6 +123,11 @@ impl FromStr for Wanted {
     }
 }
 
+/// Whether weights of this [origin](Source::origin) were drawn, and have seen no picture.
+pub fn are_drawn(origin: &str) -> bool {
+    origin.starts_with("random:")
+}
+
 /// Weights that are at hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -257,7 +262,7 @@ mod tests {
     fn a_source_is_known_by_its_hash() {
         let resolve = |text: &str, backbone| WeightsArgs { weights: text.parse().unwrap() }.resolve(backbone);
         let drawn = resolve("random:1", Backbone::EfficientNetLite(0)).unwrap();
-        assert!(drawn.origin.contains("random weights"));
+        assert!(drawn.origin.contains("random weights") && are_drawn(&drawn.origin) && !are_drawn("net.safetensors"));
         for other in [
             resolve("random:2", Backbone::EfficientNetLite(0)).unwrap(),
             resolve("random:1", Backbone::ResNet50).unwrap(),

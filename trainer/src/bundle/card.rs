@@ -112,7 +112,7 @@ pub fn card(
             Modality::Xray => "frontal chest X-rays",
             Modality::Ct => "axial chest CT slices",
         },
-        contents.extension.disease.as_ref().map_or("COVID-19", |disease| disease.words.as_str()),
+        thorax_engine::model::disease(contents).words,
     );
     out += &classifier(contents, origins);
     out += &beside(contents);

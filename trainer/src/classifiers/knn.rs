@@ -45,7 +45,7 @@ impl Neighbours {
         self.sorted = count;
     }
 
-    /// The share of COVID-19 among the `k` nearest that the run drew; a picture drawn twice is two neighbours.
+    /// The share of positive pictures among the `k` nearest that the run drew; a picture drawn twice is two neighbours.
     ///
     /// In f64: shares are few and often tied, and the mean over runs is to keep the ties.
     fn vote(&mut self, labels: &[bool], run: &ClassifierRun, parameters: &KnnParameters) -> f64 {
@@ -75,7 +75,7 @@ impl Neighbours {
     }
 }
 
-/// The probability of COVID-19 of every picture, `[runs][N]`.
+/// The probability of the disease of every picture, `[runs][N]`.
 pub(super) fn predict(
     gram: &Gram,
     labels: &[bool],

@@ -23,7 +23,7 @@ use super::{
     standard::{Standardised, blocks},
 };
 
-/// Tells `done` of each run, and of the probability of COVID-19 of every picture, `[N]`, as it ends.
+/// Tells `done` of each run, and of the probability of the disease of every picture, `[N]`, as it ends.
 ///
 /// # Errors
 /// A store that cannot be read any more.

@@ -18,7 +18,7 @@ use super::{
 /// Columns of a block of f64.
 const BLOCK: usize = 256;
 
-/// The probability of COVID-19 of every picture, `[runs][N]`, as scikit-learn's `GaussianNB` with the counts as weights.
+/// The probability of the disease of every picture, `[runs][N]`, as scikit-learn's `GaussianNB` with the counts as weights.
 ///
 /// # Errors
 /// A store that cannot be read any more.

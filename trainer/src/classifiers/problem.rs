@@ -32,7 +32,7 @@ pub struct Problem {
     pub rows: Vec<usize>,
     /// `[N]`: what is known of each.
     pub pictures: Vec<FeatureRow>,
-    /// `[N]`: COVID-19.
+    /// `[N]`: whether it shows the disease.
     pub labels: Vec<bool>,
     /// `[N]`: the fold of the cross-fitting, the same for all pictures of a group.
     pub folds: Vec<usize>,

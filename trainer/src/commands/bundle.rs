@@ -115,6 +115,14 @@ fn code(text: &str) -> Result<[String; 3], String> {
     let parts: Vec<&str> = text.splitn(3, ':').collect();
     match parts[..] {
         [scheme, code, meaning] if !(scheme.is_empty() || code.is_empty() || meaning.is_empty()) => {
+            // What a DICOM report takes, which would otherwise leave the code out.
+            let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\');
+            if scheme.len() > 16 || !plain {
+                return Err(
+                    "a DICOM report takes a SCHEME of at most 16 characters, and ASCII without backslash in all three"
+                        .into(),
+                );
+            }
             Ok([scheme, code, meaning].map(str::to_owned))
         }
         _ => Err("not SCHEME:CODE:MEANING".into()),
@@ -392,4 +400,20 @@ pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
     }
     println!("Research use only, not a medical device.");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_one_that_a_report_takes() {
+        let taken = code("SCT:56717001:Tuberculosis");
+        assert_eq!(taken, Ok(["SCT", "56717001", "Tuberculosis"].map(str::to_owned)));
+        for refused in
+            ["SCT:56717001", "SCT::Tuberculosis", "A SCHEME OF MANY LETTERS:1:x", "SCT:1:fièvre", "SCT:1\\2:x"]
+        {
+            assert!(code(refused).is_err(), "{refused}");
+        }
+    }
 }

@@ -31,7 +31,7 @@ use half::f16;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
 use thorax_files::write_atomically;
-use thorax_nets::source::WeightsArgs;
+use thorax_nets::source::{WeightsArgs, are_drawn};
 use thorax_nn::{device::DeviceArgs, graph::Graph};
 use thorax_shared::{modality::Modality, plane::Plane, uncertainty::Ensemble, verdict::RejectReason};
 
@@ -290,7 +290,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
              few steps, hide what is small."
         };
         figures.push(Figure {
-            title: format!("{} {}: {method} and heat map", title(contents.modality), number + 1),
+            title: figure_title(number + 1, args.classifier, contents, method),
             caption: caption(args.classifier, contents, &ensemble, class, answer.most(class), warning, seen.refused),
             files: files.map(|(file, _)| file).into(),
         });
@@ -449,6 +449,13 @@ fn reason(refused: RejectReason) -> String {
     text.split(':').next().unwrap_or(&text).to_owned()
 }
 
+/// Net and classifier are in it, since a report shows the figures of several.
+fn figure_title(number: usize, kind: Kind, contents: &Contents, method: &str) -> String {
+    let drawn = if are_drawn(&contents.weights) { ", drawn weights" } else { "" };
+    let (picture, net, classifier) = (title(contents.modality), contents.backbone, kind.title());
+    format!("{picture} {number}, {net}{drawn}, {classifier}: {method} and heat map")
+}
+
 fn caption(
     kind: Kind,
     contents: &Contents,
@@ -462,9 +469,13 @@ fn caption(
         Class::Positive => "the disease",
         Class::Negative => "anything but the disease",
     };
+    let weights = match are_drawn(&contents.weights) {
+        true => format!("{}: drawn weights, which have seen no picture before", contents.weights),
+        false => format!("weights: {}", contents.weights),
+    };
     let mut text = format!(
-        "{}: what the net saw, the heat map, and both. {}, mean of {} runs on {} features: probability of the disease {:.1} %, \
-         entropy {:.2} bits, uncalibrated. The heat speaks for {class}, from blue (least) to yellow (most).",
+        "{}: what the net saw, the heat map, and both. {}, mean of {} runs on features of {} ({weights}): probability of the disease \
+         {:.1} %, entropy {:.2} bits, uncalibrated. The heat speaks for {class}, from blue (least) to yellow (most).",
         title(contents.modality),
         kind.title(),
         ensemble.members,

@@ -229,7 +229,7 @@ pub struct FeatureRow {
     pub group: String,
     /// The collection it comes from.
     pub source: String,
-    /// Whether it shows COVID-19.
+    /// Whether it shows the disease.
     pub label: Label,
     /// Who may see it.
     pub split: Split,

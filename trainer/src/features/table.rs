@@ -41,7 +41,7 @@ impl FeatureTable {
 }
 
 impl FeatureRow {
-    /// COVID-19.
+    /// Whether it shows the disease.
     pub fn positive(&self) -> bool {
         self.label == Label::Positive
     }

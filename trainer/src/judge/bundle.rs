@@ -77,7 +77,7 @@ pub struct Prediction {
     pub source: String,
     /// What the collection calls it; of what is not the disease it tells whether it is healthy.
     pub class: String,
-    /// COVID-19.
+    /// Whether it shows the disease.
     pub positive: bool,
     /// What the device says.
     pub verdict: Verdict,

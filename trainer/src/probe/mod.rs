@@ -1,7 +1,7 @@
 //! What else than the disease tells the classes apart: whether the features know the collection, whether the file alone knows the class,
 //! and what is left of an AUC inside a collection, or on one that nobody learnt from.
 //!
-//! COVID-19 and other pictures of public collections come from different hospitals, so a classifier can learn the hospital. Four
+//! Positive and negative pictures of public collections come from different hospitals, so a classifier can learn the hospital. Four
 //! questions show how much of that there is (after Zech et al. 2018 and DeGrave et al. 2021): how well a linear classifier tells the
 //! source from the features; how well the size, compression and border of a file tell the class; the AUC inside every source that has
 //! both classes; and the AUC on each such source when the heads of [`crate::heads`] learnt from the others. A fifth shows what more
@@ -65,7 +65,7 @@ pub struct Source {
     pub name: String,
     /// Pictures.
     pub pictures: usize,
-    /// COVID-19 among them.
+    /// Positive ones among them.
     pub positive: usize,
     /// Groups of patients.
     pub groups: usize,
@@ -119,7 +119,7 @@ pub struct Probe {
     pub with_test: bool,
     /// Pictures.
     pub pictures: usize,
-    /// COVID-19 among them.
+    /// Positive ones among them.
     pub positive: usize,
     /// Mean over the sources of [`Source::recognised`]: the balanced accuracy of the classifier of sources.
     pub sources_told: Option<f64>,

@@ -10,6 +10,7 @@ use anyhow::ensure;
 use thorax_nets::{
     Backbone,
     segmentation::{NetConfig, unet::UnetConfig},
+    source::are_drawn,
 };
 use thorax_nn::schedule::Schedule;
 use thorax_shared::{
@@ -20,7 +21,6 @@ use thorax_shared::{
 use super::{
     charts,
     document::{Block, Look, Table},
-    paper::are_drawn,
     paper_masks::{EPOCHS, GRID, METHODS, OTHERS, OTHERS_SET, PUBLISHED, PUBLISHED_SET, TRANSFER},
     tables::{NONE, or_none},
 };

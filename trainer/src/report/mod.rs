@@ -21,10 +21,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use thorax_files::write_atomically;
+use thorax_nets::source::are_drawn;
 
 use self::{
     document::{Block, Document, Look, Table},
-    paper::{PaperTable, are_drawn},
+    paper::PaperTable,
     tables::LeftOut,
 };
 use crate::{
@@ -184,7 +185,7 @@ fn page(
         Block::Caution(
             "What these numbers do not say.".into(),
             vec![
-                "COVID-19 and other pictures of public collections come from different hospitals, so a classifier can learn the \
+                "Positive and negative pictures of public collections come from different hospitals, so a classifier can learn the \
                  source in place of the disease: read the tables by source, and those with a source left out, before any other."
                     .into(),
                 "All splits here are by patient. The paper splits pictures and does not say that patients were kept apart; slices of \
@@ -225,9 +226,9 @@ fn page(
         blocks.extend(pictures.into_iter().map(Block::Pictures));
     }
     let title = match (runs.is_empty(), masks.is_empty() && grid.is_empty()) {
-        (false, false) => "COVID-19 on chest X-rays and CT: classifiers, their uncertainty, and segmentation",
-        (true, _) => "COVID-19 on chest X-rays and CT: segmentation",
-        (_, true) => "COVID-19 on chest X-rays and CT: classifiers and their uncertainty",
+        (false, false) => "Chest X-rays and CT: classifiers, their uncertainty, and segmentation",
+        (true, _) => "Chest X-rays and CT: segmentation",
+        (_, true) => "Chest X-rays and CT: classifiers and their uncertainty",
     };
     Ok(Document { title: title.into(), name: "report", blocks })
 }
@@ -322,7 +323,7 @@ fn summary(runs: &[&JudgedRun]) -> Table {
 fn section(judgement: &Judgement, blocks: &mut Vec<Block>) -> anyhow::Result<()> {
     let paper = PaperTable::beside(judgement);
     let count = |count: crate::judge::classifiers::Count| {
-        format!("{} pictures of {} patients, {} with COVID-19", count.pictures, count.patients, count.positive)
+        format!("{} pictures of {} patients, {} positive", count.pictures, count.patients, count.positive)
     };
     let fewer = judgement.classifiers.iter().filter(|judged| judged.run_count < judgement.runs);
     let fewer = fewer.filter(|judged| judged.kind.is_some());

@@ -1,6 +1,6 @@
 //! The paper's tables V to VIII, as printed.
 
-use thorax_nets::Backbone;
+use thorax_nets::{Backbone, source::are_drawn};
 use thorax_shared::modality::Modality;
 
 use crate::{classifiers::Kind, features::Extractor, judge::classifiers::Judgement};
@@ -35,11 +35,6 @@ impl PaperTable {
     pub(super) fn best_accuracy(&self) -> f64 {
         self.rows.iter().map(|row| row[0]).fold(0.0, f64::max)
     }
-}
-
-/// Whether weights were drawn, and have learnt nothing.
-pub(super) fn are_drawn(origin: &str) -> bool {
-    origin.starts_with("random:")
 }
 
 /// Digits as printed; some columns are equal to the last of them, which the paper does not explain.

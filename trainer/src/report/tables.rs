@@ -1,10 +1,11 @@
 //! The tables: the paper's layout, and what the paper does not have.
 
+use thorax_nets::source::are_drawn;
 use thorax_shared::metrics::Confusion;
 
 use super::{
     document::{Look, Table},
-    paper::{PaperTable, are_drawn},
+    paper::PaperTable,
 };
 use crate::{
     classifiers::Kind,

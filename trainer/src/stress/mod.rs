@@ -115,7 +115,7 @@ pub struct Stress {
     pub split: Split,
     /// Labelled pictures.
     pub pictures: usize,
-    /// COVID-19 among them.
+    /// Positive ones among them.
     pub positive: usize,
     /// Patients of the labelled pictures.
     pub patients: usize,

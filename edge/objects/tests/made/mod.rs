@@ -1,7 +1,7 @@
 //! Sources for the tests: data sets that are written here, and masks that are drawn.
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
-use std::io::Cursor;
+use std::{io::Cursor, sync::LazyLock};
 
 use dicom_core::{
     DataElement, PrimitiveValue, Tag, VR,
@@ -11,7 +11,12 @@ use dicom_core::{
 use dicom_dictionary_std::{StandardDataDictionary, tags, uids};
 use dicom_object::{InMemDicomObject, meta::FileMetaTableBuilder};
 use thorax_objects::{Bundle, Device, Lungs, Masks, Moment, Object, Provenance, Reading, Source};
-use thorax_shared::{lungs::Involvement, plane::Plane, verdict::Verdict};
+use thorax_shared::{
+    bundle::{Disease, Name},
+    lungs::Involvement,
+    plane::Plane,
+    verdict::Verdict,
+};
 
 pub(crate) type Set = InMemDicomObject;
 
@@ -150,9 +155,18 @@ pub(crate) fn provenance() -> Provenance {
     }
 }
 
+/// A disease by its SNOMED CT code.
+pub(crate) fn disease(words: &str, code: &str, meaning: &str) -> Disease {
+    let name = |text| Name::try_from(text).unwrap();
+    Disease { words: name(words), scheme: name("SCT"), code: name(code), meaning: name(meaning) }
+}
+
+static COVID_19: LazyLock<Disease> =
+    LazyLock::new(|| disease("pneumonia as COVID-19 makes it", "840539006", "COVID-19"));
+
 pub(crate) fn reading() -> Reading<'static> {
     Reading {
-        disease: "COVID-19",
+        disease: &COVID_19,
         verdict: Verdict::Positive,
         probability: Some(0.625),
         epistemic_entropy_bits: Some(0.75),

@@ -104,7 +104,7 @@ pub struct PredictedRow {
     pub source: String,
     /// Its split in the manifest.
     pub split: Split,
-    /// COVID-19.
+    /// Whether it shows the disease.
     #[serde(deserialize_with = "yes_or_no")]
     pub positive: bool,
 }
@@ -114,7 +114,7 @@ pub struct PredictedRow {
 pub struct ClassifierRuns {
     /// Which.
     pub kind: Kind,
-    /// `[runs][N]`: probabilities of COVID-19.
+    /// `[runs][N]`: probabilities of the disease.
     pub runs: Vec<Vec<f64>>,
     /// `[runs][N]`: whether each run calls a picture positive, where that is not whether its probability is at least one half.
     pub answers: Option<Vec<Vec<bool>>>,

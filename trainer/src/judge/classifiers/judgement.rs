@@ -22,7 +22,7 @@ use crate::{
     judge::{Estimate, Resampling},
 };
 
-/// A probability of at least this is the answer "COVID-19", where a classifier has no other.
+/// A probability of at least this is the answer "positive", where a classifier has no other.
 const POSITIVE_AT: f32 = 0.5;
 
 /// Bins of entropy over 0 to 1 bit.
@@ -86,7 +86,7 @@ impl<T> Figures<T> {
 }
 
 impl Figures<Option<f64>> {
-    /// Of probabilities `[N]` of COVID-19, whether each picture is called positive, and labels.
+    /// Of probabilities `[N]` of the disease, whether each picture is called positive, and labels.
     fn new(probabilities: &[f32], answers: &[bool], labels: &[bool]) -> Self {
         let counts = Confusion::new(answers, labels).unwrap_or_default();
         Self {
@@ -126,7 +126,7 @@ impl Spread {
 pub struct Count {
     /// Pictures.
     pub pictures: usize,
-    /// Pictures of COVID-19.
+    /// Positive pictures.
     pub positive: usize,
     /// Groups of patients.
     pub patients: usize,
@@ -139,7 +139,7 @@ pub struct Bin {
     pub count: usize,
     /// Mean of their probabilities.
     pub mean_probability: f64,
-    /// Share of them with COVID-19.
+    /// Share of them with the disease.
     pub positive_share: f64,
 }
 
@@ -293,7 +293,7 @@ pub struct Judged {
     pub uncertainty: Uncertainty,
     /// Of answering selectively.
     pub selective: Selective,
-    /// For a wanted sensitivity; `None` without validation pictures of COVID-19.
+    /// For a wanted sensitivity; `None` without positive validation pictures.
     pub screening: Option<Screening>,
     /// By source, in alphabetical order.
     pub sources: Vec<SourceFigures>,

@@ -18,7 +18,7 @@ use crate::{
 };
 use thorax_nets::Backbone;
 
-/// Sources, and the share of their patients that has COVID-19.
+/// Sources, and the share of their patients that has the disease.
 const SOURCES: [(&str, f64); 4] = [
     ("Hospital of the North", 0.5),
     ("Southern Clinics / collection B", 0.4),

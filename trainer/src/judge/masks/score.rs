@@ -135,7 +135,7 @@ pub struct PictureScore {
     pub group: String,
     /// Collection.
     pub source: String,
-    /// Whether it is a picture without COVID-19, of which only the infection is judged: there is none.
+    /// Whether it is a picture without the disease, of which only the infection is judged: there is none.
     pub negative: bool,
     /// In the order of the masks that are judged; `None` where the truth is not known.
     pub masks: Vec<Option<MaskScore>>,
