@@ -64,8 +64,13 @@ FIRST=classifier/n1,classifier/n3,classifier/n5,classifier/n6,classifier/n8,clas
 segment --manifest manifest.csv --modality xray --net unet --side 192 --copies 2 --epochs 20 --teacher xray-segment --taught 800 --keep-last --mask-threshold 0.5 --out xray-segment-small
 integers xray --segmenter xray-segment-small --model-version 0.4.0 --keep-float "$FIRST,segmenter/n1,segmenter/n49"
 
-# CT. The segmenter is that of thorax-ct 0.1.0, which was trained by hand (its card tells how): what was trained since marks a share of the
-# lungs that tells less. It is the trunk of the classifier too: heads learn from what it sees, of each slice and of four changed copies.
+# CT. The segmenter is that of thorax-ct 0.1.0, which was trained by hand, for half an hour of a core: what was trained since marks a share of
+# the lungs that tells less. How it was trained (twice.csv: the manifest imported without --equalised), though programs since then draw other
+# augmentations, so that these commands give another net:
+#     segment --manifest twice.csv --modality ct --net unet --side 160 --epochs 8 --seed 2 --out ct-1
+#     segment --manifest twice.csv --modality ct --net unet --side 256 --epochs 4 --seed 12 --learning-rate 1e-3 --start ct-1/best.safetensors --out ct-2
+#     segment --manifest manifest.csv --modality ct --net unet --side 256 --epochs 2 --seed 12 --learning-rate 1e-3 --healthy 100 --start ct-2/best.safetensors --out ct-3
+# It is the trunk of the classifier too: heads learn from what it sees, of each slice and of four changed copies.
 git -C "$HERE" show 3699475:models/ct/thorax-ct.thorax > ct-0.1.0.thorax
 python3 "$HERE/refuse.py" "$DATA" ct ct-refuse.csv
 [ -e ct.features ] || "$TRAIN" features --manifest manifest.csv --modality ct --segmenter ct-0.1.0.thorax --copies 4 --out ct.features
