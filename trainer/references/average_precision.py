@@ -5,7 +5,8 @@
 
 Written with pycocotools 2.0.11. A case is a few pictures of 24 x 24 with rectangles, drawn by drawn.py as trainer/tests/average_precision.rs
 draws them: the true ones, those that were found (some of them true ones that were moved), and their scores, many of which are equal. The
-file holds AP, AP50, AP75, AR1, AR10 and AR100 of each case; -1 where there is no true rectangle.
+file holds AP, AP50, AP75, AR1, AR10 and AR100 of each case; -1 where there is no true rectangle. `ignored` are the same figures where true
+rectangles of fewer than 25 pixels are ignored: their area is told as one that is outside of the range of areas that is judged.
 """
 import contextlib
 import io
@@ -19,7 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from safetensors.numpy import save_file
 
-CASES, SIDE = 200, 24
+CASES, SIDE, SMALLEST = 200, 24, 25
 
 
 def rectangle(left, top, width, height):
@@ -47,15 +48,16 @@ def case(number):
     return pictures
 
 
-def figures(pictures):
+def figures(pictures, smallest=0):
     truths, found = [], []
     for image, (true, of) in enumerate(pictures):
         for mask in true:
             code = coding.encode(mask)
+            area = float(coding.area(code))
             truths.append(dict(id=len(truths) + 1, image_id=image, category_id=1, iscrowd=0, segmentation=code,
-                               area=float(coding.area(code)), bbox=coding.toBbox(code).tolist()))
+                               area=area if area >= smallest else -1.0, bbox=coding.toBbox(code).tolist()))
         found += [dict(image_id=image, category_id=1, score=score, segmentation=coding.encode(mask)) for score, mask in of]
-    if not truths:
+    if all(truth["area"] < 0 for truth in truths):
         return [-1.0] * 6
     if not found:
         return [0.0] * 6
@@ -72,8 +74,11 @@ def figures(pictures):
     return [ap, ap50, ap75, ar1, ar10, ar100]
 
 
-found = np.array([figures(case(number)) for number in range(CASES)])
+cases = [case(number) for number in range(CASES)]
+found = np.array([figures(of) for of in cases])
+ignored = np.array([figures(of, SMALLEST) for of in cases])
 path = pathlib.Path(__file__).parent.parent / "tests/references/average_precision.safetensors"
-save_file({"figures": found}, path)
-print(f"{path.name}: {CASES} cases, {(found[:, 0] < 0).sum()} without a true one, mean AP {found[found[:, 0] >= 0, 0].mean():.3f}, "
-      f"{path.stat().st_size} bytes, pycocotools {getattr(pycocotools, '__version__', '2.0.11')}")
+save_file({"figures": found, "ignored": ignored}, path)
+for name, of in [("figures", found), ("ignored", ignored)]:
+    print(f"{name}: {CASES} cases, {(of[:, 0] < 0).sum()} without a true one, mean AP {of[of[:, 0] >= 0, 0].mean():.3f}")
+print(f"{path.name}: {path.stat().st_size} bytes, pycocotools {getattr(pycocotools, '__version__', '2.0.11')}")

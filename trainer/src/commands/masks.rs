@@ -31,7 +31,7 @@ use crate::{
 pub enum MasksCommand {
     /// Compare the masks that trained nets draw with the true ones of a split
     Judge(JudgeArgs),
-    /// Put the rounds of a cross-validation together, as one judgement over all patients
+    /// Put the rounds of a cross-validation together, as one judgement over all patients (of masks; single lesions stay with their round)
     Pool(PoolArgs),
     /// Draw the masks of pictures (PNG files) and volumes (NIfTI files that lie over the scan)
     Predict(PredictArgs),
@@ -265,13 +265,12 @@ fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
             same_data: config.learnt_from(&manifest)?,
         };
         let learnt_from = identity.same_data.then_some(&manifest);
-        let judged = judge_run(&judged_on, args.split, &finder, identity, &settings)?;
+        let (judged, lesions) = lesions::judge_run(&judged_on, args.split, &finder, identity, &settings)?;
         if runs.is_empty() && args.figures > 0 {
-            let lesions = |picture: &Picture| Ok(drawing(&finder.find(picture)?, finder.run().threshold.score));
-            figures::write(&judged_on, &finder, &judged, Some(&lesions), args.figures, &args.out)?;
+            let drawn = |picture: &Picture| Ok(drawing(&finder.find(picture)?, finder.run().threshold.score));
+            figures::write(&judged_on, &finder, &judged, Some(&drawn), args.figures, &args.out)?;
         }
-        let matched = lesions::find(&judged_on, args.split, &finder)?;
-        judged_lesions.push(lesions::judge(&matched, &finder, folder, args.split, settings));
+        judged_lesions.push(lesions);
         recipes.push(config.without_seed());
         let training = vec![Training::read(folder, config.clone().into(), learnt_from)?];
         runs.push(RunJudgement { training, ..judged });
@@ -297,6 +296,11 @@ fn pool_rounds(args: &PoolArgs) -> anyhow::Result<()> {
     let judgement = pool::pool(&rounds, settings)?;
     masks::write(&judgement, &args.out)?;
     println!("{}", tables::summary(&judgement));
+    for folder in &args.rounds {
+        if !lesions::read(folder)?.is_empty() {
+            println!("{}: its single lesions are not put together; lesions.md has this round's", folder.display());
+        }
+    }
     Ok(())
 }
 

@@ -108,7 +108,7 @@ pub fn rows() -> candle_core::Result<Vec<NetLine>> {
             parameters: net.parameters(),
             priors: net.priors(side),
             scored_by: match net {
-                InstanceConfig::Blitznet(_) => "its semantic map",
+                InstanceConfig::Blitznet(_) => "its semantic map, and each lesion",
                 _ => "the union of its lesions, and each lesion",
             },
         });

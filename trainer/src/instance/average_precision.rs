@@ -2,6 +2,13 @@
 //!
 //! The lesions that were found are taken in the order of their scores, the surest first; each is matched with the free true lesion that it
 //! overlaps best, if by enough. Precision at 101 levels of recall, made to fall, is averaged over ten thresholds of overlap, 0.5 to 0.95.
+//!
+//! True lesions may be ignored, as those outside of a range of areas are in COCO's figures: whoever misses one loses nothing, and what is
+//! matched with one is neither right nor wrong.
+
+use std::ops::Range;
+
+use thorax_nets::instance::targets::{Targets, components};
 
 /// Thresholds of overlap.
 const THRESHOLDS: usize = 10;
@@ -20,43 +27,70 @@ fn threshold(index: usize) -> f64 {
 pub struct Matches {
     /// Of each lesion found its score, the highest first.
     scores: Vec<f64>,
-    /// The same lesions: whether it is a true one, at each threshold.
-    right: Vec<[bool; THRESHOLDS]>,
-    /// True lesions.
+    /// The same lesions: whether it is a true one, at each threshold; nothing where it is an ignored one.
+    right: Vec<[Option<bool>; THRESHOLDS]>,
+    /// True lesions, without those that are ignored.
     truths: usize,
 }
 
 impl Matches {
-    /// Scores and masks found, and the true masks, all of one size.
-    pub fn of(found: &[(f64, &[bool])], truths: &[&[bool]]) -> Self {
+    /// Scores and masks found, the true masks, and those true ones that are ignored, all of one size.
+    pub fn of(found: &[(f64, &[bool])], truths: &[&[bool]], ignored: &[&[bool]]) -> Self {
         let mut order: Vec<usize> = (0..found.len()).collect();
         order.sort_by(|&a, &b| found[b].0.total_cmp(&found[a].0));
         order.truncate(MOST);
+        let all = [truths, ignored].concat();
         let overlaps: Vec<Vec<f64>> =
-            order.iter().map(|&index| truths.iter().map(|truth| overlap(found[index].1, truth)).collect()).collect();
-        let mut right = vec![[false; THRESHOLDS]; order.len()];
+            order.iter().map(|&index| all.iter().map(|truth| overlap(found[index].1, truth)).collect()).collect();
+        let mut right = vec![[Some(false); THRESHOLDS]; order.len()];
         for step in 0..THRESHOLDS {
-            let mut free = vec![true; truths.len()];
+            let mut free = vec![true; all.len()];
             for (own, right) in overlaps.iter().zip(&mut right) {
-                let mut best = (threshold(step).min(1.0 - 1e-10), None);
-                for (truth, &overlap) in own.iter().enumerate() {
-                    // Of equal ones the last, as pycocotools has it.
-                    if free[truth] && overlap >= best.0 {
-                        best = (overlap, Some(truth));
-                    }
-                }
-                if let Some(truth) = best.1 {
-                    (free[truth], right[step]) = (false, true);
-                }
+                let least = threshold(step).min(1.0 - 1e-10);
+                // An ignored one only where there is no other.
+                let matched = best(own, &free, 0..truths.len(), least);
+                let Some(truth) = matched.or_else(|| best(own, &free, truths.len()..all.len(), least)) else {
+                    continue;
+                };
+                free[truth] = false;
+                right[step] = (truth < truths.len()).then_some(true);
             }
         }
         Self { scores: order.iter().map(|&index| found[index].0).collect(), right, truths: truths.len() }
     }
 
-    /// True lesions of the picture.
+    /// Scores and masks found, and the connected parts of the true `mask`, whose rows have `width` pixels; those of fewer than `smallest`
+    /// pixels, which no net was taught, are ignored.
+    ///
+    /// # Errors
+    /// A mask that is not made of rows of that width.
+    pub fn of_mask(
+        found: &[(f64, &[bool])],
+        mask: &[bool],
+        width: usize,
+        smallest: usize,
+    ) -> candle_core::Result<Self> {
+        if width == 0 || !mask.len().is_multiple_of(width) {
+            candle_core::bail!("a mask of {} pixels has no rows of {width}", mask.len());
+        }
+        let numbers: Vec<f32> = components(mask, width, 1).into_iter().map(|number| number as f32).collect();
+        let lesions = Targets::of_numbers(&numbers, mask.len() / width, width)?.lesions;
+        let masks = lesions.iter().map(|lesion| lesion.mask.as_slice());
+        let (truths, ignored): (Vec<&[bool]>, Vec<&[bool]>) =
+            masks.partition(|mask| mask.iter().filter(|inside| **inside).count() >= smallest);
+        Ok(Self::of(found, &truths, &ignored))
+    }
+
+    /// True lesions of the picture, without those that are ignored.
     pub fn truths(&self) -> usize {
         self.truths
     }
+}
+
+/// Of the free ones of these numbers the one that is overlapped most, if by `least`; of equal ones the last, as pycocotools has it.
+fn best(overlaps: &[f64], free: &[bool], numbers: Range<usize>, least: f64) -> Option<usize> {
+    let enough = numbers.filter(|&number| free[number] && overlaps[number] >= least);
+    enough.max_by(|&a, &b| overlaps[a].total_cmp(&overlaps[b]))
 }
 
 /// Intersection over union of two masks.
@@ -96,7 +130,7 @@ impl Summary {
         [ap, ap50, ap75, ar1, ar10, ar100]
     }
 
-    /// Of all pictures together; `None` where no picture has a true lesion.
+    /// Of all pictures together; `None` where no picture has a true lesion that counts.
     pub fn of(pictures: &[&Matches]) -> Option<Self> {
         let truths: usize = pictures.iter().map(|picture| picture.truths).sum();
         if truths == 0 {
@@ -112,7 +146,7 @@ impl Summary {
             order
                 .iter()
                 .filter(move |of| of.2 < most)
-                .map(move |&(_, picture, rank)| pictures[picture].right[rank][step])
+                .filter_map(move |&(_, picture, rank)| pictures[picture].right[rank][step])
         };
         let precisions: Vec<f64> = (0..THRESHOLDS).map(|step| average_precision(right(step, MOST), truths)).collect();
         let recall = |most: usize| {
@@ -163,24 +197,46 @@ mod tests {
     #[test]
     fn what_is_found_exactly_has_a_precision_of_1_and_what_is_not_there_lowers_it() {
         let (a, b) = (mask(0, 10), mask(10, 20));
-        let exact = Matches::of(&[(0.9, &a), (0.8, &b)], &[&b, &a]);
+        let exact = Matches::of(&[(0.9, &a), (0.8, &b)], &[&b, &a], &[]);
         let all = Summary::of(&[&exact]).unwrap();
         assert!((all.ap - 1.0).abs() < 1e-12 && all.ar1 == 0.5 && all.ar10 == 1.0, "{all:?}");
         // The surest one is nothing: at every level of recall the precision is 2 / 3 at best.
         let none = mask(5, 7);
-        let worse = Summary::of(&[&Matches::of(&[(0.9, &a), (0.95, &none), (0.8, &b)], &[&a, &b])]).unwrap();
+        let worse = Summary::of(&[&Matches::of(&[(0.9, &a), (0.95, &none), (0.8, &b)], &[&a, &b], &[])]).unwrap();
         assert!((worse.ap50 - 2.0 / 3.0).abs() < 1e-12, "{worse:?}");
         // Half of it: found at an overlap of 0.5 only.
-        let half = Summary::of(&[&Matches::of(&[(0.5, &mask(0, 5))], &[&a])]).unwrap();
+        let half = Summary::of(&[&Matches::of(&[(0.5, &mask(0, 5))], &[&a], &[])]).unwrap();
         assert!((half.ap50 - 1.0).abs() < 1e-12 && half.ap75 == 0.0 && (half.ap - 0.1).abs() < 1e-12, "{half:?}");
     }
 
     #[test]
     fn without_a_true_lesion_there_is_no_figure_and_without_a_found_one_it_is_0() {
         let a = mask(0, 3);
-        assert_eq!(Summary::of(&[&Matches::of(&[(0.9, &a)], &[])]), None);
-        assert_eq!(Summary::of(&[&Matches::of(&[], &[&a])]).unwrap().into_array(), [0.0; 6]);
+        assert_eq!(Summary::of(&[&Matches::of(&[(0.9, &a)], &[], &[])]), None);
+        assert_eq!(Summary::of(&[&Matches::of(&[], &[&a], &[])]).unwrap().into_array(), [0.0; 6]);
         let empty = mask(0, 0);
-        assert_eq!(Summary::of(&[&Matches::of(&[(0.9, &empty)], &[&a])]).unwrap().ap, 0.0);
+        assert_eq!(Summary::of(&[&Matches::of(&[(0.9, &empty)], &[&a], &[])]).unwrap().ap, 0.0);
+    }
+
+    #[test]
+    fn a_lesion_that_is_too_small_counts_neither_when_it_is_missed_nor_when_it_is_found() {
+        // A lesion of ten pixels and one of three, and what is neither.
+        let both: Vec<bool> = mask(0, 10).iter().zip(mask(12, 15)).map(|(a, b)| *a || b).collect();
+        let (large, small, nothing) = (mask(0, 10), mask(12, 15), mask(16, 20));
+        let figures = |found: &[(f64, &[bool])], smallest: usize| {
+            Summary::of(&[&Matches::of_mask(found, &both, 20, smallest).unwrap()]).unwrap()
+        };
+        let missed = figures(&[(0.9, &large)], 4);
+        assert!((missed.ap - 1.0).abs() < 1e-12 && missed.ar1 == 1.0, "{missed:?}");
+        let found = figures(&[(0.9, &small), (0.8, &large)], 4);
+        assert!((found.ap - 1.0).abs() < 1e-12 && found.ar10 == 1.0, "{found:?}");
+        assert_eq!(found.ar1, 0.0, "it is the one that this figure looks at");
+        // The small one is free once; what is found there again is wrong, as is what is found where nothing is.
+        for wrong in [&small, &nothing] {
+            let wrong = figures(&[(0.9, &small), (0.85, wrong), (0.8, &large)], 4);
+            assert!((wrong.ap50 - 0.5).abs() < 1e-12, "{wrong:?}");
+        }
+        assert_eq!(figures(&[(0.9, &large)], 3).ar100, 0.5, "no longer too small");
+        assert_eq!(Summary::of(&[&Matches::of_mask(&[(0.9, &large)], &both, 20, 11).unwrap()]), None);
     }
 }

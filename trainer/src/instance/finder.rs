@@ -51,6 +51,14 @@ pub struct FoundLesions {
     pub seen: Rect,
 }
 
+impl FoundLesions {
+    /// Their union, as any mask.
+    pub fn into_drawn(self) -> Drawn {
+        let Self { picture, union, seen, .. } = self;
+        Drawn { picture, masks: vec![union], seen: seen.area() as u64 }
+    }
+}
+
 impl LesionFinder {
     /// The run in a folder.
     ///
@@ -123,8 +131,7 @@ impl DrawMasks for LesionFinder {
     }
 
     fn draw(&self, picture: &Picture) -> anyhow::Result<Drawn> {
-        let FoundLesions { picture, union, seen, .. } = self.find(picture)?;
-        Ok(Drawn { picture, masks: vec![union], seen: seen.area() as u64 })
+        Ok(self.find(picture)?.into_drawn())
     }
 }
 

@@ -12,7 +12,7 @@ use thorax_files::write_atomically;
 use thorax_nets::{
     Backbone,
     instance::{
-        Found, InstanceNet,
+        InstanceNet,
         matching::Order,
         targets::{Targets, components},
     },
@@ -228,7 +228,7 @@ fn validate(
     let mut totals = [Confusion::default(); STEPS];
     let mut matches = vec![];
     for sample in samples {
-        let Sample { side, picture, lesions } = Sample::of(Values::of(sample), smallest);
+        let Values { side, picture, .. } = Values::of(sample);
         let channels = picture.len() / (side * side);
         let x = Tensor::from_vec(picture, (1, channels, side, side), net.device())?.to_dtype(precision.dtype())?;
         let found = net.detect(&x)?.swap_remove(0);
@@ -237,20 +237,14 @@ fn validate(
             let union = found.union(side * side, step as f32 / STEPS as f32);
             union.iter().zip(mask).for_each(|(found, truth)| total.count(*found, *truth > 0));
         }
-        let truth = Targets::of_numbers(&lesions, side, side)?;
-        matches.push(matched(&found, &truth));
+        let mask: Vec<bool> = mask.iter().map(|value| *value > 0).collect();
+        let lesions = found.instances.iter().map(|of| (f64::from(of.score), of.mask.as_slice()));
+        matches.push(Matches::of_mask(&lesions.collect::<Vec<_>>(), &mask, side, smallest)?);
     }
     let dice = |step: usize| totals[step].f1().unwrap_or(0.0);
     let best = best_step(STEPS, dice);
     let threshold = ScoreThreshold { score: best as f32 / STEPS as f32, dice: dice(best) };
     Ok((threshold, Summary::of(&matches.iter().collect::<Vec<_>>())))
-}
-
-fn matched(found: &Found, truth: &Targets) -> Matches {
-    let found: Vec<(f64, &[bool])> =
-        found.instances.iter().map(|instance| (f64::from(instance.score), instance.mask.as_slice())).collect();
-    let truth: Vec<&[bool]> = truth.lesions.iter().map(|lesion| lesion.mask.as_slice()).collect();
-    Matches::of(&found, &truth)
 }
 
 #[cfg(test)]

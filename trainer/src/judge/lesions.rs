@@ -9,23 +9,24 @@ use std::{
 };
 
 use anyhow::Context;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thorax_files::write_atomically;
-use thorax_nets::instance::targets::{Targets, components};
 use thorax_shared::mask::INFECTION;
 
-use super::{Estimate, Resampling};
+use super::{
+    Estimate, Resampling,
+    masks::{self, Identity, RunJudgement},
+};
 use crate::{
     data::{
-        Manifest, Record, Split,
+        Manifest, Record, Split, Task,
         picture::{Picture, truth_masks},
     },
     instance::{
-        LesionFinder,
+        FoundLesions, LesionFinder,
         average_precision::{MOST, Matches, Summary},
+        run::InstanceRunConfig,
     },
-    progress::progress,
 };
 
 /// What is known of the lesions that a run found.
@@ -49,80 +50,77 @@ pub struct LesionJudgement {
     pub figures: BTreeMap<String, Option<Estimate>>,
 }
 
-/// The pictures of a run, matched.
-pub struct Matched {
-    /// The patient of each.
-    groups: Vec<String>,
-    matches: Vec<Matches>,
-}
-
-/// Finds the lesions of every picture of the split that has an infection mask, and matches them with the true ones.
+/// Judges what a run finds on the pictures of a split: the union of the lesions as any mask is ([`masks::judge_drawn`]), and each lesion. Every
+/// picture goes through the net once.
 ///
 /// # Errors
-/// Pictures and masks that cannot be read, a net that cannot be run.
-pub fn find(manifest: &Manifest, split: Split, finder: &LesionFinder) -> anyhow::Result<Matched> {
-    let config = &finder.run().config;
-    let records: Vec<&Record> = manifest.masked(config.modality, split).collect();
-    let bar = progress(records.len(), &format!("lesions of {}", split.as_str()));
-    let side = config.preprocess.input_side as usize;
-    let one = |record: &Record| {
-        let picture = Picture::of(manifest, record)?;
-        let found = finder.find(&picture)?;
-        let (width, height) = (found.picture.width(), found.picture.height());
-        let truth = truth_masks(manifest, record, &found.picture)?.swap_remove(INFECTION);
-        let mask = truth.context("the picture has no infection mask")?;
-        let mask: Vec<bool> = mask.data().iter().map(|value| *value > 0).collect();
-        // As many pixels of the picture as the smallest lesion has at the net's size.
-        let smallest = (config.smallest_lesion * found.seen.area()).div_ceil(side * side);
-        let numbers: Vec<f32> = components(&mask, width, smallest).into_iter().map(|number| number as f32).collect();
-        let truth = Targets::of_numbers(&numbers, height, width)?;
-        let lesions: Vec<(f64, &[bool])> =
-            found.lesions.iter().map(|lesion| (f64::from(lesion.score), lesion.mask.as_slice())).collect();
-        let truths: Vec<&[bool]> = truth.lesions.iter().map(|lesion| lesion.mask.as_slice()).collect();
-        bar.inc(1);
-        anyhow::Ok(Matches::of(&lesions, &truths))
+/// Pictures and masks that cannot be read, a net that cannot be run, a split without pictures that have masks.
+pub fn judge_run(
+    manifest: &Manifest,
+    split: Split,
+    finder: &LesionFinder,
+    identity: Identity,
+    settings: &Resampling,
+) -> anyhow::Result<(RunJudgement, LesionJudgement)> {
+    let draw = |record: &Record, picture: &Picture| {
+        let found = finder.find(picture)?;
+        let matches = matched(manifest, record, &found, &finder.run().config)?;
+        anyhow::Ok((found.into_drawn(), matches))
     };
-    let matches = records.par_iter().map(|record| one(record).with_context(|| record.path.clone()));
-    let matches = matches.collect::<anyhow::Result<_>>()?;
-    bar.finish_and_clear();
-    Ok(Matched { groups: records.iter().map(|record| record.group.clone()).collect(), matches })
+    let (judged, matches) = masks::judge_drawn(manifest, split, finder, &draw, identity, settings)?;
+    let known = judged.pictures.iter().zip(matches).filter_map(|(picture, own)| Some((picture.group.clone(), own?)));
+    let (groups, matches): (Vec<String>, Vec<Matches>) = known.unzip();
+    let lesions = LesionJudgement {
+        run: judged.identity.run.clone(),
+        net: finder.run().config.instance_net.describe().to_owned(),
+        split,
+        counts: [
+            matches.len(),
+            groups.iter().collect::<BTreeSet<_>>().len(),
+            matches.iter().map(Matches::truths).sum(),
+        ],
+        smallest_lesion: finder.run().config.smallest_lesion,
+        score_threshold: finder.run().threshold.score,
+        settings: *settings,
+        figures: figures(&groups, &matches, settings),
+    };
+    Ok((judged, lesions))
 }
 
-/// What the matched pictures come to.
-pub fn judge(
-    matched: &Matched,
-    finder: &LesionFinder,
-    run: &Path,
-    split: Split,
-    settings: Resampling,
-) -> LesionJudgement {
-    let Matched { groups, matches } = matched;
+/// The lesions of a picture beside the true ones, where these are known.
+fn matched(
+    manifest: &Manifest,
+    record: &Record,
+    found: &FoundLesions,
+    config: &InstanceRunConfig,
+) -> anyhow::Result<Option<Matches>> {
+    if record.task != Task::Segment || record.mask.is_empty() {
+        return Ok(None);
+    }
+    let Some(mask) = truth_masks(manifest, record, &found.picture)?.swap_remove(INFECTION) else { return Ok(None) };
+    let inside: Vec<bool> = mask.data().iter().map(|value| *value > 0).collect();
+    // As many pixels of the picture as the smallest lesion has at the net's size.
+    let side = config.preprocess.input_side as usize;
+    let smallest = (config.smallest_lesion * found.seen.area()).div_ceil(side * side);
+    let lesions = found.lesions.iter().map(|lesion| (f64::from(lesion.score), lesion.mask.as_slice()));
+    Ok(Some(Matches::of_mask(&lesions.collect::<Vec<_>>(), &inside, mask.width(), smallest)?))
+}
+
+/// The figures by their names, with intervals over the patients, of which `groups` has that of each picture.
+fn figures(groups: &[String], matches: &[Matches], settings: &Resampling) -> BTreeMap<String, Option<Estimate>> {
     let statistic = |figure: usize| {
         move |chosen: &[usize]| {
             let pictures: Vec<&Matches> = chosen.iter().map(|&index| &matches[index]).collect();
             Summary::of(&pictures).map(|summary| summary.into_array()[figure])
         }
     };
-    let figures = Summary::NAMES.iter().enumerate();
-    let figures = figures
-        .map(|(figure, name)| ((*name).to_owned(), Estimate::new(groups, &settings, statistic(figure))))
-        .collect();
-    let patients = groups.iter().collect::<BTreeSet<_>>().len();
-    let run_config = &finder.run().config;
-    LesionJudgement {
-        run: run.display().to_string(),
-        net: run_config.instance_net.describe().to_owned(),
-        split,
-        counts: [matches.len(), patients, matches.iter().map(Matches::truths).sum()],
-        smallest_lesion: run_config.smallest_lesion,
-        score_threshold: finder.run().threshold.score,
-        settings,
-        figures,
-    }
+    let names = Summary::NAMES.iter().enumerate();
+    names.map(|(figure, name)| ((*name).to_owned(), Estimate::new(groups, settings, statistic(figure)))).collect()
 }
 
-/// The name of the figures in a folder.
-const FIGURES: &str = "lesions.json";
+/// The name of the figures in a folder, and that of their page.
+pub(super) const FIGURES: &str = "lesions.json";
+pub(super) const PAGE: &str = "lesions.md";
 
 /// Reads what [`write()`] wrote; nothing of a folder in which no such net was judged.
 ///
@@ -146,7 +144,7 @@ pub fn read(folder: &Path) -> anyhow::Result<Vec<LesionJudgement>> {
 pub fn write(judgements: &[LesionJudgement], folder: &Path) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(judgements)?;
     json.push(b'\n');
-    for (name, bytes) in [(FIGURES, json), ("lesions.md", markdown(judgements).into_bytes())] {
+    for (name, bytes) in [(FIGURES, json), (PAGE, markdown(judgements).into_bytes())] {
         write_atomically(&folder.join(name), |out| out.write_all(&bytes))?;
     }
     Ok(())
@@ -156,7 +154,8 @@ pub fn write(judgements: &[LesionJudgement], folder: &Path) -> anyhow::Result<()
 pub fn markdown(judgements: &[LesionJudgement]) -> String {
     let mut text = format!(
         "# Lesions\n\nCOCO's average precision (AP) and recall (AR) of masks, in percent, at most {MOST} lesions a picture; in brackets the \
-         interval of a bootstrap over patients. AP is the mean over overlaps of 0.5 to 0.95. Research use only, not a medical device.\n\n\
+         interval of a bootstrap over patients. AP is the mean over overlaps of 0.5 to 0.95. Lesions that are too small to be learnt count neither \
+         for nor against. Research use only, not a medical device.\n\n\
          | run | net | lesions | AP | AP50 | AP75 | AR1 | AR10 | AR100 |\n|---|---|---|---|---|---|---|---|---|\n"
     );
     for judgement in judgements {

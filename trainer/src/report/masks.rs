@@ -242,8 +242,8 @@ fn introduction(judgements: &[&SegmentationJudgement]) -> String {
 }
 
 /// The mean over the runs of a figure, and their standard deviation.
-fn over_runs(judgement: &SegmentationJudgement, figure: impl Fn(&RunJudgement) -> Option<f64>) -> Option<RunSpread> {
-    let values: Vec<f64> = judgement.runs.iter().filter_map(figure).collect();
+fn over_runs(runs: &[RunJudgement], figure: impl Fn(&RunJudgement) -> Option<f64>) -> Option<RunSpread> {
+    let values: Vec<f64> = runs.iter().filter_map(figure).collect();
     RunSpread::new(&values)
 }
 
@@ -265,13 +265,13 @@ fn started(run: &RunJudgement) -> bool {
 }
 
 /// How the first run was trained.
-fn recipe(judgement: &SegmentationJudgement) -> Option<&Recipe> {
-    judgement.runs.first()?.training.first().map(|training| &training.config)
+fn recipe(runs: &[RunJudgement]) -> Option<&Recipe> {
+    runs.first()?.training.first().map(|training| &training.config)
 }
 
 /// The same of a segmentation net.
 pub(super) fn config(judgement: &SegmentationJudgement) -> Option<&SegmentConfig> {
-    recipe(judgement)?.segment()
+    recipe(&judgement.runs)?.segment()
 }
 
 /// Its epochs, and whether it had learnt before them.
@@ -283,7 +283,7 @@ pub(super) fn epochs(recipe: &Recipe) -> String {
 }
 
 pub(super) fn title(judgement: &SegmentationJudgement) -> String {
-    let net = recipe(judgement).map_or_else(String::new, Recipe::describe);
+    let net = recipe(&judgement.runs).map_or_else(String::new, Recipe::describe);
     match &judgement.runs[..] {
         [run] => match (run.identity.members, run.identity.rounds) {
             (1, 1) => net,
@@ -295,22 +295,22 @@ pub(super) fn title(judgement: &SegmentationJudgement) -> String {
 }
 
 /// How a net was trained, in four cells: epochs, side of its input, weights of its encoder, time.
-fn budget(judgement: &SegmentationJudgement) -> [String; 4] {
-    let recipe = recipe(judgement);
+pub(super) fn budget(runs: &[RunJudgement]) -> [String; 4] {
+    let recipe = recipe(runs);
     let hours = |run: &RunJudgement| run.training.iter().map(Training::hours).sum::<Option<f64>>();
     [
         or_none(recipe, epochs),
         or_none(recipe, |recipe| recipe.side().to_string()),
         or_none(recipe.and_then(Recipe::weights), weights),
-        or_none(over_runs(judgement, hours), |hours| duration(hours.mean)),
+        or_none(over_runs(runs, hours), |hours| duration(hours.mean)),
     ]
 }
 
 /// The heads of [`budget`].
-const BUDGET: [&str; 4] = ["Epochs", "Side", "Encoder", "Time"];
+pub(super) const BUDGET: [&str; 4] = ["Epochs", "Side", "Encoder", "Time"];
 
 /// What [`BUDGET`] means, in a caption.
-const BUDGET_TOLD: &str = "Side: of the net's input, in pixels. Encoder: where its weights are from; drawn ones have seen no picture before. Time: of \
+pub(super) const BUDGET_TOLD: &str = "Side: of the net's input, in pixels. Encoder: where its weights are from; drawn ones have seen no picture before. Time: of \
      the training's steps, on whatever it ran on.";
 
 /// Hours in few digits: `34 s`, `12 min`, `2.5 h`.
@@ -345,7 +345,7 @@ fn comparison(judgements: &[&SegmentationJudgement], papers: bool) -> Table {
     let mut table = Table::new(caption, &[&head[..], &BUDGET].concat());
     for judgement in judgements {
         let of = |figure: fn(&MaskJudgement) -> Option<Estimate>| {
-            percent(over_runs(judgement, |run| Some(figure(infection(run)?)?.value)))
+            percent(over_runs(&judgement.runs, |run| Some(figure(infection(run)?)?.value)))
         };
         let mut cells = vec![
             title(judgement),
@@ -355,7 +355,7 @@ fn comparison(judgements: &[&SegmentationJudgement], papers: bool) -> Table {
             of(|mask| mask.pooled.dice),
             of(|mask| mask.per_patient.dice),
         ];
-        cells.extend(budget(judgement));
+        cells.extend(budget(&judgement.runs));
         table.push(Look::Strong, cells);
     }
     for (row, method) in METHODS.iter().enumerate() {
@@ -374,7 +374,7 @@ fn others(judgements: &[&SegmentationJudgement]) -> Table {
     let mut table = Table::new(caption, &["Work", "Dice", "IoU"]);
     for judgement in judgements {
         let of = |figure: fn(&MaskJudgement) -> Option<Estimate>| {
-            percent(over_runs(judgement, |run| Some(figure(infection(run)?)?.value)))
+            percent(over_runs(&judgement.runs, |run| Some(figure(infection(run)?)?.value)))
         };
         table.push(
             Look::Strong,
@@ -447,7 +447,7 @@ fn patients(judgements: &[&SegmentationJudgement]) -> Table {
         let dice =
             |run: &RunJudgement| infection(run)?.patients.iter().find(|patient| patient.group == name)?.figures.dice;
         let mut cells = vec![name.to_owned()];
-        cells.extend(judgements.iter().map(|judgement| percent(over_runs(judgement, dice))));
+        cells.extend(judgements.iter().map(|judgement| percent(over_runs(&judgement.runs, dice))));
         table.push(Look::Plain, cells);
     }
     table
@@ -489,8 +489,8 @@ fn shares(judgements: &[&SegmentationJudgement]) -> Table {
 fn dice_and_iou(judgement: &SegmentationJudgement) -> [String; 2] {
     let share = |spread: Option<RunSpread>| or_none(spread, |spread| format!("{:.3}", spread.mean));
     [
-        share(over_runs(judgement, |run| Some(infection(run)?.per_picture.dice?.value))),
-        share(over_runs(judgement, |run| Some(infection(run)?.per_picture.iou?.value))),
+        share(over_runs(&judgement.runs, |run| Some(infection(run)?.per_picture.dice?.value))),
+        share(over_runs(&judgement.runs, |run| Some(infection(run)?.per_picture.iou?.value))),
     ]
 }
 
@@ -505,8 +505,9 @@ fn transfer(judgements: &[&SegmentationJudgement]) -> Table {
         NetConfig::EfficientNet(net) => Some(net.backbone),
         _ => None,
     };
-    let drawn = |judgement: &SegmentationJudgement| recipe(judgement).and_then(Recipe::weights).is_some_and(are_drawn);
-    let ours = |judgement: &SegmentationJudgement| [&budget(judgement)[..], &dice_and_iou(judgement)].concat();
+    let drawn =
+        |judgement: &SegmentationJudgement| recipe(&judgement.runs).and_then(Recipe::weights).is_some_and(are_drawn);
+    let ours = |judgement: &SegmentationJudgement| [&budget(&judgement.runs)[..], &dice_and_iou(judgement)].concat();
     for row in &TRANSFER {
         let backbone = Backbone::EfficientNetB(row.variant);
         let of_row: Vec<&SegmentationJudgement> =
@@ -587,7 +588,7 @@ fn grid(judgements: &[&SegmentationJudgement]) -> Table {
     });
     let nets: Vec<GridNet<'_>> = nets.collect();
     let ours = |net: &GridNet<'_>| {
-        [&[title(net.judgement)], &budget(net.judgement)[..], &dice_and_iou(net.judgement)].concat()
+        [&[title(net.judgement)], &budget(&net.judgement.runs)[..], &dice_and_iou(net.judgement)].concat()
     };
     let name = |blocks: usize, rate: &str| format!("{blocks} blocks, {rate}");
     let mut papers = vec![];

@@ -130,8 +130,9 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     }
     let masks = args.masks.iter().map(|folder| masks::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
     let grid = args.grid.iter().map(|folder| masks::read_grid(folder)).collect::<anyhow::Result<Vec<_>>>()?.concat();
-    let lesions = args.masks.iter().map(|folder| judge::lesions::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
-    let page = page(&runs, [&masks, &grid], &lesions.concat(), pictures, &settings)?;
+    let lesions = args.masks.iter().zip(&masks).map(|(folder, judgement)| lesions::read(folder, judgement));
+    let lesions: Vec<lesions::Judged> = lesions.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect();
+    let page = page(&runs, [&masks, &grid], &lesions, pictures, &settings)?;
     let judgements: Vec<&Judgement> = runs.iter().map(|run| &run.judgement).collect();
     let mut files = vec![("report.html", page.to_html().into_bytes()), ("report.md", page.to_markdown().into_bytes())];
     // `masks judge` has written the figures of the masks already.
@@ -169,7 +170,7 @@ fn with_sources(runs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 fn page(
     runs: &[JudgedRun],
     [masks, grid]: [&[judge::masks::SegmentationJudgement]; 2],
-    lesions: &[judge::lesions::LesionJudgement],
+    lesions: &[lesions::Judged],
     pictures: Vec<figures::Pictures>,
     settings: &Settings,
 ) -> anyhow::Result<Document> {

@@ -509,7 +509,7 @@ fn nets_that_find_single_lesions_have_a_row_and_a_table() {
     // What is written is read as what it is.
     assert_eq!(judge::masks::read(&yolact).unwrap().runs[0].training[0].config, config.into());
     let lesions = LesionJudgement {
-        run: "yolact".into(),
+        run: judgement.runs[0].identity.run.clone(),
         net: net.describe().into(),
         split: Split::Test,
         counts: [3, 2, 7],
@@ -519,17 +519,25 @@ fn nets_that_find_single_lesions_have_a_row_and_a_table() {
         figures: [("ap".to_owned(), Some(Estimate { value: 0.125, low: 0.1, high: 0.25 })), ("ap50".to_owned(), None)]
             .into(),
     };
-    judge::lesions::write(&[lesions], &yolact).unwrap();
+    judge::lesions::write(std::slice::from_ref(&lesions), &yolact).unwrap();
     let out = folder.path().join("report");
     let mut args = arguments(&["--masks", "x", "--out", out.to_str().unwrap()]).unwrap();
-    args.masks = vec![papers, yolact];
+    args.masks = vec![papers, yolact.clone()];
     let page = run_report(&args);
     for words in [
         "| YOLACT (ResNet50) | 62.0 | 76.0 |",
         "Lesions, one by one",
-        "| YOLACT (ResNet50) | test | 7 | 3 | 2 | 12.5 (10.0–25.0) | – |",
+        "| YOLACT (ResNet50) | 1 | CT | test | 7 | 3 | 2 | 12.5 (10.0–25.0) | – | – | – | – | – | 3 | 64 | drawn | 12 min |",
         "Mask-RCNN, paper, table XI | 67.2",
     ] {
         assert!(page.contains(words), "`{words}` is not said:\n{page}");
     }
+
+    // Lesions of a run that was judged into the folder before, and what the next judgement makes of them.
+    judge::lesions::write(&[LesionJudgement { run: "another".into(), ..lesions }], &yolact).unwrap();
+    let error = format!("{:#}", run(&args).unwrap_err());
+    assert!(error.contains("tells of another") && error.contains("judge again"), "{error}");
+    judge::masks::write(&judgement, &yolact).unwrap();
+    assert!(!yolact.join("lesions.json").exists() && !yolact.join("lesions.md").exists());
+    assert!(!run_report(&args).contains("Lesions, one by one"));
 }

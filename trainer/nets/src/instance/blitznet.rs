@@ -202,7 +202,7 @@ impl BlitzNet {
         if height != width {
             candle_core::bail!("BlitzNet: pictures are square, not {height} x {width}");
         }
-        let mut given = self.net.forward(x, pass)?;
+        let mut given = parts::answers(&self.net, x, pass)?;
         let mut take = |name: &str| {
             let maps = given.remove(name).unwrap_or_default();
             maps.iter().map(|map| map.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()

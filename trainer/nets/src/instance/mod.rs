@@ -251,12 +251,12 @@ impl InstanceNet {
     /// What is in each picture `[N, 3, S, S]`.
     ///
     /// # Errors
-    /// Pictures of another shape; a net that gives what is no number.
+    /// Pictures of another shape; a net one of whose maps, scores or boxes is no number (which finds nothing, and must not seem to).
     pub fn detect(&self, x: &Tensor) -> Result<Vec<Found>> {
         let found = self.detector.detect(x)?;
         let broken = |instance: &Instance| !instance.score.is_finite() || !instance.place.area().is_finite();
         if found.iter().flat_map(|found| &found.instances).any(broken) {
-            candle_core::bail!("the net gives what is no number; train it anew");
+            candle_core::bail!("a lesion: {}", parts::BROKEN);
         }
         Ok(found)
     }

@@ -1,5 +1,7 @@
 //! What the nets are told in: the ResNet50 with its maps, feature pyramids, heads; and how their answers are read.
 
+use std::collections::BTreeMap;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 use thorax_nn::{detection::BoundingBox, seeded};
 
@@ -109,9 +111,28 @@ impl Beginnings {
     }
 }
 
+/// What a net gives for `x`, by its outputs' names: every pass of the nets of this room goes through here. What is found is read out of
+/// comparisons, which are all false for what is no number, so that a broken net would find nothing and seem whole: inference refuses it.
+/// (Training refuses a loss that is no number.)
+pub(super) fn answers(net: &Network, x: &Tensor, pass: Pass) -> Result<BTreeMap<&'static str, Vec<Tensor>>> {
+    let given = net.forward(x, pass)?;
+    if pass == Pass::Infer {
+        for (name, map) in given.iter().flat_map(|(name, maps)| maps.iter().map(move |map| (name, map))) {
+            // Any number times 0 is 0; NaN and infinity times 0 are NaN.
+            if !(map.detach().to_dtype(DType::F32)? * 0.0)?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+                candle_core::bail!("{name}: {BROKEN}");
+            }
+        }
+    }
+    Ok(given)
+}
+
+/// What a net is refused with whose answers are no numbers.
+pub(super) const BROKEN: &str = "the net gives what is no number, so its weights are broken; train it anew";
+
 /// What a net gives under a name.
 pub(super) fn output(net: &Network, x: &Tensor, name: &str, pass: Pass) -> Result<Vec<Tensor>> {
-    let found = net.forward(x, pass)?.remove(name);
+    let found = answers(net, x, pass)?.remove(name);
     found.ok_or_else(|| candle_core::Error::Msg(format!("the net gives no {name}")))
 }
 

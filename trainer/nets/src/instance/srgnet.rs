@@ -148,7 +148,7 @@ struct Suggestion {
 impl SrgNet {
     fn answers(&self, x: &Tensor, pass: Pass) -> Result<Answers> {
         let (_, _, height, width) = x.dims4()?;
-        let mut given = self.body.forward(x, pass)?;
+        let mut given = parts::answers(&self.body, x, pass)?;
         let mut take = |name: &str| {
             let maps = given.remove(name).unwrap_or_default();
             maps.iter().map(|map| map.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()

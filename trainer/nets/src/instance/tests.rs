@@ -28,6 +28,8 @@ fn parameters_and_priors_are_those_of_the_published_nets() {
         (InstanceConfig::Solo(SoloConfig::default()), 36_119_137),
         (InstanceConfig::Blitznet(BlitzNetConfig { classes: 21, ..blitznet }), 59_379_951),
         (InstanceConfig::Blitznet(blitznet), 55_625_342),
+        // Nobody published it: what the reconstruction has.
+        (InstanceConfig::Srgnet(SrgNetConfig::default()), 27_182_661),
     ] {
         assert_eq!(net.parameters(), parameters, "{net:?}");
     }
@@ -81,6 +83,37 @@ fn every_net_learns_from_any_batch_and_all_that_is_trained_has_a_gradient() {
             assert!(found.instances.iter().all(|instance| instance.mask.len() == 64 * 64 && instance.place.has_area()));
             assert_eq!(found.union(64 * 64, 0.5).len(), 64 * 64);
         }
+    }
+}
+
+/// Every comparison with what is no number is false, so that a broken net would find nothing and seem whole.
+#[test]
+fn a_net_with_a_weight_that_is_no_number_finds_nothing_but_an_error() {
+    let x = seeded::normal((1, 3, 64, 64), 1.0, 1, &Device::Cpu).unwrap();
+    // The last layers: before a ReLU, NaN becomes 0.
+    let last: [&[&str]; 5] = [
+        &["rpn.head.cls_logits", "rpn.head.bbox_pred", "roi_heads.box_predictor.cls_score"],
+        &["prediction_layers.0.bbox_layer", "prediction_layers.0.conf_layer", "prediction_layers.0.mask_layer"],
+        &["mask_head.conv_cls", "mask_head.conv_mask_list.0", "mask_head.conv_mask_list.4"],
+        &["location.0", "confidence.6", "segmentation.logits"],
+        &["segmentation.0"],
+    ];
+    for (config, layers) in NETS.into_iter().zip(last) {
+        let net = config.init(3, &Device::Cpu).unwrap();
+        for layer in layers {
+            let name = format!("{layer}.weight");
+            let (_, var) = net.variables().into_iter().find(|(of, _)| *of == name).unwrap();
+            let whole = var.as_tensor().copy().unwrap();
+            for none in [f32::NAN, f32::INFINITY] {
+                let mut values = whole.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                values[0] = none;
+                var.set(&Tensor::from_vec(values, whole.shape(), &Device::Cpu).unwrap()).unwrap();
+                let error = net.detect(&x).unwrap_err().to_string();
+                assert!(error.contains("no number") && error.contains("train it anew"), "{config:?}, {name}: {error}");
+            }
+            var.set(&whole).unwrap();
+        }
+        net.detect(&x).unwrap();
     }
 }
 

@@ -15,6 +15,11 @@ use super::{
     super::{
         batch_norm::BatchNorm,
         convolution::{ConvolutionConfig, Padding, TransposedConfig, convolution, transposed_convolution},
+        detection::{
+            BoundingBox,
+            group_norm::group_norm,
+            roi_align::{RoiAlignConfig, roi_align},
+        },
         pool::{PoolConfig, average_pool, max_pool},
         seeded,
     },
@@ -169,7 +174,19 @@ fn agree(
     master: &[Tensor],
     operator: impl Fn(&[Var], &[Var]) -> Result<Tensor>,
 ) {
-    for (kind, tolerance) in [(DType::F32, 1e-4), (DType::BF16, 3e-2), (DType::F16, 4e-3)] {
+    agree_in(&[(DType::F32, 1e-4), (DType::BF16, 3e-2), (DType::F16, 4e-3)], case, gpu, inputs, master, operator);
+}
+
+/// The same in these precisions, each with what it may be off by.
+fn agree_in(
+    precisions: &[(DType, f32)],
+    case: &str,
+    gpu: &Device,
+    inputs: &[Tensor],
+    master: &[Tensor],
+    operator: impl Fn(&[Var], &[Var]) -> Result<Tensor>,
+) {
+    for &(kind, tolerance) in precisions {
         // Rounded first, so that both begin with the same numbers.
         let rounded = |x: &Tensor| x.to_dtype(kind).unwrap().to_dtype(DType::F32).unwrap();
         let run = |device: &Device, kind: DType| {
@@ -280,6 +297,33 @@ fn batch_norm_is_the_cpus() {
                 assert!(relative_difference(&pair[1].1, &pair[0].1) < tolerance, "moving variance");
             }
         }
+    }
+}
+
+/// The nets that have it compute their heads in f32.
+#[test]
+fn group_norm_is_the_cpus() {
+    let Some(gpu) = gpu() else { return };
+    for groups in [1, 2, 6] {
+        let x = drawn(&[2, 6, 5, 7], 11).affine(2.0, 0.7).unwrap();
+        let inputs = [x, drawn(&[6], 12), drawn(&[6], 13)];
+        agree_in(&[(DType::F32, 1e-4)], &format!("{groups} groups"), &gpu, &inputs, &[], |inputs, _| {
+            group_norm(&inputs[0], &inputs[1], &inputs[2], groups, 1e-5)
+        });
+    }
+}
+
+/// It is the CPU's kernel: what is looked at is the way there and back.
+#[test]
+fn roi_align_is_the_cpus() {
+    let Some(gpu) = gpu() else { return };
+    let region = |left, top, right, bottom| BoundingBox { left, top, right, bottom };
+    let regions = [(0, region(1.0, 2.0, 9.0, 7.5)), (1, region(-3.0, 0.0, 30.0, 4.0)), (0, region(5.0, 5.0, 5.5, 5.2))];
+    for (samples, aligned) in [(2, false), (0, true)] {
+        let config = RoiAlignConfig { height: 3, width: 2, scale: 0.5, samples, aligned };
+        agree_in(&[(DType::F32, 1e-6)], &format!("{config:?}"), &gpu, &[drawn(&[2, 3, 6, 7], 14)], &[], |inputs, _| {
+            roi_align(&inputs[0], &regions, config)
+        });
     }
 }
 

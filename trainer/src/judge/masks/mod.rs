@@ -36,7 +36,7 @@ use self::{
     },
     volume::{JudgedSlice, SlicePair, VolumeScore, judge_volume},
 };
-use super::{Estimate, Resampling, mean};
+use super::{Estimate, Resampling, lesions, mean};
 use crate::{
     data::{
         Manifest, Record, Split,
@@ -44,11 +44,13 @@ use crate::{
         picture::{Picture, slice_distance_mm, truth_masks},
     },
     progress::progress,
-    segmentation::DrawMasks,
+    segmentation::{DrawMasks, Drawn},
 };
 
 /// The version of `judgement.json`.
 pub const FORMAT: u32 = 2;
+/// Only of volumes.
+const VOLUMES: &str = "volumes.csv";
 /// What a judgement may be used for.
 pub const NOTICE: &str = "Research use only, not a medical device.";
 
@@ -295,6 +297,23 @@ pub fn judge_run(
     identity: Identity,
     settings: &Resampling,
 ) -> anyhow::Result<RunJudgement> {
+    let draw = |_: &Record, picture: &Picture| anyhow::Ok((segmenter.draw(picture)?, ()));
+    Ok(judge_drawn(manifest, split, segmenter, &draw, identity, settings)?.0)
+}
+
+/// As [`judge_run`], of masks that `draw` gives with something more of each picture, which comes back in the order of the judgement's
+/// pictures.
+///
+/// # Errors
+/// As [`judge_run`].
+pub(super) fn judge_drawn<More: Send>(
+    manifest: &Manifest,
+    split: Split,
+    segmenter: &impl DrawMasks,
+    draw: &(impl Fn(&Record, &Picture) -> anyhow::Result<(Drawn, More)> + Sync),
+    identity: Identity,
+    settings: &Resampling,
+) -> anyhow::Result<(RunJudgement, Vec<More>)> {
     let modality = segmenter.modality();
     let judged = JudgedMasks::new(segmenter.names());
     let masked = manifest.masked(modality, split).map(|record| (record, false));
@@ -309,7 +328,7 @@ pub fn judge_run(
     let bar = progress(records.len(), &format!("{modality} {}", split.as_str()));
     let score = |(record, negative): (&Record, bool)| {
         let picture = Picture::of(manifest, record)?;
-        let drawn = segmenter.draw(&picture)?;
+        let (drawn, more) = draw(record, &picture)?;
         let truth = if negative {
             let nothing = Plane::filled(drawn.picture.width(), drawn.picture.height(), 0);
             (0..drawn.masks.len()).map(|mask| (judged.infection == Some(mask)).then(|| nothing.clone())).collect()
@@ -319,7 +338,7 @@ pub fn judge_run(
         let (score, pairs) =
             judged.score(record, negative, drawn.masks, truth, drawn.seen, picture.frame.spacing_mm)?;
         bar.inc(1);
-        anyhow::Ok((score, pairs, picture.frame.spacing_mm))
+        anyhow::Ok((score, more, pairs, picture.frame.spacing_mm))
     };
     let (mut pictures, mut volumes) = (vec![], vec![]);
     // One volume after the other, so that no more than the masks of one are kept.
@@ -329,22 +348,22 @@ pub fn judge_run(
             .map(|number| Ok((number, score(records[number]).with_context(|| records[number].0.path.clone())?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
         if let Some(file) = file {
-            let slices = scored.iter().filter_map(|(number, (score, pairs, _))| {
+            let slices = scored.iter().filter_map(|(number, (score, _, pairs, _))| {
                 Some((Address::of(&records[*number].0.path).slice?, score, pairs.as_slice()))
             });
-            let in_plane = scored.first().and_then(|(_, (_, _, spacing_mm))| *spacing_mm);
+            let in_plane = scored.first().and_then(|(_, (.., spacing_mm))| *spacing_mm);
             let spacing_mm = slice_distance_mm(manifest, file)?.zip(in_plane);
             let spacing_mm = spacing_mm.map(|(slice, [row, column])| [slice, row, column].map(f64::from));
             let slices: Vec<JudgedSlice<'_>> = slices.collect();
             volumes.extend(judge_volume(file, &slices, spacing_mm).with_context(|| file.to_owned())?);
         }
-        pictures.extend(scored.into_iter().map(|(number, (score, ..))| (number, score)));
+        pictures.extend(scored.into_iter().map(|(number, (score, more, ..))| (number, score, more)));
     }
     bar.finish_and_clear();
-    pictures.sort_by_key(|(number, _)| *number);
-    let pictures = pictures.into_iter().map(|(_, score)| score).collect();
+    pictures.sort_by_key(|(number, ..)| *number);
+    let (pictures, more) = pictures.into_iter().map(|(_, score, more)| (score, more)).unzip();
     let names = judged.names.iter().map(|&name| name.to_owned()).collect();
-    Ok(RunJudgement::new(identity, names, pictures, volumes, settings))
+    Ok((RunJudgement::new(identity, names, pictures, volumes, settings), more))
 }
 
 /// The positions of pictures with masks that are slices of a volume, by its file; those of all others together.
@@ -440,10 +459,11 @@ pub fn spread(runs: &[RunJudgement]) -> Vec<MaskSpread> {
         .collect()
 }
 
-/// Writes the four files of a judgement, and `volumes.csv` where it has any.
+/// Writes the four files of a judgement, and `volumes.csv` where it has any. What an earlier judgement left in the folder that this one may
+/// not have is taken away, so that `report` does not read it as this one's.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A file that cannot be written, or not be taken away.
 pub fn write(judgement: &SegmentationJudgement, folder: &Path) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(judgement)?;
     json.push(b'\n');
@@ -454,7 +474,13 @@ pub fn write(judgement: &SegmentationJudgement, folder: &Path) -> anyhow::Result
         ("judgement.md", tables::markdown(judgement).into_bytes()),
     ];
     if judgement.runs.iter().any(|run| !run.volumes.is_empty()) {
-        files.push(("volumes.csv", tables::volumes(judgement)?));
+        files.push((VOLUMES, tables::volumes(judgement)?));
+    }
+    for name in [VOLUMES, lesions::FIGURES, lesions::PAGE] {
+        let path = folder.join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).with_context(|| format!("{}: of an earlier judgement", path.display()))?;
+        }
     }
     for (name, bytes) in files {
         write_atomically(&folder.join(name), |out| out.write_all(&bytes))?;

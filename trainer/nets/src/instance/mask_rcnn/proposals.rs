@@ -11,7 +11,7 @@ use crate::{
     instance::{
         Losses, anchors,
         matching::{Match, Matcher, Order, Rescue, Sampler},
-        parts::{codes, flat, four, rows, sizes, within},
+        parts::{self, codes, flat, four, rows, sizes, within},
         targets::Targets,
     },
     network::{Network, Pass, nothing_of},
@@ -52,7 +52,7 @@ pub(super) fn answers(
 ) -> Result<Answers> {
     let (mut objectness, mut boxes) = (vec![], vec![]);
     for map in maps {
-        let mut given = net.forward(map, pass)?;
+        let mut given = parts::answers(net, map, pass)?;
         objectness.extend(given.remove("objectness").into_iter().flatten());
         boxes.extend(given.remove("boxes").into_iter().flatten());
     }

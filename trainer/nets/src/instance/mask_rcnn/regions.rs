@@ -18,7 +18,7 @@ use crate::{
     instance::{
         Found, Instance, Losses,
         matching::{Match, Matcher, Order, Rescue, Sampler},
-        parts::{codes, four, output, probabilities, rows, within},
+        parts::{answers, codes, four, output, probabilities, rows, within},
         targets::Targets,
     },
     network::Pass,
@@ -144,7 +144,7 @@ pub(super) fn losses(
 
 /// Logits of the classes `[R, classes]` and codes of the boxes `[R * classes, 4]`.
 fn box_answers(net: &MaskRcnn, cut: &Tensor, pass: Pass) -> Result<(Tensor, Tensor)> {
-    let mut given = net.boxes.forward(cut, pass)?;
+    let mut given = answers(&net.boxes, cut, pass)?;
     let mut take = |name: &str| given.remove(name).and_then(|mut maps| maps.pop());
     let (Some(classes), Some(boxes)) = (take("classes"), take("boxes")) else {
         candle_core::bail!("the box head gives no classes or no boxes");

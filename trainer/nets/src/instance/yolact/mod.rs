@@ -189,7 +189,7 @@ impl Yolact {
         if height != width {
             candle_core::bail!("YOLACT: pictures are square, not {height} x {width}");
         }
-        let mut given = self.body.forward(x, pass)?;
+        let mut given = parts::answers(&self.body, x, pass)?;
         let mut take = |name: &str| {
             let maps = given.remove(name).unwrap_or_default();
             maps.iter().map(|map| map.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()
@@ -197,7 +197,7 @@ impl Yolact {
         let (maps, mut prototypes, mut semantic) = (take("maps")?, take("prototypes")?, take("semantic")?);
         let (mut boxes, mut classes, mut masks) = (vec![], vec![], vec![]);
         for map in &maps {
-            let mut given = self.head.forward(map, pass)?;
+            let mut given = parts::answers(&self.head, map, pass)?;
             for (name, all) in [("boxes", &mut boxes), ("classes", &mut classes), ("masks", &mut masks)] {
                 all.extend(given.remove(name).into_iter().flatten());
             }
