@@ -312,6 +312,24 @@ fn class_folders_of_volumes_with_masks_of_some() {
     );
     assert_eq!(classes(&found, Task::Segment), [class("ct-1", Label::Positive, 27, 3)]);
     sound(&found);
+    // What is healthy by its class is so for training and for false areas as well.
+    let healthy = |split| found.manifest.healthy(Modality::Ct, split).map(|r| r.class.as_str()).collect::<Vec<_>>();
+    assert_eq!(Split::ALL.map(healthy).concat(), ["ct-0"; 27]);
+}
+
+#[test]
+fn one_function_says_which_classes_are_healthy() {
+    let record = |class: &str, label| Record {
+        class: class.into(),
+        ..Record::made("a.png", Task::Classify, label, Split::Train)
+    };
+    for class in ["normal", "1Normal", "healthy", "No Finding", "no_finding", "CT-0", "ct0"] {
+        assert!(record(class, Label::Negative).is_healthy(), "{class}");
+        assert!(!record(class, Label::Positive).is_healthy(), "{class} as the disease");
+    }
+    for class in ["other", "CAP", "pneumonia", "non-covid", "negative", "CT-1", ""] {
+        assert!(!record(class, Label::Negative).is_healthy(), "{class}");
+    }
 }
 
 #[test]

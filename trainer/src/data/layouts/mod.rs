@@ -60,6 +60,7 @@ use crate::progress::in_parallel;
 pub(super) use notes::listed;
 use notes::{Notes, Splits};
 use tree::Tree;
+pub(super) use words::healthy;
 
 /// Read a folder of pictures into a manifest
 #[derive(Clone, Debug, clap::Args)]

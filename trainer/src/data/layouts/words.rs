@@ -101,7 +101,7 @@ pub(super) fn known(class: &str) -> bool {
 }
 
 /// Whether a class says that nothing is found in its lungs. One without the disease may have another, which a mask may mark.
-pub(super) fn healthy(class: &str) -> bool {
+pub(in crate::data) fn healthy(class: &str) -> bool {
     const HEALTHY: [&str; 4] = ["normal", "healthy", "nofinding", "ct0"];
     HEALTHY.contains(&plain(&class_word(class)).as_str())
 }
