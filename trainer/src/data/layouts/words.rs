@@ -153,6 +153,12 @@ pub(super) fn split_of(word: &str) -> Option<Split> {
     }
 }
 
+/// Whether a folder of this name sorts files by their split or kind, and says nothing of what they show.
+pub(super) fn sorts_files(name: &str) -> bool {
+    let word = plain(name);
+    split_of(name).is_some() || word.starts_with("images") || ["image", "imgs", "img"].contains(&word.as_str())
+}
+
 /// A word without capitals, blanks, `-` and `_`.
 pub(super) fn plain(word: &str) -> String {
     word.to_lowercase().replace(['-', '_', ' '], "")
