@@ -69,6 +69,8 @@ fn class_folders_with_tables_of_patients() {
     );
     sound(&found);
     told(&found, &["Latin-1", "class `CAP` read as `other` (8)"]);
+    told(&found, &["meta_data_covid.csv: columns that are not read: slice, institution"]);
+    assert!(!found.told.join("\n").contains("columns read as"), "{:?}", found.told);
     let without = imported(&ImportArgs { leave_out: vec!["CAP".into()], ..slices.clone() });
     assert_eq!(classes(&without, Task::Classify).len(), 2);
 
@@ -379,6 +381,14 @@ fn dicom_studies_and_a_table_by_study_or_patient() {
         assert!(matches!(picture.frame.pixels, thorax_shared::preprocess::Pixels::Hounsfield(_)));
         let table = mock.dir().join(if by_patient { "labels.csv" } else { "studies.csv" });
         let text = fs::read_to_string(&table).unwrap();
+        let header = text.lines().next().unwrap();
+        let separator = if by_patient { ',' } else { ';' };
+        let more = text.lines().map(|line| {
+            let cell = if line == header { "age" } else { "40" };
+            format!("{line}{separator}{cell}\n")
+        });
+        fs::write(&table, more.collect::<String>()).unwrap();
+        told(&imported(&args(&mock)), &["columns that are not read: age"]);
         fs::write(&table, text.replace("HOSPITAL", "PRACTICE").replace("1.2.840.", "1.2.841.")).unwrap();
         refused(
             &args(&mock),
@@ -441,6 +451,7 @@ fn participants_and_their_derivatives() {
     );
     assert_eq!(found.manifest.records.len(), slices.manifest.records.len() + films.manifest.records.len());
     sound(&found);
+    told(&found, &["participants.tsv: columns that are not read: age, sex"]);
     assert!(
         slices.manifest.records.iter().all(|r| r.lung_mask.contains("desc-lung") && r.mask.contains("desc-infection"))
     );

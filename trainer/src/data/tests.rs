@@ -367,7 +367,7 @@ fn words_with_one_plain_meaning_are_read_and_told() {
     assert_eq!(imported.manifest.records[2].masks_sha256.len(), 64);
     let told = imported.told.join("\n");
     for words in
-        ["';'", "patient_id", "modality `CXR` read as `xray`", "split `TESTING` read as `test`", "class `Normal`"]
+        ["';'", "small letters", "modality `CXR` read as `xray`", "split `TESTING` read as `test`", "class `Normal`"]
     {
         assert!(told.contains(words), "{words}: {told}");
     }

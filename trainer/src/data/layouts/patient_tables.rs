@@ -90,6 +90,8 @@ impl<'a> PatientTables<'a> {
         for table in tables.values() {
             notes.told.extend(table.told.iter().cloned());
             notes.told.push(format!("{}: read as the pictures' patients", table.file));
+            let read = [&FILES[..], &PATIENTS, &CLASSES].map(|names| table.table.column(names));
+            notes.unread(&table.file, &table.table, &read);
         }
         let unlisted = items.iter().map(|item| item.path.as_str());
         let unlisted: Vec<&str> = unlisted.filter(|file| !self.0.contains_key(&stem(file_name(file)))).collect();

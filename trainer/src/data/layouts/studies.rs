@@ -41,6 +41,8 @@ struct Told<'a> {
     table: &'a TableFile,
     /// Whether lines are for studies, or for patients.
     studies: bool,
+    /// The columns that tell it.
+    columns: Vec<Option<usize>>,
     classes: BTreeMap<String, (u64, String)>,
 }
 
@@ -68,6 +70,8 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
         return Err(problem(&args.dir, reason));
     };
     refuse_contradictions(told)?;
+    notes.told.extend(told.table.told.iter().cloned());
+    notes.unread(&told.table.file, &told.table.table, &told.columns);
     let gathered = gather(std::slice::from_ref(&args.dir), &Limits::default(), None);
     let mut used: BTreeSet<String> = BTreeSet::from([told.table.file.clone()]);
     for (file, reason) in &gathered.passed_over {
@@ -178,7 +182,9 @@ fn read(table: &TableFile) -> Option<Told<'_>> {
         };
         classes.insert(key, (line, class));
     }
-    Some(Told { table, studies: studies.is_some(), classes })
+    let told_by = if class.is_some() { vec![class] } else { one_of.into_iter().map(Some).collect() };
+    let columns = [vec![Some(key)], told_by].concat();
+    Some(Told { table, studies: studies.is_some(), columns, classes })
 }
 
 /// Between two classes that lines of one study have.
