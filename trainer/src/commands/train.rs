@@ -96,7 +96,8 @@ pub struct CommonArgs {
 /// What trainings that learn from masks may have beside them.
 #[derive(Debug, clap::Args)]
 pub struct BesideArgs {
-    /// Pictures of class `normal` that each epoch draws as pictures without infection, so that healthy lungs are learnt too
+    /// Pictures of class `normal` (or healthy, no finding, CT-0) that each epoch draws as pictures without infection, so that healthy
+    /// lungs are learnt too
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     healthy: u32,
     #[command(flatten)]
@@ -123,7 +124,8 @@ impl BesideArgs {
         let normal = manifest.healthy(common.modality, Split::Train).count();
         anyhow::ensure!(
             self.healthy as usize <= normal,
-            "--healthy {}: the training split of {} has {normal} {} pictures of class normal; give at most that many",
+            "--healthy {}: the training split of {} has {normal} {} pictures of class normal (or healthy, no finding, \
+             CT-0); give at most that many",
             self.healthy,
             common.manifest.display(),
             common.modality

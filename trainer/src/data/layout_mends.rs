@@ -256,3 +256,78 @@ fn each_data_set_has_its_own_participants() {
     assert_eq!(count(&found, |r| r.label == Label::Negative && r.path.starts_with("b/")), 9);
     assert_eq!(count(&found, |r| r.patient_id == "b/sub-1"), 9);
 }
+
+#[test]
+fn class_folders_may_lie_in_a_folder_of_all_and_have_folders_of_patients() {
+    for (folders, positive, negative) in [
+        (&["archive/COVID", "archive/Normal"][..], 3, 3),
+        (&["COVID/P1", "COVID/P2", "Normal/P3"], 6, 3),
+        (&["covid19/COVID/images", "covid19/Normal/images", "covid19/3CAP/images"], 3, 6),
+    ] {
+        let found = imported(&args(&class_folders(folders)));
+        assert!(found.layout.starts_with("folders"), "{}", found.layout);
+        let labelled = |label| count(&found, |r| r.task == Task::Classify && r.label == label);
+        assert_eq!([labelled(Label::Positive), labelled(Label::Negative)], [positive, negative], "{folders:?}");
+        assert!(found.manifest.records.iter().all(|r| ["covid", "normal", "other"].contains(&r.class.as_str())));
+    }
+    // A folder that may be a class by its word lies in another one's.
+    let mock = class_folders(&["Normal/P1/CT1", "COVID/P2/CT1"]);
+    refused(&args(&mock), &["Normal/P1/CT1/", "folders of two classes, `Normal` and `CT1`", "rename"]);
+    let mock = mocks::radiography();
+    for class in ["COVID", "Normal", "Lung_Opacity", "Viral Pneumonia"] {
+        fs::remove_dir_all(mock.dir().join("COVID-19_Radiography_Dataset").join(class).join("masks")).unwrap();
+    }
+    let found = imported(&args(&mock));
+    assert_eq!([count(&found, |r| r.is_positive()), count(&found, |r| r.class == "viral pneumonia")], [5, 5]);
+    assert_eq!(count(&found, |r| r.label == Label::Negative), 15);
+}
+
+#[test]
+fn class_folders_in_splits_keep_them() {
+    let mock = class_folders(&["train/COVID", "train/Normal", "test/COVID", "test/Normal"]);
+    let found = imported(&args(&mock));
+    told(&found, "it has train and test, but no val, which is dealt out of train");
+    assert_eq!(count(&found, |r| r.split == Split::Test), 6);
+    for record in &found.manifest.records {
+        assert_eq!(record.split == Split::Test, record.path.starts_with("test/"), "{}", record.path);
+        assert_eq!(record.is_positive(), record.path.contains("/COVID/"), "{}", record.path);
+    }
+    // A class of which the words say nothing, in a split of its own.
+    mock.picture("test/TB/99.png", Modality::Xray, 99, false);
+    refused(&args(&mock), &["which of these classes are the disease", "not? TB: say"]);
+    fs::remove_file(mock.dir().join("test/TB/99.png")).unwrap();
+    refused(&args(&mock), &["test/TB", "this class has no pictures"]);
+}
+
+#[test]
+fn a_dry_run_asks_which_folders_are_the_disease() {
+    let mock = class_folders(&["archive/Foo", "archive/Bar"]);
+    refused(&args(&mock), &["which of these classes are the disease", "not? Bar, Foo: say"]);
+    let dry = imported(&ImportArgs { dry_run: true, ..args(&mock) });
+    assert_eq!(dry.open.len(), 1, "{:?}", dry.open);
+    assert!(dry.open[0].contains("not? Bar, Foo: say --positive, --negative or --leave-out"), "{:?}", dry.open);
+    let found = imported(&ImportArgs { positive: words(&["foo"]), negative: words(&["bar"]), ..args(&mock) });
+    assert_eq!([count(&found, |r| r.is_positive()), count(&found, |r| r.label == Label::Negative)], [3, 3]);
+}
+
+/// CT slices as DICOM, each of a patient of its own.
+fn dicom_files(names: &[&str]) -> Mock {
+    let mock = Mock::new();
+    for (seed, name) in (0..).zip(names) {
+        let slice = Phantom::generate(Modality::Ct, seed, SIDE, true);
+        mock.dicom(name, &slice, &[(tags::PATIENT_ID, VR::LO, &format!("patient {seed}"))]);
+    }
+    mock
+}
+
+#[test]
+fn dicom_files_without_a_table_say_what_is_lacking() {
+    for names in [["1.dcm", "2.dcm"], ["P1/1.dcm", "P2/2.dcm"]] {
+        let words = ["DICOM files, and nothing says what they show", "StudyInstanceUID (or PatientID) and class"];
+        refused(&bare(dicom_files(&names).dir()), &words);
+    }
+    let mock = dicom_files(&["COVID/P1/1.dcm", "Normal/P2/2.dcm"]);
+    let found = imported(&bare(mock.dir()));
+    assert_eq!(count(&found, |r| r.modality == Modality::Ct && r.task == Task::Classify), 2, "the headers tell");
+    assert_eq!([count(&found, |r| r.is_positive()), count(&found, |r| r.patient_id == "patient 1")], [1, 1]);
+}

@@ -69,6 +69,8 @@ fn class_folders_with_tables_of_patients() {
     );
     sound(&found);
     told(&found, &["Latin-1", "class `CAP` read as `other` (8)"]);
+    told(&found, &["meta_data_covid.csv: columns that are not read: slice, institution"]);
+    assert!(!found.told.join("\n").contains("columns read as"), "{:?}", found.told);
     let without = imported(&ImportArgs { leave_out: vec!["CAP".into()], ..slices.clone() });
     assert_eq!(classes(&without, Task::Classify).len(), 2);
 
@@ -312,6 +314,24 @@ fn class_folders_of_volumes_with_masks_of_some() {
     );
     assert_eq!(classes(&found, Task::Segment), [class("ct-1", Label::Positive, 27, 3)]);
     sound(&found);
+    // What is healthy by its class is so for training and for false areas as well.
+    let healthy = |split| found.manifest.healthy(Modality::Ct, split).map(|r| r.class.as_str()).collect::<Vec<_>>();
+    assert_eq!(Split::ALL.map(healthy).concat(), ["ct-0"; 27]);
+}
+
+#[test]
+fn one_function_says_which_classes_are_healthy() {
+    let record = |class: &str, label| Record {
+        class: class.into(),
+        ..Record::made("a.png", Task::Classify, label, Split::Train)
+    };
+    for class in ["normal", "1Normal", "healthy", "No Finding", "no_finding", "CT-0", "ct0"] {
+        assert!(record(class, Label::Negative).is_healthy(), "{class}");
+        assert!(!record(class, Label::Positive).is_healthy(), "{class} as the disease");
+    }
+    for class in ["other", "CAP", "pneumonia", "non-covid", "negative", "CT-1", ""] {
+        assert!(!record(class, Label::Negative).is_healthy(), "{class}");
+    }
 }
 
 #[test]
@@ -361,6 +381,14 @@ fn dicom_studies_and_a_table_by_study_or_patient() {
         assert!(matches!(picture.frame.pixels, thorax_shared::preprocess::Pixels::Hounsfield(_)));
         let table = mock.dir().join(if by_patient { "labels.csv" } else { "studies.csv" });
         let text = fs::read_to_string(&table).unwrap();
+        let header = text.lines().next().unwrap();
+        let separator = if by_patient { ',' } else { ';' };
+        let more = text.lines().map(|line| {
+            let cell = if line == header { "age" } else { "40" };
+            format!("{line}{separator}{cell}\n")
+        });
+        fs::write(&table, more.collect::<String>()).unwrap();
+        told(&imported(&args(&mock)), &["columns that are not read: age"]);
         fs::write(&table, text.replace("HOSPITAL", "PRACTICE").replace("1.2.840.", "1.2.841.")).unwrap();
         refused(
             &args(&mock),
@@ -423,6 +451,7 @@ fn participants_and_their_derivatives() {
     );
     assert_eq!(found.manifest.records.len(), slices.manifest.records.len() + films.manifest.records.len());
     sound(&found);
+    told(&found, &["participants.tsv: columns that are not read: age, sex"]);
     assert!(
         slices.manifest.records.iter().all(|r| r.lung_mask.contains("desc-lung") && r.mask.contains("desc-infection"))
     );

@@ -10,6 +10,7 @@ use thorax_shared::modality::Modality;
 use super::{
     DataError,
     address::{Address, is_volume},
+    layouts::healthy,
     table::{Table, decoded},
 };
 
@@ -179,9 +180,9 @@ impl Record {
         }
     }
 
-    /// Whether it is of class `normal`: without infection.
+    /// Whether it is of class `normal`, or another whose word says that its lungs show nothing (`healthy`, `no finding`, `CT-0`).
     pub fn is_healthy(&self) -> bool {
-        self.label == Label::Negative && self.class == "normal"
+        self.label == Label::Negative && healthy(&self.class)
     }
 
     /// The lung masks: none, one for both lungs, or the patient's left and right.
@@ -327,7 +328,7 @@ impl Manifest {
         self.select(modality, Task::Classify, Some(Split::Train)).chain(self.unlabelled(modality, Split::Train))
     }
 
-    /// The pictures of class `normal` of one modality and split: without infection.
+    /// The healthy pictures of one modality and split ([`Record::is_healthy`]).
     pub fn healthy(&self, modality: Modality, split: Split) -> impl Iterator<Item = &Record> {
         self.select(modality, Task::Classify, Some(split)).filter(|record| record.is_healthy())
     }

@@ -62,9 +62,8 @@ impl Table {
                 }
                 if plain != record {
                     told.push(format!(
-                        "{}: columns read as {}",
-                        path.display(),
-                        plain.iter().collect::<Vec<_>>().join(", ")
+                        "{}: columns are known by small letters, with _ for blanks and -",
+                        path.display()
                     ));
                 }
                 header = Some(plain);

@@ -21,10 +21,20 @@ use thorax_shared::{
     verdict::Verdict,
 };
 
-use super::{Estimate, Resampling, masks::score::MaskFigures, mean};
+use super::{
+    Estimate, Resampling,
+    masks::{
+        by_volume,
+        score::MaskFigures,
+        volume::{PlacedPair, SlicePair, hd95_of_volume},
+        voxel_mm,
+    },
+    mean,
+};
 use crate::{
     data::{
         Label, Manifest, Record, Split, Task,
+        address::Address,
         picture::{Picture, truth_masks},
     },
     markdown::{self, escaped},
@@ -101,6 +111,20 @@ pub struct MaskedPicture {
     pub masks: Vec<Option<Confusion>>,
 }
 
+/// One volume with true masks, whose slices are among the [`MaskedPicture`]s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskedVolume {
+    /// Its file, as the manifest has it.
+    pub file: String,
+    /// Patient.
+    pub group: String,
+    /// Slices that were judged.
+    pub slices: usize,
+    /// 95th percentile of the distances of the surfaces in three dimensions for each of [`MASKS`], in mm; `None` where a mask is empty,
+    /// the file says no sizes, or slices are missing, without the truth or rejected.
+    pub hd95_mm: [Option<f64>; 2],
+}
+
 /// All that is known of a bundle on a split.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
@@ -112,6 +136,8 @@ pub struct Evaluation {
     pub predictions: Vec<Prediction>,
     /// Pictures with masks.
     pub masks: Vec<MaskedPicture>,
+    /// Volumes with masks.
+    pub volumes: Vec<MaskedVolume>,
     positive_at: f32,
     seed: u64,
 }
@@ -216,42 +242,84 @@ pub fn evaluate(manifest: &Manifest, model: &JudgedModel, split: Split, seed: u6
         })
         .collect::<anyhow::Result<_>>()?;
     bar.finish_and_clear();
-    let masked: Vec<&Record> = manifest.masked(modality, split).collect();
+    let masked: Vec<(&Record, bool)> = manifest.masked(modality, split).map(|record| (record, false)).collect();
     let bar = progress(masked.len(), &format!("{modality} {} masks", split.as_str()));
-    let masks = masked
-        .par_iter()
-        .map(|record| {
-            let picture = Picture::of(manifest, record)?;
-            let reading =
-                screening::segment_only(model.of(&picture), &picture.frame).with_context(|| record.path.clone())?;
-            let truth = truth_masks(manifest, record, &reading.1)?;
-            let lungs = union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]].map(Option::as_ref));
-            let truth = [truth[INFECTION].clone(), lungs];
-            let found = reading.0.map(|masks| {
-                let lungs = masks.lungs();
-                [masks.infection, lungs]
-            });
-            let masks = truth
-                .iter()
-                .enumerate()
-                .map(|(channel, truth)| {
-                    let (found, truth) = found.as_ref().map(|found| &found[channel]).zip(truth.as_ref())?;
-                    let mut confusion = Confusion::default();
-                    found.data().iter().zip(truth.data()).for_each(|(&f, &t)| confusion.count(f != 0, t != 0));
-                    Some(confusion)
-                })
-                .collect();
-            bar.inc(1);
-            Ok(MaskedPicture {
+    let (mut masks, mut volumes) = (vec![], vec![]);
+    // One volume after the other, so that no more than the masks of one are kept.
+    for (file, numbers) in by_volume(&masked) {
+        let judged = numbers
+            .par_iter()
+            .map(|&number| {
+                let judged = JudgedPicture::new(manifest, model, masked[number].0);
+                bar.inc(1);
+                judged.with_context(|| masked[number].0.path.clone())
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        if let Some(file) = file {
+            volumes.extend(MaskedVolume::of(manifest, file, &judged)?);
+        }
+        masks.extend(numbers.into_iter().zip(judged.into_iter().map(|judged| judged.picture)));
+    }
+    bar.finish_and_clear();
+    masks.sort_by_key(|(number, _)| *number);
+    let masks = masks.into_iter().map(|(_, picture)| picture).collect();
+    let positive_at = model.manifest().decision.positive_at;
+    Ok(Evaluation { modality, split, predictions, masks, volumes, positive_at, seed })
+}
+
+/// A picture with masks, and what the volume that it may be a slice of needs of it.
+struct JudgedPicture {
+    picture: MaskedPicture,
+    /// What was found beside the truth, for each of [`MASKS`] that has both.
+    pairs: [Option<SlicePair>; 2],
+    spacing_mm: Option<[f32; 2]>,
+}
+
+impl JudgedPicture {
+    fn new(manifest: &Manifest, model: &JudgedModel, record: &Record) -> anyhow::Result<Self> {
+        let picture = Picture::of(manifest, record)?;
+        let reading = screening::segment_only(model.of(&picture), &picture.frame)?;
+        let truth = truth_masks(manifest, record, &reading.1)?;
+        let lungs = union([&truth[LEFT_LUNG], &truth[RIGHT_LUNG]].map(Option::as_ref));
+        let truth = [truth[INFECTION].clone(), lungs];
+        let found = reading.0.map(|masks| {
+            let lungs = masks.lungs();
+            [masks.infection, lungs]
+        });
+        let both = |channel: usize| found.as_ref().map(|found| &found[channel]).zip(truth[channel].as_ref());
+        let confusion = |channel: usize| {
+            let (found, truth) = both(channel)?;
+            let mut confusion = Confusion::default();
+            found.data().iter().zip(truth.data()).for_each(|(&f, &t)| confusion.count(f != 0, t != 0));
+            Some(confusion)
+        };
+        Ok(Self {
+            picture: MaskedPicture {
                 path: record.path.clone(),
                 group: record.group.clone(),
                 source: record.source.clone(),
-                masks,
-            })
+                masks: (0..MASKS.len()).map(confusion).collect(),
+            },
+            pairs: [0, 1].map(|channel| both(channel).map(|(found, truth)| SlicePair::new(found, truth))),
+            spacing_mm: picture.frame.spacing_mm,
         })
-        .collect::<anyhow::Result<_>>()?;
-    bar.finish_and_clear();
-    Ok(Evaluation { modality, split, predictions, masks, positive_at: model.manifest().decision.positive_at, seed })
+    }
+}
+
+impl MaskedVolume {
+    /// Of the slices of `file`.
+    fn of(manifest: &Manifest, file: &str, slices: &[JudgedPicture]) -> anyhow::Result<Option<Self>> {
+        let Some(first) = slices.first() else { return Ok(None) };
+        let spacing_mm = voxel_mm(manifest, file, first.spacing_mm)?;
+        let hd95 = |channel: usize| {
+            let place = |slice: &JudgedPicture| Address::of(&slice.picture.path).slice;
+            let placed = slices.iter().filter_map(|slice| Some((place(slice)?, slice.pairs[channel].as_ref())));
+            let placed: Vec<PlacedPair<'_>> = placed.collect();
+            hd95_of_volume(placed, spacing_mm).with_context(|| file.to_owned())
+        };
+        let group = first.picture.group.clone();
+        Ok(Some(Self { file: file.to_owned(), group, slices: slices.len(), hd95_mm: [hd95(0)?, hd95(1)?] }))
+    }
 }
 
 /// Dice of what was counted; without a true pixel there is none, as `masks judge` has it.
@@ -407,7 +475,39 @@ impl Evaluation {
                 out += &markdown::row([&patient, &count].into_iter().chain(&cells));
             }
         }
+        out += &self.volume_table();
         out
+    }
+
+    /// A line a volume, and the means before them; nothing where no volume was judged.
+    fn volume_table(&self) -> String {
+        if self.volumes.is_empty() {
+            return String::new();
+        }
+        let mut out = String::from(
+            "\nWhole volumes: 95th percentile of the Hausdorff distance of the surfaces in three dimensions, in mm. There is none where a \
+             mask is empty, or where slices between the first and the last are missing or rejected.\n\n",
+        );
+        let head = MASKS.map(|mask| format!("HD95 {mask}, mm"));
+        out += &markdown::head(&["volume", "slices", &head[0], &head[1]]);
+        let means = [0, 1].map(|channel| cell(self.mean_hd95(channel)));
+        let _ = writeln!(out, "| **mean of {}** | – | {} |", self.volumes.len(), means.join(" | "));
+        for volume in &self.volumes {
+            let distances = volume.hd95_mm.map(|distance| distance.map_or_else(|| "–".into(), |mm| format!("{mm:.1}")));
+            let cells = [volume.file.clone(), volume.slices.to_string()].into_iter().chain(distances);
+            out += &markdown::row(cells.collect::<Vec<String>>().iter().map(String::as_str));
+        }
+        out
+    }
+
+    /// Mean distance of the volumes that have one, in mm.
+    fn mean_hd95(&self, channel: usize) -> Option<Estimate> {
+        let volumes: Vec<&MaskedVolume> = self.volumes.iter().collect();
+        self.interval(
+            &volumes,
+            |volume| &volume.group,
+            |volumes| mean(volumes.iter().filter_map(|volume| volume.hd95_mm[channel])),
+        )
     }
 
     /// Tells `each` of all items together and, where there are several, of each source: its name as a Markdown cell, and its items.
@@ -511,6 +611,9 @@ impl Evaluation {
                 let [_, _, _, pooled, _, per_patient, ..] = self.mask_figures(&known, channel);
                 figures.push(named(&format!("Dice of {mask}, pooled"), pooled));
                 figures.push(named(&format!("Dice of {mask}, per patient"), per_patient));
+            }
+            if let Some(distance) = self.mean_hd95(channel) {
+                figures.push(named(&format!("HD95 of {mask} in volumes, mm"), Some(distance)));
             }
         }
         figures
@@ -695,12 +798,14 @@ fn groups<'a, T>(items: &'a [T], key: impl Fn(&T) -> &str) -> BTreeMap<String, V
 #[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::Value;
-    use thorax_shared::verdict::ReferReason;
+    use thorax_phantom::{Phantom, write_labels, write_volume};
+    use thorax_shared::{plane::Plane, verdict::ReferReason};
 
     use super::*;
 
     fn evaluation(predictions: Vec<Prediction>, masks: Vec<MaskedPicture>, seed: u64) -> Evaluation {
-        Evaluation { modality: Modality::Xray, split: Split::Test, predictions, masks, positive_at: 0.5, seed }
+        let (modality, split) = (Modality::Xray, Split::Test);
+        Evaluation { modality, split, predictions, masks, volumes: vec![], positive_at: 0.5, seed }
     }
 
     fn masked(group: &str, infection: Confusion) -> MaskedPicture {
@@ -875,5 +980,84 @@ mod tests {
         let bytes = csv.into_inner().unwrap();
         let rows: Vec<csv::StringRecord> = csv::Reader::from_reader(&bytes[..]).records().map(Result::unwrap).collect();
         assert_eq!((rows.len(), &rows[1][2], &rows[1][7]), (2, "c,\"d\"", "3"));
+    }
+
+    /// Nine slices of a phantom as a volume, and its infection and lungs as labels of one file.
+    fn volume() -> (tempfile::TempDir, Manifest, Vec<Phantom>) {
+        let folder = tempfile::tempdir().unwrap();
+        let slices = Phantom::generate_volume(3, 64, true);
+        write_volume(&folder.path().join("scan.nii.gz"), &slices).unwrap();
+        let label = |phantom: &Phantom, pixel: usize| {
+            let lung = phantom.left_lung.data()[pixel] || phantom.right_lung.data()[pixel];
+            if phantom.infection.data()[pixel] { 3 } else { u8::from(lung) }
+        };
+        write_labels(&folder.path().join("labels.nii.gz"), &slices, label).unwrap();
+        let records = (0..slices.len()).map(|place| Record {
+            modality: Modality::Ct,
+            mask: "labels.nii.gz#label=3".into(),
+            lung_mask: "labels.nii.gz#label=1+3".into(),
+            group: "a patient".into(),
+            ..Record::made(&format!("scan.nii.gz#slice={place}"), Task::Segment, Label::Positive, Split::Test)
+        });
+        let records = records.collect();
+        let manifest = Manifest::new(folder.path().to_owned(), records);
+        (folder, manifest, slices)
+    }
+
+    #[test]
+    fn masks_of_a_volume_that_lie_a_slice_too_high_are_five_millimetres_off() {
+        let (_folder, manifest, phantoms) = volume();
+        // The lung of one slice, found in all but the first and drawn in all but the last.
+        let lung = phantoms[4].left_lung.map(u8::from);
+        let empty = Plane::filled(lung.width(), lung.height(), 0);
+        let last = phantoms.len() - 1;
+        let slice = |place: usize| JudgedPicture {
+            picture: MaskedPicture {
+                path: format!("scan.nii.gz#slice={place}"),
+                ..masked("a patient", Confusion::default())
+            },
+            pairs: [
+                Some(SlicePair::new(&empty, &lung)),
+                Some(SlicePair::new(
+                    if place == 0 { &empty } else { &lung },
+                    if place == last { &empty } else { &lung },
+                )),
+            ],
+            spacing_mm: Some([1.0, 1.0]),
+        };
+        let judged = |places: &[usize]| {
+            let slices: Vec<JudgedPicture> = places.iter().map(|&place| slice(place)).collect();
+            MaskedVolume::of(&manifest, "scan.nii.gz", &slices).unwrap().unwrap()
+        };
+        // The order of the lines does not count.
+        let found = judged(&[8, 0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!((found.slices, found.hd95_mm[0]), (9, None), "nothing of the infection was found");
+        assert!(found.hd95_mm[1].is_some_and(|distance| (distance - 5.0).abs() < 1e-4), "{found:?}");
+        assert_eq!(judged(&[0, 1, 2, 4, 5, 6, 7, 8]).hd95_mm, [None; 2], "a slice is missing");
+        let mut rejected: Vec<JudgedPicture> = (0..9).map(slice).collect();
+        rejected[8].pairs = [None, None];
+        let rejected = MaskedVolume::of(&manifest, "scan.nii.gz", &rejected).unwrap().unwrap();
+        assert_eq!(rejected.hd95_mm, [None; 2], "one was rejected");
+
+        let evaluation = Evaluation { volumes: vec![found], ..evaluation(vec![], vec![], 1) };
+        let text = evaluation.to_markdown();
+        assert!(text.contains("| **mean of 1** | – | – | 5.000 (5.000–5.000) |"), "{text}");
+        assert!(text.contains("| scan.nii.gz | 9 | – | 5.0 |"), "{text}");
+        assert!(evaluation.figures().iter().any(|(name, _)| name == "HD95 of lungs in volumes, mm"));
+    }
+
+    #[test]
+    fn slices_of_a_volume_are_read_by_a_shipped_bundle_and_judged_as_one() {
+        let (_folder, manifest, phantoms) = volume();
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/ct/thorax-ct.thorax");
+        let model = JudgedModel::open(&bundle, &thorax_engine::trust::trusted_keys(None).unwrap()).unwrap();
+        let evaluation = evaluate(&manifest, &model, Split::Test, 1).unwrap();
+        assert_eq!((evaluation.masks.len(), evaluation.volumes.len()), (phantoms.len(), 1));
+        for (place, picture) in evaluation.masks.iter().enumerate() {
+            assert_eq!(picture.path, format!("scan.nii.gz#slice={place}"));
+        }
+        let volume = &evaluation.volumes[0];
+        assert_eq!((volume.file.as_str(), volume.slices), ("scan.nii.gz", phantoms.len()));
+        assert!(evaluation.to_markdown().contains("| scan.nii.gz | 9 | "));
     }
 }

@@ -138,7 +138,8 @@ impl SegmentationSample {
         let records: Vec<&Record> = manifest.healthy(modality, split).collect();
         anyhow::ensure!(
             !records.is_empty(),
-            "the manifest has no {modality} pictures of class normal in its {} split; leave out --healthy",
+            "the manifest has no {modality} pictures of class normal (or healthy, no finding, CT-0) in its {} split; \
+             leave out --healthy",
             split.as_str()
         );
         let title = format!("{modality} normal {}", split.as_str());

@@ -8,6 +8,9 @@ use thorax_shared::preprocess::Pixels;
 
 use crate::data::{Manifest, Record, address::Address, picture::Picture};
 
+/// The fact that tells of blur.
+pub(super) const SHARPNESS: &str = "sharpness";
+
 /// A fact's value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
@@ -22,6 +25,8 @@ pub(super) struct Facts {
     pub(super) values: Vec<(&'static str, Option<Value>)>,
     /// Whether there is a line of letters.
     pub(super) letters: bool,
+    /// How sharp it is, as the device's quality gate measures it.
+    pub(super) sharpness: f32,
 }
 
 impl Facts {
@@ -50,9 +55,9 @@ impl Facts {
             ("age", header.as_ref().and_then(|header| header.age.map(Value::Number))),
             ("sex", header.as_ref().and_then(|header| word(header.sex.as_deref()?))),
             ("burned-in text", word(if letters { "yes" } else { "no" })),
-            ("sharpness", Some(Value::Number(f64::from(sharpness)))),
+            (SHARPNESS, Some(Value::Number(f64::from(sharpness)))),
         ];
-        Self { values, letters }
+        Self { values, letters, sharpness }
     }
 }
 

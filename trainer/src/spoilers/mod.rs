@@ -27,6 +27,9 @@ use sketch::Sketch;
 /// So many findings of a kind are told one by one.
 const TOLD: usize = 8;
 
+/// So many of the least sharp pictures are shown.
+const LEAST_SHARP: usize = 24;
+
 /// What was found.
 pub struct Spoilers {
     /// Pictures that are nearly the same, on two sides of a split or in two classes.
@@ -37,6 +40,8 @@ pub struct Spoilers {
     pub confounders: Vec<Confounder>,
     /// Pictures with lines of letters.
     pub lettered: Vec<String>,
+    /// The least sharp pictures, the worst first, of each modality whose sharpness tells the classes.
+    pub blurred: Vec<String>,
     /// Pictures that were looked at.
     pub pictures: usize,
 }
@@ -54,15 +59,30 @@ pub fn look(manifest: &Manifest) -> (Findings, Spoilers) {
         .filter(|(record, _)| record.task == Task::Classify && record.label != Label::Unlabelled)
         .map(|(record, sketch)| (*record, &sketch.facts))
         .collect();
+    let confounders = confounders::confounders(&labelled);
     let lettered = records.iter().zip(&sketches).filter(|(_, sketch)| sketch.facts.letters);
     let spoilers = Spoilers {
         twins,
         one_source: confounders::one_source(&labelled),
-        confounders: confounders::confounders(&labelled),
+        blurred: least_sharp(&labelled, &confounders),
+        confounders,
         lettered: lettered.map(|(record, _)| record.path.clone()).collect(),
         pictures: records.len(),
     };
     (findings, spoilers)
+}
+
+/// The [`LEAST_SHARP`] pictures of each modality whose sharpness tells the classes.
+fn least_sharp(labelled: &[(&Record, &facts::Facts)], confounders: &[Confounder]) -> Vec<String> {
+    let suspected = confounders.iter().filter(|confounder| confounder.fact == facts::SHARPNESS && confounder.spoils());
+    let of_one = |confounder: &Confounder| {
+        let of = labelled.iter().filter(|(record, _)| record.modality == confounder.modality);
+        let mut pictures: Vec<(f32, &str)> =
+            of.map(|(record, facts)| (facts.sharpness, record.path.as_str())).collect();
+        pictures.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+        pictures.into_iter().take(LEAST_SHARP).map(|(_, path)| path.to_owned()).collect::<Vec<_>>()
+    };
+    suspected.flat_map(of_one).collect()
 }
 
 /// Whether it matters that two pictures are one: they are of two patients, as far as is known, and stand on two sides.

@@ -66,18 +66,12 @@ impl Spoilers {
             self.lettered.len(),
             self.pictures
         )));
-        let (pngs, labels) = self
-            .lettered
-            .iter()
-            .take(LETTERED)
-            .filter_map(|file| Some((thumbnail(manifest, file)?, file.clone())))
-            .unzip();
-        blocks.push(Block::Pictures(Pictures {
-            title: "With letters".into(),
-            caption: "The first of them.".into(),
-            pngs,
-            labels,
-        }));
+        let first: Vec<String> = self.lettered.iter().take(LETTERED).cloned().collect();
+        blocks.push(pictures(manifest, "With letters", "The first of them.", &first));
+        if !self.blurred.is_empty() {
+            blocks.push(Block::Section("Blur".into()));
+            blocks.push(pictures(manifest, "Least sharp", "The least sharp come first.", &self.blurred));
+        }
         Document { title: format!("What may spoil a study with {name}"), name: "check", blocks }.to_html()
     }
 
@@ -99,6 +93,12 @@ impl Spoilers {
         }
         table
     }
+}
+
+/// Thumbnails of `files`, each with its name.
+fn pictures(manifest: &Manifest, title: &str, caption: &str, files: &[String]) -> Block {
+    let (pngs, labels) = files.iter().filter_map(|file| Some((thumbnail(manifest, file)?, file.clone()))).unzip();
+    Block::Pictures(Pictures { title: title.into(), caption: caption.into(), pngs, labels })
 }
 
 /// A small PNG in base64; `None` of a picture that cannot be read.

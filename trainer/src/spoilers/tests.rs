@@ -3,10 +3,12 @@
 
 use std::{collections::BTreeSet, path::Path, sync::OnceLock, time::Instant};
 
-use image::GrayImage;
+use dicom_core::{DataElement, VR};
+use dicom_dictionary_std::tags;
+use image::{ExtendedColorType, GrayImage, ImageBuffer, ImageEncoder as _, Luma, codecs::jpeg::JpegEncoder};
 use rayon::prelude::*;
 use tempfile::TempDir;
-use thorax_phantom::Phantom;
+use thorax_phantom::{Phantom, write_dicom};
 use thorax_shared::{
     modality::Modality,
     plane::Plane,
@@ -14,6 +16,7 @@ use thorax_shared::{
 };
 
 use super::{
+    Spoilers,
     facts::Facts,
     look,
     sketch::{SIDE, Sketch, of_small},
@@ -101,7 +104,7 @@ fn copies_across_splits_and_classes_are_found() {
     let told = found.told().join("\n");
     assert!(told.contains("nearly the same picture: ") && told.contains("give both one group"), "{told}");
     let page = found.page(&manifest, "planted");
-    assert_eq!(page.matches("data:image/png").count(), 2 * 12 + found.lettered.len());
+    assert_eq!(page.matches("data:image/png").count(), 2 * 12 + found.lettered.len() + found.blurred.len());
 }
 
 #[test]
@@ -133,6 +136,103 @@ fn what_tells_the_classes_is_named_with_its_remedy() {
         (format!("{i}.png"), if positive { Change::Blur(2.0).apply(&film) } else { film }, "one")
     });
     assert!(blur.contains("sharpness alone tells") && !blur.contains("source alone"), "{blur}");
+}
+
+#[test]
+fn the_least_sharp_pictures_are_shown_where_blur_is_suspected() {
+    let (_folder, manifest) = films(FILMS, |i, positive, film| {
+        (format!("{i:02}.png"), if positive { Change::Blur(3.0).apply(&film) } else { film }, "one")
+    });
+    let found = look(&manifest).1;
+    let positive = |file: &String| file[..2].parse::<u64>().unwrap().is_multiple_of(2);
+    assert_eq!(found.blurred.len(), 24);
+    assert!(found.blurred.iter().all(positive), "{:?}", found.blurred);
+    let page = found.page(&manifest, "planted");
+    assert!(page.contains("Least sharp") && page.matches("data:image/png").count() >= 24);
+    let sharp = look(&films(FILMS, |i, _, film| (format!("{i:02}.png"), film, "one")).1).1;
+    assert_eq!(sharp.blurred, Vec::<String>::new());
+}
+
+/// Whether `fact` tells the classes clearly better than chance, and in how many percent.
+fn of_fact(found: &Spoilers, fact: &str) -> (bool, u32) {
+    let of = found.confounders.iter().find(|confounder| confounder.fact == fact);
+    of.map_or((false, 50), |confounder| (confounder.spoils(), (100.0 * confounder.tells).round() as u32))
+}
+
+#[test]
+fn view_age_and_sex_of_dicom_films_are_named_each_by_itself() {
+    const TOLD: [(&str, &str); 3] = [
+        ("view", "take films of one view"),
+        ("age", "match the classes by age and sex"),
+        ("sex", "match the classes by age and sex"),
+    ];
+    let phantoms: Vec<Phantom> = (0..24_u64)
+        .into_par_iter()
+        .map(|i| Phantom::generate(Modality::Xray, i, FILM_SIDE, i.is_multiple_of(2)))
+        .collect();
+    for (planted, (fact, remedy)) in TOLD.into_iter().enumerate() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = (0..).zip(&phantoms).map(|(i, phantom): (u64, &Phantom)| {
+            let (name, positive) = (format!("{i}.dcm"), i % 2 == 0);
+            let path = folder.path().join(&name);
+            write_dicom(&path, phantom, false).unwrap();
+            // What is not planted has both values in both classes alike.
+            let one = |place: usize| if place == planted { positive } else { i / 2 % 2 == 0 };
+            let mut object = dicom_object::open_file(&path).unwrap();
+            for (tag, vr, value) in [
+                (tags::VIEW_POSITION, VR::CS, if one(0) { "AP" } else { "PA" }),
+                (tags::PATIENT_AGE, VR::AS, if one(1) { "071Y" } else { "034Y" }),
+                (tags::PATIENT_SEX, VR::CS, if one(2) { "M" } else { "F" }),
+            ] {
+                object.put(DataElement::new(tag, vr, value));
+            }
+            object.write_to_file(&path).unwrap();
+            record(&name, if positive { Label::Positive } else { Label::Negative }, Split::Train, "one")
+        });
+        let records = records.collect();
+        let found = look(&Manifest::new(folder.path().to_owned(), records)).1;
+        let told = found.told().join("\n");
+        for (other, _) in TOLD {
+            assert_eq!(of_fact(&found, other), if other == fact { (true, 100) } else { (false, 50) }, "{told}");
+        }
+        assert!(told.contains(&format!("{fact} alone tells the classes in 100 %")) && told.contains(remedy), "{told}");
+    }
+}
+
+#[test]
+fn bits_and_compression_of_one_class_are_named() {
+    let look_at = |ending: &str, write: &dyn Fn(&Path, bool, &Plane<u8>)| {
+        let folder = tempfile::tempdir().unwrap();
+        let records = (0..FILMS).map(|i| {
+            let (name, positive) = (format!("{i}.{ending}"), i % 2 == 0);
+            write(&folder.path().join(&name), positive, &film(i));
+            record(&name, if positive { Label::Positive } else { Label::Negative }, Split::Train, "one")
+        });
+        let records = records.collect();
+        look(&Manifest::new(folder.path().to_owned(), records)).1
+    };
+    let found = look_at("png", &|path, positive, film| {
+        if !positive {
+            return save(path, film);
+        }
+        let grey: Vec<u16> = film.data().iter().map(|&grey| u16::from(grey) * 257).collect();
+        let (width, height) = (film.width() as u32, film.height() as u32);
+        ImageBuffer::<Luma<u16>, _>::from_raw(width, height, grey).unwrap().save(path).unwrap();
+    });
+    let told = found.told().join("\n");
+    assert_eq!([of_fact(&found, "bits"), of_fact(&found, "format")], [(true, 100), (false, 50)], "{told}");
+    assert!(told.contains("bits alone tells the classes in 100 %") && told.contains("from the originals"), "{told}");
+
+    let found = look_at("jpg", &|path, positive, film| {
+        let file = std::fs::File::create(path).unwrap();
+        let encoder = JpegEncoder::new_with_quality(file, if positive { 95 } else { 40 });
+        let (width, height) = (film.width() as u32, film.height() as u32);
+        encoder.write_image(film.data(), width, height, ExtendedColorType::L8).unwrap();
+    });
+    let told = found.told().join("\n");
+    let facts = ["bytes a pixel", "format", "bits"].map(|fact| of_fact(&found, fact));
+    assert_eq!(facts, [(true, 100), (false, 50), (false, 50)], "{told}");
+    assert!(told.contains("bytes a pixel alone tells the classes in 100 %"), "{told}");
 }
 
 #[test]

@@ -126,6 +126,8 @@ fn classes(table: &TableFile, notes: &mut Notes) -> Result<BTreeMap<String, Stri
         None => notes.told.push(format!("{}: no column of classes ({})", table.file, CLASSES.join(", "))),
     }
     let id = table.table.column(&["participant_id"]).unwrap_or_default();
+    notes.told.extend(table.told.iter().cloned());
+    notes.unread(&table.file, &table.table, &[Some(id), column]);
     let mut classes = BTreeMap::new();
     for (line, cells) in table.table.lines() {
         let patient = cells.get(id).unwrap_or_default().to_owned();

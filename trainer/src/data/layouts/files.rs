@@ -1,7 +1,7 @@
 //! Files and folders as they lie, without what systems leave there.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -51,31 +51,6 @@ pub(super) fn entries(dir: &Path, notes: &mut Notes) -> Result<Vec<PathBuf>, Dat
     });
     paths.sort();
     Ok(paths)
-}
-
-/// All files below `folder`; a folder is entered once, however many links lead to it.
-pub(super) fn walk(
-    dir: &Path,
-    folder: &Path,
-    seen: &mut BTreeSet<PathBuf>,
-    files: &mut Vec<PathBuf>,
-    notes: &mut Notes,
-) -> Result<(), DataError> {
-    let real = folder.canonicalize().map_err(|reason| DataError::Read { path: folder.to_owned(), reason })?;
-    let root = dir.canonicalize().map_err(|reason| DataError::Read { path: dir.to_owned(), reason })?;
-    // A link up to the class or above it would bring in the other classes.
-    if root.starts_with(&real) || !seen.insert(real) {
-        notes.leave_out(&relative(dir, folder), "a link to a folder that is read already");
-        return Ok(());
-    }
-    for path in entries(folder, notes)? {
-        match path.metadata() {
-            Err(error) => notes.leave_out(&relative(dir, &path), error.to_string()),
-            Ok(metadata) if metadata.is_dir() => walk(dir, &path, seen, files, notes)?,
-            Ok(_) => files.push(path),
-        }
-    }
-    Ok(())
 }
 
 /// `path` below `dir`, with `/` between folders on every system.

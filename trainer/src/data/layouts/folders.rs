@@ -1,19 +1,20 @@
-//! A folder for each class.
+//! A folder for each class, perhaps under `train/`, `val/` and `test/` or in a folder of all, with folders of patients or `images/` in it.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use super::{
-    ImportArgs,
-    files::{entries, is_picture, relative, walk},
+    DICOM_NEEDS_A_TABLE, ImportArgs,
+    class_folders::{class_folders, folders, guessed_class_folders},
+    files::{entries, is_picture, relative},
+    items::{Item, records},
     notes::Notes,
-    patients::Patients,
     problem,
-    records::{needed_modality, record},
-    tree::Tree,
-    words::{label_of, left_out},
+    studies::Header,
+    tree::{Tree, file_name, folder, is_volume},
+    words::{left_out, sorts_files, split_of},
 };
 use crate::data::{
-    DataError, Record, Task,
+    DataError, Record,
     check::{Kind, kind},
 };
 
@@ -22,58 +23,77 @@ pub(super) fn recognise(tree: &Tree) -> Option<String> {
     folders.iter().any(|path| path.is_dir()).then(|| "a folder for each class".into())
 }
 
-pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
-    let modality = needed_modality(args, notes)?;
-    let mut patients = Patients::new(args, notes)?;
-    let mut records = Vec::new();
-    for folder in entries(&args.dir, notes)? {
-        if !folder.is_dir() {
-            if is_picture(&folder) || !folder.exists() {
-                notes.leave_out(&relative(&args.dir, &folder), "in no class's folder, or a link to nowhere");
-            }
-            continue;
+pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
+    let files: Vec<&str> = tree.files.iter().map(String::as_str).filter(|file| is_picture(&tree.at(file))).collect();
+    let mut places = class_folders(args, &files, notes)?;
+    if places.iter().all(|place| place.is_empty()) {
+        if tree.dicom().next().is_some() {
+            notes.untold(args, problem(&args.dir, DICOM_NEEDS_A_TABLE))?;
         }
-        let class = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut files = Vec::new();
-        let mut seen = BTreeSet::new();
-        walk(&args.dir, &folder, &mut seen, &mut files, notes)?;
-        files.retain(|path| learnable(&args.dir, &folder, path, notes) && !notes.unwanted(args, &class));
-        if left_out(args, &class) {
-            continue;
-        }
-        if files.is_empty() {
-            return Err(problem(&folder, "this class has no pictures; add some or remove the folder"));
-        }
-        let label = label_of(args, &class).ok_or_else(|| {
-            problem(&folder, format!("is `{class}` the disease or not? Say --positive {class} or --negative {class}"))
-        })?;
-        let word = class.to_lowercase();
-        for path in files {
-            let relative = relative(&args.dir, &path);
-            notes.word("class", &class, &word);
-            let patient = patients.of(&relative, &path);
-            let task = if kind(&path) == Kind::Nifti { Task::None } else { Task::Classify };
-            if task == Task::None {
-                notes.word("files", "volumes", "task none: nothing is learnt from them");
-            }
-            records.push(record(args, relative, modality, task, label, &word, patient));
+        places = guessed_class_folders(&files);
+    }
+    refuse_empty(args, tree, &files, &places, notes)?;
+    let mut items = vec![];
+    for (file, place) in files.iter().zip(places) {
+        match why_none(file, place) {
+            Some(reason) => notes.leave_out(file, reason),
+            None => items.push(item(tree, file, place)),
         }
     }
-    patients.all_known(args, notes)?;
-    Ok(records)
+    tree.tell_unused(&files.into_iter().collect(), notes);
+    records(args, tree, items, notes)
 }
 
-/// Whether a file in a class's folder is a picture to learn from; what is left out is noted.
-fn learnable(dir: &Path, class: &Path, path: &Path, notes: &mut Notes) -> bool {
-    let name = relative(dir, path);
-    let below =
-        path.strip_prefix(class).unwrap_or(path).parent().unwrap_or(Path::new("")).to_string_lossy().to_lowercase();
-    let reason = match () {
-        () if path.to_str().is_none() => "its name is not UTF-8; rename it",
-        () if !is_picture(path) => "no PNG, JPEG, TIFF, DICOM or NIfTI by its name",
-        () if below.contains("mask") || below.contains("segmentation") => "in a folder of masks, and so no picture",
-        () => return true,
+/// A picture of the class whose folder is `place`.
+fn item(tree: &Tree, file: &str, place: &str) -> Item {
+    let path = tree.at(file);
+    let header = (kind(&path) == Kind::Dicom).then(|| Header::of(&path)).flatten();
+    Item {
+        path: file.into(),
+        class: file_name(place).into(),
+        split: folders(file).filter(|folder| *folder != place).find_map(|folder| split_of(file_name(folder))),
+        modality: header.and_then(|header| header.modality),
+        ..Item::default()
+    }
+}
+
+/// Why a file in the class's folder `place` is no picture to learn from, if it is none.
+fn why_none(file: &str, place: &str) -> Option<&'static str> {
+    let of_masks = |folder: &str| {
+        let name = file_name(folder).to_lowercase();
+        name.contains("mask") || name.contains("segmentation")
     };
-    notes.leave_out(&name, reason);
-    false
+    match () {
+        () if place.is_empty() => Some("in no class's folder"),
+        () if folders(file).take_while(|folder| folder.len() >= place.len()).any(of_masks) => {
+            Some("in a folder of masks, and so no picture")
+        }
+        () if is_volume(file) => Some("a volume among more pictures; import the volumes from a folder of their own"),
+        () => None,
+    }
+}
+
+/// # Errors
+/// A folder without pictures beside those of the classes: a class that was not unpacked would be missing without a word.
+fn refuse_empty(
+    args: &ImportArgs,
+    tree: &Tree,
+    files: &[&str],
+    places: &[&str],
+    notes: &mut Notes,
+) -> Result<(), DataError> {
+    let full: BTreeSet<&str> = files.iter().flat_map(|file| folders(file)).collect();
+    let classes = places.iter().filter(|place| !place.is_empty());
+    let parents: BTreeSet<&str> = classes.map(|place| folder(place)).collect();
+    for parent in parents {
+        for path in entries(&tree.at(parent), &mut Notes::default())? {
+            let place = relative(&tree.dir, &path);
+            let name = file_name(&place);
+            let asked = path.is_dir() && !path.is_symlink() && !sorts_files(name) && !left_out(args, name);
+            if asked && !full.contains(place.as_str()) {
+                notes.untold(args, problem(&path, "this class has no pictures; add some or remove the folder"))?;
+            }
+        }
+    }
+    Ok(())
 }

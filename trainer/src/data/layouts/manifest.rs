@@ -65,10 +65,7 @@ pub(super) fn recognise(tree: &Tree) -> Option<String> {
 pub(super) fn list(args: &ImportArgs, _: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
     let path = args.dir.join("manifest.csv");
     let table = Table::read(&path, &mut notes.told)?;
-    let unread: Vec<&str> = table.columns().filter(|column| !COLUMNS.contains(column)).collect();
-    if !unread.is_empty() {
-        notes.told.push(format!("{}: columns that are not read: {}", path.display(), unread.join(", ")));
-    }
+    notes.unread("manifest.csv", &table, &COLUMNS.map(|column| table.column(&[column])));
     let rows: Vec<(u64, SourceRow)> = table.rows(&path)?;
     if rows.is_empty() {
         return Err(problem(&path, "a header and no lines; add a line for each picture"));

@@ -13,7 +13,7 @@
 //! | `class-masks` | `CLASS/images/` with `CLASS/masks/`, `lung masks/`, `infection masks/`; perhaps under `Train/`, `Val/`, `Test/` | tables', or as told | kept |
 //! | `pairs` | `images/`, `masks/` (or `infection/`), perhaps `lung_masks/` or `left_lung/` and `right_lung/`; equal names | tables', or from names | dealt |
 //! | `patient-tables` | pictures in class folders, and CSVs with a column of file names and one of patients | the tables' | dealt |
-//! | `folders` | a folder a class, as `covid/` and `normal/` | from names, or as told | dealt |
+//! | `folders` | a folder a class, as `covid/` and `normal/`, perhaps under `train/`, `val/`, `test/` or in a folder of all | from names, or as told | its own, or dealt |
 //!
 //! A layout *recognises* a folder by its shape and *lists* what is in it; no collection is known by its name. What all have in
 //! common is in `items`, and here: opening, hashing, splitting.
@@ -26,6 +26,7 @@
 //! Litter (`.DS_Store`, `__MACOSX`, `Thumbs.db`, `._x.jpg`) is counted.
 
 mod bids;
+mod class_folders;
 mod class_masks;
 mod files;
 mod folders;
@@ -60,6 +61,7 @@ use crate::progress::in_parallel;
 pub(super) use notes::listed;
 use notes::{Notes, Splits};
 use tree::Tree;
+pub(super) use words::healthy;
 
 /// Read a folder of pictures into a manifest
 #[derive(Clone, Debug, clap::Args)]
@@ -320,17 +322,24 @@ fn deal_train(args: &ImportArgs, records: &mut [Record], lacking: Split) {
     });
 }
 
+/// What is said of DICOM files without a word that tells their classes.
+const DICOM_NEEDS_A_TABLE: &str = "DICOM files, and nothing says what they show: add a CSV with the columns StudyInstanceUID (or PatientID) and \
+     class, or put them into a folder for each class, such as COVID/ and Normal/";
+
 /// The layout that the user names, or the first that the folder looks like.
 fn recognised(wanted: Layout, tree: &Tree) -> Result<(&'static Known, String), DataError> {
     if let Some(known) = KNOWN.iter().find(|known| known.layout == wanted) {
         return Ok((known, (known.recognise)(tree).unwrap_or("as told".into())));
     }
     KNOWN.iter().find_map(|known| Some((known, (known.recognise)(tree)?))).ok_or_else(|| {
-        problem(
-            &tree.dir,
-            "no known layout: expected manifest.csv, phantoms.csv, participants.tsv, dataset.json, lists, tables of patients, scans or \
-             studies, NIfTI volumes, images/ with masks/, or a folder for each class",
-        )
+        let reason = match tree.dicom().next() {
+            Some(_) => DICOM_NEEDS_A_TABLE,
+            None => {
+                "no known layout: expected manifest.csv, phantoms.csv, participants.tsv, dataset.json, lists, tables of patients, scans or \
+                 studies, NIfTI volumes, images/ with masks/, or a folder for each class"
+            }
+        };
+        problem(&tree.dir, reason)
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use thorax_shared::modality::Modality;
 
 use super::{ImportArgs, words::left_out};
-use crate::data::DataError;
+use crate::data::{DataError, table::Table};
 
 /// What an import has to tell besides its records.
 #[derive(Default)]
@@ -68,6 +68,15 @@ impl Notes {
             *self.other_modalities.entry(modality.as_str()).or_default() += 1;
         }
         other
+    }
+
+    /// Tells the columns of the table `file` that are none of `read`, and so are not read.
+    pub(super) fn unread(&mut self, file: &str, table: &Table, read: &[Option<usize>]) {
+        let others = table.columns().enumerate().filter(|(place, _)| !read.contains(&Some(*place)));
+        let others: Vec<&str> = others.map(|(_, name)| name).collect();
+        if !others.is_empty() {
+            self.told.push(format!("{file}: columns that are not read: {}", others.join(", ")));
+        }
     }
 
     /// A question that only the user can answer.

@@ -10,7 +10,7 @@ use super::{
     listed,
     notes::Notes,
     tree::{TableFile, Tree, file_name, folder},
-    words::{class_word, known, label_of, plain, unlabelled},
+    words::{class_word, healthy, known, label_of, plain, unlabelled},
 };
 use crate::data::{DataError, Label, Record, UNKNOWN_PATIENT};
 
@@ -90,6 +90,8 @@ impl<'a> PatientTables<'a> {
         for table in tables.values() {
             notes.told.extend(table.told.iter().cloned());
             notes.told.push(format!("{}: read as the pictures' patients", table.file));
+            let read = [&FILES[..], &PATIENTS, &CLASSES].map(|names| table.table.column(names));
+            notes.unread(&table.file, &table.table, &read);
         }
         let unlisted = items.iter().map(|item| item.path.as_str());
         let unlisted: Vec<&str> = unlisted.filter(|file| !self.0.contains_key(&stem(file_name(file)))).collect();
@@ -165,15 +167,15 @@ fn one_class(args: &ImportArgs, one: &str, other: &str) -> bool {
 
 /// Whether a folder's class and a table's may be one: `NonCOVID` may be `Normal` or `CAP`, but `Normal` is not `CAP`.
 fn agree(args: &ImportArgs, folder: &str, table: &str) -> bool {
-    let healthy = |class: &str| match class_word(class).as_str() {
-        "normal" | "healthy" => Some(true),
+    let says = |class: &str| match class_word(class).as_str() {
+        _ if healthy(class) => Some(true),
         "other" | "pneumonia" => Some(false),
         _ => None,
     };
     match (label_of(args, folder), label_of(args, table)) {
         _ if unlabelled(table) => true,
         (Some(Label::Negative), Some(Label::Negative)) => {
-            healthy(folder).zip(healthy(table)).is_none_or(|(folder, table)| folder == table)
+            says(folder).zip(says(table)).is_none_or(|(folder, table)| folder == table)
         }
         (Some(folder), Some(table)) => folder == table,
         _ => true,

@@ -16,7 +16,7 @@ use super::{
     notes::{Notes, listed},
     problem,
     tree::{file_name, folder, join, parts},
-    words::{known, split_of},
+    words::{known, sorts_files},
 };
 use crate::data::{
     DataError, UNKNOWN_PATIENT,
@@ -147,9 +147,7 @@ pub(super) fn patients_of_volumes<'a>(
 /// Whether volumes lie in folders that may each be a patient's: in several, besides those of classes, splits and kinds of files, of
 /// which some has more than one volume.
 fn in_folders_of_patients(volumes: &[(&str, &str)]) -> bool {
-    let sorts = |class: &str, name: &str| {
-        name == class || known(name) || split_of(name).is_some() || name.to_lowercase().starts_with("images")
-    };
+    let sorts = |class: &str, name: &str| name == class || known(name) || sorts_files(name);
     let mut folders: BTreeMap<Vec<&str>, usize> = BTreeMap::new();
     for (path, class) in volumes {
         let names = folder(path).split('/').filter(|name| !sorts(class, name));

@@ -49,15 +49,10 @@ impl Columns {
         (columns.infection.or(columns.lungs).or(columns.both)).map(|_| columns)
     }
 
-    /// Tells the names of the columns that are not read.
-    fn tell_others(&self, table: &TableFile, notes: &mut Notes) {
-        let Self { scan, patient, split, class, infection, lungs, both } = self;
-        let read = [&Some(*scan), patient, split, class, infection, lungs, both];
-        let others = table.table.columns().enumerate().filter(|(place, _)| !read.contains(&&Some(*place)));
-        let others: Vec<&str> = others.map(|(_, name)| name).collect();
-        if !others.is_empty() {
-            notes.told.push(format!("{}: columns that are not read: {}", table.file, others.join(", ")));
-        }
+    /// The places of all.
+    fn all(&self) -> [Option<usize>; 7] {
+        let Self { scan, patient, split, class, infection, lungs, both } = *self;
+        [Some(scan), patient, split, class, infection, lungs, both]
     }
 }
 
@@ -77,7 +72,7 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     for (table, columns) in tables(tree) {
         used.insert(&table.file);
         notes.told.extend(table.told.iter().cloned());
-        columns.tell_others(table, notes);
+        notes.unread(&table.file, &table.table, &columns.all());
         for (line, cells) in table.table.lines() {
             let failed = |reason| DataError::Table { path: table.path.clone(), line, reason };
             let mut file = |column: Option<usize>| -> Result<&str, DataError> {

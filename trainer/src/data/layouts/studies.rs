@@ -41,13 +41,15 @@ struct Told<'a> {
     table: &'a TableFile,
     /// Whether lines are for studies, or for patients.
     studies: bool,
+    /// The columns that tell it.
+    columns: Vec<Option<usize>>,
     classes: BTreeMap<String, (u64, String)>,
 }
 
 /// What a DICOM file says of itself.
-struct Header {
-    study: String,
-    modality: Option<Modality>,
+pub(super) struct Header {
+    study: Option<String>,
+    pub(super) modality: Option<Modality>,
 }
 
 pub(super) fn recognise(tree: &Tree) -> Option<String> {
@@ -68,6 +70,8 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
         return Err(problem(&args.dir, reason));
     };
     refuse_contradictions(told)?;
+    notes.told.extend(told.table.told.iter().cloned());
+    notes.unread(&told.table.file, &told.table.table, &told.columns);
     let gathered = gather(std::slice::from_ref(&args.dir), &Limits::default(), None);
     let mut used: BTreeSet<String> = BTreeSet::from([told.table.file.clone()]);
     for (file, reason) in &gathered.passed_over {
@@ -91,23 +95,17 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
                 used.remove(&file);
                 continue;
             }
-            let Some(header) = Header::of(path) else {
+            let Some(Header { study: Some(study), modality }) = Header::of(path) else {
                 notes.leave_out(&file, "no study in this DICOM file");
                 continue;
             };
             let patient = dicom_patient(path);
-            let key = if told.studies { Some(header.study) } else { patient.clone() };
+            let key = if told.studies { Some(study) } else { patient.clone() };
             let class = key.and_then(|key| told.classes.get(&key)).map(|(_, class)| class.clone());
             if class.is_none() {
                 unlisted.push(file.clone());
             }
-            items.push(Item {
-                path: file,
-                class: class.unwrap_or_default(),
-                patient,
-                modality: header.modality,
-                ..Item::default()
-            });
+            items.push(Item { path: file, class: class.unwrap_or_default(), patient, modality, ..Item::default() });
         }
     }
     if !unlisted.is_empty() {
@@ -126,7 +124,8 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
 }
 
 impl Header {
-    fn of(path: &std::path::Path) -> Option<Self> {
+    /// `None` of a file that is no DICOM.
+    pub(super) fn of(path: &std::path::Path) -> Option<Self> {
         let header = OpenFileOptions::new().read_until(tags::PIXEL_DATA).open_file(path).ok()?;
         let text = |tag| Some(header.element(tag).ok()?.to_str().ok()?.trim().trim_end_matches('\0').to_owned());
         let modality = match text(tags::MODALITY).as_deref() {
@@ -134,7 +133,7 @@ impl Header {
             Some("CR" | "DX" | "RG") => Some(Modality::Xray),
             _ => None,
         };
-        Some(Self { study: text(tags::STUDY_INSTANCE_UID)?, modality })
+        Some(Self { study: text(tags::STUDY_INSTANCE_UID), modality })
     }
 }
 
@@ -183,7 +182,9 @@ fn read(table: &TableFile) -> Option<Told<'_>> {
         };
         classes.insert(key, (line, class));
     }
-    Some(Told { table, studies: studies.is_some(), classes })
+    let told_by = if class.is_some() { vec![class] } else { one_of.into_iter().map(Some).collect() };
+    let columns = [vec![Some(key)], told_by].concat();
+    Some(Told { table, studies: studies.is_some(), columns, classes })
 }
 
 /// Between two classes that lines of one study have.

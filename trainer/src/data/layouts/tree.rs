@@ -50,10 +50,15 @@ impl Tree {
     /// A folder that cannot be read.
     pub(super) fn read(dir: &Path, patients: Option<&Path>) -> Result<Self, DataError> {
         let mut notes = Notes::default();
-        let (mut files, mut seen, mut waiting) = (vec![], BTreeSet::new(), vec![dir.to_owned()]);
-        while let Some(folder) = waiting.pop() {
-            let real = folder.canonicalize().map_err(|reason| DataError::Read { path: folder.clone(), reason })?;
-            if !seen.insert(real) {
+        let canonical =
+            |path: &Path| path.canonicalize().map_err(|reason| DataError::Read { path: path.to_owned(), reason });
+        let root = canonical(dir)?;
+        let (mut files, mut seen, mut waiting, mut links) = (vec![], BTreeSet::new(), vec![dir.to_owned()], vec![]);
+        // Links come last, so that a folder is read where it lies.
+        while let Some(folder) = waiting.pop().or_else(|| links.pop()) {
+            let real = canonical(&folder)?;
+            // One up to what the folder is in would bring in all that lies beside it.
+            if (folder != dir && root.starts_with(&real)) || !seen.insert(real) {
                 notes.leave_out(&relative(dir, &folder), "a link to a folder that is read already");
                 continue;
             }
@@ -63,6 +68,7 @@ impl Tree {
                     Ok(_) if path.to_str().is_none() => {
                         notes.leave_out(&relative(dir, &path), "its name is not UTF-8; rename it");
                     }
+                    Ok(metadata) if metadata.is_dir() && path.is_symlink() => links.push(path),
                     Ok(metadata) if metadata.is_dir() => waiting.push(path),
                     Ok(_) => files.push(relative(dir, &path)),
                 }

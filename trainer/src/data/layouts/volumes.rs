@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     ImportArgs, Marks,
+    class_folders::class_folders,
     files::stem,
     items::{Item, records},
     listed,
     marks::{LOOKED_AT, by_healthy_lungs},
     notes::Notes,
     tree::{Tree, file_name, folder, parts},
-    words::{healthy, known, split_of, told},
+    words::{healthy, split_of},
 };
 use crate::data::{DataError, Record, address::Address, volumes};
 
@@ -77,15 +78,10 @@ pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<
     for file in tree.volumes() {
         match mask(args, file) {
             Some(mask) => masks.push(mask),
-            None => items.push(Item {
-                path: file.into(),
-                class: folder(file).split('/').rfind(|part| known(part) || told(args, part)).unwrap_or_default().into(),
-                stack: is_stack(file),
-                ..Item::default()
-            }),
+            None => items.push(Item { path: file.into(), stack: is_stack(file), ..Item::default() }),
         }
     }
-    classes_beside(&mut items);
+    give_classes(args, &mut items, notes)?;
     let mut pairs: BTreeMap<Role, Vec<(&str, String)>> = BTreeMap::new();
     let scans = Scans::of(&items);
     for mask in &masks {
@@ -121,23 +117,16 @@ fn shown(args: &ImportArgs, names: &[&str]) -> String {
     if args.dry_run { names.join(", ") } else { listed(names) }
 }
 
-/// Gives the scans without a class that lie in a folder beside a class's that folder as theirs: `TB/` beside `Normal/` is a class
-/// as well, whatever it means.
-fn classes_beside(items: &mut [Item]) {
-    let above = |path: &str, is: &dyn Fn(&str) -> bool| {
-        let mut place = folder(path);
-        while !place.is_empty() && !is(place) {
-            place = folder(place);
-        }
-        place.to_owned()
-    };
-    let of_class = |item: &&Item| !item.class.is_empty();
-    let places = items.iter().filter(of_class).map(|item| above(&item.path, &|place| file_name(place) == item.class));
-    let parents: BTreeSet<String> = places.map(|place| folder(&place).to_owned()).collect();
-    for item in items.iter_mut().filter(|item| item.class.is_empty() && !item.stack) {
-        let place = above(&item.path, &|place| parents.contains(folder(place)));
-        item.class = file_name(&place).to_owned();
-    }
+/// Gives the scans the classes of their folders.
+///
+/// # Errors
+/// A scan in folders of two classes.
+fn give_classes(args: &ImportArgs, items: &mut [Item], notes: &mut Notes) -> Result<(), DataError> {
+    let paths: Vec<String> = items.iter().map(|item| item.path.clone()).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let places = class_folders(args, &paths, notes)?;
+    items.iter_mut().zip(places).for_each(|(item, place)| item.class = file_name(place).to_owned());
+    Ok(())
 }
 
 fn words(role: Role) -> &'static str {

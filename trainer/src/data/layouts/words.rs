@@ -101,7 +101,7 @@ pub(super) fn known(class: &str) -> bool {
 }
 
 /// Whether a class says that nothing is found in its lungs. One without the disease may have another, which a mask may mark.
-pub(super) fn healthy(class: &str) -> bool {
+pub(in crate::data) fn healthy(class: &str) -> bool {
     const HEALTHY: [&str; 4] = ["normal", "healthy", "nofinding", "ct0"];
     HEALTHY.contains(&plain(&class_word(class)).as_str())
 }
@@ -151,6 +151,12 @@ pub(super) fn split_of(word: &str) -> Option<Split> {
         "test" | "testing" => Some(Split::Test),
         _ => None,
     }
+}
+
+/// Whether a folder of this name sorts files by their split or kind, and says nothing of what they show.
+pub(super) fn sorts_files(name: &str) -> bool {
+    let word = plain(name);
+    split_of(name).is_some() || word.starts_with("images") || ["image", "imgs", "img"].contains(&word.as_str())
 }
 
 /// A word without capitals, blanks, `-` and `_`.

@@ -352,8 +352,7 @@ pub(super) fn judge_drawn<More: Send>(
                 Some((Address::of(&records[*number].0.path).slice?, score, pairs.as_slice()))
             });
             let in_plane = scored.first().and_then(|(_, (.., spacing_mm))| *spacing_mm);
-            let spacing_mm = slice_distance_mm(manifest, file)?.zip(in_plane);
-            let spacing_mm = spacing_mm.map(|(slice, [row, column])| [slice, row, column].map(f64::from));
+            let spacing_mm = voxel_mm(manifest, file, in_plane)?;
             let slices: Vec<JudgedSlice<'_>> = slices.collect();
             volumes.extend(judge_volume(file, &slices, spacing_mm).with_context(|| file.to_owned())?);
         }
@@ -366,8 +365,22 @@ pub(super) fn judge_drawn<More: Send>(
     Ok((RunJudgement::new(identity, names, pictures, volumes, settings), more))
 }
 
+/// Distances in the volume `file` from slice to slice, from row to row and from column to column, in millimetres; `in_plane` are the last
+/// two. `None` where they are not known.
+///
+/// # Errors
+/// A file that cannot be read, or is no volume.
+pub(super) fn voxel_mm(
+    manifest: &Manifest,
+    file: &str,
+    in_plane: Option<[f32; 2]>,
+) -> anyhow::Result<Option<[f64; 3]>> {
+    let spacing_mm = slice_distance_mm(manifest, file)?.zip(in_plane);
+    Ok(spacing_mm.map(|(slice, [row, column])| [slice, row, column].map(f64::from)))
+}
+
 /// The positions of pictures with masks that are slices of a volume, by its file; those of all others together.
-fn by_volume<'a>(records: &[(&'a Record, bool)]) -> BTreeMap<Option<&'a str>, Vec<usize>> {
+pub(super) fn by_volume<'a>(records: &[(&'a Record, bool)]) -> BTreeMap<Option<&'a str>, Vec<usize>> {
     let mut all: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
     for (number, (record, negative)) in records.iter().enumerate() {
         let address = Address::of(&record.path);

@@ -48,7 +48,7 @@ impl VolumeMask {
 }
 
 /// Two masks of one slice, a bit a pixel: those of all slices of a volume are kept until it is judged.
-pub(super) struct SlicePair {
+pub(in crate::judge) struct SlicePair {
     width: usize,
     found: Vec<u64>,
     truth: Vec<u64>,
@@ -56,7 +56,7 @@ pub(super) struct SlicePair {
 
 impl SlicePair {
     /// Of two masks of one size, 0 outside.
-    pub(super) fn new(found: &Plane<u8>, truth: &Plane<u8>) -> Self {
+    pub(in crate::judge) fn new(found: &Plane<u8>, truth: &Plane<u8>) -> Self {
         Self { width: found.width(), found: packed(found), truth: packed(truth) }
     }
 }
@@ -82,18 +82,15 @@ pub(super) fn judge_volume(
     slices: &[JudgedSlice<'_>],
     spacing_mm: Option<[f64; 3]>,
 ) -> Result<Option<VolumeScore>, DistanceError> {
-    let mut slices = slices.to_vec();
-    slices.sort_by_key(|(place, ..)| *place);
     let Some((_, first, _)) = slices.first() else { return Ok(None) };
-    let whole = slices.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
     let of_mask = |mask: usize| {
         let Some(scores) = slices.iter().map(|(_, score, _)| score.masks[mask]).collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
         let voxels = scores.iter().map(|score| score.pixels).sum();
-        let pairs: Vec<&SlicePair> = slices.iter().filter_map(|(.., pairs)| pairs[mask].as_ref()).collect();
-        let hd95_mm = spacing_mm.filter(|_| whole).map(|spacing| hd95(&pairs, spacing)).transpose()?.flatten();
-        Ok(Some(VolumeMask { voxels, hd95_mm }))
+        let pairs: Vec<PlacedPair<'_>> =
+            slices.iter().map(|(place, _, pairs)| (*place, pairs[mask].as_ref())).collect();
+        Ok(Some(VolumeMask { voxels, hd95_mm: hd95_of_volume(pairs, spacing_mm)? }))
     };
     Ok(Some(VolumeScore {
         file: file.to_owned(),
@@ -102,6 +99,27 @@ pub(super) fn judge_volume(
         slices: slices.len(),
         masks: (0..first.masks.len()).map(of_mask).collect::<Result<_, _>>()?,
     }))
+}
+
+/// A slice's place in its volume, and one mask of it; `None` where that is not known.
+pub(in crate::judge) type PlacedPair<'a> = (usize, Option<&'a SlicePair>);
+
+/// The distance of the surfaces of one mask, as [`hd95`] has it; `None` too where the volume says no sizes, or where slices between the
+/// first and the last are missing or have no mask.
+///
+/// # Errors
+/// A spacing that is none.
+pub(in crate::judge) fn hd95_of_volume(
+    mut slices: Vec<PlacedPair<'_>>,
+    spacing_mm: Option<[f64; 3]>,
+) -> Result<Option<f64>, DistanceError> {
+    slices.sort_by_key(|(place, _)| *place);
+    let whole = slices.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+    let pairs: Option<Vec<&SlicePair>> = slices.into_iter().map(|(_, pair)| pair).collect();
+    match (pairs.filter(|_| whole), spacing_mm) {
+        (Some(pairs), Some(spacing_mm)) => hd95(&pairs, spacing_mm),
+        _ => Ok(None),
+    }
 }
 
 /// The part of a volume in which anything is marked, and what lies there.
