@@ -50,7 +50,7 @@ pub struct LesionJudgement {
     pub figures: BTreeMap<String, Option<Estimate>>,
 }
 
-/// Judges what a run finds on the pictures of a split: the union of the lesions as any mask is ([`masks::judge_drawn`]), and each lesion. Every
+/// Judges what a run finds on the pictures of a split: the union of the lesions as any mask is ([`masks::judge_run`]), and each lesion. Every
 /// picture goes through the net once.
 ///
 /// # Errors
