@@ -60,11 +60,10 @@ impl Table {
                 if let Some(twice) = (1..plain.len()).find(|&i| plain.iter().take(i).any(|name| name == &plain[i])) {
                     return Err(failed(line, format!("the column `{}` stands twice; keep one", &plain[twice])));
                 }
-                if plain != record {
-                    told.push(format!(
-                        "{}: columns are known by small letters, with _ for blanks and -",
-                        path.display()
-                    ));
+                let renamed = record.iter().zip(&plain).filter(|(written, plain)| written != plain);
+                let renamed: Vec<String> = renamed.map(|(written, plain)| format!("`{written}` as {plain}")).collect();
+                if !renamed.is_empty() {
+                    told.push(format!("{}: column {}", path.display(), renamed.join(", ")));
                 }
                 header = Some(plain);
                 continue;
@@ -191,7 +190,10 @@ mod tests {
             (plain.replace(',', ";").into_bytes(), "';'"),
             (plain.replace(',', "\t").into_bytes(), "'\\t'"),
             (plain.replace(',', " , ").into_bytes(), ""),
-            (plain.replace("file,patient_id", " File ,Patient ID").into_bytes(), "file, patient_id"),
+            (
+                plain.replace("file,patient_id", " File ,Patient ID").into_bytes(),
+                "column `File` as file, `Patient ID` as patient_id",
+            ),
             (utf16(plain, u16::to_le_bytes), "UTF-16"),
             (utf16(plain, u16::to_be_bytes), "UTF-16"),
             (plain.chars().map(|c| c as u8).collect(), "Latin-1"),
