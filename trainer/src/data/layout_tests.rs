@@ -70,7 +70,6 @@ fn class_folders_with_tables_of_patients() {
     sound(&found);
     told(&found, &["Latin-1", "class `CAP` read as `other` (8)"]);
     told(&found, &["meta_data_covid.csv: columns that are not read: slice, institution"]);
-    assert!(!found.told.join("\n").contains("columns read as"), "{:?}", found.told);
     let without = imported(&ImportArgs { leave_out: vec!["CAP".into()], ..slices.clone() });
     assert_eq!(classes(&without, Task::Classify).len(), 2);
 
