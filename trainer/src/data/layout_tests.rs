@@ -6,7 +6,8 @@ use std::{
     fs,
 };
 
-use thorax_shared::{modality::Modality, plane::Plane};
+use thorax_phantom::Phantom;
+use thorax_shared::{modality::Modality, plane::Plane, preprocess::Pixels};
 
 use super::{
     mocks::{self, Mock, SIDE, bare, count, imported, refused},
@@ -162,6 +163,28 @@ fn a_table_of_scans_and_their_masks() {
     );
     let some = imported(&ImportArgs { every: 4, ..args(&mock) });
     assert_eq!(count(&some, |_| true), 40, "the third and the seventh of nine");
+    // Scans in greys, stored upside down, and those in Hounsfield units: the lung masks lie on the dark of both.
+    for (scan, hounsfield) in
+        [("coronacases_org_002", true), ("radiopaedia_org_covid-19-pneumonia-27_86410_0-dcm", false)]
+    {
+        let path = format!("ct_scans/{scan}.nii#slice=4");
+        let record = found.manifest.records.iter().find(|record| record.path == path).unwrap();
+        let picture = Picture::of(&found.manifest, record).unwrap();
+        let grey: Vec<f32> = match &picture.frame.pixels {
+            Pixels::Hounsfield(plane) if hounsfield => plane.data().iter().map(|&value| f32::from(value)).collect(),
+            Pixels::Eight(plane) if !hounsfield => plane.data().iter().map(|&value| f32::from(value)).collect(),
+            _ => panic!("{scan} has other pixels"),
+        };
+        let [width, height] = picture.size();
+        let masks = truth(&found.manifest, record, &Plane::filled(width, height, 0)).unwrap().masks;
+        let [left, right] = [1, 2].map(|lung| masks[lung].as_ref().unwrap().data());
+        let mean = |inside: bool| {
+            let of = (0..grey.len()).filter(|&i| (left[i] > 0 || right[i] > 0) == inside).map(|i| grey[i]);
+            let of: Vec<f32> = of.collect();
+            of.iter().sum::<f32>() / of.len() as f32
+        };
+        assert!(mean(true) < mean(false), "{scan}: {} in the lungs, {} outside", mean(true), mean(false));
+    }
 
     let table = fs::read_to_string(mock.dir().join("metadata.csv")).unwrap();
     fs::remove_file(mock.dir().join("infection_mask/coronacases_003.nii")).unwrap();
@@ -240,6 +263,20 @@ fn pictures_stacked_in_a_file_and_volumes_beside_them() {
     let splits: BTreeSet<Split> =
         found.manifest.records.iter().filter(|r| r.path.starts_with("tr_im.nii.gz#")).map(|r| r.split).collect();
     assert!(splits.len() > 1, "{splits:?}");
+
+    // Two masks of one volume, and one of fewer slices than its pictures.
+    let slices = Phantom::generate_volume(53, SIDE, true);
+    mock.labels("rp_msk/3.nii.gz", &slices, mocks::infection_label);
+    mock.labels("tr_mask.nii.gz", &slices[..8], mocks::infection_label);
+    let found = imported(&ImportArgs { each_picture_is_a_patient: true, ..args(&mock) });
+    let why = |name: &str| {
+        let left_out = found.left_out.iter().find(|(file, _)| file == name);
+        left_out.map_or("", |(_, why)| why.as_str())
+    };
+    assert!(why("rp_msk/3.nii.gz").contains("rp_im/3.nii has the mask rp_msk/3.nii already; keep one"));
+    let reason = why("tr_im.nii.gz");
+    assert!(reason.contains("its mask tr_mask.nii.gz has 64 x 64 x 8 voxels, it has 64 x 64 x 9"), "{reason}");
+    assert_eq!(count(&found, |r| r.path.starts_with("tr_im.nii.gz")), 0);
 }
 
 #[test]
@@ -313,6 +350,14 @@ fn class_folders_of_volumes_with_masks_of_some() {
     );
     assert_eq!(classes(&found, Task::Segment), [class("ct-1", Label::Positive, 27, 3)]);
     sound(&found);
+    let slices = Phantom::generate_volume(99, SIDE, true);
+    mock.labels("masks/study_0099_mask.nii.gz", &slices, mocks::infection_label);
+    let stray = imported(&ImportArgs { masks: Some(Marks::Infection), ..args(&mock) });
+    assert_eq!(stray.manifest.records, found.manifest.records);
+    let stranger = |(file, why): &(String, String)| {
+        file == "masks/study_0099_mask.nii.gz" && why.contains("no scan of such a name")
+    };
+    assert!(stray.left_out.iter().any(stranger), "{:?}", stray.left_out);
     // What is healthy by its class is so for training and for false areas as well.
     let healthy = |split| found.manifest.healthy(Modality::Ct, split).map(|r| r.class.as_str()).collect::<Vec<_>>();
     assert_eq!(Split::ALL.map(healthy).concat(), ["ct-0"; 27]);
@@ -377,7 +422,7 @@ fn dicom_studies_and_a_table_by_study_or_patient() {
                 == 6
         );
         let picture = Picture::of(&found.manifest, &found.manifest.records[0]).unwrap();
-        assert!(matches!(picture.frame.pixels, thorax_shared::preprocess::Pixels::Hounsfield(_)));
+        assert!(matches!(picture.frame.pixels, Pixels::Hounsfield(_)));
         let table = mock.dir().join(if by_patient { "labels.csv" } else { "studies.csv" });
         let text = fs::read_to_string(&table).unwrap();
         let header = text.lines().next().unwrap();
@@ -431,6 +476,14 @@ fn data_sets_that_name_their_labels() {
     assert_eq!(classes(&found, Task::Segment), [class("", Label::Unlabelled, 90, 10)]);
     sound(&found);
     assert!(found.manifest.records.iter().all(|r| r.mask.ends_with(".nii.gz#label=1") && r.lung_mask.is_empty()));
+    fs::remove_file(mock.dir().join("labelsTr/lung_004.nii.gz")).unwrap();
+    fs::remove_file(mock.dir().join("imagesTr/lung_007.nii.gz")).unwrap();
+    let found = imported(&args(&mock));
+    assert_eq!(count(&found, |_| true), 72);
+    for name in ["imagesTr/lung_004.nii.gz", "imagesTr/lung_007.nii.gz"] {
+        let missing = |(file, why): &(String, String)| file == name && why.contains("it or its labels are not there");
+        assert!(found.left_out.iter().any(missing), "{name}: {:?}", found.left_out);
+    }
 }
 
 #[test]

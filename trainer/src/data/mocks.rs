@@ -15,7 +15,7 @@ use thorax_shared::{modality::Modality, plane::Plane};
 use super::{Fractions, ImportArgs, Imported, Layout, Record, import};
 
 /// `thorax-train data import DIR`, and nothing else.
-pub(super) fn bare(dir: &Path) -> ImportArgs {
+pub(crate) fn bare(dir: &Path) -> ImportArgs {
     ImportArgs {
         dir: dir.to_owned(),
         out: Some(dir.join("thorax.csv")),
@@ -151,6 +151,11 @@ pub(super) fn infection_label(phantom: &Phantom, pixel: usize) -> u8 {
     u8::from(infection(phantom, pixel))
 }
 
+/// The grey value of a picture that was exported, 0 to 255.
+fn grey(phantom: &Phantom, pixel: usize) -> u8 {
+    (phantom.picture.data()[pixel] * 255.0) as u8
+}
+
 /// 1 left lung, 2 right lung, 3 infection.
 pub(super) fn all_labels(phantom: &Phantom, pixel: usize) -> u8 {
     if infection(phantom, pixel) { 3 } else { lung_labels(phantom, pixel) }
@@ -226,7 +231,11 @@ fn twenty_scans() -> Vec<(String, String)> {
     (1..=10).map(site).chain(cases.map(other)).collect()
 }
 
-/// The paper's [4] as Kaggle has it: `covid19-ct-scans`, of which the table names each file by its place on another machine.
+/// Rows run to the front and slices down: as half of the paper's [4], the scan is flipped.
+const FLIPPED: [[f32; 4]; 3] = [[-0.8, 0.0, 0.0, 20.0], [0.0, 0.8, 0.0, -20.0], [0.0, 0.0, -5.0, 10.0]];
+
+/// The paper's [4] as Kaggle has it: `covid19-ct-scans`, of which the table names each file by its place on another machine. Half of
+/// the scans have greys of 0 to 255 instead of Hounsfield units, and are flipped.
 pub(super) fn covid19_ct_scans(with_table: bool) -> Mock {
     let mock = Mock::new();
     let mut table = String::from("ct_scan,lung_mask,infection_mask,lung_and_infection_mask\n");
@@ -235,6 +244,13 @@ pub(super) fn covid19_ct_scans(with_table: bool) -> Mock {
         mock.labels(&format!("lung_mask/{mask}.nii"), &slices, lung_labels);
         mock.labels(&format!("infection_mask/{mask}.nii"), &slices, infection_label);
         mock.labels(&format!("lung_and_infection_mask/{mask}.nii"), &slices, all_labels);
+        if scan.starts_with("radiopaedia") {
+            mock.labels(&format!("ct_scans/{scan}.nii"), &slices, grey);
+            mock.affine(&format!("ct_scans/{scan}.nii"), FLIPPED);
+            for masks in ["lung_mask", "infection_mask", "lung_and_infection_mask"] {
+                mock.affine(&format!("{masks}/{mask}.nii"), FLIPPED);
+            }
+        }
         let input = "../input/covid19-ct-scans";
         table += &format!(
             "{input}/ct_scans/{scan}.nii,{input}/lung_mask/{mask}.nii,{input}/infection_mask/{mask}.nii,{input}/lung_and_infection_mask/{mask}.nii\n"

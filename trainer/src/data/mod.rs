@@ -110,6 +110,6 @@ mod layout_mends;
 #[cfg(test)]
 mod layout_tests;
 #[cfg(test)]
-mod mocks;
+pub(crate) mod mocks;
 #[cfg(test)]
 mod tests;

@@ -635,9 +635,9 @@ fn a_manifest_that_lies_is_not_opened_and_changed_files_are_not_read() {
     assert!(check(&old).told.iter().any(|what| what.contains("no SHA-256")));
 }
 
-/// The real collection, where it is at hand: its splits survive the import and nothing is wrong with it.
+/// The real collection, where it is at hand: its splits survive the import. That nothing is wrong with it, the tests of `spoilers` see.
 #[test]
-fn the_shared_collection_is_sound() {
+fn the_shared_collection_keeps_its_splits() {
     let Some(dir) = thorax_wanted::shared("data") else { return };
     let manifest = import(&ImportArgs { modality: None, ..import_args(&dir, Layout::Auto) }).unwrap().manifest;
     let count = |modality, task| Split::ALL.map(|split| manifest.select(modality, task, Some(split)).count());
@@ -645,5 +645,4 @@ fn the_shared_collection_is_sound() {
     assert_eq!(count(Modality::Ct, Task::Classify), [1075, 101, 208]);
     assert_eq!(count(Modality::Ct, Task::Segment), [518, 96, 120]);
     assert_eq!(count(Modality::Xray, Task::Segment), [55, 10, 14]);
-    assert_eq!(messages(&manifest), "");
 }

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     changes::Copies,
-    data::{Manifest, Split},
+    data::{Manifest, Record, Split},
+    memory::ensure_available,
 };
 
 /// Pictures, each with its changed copies.
@@ -42,12 +43,31 @@ impl Wanted<'_> {
     /// # Errors
     /// Pictures that cannot be read; a split in which no picture shows anything.
     pub(crate) fn load(&self, manifest: &Manifest) -> anyhow::Result<(TrainingPictures, Vec<SegmentationSample>)> {
+        let side = self.preprocess.input_side;
+        let what = format!("pictures of {side} x {side} with their masks, which are all held in memory,");
+        let smaller = "--side or --copies, or fewer slices (data import --every)";
+        ensure_available(self.bytes(manifest), &what, smaller)?;
         let own = self.split(manifest, Split::Train, self.copies)?;
         let mut validation = self.split(manifest, Split::Val, self.one_copy())?;
         validation.extend(self.healthy(manifest, Split::Val)?);
         let training = TrainingPictures { own, drawn: vec![] };
         let training = training.beside(self.healthy, self.healthy(manifest, Split::Train)?);
         Ok((training, validation.into_iter().flatten().collect()))
+    }
+
+    /// What the pictures take at least: a byte a pixel of each, of its infection mask and of each lung's.
+    fn bytes(&self, manifest: &Manifest) -> u64 {
+        let planes = |record: &Record| {
+            1 + u64::from(!record.mask.is_empty()) + 2 * u64::from(record.lung_masks().next().is_some())
+        };
+        let one_copy = self.one_copy();
+        let of_split = |(split, copies): (Split, Copies)| {
+            let own = manifest.masked(self.modality, split).map(planes).sum::<u64>() * (1 + u64::from(copies.count));
+            let healthy = if self.healthy > 0 { manifest.healthy(self.modality, split).count() as u64 } else { 0 };
+            own + 2 * healthy * (1 + u64::from(one_copy.count))
+        };
+        let side = u64::from(self.preprocess.input_side);
+        [(Split::Train, self.copies), (Split::Val, one_copy)].into_iter().map(of_split).sum::<u64>() * side * side
     }
 
     fn split(&self, manifest: &Manifest, split: Split, copies: Copies) -> anyhow::Result<Samples> {
@@ -133,12 +153,52 @@ impl TrainingPictures {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use thorax_nn::seeded;
+    use thorax_shared::preprocess::spec::Normalise;
 
     use super::*;
+    use crate::data::{Label, Task, recipe::preprocess_spec};
 
     fn named(name: &str, grey: u8, copies: usize) -> Vec<SegmentationSample> {
         let sample = || SegmentationSample::new(name.into(), 2, vec![grey; 4], vec![None, None, None], &[0.0], &[1.0]);
         (0..=copies).map(|_| sample()).collect()
+    }
+
+    #[test]
+    fn memory_is_reckoned_before_a_picture_is_read() {
+        let masked = |path: &str, split, mask: &str, lung_mask: &str| Record {
+            mask: mask.into(),
+            lung_mask: lung_mask.into(),
+            ..Record::made(path, Task::Segment, Label::Positive, split)
+        };
+        let healthy = |path: &str, split| Record {
+            class: "normal".into(),
+            ..Record::made(path, Task::Classify, Label::Negative, split)
+        };
+        let manifest = Manifest::new(
+            "/nowhere".into(),
+            vec![
+                masked("a.png", Split::Train, "a", ""),
+                masked("b.png", Split::Train, "b", "lungs"),
+                masked("c.png", Split::Val, "", "left;right"),
+                masked("d.png", Split::Test, "d", ""),
+                healthy("e.png", Split::Train),
+                healthy("f.png", Split::Val),
+            ],
+        );
+        let of = |side: u32, healthy: usize, count: u16| {
+            let preprocess = preprocess_spec(Modality::Xray, side, Normalise { mean: vec![0.5], std: vec![0.25] });
+            let copies = Copies { count, seed: 1 };
+            let (modality, shows) = (Modality::Xray, &|_: &SegmentationSample| true);
+            let wanted = Wanted { modality, preprocess: &preprocess, healthy, copies, shows, what: "", remedy: "" };
+            (wanted.bytes(&manifest), wanted.load(&manifest).err().unwrap().to_string())
+        };
+        assert_eq!(of(8, 0, 0).0, (2 + 4 + 3) * 64);
+        assert_eq!(of(8, 1, 0).0, (2 + 4 + 3 + 2 + 2) * 64);
+        assert_eq!(of(8, 1, 3).0, ((2 + 4) * 4 + 3 * 2 + (2 + 2) * 2) * 64);
+        if crate::memory::available_bytes().is_some() {
+            let error = of(100_000_000, 0, 0).1;
+            assert!(error.contains("held in memory") && error.contains("--every"), "{error}");
+        }
     }
 
     #[test]

@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     changes::Change,
-    data::{Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, picture::Picture, recipe::preprocess_spec},
+    data::{
+        Label, Manifest, Record, Split, Task, UNKNOWN_PATIENT, import, mocks::bare, picture::Picture,
+        recipe::preprocess_spec,
+    },
 };
 
 fn record(path: &str, label: Label, split: Split, source: &str) -> Record {
@@ -255,6 +258,20 @@ fn text_on_one_class_is_named() {
         "{told}"
     );
     assert_eq!(found.lettered.len(), 12);
+}
+
+/// What `docs/data.md` says of our own collection: nothing is wrong with it, no near-duplicates stand on two sides, and one fact tells
+/// the classes of films.
+#[test]
+fn of_the_shared_collection_the_source_alone_is_suspected() {
+    let Some(dir) = thorax_wanted::shared("data") else { return };
+    let manifest = import(&bare(&dir)).unwrap().manifest;
+    let (findings, found) = look(&manifest);
+    assert_eq!(findings.problems, vec![]);
+    assert_eq!((&found.twins[..], &found.one_source[..]), (&[][..], &[][..]));
+    let told = found.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("xray: source alone tells the classes in "), "{told:?}");
 }
 
 /// Real pictures, and changed copies of some of them under other names: how many are found, how many are wrong. Those that the
