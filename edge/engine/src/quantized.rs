@@ -47,7 +47,7 @@ pub(crate) fn refuse_qdq(graph: &GraphProto) -> TractResult<()> {
 }
 
 /// Whether `value` is what a `DequantizeLinear` gave.
-fn were_bytes(made_by: &HashMap<&str, &NodeProto>, mut value: &str) -> bool {
+fn were_bytes<'a>(made_by: &HashMap<&'a str, &'a NodeProto>, mut value: &'a str) -> bool {
     // No way back is longer than this, unless it goes round in a circle.
     for _ in 0..made_by.len() {
         let Some(node) = made_by.get(value) else { return false };
