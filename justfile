@@ -21,13 +21,20 @@ fuzz TARGET SECONDS="240":
         {{ if TARGET =~ "^(association|bundle|features)$" { "" } else { "edge/decode/tests/fixtures/encodings" } }} -- \
         -max_total_time={{SECONDS}} -rss_limit_mb=2048 -timeout=20
 
-# Our unsafe calls on the CPU under valgrind's memory checker (needs valgrind): gemm, feature stores, mimalloc's option.
+# Our unsafe calls on the CPU under valgrind's memory checker (needs valgrind): kernels on bytes (it shows them a processor with AVX2, no AVX-512), gemm, feature stores, mimalloc's option.
 memcheck:
+    cargo test --release -p thorax-kernels --tests --no-run
     cargo test --release -p thorax-nn -p thorax-trainer --lib --bins --no-run
-    for part in thorax_nn:matmul thorax_trainer:what_is_written_is_read thorax_train:purges; do \
+    for part in quantized_convolution: quantized_operators: quantized_references: \
+        thorax_nn:matmul thorax_trainer:what_is_written_is_read thorax_train:purges; do \
         for t in target/release/deps/${part%%:*}-*; do \
             [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q "${part#*:}" || \
             valgrind -q --error-exitcode=9 "$t" "${part#*:}" || exit 1; done; done
+
+# All tests of the kernels under AddressSanitizer, with the instructions that this processor has.
+asan-kernels:
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
+        cargo test --release -p thorax-kernels --lib --tests --target x86_64-unknown-linux-gnu
 
 # The calls into XGBoost under the same (trainer/src/classifiers/xgboost/library.rs); LIBRARY is its libxgboost.so.
 memcheck-xgboost LIBRARY:

@@ -1,15 +1,20 @@
-"""ONNX Runtime's side of `thorax-train bench backbones --peers PYTHON` (see bench_peer.py).
+"""ONNX Runtime's side of `thorax-train bench backbones --peers PYTHON` and `bench engine` (see bench_peer.py).
 
-    python bench_onnxruntime.py --threads 2 [--spin-on]
+    python bench_onnxruntime.py --threads 2
 
 A case is a folder with `graph.onnx`, the input `x.f32` and, written here after the first run, the first output `y.f32` (both
 raw, little-endian), so that the other side can see that both compute the same.
+
+With `real.onnx` beside it, `graph.onnx` is that net in 8-bit integers as we write it, and ONNX Runtime's own tool makes two more of the
+net in real numbers, QDQ and QOperator (u8 values, i8 weights, a scale an output channel). Ranges are those of pictures of noise, which is
+enough to time them. The quickest of the three is timed, and `form.txt` names it.
 
 All graph optimisations are on, and the threads are as many as ours. As it comes, ONNX Runtime's threads spin for some 60 ms
 after a run, and would take the processor from the other side. So they either sleep at once when a run ends, and spin within it,
 or never spin; both are tried, and the quicker is timed: which it is depends on what else the machine does.
 """
 import argparse
+import logging
 import statistics
 import time
 from pathlib import Path
@@ -23,6 +28,7 @@ parser.add_argument("--threads", type=int, required=True)
 arguments = parser.parse_args()
 
 QUIET = [("session.force_spinning_stop", "1"), ("session.intra_op.allow_spinning", "0")]
+FORMS = ["QDQ", "QOperator"]
 
 
 def session(graph, entry):
@@ -34,20 +40,57 @@ def session(graph, entry):
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
+def quantize(folder):
+    """Writes `real.onnx` in 8-bit integers, once for each of FORMS."""
+    try:
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    except ImportError as error:
+        raise RuntimeError(f"ONNX Runtime cannot quantize ({error}): pip install onnx for this Python") from error
+
+    # It advises to fold constants first; weights that a Cast makes would be quantized anew in each run.
+    folded = folder / "folded.onnx"
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folded)
+    real = onnxruntime.InferenceSession(folder / "real.onnx", options, providers=["CPUExecutionProvider"])
+    [x] = real.get_inputs()
+
+    class Noise(CalibrationDataReader):
+        def __init__(self):
+            random = numpy.random.default_rng(1)
+            self.pictures = iter([{x.name: random.standard_normal(x.shape, "f4")} for _ in range(2)])
+
+        def get_next(self):
+            return next(self.pictures, None)
+
+    # It warns of what was done above.
+    logging.disable(logging.WARNING)
+    for form in FORMS:
+        quantize_static(folded, folder / f"{form}.onnx", Noise(), QuantFormat[form], per_channel=True)
+
+
 def build(case):
     folder = Path(case)
-    sessions = [session(folder / "graph.onnx", entry) for entry in QUIET]
-    x = numpy.fromfile(folder / "x.f32", "<f4").reshape(sessions[0].get_inputs()[0].shape)
-    times = [[], []]
+    files = {"as it is": folder / "graph.onnx"}
+    if (folder / "real.onnx").exists():
+        if not all((folder / f"{form}.onnx").exists() for form in FORMS):
+            quantize(folder)
+        files |= {form: folder / f"{form}.onnx" for form in FORMS}
+    sessions = [(form, session(file, entry)) for form, file in files.items() for entry in QUIET]
+    [x] = sessions[0][1].get_inputs()
+    feed = {x.name: numpy.fromfile(folder / "x.f32", "<f4").reshape(x.shape)}
+    sessions[0][1].run(None, feed)[0].astype("<f4").tofile(folder / "y.f32")
+    times = [[] for _ in sessions]
     for _ in range(5):
-        for times_of_one, one in zip(times, sessions):
+        for times_of_one, (_, one) in zip(times, sessions):
             start = time.perf_counter()
-            y = one.run(None, {"input": x})[0]
+            one.run(None, feed)
             times_of_one.append(time.perf_counter() - start)
-    y.astype("<f4").tofile(folder / "y.f32")
     # The first run prepares.
-    quicker = min(zip(times, sessions), key=lambda pair: statistics.median(pair[0][1:]))[1]
-    return lambda: quicker.run(None, {"input": x})[0]
+    medians = [statistics.median(times_of_one[1:]) for times_of_one in times]
+    form, quickest = sessions[medians.index(min(medians))]
+    (folder / "form.txt").write_text(form)
+    return lambda: quickest.run(None, feed)[0]
 
 
 serve(onnxruntime.__version__, build)

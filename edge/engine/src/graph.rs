@@ -7,7 +7,7 @@ use std::{
 
 use tract_onnx::prelude::*;
 
-use crate::operators;
+use crate::{operators, quantized};
 
 /// Whose kernels carry a graph out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,16 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// `bytes` as tract reads them. The file's own form is dropped here, since all weights lie in it once more.
+fn parse(bytes: &[u8], kernels: Kernels) -> TractResult<InferenceModel> {
+    let onnx = tract_onnx::onnx();
+    let file = onnx.proto_model_for_read(&mut Cursor::new(bytes))?;
+    if let (Kernels::Own | Kernels::Cuda, Some(graph)) = (kernels, &file.graph) {
+        quantized::refuse_qdq(graph)?;
+    }
+    onnx.model_for_proto_model(&file)
+}
+
 /// Shape and values of an output.
 pub type Output = (Vec<usize>, Vec<f32>);
 
@@ -119,10 +129,11 @@ impl Graph {
     /// Reads `bytes` and plans what `outputs` need; all outputs of the file if there are none.
     ///
     /// # Errors
-    /// A file that is no ONNX graph, or none that tract can run; in words.
+    /// A file that is no ONNX graph, or none that tract can run, and unless it is to run as tract has it, one whose 8-bit integers would run in
+    /// floating point; in words.
     pub fn read(bytes: &[u8], outputs: &[impl AsRef<str>], kernels: Kernels) -> Result<Self, String> {
         let read = || -> TractResult<_> {
-            let mut model = tract_onnx::onnx().model_for_read(&mut Cursor::new(bytes))?;
+            let mut model = parse(bytes, kernels)?;
             if !outputs.is_empty() {
                 model.select_outputs_by_name(outputs)?;
             }

@@ -9,5 +9,6 @@ pub mod golden;
 pub mod graph;
 pub mod model;
 mod operators;
+mod quantized;
 pub mod screening;
 pub mod trust;

@@ -3,7 +3,7 @@
 //! The trainer calls them as candle operators, the device may call them from a tract operator. All activations are
 //! `[N, C, H, W]`, row after row without gaps. Work is shared among the threads of rayon's pool, and no result depends on
 //! how many there are. Vector instructions (AVX2, AVX-512, NEON) are chosen at run time by `pulp`, so nothing here is
-//! `unsafe`, but for the products of bytes in [`quantized`], which `pulp` does not have.
+//! `unsafe`, but for a prefetch, and for the products of bytes in [`quantized`], which `pulp` does not have.
 //!
 //! - [`convolution`]: forward, gradient to the input (which is a transposed convolution), gradient to the weight
 //! - [`pool`]: largest and mean of windows

@@ -21,7 +21,7 @@ use thorax_nn::{
 };
 
 use super::{
-    PairArgs, Timing, compare,
+    PairArgs, ThreadArgs, Timing, compare,
     peer::{Library, Peer},
     timed,
 };
@@ -35,6 +35,8 @@ pub struct BackbonesArgs {
     /// Pictures at a time
     #[arg(long, default_value = "8", value_name = "N")]
     batch: NonZeroUsize,
+    #[command(flatten)]
+    pub(super) threads: ThreadArgs,
     #[command(flatten)]
     pub(super) pairing: PairArgs,
 }
@@ -73,7 +75,7 @@ fn timm_name(backbone: Backbone) -> &'static str {
 const SAME: f32 = 1e-3;
 
 pub(super) fn run(arguments: &BackbonesArgs) -> anyhow::Result<()> {
-    let PairArgs { pairs, only, json, .. } = &arguments.pairing;
+    let PairArgs { pairs, only, json } = &arguments.pairing;
     let (threads, pairs, batch) = (rayon::current_num_threads(), pairs.get(), arguments.batch.get());
     let start = |library| Peer::start(library, &arguments.peers, threads);
     let mut torch = start(Library::Torch)?;

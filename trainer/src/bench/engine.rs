@@ -1,16 +1,23 @@
 //! `thorax-train bench engine`: what the device runs its graphs with, beside ONNX Runtime and beside tract as it comes.
 //!
 //! Ours is the device's own code: tract's graph with the kernels of `thorax-kernels` in it. All sides are given the very same ONNX
-//! file and input, one picture at a time, and their first outputs are held together before anything is timed. The same nets in 8-bit
-//! integers are quantized here, by pictures of noise: that is enough to time them, and says nothing of what they see.
+//! file and input, one picture at a time, and their first outputs are held together before anything is timed. A shipped graph in 8-bit
+//! integers stands beside the graph of real numbers that it was made of. What is not shipped in integers is quantized here, by pictures of
+//! noise: that is enough to time it, and says nothing of what it sees.
 
-use std::{collections::BTreeSet, io::Write, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::Context;
 use candle_core::Device;
 use serde::Serialize;
 use thorax_engine::{
-    graph::{Graph, Kernels},
+    graph::{self as engine, Kernels},
     trust::trusted_keys,
 };
 use thorax_nets::{
@@ -20,8 +27,8 @@ use thorax_nets::{
 use thorax_nn::{
     convolution::ConvolutionConfig,
     graph::{self, NodeId, Operation},
-    onnx::to_onnx,
-    quantize::{self, Calibrated, Ranges, Settings},
+    onnx::{from_onnx, to_onnx},
+    quantize::{self, Calibrated, Census, Ranges, Settings},
     seeded,
 };
 use thorax_shared::bundle::{Bundle, Limits};
@@ -33,18 +40,29 @@ use super::{
     peer::{Library, Peer},
 };
 
+/// What is timed unless `--bundle` says so: what devices have, and what that was made of.
+const SHIPPED: [&str; 4] = [
+    "models/xray/thorax-xray.thorax",
+    "models/ct/thorax-ct.thorax",
+    "models/teachers/xray/thorax-xray.thorax",
+    "models/teachers/ct/thorax-ct.thorax",
+];
+
 /// Options of `bench engine`.
 #[derive(Debug, clap::Args)]
 pub struct EngineArgs {
-    /// A Python that has ONNX Runtime
+    /// A Python that has ONNX Runtime, and onnx for its quantization
     #[arg(long, value_name = "PYTHON")]
     peers: PathBuf,
-    /// Bundles whose graphs are timed; several may be given
-    #[arg(long, value_name = "BUNDLE", num_args = 1.., default_values = ["models/teachers/xray/thorax-xray.thorax", "models/teachers/ct/thorax-ct.thorax"])]
+    /// Bundles whose graphs are timed; one in integers is set beside its teacher if that is among them
+    #[arg(long, value_name = "BUNDLE", num_args = 1.., default_values = SHIPPED)]
     bundle: Vec<PathBuf>,
     /// File of trusted keys [default: those of the shipped bundles]
     #[arg(long, value_name = "KEYS")]
     trust: Option<PathBuf>,
+    /// Numbers of threads of either side, one after another
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1", "2"], value_parser = thorax_nn::device::threads)]
+    threads: Vec<NonZeroUsize>,
     #[command(flatten)]
     pub(super) pairing: PairArgs,
 }
@@ -53,7 +71,6 @@ pub struct EngineArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     processor: String,
-    threads: usize,
     pairs: usize,
     onnx_runtime: String,
     rows: Vec<Row>,
@@ -61,22 +78,20 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct Row {
+    threads: usize,
     #[serde(flatten)]
     row: Timing,
     /// Reading and planning the graph on our side, milliseconds.
     ours_plan_ms: f64,
 }
 
-/// A graph to time.
+/// A net to time, in real numbers, in 8-bit integers or in both: ONNX files.
 struct Case {
     name: String,
-    onnx: Vec<u8>,
-    /// The same net in 8-bit integers.
-    quantized: Vec<u8>,
     /// `[1, C, H, W]`.
     shape: [usize; 4],
-    /// In the order of the file; the first is compared.
-    outputs: Vec<String>,
+    real: Option<Vec<u8>>,
+    integers: Option<Vec<u8>>,
 }
 
 /// Largest difference from another's output, in parts of the largest value, at which both count as the same net.
@@ -86,28 +101,34 @@ const SAME: f32 = 1e-3;
 const NEAR: f32 = 0.03;
 
 pub(super) fn run(arguments: &EngineArgs) -> anyhow::Result<()> {
-    let PairArgs { pairs, only, json, .. } = &arguments.pairing;
-    let (threads, pairs) = (rayon::current_num_threads(), pairs.get());
-    let mut onnx_runtime = Peer::start(Library::OnnxRuntime, &arguments.peers, threads)?;
-    let mut report =
-        Report { processor: processor(), threads, pairs, onnx_runtime: onnx_runtime.ask("version")?, rows: vec![] };
+    let PairArgs { pairs, only, json } = &arguments.pairing;
+    let pairs = pairs.get();
+    let sides = arguments.threads.iter().map(|threads| Side::start(threads.get(), &arguments.peers));
+    let mut sides = sides.collect::<anyhow::Result<Vec<_>>>()?;
+    let onnx_runtime = sides.first_mut().context("--threads names no number")?.onnx_runtime.ask("version")?;
+    let mut report = Report { processor: processor(), pairs, onnx_runtime, rows: vec![] };
     if !json {
+        println!("{}, medians of {pairs} pairs; ONNX Runtime {}", report.processor, report.onnx_runtime);
         println!(
-            "{}, {threads} threads (tract: 1), medians of {pairs} pairs; ONNX Runtime {}",
-            report.processor, report.onnx_runtime
+            "{:<36} {:>7} {:<26} {:>9} {:>9} {:>6} {:>9}",
+            "graph", "threads", "peer", "ours ms", "peer ms", "ratio", "plan ms"
         );
-        println!("{:<30} {:<14} {:>9} {:>9} {:>6} {:>9}", "graph", "peer", "ours ms", "peer ms", "ratio", "plan ms");
     }
     let wanted = |case: &Case| only.as_ref().is_none_or(|text| case.name.contains(text));
     for case in cases(arguments)?.iter().filter(|case| wanted(case)) {
-        for row in time(case, pairs, &mut onnx_runtime).with_context(|| case.name.clone())? {
-            if !json {
-                let Row { row: Timing { case, peer, ours_ms, peer_ms, ratio }, ours_plan_ms } = &row;
-                println!("{case:<30} {peer:<14} {ours_ms:>9.2} {peer_ms:>9.2} {ratio:>6.2} {ours_plan_ms:>9.1}");
-                // A row appears when it is measured, in a pipe as well.
-                let _ = std::io::stdout().flush();
+        let forms = Forms::new(case).with_context(|| case.name.clone())?;
+        for side in &mut sides {
+            for row in time(case, &forms, pairs, side).with_context(|| case.name.clone())? {
+                if !json {
+                    let Row { threads, row: Timing { case, peer, ours_ms, peer_ms, ratio }, ours_plan_ms } = &row;
+                    println!(
+                        "{case:<36} {threads:>7} {peer:<26} {ours_ms:>9.2} {peer_ms:>9.2} {ratio:>6.2} {ours_plan_ms:>9.1}"
+                    );
+                    // A row appears when it is measured, in a pipe as well.
+                    let _ = std::io::stdout().flush();
+                }
+                report.rows.push(row);
             }
-            report.rows.push(row);
         }
     }
     if *json {
@@ -132,68 +153,129 @@ fn processor() -> String {
     format!("{name} ({})", has.join(", "))
 }
 
-/// Ours beside each peer.
-fn time(case: &Case, pairs: usize, onnx_runtime: &mut Peer) -> anyhow::Result<Vec<Row>> {
-    let length: usize = case.shape.iter().product();
-    let x: Vec<f32> = seeded::normal(length, 1.0, 1, &Device::Cpu)?.to_vec1::<f32>().context("the input")?;
-    let read = |onnx: &[u8], kernels| Graph::read(onnx, &case.outputs, kernels).map_err(anyhow::Error::msg);
-    let plan = |kernels| read(&case.onnx, kernels);
-    let mut planned = vec![];
-    for _ in 0..3 {
-        let start = Instant::now();
-        drop(plan(Kernels::Own)?);
-        planned.push(milliseconds(start));
+/// So many threads of ours, and as many of ONNX Runtime's.
+struct Side {
+    pool: rayon::ThreadPool,
+    onnx_runtime: Peer,
+}
+
+impl Side {
+    fn start(threads: usize, python: &Path) -> anyhow::Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        Ok(Self { pool, onnx_runtime: Peer::start(Library::OnnxRuntime, python, threads)? })
     }
-    let ours_plan_ms = median(planned);
-    let (own, tract) = (plan(Kernels::Own)?, plan(Kernels::Tract)?);
-    let run = |graph: &Graph| -> anyhow::Result<f64> {
-        let start = Instant::now();
-        graph.run(&case.shape, &x).map_err(anyhow::Error::msg)?;
-        Ok(milliseconds(start))
-    };
-    let first = |graph: &Graph| -> anyhow::Result<Vec<f32>> {
-        let outputs = graph.run(&case.shape, &x).map_err(anyhow::Error::msg)?;
-        Ok(outputs.into_iter().next().context("the graph has no output")?.1)
-    };
-    let y = first(&own)?;
-    same(&y, &first(&tract)?).context("tract")?;
-    let question = ask(onnx_runtime, &case.onnx, &x)?;
-    same(&y, &question.answer).context("ONNX Runtime")?;
-    let name = || case.name.clone();
-    let mut rows = vec![
-        compare(name(), "ONNX Runtime", pairs, || run(&own), || onnx_runtime.run(&question.case))?,
-        compare(name(), "tract", pairs, || run(&own), || run(&tract))?,
-    ];
-    drop(tract);
-    let start = Instant::now();
-    let integers = read(&case.quantized, Kernels::Own)?;
-    let integers_plan_ms = milliseconds(start);
-    let question = ask(onnx_runtime, &case.quantized, &x)?;
-    near(&first(&integers)?, &question.answer).context("ONNX Runtime, int8")?;
-    let name = || format!("{}, int8", case.name);
-    rows.extend([
-        compare(name(), "ONNX Runtime", pairs, || run(&integers), || onnx_runtime.run(&question.case))?,
-        compare(name(), "ours, f32", pairs, || run(&integers), || run(&own))?,
-    ]);
-    let plans = [ours_plan_ms, ours_plan_ms, integers_plan_ms, integers_plan_ms];
-    Ok(rows.into_iter().zip(plans).map(|(row, ours_plan_ms)| Row { row, ours_plan_ms }).collect())
 }
 
-/// A case that ONNX Runtime is ready for.
-struct Question {
-    case: String,
-    /// Its first output.
+/// That two answers are of the same net.
+type Agree = fn(&[f32], &[f32]) -> anyhow::Result<()>;
+
+/// A graph that our side is ready to run, and the folder in which ONNX Runtime finds it.
+struct Form {
+    name: String,
+    own: engine::Graph,
+    plan_ms: f64,
+    /// Ours.
     answer: Vec<f32>,
-    _folder: tempfile::TempDir,
+    /// As it comes, where it can run the graph.
+    tract: Option<engine::Graph>,
+    folder: tempfile::TempDir,
+    agree: Agree,
 }
 
-fn ask(onnx_runtime: &mut Peer, onnx: &[u8], x: &[f32]) -> anyhow::Result<Question> {
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("graph.onnx"), onnx)?;
-    std::fs::write(folder.path().join("x.f32"), x.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
-    let case = folder.path().display().to_string();
-    onnx_runtime.prepare(&case)?;
-    Ok(Question { case, answer: read_values(&folder.path().join("y.f32"))?, _folder: folder })
+impl Form {
+    /// `real` is the net that ONNX Runtime may quantize as it likes.
+    fn new(
+        name: String,
+        onnx: &[u8],
+        real: Option<&[u8]>,
+        case: &Case,
+        x: &[f32],
+        agree: Agree,
+    ) -> anyhow::Result<Self> {
+        // All outputs, in the order of the file, as ONNX Runtime gives them.
+        let read = |kernels| engine::Graph::read(onnx, &[] as &[&str], kernels).map_err(anyhow::Error::msg);
+        let first = |graph: &engine::Graph| -> anyhow::Result<Vec<f32>> {
+            let outputs = graph.run(&case.shape, x).map_err(anyhow::Error::msg)?;
+            Ok(outputs.into_iter().next().context("the graph has no output")?.1)
+        };
+        let mut planned = vec![];
+        for _ in 0..3 {
+            let start = Instant::now();
+            drop(read(Kernels::Own)?);
+            planned.push(milliseconds(start));
+        }
+        let own = read(Kernels::Own)?;
+        let answer = first(&own)?;
+        let tract = read(Kernels::Tract).and_then(|tract| {
+            agree(&answer, &first(&tract)?)?;
+            Ok(tract)
+        });
+        if let Err(error) = &tract {
+            eprintln!("{name}: not beside tract, which cannot run it as we do ({error:#})");
+        }
+        let folder = tempfile::tempdir()?;
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes);
+        write("graph.onnx", onnx)?;
+        write("x.f32", &x.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())?;
+        if let Some(real) = real {
+            write("real.onnx", real)?;
+        }
+        Ok(Self { name, own, plan_ms: median(planned), answer, tract: tract.ok(), folder, agree })
+    }
+}
+
+/// A case, ready to be timed with any number of threads.
+struct Forms {
+    x: Vec<f32>,
+    real: Option<Form>,
+    integers: Option<Form>,
+}
+
+impl Forms {
+    fn new(case: &Case) -> anyhow::Result<Self> {
+        let length: usize = case.shape.iter().product();
+        let x: Vec<f32> = seeded::normal(length, 1.0, 1, &Device::Cpu)?.to_vec1::<f32>().context("the input")?;
+        let real = case.real.as_deref();
+        let form = |name: String, onnx: Option<&[u8]>, real: Option<&[u8]>, agree: Agree| {
+            onnx.map(|onnx| Form::new(name, onnx, real, case, &x, agree)).transpose()
+        };
+        let integers = form(format!("{}, int8", case.name), case.integers.as_deref(), real, near)?;
+        let real = form(case.name.clone(), real, None, same)?;
+        Ok(Self { x, real, integers })
+    }
+}
+
+/// Ours beside each peer.
+fn time(case: &Case, forms: &Forms, pairs: usize, side: &mut Side) -> anyhow::Result<Vec<Row>> {
+    let mut rows = vec![];
+    let Forms { x, real, integers } = forms;
+    let threads = side.pool.current_num_threads();
+    for form in real.iter().chain(integers) {
+        let question = form.folder.path().display().to_string();
+        side.onnx_runtime.prepare(&question)?;
+        let answer = read_values(&form.folder.path().join("y.f32"))?;
+        (form.agree)(&form.answer, &answer).with_context(|| format!("{}: ONNX Runtime", form.name))?;
+        let peer = match std::fs::read_to_string(form.folder.path().join("form.txt"))?.as_str() {
+            "QDQ" => "ONNX Runtime, its QDQ",
+            "QOperator" => "ONNX Runtime, its QOperator",
+            _ => "ONNX Runtime",
+        };
+        let Side { pool, onnx_runtime } = &mut *side;
+        let run = |graph: &engine::Graph| -> anyhow::Result<f64> {
+            let start = Instant::now();
+            pool.install(|| graph.run(&case.shape, x)).map_err(anyhow::Error::msg)?;
+            Ok(milliseconds(start))
+        };
+        let ours = || run(&form.own);
+        let mut timings = vec![compare(form.name.clone(), peer, pairs, ours, || onnx_runtime.run(&question))?];
+        let real = real.as_ref().filter(|real| !std::ptr::eq(*real, form));
+        let others = [("tract", form.tract.as_ref()), ("ours, f32", real.map(|real| &real.own))];
+        for (peer, graph) in others.into_iter().filter_map(|(peer, graph)| Some((peer, graph?))) {
+            timings.push(compare(form.name.clone(), peer, pairs, ours, || run(graph))?);
+        }
+        rows.extend(timings.into_iter().map(|row| Row { threads, row, ours_plan_ms: form.plan_ms }));
+    }
+    Ok(rows)
 }
 
 fn milliseconds(start: Instant) -> f64 {
@@ -222,32 +304,79 @@ fn near(ours: &[f32], theirs: &[f32]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The bundles' graphs, then nets with drawn weights.
-fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
+/// A graph of a bundle.
+#[derive(Debug)]
+struct Part {
+    /// Name and version of the bundle, and those of the bundle that it was made of.
+    bundle: String,
+    teacher: Option<String>,
+    role: &'static str,
+    onnx: Vec<u8>,
+    /// `[1, C, H, W]`.
+    shape: [usize; 4],
+    /// Whether it calculates in integers.
+    integers: bool,
+}
+
+impl Part {
+    /// Whether `integers` is this graph in integers. With another input it is another net.
+    fn teaches(&self, integers: &Self) -> bool {
+        integers.integers
+            && !self.integers
+            && integers.teacher.as_ref() == Some(&self.bundle)
+            && (integers.role, integers.shape) == (self.role, self.shape)
+    }
+}
+
+/// The bundles' graphs, each once.
+fn parts(arguments: &EngineArgs) -> anyhow::Result<Vec<Part>> {
     let keys = trusted_keys(arguments.trust.as_deref())?;
-    let mut cases = vec![];
+    let mut parts = vec![];
     for path in &arguments.bundle {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         let bundle = Bundle::read(&bytes, &keys, &Limits::default()).with_context(|| path.display().to_string())?;
         let manifest = bundle.manifest();
-        let segmenter = manifest.segmenter.as_ref().map(|segmenter| &segmenter.graph);
-        let graphs = [
-            Some(("classifier", &manifest.classifier.graph, bundle.classifier_graph())),
-            segmenter.zip(bundle.segmenter_graph()).map(|(graph, bytes)| ("segmenter", graph, bytes)),
-        ];
-        for (role, graph, onnx) in graphs.into_iter().flatten() {
+        let classifier = &manifest.classifier.graph;
+        let segmenter = manifest.segmenter.as_ref().map(|segmenter| &segmenter.graph).zip(bundle.segmenter_graph());
+        let one_net = segmenter.is_some_and(|(segmenter, _)| segmenter.part == classifier.part);
+        let verdict = (if one_net { "net" } else { "classifier" }, classifier, bundle.classifier_graph());
+        let masks = segmenter.filter(|_| !one_net).map(|(graph, onnx)| ("segmenter", graph, onnx));
+        for (role, graph, onnx) in [Some(verdict), masks].into_iter().flatten() {
             let side = graph.preprocess.input_side as usize;
-            let net = thorax_nn::onnx::from_onnx(onnx)?;
-            cases.push(Case {
-                name: format!("{} {role}", manifest.name),
+            parts.push(Part {
+                bundle: format!("{} {}", manifest.name, manifest.version),
+                teacher: manifest.extension.teacher.as_ref().map(|teacher| teacher.name.clone()),
+                role,
                 onnx: onnx.to_vec(),
-                quantized: quantized(&net)?,
                 shape: [1, graph.preprocess.normalise.mean.len(), side, side],
-                // ONNX Runtime answers in the order of the file.
-                outputs: net.outputs.into_iter().map(|(name, _)| name).collect(),
+                integers: Census::of(onnx)?.integer_convolutions() > 0,
             });
         }
     }
+    Ok(parts)
+}
+
+/// A case for each graph, where one in integers takes along the one of real numbers that it was made of.
+fn shipped(parts: &[Part]) -> anyhow::Result<Vec<Case>> {
+    let mut cases = vec![];
+    for part in parts {
+        let (real, integers) = if part.integers {
+            let teacher = parts.iter().find(|other| other.teaches(part));
+            (teacher.map(|teacher| teacher.onnx.clone()), part.onnx.clone())
+        } else if parts.iter().any(|other| part.teaches(other)) {
+            continue;
+        } else {
+            (Some(part.onnx.clone()), quantized(&from_onnx(&part.onnx)?)?)
+        };
+        let name = format!("{} {}", part.bundle, part.role);
+        cases.push(Case { name, shape: part.shape, real, integers: Some(integers) });
+    }
+    Ok(cases)
+}
+
+/// The bundles' graphs, then nets with drawn weights.
+fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
+    let mut cases = shipped(&parts(arguments)?)?;
     let device = Device::Cpu;
     let unet = NetConfig::Unet(UnetConfig::default());
     let attention = NetConfig::AttentionUnet(AttentionUnetConfig::default());
@@ -264,10 +393,9 @@ fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
         let [channels, height, width] = graph.input_shape;
         cases.push(Case {
             name: name.into(),
-            onnx: to_onnx(&graph, "drawn")?,
-            quantized: quantized(&graph)?,
             shape: [1, channels, height, width],
-            outputs: graph.outputs.iter().map(|(name, _)| name.clone()).collect(),
+            real: Some(to_onnx(&graph, "drawn")?),
+            integers: Some(quantized(&graph)?),
         });
     }
     Ok(cases)
@@ -346,6 +474,36 @@ mod tests {
             .sum();
         // torchvision's 3,504,872 parameters less the head's 1,281,000 and 2 for each of 17,056 channels of batch norms.
         assert_eq!(weights, 3_504_872 - 1_281_000 - 2 * 17_056);
+    }
+
+    #[test]
+    fn integers_stand_beside_what_they_were_made_of() {
+        let part = |bundle: &str, teacher: Option<&str>, role, channels, byte| Part {
+            bundle: bundle.into(),
+            teacher: teacher.map(str::to_owned),
+            role,
+            onnx: vec![byte],
+            shape: [1, channels, 8, 8],
+            integers: teacher.is_some(),
+        };
+        let parts = [
+            part("chest 2", Some("chest 1"), "classifier", 3, 0),
+            // Made of another net, which reads another picture.
+            part("chest 2", Some("chest 1"), "segmenter", 1, 1),
+            part("chest 1", None, "classifier", 3, 2),
+            part("chest 3", Some("chest 0"), "classifier", 3, 3),
+        ];
+        let cases = shipped(&parts).unwrap();
+        let found: Vec<_> =
+            cases.iter().map(|case| (case.name.as_str(), case.real.as_deref(), case.integers.as_deref())).collect();
+        assert_eq!(
+            found,
+            [
+                ("chest 2 classifier", Some(&[2][..]), Some(&[0][..])),
+                ("chest 2 segmenter", None, Some(&[1][..])),
+                ("chest 3 classifier", None, Some(&[3][..])),
+            ]
+        );
     }
 
     #[test]

@@ -47,8 +47,9 @@ pub enum BenchCommand {
     ///
     /// Compared are the shipped bundles' graphs, and nets of other shapes with drawn weights, one picture at a time: by the
     /// device's own code, by ONNX Runtime (CPU, all graph optimisations) and by tract without our kernels, each given the same
-    /// ONNX file. Figures are medians over the pairs of runs; a ratio is the median of the pairs' ours ms / peer ms, below 1
-    /// where ours is faster.
+    /// ONNX file. In 8-bit integers ONNX Runtime also has what its own tool makes of the net in real numbers (QDQ and QOperator,
+    /// u8 and i8), and the quickest of the three counts. Figures are medians over the pairs of runs; a ratio is the median of
+    /// the pairs' ours ms / peer ms, below 1 where ours is faster. tract has one thread, whatever the others have.
     Engine(engine::EngineArgs),
     /// Time reading a feature store by rows and by columns
     Store(store::StoreArgs),
@@ -69,6 +70,8 @@ pub struct NnArgs {
     #[arg(long, value_name = "PYTHON")]
     torch: Option<PathBuf>,
     #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
     pairing: PairArgs,
 }
 
@@ -78,9 +81,6 @@ struct PairArgs {
     /// Paired runs of each case, after two to warm up
     #[arg(long, default_value = "9", value_name = "N")]
     pairs: NonZeroUsize,
-    /// Threads of either side [default: RAYON_NUM_THREADS, or one a core]
-    #[arg(long, value_name = "N", value_parser = thorax_nn::device::threads)]
-    threads: Option<NonZeroUsize>,
     /// Only cases whose name contains this; any backbone of `thorax-train backbones` can be asked for
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -89,14 +89,21 @@ struct PairArgs {
     json: bool,
 }
 
+/// Threads of a comparison that is made with one number of them.
+#[derive(Debug, clap::Args)]
+struct ThreadArgs {
+    /// Threads of either side [default: RAYON_NUM_THREADS, or one a core]
+    #[arg(long, value_name = "N", value_parser = thorax_nn::device::threads)]
+    threads: Option<NonZeroUsize>,
+}
+
 impl BenchCommand {
-    /// The number of threads that was asked for.
+    /// The number of threads that was asked for; `engine`, which is asked for several, has pools of its own.
     pub fn threads(&self) -> Option<NonZeroUsize> {
         match self {
-            Self::Nn(arguments) => arguments.pairing.threads,
-            Self::Backbones(arguments) => arguments.pairing.threads,
-            Self::Engine(arguments) => arguments.pairing.threads,
-            Self::Memory { .. } | Self::Store(_) | Self::Classify(_) => None,
+            Self::Nn(arguments) => arguments.threads.threads,
+            Self::Backbones(arguments) => arguments.threads.threads,
+            Self::Engine(_) | Self::Memory { .. } | Self::Store(_) | Self::Classify(_) => None,
         }
     }
 }
@@ -177,7 +184,7 @@ pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
 }
 
 fn nn(arguments: &NnArgs) -> anyhow::Result<()> {
-    let PairArgs { pairs, only, json, .. } = &arguments.pairing;
+    let PairArgs { pairs, only, json } = &arguments.pairing;
     let (threads, pairs) = (rayon::current_num_threads(), pairs.get());
     let wanted = |name: &str| only.as_ref().is_none_or(|text| name.contains(text));
     let mut torch =

@@ -27,10 +27,22 @@ const FEW_WEIGHTS: usize = 4 * 1024;
 /// Pixels that are then finished together; whole tiles of any height.
 const FEW_PIXELS: usize = 24;
 
+/// Weights, and all that can be known of a run before it: sizes and places are worked out once.
 #[derive(Debug)]
 pub(super) struct Dense {
+    geometry: Convolution,
     panels: Panels,
     three_rows: bool,
+    /// Whether the input is read where it lies.
+    in_place: bool,
+    /// Whether an output pixel reads the input's pixel of the same place alone, so that where rows end does not matter.
+    pointwise: bool,
+    /// Values of an input row with its padding.
+    pitch: usize,
+    /// Beginning of each segment of the first pixel of a row, from the first input row that it reads.
+    segments: Vec<usize>,
+    /// Values of a segment.
+    length: usize,
 }
 
 fn three_rows_pay(geometry: &Convolution) -> bool {
@@ -62,55 +74,6 @@ impl Dense {
                 tap(channel, channel_in, place / kernel_width, place % kernel_width)
             })
         };
-        Self { panels, three_rows }
-    }
-
-    pub(super) fn run(
-        &self,
-        geometry: &Convolution,
-        x: &[f32],
-        add: Option<&[f32]>,
-        activation: Activation,
-        out: &mut [f32],
-    ) {
-        let picture = [geometry.input_length(), geometry.output_length()];
-        let plan = Plan::new(geometry, &self.panels, self.three_rows);
-        let row = plan.geometry.width_out() * geometry.channels_out;
-        let band = plan.rows_of_a_band() * row;
-        let pictures = out.par_chunks_mut(picture[1]).zip(x.par_chunks(picture[0])).enumerate();
-        pictures.for_each(|(picture_index, (out, x))| {
-            out.par_chunks_mut(band).enumerate().for_each(|(index, out)| {
-                let start = picture_index * picture[1] + index * band;
-                let add = add.map(|add| &add[start..start + out.len()]);
-                let rows = out.len() / row;
-                with_scratch(plan.scratch(rows), |scratch| {
-                    let first = index * band / row;
-                    dispatch(Band { plan: &plan, x, first, rows, add, activation, out, scratch });
-                });
-            });
-        });
-    }
-}
-
-/// The sizes of one run.
-struct Plan<'a> {
-    geometry: Convolution,
-    panels: &'a Panels,
-    three_rows: bool,
-    /// Whether the input is read where it lies.
-    in_place: bool,
-    /// Whether an output pixel reads the input's pixel of the same place alone, so that where rows end does not matter.
-    pointwise: bool,
-    /// Values of an input row with its padding.
-    pitch: usize,
-    /// Beginning of each segment of the first pixel of a row, from the first input row that it reads.
-    segments: Vec<usize>,
-    /// Values of a segment.
-    length: usize,
-}
-
-impl<'a> Plan<'a> {
-    fn new(geometry: &Convolution, panels: &'a Panels, three_rows: bool) -> Self {
         let mut geometry = *geometry;
         let padding = geometry.padding;
         let in_place = [padding.top, padding.left, padding.bottom, padding.right] == [0; 4] && !three_rows;
@@ -119,17 +82,35 @@ impl<'a> Plan<'a> {
             // A band is one row of any number of pixels.
             (geometry.height, geometry.width) = (geometry.height * geometry.width, 1);
         }
-        let channels = geometry.channels_in;
-        let pitch = (geometry.width + padding.left + padding.right) * channels;
+        let pitch = (geometry.width + padding.left + padding.right) * channels_in;
         // Without dilation a row of the kernel reads values that lie side by side.
         let (columns, length) = match geometry.dilation {
-            1 => (1, geometry.kernel_width * channels),
-            _ => (geometry.kernel_width, channels),
+            1 => (1, kernel_width * channels_in),
+            _ => (kernel_width, channels_in),
         };
-        let rows = if three_rows { 1 } else { geometry.kernel_height };
+        let rows = if three_rows { 1 } else { kernel_height };
         let segments = (0..rows)
-            .flat_map(|row| (0..columns).map(move |column| (row * pitch + column * channels) * geometry.dilation));
-        Self { panels, three_rows, in_place, pointwise, pitch, segments: segments.collect(), length, geometry }
+            .flat_map(|row| (0..columns).map(move |column| (row * pitch + column * channels_in) * geometry.dilation))
+            .collect();
+        Self { geometry, panels, three_rows, in_place, pointwise, pitch, segments, length }
+    }
+
+    pub(super) fn run(&self, x: &[f32], add: Option<&[f32]>, activation: Activation, out: &mut [f32]) {
+        let picture = [self.geometry.input_length(), self.geometry.output_length()];
+        let row = self.geometry.width_out() * self.geometry.channels_out;
+        let band = self.rows_of_a_band() * row;
+        let pictures = out.par_chunks_mut(picture[1]).zip(x.par_chunks(picture[0])).enumerate();
+        pictures.for_each(|(picture_index, (out, x))| {
+            out.par_chunks_mut(band).enumerate().for_each(|(index, out)| {
+                let start = picture_index * picture[1] + index * band;
+                let add = add.map(|add| &add[start..start + out.len()]);
+                let rows = out.len() / row;
+                with_scratch(self.scratch(rows), |scratch| {
+                    let first = index * band / row;
+                    dispatch(Band { dense: self, x, first, rows, add, activation, out, scratch });
+                });
+            });
+        });
     }
 
     fn input_rows(&self, rows: usize) -> usize {
@@ -176,7 +157,7 @@ impl<'a> Plan<'a> {
 
 /// Some output rows of one picture.
 struct Band<'a> {
-    plan: &'a Plan<'a>,
+    dense: &'a Dense,
     /// The picture.
     x: &'a [f32],
     first: usize,
@@ -192,7 +173,7 @@ impl WithSimd for Band<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        if self.plan.three_rows {
+        if self.dense.three_rows {
             self.three_rows(simd);
         } else {
             self.direct(simd);
@@ -203,18 +184,18 @@ impl WithSimd for Band<'_> {
 impl Band<'_> {
     #[inline(always)]
     fn direct<S: Simd>(&mut self, simd: S) {
-        let Plan { geometry, panels, pitch, segments, length, .. } = self.plan;
+        let Dense { geometry, panels, pitch, segments, length, .. } = self.dense;
         let first = self.first * geometry.stride;
         let [copies, _] = &mut self.scratch;
-        let source: &[f32] = if self.plan.in_place {
+        let source: &[f32] = if self.dense.in_place {
             &self.x[first * pitch..]
         } else {
-            for (row, copy) in copies.chunks_exact_mut(*pitch).take(self.plan.input_rows(self.rows)).enumerate() {
+            for (row, copy) in copies.chunks_exact_mut(*pitch).take(self.dense.input_rows(self.rows)).enumerate() {
                 pad(geometry, self.x, first + row, copy);
             }
             copies
         };
-        let (rows, width) = if self.plan.pointwise { (1, self.rows) } else { (self.rows, geometry.width_out()) };
+        let (rows, width) = if self.dense.pointwise { (1, self.rows) } else { (self.rows, geometry.width_out()) };
         let row_values = width * geometry.channels_out;
         // If the first cache holds all weights, the output is written pixel by pixel, else the weights are read block by block.
         let pixels = if panels.values() <= FEW_WEIGHTS { FEW_PIXELS } else { width };
@@ -244,7 +225,7 @@ impl Band<'_> {
 
     #[inline(always)]
     fn three_rows<S: Simd>(&mut self, simd: S) {
-        let Plan { geometry, panels, pitch, segments, length, .. } = self.plan;
+        let Dense { geometry, panels, pitch, segments, length, .. } = self.dense;
         let [copies, sums] = &mut self.scratch;
         let tiles = self.rows.div_ceil(TILE);
         // `[point][tile][pitch]`

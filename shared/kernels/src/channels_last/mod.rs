@@ -81,7 +81,7 @@ impl PackedConvolution {
             expect("the second summand", add.len(), out.len())?;
         }
         match &self.kernel {
-            Kernel::Dense(dense) => dense.run(&self.geometry, x, add, self.activation, out),
+            Kernel::Dense(dense) => dense.run(x, add, self.activation, out),
             Kernel::Depthwise(depthwise) => depthwise.run(&self.geometry, x, add, self.activation, out),
         }
         Ok(())

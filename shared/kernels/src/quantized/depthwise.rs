@@ -198,9 +198,9 @@ impl Task<'_> {
         // The last pixel's last column is within the padded input, by the definition of the output's width.
         assert!((width - 1) * g.stride + (g.kernel_width - 1) * g.dilation < sizes.columns);
         assert!(offset + I::LANES <= sizes.run && sizes.planes * sizes.plane <= from.len());
+        let row = Row::<I> { sizes, g, panels: &depthwise.panels, block, writes, marker: std::marker::PhantomData };
         // SAFETY: a register's `LANES` fours begin `offset` channels behind the start of a column, and fit in it; the
         // columns of all pixels fit in a plane, and the planes in `from`: asserted above. The rest is the caller's.
-        let row = Row::<I> { sizes, g, panels: &depthwise.panels, block, writes, marker: std::marker::PhantomData };
         unsafe {
             let from = from.as_ptr().add(offset * 4);
             let (mut x, tiles) = (0, width.div_ceil(PIXELS));

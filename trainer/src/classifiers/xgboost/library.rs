@@ -283,9 +283,12 @@ impl Booster<'_> {
             )
         };
         library.check("predicting", code)?;
-        // SAFETY: the library has written how many dimensions there are, and where their sizes are.
-        let shape =
-            if shape.is_null() { &[] } else { unsafe { std::slice::from_raw_parts(shape, dimensions as usize) } };
+        let shape = if shape.is_null() {
+            &[]
+        } else {
+            // SAFETY: the library has written how many dimensions there are, and where their sizes are.
+            unsafe { std::slice::from_raw_parts(shape, dimensions as usize) }
+        };
         if values.is_null() || shape != [rows as u64] {
             let reason = format!("it gave probabilities of shape {shape:?} for {rows} rows");
             return Err(XgboostError::Failed { what: "predicting", reason });

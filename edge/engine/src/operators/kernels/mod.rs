@@ -114,9 +114,11 @@ impl Kernel for Concatenate {
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
-        let inputs = inputs.iter().map(|input| values(input)).collect::<TractResult<Vec<_>>>()?;
-        let inputs: Vec<(usize, &[f32])> = self.channels.iter().copied().zip(inputs).collect();
+        let mut parts: TVec<(usize, &[f32])> = tvec!();
+        for (input, &channels) in inputs.iter().zip(&self.channels) {
+            parts.push((channels, values(input)?));
+        }
         let mut output = output.try_as_plain_ram_mut()?;
-        Ok(concatenate(&inputs, output.as_slice_mut::<f32>()?)?)
+        Ok(concatenate(&parts, output.as_slice_mut::<f32>()?)?)
     }
 }
