@@ -29,12 +29,13 @@ memcheck:
         thorax_nn:matmul thorax_trainer:what_is_written_is_read thorax_train:purges; do \
         for t in target/release/deps/${part%%:*}-*; do \
             [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q "${part#*:}" || \
-            valgrind -q --error-exitcode=9 "$t" "${part#*:}" || exit 1; done; done
+            { valgrind -q --error-exitcode=9 "$t" "${part#*:}" && checked="$checked $part"; } || exit 1; done; \
+        case " $checked " in *" $part "*) ;; *) echo "$part: no such test was built"; exit 1;; esac; done
 
 # All tests of the kernels under AddressSanitizer, with the instructions that this processor has.
 asan-kernels:
     RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
-        cargo test --release -p thorax-kernels --lib --tests --target x86_64-unknown-linux-gnu
+        cargo test --release -p thorax-kernels --lib --tests --target $(rustc -vV | sed -n 's/host: //p')
 
 # The calls into XGBoost under the same (trainer/src/classifiers/xgboost/library.rs); LIBRARY is its libxgboost.so.
 memcheck-xgboost LIBRARY:

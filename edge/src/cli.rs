@@ -507,3 +507,16 @@ fn bundles_in(folder: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Ids that no option has, two options of one name: clap tells, where its own assertions are built (Cargo.toml).
+    #[test]
+    fn options_fit_together() {
+        Arguments::command().debug_assert();
+    }
+}

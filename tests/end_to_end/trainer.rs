@@ -132,7 +132,7 @@ fn a_killed_run_goes_on_and_ends_as_an_undisturbed_one() {
         let other = run(start(&killed).args(["--seed", "2"]));
         assert_ne!(other.code, 0);
         assert!(other.stderr.contains("another configuration") && other.stderr.contains("--out"), "{}", other.stderr);
-        assert!(other.stderr.contains("seed is 1 there and 2 here"), "{}", other.stderr);
+        assert!(other.stderr.contains("other data: seed is 1 there and 2 here; choose"), "{}", other.stderr);
     }
 }
 

@@ -29,6 +29,8 @@ arguments = parser.parse_args()
 
 QUIET = [("session.force_spinning_stop", "1"), ("session.intra_op.allow_spinning", "0")]
 FORMS = ["QDQ", "QOperator"]
+# Mean difference from the net in real numbers, in parts of its largest value, from which on a quantized one is another net.
+FAR = 0.1
 
 
 def session(graph, entry):
@@ -43,7 +45,7 @@ def session(graph, entry):
 def quantize(folder):
     """Writes `real.onnx` in 8-bit integers, once for each of FORMS."""
     try:
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     except ImportError as error:
         raise RuntimeError(f"ONNX Runtime cannot quantize ({error}): pip install onnx for this Python") from error
 
@@ -63,23 +65,29 @@ def quantize(folder):
         def get_next(self):
             return next(self.pictures, None)
 
-    # It warns of what was done above.
+    # It advises to prepare the net, which was done above.
     logging.disable(logging.WARNING)
     for form in FORMS:
-        quantize_static(folded, folder / f"{form}.onnx", Noise(), QuantFormat[form], per_channel=True)
+        quantize_static(folded, folder / f"{form}.onnx", Noise(), QuantFormat[form], per_channel=True,
+                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    return real
 
 
 def build(case):
     folder = Path(case)
-    files = {"as it is": folder / "graph.onnx"}
-    if (folder / "real.onnx").exists():
-        if not all((folder / f"{form}.onnx").exists() for form in FORMS):
-            quantize(folder)
-        files |= {form: folder / f"{form}.onnx" for form in FORMS}
-    sessions = [(form, session(file, entry)) for form, file in files.items() for entry in QUIET]
+    sessions = [("as it is", session(folder / "graph.onnx", entry)) for entry in QUIET]
     [x] = sessions[0][1].get_inputs()
     feed = {x.name: numpy.fromfile(folder / "x.f32", "<f4").reshape(x.shape)}
     sessions[0][1].run(None, feed)[0].astype("<f4").tofile(folder / "y.f32")
+    if (folder / "real.onnx").exists():
+        wanted = quantize(folder).run(None, feed)[0]
+        for form in FORMS:
+            both = [session(folder / f"{form}.onnx", entry) for entry in QUIET]
+            away = numpy.abs(both[0].run(None, feed)[0] - wanted).mean() / numpy.abs(wanted).max()
+            # A comparison that a NaN does not pass.
+            if not away <= FAR:
+                raise RuntimeError(f"{form} is {away:.3f} of the largest value away from the net that it was made of")
+            sessions += [(form, one) for one in both]
     times = [[] for _ in sessions]
     for _ in range(5):
         for times_of_one, (_, one) in zip(times, sessions):

@@ -43,7 +43,8 @@ pub fn start_run(folder: &Path, option: &str, config: &impl serde::Serialize) ->
         Ok(before) if before == text => {}
         Ok(before) => {
             let differ = match serde_json::from_str(&before) {
-                Ok(found) => differences("", &found, &serde_json::to_value(config)?).join("; "),
+                // Both read from text: in a value made of `config` itself, f32 would have other digits.
+                Ok(found) => differences("", &found, &serde_json::from_str(&text)?).join("; "),
                 Err(error) => format!("config.json: {error}"),
             };
             anyhow::bail!(

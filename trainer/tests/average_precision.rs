@@ -57,7 +57,7 @@ fn case(number: usize, smallest: usize) -> Vec<Matches> {
             .iter()
             .map(Vec::as_slice)
             .partition(|mask| mask.iter().filter(|inside| **inside).count() >= smallest);
-        Matches::of(&found, &truths, &ignored)
+        Matches::of(&found, &truths, &ignored, 0)
     };
     (0..pictures).map(|_| picture(&mut words)).collect()
 }

@@ -1,8 +1,8 @@
 //! `thorax-train bench engine`: what the device runs its graphs with, beside ONNX Runtime and beside tract as it comes.
 //!
 //! Ours is the device's own code: tract's graph with the kernels of `thorax-kernels` in it. All sides are given the very same ONNX
-//! file and input, one picture at a time, and their first outputs are held together before anything is timed. A shipped graph in 8-bit
-//! integers stands beside the graph of real numbers that it was made of. What is not shipped in integers is quantized here, by pictures of
+//! file and input, one picture at a time, and their first outputs are held together before anything is timed; what ONNX Runtime's own tool
+//! quantized is held against its net of real numbers instead. A shipped graph in 8-bit integers stands beside the graph of real numbers that it was made of. What is not shipped in integers is quantized here, by pictures of
 //! noise: that is enough to time it, and says nothing of what it sees.
 
 use std::{
@@ -31,7 +31,7 @@ use thorax_nn::{
     quantize::{self, Calibrated, Census, Ranges, Settings},
     seeded,
 };
-use thorax_shared::bundle::{Bundle, Limits};
+use thorax_shared::bundle::{Bundle, Limits, Manifest, Sha256Sum};
 
 use super::{
     PairArgs, Timing,
@@ -88,6 +88,8 @@ struct Row {
 /// A net to time, in real numbers, in 8-bit integers or in both: ONNX files.
 struct Case {
     name: String,
+    /// Whose graph of real numbers it is, where that is another's.
+    real_name: Option<String>,
     /// `[1, C, H, W]`.
     shape: [usize; 4],
     real: Option<Vec<u8>>,
@@ -206,13 +208,17 @@ impl Form {
         }
         let own = read(Kernels::Own)?;
         let answer = first(&own)?;
-        let tract = read(Kernels::Tract).and_then(|tract| {
-            agree(&answer, &first(&tract)?)?;
-            Ok(tract)
-        });
-        if let Err(error) = &tract {
-            eprintln!("{name}: not beside tract, which cannot run it as we do ({error:#})");
-        }
+        let tract = read(Kernels::Tract).and_then(|tract| Ok((first(&tract)?, tract)));
+        let tract = match tract {
+            Ok((theirs, tract)) => {
+                agree(&answer, &theirs).with_context(|| format!("{name}: tract"))?;
+                Some(tract)
+            }
+            Err(error) => {
+                eprintln!("{name}: not beside tract, which cannot run it ({error:#})");
+                None
+            }
+        };
         let folder = tempfile::tempdir()?;
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes);
         write("graph.onnx", onnx)?;
@@ -220,7 +226,7 @@ impl Form {
         if let Some(real) = real {
             write("real.onnx", real)?;
         }
-        Ok(Self { name, own, plan_ms: median(planned), answer, tract: tract.ok(), folder, agree })
+        Ok(Self { name, own, plan_ms: median(planned), answer, tract, folder, agree })
     }
 }
 
@@ -240,7 +246,7 @@ impl Forms {
             onnx.map(|onnx| Form::new(name, onnx, real, case, &x, agree)).transpose()
         };
         let integers = form(format!("{}, int8", case.name), case.integers.as_deref(), real, near)?;
-        let real = form(case.name.clone(), real, None, same)?;
+        let real = form(case.real_name.as_ref().unwrap_or(&case.name).clone(), real, None, same)?;
         Ok(Self { x, real, integers })
     }
 }
@@ -316,16 +322,28 @@ struct Part {
     shape: [usize; 4],
     /// Whether it calculates in integers.
     integers: bool,
+    /// What a segmenter was made of; a bundle that was made of another may have a segmenter of its own.
+    segmenter: Vec<(String, Sha256Sum)>,
 }
 
 impl Part {
-    /// Whether `integers` is this graph in integers. With another input it is another net.
+    fn name(&self) -> String {
+        format!("{} {}", self.bundle, self.role)
+    }
+
+    /// Whether `integers` is this graph in integers. With another input, or a segmenter of other files, it is another net.
     fn teaches(&self, integers: &Self) -> bool {
         integers.integers
             && !self.integers
             && integers.teacher.as_ref() == Some(&self.bundle)
-            && (integers.role, integers.shape) == (self.role, self.shape)
+            && (integers.role, integers.shape, &integers.segmenter) == (self.role, self.shape, &self.segmenter)
     }
+}
+
+/// Names and hashes of the files that a bundle's segmenter was made of.
+fn segmenter_inputs(manifest: &Manifest) -> Vec<(String, Sha256Sum)> {
+    let inputs = manifest.provenance.inputs.iter().filter(|input| input.name.starts_with("segmenter"));
+    inputs.map(|input| (input.name.to_string(), input.sha256)).collect()
 }
 
 /// The bundles' graphs, each once.
@@ -350,6 +368,7 @@ fn parts(arguments: &EngineArgs) -> anyhow::Result<Vec<Part>> {
                 onnx: onnx.to_vec(),
                 shape: [1, graph.preprocess.normalise.mean.len(), side, side],
                 integers: Census::of(onnx)?.integer_convolutions() > 0,
+                segmenter: if role == "segmenter" { segmenter_inputs(manifest) } else { vec![] },
             });
         }
     }
@@ -361,15 +380,19 @@ fn shipped(parts: &[Part]) -> anyhow::Result<Vec<Case>> {
     let mut cases = vec![];
     for part in parts {
         let (real, integers) = if part.integers {
-            let teacher = parts.iter().find(|other| other.teaches(part));
-            (teacher.map(|teacher| teacher.onnx.clone()), part.onnx.clone())
+            (parts.iter().find(|other| other.teaches(part)), part.onnx.clone())
         } else if parts.iter().any(|other| part.teaches(other)) {
             continue;
         } else {
-            (Some(part.onnx.clone()), quantized(&from_onnx(&part.onnx)?)?)
+            (Some(part), quantized(&from_onnx(&part.onnx)?)?)
         };
-        let name = format!("{} {}", part.bundle, part.role);
-        cases.push(Case { name, shape: part.shape, real, integers: Some(integers) });
+        cases.push(Case {
+            name: part.name(),
+            real_name: real.map(Part::name),
+            shape: part.shape,
+            real: real.map(|real| real.onnx.clone()),
+            integers: Some(integers),
+        });
     }
     Ok(cases)
 }
@@ -393,6 +416,7 @@ fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
         let [channels, height, width] = graph.input_shape;
         cases.push(Case {
             name: name.into(),
+            real_name: None,
             shape: [1, channels, height, width],
             real: Some(to_onnx(&graph, "drawn")?),
             integers: Some(quantized(&graph)?),
@@ -478,20 +502,23 @@ mod tests {
 
     #[test]
     fn integers_stand_beside_what_they_were_made_of() {
-        let part = |bundle: &str, teacher: Option<&str>, role, channels, byte| Part {
+        let part = |bundle: &str, teacher: Option<&str>, role, [channels, byte, made_of]: [u8; 3]| Part {
             bundle: bundle.into(),
             teacher: teacher.map(str::to_owned),
             role,
             onnx: vec![byte],
-            shape: [1, channels, 8, 8],
+            shape: [1, usize::from(channels), 8, 8],
             integers: teacher.is_some(),
+            segmenter: if role == "segmenter" { vec![("segmenter run".into(), [made_of; 32])] } else { vec![] },
         };
         let parts = [
-            part("chest 2", Some("chest 1"), "classifier", 3, 0),
-            // Made of another net, which reads another picture.
-            part("chest 2", Some("chest 1"), "segmenter", 1, 1),
-            part("chest 1", None, "classifier", 3, 2),
-            part("chest 3", Some("chest 0"), "classifier", 3, 3),
+            part("chest 2", Some("chest 1"), "classifier", [3, 0, 0]),
+            part("chest 2", Some("chest 1"), "segmenter", [3, 1, 0]),
+            part("chest 1", None, "classifier", [3, 2, 0]),
+            part("chest 1", None, "segmenter", [3, 4, 0]),
+            part("chest 3", Some("chest 1"), "classifier", [1, 3, 0]),
+            // Made of another run.
+            part("chest 4", Some("chest 1"), "segmenter", [3, 5, 1]),
         ];
         let cases = shipped(&parts).unwrap();
         let found: Vec<_> =
@@ -500,8 +527,9 @@ mod tests {
             found,
             [
                 ("chest 2 classifier", Some(&[2][..]), Some(&[0][..])),
-                ("chest 2 segmenter", None, Some(&[1][..])),
+                ("chest 2 segmenter", Some(&[4][..]), Some(&[1][..])),
                 ("chest 3 classifier", None, Some(&[3][..])),
+                ("chest 4 segmenter", None, Some(&[5][..])),
             ]
         );
     }

@@ -112,7 +112,7 @@ pub struct BuildArgs {
 }
 
 fn code(text: &str) -> Result<[String; 3], String> {
-    let parts: Vec<&str> = text.splitn(3, ':').collect();
+    let parts: Vec<&str> = text.splitn(3, ':').map(str::trim).collect();
     match parts[..] {
         [scheme, code, meaning] if !(scheme.is_empty() || code.is_empty() || meaning.is_empty()) => {
             // What a DICOM report takes, which would otherwise leave the code out.
@@ -408,8 +408,9 @@ mod tests {
 
     #[test]
     fn a_code_is_one_that_a_report_takes() {
-        let taken = code("SCT:56717001:Tuberculosis");
-        assert_eq!(taken, Ok(["SCT", "56717001", "Tuberculosis"].map(str::to_owned)));
+        for text in ["SCT:56717001:Tuberculosis", " SCT:56717001: Tuberculosis "] {
+            assert_eq!(code(text), Ok(["SCT", "56717001", "Tuberculosis"].map(str::to_owned)));
+        }
         for refused in
             ["SCT:56717001", "SCT::Tuberculosis", "A SCHEME OF MANY LETTERS:1:x", "SCT:1:fièvre", "SCT:1\\2:x"]
         {

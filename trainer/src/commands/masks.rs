@@ -290,6 +290,10 @@ fn judge_instances(args: &JudgeArgs) -> anyhow::Result<()> {
 /// # Errors
 /// Folders that are no rounds of one cross-validation; a file that cannot be read or written.
 fn pool_rounds(args: &PoolArgs) -> anyhow::Result<()> {
+    let out = args.out.canonicalize().ok();
+    if let Some(round) = args.rounds.iter().find(|round| out.is_some() && round.canonicalize().ok() == out) {
+        bail!("{}: one of the rounds, whose judgement would be written over; give another --out", round.display());
+    }
     let rounds = args.rounds.iter().map(|folder| Ok((folder.as_path(), masks::read(folder)?)));
     let rounds: Vec<(&Path, SegmentationJudgement)> = rounds.collect::<anyhow::Result<_>>()?;
     let settings = Resampling { resamples: args.resamples as usize, level: 0.95, seed: args.seed };

@@ -43,6 +43,7 @@ use crate::{
         boxes::Boxes,
         lungs::{LesionsArgs, LungCropArgs, LungFinder, TrunkArgs},
         paper::default_of_paper,
+        pictures::Extent,
         run::{SegmentConfig, THRESHOLD, TaughtConfig, record_stages},
         teachers::MaskTeachers,
         train::{Beginning, train},
@@ -349,6 +350,9 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
     let beside = args.beside.look_up(&manifest, common)?;
     let boxed = args.boxed(&manifest)?;
     let teachers = args.teachers(&manifest)?;
+    let copies = beside.copies.map_or(0, |copies| copies.count);
+    let healthy = beside.healthy > 0;
+    Extent { modality: common.modality, side: args.side as usize, healthy, copies }.ensure_fit(&manifest)?;
     let others = beside.healthy > 0 || boxed.is_some() || teachers.is_some();
     let tasks: &[Task] = if others { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
     data::verify(&manifest, common.modality, tasks)?;

@@ -30,7 +30,10 @@ use crate::{
         train::{Beginning, train},
     },
     memory,
-    segmentation::augment::{AugmentationConfig, AugmentationName, Flips},
+    segmentation::{
+        augment::{AugmentationConfig, AugmentationName, Flips},
+        pictures::Extent,
+    },
     sweep::grid::{DICE, RunOptions},
 };
 
@@ -228,6 +231,9 @@ pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
     }
     let manifest = data::open(&common.manifest)?;
     let Beside { healthy, healthy_sha256, start_sha256, copies } = args.beside.look_up(&manifest, common)?;
+    let count = copies.map_or(0, |copies| copies.count);
+    Extent { modality: common.modality, side: side as usize, healthy: healthy > 0, copies: count }
+        .ensure_fit(&manifest)?;
     let tasks: &[Task] = if healthy > 0 { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
     data::verify(&manifest, common.modality, tasks)?;
     let config = InstanceRunConfig {

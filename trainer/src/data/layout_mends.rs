@@ -270,6 +270,17 @@ fn class_folders_may_lie_in_a_folder_of_all_and_have_folders_of_patients() {
         assert_eq!([labelled(Label::Positive), labelled(Label::Negative)], [positive, negative], "{folders:?}");
         assert!(found.manifest.records.iter().all(|r| ["covid", "normal", "other"].contains(&r.class.as_str())));
     }
+    // Masks are no pictures, wherever their folder is.
+    let found =
+        imported(&args(&class_folders(&["a/films/COVID", "a/films/Normal", "a/masks/COVID", "a/masks/Normal"])));
+    assert_eq!([count(&found, |_| true), count(&found, |r| r.path.contains("masks"))], [6, 0]);
+    // The folder of all is no class, but where the user says so.
+    let mock = class_folders(&["covid19/sick", "covid19/controls"]);
+    refused(&args(&mock), &["is `covid19` the class of all pictures", "(controls, sick)", "--positive and --negative"]);
+    let all = imported(&ImportArgs { positive: words(&["covid19"]), ..args(&mock) });
+    assert_eq!(count(&all, |r| r.is_positive()), 6);
+    let found = imported(&ImportArgs { positive: words(&["sick"]), negative: words(&["controls"]), ..args(&mock) });
+    assert_eq!([count(&found, |r| r.is_positive()), count(&found, |r| r.label == Label::Negative)], [3, 3]);
     // A folder that may be a class by its word lies in another one's.
     let mock = class_folders(&["Normal/P1/CT1", "COVID/P2/CT1"]);
     refused(&args(&mock), &["Normal/P1/CT1/", "folders of two classes, `Normal` and `CT1`", "rename"]);
@@ -292,6 +303,9 @@ fn class_folders_in_splits_keep_them() {
         assert_eq!(record.split == Split::Test, record.path.starts_with("test/"), "{}", record.path);
         assert_eq!(record.is_positive(), record.path.contains("/COVID/"), "{}", record.path);
     }
+    // What lies in no split is in train, and told.
+    let aside = class_folders(&["train/COVID", "train/Normal", "test/COVID", "test/Normal", "Normal"]);
+    told(&imported(&args(&aside)), "in no split, and so in train: Normal/40_0.png");
     // A class of which the words say nothing, in a split of its own.
     mock.picture("test/TB/99.png", Modality::Xray, 99, false);
     refused(&args(&mock), &["which of these classes are the disease", "not? TB: say"]);

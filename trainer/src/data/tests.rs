@@ -366,9 +366,13 @@ fn words_with_one_plain_meaning_are_read_and_told() {
     assert_eq!(imported.manifest.records[2].mask, mask);
     assert_eq!(imported.manifest.records[2].masks_sha256.len(), 64);
     let told = imported.told.join("\n");
-    for words in
-        ["';'", "small letters", "modality `CXR` read as `xray`", "split `TESTING` read as `test`", "class `Normal`"]
-    {
+    for words in [
+        "';'",
+        "`Patient ID` as patient_id",
+        "modality `CXR` read as `xray`",
+        "split `TESTING` read as `test`",
+        "class `Normal`",
+    ] {
         assert!(told.contains(words), "{words}: {told}");
     }
     let undealt = "path,modality,class,patient_id\nphantom_xray_0000_positive.png,xray,covid,a\n\

@@ -3,8 +3,8 @@
 //! The lesions that were found are taken in the order of their scores, the surest first; each is matched with the free true lesion that it
 //! overlaps best, if by enough. Precision at 101 levels of recall, made to fall, is averaged over ten thresholds of overlap, 0.5 to 0.95.
 //!
-//! True lesions may be ignored, as those outside of a range of areas are in COCO's figures: whoever misses one loses nothing, and what is
-//! matched with one is neither right nor wrong.
+//! Small lesions may be ignored, as those outside of a range of areas are in COCO's figures: whoever misses a small true one loses nothing,
+//! and what is matched with one, or is itself small and matched with none, is neither right nor wrong.
 
 use std::ops::Range;
 
@@ -27,22 +27,24 @@ fn threshold(index: usize) -> f64 {
 pub struct Matches {
     /// Of each lesion found its score, the highest first.
     scores: Vec<f64>,
-    /// The same lesions: whether it is a true one, at each threshold; nothing where it is an ignored one.
+    /// The same lesions: whether it is a true one, at each threshold; nothing where it is ignored.
     right: Vec<[Option<bool>; THRESHOLDS]>,
     /// True lesions, without those that are ignored.
     truths: usize,
 }
 
 impl Matches {
-    /// Scores and masks found, the true masks, and those true ones that are ignored, all of one size.
-    pub fn of(found: &[(f64, &[bool])], truths: &[&[bool]], ignored: &[&[bool]]) -> Self {
+    /// Scores and masks found, the true masks, and those true ones that are ignored, all of one size. What is found of fewer than `smallest`
+    /// pixels and matched with none is ignored as well.
+    pub fn of(found: &[(f64, &[bool])], truths: &[&[bool]], ignored: &[&[bool]], smallest: usize) -> Self {
         let mut order: Vec<usize> = (0..found.len()).collect();
         order.sort_by(|&a, &b| found[b].0.total_cmp(&found[a].0));
         order.truncate(MOST);
         let all = [truths, ignored].concat();
         let overlaps: Vec<Vec<f64>> =
             order.iter().map(|&index| all.iter().map(|truth| overlap(found[index].1, truth)).collect()).collect();
-        let mut right = vec![[Some(false); THRESHOLDS]; order.len()];
+        let unmatched = |&index: &usize| (area(found[index].1) >= smallest).then_some(false);
+        let mut right: Vec<_> = order.iter().map(|index| [unmatched(index); THRESHOLDS]).collect();
         for step in 0..THRESHOLDS {
             let mut free = vec![true; all.len()];
             for (own, right) in overlaps.iter().zip(&mut right) {
@@ -73,12 +75,13 @@ impl Matches {
         if width == 0 || !mask.len().is_multiple_of(width) {
             candle_core::bail!("a mask of {} pixels has no rows of {width}", mask.len());
         }
-        let numbers: Vec<f32> = components(mask, width, 1).into_iter().map(|number| number as f32).collect();
+        // What has an overlap of one half with a smaller one is too small itself, and ignored whether it is matched or not.
+        let least = smallest.div_ceil(2).max(1);
+        let numbers: Vec<f32> = components(mask, width, least).into_iter().map(|number| number as f32).collect();
         let lesions = Targets::of_numbers(&numbers, mask.len() / width, width)?.lesions;
         let masks = lesions.iter().map(|lesion| lesion.mask.as_slice());
-        let (truths, ignored): (Vec<&[bool]>, Vec<&[bool]>) =
-            masks.partition(|mask| mask.iter().filter(|inside| **inside).count() >= smallest);
-        Ok(Self::of(found, &truths, &ignored))
+        let (truths, ignored): (Vec<&[bool]>, Vec<&[bool]>) = masks.partition(|mask| area(mask) >= smallest);
+        Ok(Self::of(found, &truths, &ignored, smallest))
     }
 
     /// True lesions of the picture, without those that are ignored.
@@ -91,6 +94,11 @@ impl Matches {
 fn best(overlaps: &[f64], free: &[bool], numbers: Range<usize>, least: f64) -> Option<usize> {
     let enough = numbers.filter(|&number| free[number] && overlaps[number] >= least);
     enough.max_by(|&a, &b| overlaps[a].total_cmp(&overlaps[b]))
+}
+
+/// Pixels of a mask.
+fn area(mask: &[bool]) -> usize {
+    mask.iter().filter(|inside| **inside).count()
 }
 
 /// Intersection over union of two masks.
@@ -197,25 +205,25 @@ mod tests {
     #[test]
     fn what_is_found_exactly_has_a_precision_of_1_and_what_is_not_there_lowers_it() {
         let (a, b) = (mask(0, 10), mask(10, 20));
-        let exact = Matches::of(&[(0.9, &a), (0.8, &b)], &[&b, &a], &[]);
+        let exact = Matches::of(&[(0.9, &a), (0.8, &b)], &[&b, &a], &[], 0);
         let all = Summary::of(&[&exact]).unwrap();
         assert!((all.ap - 1.0).abs() < 1e-12 && all.ar1 == 0.5 && all.ar10 == 1.0, "{all:?}");
         // The surest one is nothing: at every level of recall the precision is 2 / 3 at best.
         let none = mask(5, 7);
-        let worse = Summary::of(&[&Matches::of(&[(0.9, &a), (0.95, &none), (0.8, &b)], &[&a, &b], &[])]).unwrap();
+        let worse = Summary::of(&[&Matches::of(&[(0.9, &a), (0.95, &none), (0.8, &b)], &[&a, &b], &[], 0)]).unwrap();
         assert!((worse.ap50 - 2.0 / 3.0).abs() < 1e-12, "{worse:?}");
         // Half of it: found at an overlap of 0.5 only.
-        let half = Summary::of(&[&Matches::of(&[(0.5, &mask(0, 5))], &[&a], &[])]).unwrap();
+        let half = Summary::of(&[&Matches::of(&[(0.5, &mask(0, 5))], &[&a], &[], 0)]).unwrap();
         assert!((half.ap50 - 1.0).abs() < 1e-12 && half.ap75 == 0.0 && (half.ap - 0.1).abs() < 1e-12, "{half:?}");
     }
 
     #[test]
     fn without_a_true_lesion_there_is_no_figure_and_without_a_found_one_it_is_0() {
         let a = mask(0, 3);
-        assert_eq!(Summary::of(&[&Matches::of(&[(0.9, &a)], &[], &[])]), None);
-        assert_eq!(Summary::of(&[&Matches::of(&[], &[&a], &[])]).unwrap().into_array(), [0.0; 6]);
+        assert_eq!(Summary::of(&[&Matches::of(&[(0.9, &a)], &[], &[], 0)]), None);
+        assert_eq!(Summary::of(&[&Matches::of(&[], &[&a], &[], 0)]).unwrap().into_array(), [0.0; 6]);
         let empty = mask(0, 0);
-        assert_eq!(Summary::of(&[&Matches::of(&[(0.9, &empty)], &[&a], &[])]).unwrap().ap, 0.0);
+        assert_eq!(Summary::of(&[&Matches::of(&[(0.9, &empty)], &[&a], &[], 0)]).unwrap().ap, 0.0);
     }
 
     #[test]
@@ -231,10 +239,10 @@ mod tests {
         let found = figures(&[(0.9, &small), (0.8, &large)], 4);
         assert!((found.ap - 1.0).abs() < 1e-12 && found.ar10 == 1.0, "{found:?}");
         assert_eq!(found.ar1, 0.0, "it is the one that this figure looks at");
-        // The small one is free once; what is found there again is wrong, as is what is found where nothing is.
-        for wrong in [&small, &nothing] {
-            let wrong = figures(&[(0.9, &small), (0.85, wrong), (0.8, &large)], 4);
-            assert!((wrong.ap50 - 0.5).abs() < 1e-12, "{wrong:?}");
+        // What is found where nothing is, is wrong, unless it is too small itself, as what is found again at the small one.
+        for (other, ap50) in [(&small, 1.0), (&nothing, 0.5)] {
+            let told = figures(&[(0.9, &small), (0.85, other), (0.8, &large)], 4);
+            assert!((told.ap50 - ap50).abs() < 1e-12, "{told:?}");
         }
         assert_eq!(figures(&[(0.9, &large)], 3).ar100, 0.5, "no longer too small");
         assert_eq!(Summary::of(&[&Matches::of_mask(&[(0.9, &large)], &both, 20, 11).unwrap()]), None);

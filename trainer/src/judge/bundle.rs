@@ -490,8 +490,11 @@ impl Evaluation {
         );
         let head = MASKS.map(|mask| format!("HD95 {mask}, mm"));
         out += &markdown::head(&["volume", "slices", &head[0], &head[1]]);
-        let means = [0, 1].map(|channel| cell(self.mean_hd95(channel)));
-        let _ = writeln!(out, "| **mean of {}** | – | {} |", self.volumes.len(), means.join(" | "));
+        let means = [0, 1].map(|channel| {
+            let known = self.volumes.iter().filter(|volume| volume.hd95_mm[channel].is_some()).count();
+            format!("{}, of {known}", cell(self.mean_hd95(channel)))
+        });
+        let _ = writeln!(out, "| **mean** | – | {} |", means.join(" | "));
         for volume in &self.volumes {
             let distances = volume.hd95_mm.map(|distance| distance.map_or_else(|| "–".into(), |mm| format!("{mm:.1}")));
             let cells = [volume.file.clone(), volume.slices.to_string()].into_iter().chain(distances);
@@ -1041,7 +1044,7 @@ mod tests {
 
         let evaluation = Evaluation { volumes: vec![found], ..evaluation(vec![], vec![], 1) };
         let text = evaluation.to_markdown();
-        assert!(text.contains("| **mean of 1** | – | – | 5.000 (5.000–5.000) |"), "{text}");
+        assert!(text.contains("| **mean** | – | –, of 0 | 5.000 (5.000–5.000), of 1 |"), "{text}");
         assert!(text.contains("| scan.nii.gz | 9 | – | 5.0 |"), "{text}");
         assert!(evaluation.figures().iter().any(|(name, _)| name == "HD95 of lungs in volumes, mm"));
     }

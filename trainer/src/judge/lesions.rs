@@ -29,9 +29,14 @@ use crate::{
     },
 };
 
+/// The version of `lesions.json`: since 2 small lesions count neither way.
+pub const FORMAT: u32 = 2;
+
 /// What is known of the lesions that a run found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LesionJudgement {
+    /// The version of this form.
+    pub format: u32,
     /// The run's folder, as it was given.
     pub run: String,
     /// In words.
@@ -71,6 +76,7 @@ pub fn judge_run(
     let known = judged.pictures.iter().zip(matches).filter_map(|(picture, own)| Some((picture.group.clone(), own?)));
     let (groups, matches): (Vec<String>, Vec<Matches>) = known.unzip();
     let lesions = LesionJudgement {
+        format: FORMAT,
         run: judged.identity.run.clone(),
         net: finder.run().config.instance_net.describe().to_owned(),
         split,
@@ -132,7 +138,9 @@ pub fn read(folder: &Path) -> anyhow::Result<Vec<LesionJudgement>> {
         return Ok(vec![]);
     }
     let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    serde_json::from_slice(&text).with_context(|| {
+    let judgements: Option<Vec<LesionJudgement>> = serde_json::from_slice(&text).ok();
+    let of_this_form = judgements.filter(|all| all.iter().all(|judgement| judgement.format == FORMAT));
+    of_this_form.with_context(|| {
         format!("{}: not what this version of thorax-train masks judge writes; judge again", path.display())
     })
 }

@@ -51,7 +51,7 @@ pub(super) fn section(judged: &[Judged], blocks: &mut Vec<Block>) {
     let caption = format!(
         "COCO's average precision (AP) and recall (AR) of each lesion's mask, in percent, with intervals over patients; AP is the mean over overlaps \
          of 0.5 to 0.95. Lesions are the connected parts of the infection mask; those that were too small to be learnt count neither for nor \
-         against. {BUDGET_TOLD}"
+         against, nor does what is found of that size beside them. {BUDGET_TOLD}"
     );
     let head = [
         "Net", "Seed", "Set", "Split", "Lesions", "Pictures", "Patients", "AP", "AP50", "AP75", "AR1", "AR10", "AR100",

@@ -509,6 +509,7 @@ fn nets_that_find_single_lesions_have_a_row_and_a_table() {
     // What is written is read as what it is.
     assert_eq!(judge::masks::read(&yolact).unwrap().runs[0].training[0].config, config.into());
     let lesions = LesionJudgement {
+        format: judge::lesions::FORMAT,
         run: judgement.runs[0].identity.run.clone(),
         net: net.describe().into(),
         split: Split::Test,

@@ -43,31 +43,12 @@ impl Wanted<'_> {
     /// # Errors
     /// Pictures that cannot be read; a split in which no picture shows anything.
     pub(crate) fn load(&self, manifest: &Manifest) -> anyhow::Result<(TrainingPictures, Vec<SegmentationSample>)> {
-        let side = self.preprocess.input_side;
-        let what = format!("pictures of {side} x {side} with their masks, which are all held in memory,");
-        let smaller = "--side or --copies, or fewer slices (data import --every)";
-        ensure_available(self.bytes(manifest), &what, smaller)?;
         let own = self.split(manifest, Split::Train, self.copies)?;
         let mut validation = self.split(manifest, Split::Val, self.one_copy())?;
         validation.extend(self.healthy(manifest, Split::Val)?);
         let training = TrainingPictures { own, drawn: vec![] };
         let training = training.beside(self.healthy, self.healthy(manifest, Split::Train)?);
         Ok((training, validation.into_iter().flatten().collect()))
-    }
-
-    /// What the pictures take at least: a byte a pixel of each, of its infection mask and of each lung's.
-    fn bytes(&self, manifest: &Manifest) -> u64 {
-        let planes = |record: &Record| {
-            1 + u64::from(!record.mask.is_empty()) + 2 * u64::from(record.lung_masks().next().is_some())
-        };
-        let one_copy = self.one_copy();
-        let of_split = |(split, copies): (Split, Copies)| {
-            let own = manifest.masked(self.modality, split).map(planes).sum::<u64>() * (1 + u64::from(copies.count));
-            let healthy = if self.healthy > 0 { manifest.healthy(self.modality, split).count() as u64 } else { 0 };
-            own + 2 * healthy * (1 + u64::from(one_copy.count))
-        };
-        let side = u64::from(self.preprocess.input_side);
-        [(Split::Train, self.copies), (Split::Val, one_copy)].into_iter().map(of_split).sum::<u64>() * side * side
     }
 
     fn split(&self, manifest: &Manifest, split: Split, copies: Copies) -> anyhow::Result<Samples> {
@@ -99,6 +80,46 @@ impl Wanted<'_> {
             0 => Ok(vec![]),
             _ => SegmentationSample::load_healthy(manifest, self.modality, split, self.preprocess, self.one_copy()),
         }
+    }
+}
+
+/// What is loaded of a manifest.
+#[derive(Clone, Copy)]
+pub(crate) struct Extent {
+    /// Whose pictures.
+    pub(crate) modality: Modality,
+    /// Width and height of a picture.
+    pub(crate) side: usize,
+    /// Whether healthy pictures are loaded too.
+    pub(crate) healthy: bool,
+    /// Changed copies of each training picture.
+    pub(crate) copies: u16,
+}
+
+impl Extent {
+    /// Sees that there is memory for what [`Wanted::load`] loads.
+    ///
+    /// # Errors
+    /// Less memory than that, with what helps.
+    pub(crate) fn ensure_fit(self, manifest: &Manifest) -> anyhow::Result<()> {
+        let what = format!("pictures of {0} x {0} with their masks, which are all held in memory,", self.side);
+        let smaller = "--side or --copies, or fewer slices (data import --every)";
+        ensure_available(self.bytes(manifest), &what, smaller)
+    }
+
+    /// What the pictures take at least: a byte a pixel of each, of its infection mask and of each lung's.
+    fn bytes(self, manifest: &Manifest) -> u64 {
+        let planes = |record: &Record| {
+            1 + u64::from(!record.mask.is_empty()) + 2 * u64::from(record.lung_masks().next().is_some())
+        };
+        let of_split = |(split, copies): (Split, u16)| {
+            let own = manifest.masked(self.modality, split).map(planes).sum::<u64>() * (1 + u64::from(copies));
+            let healthy = if self.healthy { manifest.healthy(self.modality, split).count() as u64 } else { 0 };
+            own + 2 * healthy * (1 + u64::from(copies.min(1)))
+        };
+        let planes: u64 =
+            [(Split::Train, self.copies), (Split::Val, self.copies.min(1))].into_iter().map(of_split).sum();
+        planes * (self.side * self.side) as u64
     }
 }
 
@@ -153,10 +174,9 @@ impl TrainingPictures {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use thorax_nn::seeded;
-    use thorax_shared::preprocess::spec::Normalise;
 
     use super::*;
-    use crate::data::{Label, Task, recipe::preprocess_spec};
+    use crate::data::{Label, Task};
 
     fn named(name: &str, grey: u8, copies: usize) -> Vec<SegmentationSample> {
         let sample = || SegmentationSample::new(name.into(), 2, vec![grey; 4], vec![None, None, None], &[0.0], &[1.0]);
@@ -185,18 +205,13 @@ mod tests {
                 healthy("f.png", Split::Val),
             ],
         );
-        let of = |side: u32, healthy: usize, count: u16| {
-            let preprocess = preprocess_spec(Modality::Xray, side, Normalise { mean: vec![0.5], std: vec![0.25] });
-            let copies = Copies { count, seed: 1 };
-            let (modality, shows) = (Modality::Xray, &|_: &SegmentationSample| true);
-            let wanted = Wanted { modality, preprocess: &preprocess, healthy, copies, shows, what: "", remedy: "" };
-            (wanted.bytes(&manifest), wanted.load(&manifest).err().unwrap().to_string())
-        };
-        assert_eq!(of(8, 0, 0).0, (2 + 4 + 3) * 64);
-        assert_eq!(of(8, 1, 0).0, (2 + 4 + 3 + 2 + 2) * 64);
-        assert_eq!(of(8, 1, 3).0, ((2 + 4) * 4 + 3 * 2 + (2 + 2) * 2) * 64);
+        let of = |side, healthy, copies| Extent { modality: Modality::Xray, side, healthy, copies };
+        assert_eq!(of(8, false, 0).bytes(&manifest), (2 + 4 + 3) * 64);
+        assert_eq!(of(8, true, 0).bytes(&manifest), (2 + 4 + 3 + 2 + 2) * 64);
+        assert_eq!(of(8, true, 3).bytes(&manifest), ((2 + 4) * 4 + 3 * 2 + (2 + 2) * 2) * 64);
+        assert!(of(8, true, 3).ensure_fit(&manifest).is_ok());
         if crate::memory::available_bytes().is_some() {
-            let error = of(100_000_000, 0, 0).1;
+            let error = of(100_000_000, false, 0).ensure_fit(&manifest).unwrap_err().to_string();
             assert!(error.contains("held in memory") && error.contains("--every"), "{error}");
         }
     }

@@ -11,7 +11,7 @@ use super::{
     notes::Notes,
     problem,
     tree::{file_name, folder},
-    words::{known, label_of, sorts_files, told},
+    words::{label_of, sorts_files, told},
 };
 use crate::data::DataError;
 
@@ -57,7 +57,7 @@ pub(super) fn folders(file: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The deepest folder that all files are in.
-fn common<'a>(files: &[&'a str]) -> &'a str {
+pub(super) fn common<'a>(files: &[&'a str]) -> &'a str {
     let all_in = |place: &&str| {
         let inside = format!("{place}/");
         files.iter().all(|file| file.starts_with(&inside))
@@ -76,9 +76,9 @@ fn named<'a>(
     if let Some(place) = places.iter().copied().find(|place| told(args, file_name(place))) {
         return Ok(place);
     }
-    let known: Vec<&str> = places.into_iter().filter(|place| known(file_name(place))).collect();
-    let Some(deepest) = known.first().copied() else { return Ok("") };
     let label = |place: &str| label_of(args, file_name(place));
+    let known: Vec<&str> = places.into_iter().filter(|place| label(place).is_some()).collect();
+    let Some(deepest) = known.first().copied() else { return Ok("") };
     if let Some(other) = known.iter().copied().find(|place| label(place) != label(deepest)) {
         let [deepest, other] = [deepest, other].map(file_name);
         let question = format!(

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use super::{
     DICOM_NEEDS_A_TABLE, ImportArgs,
-    class_folders::{class_folders, folders, guessed_class_folders},
+    class_folders::{class_folders, common, folders, guessed_class_folders},
     files::{entries, is_picture, relative},
     items::{Item, records},
+    listed,
     notes::Notes,
     problem,
     studies::Header,
     tree::{Tree, file_name, folder, is_volume},
-    words::{left_out, sorts_files, split_of},
+    words::{left_out, sorts_files, split_of, told},
 };
 use crate::data::{
     DataError, Record,
@@ -25,17 +26,29 @@ pub(super) fn recognise(tree: &Tree) -> Option<String> {
 
 pub(super) fn list(args: &ImportArgs, tree: &Tree, notes: &mut Notes) -> Result<Vec<Record>, DataError> {
     let files: Vec<&str> = tree.files.iter().map(String::as_str).filter(|file| is_picture(&tree.at(file))).collect();
+    let common = common(&files);
     let mut places = class_folders(args, &files, notes)?;
+    let guessed = guessed_class_folders(&files);
     if places.iter().all(|place| place.is_empty()) {
-        if tree.dicom().next().is_some() {
+        if !files.is_empty() && files.iter().all(|file| kind(&tree.at(file)) == Kind::Dicom) {
             notes.untold(args, problem(&args.dir, DICOM_NEEDS_A_TABLE))?;
         }
-        places = guessed_class_folders(&files);
+        places = guessed;
+    } else if places.iter().all(|place| place.len() <= common.len() && !told(args, file_name(place))) {
+        let below: Vec<&str> = guessed.into_iter().collect::<BTreeSet<_>>().into_iter().map(file_name).collect();
+        if below.len() > 1 {
+            let question = format!(
+                "is `{common}` the class of all pictures, or are the folders in it classes ({})? Name it, or those, with --positive and \
+                 --negative",
+                listed(&below)
+            );
+            notes.untold(args, problem(&args.dir, question))?;
+        }
     }
     refuse_empty(args, tree, &files, &places, notes)?;
     let mut items = vec![];
     for (file, place) in files.iter().zip(places) {
-        match why_none(file, place) {
+        match why_none(file, place, common) {
             Some(reason) => notes.leave_out(file, reason),
             None => items.push(item(tree, file, place)),
         }
@@ -57,18 +70,18 @@ fn item(tree: &Tree, file: &str, place: &str) -> Item {
     }
 }
 
-/// Why a file in the class's folder `place` is no picture to learn from, if it is none.
-fn why_none(file: &str, place: &str) -> Option<&'static str> {
+/// Why a file in the class's folder `place` is no picture to learn from, if it is none; all files are in `common`.
+fn why_none(file: &str, place: &str, common: &str) -> Option<&'static str> {
     let of_masks = |folder: &str| {
         let name = file_name(folder).to_lowercase();
         name.contains("mask") || name.contains("segmentation")
     };
     match () {
         () if place.is_empty() => Some("in no class's folder"),
-        () if folders(file).take_while(|folder| folder.len() >= place.len()).any(of_masks) => {
+        () if folders(file).take_while(|folder| folder.len() > common.len()).any(of_masks) => {
             Some("in a folder of masks, and so no picture")
         }
-        () if is_volume(file) => Some("a volume among more pictures; import the volumes from a folder of their own"),
+        () if is_volume(file) => Some("a volume; import volumes from a folder of their own, or with --layout volumes"),
         () => None,
     }
 }

@@ -138,7 +138,7 @@ fn labels(args: &ImportArgs, items: &[Item], notes: &mut Notes) -> Result<Vec<La
     if unknown.is_empty() {
         return Ok(labels);
     }
-    let words = unknown.join(", ");
+    let words = listed(&unknown);
     let error = problem(
         &args.dir,
         format!(
@@ -242,6 +242,10 @@ fn tell_what_is_none(records: &[Record], notes: &mut Notes) {
 /// What is to be done with the collection's own splits.
 fn splits(items: &[Item], notes: &mut Notes) -> Splits {
     let has = |split| items.iter().any(|item| item.split == Some(split));
+    let without: Vec<&str> = items.iter().filter(|item| item.split.is_none()).map(|item| item.path.as_str()).collect();
+    if has(Split::Train) && !without.is_empty() && without.len() < items.len() {
+        notes.told.push(format!("in no split, and so in train: {}", listed(&without)));
+    }
     match (has(Split::Train), has(Split::Val), has(Split::Test)) {
         (true, true, true) => Splits::Kept,
         (true, false, true) => {

@@ -324,7 +324,8 @@ fn deal_train(args: &ImportArgs, records: &mut [Record], lacking: Split) {
 
 /// What is said of DICOM files without a word that tells their classes.
 const DICOM_NEEDS_A_TABLE: &str = "DICOM files, and nothing says what they show: add a CSV with the columns StudyInstanceUID (or PatientID) and \
-     class, or put them into a folder for each class, such as COVID/ and Normal/";
+     class, or put them into a folder for each class, such as COVID/ and Normal/, and name folders that are called otherwise with --positive and \
+     --negative";
 
 /// The layout that the user names, or the first that the folder looks like.
 fn recognised(wanted: Layout, tree: &Tree) -> Result<(&'static Known, String), DataError> {

@@ -73,7 +73,8 @@ impl Notes {
     /// Tells the columns of the table `file` that are none of `read`, and so are not read.
     pub(super) fn unread(&mut self, file: &str, table: &Table, read: &[Option<usize>]) {
         let others = table.columns().enumerate().filter(|(place, _)| !read.contains(&Some(*place)));
-        let others: Vec<&str> = others.map(|(_, name)| name).collect();
+        let others: Vec<&str> =
+            others.map(|(_, name)| if name.is_empty() { "one without a name" } else { name }).collect();
         if !others.is_empty() {
             self.told.push(format!("{file}: columns that are not read: {}", others.join(", ")));
         }
