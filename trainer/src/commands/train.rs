@@ -116,6 +116,17 @@ pub(super) struct Beside {
     pub(super) copies: Option<Copies>,
 }
 
+impl Beside {
+    /// Sees that there is memory for the pictures that a run holds at this side.
+    ///
+    /// # Errors
+    /// Less than that, with what helps.
+    pub(super) fn ensure_fit(&self, manifest: &data::Manifest, modality: Modality, side: u32) -> anyhow::Result<()> {
+        let (healthy, copies) = (self.healthy > 0, self.copies.map_or(0, |copies| copies.count));
+        Extent { modality, side: side as usize, healthy, copies }.ensure_fit(manifest)
+    }
+}
+
 impl BesideArgs {
     /// What a run's configuration keeps of it.
     ///
@@ -350,9 +361,7 @@ fn segment(args: &SegmentArgs) -> anyhow::Result<()> {
     let beside = args.beside.look_up(&manifest, common)?;
     let boxed = args.boxed(&manifest)?;
     let teachers = args.teachers(&manifest)?;
-    let copies = beside.copies.map_or(0, |copies| copies.count);
-    let healthy = beside.healthy > 0;
-    Extent { modality: common.modality, side: args.side as usize, healthy, copies }.ensure_fit(&manifest)?;
+    beside.ensure_fit(&manifest, common.modality, args.side)?;
     let others = beside.healthy > 0 || boxed.is_some() || teachers.is_some();
     let tasks: &[Task] = if others { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
     data::verify(&manifest, common.modality, tasks)?;

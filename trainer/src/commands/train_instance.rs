@@ -30,10 +30,7 @@ use crate::{
         train::{Beginning, train},
     },
     memory,
-    segmentation::{
-        augment::{AugmentationConfig, AugmentationName, Flips},
-        pictures::Extent,
-    },
+    segmentation::augment::{AugmentationConfig, AugmentationName, Flips},
     sweep::grid::{DICE, RunOptions},
 };
 
@@ -230,10 +227,9 @@ pub(super) fn run(args: &InstanceArgs) -> anyhow::Result<()> {
         fits(net, args.batch, side)?;
     }
     let manifest = data::open(&common.manifest)?;
-    let Beside { healthy, healthy_sha256, start_sha256, copies } = args.beside.look_up(&manifest, common)?;
-    let count = copies.map_or(0, |copies| copies.count);
-    Extent { modality: common.modality, side: side as usize, healthy: healthy > 0, copies: count }
-        .ensure_fit(&manifest)?;
+    let beside = args.beside.look_up(&manifest, common)?;
+    beside.ensure_fit(&manifest, common.modality, side)?;
+    let Beside { healthy, healthy_sha256, start_sha256, copies } = beside;
     let tasks: &[Task] = if healthy > 0 { &[Task::Segment, Task::Classify] } else { &[Task::Segment] };
     data::verify(&manifest, common.modality, tasks)?;
     let config = InstanceRunConfig {

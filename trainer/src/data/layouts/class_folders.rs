@@ -25,10 +25,9 @@ pub(super) fn class_folders<'a>(
     notes: &mut Notes,
 ) -> Result<Vec<&'a str>, DataError> {
     let common = common(files);
-    let below = |place: &str| place.len() > common.len();
-    let mut places = files.iter().map(|file| named(args, file, &below, notes)).collect::<Result<Vec<&str>, _>>()?;
+    let mut places = files.iter().map(|file| named(args, file, common, notes)).collect::<Result<Vec<&str>, _>>()?;
     if places.iter().all(|place| place.is_empty()) {
-        return files.iter().map(|file| named(args, file, &|_| true, notes)).collect();
+        return files.iter().map(|file| named(args, file, "", notes)).collect();
     }
     let beside: BTreeSet<String> =
         places.iter().filter(|place| !place.is_empty()).map(|place| without_splits(folder(place))).collect();
@@ -65,14 +64,9 @@ pub(super) fn common<'a>(files: &[&'a str]) -> &'a str {
     files.first().and_then(|first| folders(first).find(all_in)).unwrap_or_default()
 }
 
-/// The deepest of the folders `among` that the user names, or else that is a class by its word.
-fn named<'a>(
-    args: &ImportArgs,
-    file: &'a str,
-    among: &dyn Fn(&str) -> bool,
-    notes: &mut Notes,
-) -> Result<&'a str, DataError> {
-    let places: Vec<&str> = folders(file).filter(|place| among(place)).collect();
+/// The deepest of the folders below `above` that the user names, or else that is a class by its word.
+fn named<'a>(args: &ImportArgs, file: &'a str, above: &str, notes: &mut Notes) -> Result<&'a str, DataError> {
+    let places: Vec<&str> = folders(file).take_while(|place| place.len() > above.len()).collect();
     if let Some(place) = places.iter().copied().find(|place| told(args, file_name(place))) {
         return Ok(place);
     }
