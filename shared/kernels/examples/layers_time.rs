@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use thorax_kernels::{
-    channels_last::PackedConvolution,
+    channels_last::{Layer, PackedConvolution},
     convolution::{Activation, Convolution, Epilogue, Padding},
 };
 
@@ -85,7 +85,13 @@ fn main() {
         let packed = g.pack(&w).unwrap();
         let epilogue = Epilogue { bias: Some(&bias), add: None, activation: Activation::Relu6 };
         let outside = median(15, || g.forward_packed(&x, &packed, epilogue, &mut y).unwrap());
-        let last = PackedConvolution::new(&g, &w, Some(&bias), Activation::Relu6).unwrap();
+        let last = PackedConvolution::new(&Layer {
+            geometry: g,
+            weight: &w,
+            bias: Some(&bias),
+            activation: Activation::Relu6,
+        })
+        .unwrap();
         let inside = median(15, || last.run(1, &x, None, &mut y).unwrap());
         let products = (g.output_length() * g.weight_length() / channels_out) as f64;
         println!(

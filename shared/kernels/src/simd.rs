@@ -27,24 +27,29 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
 /// Asks for the cache line of the value `at`, if there is one, to be near when it is needed. The hardware asks by itself for lines in a
 /// row, but stops at every page and does not know which weights come next.
 #[inline(always)]
-#[allow(unsafe_code)]
 pub(crate) fn prefetch(values: &[f32], at: usize) {
     if let Some(value) = values.get(at) {
-        let address: *const f32 = value;
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch is a hint. It reads and writes nothing, faults at no address, and SSE, which it belongs to, is part of x86-64.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(address.cast());
-        }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: as above; `prfm` belongs to every AArch64.
-        unsafe {
-            std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
-        }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        let _ = address;
+        prefetch_line(value);
     }
+}
+
+/// Asks for the cache line of an address, whatever is there.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(crate) fn prefetch_line(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint. It reads and writes nothing, faults at no address, and SSE, which it belongs to, is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; `prfm` belongs to every AArch64.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
 }
 
 /// `N` registers from the start of `values`.

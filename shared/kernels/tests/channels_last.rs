@@ -7,7 +7,8 @@ mod written_out;
 use inside::{error, fits, inside};
 use proptest::prelude::*;
 use thorax_kernels::{
-    channels_last::{PackedConvolution, PackedUpConvolution, Pool, PoolKind, global_average},
+    KernelError,
+    channels_last::{Layer, PackedConvolution, PackedUpConvolution, Pool, PoolKind, global_average},
     convolution::{Activation, Convolution, Padding},
 };
 use written_out::{dense, shapes, values};
@@ -43,7 +44,9 @@ fn activations_come_last() {
 #[test]
 fn groups_that_are_neither_one_nor_the_channels_are_refused() {
     let g = Convolution { groups: 3, ..dense(1, [27, 33], [31, 17], 3) };
-    assert!(PackedConvolution::new(&g, &values(g.weight_length(), 1), None, Activation::None).is_err());
+    let weight = values(g.weight_length(), 1);
+    let layer = Layer { geometry: g, weight: &weight, bias: None, activation: Activation::None };
+    assert!(PackedConvolution::new(&layer).is_err());
 }
 
 #[test]
@@ -54,7 +57,8 @@ fn neither_threads_nor_neighbours_change_a_bit() {
         Convolution { groups: 24, ..dense(3, [24, 24], [31, 17], 3) },
     ] {
         let (x, w) = (values(g.input_length(), 1), values(g.weight_length(), 2));
-        let packed = PackedConvolution::new(&g, &w, None, Activation::Swish).unwrap();
+        let layer = Layer { geometry: g, weight: &w, bias: None, activation: Activation::Swish };
+        let packed = PackedConvolution::new(&layer).unwrap();
         let run = |threads: usize, pictures: std::ops::Range<usize>| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let (input, output) = (g.input_length() / 3, g.output_length() / 3);
@@ -67,6 +71,72 @@ fn neither_threads_nor_neighbours_change_a_bit() {
         let one = run(1, 0..3);
         assert_eq!(one, run(3, 0..3), "{g:?}");
         assert_eq!(one, [run(2, 0..1), run(1, 1..2), run(4, 2..3)].concat(), "{g:?}");
+    }
+}
+
+/// An expanded depthwise convolution and its two parts, one after the other, with a summand.
+fn together_and_apart(first: &Convolution, second: &Convolution, threads: usize) -> [Vec<u32>; 2] {
+    let x = values(first.input_length(), 1);
+    let weights = [values(first.weight_length(), 2), values(second.weight_length(), 3)];
+    let (bias, add) = (values(first.channels_out, 4), values(second.output_length(), 5));
+    let layer = |g: &Convolution, index: usize, activation| Layer {
+        geometry: *g,
+        weight: &weights[index],
+        bias: Some(&bias),
+        activation,
+    };
+    let (before, behind) = (layer(first, 0, Activation::Relu6), layer(second, 1, Activation::Swish));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let (mut together, mut apart) = (vec![f32::NAN; add.len()], vec![f32::NAN; add.len()]);
+    pool.install(|| {
+        PackedConvolution::expanded(&before, &behind).unwrap().run(first.batch, &x, Some(&add), &mut together).unwrap();
+        let mut between = vec![f32::NAN; first.output_length()];
+        PackedConvolution::new(&before).unwrap().run(first.batch, &x, None, &mut between).unwrap();
+        PackedConvolution::new(&behind).unwrap().run(first.batch, &between, Some(&add), &mut apart).unwrap();
+    });
+    [together, apart].map(|values| values.into_iter().map(f32::to_bits).collect())
+}
+
+#[test]
+fn an_expanded_depthwise_convolution_is_its_two_parts() {
+    for (channels, sides, kernel, stride) in [
+        ([16, 96], [112, 112], 3, 2),
+        ([24, 144], [56, 56], 3, 1),
+        ([40, 240], [28, 28], 5, 1),
+        ([112, 672], [14, 14], 5, 2),
+        ([192, 1152], [7, 7], 5, 1),
+        // Neither whole lines of channels nor whole tiles.
+        ([5, 37], [10, 9], 3, 1),
+        ([3, 7], [3, 2], 3, 1),
+    ] {
+        let first = dense(2, channels, sides, 1);
+        let second = Convolution {
+            groups: channels[1],
+            stride,
+            padding: Padding::same(sides[0], kernel, stride),
+            ..dense(2, [channels[1]; 2], sides, kernel)
+        };
+        let [one, apart] = together_and_apart(&first, &second, 1);
+        assert_eq!(one, apart, "{first:?} {second:?}");
+        assert_eq!(one, together_and_apart(&first, &second, 3)[0], "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let first = dense(1, [4, 20], [9, 9], 1);
+    let second = Convolution { groups: 20, ..dense(1, [20, 20], [9, 9], 3) };
+    for (first, second) in [
+        (dense(1, [4, 20], [9, 9], 3), second),
+        (Convolution { stride: 2, ..first }, second),
+        (first, Convolution { groups: 1, ..second }),
+        (first, Convolution { height: 8, ..second }),
+        (first, Convolution { groups: 10, channels_in: 10, channels_out: 10, ..second }),
+    ] {
+        let weights = [values(first.weight_length(), 1), values(second.weight_length(), 2)];
+        let layer = |geometry, weight| Layer { geometry, weight, bias: None, activation: Activation::None };
+        let both = PackedConvolution::expanded(&layer(first, &weights[0]), &layer(second, &weights[1]));
+        assert!(matches!(both, Err(KernelError::Shape(_))), "{first:?} {second:?}");
     }
 }
 
@@ -174,5 +244,10 @@ proptest! {
         prop_assume!(g.check().is_ok());
         let error = error(&g, Activation::Relu);
         prop_assert!(error < 2e-5, "{} {:?}", error, g);
+        if depthwise {
+            let first = dense(batch, [channels.1, channels.0], sides.into(), 1);
+            let [together, apart] = together_and_apart(&first, &g, 1 + channels.1 % 3);
+            prop_assert_eq!(together, apart, "{:?}", g);
+        }
     }
 }

@@ -186,6 +186,28 @@ fn activations_and_sums_are_taken_along() {
 }
 
 #[test]
+fn an_expansion_goes_with_its_depthwise_convolution() {
+    let (mut net, x) = Net::new([1, 3, 20, 18]);
+    let a = net.convolution(x, 8, 3, 2, 1);
+    // An inverted residual block in two operators.
+    let b = net.convolution(a, 48, 1, 1, 1);
+    let b = net.relu6(b);
+    let b = net.convolution(b, 48, 5, 1, 48);
+    let b = net.relu6(b);
+    let b = net.convolution(b, 8, 1, 1, 1);
+    let sum = net.add(a, b);
+    // An expansion that somebody else reads too stands by itself.
+    let c = net.convolution(sum, 24, 1, 1, 1);
+    let d = net.convolution(c, 24, 3, 1, 24);
+    let end = net.add(c, d);
+    // So does one whose value is added to another before it is filtered.
+    let e = net.convolution(a, 24, 1, 1, 1);
+    let e = net.add(e, c);
+    let e = net.convolution(e, 24, 3, 2, 24);
+    net.check(&[end, e], 7);
+}
+
+#[test]
 fn a_value_that_others_need_is_not_taken_along() {
     let (mut net, x) = Net::new([1, 3, 12, 12]);
     let a = net.convolution(x, 8, 3, 1, 1);

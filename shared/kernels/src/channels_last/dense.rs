@@ -24,8 +24,8 @@ const TASK_VALUES: usize = 96 * 1024;
 const TASK_PIXELS: usize = 768;
 /// Weights that the first cache holds beside the pixels.
 const FEW_WEIGHTS: usize = 4 * 1024;
-/// Pixels that are then finished together; whole tiles of any height.
-const FEW_PIXELS: usize = 24;
+/// Pixels that are then finished together; whole tiles of nearly any height.
+const FEW_PIXELS: usize = 84;
 
 /// Weights, and all that can be known of a run before it: sizes and places are worked out once.
 #[derive(Debug)]

@@ -1,220 +1,439 @@
-//! Channels that stay apart: a register of channels at a few pixels at a time, no copy of the input.
+//! Channels that stay apart, a cache line of channels at a time.
 //!
-//! Taps beyond the border are left out, so the pixels of a row fall into those at its two ends, taken one by one, and those
-//! between, taken in tiles with all taps.
+//! The rows that a kernel reads lie in a ring, a line of channels of every pixel side by side, with their padding: so the first cache holds
+//! them whatever the number of channels, and all distances are known when this is compiled. They are copied there, or *made* there: an
+//! inverted residual block (Sandler et al. 2018, figure 3) widens its channels by a convolution of single pixels before it filters
+//! them, and that wide picture, the largest of its net, never reaches memory.
+
+use std::{marker::PhantomData, ops::Range};
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
-use std::ops::Range;
 
-use super::{aligned::Aligned, tile::finish};
+use super::{
+    aligned::Aligned,
+    tile::{Reads, limited, product},
+};
 use crate::{
-    convolution::{Activation, Convolution, lanes},
-    simd::dispatch,
+    convolution::{Activation, Convolution, band::with_scratch},
+    elementwise::swish_of,
+    simd::{dispatch, prefetch, prefetch_line},
 };
 
-/// Output rows of a task.
-const TASK_ROWS: usize = 4;
-/// Pixels of a tile.
-const TILE: usize = 4;
+/// Channels that are filtered together: a cache line.
+const LINE: usize = 16;
+type Line = [f32; LINE];
 
 #[derive(Debug)]
 pub(super) struct Depthwise {
-    /// Values of a tap, in whole registers.
-    pitch: usize,
-    /// `[K_h * K_w]` of `pitch` values.
+    /// Of one picture.
+    geometry: Convolution,
+    /// `[line][K_h * K_w][LINE]`
     weight: Aligned,
-    /// Of `pitch` values.
+    /// `[line][LINE]`
     bias: Aligned,
+    expansion: Option<Expansion>,
+}
+
+/// A convolution of single pixels before it.
+#[derive(Debug)]
+struct Expansion {
+    channels_in: usize,
+    /// `[line][C_in][LINE]`
+    weight: Aligned,
+    /// `[line][LINE]`
+    bias: Aligned,
+    activation: Activation,
+}
+
+/// `[line][depth][LINE]` of `[C][depth]`, zero behind the last channel.
+fn in_lines(channels: usize, depth: usize, value: impl Fn(usize, usize) -> f32) -> Aligned {
+    let mut packed = Aligned::zeros(channels.next_multiple_of(LINE) * depth);
+    for channel in 0..channels {
+        for k in 0..depth {
+            packed[(channel / LINE * depth + k) * LINE + channel % LINE] = value(channel, k);
+        }
+    }
+    packed
+}
+
+fn bias_in_lines(channels: usize, bias: Option<&[f32]>) -> Aligned {
+    in_lines(channels, 1, |channel, _| bias.map_or(0.0, |bias| bias[channel]))
 }
 
 impl Depthwise {
     pub(super) fn new(geometry: &Convolution, weight: &[f32], bias: Option<&[f32]>) -> Self {
-        let taps = geometry.kernel_height * geometry.kernel_width;
-        let channels = geometry.channels_out;
-        let pitch = channels.next_multiple_of(lanes());
-        let mut packed = Aligned::zeros(taps * pitch);
-        for tap in 0..taps {
-            for channel in 0..channels {
-                packed[tap * pitch + channel] = weight[channel * taps + tap];
-            }
+        let (channels, taps) = (geometry.channels_out, geometry.kernel_height * geometry.kernel_width);
+        Self {
+            geometry: *geometry,
+            weight: in_lines(channels, taps, |channel, tap| weight[channel * taps + tap]),
+            bias: bias_in_lines(channels, bias),
+            expansion: None,
         }
-        let mut padded = Aligned::zeros(pitch);
-        if let Some(bias) = bias {
-            padded[..channels].copy_from_slice(bias);
-        }
-        Self { pitch, weight: packed, bias: padded }
     }
 
-    pub(super) fn run(
-        &self,
-        geometry: &Convolution,
-        x: &[f32],
-        add: Option<&[f32]>,
+    /// Behind a convolution of single pixels from `channels_in` channels; `weight` `[C, C_in]`, `bias` `[C]`.
+    pub(super) fn expanding(
+        self,
+        channels_in: usize,
+        weight: &[f32],
+        bias: Option<&[f32]>,
         activation: Activation,
-        out: &mut [f32],
-    ) {
-        let [input, output] = [geometry.input_length(), geometry.output_length()];
-        let row = geometry.width_out() * geometry.channels_out;
-        let band = row * TASK_ROWS;
-        out.par_chunks_mut(output).zip(x.par_chunks(input)).enumerate().for_each(|(picture, (out, x))| {
-            out.par_chunks_mut(band).enumerate().for_each(|(index, out)| {
-                let start = picture * output + index * band;
-                let add = add.map(|add| &add[start..start + out.len()]);
-                let first = index * TASK_ROWS;
-                dispatch(Band { depthwise: self, geometry, x, first, add, activation, out });
+    ) -> Self {
+        let channels = self.geometry.channels_in;
+        let expansion = Expansion {
+            channels_in,
+            weight: in_lines(channels, channels_in, |channel, k| weight[channel * channels_in + k]),
+            bias: bias_in_lines(channels, bias),
+            activation,
+        };
+        Self { expansion: Some(expansion), ..self }
+    }
+
+    pub(super) fn run(&self, x: &[f32], add: Option<&[f32]>, activation: Activation, out: &mut [f32]) {
+        let geometry = &self.geometry;
+        let channels_in = self.expansion.as_ref().map_or(geometry.channels_in, |expansion| expansion.channels_in);
+        let [input, output] = [channels_in * geometry.height * geometry.width, geometry.output_length()];
+        let (lines, height) = (geometry.channels_out.div_ceil(LINE), geometry.height_out());
+        // Bands of rows only where there are too few lines for all threads, since the rows where they meet are made twice.
+        let bands = match rayon::current_num_threads() {
+            1 => 1,
+            threads => (2 * threads).div_ceil(lines).min(height),
+        };
+        let rows = height.div_ceil(bands);
+        let ring = [self.ring_rows() * self.pitch() * LINE];
+        let parts = Parts::new(out);
+        let pictures = x.len() / input;
+        (0..pictures * bands * lines).into_par_iter().for_each(|task| {
+            let (picture, band, line) = (task / lines / bands, task / lines % bands, task % lines);
+            let rows = band * rows..((band + 1) * rows).min(height);
+            let x = &x[picture * input..][..input];
+            with_scratch(ring, |[ring]| {
+                // No two tasks have the same rows and the same line.
+                let target = Target { parts: &parts, start: picture * output, add, activation };
+                dispatch(Task { depthwise: self, x, line, rows, target, ring });
             });
         });
     }
+
+    /// Rows from the first to the last that a kernel reads.
+    fn ring_rows(&self) -> usize {
+        (self.geometry.kernel_height - 1) * self.geometry.dilation + 1
+    }
+
+    /// Pixels of a row with its padding.
+    fn pitch(&self) -> usize {
+        self.geometry.width + self.geometry.padding.left + self.geometry.padding.right
+    }
 }
 
-/// Some output rows of one picture.
-struct Band<'a> {
-    depthwise: &'a Depthwise,
-    geometry: &'a Convolution,
-    x: &'a [f32],
-    first: usize,
+/// Values that several tasks write at once, each its own.
+struct Parts<'a> {
+    start: *mut f32,
+    length: usize,
+    values: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a borrowed slice that is handed out in parts, by `part`, whose caller sees to it that nobody else has the same part.
+#[allow(unsafe_code)]
+unsafe impl Sync for Parts<'_> {}
+
+impl<'a> Parts<'a> {
+    fn new(values: &'a mut [f32]) -> Self {
+        Self { start: values.as_mut_ptr(), length: values.len(), values: PhantomData }
+    }
+
+    /// The values from `at` on.
+    ///
+    /// # Safety
+    /// While the slice is in use nobody else has one with any of these values.
+    #[inline(always)]
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    unsafe fn part(&self, at: usize, length: usize) -> &mut [f32] {
+        assert!(at <= self.length && length <= self.length - at, "a part lies inside");
+        // SAFETY: the values are inside, as was just seen, of a slice that is borrowed for as long as this lives; that they are not lent twice is
+        // the caller's part.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), length) }
+    }
+
+    /// Has the values from `at` on fetched, so that writing them does not wait.
+    #[inline(always)]
+    fn ahead(&self, at: usize) {
+        prefetch_line(self.start.wrapping_add(at));
+    }
+}
+
+/// Where a picture's values go.
+struct Target<'a> {
+    parts: &'a Parts<'a>,
+    /// First value of the picture.
+    start: usize,
+    /// As all parts.
     add: Option<&'a [f32]>,
     activation: Activation,
-    out: &'a mut [f32],
 }
 
-/// The taps whose source lies inside `size`, of the `kernel` taps that output `at` reads.
-fn inside(at: usize, kernel: usize, geometry: &Convolution, padding: usize, size: usize) -> Range<usize> {
-    let start = at * geometry.stride;
-    let first = padding.saturating_sub(start).div_ceil(geometry.dilation);
-    let end = (size + padding).saturating_sub(start).div_ceil(geometry.dilation);
-    first.min(kernel)..end.min(kernel).max(first.min(kernel))
+/// Some output rows of a line of channels.
+struct Task<'a> {
+    depthwise: &'a Depthwise,
+    /// The picture.
+    x: &'a [f32],
+    line: usize,
+    rows: Range<usize>,
+    target: Target<'a>,
+    /// `[row][pixel][LINE]`
+    ring: &'a mut [f32],
 }
 
-impl WithSimd for Band<'_> {
+impl WithSimd for Task<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let geometry = self.geometry;
-        let width = geometry.width_out();
-        let values = width * geometry.channels_out;
-        let [reach, columns] = [geometry.kernel_width, geometry.width + geometry.padding.left];
-        for row in 0..self.out.len() / values {
-            let taps =
-                inside(self.first + row, geometry.kernel_height, geometry, geometry.padding.top, geometry.height);
-            let mut x = 0;
-            while x < width {
-                // Whether all columns that the tile reads and all pixels that it writes are there.
-                let last = (x + TILE - 1) * geometry.stride + reach;
-                let between = x * geometry.stride >= geometry.padding.left && last <= columns && x + TILE <= width;
-                x += match (geometry.kernel_width, geometry.stride, geometry.dilation) {
-                    (3, 1, 1) if between => self.tile::<S, 3, 1, 6, false>(simd, row, x, taps.clone()),
-                    (3, 2, 1) if between => self.tile::<S, 3, 2, 9, false>(simd, row, x, taps.clone()),
-                    (5, 1, 1) if between => self.tile::<S, 5, 1, 8, false>(simd, row, x, taps.clone()),
-                    (5, 2, 1) if between => self.tile::<S, 5, 2, 11, false>(simd, row, x, taps.clone()),
-                    (3, 1, 1) => self.tile::<S, 3, 1, 6, true>(simd, row, x, taps.clone()),
-                    (3, 2, 1) => self.tile::<S, 3, 2, 9, true>(simd, row, x, taps.clone()),
-                    (5, 1, 1) => self.tile::<S, 5, 1, 8, true>(simd, row, x, taps.clone()),
-                    (5, 2, 1) => self.tile::<S, 5, 2, 11, true>(simd, row, x, taps.clone()),
-                    _ => {
-                        let columns = inside(x, reach, geometry, geometry.padding.left, geometry.width);
-                        self.pixel(simd, row, x, taps.clone(), columns)
-                    }
-                };
-            }
+    fn with_simd<S: Simd>(self, simd: S) {
+        match LINE / S::F32_LANES {
+            1 => self.rows::<S, 1>(simd),
+            2 => self.rows::<S, 2>(simd),
+            4 => self.rows::<S, 4>(simd),
+            _ => self.rows::<S, LINE>(simd),
         }
     }
 }
 
-impl Band<'_> {
-    /// A tile of output row `first + row`, from column `x`: each of the `COLUMNS` columns that its pixels read is loaded once. At an `EDGE`
-    /// some columns are padding, and some pixels behind the end of the row. Returns the pixels.
+impl Task<'_> {
+    /// With a line in `N` registers.
     #[inline(always)]
-    fn tile<S: Simd, const K: usize, const STRIDE: usize, const COLUMNS: usize, const EDGE: bool>(
-        &mut self,
-        simd: S,
-        row: usize,
-        x: usize,
-        rows: Range<usize>,
-    ) -> usize {
-        let Convolution { channels_in: channels, width, padding, .. } = *self.geometry;
-        let Depthwise { pitch, weight, bias } = self.depthwise;
-        let pixels = if EDGE { TILE.min(self.geometry.width_out() - x) } else { TILE };
-        let at = (row * self.geometry.width_out() + x) * channels;
-        let out = &mut self.out[at..at + pixels * channels];
-        let add = self.add.map(|add| &add[at..at + pixels * channels]);
-        // The taps' rows lie inside by their choice, unless there are none.
-        let first = ((self.first + row) * STRIDE + rows.start).saturating_sub(padding.top);
-        let before = if EDGE { padding.left.saturating_sub(x * STRIDE) } else { 0 };
-        let column = x * STRIDE + before - padding.left;
-        let there = if EDGE { width.saturating_sub(column).min(COLUMNS - before.min(COLUMNS)) } else { COLUMNS };
-        let source = self.x.get((first * width + column) * channels..).unwrap_or_default();
-        let weight = &weight[rows.start * K * pitch..rows.end * K * pitch];
-        let mut channel = 0;
-        while channel < channels {
-            let whole = channels - channel >= S::F32_LANES;
-            let mut sums = [S::as_simd_f32s(&bias[channel..]).0[0]; TILE];
-            for (r, weight) in weight.chunks_exact(K * pitch).enumerate() {
-                let line = &source[r * width * channels + channel..];
-                let mut values = [simd.splat_f32s(0.0); COLUMNS];
-                for (column, value) in values.iter_mut().enumerate() {
-                    let at = if EDGE {
-                        if column < before || column >= before + there {
-                            continue;
-                        }
-                        (column - before) * channels
-                    } else {
-                        column * channels
-                    };
-                    *value = if whole {
-                        S::as_simd_f32s(&line[at..at + S::F32_LANES]).0[0]
-                    } else {
-                        simd.partial_load_f32s(&line[at..at + channels - channel])
-                    };
-                }
-                for q in 0..K {
-                    let weight = S::as_simd_f32s(&weight[q * pitch + channel..]).0[0];
-                    for m in 0..TILE {
-                        sums[m] = simd.mul_add_e_f32s(values[m * STRIDE + q], weight, sums[m]);
-                    }
-                }
-            }
-            for (m, sum) in sums.into_iter().enumerate().take(pixels) {
-                let place = m * channels..(m + 1) * channels;
-                finish(simd, sum, add.map(|add| &add[place.clone()]), self.activation, channel, &mut out[place]);
-            }
-            channel += S::F32_LANES;
+    fn rows<S: Simd, const N: usize>(mut self, simd: S) {
+        let Depthwise { geometry, weight, bias, .. } = self.depthwise;
+        let Convolution { stride, dilation, padding, kernel_height, kernel_width, .. } = *geometry;
+        let (pitch, ring_rows) = (self.depthwise.pitch(), self.depthwise.ring_rows());
+        let (ring, _) = std::mem::take(&mut self.ring).as_chunks_mut::<LINE>();
+        for row in ring.chunks_exact_mut(pitch) {
+            row[..padding.left].fill([0.0; LINE]);
+            row[padding.left + geometry.width..].fill([0.0; LINE]);
         }
-        pixels
+        let taps = kernel_height * kernel_width;
+        let (weight, _) = weight[self.line * taps * LINE..][..taps * LINE].as_chunks::<LINE>();
+        let (bias, _) = bias[self.line * LINE..][..LINE].as_chunks::<LINE>();
+        let width = geometry.width_out();
+        // Whole tiles of one size, the last of which overlaps the one before.
+        let tile = match width {
+            _ if width.is_multiple_of(7) => 7,
+            4.. => 4,
+            _ => 1,
+        };
+        let mut made = self.rows.start * stride;
+        for y in self.rows.clone() {
+            let first = y * stride;
+            // The lines of a row lie apart, so the hardware does not see which comes next.
+            for x in 0..width {
+                self.target.parts.ahead(self.place(y * width + x, 0));
+            }
+            made = made.max(first);
+            while made < first + ring_rows {
+                let row = &mut ring[made % ring_rows * pitch..][padding.left..][..geometry.width];
+                self.make::<S, N>(simd, made.checked_sub(padding.top).filter(|&row| row < geometry.height), row);
+                made += 1;
+            }
+            let filter = Filter { ring, pitch, weight, bias: &bias[0], first, dilation, stride };
+            macro_rules! tiles {
+                ($K:literal, $STRIDE:literal, $T:literal) => {
+                    self.tiles::<S, N, $K, $STRIDE, $T, { ($T - 1) * $STRIDE + $K }>(simd, y, &filter)
+                };
+            }
+            match (kernel_height, kernel_width, stride, dilation, tile) {
+                (3, 3, 1, 1, 7) => tiles!(3, 1, 7),
+                (3, 3, 2, 1, 7) => tiles!(3, 2, 7),
+                (5, 5, 1, 1, 7) => tiles!(5, 1, 7),
+                (5, 5, 2, 1, 7) => tiles!(5, 2, 7),
+                (3, 3, 1, 1, 4) => tiles!(3, 1, 4),
+                (3, 3, 2, 1, 4) => tiles!(3, 2, 4),
+                (5, 5, 1, 1, 4) => tiles!(5, 1, 4),
+                (5, 5, 2, 1, 4) => tiles!(5, 2, 4),
+                _ => self.pixels::<S, N>(simd, y, &filter),
+            }
+        }
     }
 
-    /// One pixel of output row `first + row`, in column `x`, with the taps that lie inside.
+    /// A row of the line, padding if there is none.
     #[inline(always)]
-    fn pixel<S: Simd>(&mut self, simd: S, row: usize, x: usize, rows: Range<usize>, columns: Range<usize>) -> usize {
-        let Convolution { channels_in: channels, width, stride, dilation, kernel_width, padding, .. } = *self.geometry;
-        let Depthwise { pitch, weight, bias } = self.depthwise;
-        let line = self.geometry.width_out() * channels;
-        let place = row * line + x * channels..row * line + (x + 1) * channels;
-        let out = &mut self.out[place.clone()];
-        let add = self.add.map(|add| &add[place]);
-        let mut channel = 0;
-        while channel < channels {
-            let whole = channels - channel >= S::F32_LANES;
-            let mut sum = S::as_simd_f32s(&bias[channel..]).0[0];
-            for r in rows.clone() {
-                let y = (self.first + row) * stride + r * dilation - padding.top;
-                for q in columns.clone() {
-                    let column = x * stride + q * dilation - padding.left;
-                    let values = &self.x[(y * width + column) * channels..][..channels];
-                    let weight = S::as_simd_f32s(&weight[(r * kernel_width + q) * pitch + channel..]).0[0];
-                    let value = if whole {
-                        S::as_simd_f32s(&values[channel..channel + S::F32_LANES]).0[0]
-                    } else {
-                        simd.partial_load_f32s(&values[channel..])
-                    };
-                    sum = simd.mul_add_e_f32s(value, weight, sum);
+    fn make<S: Simd, const N: usize>(&self, simd: S, row: Option<usize>, out: &mut [Line]) {
+        let Some(row) = row else { return out.fill([0.0; LINE]) };
+        if let Some(expansion) = &self.depthwise.expansion {
+            return expansion.row::<S, N>(simd, self.line, &self.x[row * out.len() * expansion.channels_in..], out);
+        }
+        let channels = self.depthwise.geometry.channels_in;
+        let first = self.line * LINE;
+        let x = &self.x[row * out.len() * channels..][..out.len() * channels];
+        for (index, (pixel, out)) in x.chunks_exact(channels).zip(out).enumerate() {
+            // The same place in the row behind.
+            prefetch(self.x, (row + 1) * x.len() + index * channels + first);
+            match pixel[first..].first_chunk::<LINE>() {
+                Some(line) => *out = *line,
+                None => {
+                    *out = [0.0; LINE];
+                    out[..channels - first].copy_from_slice(&pixel[first..]);
                 }
             }
-            finish(simd, sum, add, self.activation, channel, out);
-            channel += S::F32_LANES;
         }
-        1
+    }
+
+    /// Output row `y` in tiles of `T` pixels, which read `COLUMNS` columns.
+    #[inline(always)]
+    fn tiles<S: Simd, const N: usize, const K: usize, const STRIDE: usize, const T: usize, const COLUMNS: usize>(
+        &self,
+        simd: S,
+        y: usize,
+        filter: &Filter<'_>,
+    ) {
+        let width = self.depthwise.geometry.width_out();
+        let mut rows: [&[Line]; K] = [&[]; K];
+        for r in 0..K {
+            rows[r] = filter.row(r);
+        }
+        let (weight, _) = filter.weight.as_chunks::<K>();
+        let (bias, _) = S::as_simd_f32s(filter.bias);
+        let mut next = 0;
+        while next < width {
+            let x = next.min(width - T);
+            for n in 0..N {
+                let mut sums = [bias[n]; T];
+                for r in 0..K {
+                    let (values, _) = rows[r][x * STRIDE..][..COLUMNS].as_chunks::<COLUMNS>();
+                    let mut columns = [simd.splat_f32s(0.0); COLUMNS];
+                    for c in 0..COLUMNS {
+                        columns[c] = S::as_simd_f32s(&values[0][c]).0[n];
+                    }
+                    for q in 0..K {
+                        let weight = S::as_simd_f32s(&weight[r][q]).0[n];
+                        for m in 0..T {
+                            sums[m] = simd.mul_add_e_f32s(columns[m * STRIDE + q], weight, sums[m]);
+                        }
+                    }
+                }
+                for m in 0..T {
+                    self.store(simd, y * width + x + m, n, sums[m]);
+                }
+            }
+            next += T;
+        }
+    }
+
+    /// Output row `y` pixel by pixel, for kernels that are rare.
+    #[inline(always)]
+    fn pixels<S: Simd, const N: usize>(&self, simd: S, y: usize, filter: &Filter<'_>) {
+        let Convolution { kernel_height, kernel_width, .. } = self.depthwise.geometry;
+        let width = self.depthwise.geometry.width_out();
+        let (bias, _) = S::as_simd_f32s(filter.bias);
+        for x in 0..width {
+            for n in 0..N {
+                let mut sum = bias[n];
+                for r in 0..kernel_height {
+                    let row = filter.row(r);
+                    for q in 0..kernel_width {
+                        let value = S::as_simd_f32s(&row[x * filter.stride + q * filter.dilation]).0[n];
+                        let weight = S::as_simd_f32s(&filter.weight[r * kernel_width + q]).0[n];
+                        sum = simd.mul_add_e_f32s(value, weight, sum);
+                    }
+                }
+                self.store(simd, y * width + x, n, sum);
+            }
+        }
+    }
+
+    /// The place of the line's `channel`-th value of an output pixel.
+    #[inline(always)]
+    fn place(&self, pixel: usize, channel: usize) -> usize {
+        self.target.start + pixel * self.depthwise.geometry.channels_out + self.line * LINE + channel
+    }
+
+    /// The `n`-th register of the line of an output pixel, with the summand and the activation.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    fn store<S: Simd>(&self, simd: S, pixel: usize, n: usize, mut value: S::f32s) {
+        let Target { parts, add, activation, .. } = self.target;
+        let channels = self.depthwise.geometry.channels_out;
+        let channel = self.line * LINE + n * S::F32_LANES;
+        let at = self.place(pixel, channel - self.line * LINE);
+        let count = channels.saturating_sub(channel).min(S::F32_LANES);
+        if count == 0 {
+            return;
+        }
+        if let Some(add) = add {
+            value = simd.add_f32s(value, simd.partial_load_f32s(&add[at..at + count]));
+        }
+        let value =
+            if activation == Activation::Swish { swish_of(simd, value) } else { limited(simd, activation, value) };
+        // SAFETY: these are channels of this task's line, in one of its rows, which no other task has; the slice is gone before the next one is
+        // made.
+        let out = unsafe { parts.part(at, count) };
+        if count == S::F32_LANES {
+            S::as_mut_simd_f32s(out).0[0] = value;
+        } else {
+            simd.partial_store_f32s(out, value);
+        }
+    }
+}
+
+/// What an output row is made of.
+struct Filter<'a> {
+    ring: &'a [Line],
+    pitch: usize,
+    weight: &'a [Line],
+    bias: &'a Line,
+    /// First row that is read, from the first of the padding on.
+    first: usize,
+    dilation: usize,
+    stride: usize,
+}
+
+impl Filter<'_> {
+    /// The row of the kernel's row `r`.
+    #[inline(always)]
+    fn row(&self, r: usize) -> &[Line] {
+        let rows = self.ring.len() / self.pitch;
+        &self.ring[(self.first + r * self.dilation) % rows * self.pitch..][..self.pitch]
+    }
+}
+
+impl Expansion {
+    /// A row of the line, of as many pixels as `out` has, from a row of the input.
+    #[inline(always)]
+    fn row<S: Simd, const N: usize>(&self, simd: S, line: usize, x: &[f32], out: &mut [Line]) {
+        let depth = self.channels_in;
+        let reads = Reads { source: x, segments: &[0], length: depth, step: depth };
+        let weight = &self.weight[line * depth * LINE..][..depth * LINE];
+        let (bias, _) = S::as_simd_f32s(&self.bias[line * LINE..][..LINE]);
+        let mut pixel = 0;
+        macro_rules! run {
+            ($($M:literal),+) => {{
+                $(
+                    while out.len() - pixel >= $M {
+                        let mut sums = [[simd.splat_f32s(0.0); N]; $M];
+                        for m in 0..$M {
+                            sums[m].copy_from_slice(&bias[..N]);
+                        }
+                        product::<S, $M, N>(simd, reads, pixel, weight, &[], &mut sums);
+                        for m in 0..$M {
+                            for n in 0..N {
+                                let value = sums[m][n];
+                                let value = if self.activation == Activation::Swish {
+                                    swish_of(simd, value)
+                                } else {
+                                    limited(simd, self.activation, value)
+                                };
+                                S::as_mut_simd_f32s(&mut out[pixel + m]).0[n] = value;
+                            }
+                        }
+                        pixel += $M;
+                    }
+                )+
+            }};
+        }
+        // As many sums as registers allow.
+        match N {
+            1 => run!(14, 8, 7, 4, 2, 1),
+            2 | 4 => run!(6, 4, 2, 1),
+            _ => run!(1),
+        }
     }
 }

@@ -22,13 +22,14 @@ pub use pool::{Pool, PoolKind, concatenate, global_average};
 
 use crate::{
     KernelError,
-    convolution::{Activation, Convolution},
+    convolution::{Activation, Convolution, Padding},
 };
 
 /// A convolution with its weights and what follows it: a sum and an activation.
 #[derive(Debug)]
 pub struct PackedConvolution {
-    geometry: Convolution,
+    /// Values of a picture, before and behind.
+    lengths: [usize; 2],
     activation: Activation,
     kernel: Kernel,
 }
@@ -39,35 +40,73 @@ enum Kernel {
     Depthwise(depthwise::Depthwise),
 }
 
-impl PackedConvolution {
-    /// `weight` `[C_out, C_in / groups, K_h, K_w]`, `bias` `[C_out]`. The batch of `geometry` plays no part.
-    ///
-    /// # Errors
-    /// Sizes that contradict each other, slices of another length, groups that are neither one nor the channels.
-    pub fn new(
-        geometry: &Convolution,
-        weight: &[f32],
-        bias: Option<&[f32]>,
-        activation: Activation,
-    ) -> Result<Self, KernelError> {
-        let geometry = Convolution { batch: 1, ..*geometry };
+/// A convolution as a net has it. The batch of its geometry plays no part.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// Its sizes.
+    pub geometry: Convolution,
+    /// `[C_out, C_in / groups, K_h, K_w]`
+    pub weight: &'a [f32],
+    /// `[C_out]`
+    pub bias: Option<&'a [f32]>,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl Layer<'_> {
+    /// The sizes for one picture.
+    fn checked(&self) -> Result<Convolution, KernelError> {
+        let geometry = Convolution { batch: 1, ..self.geometry };
         geometry.check()?;
-        expect("the weight", weight.len(), geometry.weight_length())?;
-        if let Some(bias) = bias {
+        expect("the weight", self.weight.len(), geometry.weight_length())?;
+        if let Some(bias) = self.bias {
             expect("the bias", bias.len(), geometry.channels_out)?;
         }
-        let kernel = match geometry.groups {
-            1 => Kernel::Dense(dense::Dense::new(&geometry, weight, bias)),
-            groups if groups == geometry.channels_in && groups == geometry.channels_out => {
-                Kernel::Depthwise(depthwise::Depthwise::new(&geometry, weight, bias))
-            }
-            _ => {
-                return Err(KernelError::Shape(format!(
-                    "convolution: groups must be one or the channels, with the channels inside: {geometry:?}"
-                )));
-            }
+        Ok(geometry)
+    }
+}
+
+/// Whether every channel is convolved by itself.
+fn channels_apart(geometry: &Convolution) -> bool {
+    [geometry.channels_in, geometry.channels_out] == [geometry.groups; 2]
+}
+
+impl PackedConvolution {
+    /// # Errors
+    /// Sizes that contradict each other, slices of another length, groups that are neither one nor the channels.
+    pub fn new(layer: &Layer<'_>) -> Result<Self, KernelError> {
+        let geometry = layer.checked()?;
+        let kernel = if geometry.groups == 1 {
+            Kernel::Dense(dense::Dense::new(&geometry, layer.weight, layer.bias))
+        } else if channels_apart(&geometry) {
+            Kernel::Depthwise(depthwise::Depthwise::new(&geometry, layer.weight, layer.bias))
+        } else {
+            return Err(KernelError::Shape(format!(
+                "convolution: groups must be one or the channels, with the channels inside: {geometry:?}"
+            )));
         };
-        Ok(Self { geometry, activation, kernel })
+        let lengths = [geometry.input_length(), geometry.output_length()];
+        Ok(Self { lengths, activation: layer.activation, kernel })
+    }
+
+    /// A depthwise convolution behind one of single pixels, `before`, whose values are made as they are needed: those parts of an inverted
+    /// residual block (Sandler et al. 2018, figure 3) that have many channels.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; a first that is not of single pixels, a second that mixes channels or is not of the first's output.
+    pub fn expanded(before: &Layer<'_>, layer: &Layer<'_>) -> Result<Self, KernelError> {
+        let (first, second) = (before.checked()?, layer.checked()?);
+        let single = first.groups * first.kernel_height * first.kernel_width * first.stride == 1
+            && first.padding == Padding::default();
+        let between = [first.channels_out, first.height, first.width];
+        if !single || !channels_apart(&second) || between != [second.channels_in, second.height, second.width] {
+            return Err(KernelError::Shape(format!("an expanded depthwise convolution: {first:?}, then {second:?}")));
+        }
+        let depthwise = depthwise::Depthwise::new(&second, layer.weight, layer.bias);
+        let kernel =
+            Kernel::Depthwise(depthwise.expanding(first.channels_in, before.weight, before.bias, before.activation));
+        let lengths = [first.input_length(), second.output_length()];
+        Ok(Self { lengths, activation: layer.activation, kernel })
     }
 
     /// `x` `[N, H, W, C_in]` to `out` `[N, H', W', C_out]`; `add` of `out`'s shape is added before the activation.
@@ -75,14 +114,14 @@ impl PackedConvolution {
     /// # Errors
     /// Slices of another length.
     pub fn run(&self, batch: usize, x: &[f32], add: Option<&[f32]>, out: &mut [f32]) -> Result<(), KernelError> {
-        expect("the input", x.len(), batch * self.geometry.input_length())?;
-        expect("the output", out.len(), batch * self.geometry.output_length())?;
+        expect("the input", x.len(), batch * self.lengths[0])?;
+        expect("the output", out.len(), batch * self.lengths[1])?;
         if let Some(add) = add {
             expect("the second summand", add.len(), out.len())?;
         }
         match &self.kernel {
             Kernel::Dense(dense) => dense.run(x, add, self.activation, out),
-            Kernel::Depthwise(depthwise) => depthwise.run(&self.geometry, x, add, self.activation, out),
+            Kernel::Depthwise(depthwise) => depthwise.run(x, add, self.activation, out),
         }
         Ok(())
     }

@@ -52,6 +52,8 @@ impl Panels {
             8 => 3,
             1 => 4,
             _ if depth <= 32 => 6,
+            // Narrow blocks of many pixels, so that the first cache holds a block's weights.
+            16 => 2,
             _ => 4,
         };
         let count = registers.div_ceil(widest);
@@ -184,8 +186,8 @@ pub(super) fn multiply<S: Simd>(
         (1, 2) => run!(2: 2, 1),
         (1, 3) => run!(3: 2, 1),
         (1, _) => run!(4: 2, 1),
-        (_, 1) => run!(1: 14, 8, 4, 2, 1),
-        (_, 2) => run!(2: 12, 6, 4, 2, 1),
+        (_, 1) => run!(1: 14, 8, 7, 4, 2, 1),
+        (_, 2) => run!(2: 12, 7, 6, 4, 2, 1),
         (_, 3) => run!(3: 8, 4, 2, 1),
         (_, 4) => run!(4: 6, 4, 2, 1),
         (_, 5) => run!(5: 5, 4, 2, 1),
@@ -195,7 +197,7 @@ pub(super) fn multiply<S: Simd>(
 
 /// `sums += weights * values` over all segments.
 #[inline(always)]
-fn product<S: Simd, const M: usize, const N: usize>(
+pub(super) fn product<S: Simd, const M: usize, const N: usize>(
     simd: S,
     reads: Reads<'_>,
     pixel: usize,
@@ -304,7 +306,7 @@ impl<S: Simd> Sink<S> for Store<'_> {
 /// The limits of an activation. A NaN stays one: it is the second operand, which x86 gives back, NEON gives a NaN for any, and without
 /// vector instructions the comparisons do it.
 #[inline(always)]
-fn limited<S: Simd>(simd: S, activation: Activation, value: S::f32s) -> S::f32s {
+pub(super) fn limited<S: Simd>(simd: S, activation: Activation, value: S::f32s) -> S::f32s {
     if S::F32_LANES == 1 {
         return activation.limited(simd, value);
     }

@@ -1,7 +1,7 @@
 //! The convolution with the channels inside beside its definition.
 
 use thorax_kernels::{
-    channels_last::PackedConvolution,
+    channels_last::{Layer, PackedConvolution},
     convolution::{Activation, Convolution},
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn error(g: &Convolution, activation: Activation) -> f64 {
             Activation::Swish => *y / (1.0 + (-*y).exp()),
         };
     }
-    let packed = PackedConvolution::new(g, &w, Some(&bias), activation).unwrap();
+    let packed = PackedConvolution::new(&Layer { geometry: *g, weight: &w, bias: Some(&bias), activation }).unwrap();
     let x = inside(&x, g.channels_in, g.height * g.width);
     let add = inside(&add, g.channels_out, pixels);
     let mut got = vec![f32::NAN; y.len()];

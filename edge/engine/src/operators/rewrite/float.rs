@@ -2,6 +2,30 @@
 
 use super::*;
 
+/// A convolution as it was read.
+struct Read {
+    geometry: Convolution,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Read {
+    fn layer(&self, activation: Activation) -> Layer<'_> {
+        Layer { geometry: self.geometry, weight: &self.weight, bias: Some(&self.bias), activation }
+    }
+}
+
+/// What a convolution does on the way to its output.
+struct Tail {
+    /// The nodes.
+    taken: Vec<usize>,
+    /// The other summand.
+    add: Option<OutletId>,
+    activation: Activation,
+    /// Whose value comes out.
+    outlet: OutletId,
+}
+
 impl Rewriter<'_> {
     /// The sizes of a window over `[N, C, H, W]`, if our kernels know such.
     pub(super) fn window(
@@ -46,31 +70,54 @@ impl Rewriter<'_> {
         }
     }
 
-    pub(super) fn convolution(&mut self, node: &TypedNode, op: &Conv) -> TractResult<bool> {
-        let Some(shape) = sides(self.graph.outlet_fact(node.inputs[0])?) else { return Ok(false) };
+    /// A convolution of known weights that our kernels can do.
+    fn read(&mut self, node: &TypedNode, op: &Conv) -> TractResult<Option<Read>> {
+        let Some(shape) = sides(self.graph.outlet_fact(node.inputs[0])?) else { return Ok(None) };
         if op.q_params.is_some() || op.kernel_fmt != KernelFormat::OIHW {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(geometry) = Self::window(&op.pool_spec, shape, op.output_channels()) else { return Ok(false) };
+        let Some(geometry) = Self::window(&op.pool_spec, shape, op.output_channels()) else { return Ok(None) };
         let geometry = Convolution { groups: op.group, ..geometry };
         let weight = self.numbers(node.inputs[1]);
         let bias = self.bias(node.inputs[2], geometry.channels_out);
-        let (Some(weight), Some(bias)) = (weight, bias) else { return Ok(false) };
-        let (taken, add, activation, outlet) = self.tail(node.id.into())?;
-        let Ok(packed) = PackedConvolution::new(&geometry, &weight, Some(&bias), activation) else { return Ok(false) };
-        let mut inputs = tvec!(self.inside(node.inputs[0])?);
-        if let Some(add) = add {
-            inputs.push(self.inside(add)?);
-        }
-        self.taken.extend(taken);
-        self.put(node, Arc::new(kernels::Convolution { packed }), &inputs, outlet)
+        Ok(weight.zip(bias).map(|(weight, bias)| Read { geometry, weight, bias }))
     }
 
-    /// What a convolution whose value is `outlet` can do on the way: the nodes, the other summand, the activation, and whose value comes out.
-    pub(super) fn tail(
-        &mut self,
-        mut outlet: OutletId,
-    ) -> TractResult<(Vec<usize>, Option<OutletId>, Activation, OutletId)> {
+    pub(super) fn convolution(&mut self, node: &TypedNode, op: &Conv) -> TractResult<bool> {
+        let Some(read) = self.read(node, op)? else { return Ok(false) };
+        let tail = self.tail(node.id.into())?;
+        let (packed, tail) = match self.depthwise_behind(&read, &tail)? {
+            Some(both) => both,
+            None => match PackedConvolution::new(&read.layer(tail.activation)) {
+                Ok(packed) => (packed, tail),
+                Err(_) => return Ok(false),
+            },
+        };
+        let mut inputs = tvec!(self.inside(node.inputs[0])?);
+        if let Some(add) = tail.add {
+            inputs.push(self.inside(add)?);
+        }
+        self.taken.extend(tail.taken);
+        self.put(node, Arc::new(kernels::Convolution { packed }), &inputs, tail.outlet)
+    }
+
+    /// A convolution together with the depthwise one behind it, if that is all that becomes of its value and the two go together.
+    fn depthwise_behind(&mut self, before: &Read, tail: &Tail) -> TractResult<Option<(PackedConvolution, Tail)>> {
+        let Some(user) = self.only_user(tail.outlet)?.filter(|_| tail.add.is_none()) else { return Ok(None) };
+        let node = self.graph.node(user);
+        let Some(op) = node.op_as::<Conv>().filter(|op| op.group > 1 && node.inputs[0] == tail.outlet) else {
+            return Ok(None);
+        };
+        let Some(read) = self.read(node, op)? else { return Ok(None) };
+        let mut behind = self.tail(user.into())?;
+        let both = PackedConvolution::expanded(&before.layer(tail.activation), &read.layer(behind.activation));
+        behind.taken.push(user);
+        behind.taken.extend(&tail.taken);
+        Ok(both.ok().map(|packed| (packed, behind)))
+    }
+
+    /// What a convolution whose value is `outlet` can do on the way.
+    fn tail(&mut self, mut outlet: OutletId) -> TractResult<Tail> {
         let (mut taken, mut add) = (vec![], None);
         if let Some(user) = self.only_user(outlet)? {
             let next = self.graph.node(user);
@@ -91,7 +138,7 @@ impl Rewriter<'_> {
             outlet = last.into();
         }
         taken.extend(nodes);
-        Ok((taken, add, activation, outlet))
+        Ok(Tail { taken, add, activation, outlet })
     }
 
     /// The activation that is all that becomes of `outlet`, and its nodes.

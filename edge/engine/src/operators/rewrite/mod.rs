@@ -11,7 +11,7 @@ use std::{
 };
 
 use thorax_kernels::{
-    channels_last::{PackedConvolution, PackedUpConvolution, Pool, PoolKind},
+    channels_last::{Layer, PackedConvolution, PackedUpConvolution, Pool, PoolKind},
     convolution::{Activation, Convolution, Padding},
 };
 use tract_onnx::{

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, TensorId};
 use thorax_kernels::{
     KernelError,
-    channels_last::{PackedConvolution, PackedUpConvolution},
+    channels_last::{Layer, PackedConvolution, PackedUpConvolution},
     convolution::Activation,
 };
 
@@ -65,7 +65,7 @@ impl Convolution<'_> {
     fn packed(&self, inputs: &[Shape], activation: Activation) -> Result<Box<dyn Kernel>> {
         let geometry = self.config.geometry(&with_batch(first(inputs)?), self.weight.shape())?;
         let bias = self.bias.to_vec1::<f32>()?;
-        let pack = |values: &[f32]| PackedConvolution::new(&geometry, values, Some(&bias), activation);
+        let pack = |weight: &[f32]| PackedConvolution::new(&Layer { geometry, weight, bias: Some(&bias), activation });
         let packed = with_values(&self.weight.contiguous()?, "convolution", pack)?.map_err(kernel_error)?;
         Ok(Box::new(ConvolutionKernel(packed)))
     }
