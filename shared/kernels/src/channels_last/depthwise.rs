@@ -259,7 +259,7 @@ impl Task<'_> {
     fn make<S: Simd, const N: usize>(&self, simd: S, row: Option<usize>, out: &mut [Line]) {
         let Some(row) = row else { return out.fill([0.0; LINE]) };
         if let Some(expansion) = &self.depthwise.expansion {
-            return expansion.row::<S, N>(simd, self.line, &self.x[row * out.len() * expansion.channels_in..], out);
+            return expansion.row::<S, N>(simd, self.line, row, self.x, out);
         }
         let channels = self.depthwise.geometry.channels_in;
         let first = self.line * LINE;
@@ -396,12 +396,18 @@ impl Filter<'_> {
 }
 
 impl Expansion {
-    /// A row of the line, of as many pixels as `out` has, from a row of the input.
+    /// Row `row` of the line, of as many pixels as `out` has, of the picture `x`.
     #[inline(always)]
-    fn row<S: Simd, const N: usize>(&self, simd: S, line: usize, x: &[f32], out: &mut [Line]) {
+    fn row<S: Simd, const N: usize>(&self, simd: S, line: usize, row: usize, x: &[f32], out: &mut [Line]) {
         let depth = self.channels_in;
-        let reads = Reads { source: x, segments: &[0], length: depth, step: depth };
+        let (source, pitch) = (&x[row * out.len() * depth..], out.len() * depth);
+        let reads = Reads { source, segments: &[0], length: depth, step: depth };
         let weight = &self.weight[line * depth * LINE..][..depth * LINE];
+        // A row's share of those of the line behind.
+        let share = (depth * LINE).div_ceil(x.len() / pitch);
+        for at in (0..share).step_by(LINE) {
+            prefetch(&self.weight, (line + 1) * depth * LINE + row * share + at);
+        }
         let (bias, _) = S::as_simd_f32s(&self.bias[line * LINE..][..LINE]);
         let mut pixel = 0;
         macro_rules! run {

@@ -36,6 +36,9 @@ fn transposed([rows, columns]: [usize; 2], x: &[f32], out: &mut [f32]) -> Result
         return Ok(());
     }
     out.par_chunks_mut(matrix).zip(x.par_chunks(matrix)).for_each(|(out, x)| {
+        if rows == COLOURS {
+            return interleave(columns, x, out);
+        }
         out.par_chunks_mut(SIDE * rows).enumerate().for_each(|(band, out)| {
             for first in (0..rows).step_by(SIDE) {
                 for (column, out) in out.chunks_exact_mut(rows).enumerate() {
@@ -49,6 +52,19 @@ fn transposed([rows, columns]: [usize; 2], x: &[f32], out: &mut [f32]) -> Result
         });
     });
     Ok(())
+}
+
+/// Channels of a picture in colour, with which nets begin.
+const COLOURS: usize = 3;
+
+/// Three planes to pixels of three values.
+fn interleave(pixels: usize, x: &[f32], out: &mut [f32]) {
+    let (red, rest) = x.split_at(pixels);
+    let (green, blue) = rest.split_at(pixels);
+    let (out, _) = out.as_chunks_mut::<COLOURS>();
+    for (((out, red), green), blue) in out.iter_mut().zip(red).zip(green).zip(blue) {
+        *out = [*red, *green, *blue];
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! The kernels of [`convolution`](crate::convolution) keep `[N, C, H, W]`, as training wants it, and need long rows. A net for
 //! inference has few pixels and many channels in its later half, products of single pixels, and convolutions that keep the
 //! channels apart; with the channels inside all of these are the same few loops, and bands of rows are whole slices of
-//! memory. `dense` multiplies, `depthwise` keeps channels apart, `transposed` doubles the sides, `pool` is what its
-//! name says; `tile` is the product in registers that the first three share; `layout` leads here and back.
+//! memory. `dense` multiplies, `depthwise` keeps channels apart, `transposed` doubles the sides, `pool` and `scale` are what their
+//! names say; `tile` is the product in registers that the first three share; `layout` leads here and back.
 //!
 //! Whatever is here is packed once for its weights and then run as often as one likes, without allocating. Results do not
 //! depend on the number of threads.
@@ -14,11 +14,13 @@ mod dense;
 mod depthwise;
 mod layout;
 mod pool;
+mod scale;
 mod tile;
 mod transposed;
 
 pub use layout::{channels_inside, channels_outside};
 pub use pool::{Pool, PoolKind, concatenate, global_average};
+pub use scale::{Factors, scale};
 
 use crate::{
     KernelError,

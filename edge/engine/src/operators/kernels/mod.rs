@@ -4,7 +4,10 @@ mod bytes;
 
 use std::fmt::Debug;
 
-use thorax_kernels::channels_last::{PackedConvolution, PackedUpConvolution, Pool, concatenate, global_average};
+use thorax_kernels::channels_last::{
+    Factors, PackedConvolution, PackedUpConvolution, Pool, channels_inside, channels_outside, concatenate,
+    global_average, scale,
+};
 use tract_onnx::tract_core::internal::*;
 
 pub(super) use bytes::{
@@ -120,5 +123,46 @@ impl Kernel for Concatenate {
         }
         let mut output = output.try_as_plain_ram_mut()?;
         Ok(concatenate(&parts, output.as_slice_mut::<f32>()?)?)
+    }
+}
+
+/// The first input times the second, which has a factor a channel or a pixel.
+#[derive(Debug)]
+pub(super) struct Scale {
+    pub(super) factors: Factors,
+    pub(super) pixels: usize,
+    pub(super) channels: usize,
+}
+
+impl Kernel for Scale {
+    fn name(&self) -> &'static str {
+        "ThoraxScale"
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let [x, factors] = inputs else { bail!("a scale of {}", inputs.len()) };
+        let mut output = output.try_as_plain_ram_mut()?;
+        let output = output.as_slice_mut::<f32>()?;
+        Ok(scale(self.factors, [self.pixels, self.channels], values(x)?, values(factors)?, output)?)
+    }
+}
+
+/// From `[N, C, H, W]` to `[N, H, W, C]`, or back.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) inside: bool,
+    pub(super) channels: usize,
+    pub(super) pixels: usize,
+}
+
+impl Kernel for Turn {
+    fn name(&self) -> &'static str {
+        if self.inside { "ThoraxChannelsInside" } else { "ThoraxChannelsOutside" }
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let turn = if self.inside { channels_inside } else { channels_outside };
+        let mut output = output.try_as_plain_ram_mut()?;
+        Ok(turn([self.channels, self.pixels], values(one(inputs)?)?, output.as_slice_mut::<f32>()?)?)
     }
 }

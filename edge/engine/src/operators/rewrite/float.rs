@@ -237,6 +237,28 @@ impl Rewriter<'_> {
         self.put(node, Arc::new(kernel), &[input], user.into())
     }
 
+    /// A product with a factor a channel or a pixel.
+    pub(super) fn scale(&mut self, node: &TypedNode) -> TractResult<bool> {
+        if !is::<Mul>(node.op.as_ref()) || !node.inputs.iter().any(|&input| self.is_inside(input)) {
+            return Ok(false);
+        }
+        for [x, factors] in [[0, 1], [1, 0]].map(|order: [usize; 2]| order.map(|input| node.inputs[input])) {
+            let sizes = [sides(self.graph.outlet_fact(x)?), sides(self.graph.outlet_fact(factors)?)];
+            let [Some([n, channels, height, width]), Some(other)] = sizes else { return Ok(false) };
+            let kind = if other == [n, channels, 1, 1] {
+                Factors::Channels
+            } else if other == [n, 1, height, width] {
+                Factors::Pixels
+            } else {
+                continue;
+            };
+            let inputs = [self.inside(x)?, self.inside(factors)?];
+            let kernel = kernels::Scale { factors: kind, pixels: height * width, channels };
+            return self.put(node, Arc::new(kernel), &inputs, node.id.into());
+        }
+        Ok(false)
+    }
+
     pub(super) fn concatenate(&mut self, node: &TypedNode, op: &TypedConcat) -> TractResult<bool> {
         let facts = node.inputs.iter().map(|&input| self.graph.outlet_fact(input).map(sides));
         let facts = facts.collect::<TractResult<Option<Vec<_>>>>()?;

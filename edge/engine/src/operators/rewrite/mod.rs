@@ -11,7 +11,7 @@ use std::{
 };
 
 use thorax_kernels::{
-    channels_last::{Layer, PackedConvolution, PackedUpConvolution, Pool, PoolKind},
+    channels_last::{Factors, Layer, PackedConvolution, PackedUpConvolution, Pool, PoolKind},
     convolution::{Activation, Convolution, Padding},
 };
 use tract_onnx::{
@@ -131,7 +131,7 @@ impl Rewriter<'_> {
         } else if let Some(op) = op.downcast_ref::<TypedConcat>() {
             self.concatenate(node, op)?
         } else if op.is::<TypedBinOp>() || op.is::<ElementWiseOp>() {
-            self.value_by_value(node)?
+            self.scale(node)? || self.value_by_value(node)?
         } else {
             false
         };
@@ -187,7 +187,7 @@ impl Rewriter<'_> {
         }
         let name = format!("{}.{}", self.graph.node(outlet.node).name, outlet.slot);
         let place = match places.inside {
-            Some(inside) => self.target.wire_node(format!("{name}.outside"), AxisOp::Move(3, 1), &[inside])?[0],
+            Some(inside) => self.turned(format!("{name}.outside"), inside, false)?,
             None => {
                 let value = self.constant(outlet).with_context(|| format!("{name} is used before it is made"))?;
                 self.target.add_const(name, value)?
@@ -208,11 +208,38 @@ impl Rewriter<'_> {
             Some(value) => self.target.add_const(name, value.into_tensor().move_axis(1, 3)?)?,
             None => {
                 let outside = self.outside(outlet)?;
-                self.target.wire_node(name, AxisOp::Move(1, 3), &[outside])?[0]
+                self.turned(name, outside, true)?
             }
         };
         self.places.entry(outlet).or_default().inside = Some(place);
         Ok(place)
+    }
+
+    /// A value of the new graph in the other layout.
+    fn turned(&mut self, name: String, outlet: OutletId, inside: bool) -> TractResult<OutletId> {
+        let fact = self.target.outlet_fact(outlet)?.clone();
+        let sizes =
+            sides(&fact).map(|[n, a, b, c]| if inside { (a, b * c, [n, b, c, a]) } else { (c, a * b, [n, c, a, b]) });
+        // Of one channel, or one pixel, there is nothing to move.
+        let Some((channels, pixels, shape)) = sizes.filter(|(channels, pixels, _)| *channels > 1 && *pixels > 1) else {
+            let axes = if inside { AxisOp::Move(1, 3) } else { AxisOp::Move(3, 1) };
+            return Ok(self.target.wire_node(name, axes, &[outlet])?[0]);
+        };
+        self.operator(name, Arc::new(kernels::Turn { inside, channels, pixels }), &[outlet], fact.datum_type, &shape)
+    }
+
+    /// A kernel of ours in the new graph.
+    fn operator(
+        &mut self,
+        name: String,
+        kernel: Arc<dyn Kernel>,
+        inputs: &[OutletId],
+        datum_type: DatumType,
+        shape: &[usize],
+    ) -> TractResult<OutletId> {
+        let operator =
+            Operator { kernel, output: datum_type.fact(shape), shape: shape.into(), buffers: self.buffers.clone() };
+        Ok(self.target.wire_node(name, operator, inputs)?[0])
     }
 
     fn is_inside(&self, outlet: OutletId) -> bool {
@@ -230,10 +257,8 @@ impl Rewriter<'_> {
         let fact = self.graph.outlet_fact(outlet)?;
         let shape = fact.shape.as_concrete().and_then(|shape| <[usize; 4]>::try_from(shape).ok());
         let shape = shape.with_context(|| format!("{node}: {fact:?} is not [N, C, H, W] of known sizes"))?;
-        let shape: TVec<usize> = inside_of(shape).into();
-        let output = fact.datum_type.fact(&shape);
-        let operator = Operator { kernel, output, shape, buffers: self.buffers.clone() };
-        let place = self.target.wire_node(&node.name, operator, inputs)?[0];
+        let datum_type = fact.datum_type;
+        let place = self.operator(node.name.clone(), kernel, inputs, datum_type, &inside_of(shape))?;
         self.places.entry(outlet).or_default().inside = Some(place);
         Ok(true)
     }
