@@ -1,38 +1,97 @@
-//! Tensors that are written again in the next run.
+//! Tensors that are written again, in the same run and in the next.
 //!
 //! tract drops a value when its last reader has run, but what it drops is only its own hold on the tensor: the other is here. So a
-//! tensor that nobody else holds is free, and after the first run no operator of ours asks for memory.
+//! tensor that nobody else holds is free, and after the first run no operator of ours asks for memory. The one that was free last
+//! comes first, since it is still in the cache.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_onnx::tract_core::internal::*;
 
+/// Who reads a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Operators of ours alone, which look at its values and at nothing else: its memory may be larger than they are.
+    Ours,
+    Anybody,
+}
+
+/// A tensor, and for how many values it was made.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    pub(super) tensor: Arc<Tensor>,
+    room: usize,
+}
+
 /// The tensors of one graph. A copy shares them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Buffers(Arc<Mutex<Vec<Arc<Tensor>>>>);
+pub(super) struct Buffers(Arc<Mutex<Vec<Buffer>>>);
 
 impl Buffers {
     /// A tensor that nobody else holds; what is in it is from before, or zero.
-    pub(super) fn take(&self, datum_type: DatumType, shape: &[usize]) -> TractResult<Arc<Tensor>> {
+    pub(super) fn take(&self, datum_type: DatumType, shape: &[usize], readers: Readers) -> TractResult<Buffer> {
         let length: usize = shape.iter().product();
-        let free = |tensor: &Arc<Tensor>| {
-            Arc::strong_count(tensor) == 1 && tensor.datum_type() == datum_type && tensor.len() == length
+        let free = |Buffer { tensor, room }: &Buffer| {
+            let fits = if readers == Readers::Ours { *room >= length } else { *room == length };
+            fits && Arc::strong_count(tensor) == 1 && tensor.datum_type() == datum_type
         };
         let found = {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.iter().position(free).map(|index| kept.swap_remove(index))
+            kept.iter().rposition(free).map(|index| kept.remove(index))
         };
-        match found {
-            Some(mut tensor) => {
-                Arc::get_mut(&mut tensor).context("a buffer that is free has no other user")?.set_shape(shape)?;
-                Ok(tensor)
-            }
-            None => Ok(Tensor::zero_dt(datum_type, shape)?.into_arc_tensor()),
+        let Some(mut buffer) = found else {
+            return Ok(Buffer { tensor: Tensor::zero_dt(datum_type, shape)?.into_arc_tensor(), room: length });
+        };
+        let tensor = Arc::get_mut(&mut buffer.tensor).context("a buffer that is free has no other user")?;
+        // SAFETY: the memory was made for `room` values of this type, and the shape has no more. All of them were written when it was made, so none
+        // is uninitialized. Memory that is larger than the shape goes to readers who take a slice of the shape's length.
+        #[allow(unsafe_code)]
+        unsafe {
+            tensor.set_shape_unchecked(shape);
         }
+        Ok(buffer)
     }
 
-    /// Keeps a hold on `tensor`.
-    pub(super) fn keep(&self, tensor: &Arc<Tensor>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(tensor.clone());
+    /// Keeps a hold on the tensor of `buffer`, which others may hold too.
+    pub(super) fn keep(&self, buffer: Buffer) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_free_is_used_again_where_it_fits() {
+        let buffers = Buffers::default();
+        let take = |shape: &[usize], readers| buffers.take(f32::datum_type(), shape, readers).unwrap();
+        let place = |buffer: &Buffer| buffer.tensor.as_bytes().as_ptr();
+        let large = take(&[1, 4, 4, 3], Readers::Ours);
+        let (at, held) = (place(&large), large.tensor.clone());
+        buffers.keep(large);
+        // Somebody holds it.
+        let other = take(&[1, 2, 2, 3], Readers::Ours);
+        assert_ne!(place(&other), at);
+        drop(held);
+        // Larger memory is nothing for others, nor for another type.
+        assert_ne!(place(&take(&[1, 2, 2, 3], Readers::Anybody)), at);
+        assert_ne!(
+            buffers.take(i32::datum_type(), &[1, 4, 4, 3], Readers::Ours).unwrap().tensor.as_bytes().as_ptr(),
+            at
+        );
+        let mut small = take(&[1, 2, 2, 3], Readers::Ours);
+        assert_eq!(place(&small), at);
+        let tensor = Arc::get_mut(&mut small.tensor).unwrap();
+        assert_eq!((tensor.shape(), tensor.len()), (&[1, 2, 2, 3][..], 12));
+        tensor.try_as_plain_ram_mut().unwrap().as_slice_mut::<f32>().unwrap().fill(1.0);
+        buffers.keep(small);
+        // It has as much room as before.
+        let again = take(&[48], Readers::Anybody);
+        assert_eq!((place(&again), again.tensor.len()), (at, 48));
+        // A larger one than there is, is made.
+        buffers.keep(again);
+        assert_ne!(place(&take(&[49], Readers::Ours)), at);
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tract_onnx::tract_core::internal::*;
 
-use buffers::Buffers;
+use buffers::{Buffers, Readers};
 use kernels::Kernel;
 pub(crate) use rewrite::rewrite;
 
@@ -26,6 +26,7 @@ struct Operator {
     output: TypedFact,
     shape: TVec<usize>,
     buffers: Buffers,
+    readers: Readers,
 }
 
 impl PartialEq for Operator {
@@ -52,11 +53,12 @@ impl EvalOp for Operator {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let mut output = self.buffers.take(self.output.datum_type, &self.shape)?;
-        let tensor = Arc::get_mut(&mut output).context("a buffer that is free has no other user")?;
+        let mut buffer = self.buffers.take(self.output.datum_type, &self.shape, self.readers)?;
+        let tensor = Arc::get_mut(&mut buffer.tensor).context("a buffer that is free has no other user")?;
         let inputs: TVec<&Tensor> = inputs.iter().map(|input| &**input).collect();
         self.kernel.run(&inputs, tensor)?;
-        self.buffers.keep(&output);
+        let output = buffer.tensor.clone();
+        self.buffers.keep(buffer);
         Ok(tvec!(output.into_tvalue()))
     }
 }

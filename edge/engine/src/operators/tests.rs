@@ -146,12 +146,14 @@ impl Net {
         self.wire(math::add(), &[a, b])
     }
 
-    /// Both ways give the same, and of ours the operators are so many.
+    /// Both ways give the same, and so many operators are ours.
     fn check(mut self, outputs: &[OutletId], ours: usize) {
         self.model.select_output_outlets(outputs).unwrap();
         let shape = self.model.input_fact(0).unwrap().shape.as_concrete().unwrap().to_vec();
         let rewritten = rewrite(&self.model).unwrap();
-        let counted = rewritten.nodes().iter().filter(|node| node.op.name().starts_with("Thorax")).count();
+        // Turns of the layout are not counted.
+        let names = rewritten.nodes().iter().map(|node| node.op.name());
+        let counted = names.filter(|name| name.starts_with("Thorax") && !name.starts_with("ThoraxChannels")).count();
         assert_eq!(counted, ours, "{rewritten}");
         let plan = |model: TypedModel| model.into_optimized().unwrap().into_runnable().unwrap();
         let (own, tract) = (plan(rewritten), plan(self.model));
@@ -235,7 +237,7 @@ fn a_u_net_stays_inside() {
     let gated = net.wire(math::mul(), &[both, gate]);
     let end = net.convolution(gated, 3, 1, 1, 1);
     let end = net.wire(sigmoid(), &[end]);
-    net.check(&[end], 7);
+    net.check(&[end], 8);
 }
 
 #[test]
@@ -250,7 +252,7 @@ fn pools_and_means() {
     let gate = net.convolution(global, 19, 1, 1, 1);
     let gate = net.wire(sigmoid(), &[gate]);
     let excited = net.wire(math::mul(), &[zeros, gate]);
-    net.check(&[largest, excited], 6);
+    net.check(&[largest, excited], 7);
 }
 
 #[test]

@@ -32,7 +32,7 @@ use tract_onnx::{
 
 use super::{
     Operator,
-    buffers::Buffers,
+    buffers::{Buffers, Readers},
     kernels::{self, Kernel},
 };
 
@@ -67,7 +67,21 @@ pub(crate) fn rewrite(graph: &TypedModel) -> TractResult<TypedModel> {
             target.set_outlet_label(outlet, label)?;
         }
     }
+    know_readers(&mut target)?;
     Ok(target)
+}
+
+/// Tells the operators whose values only operators of ours read.
+fn know_readers(target: &mut TypedModel) -> TractResult<()> {
+    for id in 0..target.nodes().len() {
+        let users = target.outlet_successors(id.into());
+        let ours = users.iter().all(|user| target.node(user.node).op_is::<Operator>())
+            && !target.output_outlets()?.contains(&id.into());
+        if let Some(operator) = target.node_mut(id).op_as_mut::<Operator>().filter(|_| ours) {
+            operator.readers = Readers::Ours;
+        }
+    }
+    Ok(())
 }
 
 /// Where a value of the old graph is in the new one.
@@ -237,8 +251,13 @@ impl Rewriter<'_> {
         datum_type: DatumType,
         shape: &[usize],
     ) -> TractResult<OutletId> {
-        let operator =
-            Operator { kernel, output: datum_type.fact(shape), shape: shape.into(), buffers: self.buffers.clone() };
+        let operator = Operator {
+            kernel,
+            output: datum_type.fact(shape),
+            shape: shape.into(),
+            buffers: self.buffers.clone(),
+            readers: Readers::Anybody,
+        };
         Ok(self.target.wire_node(name, operator, inputs)?[0])
     }
 
