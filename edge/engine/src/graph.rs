@@ -7,7 +7,10 @@ use std::{
 
 use tract_onnx::prelude::*;
 
-use crate::{operators, quantized};
+use crate::{
+    operators::{self, Buffers},
+    quantized,
+};
 
 /// Whose kernels carry a graph out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +101,11 @@ pub type Output = (Vec<usize>, Vec<f32>);
 
 /// A graph, ready to run.
 #[derive(Debug)]
-pub struct Graph(Plan);
+pub struct Graph {
+    plan: Plan,
+    /// For our kernels, which leave an input as it is.
+    inputs: Option<Buffers>,
+}
 
 #[derive(Debug)]
 enum Plan {
@@ -145,7 +152,8 @@ impl Graph {
             };
             typed.into_optimized()?.into_runnable().map(Plan::Processor)
         };
-        read().map(Self).map_err(|error| format!("{error:#}"))
+        let inputs = (kernels == Kernels::Own).then(Buffers::default);
+        read().map(|plan| Self { plan, inputs }).map_err(|error| format!("{error:#}"))
     }
 
     /// Runs it on an input of `shape`; the outputs in their order.
@@ -154,15 +162,16 @@ impl Graph {
     /// An input of another shape, an output that is not f32; in words.
     pub fn run(&self, shape: &[usize], values: &[f32]) -> Result<Vec<Output>, String> {
         let run = || -> TractResult<_> {
-            let input = Tensor::from_shape(shape, values)?;
-            self.0
-                .run(tvec![input.into()])?
-                .iter()
-                .map(|value| {
-                    let view = value.to_plain_array_view::<f32>()?;
-                    Ok((view.shape().to_vec(), view.iter().copied().collect()))
-                })
-                .collect()
+            let input = match &self.inputs {
+                Some(inputs) => inputs.filled(shape, values)?.into_tvalue(),
+                None => Tensor::from_shape(shape, values)?.into_tvalue(),
+            };
+            let outputs = self.plan.run(tvec![input])?;
+            let values = |value: &TValue| {
+                let values = value.try_as_plain_ram()?.as_slice::<f32>()?;
+                Ok((value.shape().to_vec(), values.to_vec()))
+            };
+            outputs.iter().map(values).collect()
         };
         // As a task of the pool whose threads share the kernels' work: from outside, each kernel would have to wake it.
         rayon::scope(|_| run()).map_err(|error| format!("{error:#}"))
@@ -171,7 +180,7 @@ impl Graph {
     /// How many operators of each name are carried out, by name.
     pub fn operators(&self) -> Vec<(String, usize)> {
         let mut counts = std::collections::BTreeMap::new();
-        for node in self.0.model().into_iter().flat_map(|model| model.nodes()) {
+        for node in self.plan.model().into_iter().flat_map(|model| model.nodes()) {
             *counts.entry(node.op.name().into_owned()).or_default() += 1;
         }
         counts.into_iter().collect()

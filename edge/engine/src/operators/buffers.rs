@@ -25,7 +25,7 @@ pub(super) struct Buffer {
 
 /// The tensors of one graph. A copy shares them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Buffers(Arc<Mutex<Vec<Buffer>>>);
+pub(crate) struct Buffers(Arc<Mutex<Vec<Buffer>>>);
 
 impl Buffers {
     /// A tensor that nobody else holds; what is in it is from before, or zero.
@@ -50,6 +50,17 @@ impl Buffers {
             tensor.set_shape_unchecked(shape);
         }
         Ok(buffer)
+    }
+
+    /// A tensor of these values, of which a hold is kept.
+    pub(crate) fn filled(&self, shape: &[usize], values: &[f32]) -> TractResult<Arc<Tensor>> {
+        let mut buffer = self.take(f32::datum_type(), shape, Readers::Anybody)?;
+        let tensor = Arc::get_mut(&mut buffer.tensor).context("a buffer that is free has no other user")?;
+        ensure!(tensor.len() == values.len(), "{} values are no {shape:?}", values.len());
+        tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(values);
+        let tensor = buffer.tensor.clone();
+        self.keep(buffer);
+        Ok(tensor)
     }
 
     /// Keeps a hold on the tensor of `buffer`, which others may hold too.

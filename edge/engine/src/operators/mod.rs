@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use tract_onnx::tract_core::internal::*;
 
-use buffers::{Buffers, Readers};
+pub(crate) use buffers::Buffers;
+use buffers::Readers;
 use kernels::Kernel;
 pub(crate) use rewrite::rewrite;
 

@@ -12,11 +12,10 @@ use rayon::prelude::*;
 
 use super::{
     aligned::Aligned,
-    tile::{Reads, limited, product},
+    tile::{Reads, activate, activated, product},
 };
 use crate::{
     convolution::{Activation, Convolution, band::with_scratch},
-    elementwise::swish_of,
     simd::{dispatch, prefetch, prefetch_line},
 };
 
@@ -217,7 +216,8 @@ impl Task<'_> {
         let width = geometry.width_out();
         // Whole tiles of one size, the last of which overlaps the one before.
         let tile = match width {
-            _ if width.is_multiple_of(7) => 7,
+            // With a step of two the columns of seven pixels do not fit into registers.
+            _ if width.is_multiple_of(7) && stride == 1 => 7,
             4.. => 4,
             _ => 1,
         };
@@ -242,9 +242,7 @@ impl Task<'_> {
             }
             match (kernel_height, kernel_width, stride, dilation, tile) {
                 (3, 3, 1, 1, 7) => tiles!(3, 1, 7),
-                (3, 3, 2, 1, 7) => tiles!(3, 2, 7),
                 (5, 5, 1, 1, 7) => tiles!(5, 1, 7),
-                (5, 5, 2, 1, 7) => tiles!(5, 2, 7),
                 (3, 3, 1, 1, 4) => tiles!(3, 1, 4),
                 (3, 3, 2, 1, 4) => tiles!(3, 2, 4),
                 (5, 5, 1, 1, 4) => tiles!(5, 1, 4),
@@ -310,9 +308,7 @@ impl Task<'_> {
                         }
                     }
                 }
-                for m in 0..T {
-                    self.store(simd, y * width + x + m, n, sums[m]);
-                }
+                self.store(simd, y * width + x, n, sums);
             }
             next += T;
         }
@@ -335,7 +331,7 @@ impl Task<'_> {
                         sum = simd.mul_add_e_f32s(value, weight, sum);
                     }
                 }
-                self.store(simd, y * width + x, n, sum);
+                self.store(simd, y * width + x, n, [sum]);
             }
         }
     }
@@ -346,30 +342,33 @@ impl Task<'_> {
         self.target.start + pixel * self.depthwise.geometry.channels_out + self.line * LINE + channel
     }
 
-    /// The `n`-th register of the line of an output pixel, with the summand and the activation.
+    /// The `n`-th registers of the line of output pixels from `pixel` on, with the summand and the activation.
     #[inline(always)]
     #[allow(unsafe_code)]
-    fn store<S: Simd>(&self, simd: S, pixel: usize, n: usize, mut value: S::f32s) {
+    fn store<S: Simd, const T: usize>(&self, simd: S, pixel: usize, n: usize, mut values: [S::f32s; T]) {
         let Target { parts, add, activation, .. } = self.target;
         let channels = self.depthwise.geometry.channels_out;
-        let channel = self.line * LINE + n * S::F32_LANES;
-        let at = self.place(pixel, channel - self.line * LINE);
-        let count = channels.saturating_sub(channel).min(S::F32_LANES);
+        let first = n * S::F32_LANES;
+        let count = channels.saturating_sub(self.line * LINE + first).min(S::F32_LANES);
         if count == 0 {
             return;
         }
         if let Some(add) = add {
-            value = simd.add_f32s(value, simd.partial_load_f32s(&add[at..at + count]));
+            for m in 0..T {
+                let at = self.place(pixel + m, first);
+                values[m] = simd.add_f32s(values[m], simd.partial_load_f32s(&add[at..at + count]));
+            }
         }
-        let value =
-            if activation == Activation::Swish { swish_of(simd, value) } else { limited(simd, activation, value) };
-        // SAFETY: these are channels of this task's line, in one of its rows, which no other task has; the slice is gone before the next one is
-        // made.
-        let out = unsafe { parts.part(at, count) };
-        if count == S::F32_LANES {
-            S::as_mut_simd_f32s(out).0[0] = value;
-        } else {
-            simd.partial_store_f32s(out, value);
+        activate(simd, activation, &mut values);
+        for m in 0..T {
+            // SAFETY: these are channels of this task's line, in one of its rows, which no other task has; the slice is gone before the next one
+            // is made.
+            let out = unsafe { parts.part(self.place(pixel + m, first), count) };
+            if count == S::F32_LANES {
+                S::as_mut_simd_f32s(out).0[0] = values[m];
+            } else {
+                simd.partial_store_f32s(out, values[m]);
+            }
         }
     }
 }
@@ -416,18 +415,15 @@ impl Expansion {
                     while out.len() - pixel >= $M {
                         let mut sums = [[simd.splat_f32s(0.0); N]; $M];
                         for m in 0..$M {
-                            sums[m].copy_from_slice(&bias[..N]);
+                            for n in 0..N {
+                                sums[m][n] = bias[n];
+                            }
                         }
                         product::<S, $M, N>(simd, reads, pixel, weight, &[], &mut sums);
                         for m in 0..$M {
+                            let (line, _) = S::as_mut_simd_f32s(&mut out[pixel + m]);
                             for n in 0..N {
-                                let value = sums[m][n];
-                                let value = if self.activation == Activation::Swish {
-                                    swish_of(simd, value)
-                                } else {
-                                    limited(simd, self.activation, value)
-                                };
-                                S::as_mut_simd_f32s(&mut out[pixel + m]).0[n] = value;
+                                line[n] = activated(simd, self.activation, sums[m][n]);
                             }
                         }
                         pixel += $M;

@@ -283,19 +283,21 @@ impl<S: Simd> Sink<S> for Store<'_> {
 
     #[inline(always)]
     fn take<const M: usize, const N: usize>(&mut self, simd: S, pixel: usize, sums: &[[S::f32s; N]; M]) {
-        let whole = self.width == N * S::F32_LANES;
-        for (m, sums) in sums.iter().enumerate() {
-            let at = (pixel + m) * self.step + self.first;
-            let out = &mut self.out[at..at + self.width];
-            let add = self.add.map(|add| &add[at..at + self.width]);
-            if whole && add.is_none() && self.activation != Activation::Swish {
-                let (out, _) = S::as_mut_simd_f32s(out);
+        if self.width == N * S::F32_LANES && self.add.is_none() && self.activation != Activation::Swish {
+            for (m, sums) in sums.iter().enumerate() {
+                let at = (pixel + m) * self.step + self.first;
+                let (out, _) = S::as_mut_simd_f32s(&mut self.out[at..at + self.width]);
                 let (out, _) = out.as_chunks_mut::<N>();
                 for (out, &sum) in out[0].iter_mut().zip(sums) {
                     *out = limited(simd, self.activation, sum);
                 }
-                continue;
             }
+            return;
+        }
+        for (m, sums) in sums.iter().enumerate() {
+            let at = (pixel + m) * self.step + self.first;
+            let out = &mut self.out[at..at + self.width];
+            let add = self.add.map(|add| &add[at..at + self.width]);
             for (n, &sum) in sums.iter().enumerate() {
                 finish(simd, sum, add, self.activation, n * S::F32_LANES, out);
             }
@@ -306,7 +308,7 @@ impl<S: Simd> Sink<S> for Store<'_> {
 /// The limits of an activation. A NaN stays one: it is the second operand, which x86 gives back, NEON gives a NaN for any, and without
 /// vector instructions the comparisons do it.
 #[inline(always)]
-pub(super) fn limited<S: Simd>(simd: S, activation: Activation, value: S::f32s) -> S::f32s {
+fn limited<S: Simd>(simd: S, activation: Activation, value: S::f32s) -> S::f32s {
     if S::F32_LANES == 1 {
         return activation.limited(simd, value);
     }
@@ -314,6 +316,37 @@ pub(super) fn limited<S: Simd>(simd: S, activation: Activation, value: S::f32s) 
         Activation::None | Activation::Swish => value,
         Activation::Relu => simd.max_f32s(simd.splat_f32s(0.0), value),
         Activation::Relu6 => simd.min_f32s(simd.splat_f32s(6.0), simd.max_f32s(simd.splat_f32s(0.0), value)),
+    }
+}
+
+/// The activation of a register of sums.
+#[inline(always)]
+pub(super) fn activated<S: Simd>(simd: S, activation: Activation, value: S::f32s) -> S::f32s {
+    if activation == Activation::Swish { swish_of(simd, value) } else { limited(simd, activation, value) }
+}
+
+/// The activations of some, one after the other in a loop that the compiler unrolls, so that they stay in registers.
+#[inline(always)]
+pub(super) fn activate<S: Simd, const N: usize>(simd: S, activation: Activation, values: &mut [S::f32s; N]) {
+    match activation {
+        Activation::None => {}
+        Activation::Swish => {
+            for n in 0..N {
+                values[n] = swish_of(simd, values[n]);
+            }
+        }
+        Activation::Relu | Activation::Relu6 if S::F32_LANES == 1 => {
+            for n in 0..N {
+                values[n] = activation.limited(simd, values[n]);
+            }
+        }
+        Activation::Relu | Activation::Relu6 => {
+            let (low, high) = activation.limits();
+            let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+            for n in 0..N {
+                values[n] = simd.min_f32s(high, simd.max_f32s(low, values[n]));
+            }
+        }
     }
 }
 
@@ -332,7 +365,7 @@ pub(super) fn finish<S: Simd>(
     if let Some(add) = add {
         value = simd.add_f32s(value, load_some(simd, &add[first..end], whole));
     }
-    let value = if activation == Activation::Swish { swish_of(simd, value) } else { limited(simd, activation, value) };
+    let value = activated(simd, activation, value);
     if whole {
         let (out, _) = S::as_mut_simd_f32s(&mut out[first..end]);
         out[0] = value;
