@@ -76,8 +76,9 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     assert!(!at("none").exists());
     succeed(&mut classify("--members 3", "teacher", &own));
     let distill = |more: &str, out: &str| {
-        let words =
-            format!("distill --side 160 --frozen stride16 --batch 4 --copies 0 --steadiness 0 --dropout 0 {more}");
+        let words = format!(
+            "distill --side 160 --depth 0.5 --frozen stride16 --batch 4 --copies 0 --steadiness 0 --dropout 0 {more}"
+        );
         let mut command = command(&words, out);
         command.arg("--weights").arg(&own).arg("--teacher").arg(at("teacher"));
         command
@@ -87,6 +88,7 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         distill("--epochs 1", "s").arg("--teacher-weights").arg(&own).arg("--teacher").arg(at("teacher")),
         &["2 --teacher and 1 --teacher-weights"],
     );
+    refused(distill("--plain 1", "s").arg("--teacher-weights").arg(&own), &["--plain", "--batch-norms"]);
     let options = "--unlabelled --epochs 12 --learning-rate 3e-3 --schedule constant";
     let distilled = succeed(distill(options, "student").arg("--teacher-weights").arg(&own));
     assert!(distilled.stderr.contains("with a label, 1 without"), "{}", distilled.stderr);
@@ -94,6 +96,16 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     assert!(agreement.iter().fold(0.0, |best: f64, &score| best.max(score)) > agreement[0] + 0.1, "{agreement:?}");
 
     let student = at("student/weights.safetensors");
+    refused(
+        command("distill --depth 1", "s")
+            .arg("--weights")
+            .arg(&student)
+            .arg("--teacher")
+            .arg(at("teacher"))
+            .arg("--teacher-weights")
+            .arg(&own),
+        &["efficientnet-lite0 (depth 0.5, width 1, plain 0), asked for is efficientnet-lite0;"],
+    );
     refused(&mut classify("--taught", "none", Path::new("random:1")), &["--taught", "student"]);
     refused(&mut classify("--taught --members 4", "none", &student), &["--members"]);
     refused(&mut classify("--taught --side 224", "none", &student), &["160 pixels", "224 pixels", "--side"]);
@@ -117,6 +129,7 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         "what 1 teacher of 3 members",
         "without a label too",
         "up to the map stride16",
+        "efficientnet-lite0 (depth 0.5, width 1, plain 0) trained from",
     ] {
         assert!(card.contains(words), "{words}: {card}");
     }

@@ -644,7 +644,7 @@ impl Architecture {
 
 impl Convolution {
     /// Weight and bias with the batch norm and the factor folded in, `share` times both.
-    fn fold(&self, share: f64, weights: &mut Weights) -> Result<(Tensor, Tensor)> {
+    pub(crate) fn fold(&self, share: f64, weights: &mut Weights) -> Result<(Tensor, Tensor)> {
         let mut weight = take(weights, &format!("{}.weight", self.name))?;
         let bias = self.biased.then(|| take(weights, &format!("{}.bias", self.name))).transpose()?;
         let mut bias = match (&self.norm, bias) {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use thorax_files::{ReadError, file_sha256, hexadecimal};
 
 use super::{
-    backbones::{Backbone, BackboneWeights, Pretrained},
+    backbones::{Backbone, BackboneWeights, Pretrained, reduction::Reduction},
     hub::{Hub, HubError},
     weights::{self, WeightsError},
 };
@@ -193,14 +193,15 @@ impl Source {
         Self { origin: format!("random:{seed} (random weights)"), sha256, kind: SourceKind::Drawn(seed) }
     }
 
-    /// The weights.
+    /// The weights, of as much of the net as the file says.
     ///
     /// # Errors
     /// [`WeightsError`] when they are another net's.
     pub fn weights(&self, backbone: Backbone, device: &Device) -> Result<BackboneWeights, WeightsError> {
         match &self.kind {
             SourceKind::File(path) => {
-                backbone.weights(&weights::read(path, backbone.name(), device)?).map_err(|error| error.in_file(path))
+                let tensors = weights::read(path, backbone.name(), device)?;
+                backbone.weights_of(&tensors, Reduction::of(path)?).map_err(|error| error.in_file(path))
             }
             SourceKind::Drawn(seed) => backbone.drawn_weights(*seed, device),
         }

@@ -36,6 +36,25 @@ pub enum WeightsError {
         /// What is wrong.
         mismatch: Box<Mismatch>,
     },
+    /// What the file says of the net cannot be read.
+    #[error("{path}: {word:?} does not say what of a backbone is left; read it with the thorax-train that wrote it")]
+    Reduction {
+        /// The file.
+        path: String,
+        /// What it says.
+        word: String,
+    },
+    /// Weights of which the wanted ones cannot be made.
+    #[error(
+        "--depth, --width and --plain reduce a whole EfficientNet-Lite: the weights are of {found}, asked for is {wanted}; give --weights of \
+         the whole net, or leave these options out"
+    )]
+    Irreducible {
+        /// The net that they are of.
+        found: String,
+        /// The net that was asked for.
+        wanted: String,
+    },
     /// Arithmetic failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -84,8 +103,8 @@ pub struct Difference {
 /// A file's tensors that are not the net's.
 #[derive(Debug)]
 pub struct Mismatch {
-    /// Whose weights were expected.
-    pub net: &'static str,
+    /// Whose weights were expected, and what is left of that net.
+    pub net: String,
     /// Where there are some, on the Hugging Face Hub.
     pub hub_repository: &'static str,
     /// What is wrong.

@@ -220,6 +220,7 @@ mod tests {
     fn cells_are_those_of_the_map_that_the_heads_read() {
         let shape = Shape {
             backbone: Backbone::EfficientNetLite(0),
+            reduction: Default::default(),
             members: 2,
             frozen: Frozen::Stride16,
             batch_norms: false,

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use thorax_nets::{
     Backbone, Layout,
     architecture::{Activation, Architecture, Convolution, Dense, Folding, Layer, StepId, Weights},
-    backbones::BackboneWeights,
+    backbones::{BackboneWeights, reduction::Reduction},
     network::Network,
 };
 
@@ -53,6 +53,9 @@ impl Frozen {
 pub struct Shape {
     /// The backbone.
     pub backbone: Backbone,
+    /// What of it is left.
+    #[serde(default, skip_serializing_if = "Reduction::is_whole")]
+    pub reduction: Reduction,
     /// Heads.
     pub members: usize,
     /// What of the backbone stays as it is.
@@ -75,7 +78,7 @@ impl Shape {
     /// # Errors
     /// A side that is too small for the net.
     pub fn cells(self, layout: Layout, side: usize) -> candle_core::Result<usize> {
-        let backbone = self.backbone.architecture(layout);
+        let backbone = self.backbone.reduced(layout, self.reduction);
         let features = self.step_of(&maps_of(&backbone), "features")?;
         Ok(backbone.shapes(side)?[features][1])
     }
@@ -85,7 +88,7 @@ impl Shape {
     /// # Errors
     /// A backbone without the maps that it should have.
     fn architecture(self, layout: Layout, lesion_map: bool) -> candle_core::Result<Architecture> {
-        let backbone = self.backbone.architecture(layout);
+        let backbone = self.backbone.reduced(layout, self.reduction);
         let last_frozen = match self.frozen {
             Frozen::None => 0,
             frozen => self.step_of(&maps_of(&backbone), frozen.name())?,

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use thorax_nets::{
     Backbone,
+    backbones::reduction,
     source::{SideArgs, Source, SourceKind},
 };
 use thorax_nn::{checkpoint::Checkpoint, training::TrainingConfig};
@@ -89,8 +90,11 @@ impl BackboneConfig {
     /// When the file cannot be written.
     pub(super) fn write(&self, mut tensors: BTreeMap<String, Tensor>, folder: &Path) -> anyhow::Result<()> {
         tensors.retain(|name, _| name.rsplit_once('.').is_none_or(|(layer, _)| layer != LESION_MAP));
-        let words = [(TRAINING.to_owned(), serde_json::to_string(self)?)];
-        Ok(Checkpoint::new(tensors, words.into()).save(&folder.join(WEIGHTS))?)
+        let mut words = BTreeMap::from([(TRAINING.to_owned(), serde_json::to_string(self)?)]);
+        if !self.shape.reduction.is_whole() {
+            words.insert(reduction::WORD.to_owned(), serde_json::to_string(&self.shape.reduction)?);
+        }
+        Ok(Checkpoint::new(tensors, words).save(&folder.join(WEIGHTS))?)
     }
 
     /// Whether a run of ours left the weights of `source`, of this version or another.
@@ -167,9 +171,10 @@ impl BackboneConfig {
         };
         let origin = escaped(origin);
         format!(
-            "{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{}{}{} epochs, seed {}; one of {} changed copies of a picture, or the \
+            "{}{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{}{}{} epochs, seed {}; one of {} changed copies of a picture, or the \
              picture itself, was seen each time; sources and classes balanced by {balance}, two copies' logits drawn together by {steadiness}",
             shape.backbone,
+            shape.reduction,
             match shape.frozen {
                 Frozen::None => String::new(),
                 frozen => format!("kept as it was up to the map {}; ", frozen.name()),

@@ -2,9 +2,11 @@
 //! A net of drawn weights, its file, and what pictures are drawn.
 
 use candle_core::{Device, Tensor};
+use clap::Parser;
 use rand::SeedableRng;
 use thorax_nets::{
     Backbone,
+    backbones::reduction::{Reduction, ReductionArgs},
     network::Pass,
     source::{Source, SourceKind},
 };
@@ -30,11 +32,19 @@ use crate::{
 
 const SHAPE: Shape = Shape {
     backbone: Backbone::EfficientNetLite(0),
+    reduction: Reduction::WHOLE,
     members: 3,
     frozen: Frozen::Stride16,
     batch_norms: false,
     dropout: 0.5,
 };
+
+/// As on a command line.
+#[derive(clap::Parser)]
+struct Options {
+    #[command(flatten)]
+    reduction: ReductionArgs,
+}
 
 fn config() -> BackboneConfig {
     BackboneConfig {
@@ -153,6 +163,20 @@ fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
     let expected = heads.logits(&features.flatten_all().unwrap().to_vec1::<f32>().unwrap());
     assert_eq!(told.len(), 3);
     assert!(told.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + a.abs())), "{told:?} {expected:?}");
+
+    // What is left of a net is written beside its weights, and what reads them builds that.
+    let reduction = Reduction { depth: 0.5, width: 0.75, plain: 1 };
+    let shape = Shape { reduction, ..SHAPE };
+    let options = Options::try_parse_from(["", "--depth", "0.5", "--width", "0.75", "--plain", "1"]).unwrap().reduction;
+    let start = SHAPE.backbone.drawn_weights(5, &device).unwrap().reduced(options, 1).unwrap();
+    let net = shape.network(&start, false, &device).unwrap();
+    let tensors = net.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
+    let config = BackboneConfig { shape, ..config() };
+    config.write(tensors, folder.path()).unwrap();
+    assert_eq!(BackboneConfig::of(&source), Some(config.clone()));
+    assert_eq!(source.weights(SHAPE.backbone, &device).unwrap().reduction(), reduction);
+    assert!(config.describe().starts_with("efficientnet-lite0 (depth 0.5, width 0.75, plain 1) trained from"));
+    assert_eq!(source.open(SHAPE.backbone, 160, &device).unwrap().graph.shapes().unwrap().last(), Some(&[1280, 5, 5]));
 
     let drawn = Source { kind: SourceKind::Drawn(1), ..source };
     assert!(TaughtHeads::open(&drawn).err().unwrap().to_string().contains("student"));

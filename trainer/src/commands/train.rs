@@ -578,6 +578,13 @@ impl SegmentArgs {
             (NetName::Efficientnet, None) => anyhow::bail!("--net efficientnet needs --weights SOURCE"),
             (NetName::Efficientnet, Some(source)) => {
                 let weights = source.weights(self.backbone(), &Device::Cpu)?;
+                anyhow::ensure!(
+                    weights.reduction().is_whole(),
+                    "--weights: {} is of {}{}; a segmenter's encoder is a whole net, give the weights of one",
+                    source.origin,
+                    self.backbone(),
+                    weights.reduction()
+                );
                 let config = EfficientNetUnetConfig {
                     backbone: self.backbone(),
                     layout: weights.layout(),

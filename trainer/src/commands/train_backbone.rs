@@ -8,6 +8,7 @@ use clap::{Args, FromArgMatches};
 use thorax_files::{file_sha256, hexadecimal};
 use thorax_nets::{
     Backbone,
+    backbones::reduction::{ReductionArgs, positive_share},
     source::{SideArgs, WeightsArgs},
 };
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
@@ -51,6 +52,8 @@ pub struct BackboneArgs {
     #[command(flatten)]
     side: SideArgs,
     #[command(flatten)]
+    reduction: ReductionArgs,
+    #[command(flatten)]
     lungs: LungCropArgs,
     /// What of the backbone stays as it is
     #[arg(long, value_enum, default_value_t = Frozen::None)]
@@ -88,7 +91,7 @@ pub struct BackboneArgs {
     learning_rate: f64,
     /// Learning rate of the first layer as a share of the heads'; between them it grows from layer to layer by the same factor [default: all
     /// layers learn at the same rate]
-    #[arg(long, value_name = "SHARE", value_parser = rate_share)]
+    #[arg(long, value_name = "SHARE", value_parser = positive_share)]
     first_layer_rate: Option<f64>,
     #[command(flatten)]
     training: TrainingArgs,
@@ -283,6 +286,10 @@ impl BackboneArgs {
             "--dropout {}: give a probability, at least 0 and below 1",
             self.dropout
         );
+        anyhow::ensure!(
+            !self.reduction.draws() || self.batch_norms && self.frozen == Frozen::None,
+            "--plain: its convolutions are drawn, so nothing of them may stay as it is; give --batch-norms, and leave --frozen out"
+        );
         Ok(())
     }
 
@@ -308,7 +315,7 @@ impl BackboneArgs {
         }
         let source = self.weights.resolve(self.backbone)?;
         let lungs = self.lungs.open(common.modality)?;
-        let weights = source.weights(self.backbone, &Device::Cpu)?;
+        let weights = source.weights(self.backbone, &Device::Cpu)?.reduced(self.reduction, common.seed)?;
         let side = BackboneConfig::side(&source, self.backbone, self.side);
         let preprocess =
             features::preprocess(&manifest, common.modality, side, weights.normalisation(), lungs.as_ref())?;
@@ -320,6 +327,7 @@ impl BackboneArgs {
         let teachers_see = teachers.map(Teachers::see).filter(differ).unwrap_or_default();
         let shape = Shape {
             backbone: self.backbone,
+            reduction: weights.reduction(),
             members,
             frozen: self.frozen,
             batch_norms: self.batch_norms,
@@ -459,12 +467,6 @@ impl Gathered<'_> {
         );
         Ok(())
     }
-}
-
-/// A share that is more than 0, and 1 at most.
-fn rate_share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("take more than 0, and 1 at most".into()) }
 }
 
 /// The pictures of a split that are learnt from: those with a label, and in training those without one too, where they are wanted.

@@ -7,13 +7,14 @@
 //! The weights that Google published, which timm calls `tf_efficientnet_*` and Keras has too, were trained with TensorFlow's
 //! `SAME` padding and a batch norm epsilon of 1e-3; torchvision's have PyTorch's padding, and its epsilon up to B4.
 
+use super::reduction::{self, Reduction};
 use crate::{
     architecture::{Activation, Architecture, Border, Convolution, Folding, Layer, StepId},
     layout::Layout,
 };
 
 /// Expansion, channels out, blocks, stride of the first block and kernel of each stage of B0.
-const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+const STAGES: [(usize, usize, usize, usize, usize); reduction::STAGES] = [
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
     (6, 40, 2, 2, 5),
@@ -67,11 +68,9 @@ impl Scaling {
         Self { lite: true, ..Self::b(index) }
     }
 
-    /// `channels` times the width, rounded to a multiple of 8, but not to less than nine tenths.
+    /// `channels` times the width.
     fn channels(self, channels: usize) -> usize {
-        let exact = channels as f64 * self.width;
-        let rounded = ((exact + 4.0) as usize / 8 * 8).max(8);
-        if (rounded as f64) < 0.9 * exact { rounded + 8 } else { rounded }
+        scaled(channels, self.width)
     }
 
     /// Channels of the map of features.
@@ -88,8 +87,15 @@ impl Scaling {
     }
 }
 
-/// The net as `layout` has it.
-pub fn architecture(scaling: Scaling, layout: Layout) -> Architecture {
+/// `channels` times `width`, rounded to a multiple of 8, but not to less than nine tenths.
+fn scaled(channels: usize, width: f64) -> usize {
+    let exact = channels as f64 * width;
+    let rounded = ((exact + 4.0) as usize / 8 * 8).max(8);
+    if (rounded as f64) < 0.9 * exact { rounded + 8 } else { rounded }
+}
+
+/// What is left of the net as `layout` has it.
+pub fn architecture(scaling: Scaling, reduction: Reduction, layout: Layout) -> Architecture {
     let torchvision = layout == Layout::Torchvision;
     let names = Names { layout };
     let epsilon = if torchvision && scaling.width < 1.6 { 1e-5 } else { 1e-3 };
@@ -101,10 +107,12 @@ pub fn architecture(scaling: Scaling, layout: Layout) -> Architecture {
     for (stage, (expansion, channels, blocks, first_stride, kernel)) in STAGES.into_iter().enumerate() {
         let outermost = stage == 0 || stage == STAGES.len() - 1;
         let blocks = if scaling.lite && outermost { blocks } else { scaling.blocks(blocks) };
-        for block in 0..blocks {
+        let channels = scaled(scaling.channels(channels), reduction.width);
+        for block in 0..(blocks as f64 * reduction.depth).ceil() as usize {
             let names = names.block(stage, block, expansion > 1, !scaling.lite);
             let stride = if block == 0 { first_stride } else { 1 };
-            step = net.inverted_residual(step, names, expansion, scaling.channels(channels), kernel, stride);
+            let windows = if stage < reduction.plain { Windows::Plain } else { Windows::Depthwise(kernel) };
+            step = net.inverted_residual(step, names, expansion, channels, windows, stride);
         }
         if let Some(name) = MAPS[stage] {
             net.net.name_map(name, step);
@@ -117,6 +125,15 @@ pub fn architecture(scaling: Scaling, layout: Layout) -> Architecture {
 
 /// Convolution and batch norm.
 type Pair = [String; 2];
+
+/// What a block sees a pixel's surroundings with.
+#[derive(Clone, Copy)]
+enum Windows {
+    /// A depthwise convolution of that kernel behind the 1x1 expansion.
+    Depthwise(usize),
+    /// A dense 3x3 convolution in place of both (Fused-MBConv).
+    Plain,
+}
 
 /// Names of a block's layers.
 struct BlockNames {
@@ -220,24 +237,33 @@ impl Net {
         self.net.convolution(input, convolution)
     }
 
-    /// 1x1 to `expansion` times the channels, a depthwise convolution, squeeze and excitation, 1x1 to `channels`; plus the
-    /// input where the shape stays.
+    /// 1x1 to `expansion` times the channels, a depthwise convolution, or plain windows for both; squeeze and excitation, 1x1 to `channels`; plus
+    /// the input where the shape stays.
     fn inverted_residual(
         &mut self,
         input: StepId,
         names: BlockNames,
         expansion: usize,
         channels: usize,
-        kernel: usize,
+        windows: Windows,
         stride: usize,
     ) -> StepId {
         let before = self.net.channels(input);
         let expanded = before * expansion;
         let mut step = input;
-        if expansion > 1 {
-            step = self.layer(step, names.expand, expanded, [1, 1], false, self.activation);
+        match windows {
+            Windows::Depthwise(kernel) => {
+                if expansion > 1 {
+                    step = self.layer(step, names.expand, expanded, [1, 1], false, self.activation);
+                }
+                step = self.layer(step, names.depthwise, expanded, [kernel, stride], true, self.activation);
+            }
+            // Names of its own: no file that was published has such layers.
+            Windows::Plain => {
+                let names = names.depthwise.map(|name| name + "_plain");
+                step = self.layer(step, names, expanded, [3, stride], false, self.activation);
+            }
         }
-        step = self.layer(step, names.depthwise, expanded, [kernel, stride], true, self.activation);
         if let Some([squeeze, excite]) = names.squeeze {
             let squeezed = before / SQUEEZE;
             let mean = self.net.push(Layer::GlobalAveragePool, &[step]);

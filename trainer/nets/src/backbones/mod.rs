@@ -2,6 +2,7 @@
 
 pub mod efficientnet;
 pub mod inception_resnet_v2;
+pub mod reduction;
 pub mod resnet50;
 
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
@@ -10,6 +11,7 @@ use candle_core::{Device, Tensor};
 use thorax_nn::graph::{Graph, NodeId};
 
 use efficientnet::Scaling;
+use reduction::Reduction;
 
 use crate::{
     architecture::{Architecture, Weights},
@@ -153,13 +155,23 @@ impl Backbone {
 
     /// The net as `layout` has it; a layout without this net counts as timm's.
     pub fn architecture(self, layout: Layout) -> Architecture {
+        self.reduced(layout, Reduction::WHOLE)
+    }
+
+    /// What is left of the net; of one that is not [reduced](Self::reduces), all.
+    pub fn reduced(self, layout: Layout, reduction: Reduction) -> Architecture {
         let layout = if self.layouts().contains(&layout) { layout } else { Layout::Timm };
         match self {
             Self::ResNet50 => resnet50::architecture(layout),
             Self::InceptionResNetV2 => inception_resnet_v2::architecture(layout),
-            Self::EfficientNetB(index) => efficientnet::architecture(Scaling::b(index), layout),
-            Self::EfficientNetLite(index) => efficientnet::architecture(Scaling::lite(index), layout),
+            Self::EfficientNetB(index) => efficientnet::architecture(Scaling::b(index), Reduction::WHOLE, layout),
+            Self::EfficientNetLite(index) => efficientnet::architecture(Scaling::lite(index), reduction, layout),
         }
+    }
+
+    /// Whether there are nets with less of it.
+    pub fn reduces(self) -> bool {
+        matches!(self, Self::EfficientNetLite(_))
     }
 
     /// Names and shapes of the tensors that a file of that layout has, in the net's order, the classifier aside.
@@ -187,15 +199,27 @@ impl Backbone {
     /// # Errors
     /// [`WeightsError::Mismatch`] when they are not this net's.
     pub fn weights(self, tensors: &BTreeMap<String, Tensor>) -> Result<BackboneWeights, WeightsError> {
+        self.weights_of(tensors, Reduction::WHOLE)
+    }
+
+    /// As [`Self::weights`], of what is left of the net.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] when they are not those.
+    pub fn weights_of(
+        self,
+        tensors: &BTreeMap<String, Tensor>,
+        reduction: Reduction,
+    ) -> Result<BackboneWeights, WeightsError> {
         let layout = self.layout_of(tensors);
-        let architecture = self.architecture(layout);
+        let architecture = self.reduced(layout, reduction);
         if let Some(difference) = weights::compare(layout, &architecture, tensors) {
             let fits = Self::ALL.into_iter().filter(|other| *other != self).find(|other| {
                 let layout = other.layout_of(tensors);
-                weights::compare(layout, &other.architecture(layout), tensors).is_none()
+                weights::compare(layout, &other.reduced(layout, reduction), tensors).is_none()
             });
             return Err(WeightsError::Mismatch(Box::new(Mismatch {
-                net: self.name(),
+                net: format!("{self}{reduction}"),
                 hub_repository: self.hub_repository(),
                 difference,
                 fits: fits.map(Self::name),
@@ -210,7 +234,7 @@ impl Backbone {
                 _ => {}
             }
         }
-        Ok(BackboneWeights { backbone: self, layout, architecture, weights, normalisation })
+        Ok(BackboneWeights { backbone: self, reduction, layout, architecture, weights, normalisation })
     }
 
     /// Weights drawn from `seed`, timm's net: for measuring and testing, and to train from nothing.
@@ -221,7 +245,8 @@ impl Backbone {
         let layout = Layout::Timm;
         let architecture = self.architecture(layout);
         let weights = weights::drawn(&architecture, seed, device)?;
-        Ok(BackboneWeights { backbone: self, layout, architecture, weights, normalisation: self.normalisation(layout) })
+        let (reduction, normalisation) = (Reduction::WHOLE, self.normalisation(layout));
+        Ok(BackboneWeights { backbone: self, reduction, layout, architecture, weights, normalisation })
     }
 
     /// The net for inference on pictures of [`Self::input_side`], of the tensors of a file (see [`Self::weights`]).
@@ -321,6 +346,7 @@ fn keras_normalisation(tensors: &BTreeMap<String, Tensor>) -> candle_core::Resul
 /// A backbone's weights, ready to become a net.
 pub struct BackboneWeights {
     backbone: Backbone,
+    reduction: Reduction,
     layout: Layout,
     architecture: Architecture,
     weights: Weights,
@@ -348,7 +374,7 @@ impl BackboneWeights {
     /// # Errors
     /// A side that is too small for the net.
     pub fn pretrained(self, side: usize) -> Result<Pretrained, WeightsError> {
-        let Self { backbone, layout, architecture, weights, normalisation: (mean, std) } = self;
+        let Self { backbone, layout, architecture, weights, normalisation: (mean, std), .. } = self;
         let (graph, maps) = architecture.graph(weights, side)?;
         Ok(Pretrained { backbone, layout, graph, mean, std, maps })
     }
