@@ -73,19 +73,6 @@ fn on_gpu(_: TypedModel) -> TractResult<Plan> {
     tract_onnx::tract_core::internal::bail!("this program was built without the feature `cuda`")
 }
 
-/// Has `threads` threads share the kernels' work, all graphs' together; without it there is one a processor. The first call counts, and none
-/// after a graph has run. Returns how many there are.
-pub fn share_among(threads: usize) -> usize {
-    // An error says that the threads are there already.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    rayon::current_num_threads()
-}
-
-/// How many threads share the kernels' work.
-pub fn threads() -> usize {
-    rayon::current_num_threads()
-}
-
 /// `bytes` as tract reads them. The file's own form is dropped here, since all weights lie in it once more.
 fn parse(bytes: &[u8], kernels: Kernels) -> TractResult<InferenceModel> {
     let onnx = tract_onnx::onnx();

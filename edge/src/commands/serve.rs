@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use thorax_board::config::{Drawn, Panel, Png};
-use thorax_engine::graph;
+use thorax_engine::{graph, threads};
 
 use crate::{
     cli::{DataArgs, LogLevel, ServeArgs},
@@ -45,7 +45,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<u8> {
         };
         graph::use_gpu().map_err(told)?;
     }
-    let threads = graph::share_among(executor.threads * profile.screening.workers);
+    let threads = threads::share_among(executor.threads * profile.screening.workers);
     tracing::info!(threads, gpu = executor.gpu, "a study is read by the threads of [executor]");
     let site = &profile.site;
     let display = Display::start(profile.tables(), site.name.clone(), site.language, data.clone());

@@ -163,7 +163,7 @@ struct Side {
 
 impl Side {
     fn start(threads: usize, python: &Path) -> anyhow::Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let pool = thorax_engine::threads::pool(threads).build()?;
         Ok(Self { pool, onnx_runtime: Peer::start(Library::OnnxRuntime, python, threads)? })
     }
 }

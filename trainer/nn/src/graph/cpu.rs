@@ -110,22 +110,43 @@ impl Program {
             let of_inputs: Vec<Shape> = inputs.iter().map(|&input| shapes[input]).collect();
             let (tail, add, activation) =
                 graph.tail(index, &consumers, |other| computed[other] && shapes[other] == shapes[index]);
-            let kernel = match operator.kernel_with(&of_inputs, activation) {
-                Some(kernel) => {
-                    for node in tail {
-                        done[node] = true;
-                        output = node;
-                    }
-                    inputs.extend(add);
-                    kernel?
+            let mut take_along = |nodes: Vec<NodeId>, add: Option<NodeId>| {
+                for node in nodes {
+                    done[node] = true;
+                    output = node;
                 }
-                None => operator.kernel(&of_inputs)?,
+                inputs.extend(add);
+            };
+            // An expansion goes with its depthwise convolution, if that is all that becomes of its value.
+            let last = tail.last().copied().unwrap_or(index);
+            let both = consumers[last].filter(|_| add.is_none()).and_then(|next| {
+                let (mut nodes, add, behind) =
+                    graph.tail(next, &consumers, |other| computed[other] && shapes[other] == shapes[next]);
+                nodes.insert(0, next);
+                let kernel = operator.kernel_before(&of_inputs, &graph.nodes[next].operation, [activation, behind])?;
+                Some((kernel, nodes, add))
+            });
+            let kernel = if let Some((kernel, nodes, add_behind)) = both {
+                take_along(tail, None);
+                take_along(nodes, add_behind);
+                kernel?
+            } else if let Some(kernel) = operator.kernel_with(&of_inputs, activation) {
+                take_along(tail, add);
+                kernel?
+            } else {
+                operator.kernel(&of_inputs)?
             };
             computed[output] = true;
             steps.push(Step { kernel, inputs, output });
         }
         let outputs = graph.outputs.iter().map(|&(_, node)| node).collect();
         Ok(Self { steps, shapes, outputs, origin: origins(graph), buffers: Mutex::default() })
+    }
+
+    /// What it carries out one after the other.
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> usize {
+        self.steps.len()
     }
 
     /// Carries the program out for `batch` pictures `x`; the outputs in their order, `[N, C, H, W]` each.

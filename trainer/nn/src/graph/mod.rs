@@ -368,6 +368,38 @@ mod tests {
         assert!(Graph::mean(vec![member(0.1, 4), member(0.2, 4)], "other", 3).is_err());
     }
 
+    #[test]
+    fn an_expansion_goes_with_its_depthwise_convolution() {
+        let draw = |shape: &[usize], seed| super::super::seeded::normal(shape, 0.3, seed, &Device::Cpu).unwrap();
+        let mut graph = Graph::new([5, 9, 9]);
+        let convolve = |graph: &mut Graph, node, shape: [usize; 4], config, seed| {
+            graph.convolution(node, draw(&shape, seed), draw(&shape[..1], seed + 1), config)
+        };
+        let apart = |groups| ConvolutionConfig { groups, ..ConvolutionConfig::dense(3) };
+        // A block with a shortcut around both, one whose expansion others need, and one in which a sum comes between.
+        let wide = convolve(&mut graph, 0, [20, 5, 1, 1], ConvolutionConfig::dense(1), 1);
+        let wide = graph.push(Operation::Relu6, &[wide]);
+        let filtered = convolve(&mut graph, wide, [20, 1, 3, 3], apart(20), 3);
+        let filtered = graph.push(Operation::Swish, &[filtered]);
+        let narrow = convolve(&mut graph, filtered, [5, 20, 1, 1], ConvolutionConfig::dense(1), 5);
+        let sum = graph.push(Operation::Add, &[narrow, 0]);
+        let wide = convolve(&mut graph, sum, [20, 5, 1, 1], ConvolutionConfig::dense(1), 7);
+        let seen = convolve(&mut graph, wide, [20, 1, 3, 3], apart(20), 9);
+        let seen = graph.push(Operation::Add, &[seen, wide]);
+        let other = convolve(&mut graph, sum, [20, 5, 1, 1], ConvolutionConfig::dense(1), 11);
+        let other = graph.push(Operation::Add, &[other, seen]);
+        let other = convolve(&mut graph, other, [20, 1, 3, 3], apart(20), 13);
+        // Added to the second part.
+        let last = convolve(&mut graph, sum, [20, 5, 1, 1], ConvolutionConfig::dense(1), 15);
+        let last = convolve(&mut graph, last, [20, 1, 3, 3], apart(20), 17);
+        let last = graph.push(Operation::Add, &[last, other]);
+        graph.output("last", last);
+        let x = super::super::seeded::normal((2, 5, 9, 9), 1.0, 1, &Device::Cpu).unwrap();
+        assert_equal(&graph, &x);
+        // Two of the five pairs are one step: 9 convolutions and one sum in 8.
+        assert_eq!(cpu::Program::new(&graph).unwrap().steps(), 8);
+    }
+
     /// Early values large enough that a stage takes a single picture, late ones small enough that it takes all.
     #[test]
     fn stages_of_several_sizes_change_nothing() {

@@ -40,6 +40,17 @@ impl Operator for Convolution<'_> {
         Some(self.packed(inputs, behind))
     }
 
+    fn kernel_before(
+        &self,
+        inputs: &[Shape],
+        next: &Operation,
+        behind: [Activation; 2],
+    ) -> Option<Result<Box<dyn Kernel>>> {
+        let Operation::Convolution { weight, bias, config } = next else { return None };
+        let next = Convolution { weight, bias, config: *config };
+        self.expanding(inputs, &next, behind).transpose()
+    }
+
     fn identity(&self) -> (String, Vec<TensorId>) {
         (format!("{:?}", self.config), vec![self.weight.id(), self.bias.id()])
     }
@@ -61,6 +72,26 @@ impl Operator for Convolution<'_> {
 }
 
 impl Convolution<'_> {
+    /// The two parts of a block that have many channels, if that is what this and `next` are.
+    fn expanding(&self, inputs: &[Shape], next: &Self, behind: [Activation; 2]) -> Result<Option<Box<dyn Kernel>>> {
+        let single = self.config == ConvolutionConfig::dense(1) && self.weight.dims()[2..] == [1, 1];
+        if !single || next.config.groups == 1 {
+            return Ok(None);
+        }
+        let between = self.shape(inputs)?;
+        let geometry = self.config.geometry(&with_batch(first(inputs)?), self.weight.shape())?;
+        let next_geometry = next.config.geometry(&with_batch(between), next.weight.shape())?;
+        let weights = [self.weight, next.weight].map(|weight| weight.flatten_all()?.to_vec1::<f32>());
+        let biases = [self.bias, next.bias].map(Tensor::to_vec1::<f32>);
+        let ([weight, next_weight], [bias, next_bias]) = (weights, biases);
+        let (weight, next_weight, bias, next_bias) = (weight?, next_weight?, bias?, next_bias?);
+        let layer = Layer { geometry, weight: &weight, bias: Some(&bias), activation: behind[0] };
+        let next =
+            Layer { geometry: next_geometry, weight: &next_weight, bias: Some(&next_bias), activation: behind[1] };
+        let both = PackedConvolution::expanded(&layer, &next);
+        Ok(both.ok().map(|packed| Box::new(ConvolutionKernel(packed)) as Box<dyn Kernel>))
+    }
+
     /// The kernel, its weight in the order in which it is read.
     fn packed(&self, inputs: &[Shape], activation: Activation) -> Result<Box<dyn Kernel>> {
         let geometry = self.config.geometry(&with_batch(first(inputs)?), self.weight.shape())?;

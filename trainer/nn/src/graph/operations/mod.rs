@@ -110,6 +110,20 @@ pub(crate) trait Operator {
         None
     }
 
+    /// The same with an activation and then `next` behind it, if the two go together; `behind` are the activations of both, and the last input
+    /// is what is added to `next`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn kernel_before(
+        &self,
+        _inputs: &[Shape],
+        _next: &Operation,
+        _behind: [Activation; 2],
+    ) -> Option<Result<Box<dyn Kernel>>> {
+        None
+    }
+
     /// What it is called where it stands behind another operation.
     fn behind(&self) -> Option<Activation> {
         None
