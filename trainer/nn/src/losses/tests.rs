@@ -190,7 +190,8 @@ proptest! {
         let (loss, gradient) = batch.loss(&config, epoch);
         let logits = batch.wide_logits();
         let expected = batch.definition(&config, epoch, &logits);
-        prop_assert!((f64::from(loss) - expected).abs() < 1e-5, "{} {}", loss, expected);
+        // The boundary's share grows with the distances, and so does its rounding.
+        prop_assert!((f64::from(loss) - expected).abs() < 1e-5 * expected.abs().max(1.0), "{} {}", loss, expected);
         let pixels = batch.shape[2] * batch.shape[3];
         for (pixel, gradient) in gradient.into_iter().enumerate() {
             const STEP: f64 = 1e-4;
@@ -200,7 +201,7 @@ proptest! {
                 batch.definition(&config, epoch, &moved)
             };
             let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-            prop_assert!((f64::from(gradient) - slope).abs() < 1e-5, "{} {}", gradient, slope);
+            prop_assert!((f64::from(gradient) - slope).abs() < 1e-5 * slope.abs().max(1.0), "{} {}", gradient, slope);
             prop_assert!(batch.known[pixel / pixels] > 0.0 || gradient == 0.0);
         }
     }
