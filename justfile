@@ -24,8 +24,8 @@ fuzz TARGET SECONDS="240":
 # Our unsafe calls on the CPU under valgrind's memory checker (needs valgrind): kernels on bytes (it shows them a processor with AVX2, no AVX-512), gemm, feature stores, mimalloc's option.
 memcheck:
     cargo test --release -p thorax-kernels --tests --no-run
-    cargo test --release -p thorax-nn -p thorax-trainer --lib --bins --no-run
-    for part in quantized_convolution: quantized_operators: quantized_references: \
+    cargo test --release -p thorax-engine -p thorax-nn -p thorax-trainer --lib --bins --no-run
+    for part in quantized_convolution: quantized_operators: quantized_references: thorax_engine:operators:: \
         thorax_nn:matmul thorax_trainer:what_is_written_is_read thorax_train:purges; do \
         for t in target/release/deps/${part%%:*}-*; do \
             [ ! -x "$t" ] || ! "$t" --list 2>/dev/null | grep -q "${part#*:}" || \

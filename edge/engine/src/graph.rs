@@ -132,12 +132,16 @@ impl Graph {
                 model.select_outputs_by_name(outputs)?;
             }
             let typed = model.into_typed()?;
-            let typed = match kernels {
-                Kernels::Own => operators::rewrite(&typed)?,
-                Kernels::Tract => typed,
+            let optimized = match kernels {
+                Kernels::Own => {
+                    let mut optimized = operators::rewrite(&typed)?.into_optimized()?;
+                    operators::know_readers(&mut optimized)?;
+                    optimized
+                }
+                Kernels::Tract => typed.into_optimized()?,
                 Kernels::Cuda => return on_gpu(typed),
             };
-            typed.into_optimized()?.into_runnable().map(Plan::Processor)
+            optimized.into_runnable().map(Plan::Processor)
         };
         let inputs = (kernels == Kernels::Own).then(Buffers::default);
         read().map(|plan| Self { plan, inputs }).map_err(|error| format!("{error:#}"))

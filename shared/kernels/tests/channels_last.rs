@@ -21,6 +21,7 @@ fn shapes_that_nets_use() {
         dense(1, [3, 32], [20, 20], 3),
         dense(1, [33, 65], [6, 5], 3),
         Convolution { groups: 40, ..dense(2, [40, 40], [14, 14], 5) },
+        Convolution { groups: 40, ..dense(1, [40, 40], [20, 10], 5) },
         // A kernel of one row, as wide as the picture: one column of outputs, and no pointwise convolution.
         Convolution { kernel_height: 1, padding: Padding::all(0), ..dense(2, [10, 20], [9, 3], 3) },
         Convolution { groups: 96, stride: 2, padding: Padding::same(28, 3, 2), ..dense(1, [96, 96], [28, 28], 3) },
@@ -223,7 +224,7 @@ proptest! {
         batch in 1usize..3,
         channels in (1usize..40, 1usize..70),
         sides in (1usize..20, 1usize..20),
-        kernel in (1usize..5, 1usize..5),
+        kernel in (1usize..6, 1usize..6),
         (stride, dilation) in (1usize..4, 1usize..3),
         padding in (0usize..3, 0usize..3, 0usize..3, 0usize..3),
         depthwise in any::<bool>(),

@@ -68,20 +68,7 @@ impl Peer {
             .with_context(|| format!("{}: give the path of a Python that has {}", python.display(), library.name()))?;
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("the child has no output")?);
-        let peer = Self { library, child, input, output, _folder: folder };
-        peer.stop(true)?;
-        Ok(peer)
-    }
-
-    /// Stops the process, or lets it go on. Between its turns it would not be idle: a library's threads look for work for a while before they
-    /// sleep, on the cores that are then ours.
-    fn stop(&self, stop: bool) -> anyhow::Result<()> {
-        // Every shell has `kill`; a minimal system may have no program of this name.
-        let signal = if stop { "kill -STOP $0" } else { "kill -CONT $0" };
-        let status = Command::new("sh").args(["-c", signal, &self.child.id().to_string()]).status();
-        let done = status.context("sh cannot be started")?.success();
-        anyhow::ensure!(done, "{}'s process cannot be stopped between its turns", self.library.name());
-        Ok(())
+        Ok(Self { library, child, input, output, _folder: folder })
     }
 
     /// One line out, one line back.
@@ -89,14 +76,6 @@ impl Peer {
     /// # Errors
     /// What the library answers with `error`, or that it is gone.
     pub(super) fn ask(&mut self, question: &str) -> anyhow::Result<String> {
-        self.stop(false)?;
-        let answer = self.answer(question);
-        // One that ended cannot be stopped, and the answer says why it did.
-        self.stop(true).or_else(|error| if answer.is_err() { Ok(()) } else { Err(error) })?;
-        answer
-    }
-
-    fn answer(&mut self, question: &str) -> anyhow::Result<String> {
         let name = self.library.name();
         // A child that is gone closes its ends: what it had to say stands on standard error.
         let gone = || format!("{name}'s process ended; is it installed for that Python? Its message stands above");
@@ -132,7 +111,6 @@ impl Drop for Peer {
     fn drop(&mut self) {
         // The end of its input is the end of its work.
         self.input = None;
-        let _ = self.stop(false);
         let _ = self.child.wait();
     }
 }

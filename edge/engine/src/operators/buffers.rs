@@ -1,8 +1,8 @@
 //! Tensors that are written again, in the same run and in the next.
 //!
 //! tract drops a value when its last reader has run, but what it drops is only its own hold on the tensor: the other is here. So a
-//! tensor that nobody else holds is free, and after the first run no operator of ours asks for memory. The one that was free last
-//! comes first, since it is still in the cache.
+//! tensor that nobody else holds is free, and after a few runs no operator of ours asks for memory. Of those that are free the one that was
+//! written last comes first, since it is still in the cache.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use tract_onnx::tract_core::internal::*;
 /// Who reads a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// Operators of ours alone, which look at its values and at nothing else: its memory may be larger than they are.
+    /// Operators of ours alone, which never look at its memory beyond its values: it may be larger.
     Ours,
     Anybody,
 }
@@ -44,7 +44,8 @@ impl Buffers {
         };
         let tensor = Arc::get_mut(&mut buffer.tensor).context("a buffer that is free has no other user")?;
         // SAFETY: the memory was made for `room` values of this type, and the shape has no more. All of them were written when it was made, so none
-        // is uninitialized. Memory that is larger than the shape goes to readers who take a slice of the shape's length.
+        // is uninitialized. Memory that is larger than the shape goes to operators of ours alone (`know_readers`), who take a slice of the shape's
+        // length; tract's `Tensor::deep_clone`, which a tract operator may call, would copy all of it into memory made for the shape.
         #[allow(unsafe_code)]
         unsafe {
             tensor.set_shape_unchecked(shape);
@@ -54,9 +55,9 @@ impl Buffers {
 
     /// A tensor of these values, of which a hold is kept.
     pub(crate) fn filled(&self, shape: &[usize], values: &[f32]) -> TractResult<Arc<Tensor>> {
+        ensure!(shape.iter().product::<usize>() == values.len(), "{} values are no {shape:?}", values.len());
         let mut buffer = self.take(f32::datum_type(), shape, Readers::Anybody)?;
         let tensor = Arc::get_mut(&mut buffer.tensor).context("a buffer that is free has no other user")?;
-        ensure!(tensor.len() == values.len(), "{} values are no {shape:?}", values.len());
         tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(values);
         let tensor = buffer.tensor.clone();
         self.keep(buffer);

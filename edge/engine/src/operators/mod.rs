@@ -18,7 +18,7 @@ use tract_onnx::tract_core::internal::*;
 pub(crate) use buffers::Buffers;
 use buffers::Readers;
 use kernels::Kernel;
-pub(crate) use rewrite::rewrite;
+pub(crate) use rewrite::{know_readers, rewrite};
 
 /// A kernel where tract expects an operator.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use tract_onnx::{
     },
 };
 
-use super::rewrite;
+use super::{Operator, Readers, know_readers, rewrite};
 
 /// Numbers that depend on nothing but their place.
 fn values(shape: &[usize], salt: u32) -> Tensor {
@@ -155,7 +155,11 @@ impl Net {
         let names = rewritten.nodes().iter().map(|node| node.op.name());
         let counted = names.filter(|name| name.starts_with("Thorax") && !name.starts_with("ThoraxChannels")).count();
         assert_eq!(counted, ours, "{rewritten}");
-        let plan = |model: TypedModel| model.into_optimized().unwrap().into_runnable().unwrap();
+        let plan = |model: TypedModel| {
+            let mut model = model.into_optimized().unwrap();
+            know_readers(&mut model).unwrap();
+            model.into_runnable().unwrap()
+        };
         let (own, tract) = (plan(rewritten), plan(self.model));
         // Three runs of the same plan, so that buffers are used again, with other values in them.
         for run in 0..3 {
@@ -268,6 +272,33 @@ fn what_our_kernels_do_not_know_stays_tracts() {
     net.check(&[end], 1);
 }
 
+#[test]
+fn what_others_read_has_memory_of_its_size() {
+    let (mut net, x) = Net::new([1, 3, 16, 16]);
+    let a = net.convolution(x, 32, 3, 1, 1);
+    let b = net.convolution(a, 8, 3, 2, 1);
+    // Three groups are tract's, an output is anybody's; the larger value of `a` is free by then.
+    let c = net.convolution(b, 6, 1, 1, 1);
+    let grouped = net.convolution(c, 6, 3, 1, 3);
+    let d = net.convolution(b, 4, 1, 1, 1);
+    let e = net.convolution(d, 4, 1, 1, 1);
+    let mut model = net.model.clone();
+    model.select_output_outlets(&[grouped, d, e]).unwrap();
+    let mut model = rewrite(&model).unwrap().into_optimized().unwrap();
+    know_readers(&mut model).unwrap();
+    let mut readers = vec![];
+    for node in model.nodes() {
+        let Some(operator) = node.op_as::<Operator>() else { continue };
+        let successors = model.outlet_successors(node.id.into());
+        let ours = successors.iter().all(|user| model.node(user.node).op_is::<Operator>());
+        let output = model.output_outlets().unwrap().contains(&node.id.into());
+        assert_eq!(operator.readers == Readers::Ours, ours && !output, "{node}");
+        readers.push(operator.readers);
+    }
+    assert!(readers.contains(&Readers::Ours) && readers.contains(&Readers::Anybody), "{model}");
+    net.check(&[grouped, d, e], 5);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -297,7 +328,11 @@ proptest! {
             };
             made.push(next);
         }
-        let plan = |model: TypedModel| model.into_optimized().unwrap().into_runnable().unwrap();
+        let plan = |model: TypedModel| {
+            let mut model = model.into_optimized().unwrap();
+            know_readers(&mut model).unwrap();
+            model.into_runnable().unwrap()
+        };
         net.model.select_output_outlets(&made[made.len() - 1..]).unwrap();
         let own = plan(rewrite(&net.model).unwrap());
         // Of tract's way every value on the way is looked at too: the error of a sum is held against the

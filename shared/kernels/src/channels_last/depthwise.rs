@@ -94,15 +94,15 @@ impl Depthwise {
         let channels_in = self.expansion.as_ref().map_or(geometry.channels_in, |expansion| expansion.channels_in);
         let [input, output] = [channels_in * geometry.height * geometry.width, geometry.output_length()];
         let (lines, height) = (geometry.channels_out.div_ceil(LINE), geometry.height_out());
+        let pictures = x.len() / input;
         // Bands of rows only where there are too few lines for all threads, since the rows where they meet are made twice.
         let bands = match rayon::current_num_threads() {
             1 => 1,
-            threads => (2 * threads).div_ceil(lines).min(height),
+            threads => (2 * threads).div_ceil(lines * pictures.max(1)).min(height),
         };
         let rows = height.div_ceil(bands);
         let ring = [self.ring_rows() * self.pitch() * LINE];
         let parts = Parts::new(out);
-        let pictures = x.len() / input;
         (0..pictures * bands * lines).into_par_iter().for_each(|task| {
             let (picture, band, line) = (task / lines / bands, task / lines % bands, task % lines);
             let rows = band * rows..((band + 1) * rows).min(height);
@@ -198,6 +198,7 @@ impl WithSimd for Task<'_> {
     }
 }
 
+#[allow(clippy::needless_range_loop, reason = "the compiler unrolls these, so that the values stay in registers")]
 impl Task<'_> {
     /// With a line in `N` registers.
     #[inline(always)]

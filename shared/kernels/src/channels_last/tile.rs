@@ -325,8 +325,9 @@ pub(super) fn activated<S: Simd>(simd: S, activation: Activation, value: S::f32s
     if activation == Activation::Swish { swish_of(simd, value) } else { limited(simd, activation, value) }
 }
 
-/// The activations of some, one after the other in a loop that the compiler unrolls, so that they stay in registers.
+/// The activations of some.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "the compiler unrolls these, so that the values stay in registers")]
 pub(super) fn activate<S: Simd, const N: usize>(simd: S, activation: Activation, values: &mut [S::f32s; N]) {
     match activation {
         Activation::None => {}

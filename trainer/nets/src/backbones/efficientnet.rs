@@ -112,7 +112,12 @@ pub fn architecture(scaling: Scaling, reduction: Reduction, layout: Layout) -> A
             let names = names.block(stage, block, expansion > 1, !scaling.lite);
             let stride = if block == 0 { first_stride } else { 1 };
             let windows = if stage < reduction.plain { Windows::Plain } else { Windows::Depthwise(kernel) };
+            let input = step;
             step = net.inverted_residual(step, names, expansion, channels, windows, stride);
+            // Not where the channels are the same by chance, as of a narrow net's first blocks.
+            if block > 0 {
+                step = net.net.push(Layer::Add(Activation::None), &[step, input]);
+            }
         }
         if let Some(name) = MAPS[stage] {
             net.net.name_map(name, step);
@@ -237,8 +242,7 @@ impl Net {
         self.net.convolution(input, convolution)
     }
 
-    /// 1x1 to `expansion` times the channels, a depthwise convolution, or plain windows for both; squeeze and excitation, 1x1 to `channels`; plus
-    /// the input where the shape stays.
+    /// 1x1 to `expansion` times the channels, a depthwise convolution, or plain windows for both; squeeze and excitation, 1x1 to `channels`.
     fn inverted_residual(
         &mut self,
         input: StepId,
@@ -276,10 +280,6 @@ impl Net {
             let gate = self.net.convolution(gate, point(excite, squeezed, expanded, Activation::Sigmoid));
             step = self.net.push(Layer::Multiply, &[step, gate]);
         }
-        step = self.layer(step, names.project, channels, [1, 1], false, Activation::None);
-        if stride == 1 && before == channels {
-            step = self.net.push(Layer::Add(Activation::None), &[step, input]);
-        }
-        step
+        self.layer(step, names.project, channels, [1, 1], false, Activation::None)
     }
 }

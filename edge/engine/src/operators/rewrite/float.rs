@@ -2,14 +2,14 @@
 
 use super::*;
 
-/// A convolution as it was read.
-struct Read {
+/// A convolution and its weights.
+struct Weighted {
     geometry: Convolution,
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
 
-impl Read {
+impl Weighted {
     fn layer(&self, activation: Activation) -> Layer<'_> {
         Layer { geometry: self.geometry, weight: &self.weight, bias: Some(&self.bias), activation }
     }
@@ -71,7 +71,7 @@ impl Rewriter<'_> {
     }
 
     /// A convolution of known weights that our kernels can do.
-    fn read(&mut self, node: &TypedNode, op: &Conv) -> TractResult<Option<Read>> {
+    fn weighted(&mut self, node: &TypedNode, op: &Conv) -> TractResult<Option<Weighted>> {
         let Some(shape) = sides(self.graph.outlet_fact(node.inputs[0])?) else { return Ok(None) };
         if op.q_params.is_some() || op.kernel_fmt != KernelFormat::OIHW {
             return Ok(None);
@@ -80,15 +80,15 @@ impl Rewriter<'_> {
         let geometry = Convolution { groups: op.group, ..geometry };
         let weight = self.numbers(node.inputs[1]);
         let bias = self.bias(node.inputs[2], geometry.channels_out);
-        Ok(weight.zip(bias).map(|(weight, bias)| Read { geometry, weight, bias }))
+        Ok(weight.zip(bias).map(|(weight, bias)| Weighted { geometry, weight, bias }))
     }
 
     pub(super) fn convolution(&mut self, node: &TypedNode, op: &Conv) -> TractResult<bool> {
-        let Some(read) = self.read(node, op)? else { return Ok(false) };
+        let Some(weighted) = self.weighted(node, op)? else { return Ok(false) };
         let tail = self.tail(node.id.into())?;
-        let (packed, tail) = match self.depthwise_behind(&read, &tail)? {
+        let (packed, tail) = match self.depthwise_behind(&weighted, &tail)? {
             Some(both) => both,
-            None => match PackedConvolution::new(&read.layer(tail.activation)) {
+            None => match PackedConvolution::new(&weighted.layer(tail.activation)) {
                 Ok(packed) => (packed, tail),
                 Err(_) => return Ok(false),
             },
@@ -102,15 +102,15 @@ impl Rewriter<'_> {
     }
 
     /// A convolution together with the depthwise one behind it, if that is all that becomes of its value and the two go together.
-    fn depthwise_behind(&mut self, before: &Read, tail: &Tail) -> TractResult<Option<(PackedConvolution, Tail)>> {
+    fn depthwise_behind(&mut self, before: &Weighted, tail: &Tail) -> TractResult<Option<(PackedConvolution, Tail)>> {
         let Some(user) = self.only_user(tail.outlet)?.filter(|_| tail.add.is_none()) else { return Ok(None) };
         let node = self.graph.node(user);
         let Some(op) = node.op_as::<Conv>().filter(|op| op.group > 1 && node.inputs[0] == tail.outlet) else {
             return Ok(None);
         };
-        let Some(read) = self.read(node, op)? else { return Ok(None) };
+        let Some(weighted) = self.weighted(node, op)? else { return Ok(None) };
         let mut behind = self.tail(user.into())?;
-        let both = PackedConvolution::expanded(&before.layer(tail.activation), &read.layer(behind.activation));
+        let both = PackedConvolution::expanded(&before.layer(tail.activation), &weighted.layer(behind.activation));
         behind.taken.push(user);
         behind.taken.extend(&tail.taken);
         Ok(both.ok().map(|packed| (packed, behind)))

@@ -67,12 +67,11 @@ pub(crate) fn rewrite(graph: &TypedModel) -> TractResult<TypedModel> {
             target.set_outlet_label(outlet, label)?;
         }
     }
-    know_readers(&mut target)?;
     Ok(target)
 }
 
-/// Tells the operators whose values only operators of ours read.
-fn know_readers(target: &mut TypedModel) -> TractResult<()> {
+/// Tells the operators of a graph, in which nothing is changed any more, whose values only operators of ours read.
+pub(crate) fn know_readers(target: &mut TypedModel) -> TractResult<()> {
     for id in 0..target.nodes().len() {
         let users = target.outlet_successors(id.into());
         let ours = users.iter().all(|user| target.node(user.node).op_is::<Operator>())
