@@ -53,7 +53,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
                 stages.iter_mut().zip(times).for_each(|(stage, time)| stage.push(time));
             }
         }
-        println!("{}, medians of {runs} runs, {} threads", file.display(), threads);
+        println!("{}, medians of {runs} runs, {threads} threads", file.display());
         let mut total = 0.0;
         for (name, times) in ["decode", "preprocess", "classify", "segment", "decide", "draw"].into_iter().zip(stages) {
             let time = median(times);

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_onnx::tract_core::internal::*;
 
+const FREE: &str = "a buffer that is free has no other user";
+
 /// Who reads a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
@@ -18,8 +20,8 @@ pub(super) enum Readers {
 
 /// A tensor, and for how many values it was made.
 #[derive(Debug)]
-pub(super) struct Buffer {
-    pub(super) tensor: Arc<Tensor>,
+struct Buffer {
+    tensor: Arc<Tensor>,
     room: usize,
 }
 
@@ -29,7 +31,7 @@ pub(crate) struct Buffers(Arc<Mutex<Vec<Buffer>>>);
 
 impl Buffers {
     /// A tensor that nobody else holds; what is in it is from before, or zero.
-    pub(super) fn take(&self, datum_type: DatumType, shape: &[usize], readers: Readers) -> TractResult<Buffer> {
+    fn take(&self, datum_type: DatumType, shape: &[usize], readers: Readers) -> TractResult<Buffer> {
         let length: usize = shape.iter().product();
         let free = |Buffer { tensor, room }: &Buffer| {
             let fits = if readers == Readers::Ours { *room >= length } else { *room == length };
@@ -42,7 +44,7 @@ impl Buffers {
         let Some(mut buffer) = found else {
             return Ok(Buffer { tensor: Tensor::zero_dt(datum_type, shape)?.into_arc_tensor(), room: length });
         };
-        let tensor = Arc::get_mut(&mut buffer.tensor).context("a buffer that is free has no other user")?;
+        let tensor = Arc::get_mut(&mut buffer.tensor).context(FREE)?;
         // SAFETY: the memory was made for `room` values of this type, and the shape has no more. All of them were written when it was made, so none
         // is uninitialized. Memory that is larger than the shape goes to operators of ours alone (`know_readers`), who take a slice of the shape's
         // length; tract's `Tensor::deep_clone`, which a tract operator may call, would copy all of it into memory made for the shape.
@@ -53,20 +55,33 @@ impl Buffers {
         Ok(buffer)
     }
 
-    /// A tensor of these values, of which a hold is kept.
-    pub(crate) fn filled(&self, shape: &[usize], values: &[f32]) -> TractResult<Arc<Tensor>> {
-        ensure!(shape.iter().product::<usize>() == values.len(), "{} values are no {shape:?}", values.len());
-        let mut buffer = self.take(f32::datum_type(), shape, Readers::Anybody)?;
-        let tensor = Arc::get_mut(&mut buffer.tensor).context("a buffer that is free has no other user")?;
-        tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(values);
+    /// Keeps a hold on the tensor of `buffer`, which others may hold too.
+    fn keep(&self, buffer: Buffer) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+
+    /// A tensor that `write` has written, of which a hold is kept; before, what is in it is from earlier, or zero.
+    pub(super) fn written(
+        &self,
+        datum_type: DatumType,
+        shape: &[usize],
+        readers: Readers,
+        write: impl FnOnce(&mut Tensor) -> TractResult<()>,
+    ) -> TractResult<Arc<Tensor>> {
+        let mut buffer = self.take(datum_type, shape, readers)?;
+        write(Arc::get_mut(&mut buffer.tensor).context(FREE)?)?;
         let tensor = buffer.tensor.clone();
         self.keep(buffer);
         Ok(tensor)
     }
 
-    /// Keeps a hold on the tensor of `buffer`, which others may hold too.
-    pub(super) fn keep(&self, buffer: Buffer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    /// A tensor of these values, of which a hold is kept.
+    pub(crate) fn filled(&self, shape: &[usize], values: &[f32]) -> TractResult<Arc<Tensor>> {
+        ensure!(shape.iter().product::<usize>() == values.len(), "{} values are no {shape:?}", values.len());
+        self.written(f32::datum_type(), shape, Readers::Anybody, |tensor| {
+            tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(values);
+            Ok(())
+        })
     }
 }
 

@@ -54,12 +54,9 @@ impl EvalOp for Operator {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let mut buffer = self.buffers.take(self.output.datum_type, &self.shape, self.readers)?;
-        let tensor = Arc::get_mut(&mut buffer.tensor).context("a buffer that is free has no other user")?;
         let inputs: TVec<&Tensor> = inputs.iter().map(|input| &**input).collect();
-        self.kernel.run(&inputs, tensor)?;
-        let output = buffer.tensor.clone();
-        self.buffers.keep(buffer);
+        let write = |output: &mut Tensor| self.kernel.run(&inputs, output);
+        let output = self.buffers.written(self.output.datum_type, &self.shape, self.readers, write)?;
         Ok(tvec!(output.into_tvalue()))
     }
 }

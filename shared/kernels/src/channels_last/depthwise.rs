@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::{
     aligned::Aligned,
-    tile::{Reads, activate, activated, product},
+    tile::{Reads, activated, product},
 };
 use crate::{
     convolution::{Activation, Convolution, band::with_scratch},
@@ -360,7 +360,9 @@ impl Task<'_> {
                 values[m] = simd.add_f32s(values[m], simd.partial_load_f32s(&add[at..at + count]));
             }
         }
-        activate(simd, activation, &mut values);
+        for value in &mut values {
+            *value = activated(simd, activation, *value);
+        }
         for m in 0..T {
             // SAFETY: these are channels of this task's line, in one of its rows, which no other task has; the slice is gone before the next one
             // is made.

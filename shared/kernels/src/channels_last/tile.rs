@@ -325,32 +325,6 @@ pub(super) fn activated<S: Simd>(simd: S, activation: Activation, value: S::f32s
     if activation == Activation::Swish { swish_of(simd, value) } else { limited(simd, activation, value) }
 }
 
-/// The activations of some.
-#[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "the compiler unrolls these, so that the values stay in registers")]
-pub(super) fn activate<S: Simd, const N: usize>(simd: S, activation: Activation, values: &mut [S::f32s; N]) {
-    match activation {
-        Activation::None => {}
-        Activation::Swish => {
-            for n in 0..N {
-                values[n] = swish_of(simd, values[n]);
-            }
-        }
-        Activation::Relu | Activation::Relu6 if S::F32_LANES == 1 => {
-            for n in 0..N {
-                values[n] = activation.limited(simd, values[n]);
-            }
-        }
-        Activation::Relu | Activation::Relu6 => {
-            let (low, high) = activation.limits();
-            let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
-            for n in 0..N {
-                values[n] = simd.min_f32s(high, simd.max_f32s(low, values[n]));
-            }
-        }
-    }
-}
-
 /// A register of sums to its place, with the summand and the activation.
 #[inline(always)]
 pub(super) fn finish<S: Simd>(

@@ -61,7 +61,7 @@ pub enum Activation {
 
 impl Activation {
     #[inline(always)]
-    pub(crate) fn limits(self) -> (f32, f32) {
+    fn limits(self) -> (f32, f32) {
         match self {
             Self::None | Self::Swish => (f32::NEG_INFINITY, f32::INFINITY),
             Self::Relu => (0.0, f32::INFINITY),
