@@ -30,8 +30,10 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         command
     };
     let backbone = |out: &str, more: &str| {
-        let words = "train backbone --weights random:1 --frozen stride16 --members 2 --batch 4 --copies 2 --epochs 2 --lesions 0.5";
-        let mut command = command(words, out);
+        let words =
+            "train backbone --weights random:1 --frozen stride16 --members 2 --batch 4 --copies 2 --lesions 0.5";
+        let epochs = if more.contains("--epochs") { "" } else { " --epochs 2" };
+        let mut command = command(&format!("{words}{epochs}"), out);
         command.args(more.split_whitespace());
         command
     };
@@ -62,6 +64,10 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     let bytes = |run: &str| std::fs::read(at(run).join("weights.safetensors")).unwrap();
     assert!(bytes("b") == bytes("stopped"));
     refused(&mut backbone("b", "--seed 2"), &["another configuration", "--out"]);
+    // A member of a deep ensemble leaves a fold of the patients out.
+    refused(&mut backbone("member", "--leave-out 1/2"), &["--leave-out", "2/5"]);
+    let member = succeed(&mut backbone("member", "--seed 2 --epochs 1 --leave-out 2/3")).stderr;
+    assert!(member.contains("without fold 2/3: "), "{member}");
 
     let own = at("b/weights.safetensors");
     let classify = |words: &str, out: &str, weights: &Path| {
@@ -75,6 +81,7 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     );
     assert!(!at("none").exists());
     succeed(&mut classify("--members 3", "teacher", &own));
+    succeed(&mut classify("--members 2", "second", &at("member/weights.safetensors")));
     let distill = |more: &str, out: &str| {
         let words = format!(
             "distill --side 160 --depth 0.5 --frozen stride16 --batch 4 --copies 0 --steadiness 0 --dropout 0 {more}"
@@ -94,6 +101,13 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     assert!(distilled.stderr.contains("with a label, 1 without"), "{}", distilled.stderr);
     let agreement = scores(&at("student"), "agreement");
     assert!(agreement.iter().fold(0.0, |best: f64, &score| best.max(score)) > agreement[0] + 0.1, "{agreement:?}");
+
+    // A student of two teachers that is asked for what these disagree in too.
+    let mut of_two = distill("--epochs 1 --doubt 0.5", "of_two");
+    of_two.arg("--teacher").arg(at("second")).arg("--teacher-weights").arg(&own);
+    succeed(of_two.arg("--teacher-weights").arg(at("member/weights.safetensors")));
+    let doubt = scores(&at("of_two"), "doubt");
+    assert!(doubt.len() == 1 && (-1.0..=1.0).contains(&doubt[0]), "{doubt:?}");
 
     let student = at("student/weights.safetensors");
     refused(
@@ -133,6 +147,28 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     ] {
         assert!(card.contains(words), "{words}: {card}");
     }
+    // Teacher and student side by side, and each look at the test split is written down beside the manifest.
+    assert!(card.contains("No look at the test split before this one"), "{card}");
+    let evaluate = || {
+        let mut command = train();
+        command.args(["evaluate", "--bundle"]).arg(at("own/own.thorax")).arg("--trust").arg(at("trusted"));
+        command.arg("--manifest").arg(&manifest).arg("--teacher").arg(at("teacher"));
+        command
+    };
+    refused(&mut evaluate(), &["--teacher-weights"]);
+    let figures = succeed(evaluate().arg("--teacher-weights").arg(&own)).stdout;
+    assert!(figures.contains("## Beside its teacher, 3 members, test split"), "{figures}");
+    assert!(figures.contains("| figure | its teacher, 3 members | thorax-xray "), "{figures}");
+    let row = figures.lines().find(|line| line.starts_with("| Dice of lungs, pooled |")).unwrap();
+    assert!(
+        row.starts_with("| Dice of lungs, pooled | – | 0.") || row.starts_with("| Dice of lungs, pooled | – | –"),
+        "{row}"
+    );
+    assert!(figures.contains("Spearman of the mutual information (its teacher, 3 members)"), "{figures}");
+    let looks = read(&manifest.with_added_extension("looks.csv"));
+    let commands: Vec<&str> = looks.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    assert_eq!(commands, ["bundle build", "evaluate"]);
+
     let film = manifest.with_file_name("phantom_xray_0001_negative.png");
     let mut screen = edge();
     screen.args(["screen", "--json", "--bundle"]).arg(at("own/own.thorax")).arg("--trust").arg(at("trusted"));
@@ -188,6 +224,28 @@ fn a_student_learns_from_the_papers_classifiers() {
     succeed(build.arg("--key").arg(at("key")).arg("--out").arg(at("own/own.thorax")));
     let card = read(&at("own/CARD.md"));
     assert!(card.contains("svm-rbf x 2, knn x 2") && card.contains("had not learnt from"), "{card}");
+    // Teacher and student side by side, and each look at the test split is written down beside the manifest.
+    assert!(card.contains("No look at the test split before this one"), "{card}");
+    let evaluate = || {
+        let mut command = train();
+        command.args(["evaluate", "--bundle"]).arg(at("own/own.thorax")).arg("--trust").arg(at("trusted"));
+        command.arg("--manifest").arg(&manifest).arg("--teacher").arg(at("teacher"));
+        command
+    };
+    refused(&mut evaluate(), &["--teacher-weights"]);
+    let figures = succeed(evaluate().arg("--teacher-weights").arg(&own)).stdout;
+    assert!(figures.contains("## Beside its teacher, 3 members, test split"), "{figures}");
+    assert!(figures.contains("| figure | its teacher, 3 members | thorax-xray "), "{figures}");
+    let row = figures.lines().find(|line| line.starts_with("| Dice of lungs, pooled |")).unwrap();
+    assert!(
+        row.starts_with("| Dice of lungs, pooled | – | 0.") || row.starts_with("| Dice of lungs, pooled | – | –"),
+        "{row}"
+    );
+    assert!(figures.contains("Spearman of the mutual information (its teacher, 3 members)"), "{figures}");
+    let looks = read(&manifest.with_added_extension("looks.csv"));
+    let commands: Vec<&str> = looks.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    assert_eq!(commands, ["bundle build", "evaluate"]);
+
     let film = manifest.with_file_name("phantom_xray_0001_negative.png");
     let mut screen = edge();
     screen.args(["screen", "--json", "--bundle"]).arg(at("own/own.thorax")).arg("--trust").arg(at("trusted"));

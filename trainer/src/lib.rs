@@ -29,6 +29,7 @@ pub mod memory;
 pub mod probe;
 pub mod progress;
 pub mod quantize;
+pub mod ranks;
 pub mod report;
 pub mod segmentation;
 pub mod spoilers;

@@ -9,6 +9,7 @@
 //! What is left is a file of weights ([`run::WEIGHTS`]) with the published file's names, so that features are extracted, heads are
 //! fitted and bundles are built with it as with any other.
 
+pub mod fold;
 pub mod lesions;
 pub mod net;
 pub mod pictures;

@@ -19,7 +19,11 @@ use super::{
     lesions::LesionTask,
     net::{Frozen, LESION_MAP, Shape},
 };
-use crate::{changes::Copies, data::recipe, markdown::escaped};
+use crate::{
+    changes::Copies,
+    data::{Fold, recipe},
+    markdown::escaped,
+};
 
 /// What a run leaves: the backbone's weights with its heads behind them.
 pub const WEIGHTS: &str = "weights.safetensors";
@@ -55,6 +59,9 @@ pub struct BackboneConfig {
     pub first_layer_rate: Option<f64>,
     /// Of resamples, of the order of pictures, and of which copy is drawn.
     pub seed: u64,
+    /// The patients that are left out, as a member of a deep ensemble does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<Fold>,
     /// How a picture becomes the net's input.
     pub preprocess: PreprocessSpec,
     /// [`crate::segmentation::Origin::sha256`] of the segmenter whose lungs pictures are cropped to; `None` where they are not.
@@ -67,6 +74,10 @@ pub struct BackboneConfig {
     pub balance: f32,
     /// How much the squared difference of a head's logits of two copies of a picture counts.
     pub steadiness: f64,
+    /// How much it counts beside the probabilities that the members' logits lie as far from their mean as the teachers'; `None` where that is
+    /// not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<f64>,
     /// How lesions are learnt beside the labels; `None` where they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lesions: Option<LesionTask>,
@@ -146,6 +157,8 @@ impl BackboneConfig {
             first_layer_rate,
             lesions,
             classifiers,
+            left_out,
+            doubt,
             ..
         } = self;
         let from = match teachers.len() {
@@ -171,14 +184,15 @@ impl BackboneConfig {
         };
         let origin = escaped(origin);
         format!(
-            "{}{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{}{}{} epochs, seed {}; one of {} changed copies of a picture, or the \
-             picture itself, was seen each time; sources and classes balanced by {balance}, two copies' logits drawn together by {steadiness}",
+            "{}{} trained from {origin} (SHA-256 `{sha256}`) on {from}; {}{}{}{}{} epochs, seed {}; one of {} changed copies of a picture, or the \
+             picture itself, was seen each time; sources and classes balanced by {balance}, two copies' logits drawn together by {steadiness}{}",
             shape.backbone,
             shape.reduction,
             match shape.frozen {
                 Frozen::None => String::new(),
                 frozen => format!("kept as it was up to the map {}; ", frozen.name()),
             },
+            left_out.map(|fold| format!("without the patients of fold {fold}; ")).unwrap_or_default(),
             first_layer_rate
                 .map(|share| format!("learning rates from {share} times the heads' at the first layer; "))
                 .unwrap_or_default(),
@@ -195,6 +209,7 @@ impl BackboneConfig {
             epochs,
             self.seed,
             copies.count,
+            doubt.map(|factor| format!(", what members disagree in weighed by {factor}")).unwrap_or_default(),
         )
     }
 }

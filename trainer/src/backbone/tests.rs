@@ -21,7 +21,7 @@ use super::{
     net::{Frozen, LOGITS, Shape},
     pictures::{Pictures, Preparation, Targets},
     run::{BackboneConfig, WEIGHTS},
-    train::rate_of_layer,
+    train::{doubt, from_their_mean, log_odds, rate_of_layer},
 };
 use crate::{
     changes::Copies,
@@ -55,6 +55,8 @@ fn config() -> BackboneConfig {
         teachers_see: vec![],
         classifiers: vec![],
         unlabelled_sha256: None,
+        left_out: None,
+        doubt: None,
         epochs: 1,
         batch: 4,
         peak_learning_rate: 1e-3,
@@ -151,6 +153,9 @@ fn the_file_is_the_backbones_and_the_heads_behind_it_are_found() {
     };
     let told = BackboneConfig { lesions: Some(task), ..config() }.describe();
     assert!(told.contains("learnt beside it, from masks, boxes (factor 0.5)"), "{told}");
+
+    let told = BackboneConfig { left_out: Some("2/5".parse().unwrap()), ..config() }.describe();
+    assert!(told.contains("; without the patients of fold 2/5; "), "{told}");
 
     // A file with tensors that the backbone does not have would be refused here.
     assert!(net.variables().iter().any(|(name, _)| name == "lesion_map.weight"));
@@ -304,4 +309,23 @@ fn labels_and_lesions_count_as_if_they_were_known_of_all() {
         let mean = weights.iter().sum::<f32>() / weights.len() as f32;
         assert!((mean - 1.0).abs() < 0.15, "{mean}");
     }
+}
+
+#[test]
+fn what_members_disagree_in_does_not_know_what_they_say_together() {
+    let of = |logits: &[f32]| Tensor::new(logits, &Device::Cpu).unwrap().reshape((2, 3, 1, 1)).unwrap();
+    let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
+    let apart = flat(from_their_mean(&of(&[1.0, 2.0, 6.0, -4.0, -4.0, -1.0])).unwrap());
+    assert!(near(&apart, &[-2.0, -1.0, 3.0, -1.0, -1.0, 2.0]), "{apart:?}");
+    // As sigmoid has them; what is surer than 1 in 1000 is not taken for surer.
+    let logits = flat(log_odds(&of(&[0.5, 0.75, 0.25, 1.0, 0.0, 0.999])).unwrap());
+    let surest = 999f32.ln();
+    assert!(near(&logits, &[0.0, 3f32.ln(), -(3f32.ln()), surest, -surest, surest]), "{logits:?}");
+
+    // Three pictures of two members that disagree more and more, whatever they say together.
+    let teachers = [0.5, 0.5, 0.4, 0.6, 0.1, 0.9];
+    assert!((doubt(&[0.2, 0.2, 0.2, 0.3, 0.2, 0.6], &teachers, 2) - 1.0).abs() < 1e-9);
+    assert!((doubt(&[0.2, 0.6, 0.2, 0.3, 0.2, 0.2], &teachers, 2) + 1.0).abs() < 1e-9);
+    assert_eq!(doubt(&[0.5; 6], &teachers, 2), 0.0, "who never disagrees is like nobody");
 }

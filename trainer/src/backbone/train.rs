@@ -15,7 +15,10 @@ use thorax_nn::{
     elementwise::binary_cross_entropy,
     training::{BEST, FitRun, Objective, Outcome, Step, TaskError, fit, is_finished},
 };
-use thorax_shared::{metrics, uncertainty::sigmoid};
+use thorax_shared::{
+    metrics,
+    uncertainty::{Ensemble, sigmoid},
+};
 
 use super::{
     lesions,
@@ -26,10 +29,14 @@ use super::{
 use crate::{
     data::Record,
     heads::{self, auc_inside},
+    ranks::spearman,
 };
 
 /// Validation pictures of a step.
 const AT_ONCE: usize = 8;
+
+/// Teachers are not taken for surer of a class than this, or less sure of the other, where logits are compared.
+const SURELY: f64 = 1e-3;
 
 /// Validation pictures as they are, and changed once.
 const VALIDATION_COPIES: [u16; 2] = [0, 1];
@@ -68,7 +75,9 @@ pub fn train(material: Material<'_>, config: &BackboneConfig, conduct: &Conduct<
     let Material { start, preparation, training: (records, targets), validation, beside } = material;
     let views = if config.steadiness > 0.0 { 2 } else { 1 };
     let first = if config.teachers.is_empty() { "auc_inside" } else { "agreement" };
-    let scores = [first, "auc", "kept"].into_iter().chain(config.lesions.is_some().then_some("lesions_auc")).collect();
+    let others = [(config.doubt.is_some(), "doubt"), (config.lesions.is_some(), "lesions_auc")];
+    let others = others.into_iter().filter_map(|(is_scored, name)| is_scored.then_some(name));
+    let scores = [first, "auc", "kept"].into_iter().chain(others).collect();
     let task = Task {
         training: Pictures::new(preparation, records, targets, config.balance, views),
         validation: Validation::new(preparation, validation.0, validation.1)?,
@@ -181,6 +190,27 @@ pub(super) fn rate_of_layer(first: f64, net: &Network, name: &str) -> f64 {
     first.powf((last - at) as f64 / last.max(1) as f64)
 }
 
+/// The logits of probabilities, none of which is taken for surer than [`SURELY`].
+pub(super) fn log_odds(probabilities: &Tensor) -> candle_core::Result<Tensor> {
+    let p = probabilities.clamp(SURELY, 1.0 - SURELY)?;
+    p.log()? - p.affine(-1.0, 1.0)?.log()?
+}
+
+/// How far the logits of members `[N, members, 1, 1]` lie from their mean: what they disagree in.
+pub(super) fn from_their_mean(logits: &Tensor) -> candle_core::Result<Tensor> {
+    logits.broadcast_sub(&logits.mean_keepdim(1)?)
+}
+
+/// Spearman's correlation of what the members disagree in (mutual information), between what is told and what is to be told,
+/// `[pictures * members]`.
+pub(super) fn doubt(told: &[f32], wanted: &[f32], members: usize) -> f64 {
+    let information = |probabilities: &[f32]| -> Vec<f32> {
+        let of = |members: &[f32]| Ensemble::from_probabilities(members).map_or(0.0, |of| of.mutual_information_bits);
+        probabilities.chunks(members).map(of).collect()
+    };
+    spearman(&information(told), &information(wanted)).unwrap_or_default()
+}
+
 /// What the net gives.
 struct Outputs {
     /// A logit a member, `[N, members, 1, 1]`.
@@ -221,7 +251,8 @@ impl<'a> Objective for Task<'a> {
         net.variables()
     }
 
-    /// The mean cross entropy over views and members, how far the views' logits lie apart, and the cross entropy of the cells.
+    /// The mean cross entropy over views and members, how far the views' logits lie apart, how far the members' logits lie from their mean
+    /// otherwise than the teachers', and the cross entropy of the cells.
     fn loss(&self, net: &Network, batch: &[Tensor], step: &Step) -> Result<Tensor, TaskError> {
         let [x, probabilities, weights, of_lesions @ ..] = batch else {
             return Err("a batch is pictures, what is to be said of them, and how much that counts".into());
@@ -238,6 +269,13 @@ impl<'a> Objective for Task<'a> {
             let apart = (first - second)?.sqr()?.mean_all()?;
             loss = (loss + (apart * self.config.steadiness)?)?;
         }
+        if let Some(factor) = self.config.doubt {
+            let wanted = from_their_mean(&log_odds(probabilities)?)?;
+            for view in &views {
+                let apart = (from_their_mean(view)? - &wanted)?.sqr()?.mean_all()?;
+                loss = (loss + (apart * (factor / views.len() as f64))?)?;
+            }
+        }
         if let Some(task) = &self.config.lesions {
             let (Some(map), [shares, weights]) = (&lesion_map, of_lesions) else {
                 return Err("a batch or a net without lesions, where they are to be learnt".into());
@@ -252,7 +290,7 @@ impl<'a> Objective for Task<'a> {
     }
 
     /// The AUC inside sources or the agreement with the teachers, the AUC, the share of pictures that are told the same class when
-    /// they are changed, and the AUC of cells with a lesion where these are learnt.
+    /// they are changed; where it is learnt, how alike the members disagree (of the pictures as they are), and the AUC of cells with a lesion.
     fn validate(&self, net: &Network, precision: Precision) -> Result<Vec<f64>, TaskError> {
         let Validation { records, targets, .. } = &self.validation;
         let records = &records[..targets.asked()];
@@ -270,6 +308,10 @@ impl<'a> Objective for Task<'a> {
         let auc = over_copies(&|copy| metrics::roc_auc(copy, &labels).unwrap_or(0.5));
         let same = means[0].iter().zip(&means[1]).filter(|(a, b)| (**a > 0.5) == (**b > 0.5)).count();
         let mut scores = vec![first, auc, same as f64 / labels.len() as f64];
+        if self.config.doubt.is_some() {
+            let wanted = &targets.probabilities[..targets.asked() * targets.members];
+            scores.push(doubt(&told[0], wanted, targets.members));
+        }
         if self.config.lesions.is_some() {
             scores.push(lesions::cells_auc(&cells));
         }

@@ -28,7 +28,7 @@ use thorax_shared::{
 
 use super::card::{Origins, Survival, card};
 use crate::{
-    data::{self, Manifest, Split, Task, fingerprint::fingerprint},
+    data::{self, Manifest, Split, Task, fingerprint::fingerprint, looks},
     features::{Extractor, Maker, Remade, preprocess_sha256},
     heads,
     judge::bundle::{JudgedModel, evaluate},
@@ -254,7 +254,9 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     // So does what it says of phantoms, by which every device will be tested.
     contents.extension.golden = golden(model.device())?;
     let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &model)?;
+    let looks = looks::told(args.manifest)?;
     let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
+    looks::look(args.manifest, "bundle build", &model.title())?;
     let origins = Origins {
         classifier: &classifier,
         made: &made,
@@ -263,6 +265,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         segmenter_manifest: drawn.as_ref(),
         probe: args.probe,
         limits: args.limits,
+        looks: &looks,
     };
     let card = card(&contents, &origins, &survival, &evaluation);
     Ok(Built { bytes: parts(&contents, &card)?, name: title, card })

@@ -41,6 +41,8 @@ pub struct Origins<'a> {
     pub probe: Option<&'a Probe>,
     /// Limits of the data that only their owner knows, as Markdown list items; empty for none.
     pub limits: &'a str,
+    /// How often the test split was looked at before, as a Markdown list item.
+    pub looks: &'a str,
 }
 
 impl Origins<'_> {
@@ -79,7 +81,11 @@ impl Survival {
     fn worst(&self) -> String {
         match self {
             Self::NotTried => "- What files go through on their way was not tried.\n".into(),
-            Self::Tried(stress) => format!("- {}\n", stress.judged()),
+            Self::Tried(stress) => [Some(stress.judged()), stress.judged_harmful()]
+                .iter()
+                .flatten()
+                .map(|said| format!("- {said}\n"))
+                .collect(),
         }
     }
 
@@ -101,13 +107,14 @@ pub fn card(
     let mut out = format!(
         "# Model card: {} {}\n\n\
          **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train bundle build`; do not edit.\n\n\
-         {}## The worst first\n\n{}{}\n## What it is\n\n\
+         {}## The worst first\n\n{}{}{}\n## What it is\n\n\
          Reads {}: positive, negative or refer for {}, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n",
         contents.name,
         contents.version,
         survival.warning(),
         evaluation.worst(),
         survival.worst(),
+        origins.looks,
         match contents.modality {
             Modality::Xray => "frontal chest X-rays",
             Modality::Ct => "axial chest CT slices",
@@ -135,21 +142,21 @@ pub fn card(
 }
 
 /// The card of a bundle that was made of another one, whose card is `before`: `report` tells how, and `judged` how good it is, where that was
-/// asked.
+/// asked, with how often the test split had been looked at before as a Markdown list item.
 pub fn of_integers(
     contents: &bundle::Manifest,
     survival: &Survival,
-    judged: Option<&Evaluation>,
+    judged: Option<(&Evaluation, &str)>,
     report: &str,
     before: &str,
 ) -> String {
-    let (worst, figures) = judged.map_or_else(Default::default, |evaluation| {
-        (evaluation.worst(), format!("## Figures\n\n{}\n", evaluation.to_markdown()))
+    let (worst, figures, looks) = judged.map_or_else(Default::default, |(evaluation, looks)| {
+        (evaluation.worst(), format!("## Figures\n\n{}\n", evaluation.to_markdown()), looks)
     });
     format!(
         "# Model card: {} {}\n\n\
          **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train quantize`; do not edit.\n\n\
-         {}## The worst first\n\n{worst}{}\n{report}{}\n{figures}---\n\n\
+         {}## The worst first\n\n{worst}{}{looks}\n{report}{}\n{figures}---\n\n\
          The card of the bundle that it was made of, with that one's figures:\n\n{before}",
         contents.name,
         contents.version,

@@ -14,6 +14,7 @@ use thorax_nets::source::WeightsArgs;
 use thorax_nn::onnx::to_onnx;
 use thorax_shared::bundle::{self, Bundle, Disease, Limits, Name, TrustedKeys};
 
+use super::teachers::TeacherArgs;
 use crate::{
     bundle::{
         build::{self, classifier_net},
@@ -23,7 +24,11 @@ use crate::{
     features::Remade,
     files::refuse_existing,
     heads, instance,
-    judge::bundle::{JudgedModel, PIXELS, PREDICTIONS, evaluate},
+    judge::{
+        beside,
+        bundle::{JudgedModel, PIXELS, PREDICTIONS, evaluate},
+        teachers,
+    },
     probe::Probe,
     segmentation::Origin,
 };
@@ -354,6 +359,8 @@ pub struct EvaluateArgs {
     /// Split to judge on: train, val or test
     #[arg(long, default_value = "test")]
     split: Split,
+    #[command(flatten)]
+    teachers: TeacherArgs,
     /// Also writes one row a picture to this CSV file
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
@@ -374,8 +381,11 @@ pub struct EvaluateArgs {
 /// Bundles, manifests or pictures that cannot be read.
 pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
     args.predictions.iter().chain(&args.pixels).try_for_each(|path| refuse_existing(path, args.force))?;
+    args.teachers.check()?;
+    let teachers = args.teachers.open(None)?;
     let manifest = data::open(&args.manifest)?;
     let trusted = trusted_keys(args.trust.as_deref())?;
+    let mut taught = vec![];
     let [mut predictions, mut pixels] = [(); 2].map(|()| csv::Writer::from_writer(vec![]));
     predictions.write_record(PREDICTIONS)?;
     pixels.write_record(PIXELS)?;
@@ -389,10 +399,25 @@ pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
             path.display(),
             evaluation.modality
         );
+        if args.split == Split::Test {
+            data::looks::look(&args.manifest, "evaluate", &model.title())?;
+        }
         println!("## {} ({})\n", model.title(), path.display());
         println!("{}", evaluation.to_markdown());
         evaluation.write_predictions(&mut predictions)?;
         evaluation.write_pixels(&mut pixels)?;
+        if teachers.as_ref().is_some_and(|teachers| teachers.modality() == evaluation.modality) {
+            taught.push((model.title(), evaluation));
+        }
+    }
+    if let Some(teachers) = &teachers {
+        let Some((_, first)) = taught.first() else {
+            anyhow::bail!("--teacher: none of the bundles reads {} pictures; give one that does", teachers.modality())
+        };
+        let (name, said) = (teachers::name(teachers), teachers::evaluate(&manifest, teachers, first)?);
+        let bundles = taught.iter().map(|(title, evaluation)| (title.as_str(), evaluation));
+        let all: Vec<_> = [(name.as_str(), &said)].into_iter().chain(bundles).collect();
+        println!("## Beside {name}, {} split\n\n{}", args.split.as_str(), beside::to_markdown(&all));
     }
     for (path, table) in [(&args.predictions, predictions), (&args.pixels, pixels)] {
         let table = table.into_inner()?;

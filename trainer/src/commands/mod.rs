@@ -12,6 +12,7 @@ pub mod phantom;
 pub mod probe;
 pub mod quantize;
 pub mod stress;
+pub mod teachers;
 pub mod train;
 pub mod train_backbone;
 mod train_instance;

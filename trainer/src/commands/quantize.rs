@@ -13,7 +13,7 @@ use thorax_nn::{
 };
 use thorax_shared::bundle::Role;
 
-use super::train::check_length;
+use super::{teachers::TeacherArgs, train::check_length};
 use crate::{
     bundle::keys,
     changes::Copies,
@@ -69,6 +69,9 @@ pub struct QuantizeArgs {
     segmenter: Vec<PathBuf>,
     #[command(flatten)]
     fine_tune: FineTuneArgs,
+    /// What the bundle was distilled from, to stand beside it in the card
+    #[command(flatten)]
+    teachers: TeacherArgs,
     /// Labelled images of the validation split, and as many with masks, whose verdicts have to survive every harmless change; 0 to try none
     #[arg(long, value_name = "N", default_value_t = 0)]
     stress_pictures: usize,
@@ -222,14 +225,18 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     let devices = args.fine_tune.device.open()?;
     let tuning = args.fine_tune.tuning(&devices)?;
     let segmenter = (!args.segmenter.is_empty()).then(|| Origin::open(&args.segmenter)).transpose()?;
+    let trusted = trusted_keys(args.trust.as_deref())?;
     let graphs: Vec<Role> = args.graphs.iter().map(|&name| name.into()).collect();
+    args.teachers.check()?;
+    let teachers = args.teachers.open(None)?;
     let built = build(&Ingredients {
         bundle: &args.bundle,
         graphs: &graphs,
         segmenter: segmenter.as_ref(),
         model_version: args.model_version.as_deref(),
+        teachers: teachers.as_ref(),
         tuning: tuning.as_ref(),
-        trusted: &trusted_keys(args.trust.as_deref())?,
+        trusted: &trusted,
         manifest: &args.manifest,
         pictures: args.pictures,
         sensitivity_pictures: args.sensitivity_pictures,

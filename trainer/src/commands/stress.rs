@@ -85,6 +85,9 @@ pub fn run(args: &StressArgs) -> anyhow::Result<()> {
     let (stress, read) = measure(&manifest, &model, &settings, Some(&kept)).with_context(|| {
         format!("the changes that were read are kept in {}; the same command goes on", args.out.display())
     })?;
+    if args.split == Split::Test && read > 0 {
+        data::looks::look(&args.manifest, "stress", &model.title())?;
+    }
     let looks = if args.split == Split::Test { Some(look(&args.out, read > 0)?) } else { None };
     let curves = stress.curves()?;
     let [html, markdown] = stress.page(looks.as_deref(), &curves, &sample, &what)?;

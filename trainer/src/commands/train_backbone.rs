@@ -14,28 +14,29 @@ use thorax_nets::{
 use thorax_nn::{device::DeviceArgs, training::TrainingArgs};
 use thorax_shared::{modality::Modality, preprocess::spec::Core};
 
-use super::train::{CommonArgs, check_length, factor, share};
+use super::{
+    teachers::TeacherArgs,
+    train::{CommonArgs, check_length, factor, share},
+};
 use crate::{
     backbone::{
+        fold,
         lesions::{LesionTask, Lesions},
         net::{Frozen, Shape},
         pictures::{Preparation, Targets},
         run::{BackboneConfig, WEIGHTS},
-        teachers::{Classifiers, Ensembles, Teachers},
+        teachers::{Classifiers, Teachers},
         train::{Conduct, Material, train},
     },
     changes::Copies,
     classifiers::Kind,
     data::{
-        self, Label, Manifest, Record, Split, Task,
+        self, Fold, Label, Manifest, Record, Split, Task,
         fingerprint::{fingerprint, unlabelled_fingerprint},
     },
     features,
     files::start_run,
-    segmentation::{
-        boxes::Boxes,
-        lungs::{LungCropArgs, LungFinder},
-    },
+    segmentation::{boxes::Boxes, lungs::LungCropArgs},
     sweep::grid::{RunOptions, Score},
 };
 
@@ -115,6 +116,10 @@ pub struct TrainBackboneArgs {
     /// manifest and corners in pixels, and where there is a column share, how much of the box they take (0 to 1)
     #[arg(long, value_name = "CSV", requires = "lesions")]
     boxes: Option<PathBuf>,
+    /// Leave out this fold of the training patients, such as 2/5 for the second of five (at least three): a member of a deep ensemble, each of which
+    /// leaves out another and has another --seed. Heads behind it learn from all patients
+    #[arg(long, value_name = "K/N")]
+    leave_out: Option<Fold>,
 }
 
 impl TrainBackboneArgs {
@@ -158,22 +163,19 @@ impl LesionArgs {
 
 /// Options of `distill`.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("taught_by").args(["teacher", "classifiers"]).required(true).multiple(true)))]
 pub struct DistillArgs {
     #[command(flatten)]
     backbone: BackboneArgs,
-    /// Finished run of `train classify` whose members are learnt from; several, each with its --teacher-weights, for an ensemble of them
-    #[arg(long, value_name = "RUN", required_unless_present = "classifiers", requires = "teacher_weights")]
-    teacher: Vec<PathBuf>,
-    /// Weights of the teacher's backbone, as --weights names weights; one for each --teacher, in their order
-    #[arg(long, value_name = "SOURCE", requires = "teacher")]
-    teacher_weights: Vec<WeightsArgs>,
-    /// What finds the lungs for those --teacher that were trained with --lungs: the same run, runs or bundle; the student's own --lungs may be
-    /// others, or none
-    #[arg(long, value_name = "RUN", requires = "teacher")]
-    teacher_lungs: Vec<PathBuf>,
+    #[command(flatten)]
+    teachers: TeacherArgs,
     /// Learn what the teachers say of pictures without a label too
     #[arg(long)]
     unlabelled: bool,
+    /// How much it counts beside the members' probabilities that what they disagree in is the teachers': the squared difference of how far each
+    /// logit lies from the members' mean. For several --teacher, whose disagreement is small beside what they say together; 0 not to ask it
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.0, value_parser = factor::<f64>)]
+    doubt: f64,
     /// In place of --teacher: run folder of `thorax-train classify`, whose classifiers are learnt from, a head for each of their runs, and of
     /// each training picture what those runs say that have not learnt from its patient; may be given more than once
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["teacher", "unlabelled"])]
@@ -238,12 +240,7 @@ impl TrainBackboneArgs {
 impl DistillArgs {
     /// Sees that the options make sense together, without a look at data, weights or devices.
     fn check(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.teacher.len() == self.teacher_weights.len(),
-            "{} --teacher and {} --teacher-weights; give one for each",
-            self.teacher.len(),
-            self.teacher_weights.len()
-        );
+        self.teachers.check()?;
         self.backbone.check()
     }
 
@@ -256,7 +253,8 @@ impl DistillArgs {
 /// Carries out `train backbone`.
 pub(super) fn run(args: &TrainBackboneArgs) -> anyhow::Result<()> {
     args.check()?;
-    args.backbone.learn(usize::from(args.members), None, false, args.lesions()?)
+    let lessons = Lessons { left_out: args.leave_out, lesions: args.lesions()?, ..Lessons::default() };
+    args.backbone.learn(usize::from(args.members), lessons)
 }
 
 /// Carries out `distill`.
@@ -266,14 +264,31 @@ pub(super) fn run(args: &TrainBackboneArgs) -> anyhow::Result<()> {
 pub fn distill(args: &DistillArgs) -> anyhow::Result<()> {
     args.check()?;
     let modality = args.backbone.common.modality;
-    if !args.classifiers.is_empty() {
-        let all = Classifiers::open(&args.classifiers, modality, &args.only, args.runs.map(usize::from))?;
-        return args.backbone.learn(all.members(), Some(&Teachers::Classifiers(all)), false, None);
-    }
-    let runs: Vec<_> = args.teacher.iter().cloned().zip(args.teacher_weights.iter().cloned()).collect();
-    let lungs = LungFinder::open_given(&args.teacher_lungs, modality)?;
-    let all = Ensembles::open(&runs, modality, lungs)?;
-    args.backbone.learn(all.members(), Some(&Teachers::Ensembles(all.into())), args.unlabelled, None)
+    let teachers = match args.teachers.open(Some(modality))? {
+        Some(ensembles) => Teachers::Ensembles(ensembles.into()),
+        None => {
+            let runs = args.runs.map(usize::from);
+            Teachers::Classifiers(Classifiers::open(&args.classifiers, modality, &args.only, runs)?)
+        }
+    };
+    let doubt = (args.doubt > 0.0).then_some(args.doubt);
+    let lessons = Lessons { teachers: Some(&teachers), unlabelled: args.unlabelled, doubt, ..Lessons::default() };
+    args.backbone.learn(teachers.members(), lessons)
+}
+
+/// What a backbone learns from beside the labelled pictures.
+#[derive(Default)]
+struct Lessons<'a> {
+    /// In place of the labels, what these say.
+    teachers: Option<&'a Teachers>,
+    /// What they say of pictures without a label too.
+    unlabelled: bool,
+    /// How much it counts what the teachers' members disagree in.
+    doubt: Option<f64>,
+    /// Where lesions lie, beside the labels.
+    lesions: Option<LesionArgs>,
+    /// Patients that are left out.
+    left_out: Option<Fold>,
 }
 
 impl BackboneArgs {
@@ -293,15 +308,9 @@ impl BackboneArgs {
         Ok(())
     }
 
-    /// Has a backbone with `members` heads learn what `teachers` say of the pictures, those without a label too if that is wanted; without
-    /// teachers, the labels, and `lesions` beside them.
-    fn learn(
-        &self,
-        members: usize,
-        teachers: Option<&Teachers>,
-        unlabelled: bool,
-        lesions: Option<LesionArgs>,
-    ) -> anyhow::Result<()> {
+    /// Has a backbone with `members` heads learn.
+    fn learn(&self, members: usize, lessons: Lessons<'_>) -> anyhow::Result<()> {
+        let Lessons { teachers, unlabelled, doubt, lesions, left_out } = lessons;
         let devices = self.device.open()?;
         let training = self.training.config()?;
         training.precision.check(&devices)?;
@@ -309,7 +318,11 @@ impl BackboneArgs {
         let manifest = data::open(&common.manifest)?;
         self.verify(&manifest, unlabelled, lesions.as_ref())?;
         let gathered = |split| self.gathered(&manifest, split, teachers, unlabelled, lesions.as_ref());
-        let (training_pictures, validation_pictures) = (gathered(Split::Train)?, gathered(Split::Val)?);
+        let (mut training_pictures, validation_pictures) = (gathered(Split::Train)?, gathered(Split::Val)?);
+        if let Some(of) = left_out {
+            training_pictures.leave_out(&fold::left_out(&manifest, common.modality, of));
+            eprintln!("without fold {of}: {} training pictures", training_pictures.records.len());
+        }
         if teachers.is_none() {
             validation_pictures.tells_disease_from_source().with_context(|| common.manifest.display().to_string())?;
         }
@@ -346,12 +359,14 @@ impl BackboneArgs {
             peak_learning_rate: self.learning_rate,
             first_layer_rate: self.first_layer_rate,
             seed: common.seed,
+            left_out,
             preprocess,
             lungs_sha256: finder.map(|finder| finder.sha256().to_owned()),
             manifest_sha256: fingerprint(&manifest, common.modality, Task::Classify)?,
             copies: Copies { count: self.copies, seed: self.copies_seed },
             balance: self.balance,
             steadiness: f64::from(self.steadiness),
+            doubt,
             lesions: lesions.as_ref().map(|args| args.task(&manifest, common.modality)).transpose()?,
             training,
         };
@@ -456,6 +471,13 @@ struct Gathered<'a> {
 }
 
 impl Gathered<'_> {
+    /// Without the pictures of these groups of patients.
+    fn leave_out(&mut self, groups: &BTreeSet<&str>) {
+        let stays = |record: &Record| !groups.contains(record.group.as_str());
+        self.asked = self.records[..self.asked].iter().filter(|record| stays(record)).count();
+        self.records.retain(|record| stays(record));
+    }
+
     /// Sees that a source of the validation pictures has both classes.
     fn tells_disease_from_source(&self) -> anyhow::Result<()> {
         let classes = self.records[..self.asked].iter().map(|record| (&record.source, record.is_positive()));

@@ -3,7 +3,8 @@
 //! `import` reads one of a dozen layouts into a [`Manifest`] (a CSV table with a line per picture or slice), `join` puts several together, `split` deals patients
 //! out to training, validation and test, `check` looks for everything that would make a measured accuracy a lie
 //! (a patient on both sides, one picture under two labels, a mask of another size), and `summary` counts. Commands that learn or
-//! judge [`open`] a manifest and [`verify`] its files, which refuse what `check` would find there.
+//! judge [`open`] a manifest and [`verify`] its files, which refuse what `check` would find there; [`looks`] at the test split are
+//! counted.
 //!
 //! A picture belongs to a patient, patients that cannot be told apart share a group, and a group is never divided.
 //! Whose patient is not known (`unknown`) may be trained on, never tested on.
@@ -13,6 +14,7 @@ mod check;
 pub mod fingerprint;
 mod join;
 mod layouts;
+pub mod looks;
 mod manifest;
 pub mod mask;
 pub mod picture;

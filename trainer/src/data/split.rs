@@ -70,10 +70,10 @@ impl Fractions {
 type Stratum = BTreeMap<(Vec<u8>, String), Vec<usize>>;
 
 /// One of the rounds of a cross-validation, `2/5`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Fold {
     /// Which, counted from 1.
-    pub index: usize,
+    pub number: usize,
     /// Of how many, at least 3: one for test, one for validation, the others for training.
     pub of: usize,
 }
@@ -82,11 +82,17 @@ impl FromStr for Fold {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
         match parts {
-            Some((index, of)) if (3..=1000).contains(&of) && (1..=of).contains(&index) => Ok(Self { index, of }),
+            Some((number, of)) if (3..=1000).contains(&of) && (1..=of).contains(&number) => Ok(Self { number, of }),
             _ => Err(DataError::Fold(text.to_owned())),
         }
+    }
+}
+
+impl fmt::Display for Fold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
     }
 }
 
@@ -105,7 +111,7 @@ pub fn assign_splits(records: &mut [Record], seed: u64, fractions: Fractions) {
 /// Gives every record its split in one round of a cross-validation: over all rounds each patient is tested once and validated
 /// once. Units with an unknown patient go to training in every round.
 pub fn assign_fold(records: &mut [Record], seed: u64, fold: Fold) {
-    deal(records, seed, |position, _| match (position + fold.of - (fold.index - 1)) % fold.of {
+    deal(records, seed, |position, _| match (position + fold.of - (fold.number - 1)) % fold.of {
         0 => Split::Test,
         1 => Split::Val,
         _ => Split::Train,
@@ -277,9 +283,9 @@ mod tests {
         let records: Vec<Record> =
             (0..60).map(|i| record(i, i / 2, if i < 4 { 0 } else { 1 + i / 2 }, 0, "covid", i)).collect();
         let mut counts = vec![[0; 3]; records.len()];
-        for index in 1..=5 {
+        for number in 1..=5 {
             let mut fold = records.clone();
-            assign_fold(&mut fold, 3, Fold { index, of: 5 });
+            assign_fold(&mut fold, 3, Fold { number, of: 5 });
             assert!(one_split_each(&fold, |r| Some(r.group.clone())));
             let place = |split| Split::ALL.iter().position(|s| *s == split).unwrap();
             counts.iter_mut().zip(&fold).for_each(|(count, record)| count[place(record.split)] += 1);
@@ -287,7 +293,8 @@ mod tests {
         for (record, count) in records.iter().zip(counts) {
             assert_eq!(count, if record.patient_id == UNKNOWN_PATIENT { [5, 0, 0] } else { [3, 1, 1] }, "{record:?}");
         }
-        assert_eq!("2/5".parse::<Fold>().unwrap(), Fold { index: 2, of: 5 });
+        assert_eq!("2/5".parse::<Fold>().unwrap(), Fold { number: 2, of: 5 });
+        assert_eq!(Fold { number: 2, of: 5 }.to_string(), "2/5");
         for bad in ["0/5", "6/5", "1/2", "2", "a/b", "", "2/18446744073709551615"] {
             assert!(bad.parse::<Fold>().unwrap_err().to_string().contains("2/5"), "{bad}");
         }

@@ -357,6 +357,12 @@ impl Evaluation {
         })
     }
 
+    /// What somebody else says of the same labelled pictures, who draws no masks and calls positive what is at least `positive_at`.
+    pub(super) fn said_by(&self, predictions: Vec<Prediction>, positive_at: f32) -> Self {
+        let (modality, split, seed) = (self.modality, self.split, self.seed);
+        Self { modality, split, predictions, masks: vec![], volumes: vec![], positive_at, seed }
+    }
+
     /// Markdown tables: classification per source, then segmentation per source.
     pub fn to_markdown(&self) -> String {
         let mut out = String::new();
@@ -404,6 +410,7 @@ impl Evaluation {
             );
         }
         out += &self.by_class();
+        out += &self.by_patient();
         for (label, positive) in [("positive", true), ("negative", false)] {
             let mut shares: Vec<f64> = self
                 .predictions
@@ -524,6 +531,55 @@ impl Evaluation {
         if sources.len() > 1 {
             sources.iter().for_each(|(name, items)| each(&escaped(name), items));
         }
+    }
+
+    /// What is said of patients of whom several pictures were read, by the mean of the pictures' probabilities, as the device says it of a
+    /// volume's slices; nothing where there are none.
+    fn by_patient(&self) -> String {
+        let patients = patients(&self.predictions);
+        if patients.iter().all(|patient| patient.pictures < 2) {
+            return String::new();
+        }
+        let mut out = format!(
+            "\nBy patient, each by the mean probability of the pictures that were read; forced decision from {:.3} on. *Several*: patients of whom \
+             more than one picture was read.\n\n",
+            self.positive_at
+        );
+        out +=
+            &markdown::head(&["source", "patients (positive)", "several", "AUC", "sensitivity", "specificity", "ECE"]);
+        self.by_source(
+            &patients,
+            |patient| &patient.source,
+            |name, items| {
+                let positive = items.iter().filter(|patient| patient.positive).count();
+                let several = items.iter().filter(|patient| patient.pictures > 1).count();
+                let statistic = |of: OfTruth<'_>| {
+                    self.interval(
+                        items,
+                        |patient| &patient.group,
+                        |drawn| {
+                            let (p, y): (Vec<f32>, Vec<bool>) =
+                                drawn.iter().map(|patient| (patient.probability, patient.positive)).unzip();
+                            of(&p, &y)
+                        },
+                    )
+                };
+                let confusion = |p: &[f32], y: &[bool]| {
+                    let mut confusion = Confusion::default();
+                    p.iter().zip(y).for_each(|(&p, &y)| confusion.count(p >= self.positive_at, y));
+                    confusion
+                };
+                let figures = [
+                    statistic(&|p, y| metrics::roc_auc(p, y).ok()),
+                    statistic(&|p, y| confusion(p, y).sensitivity()),
+                    statistic(&|p, y| confusion(p, y).specificity()),
+                    statistic(&|p, y| metrics::expected_calibration_error(p, y, metrics::DEFAULT_BINS).ok()),
+                ];
+                let cells = figures.map(cell).join(" | ");
+                let _ = writeln!(out, "| {name} | {} ({positive}) | {several} | {cells} |", items.len());
+            },
+        );
+        out
     }
 
     /// What is said of each class that the collections tell apart.
@@ -776,6 +832,35 @@ impl Evaluation {
     }
 }
 
+/// A figure of probabilities and truth.
+type OfTruth<'a> = &'a dyn Fn(&[f32], &[bool]) -> Option<f64>;
+
+/// A patient of whom pictures were read; somebody of whom there are pictures with the disease and without it is two of them.
+struct Patient {
+    group: String,
+    source: String,
+    positive: bool,
+    pictures: usize,
+    /// Mean of the pictures.
+    probability: f32,
+}
+
+fn patients(predictions: &[Prediction]) -> Vec<Patient> {
+    let mut all: BTreeMap<_, Vec<f32>> = BTreeMap::new();
+    for p in predictions {
+        let Some([probability, ..]) = p.evidence else { continue };
+        all.entry((&p.group, &p.source, p.positive)).or_default().push(probability);
+    }
+    let patients = all.into_iter().map(|((group, source, positive), of)| Patient {
+        group: group.clone(),
+        source: source.clone(),
+        positive,
+        pictures: of.len(),
+        probability: of.iter().sum::<f32>() / of.len() as f32,
+    });
+    patients.collect()
+}
+
 /// Those that were read.
 fn read<'a>(items: &[&'a Prediction]) -> Vec<&'a Prediction> {
     items.iter().copied().filter(|p| p.evidence.is_some()).collect()
@@ -919,6 +1004,26 @@ mod tests {
         let text = evaluation.to_markdown();
         assert!(text.contains("| other | 2 | 1 | 0 | 1 | 0 | 0.500"), "{text}");
         assert!(text.contains("| covid | 2 | 1 | 1 | 0 | 0 | – |"), "{text}");
+    }
+
+    #[test]
+    fn a_patient_is_the_mean_of_the_pictures() {
+        let of = |group: &str, positive: bool, evidence: Option<f32>| Prediction {
+            path: String::new(),
+            group: group.into(),
+            source: "made".into(),
+            class: "made".into(),
+            positive,
+            verdict: Verdict::Positive,
+            evidence: evidence.map(|probability| [probability, 0.5, 0.0, 0.0]),
+            involvement_percent: None,
+        };
+        // Picture by picture .2 lies below .4; of the patients the positive one has .55.
+        let read =
+            vec![of("a", true, Some(0.9)), of("a", true, Some(0.2)), of("b", false, Some(0.4)), of("b", false, None)];
+        let text = evaluation(read.clone(), vec![], 1).to_markdown();
+        assert!(text.contains("| **all** | 2 (1) | 1 | 1.000"), "{text}");
+        assert!(!evaluation(read[1..].to_vec(), vec![], 1).to_markdown().contains("By patient"), "nobody has several");
     }
 
     #[test]

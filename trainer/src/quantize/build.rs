@@ -23,18 +23,22 @@ use thorax_shared::bundle::{
 };
 
 use super::{
-    compare,
     inputs::{input, records},
     part::Part,
 };
 use crate::{
+    backbone::teachers::Ensembles,
     bundle::{
         build::{bundle_graph, golden, survival},
         card,
     },
     changes::Copies,
-    data::{self, Manifest, Record, Split, Task},
-    judge::bundle::{Evaluation, JudgedModel, evaluate},
+    data::{self, Manifest, Record, Split, Task, looks},
+    judge::{
+        beside,
+        bundle::{Evaluation, JudgedModel, evaluate},
+        teachers,
+    },
     progress::in_parallel,
     segmentation::Origin,
 };
@@ -83,6 +87,8 @@ pub struct Ingredients<'a> {
     pub segmenter: Option<&'a Origin>,
     /// The new bundle's version; that of the old one with `-int8` behind it if there is none.
     pub model_version: Option<&'a str>,
+    /// What the bundle was distilled from, for the card; none where nobody taught it.
+    pub teachers: Option<&'a Ensembles>,
     /// How the graphs learn what rounding costs them, if they do.
     pub tuning: Option<&'a Tuning<'a>>,
     /// Whose bundles are read.
@@ -141,7 +147,11 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         Bundle::read(&bytes, args.trusted, &Limits::default()).with_context(|| args.bundle.display().to_string())?;
     let model = JudgedModel::open(args.bundle, args.trusted)?;
     let manifest = data::open(args.manifest)?;
-    data::verify(&manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
+    let modality = model.manifest().modality;
+    if let Some(other) = args.teachers.map(Ensembles::modality).filter(|other| *other != modality) {
+        anyhow::bail!("--teacher: reads {other} pictures, the bundle {modality}; give runs of {modality}");
+    }
+    data::verify(&manifest, modality, &[Task::Segment, Task::Classify])?;
     let segmenter = match args.segmenter {
         Some(origin) => Some(to_onnx(&origin.shipped_graph()?, "segmenter")?),
         None => read.segmenter_graph().map(<[u8]>::to_vec),
@@ -205,9 +215,15 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &integer)?;
     let mut judged = Judged::default();
     for &split in args.splits {
-        judged.judge(split, &model, args.segmenter.map(|_| &real), &integer, |model| {
-            evaluate(&manifest, model, split, args.seed)
-        })?;
+        let old = evaluate(&manifest, &model, split, args.seed)?;
+        let taught = args.teachers.map(|of| anyhow::Ok((teachers::name(of), teachers::evaluate(&manifest, of, &old)?)));
+        let between = args.segmenter.map(|_| evaluate(&manifest, &real, split, args.seed)).transpose()?;
+        let whole = evaluate(&manifest, &integer, split, args.seed)?;
+        if split == Split::Test {
+            judged.looks = looks::told(args.manifest)?;
+            looks::look(args.manifest, "quantize", &model.title())?;
+        }
+        judged.judge(&model.title(), taught.transpose()?, &old, between.as_ref(), whole);
     }
     let report = judged.told.clone() + &report;
     let made = Made { graphs: &graphs, judged, survival: &survival, report: &report };
@@ -224,35 +240,35 @@ struct Judged {
     told: String,
     /// What the new one says of the last split.
     last: Option<Evaluation>,
+    /// How often the test split had been looked at before, for the card; nothing where it was not asked.
+    looks: String,
 }
 
 impl Judged {
-    /// Adds a split: the old bundle, the same with a new segmenter where there is one, and the integers.
+    /// Adds a split: the teachers where there are some, the old bundle, the same with a new segmenter where there is one, and the integers.
     fn judge(
         &mut self,
-        split: Split,
-        old: &JudgedModel,
-        with_segmenter: Option<&JudgedModel>,
-        integer: &JudgedModel,
-        evaluate: impl Fn(&JudgedModel) -> anyhow::Result<Evaluation>,
-    ) -> anyhow::Result<()> {
-        let (before, whole) = (evaluate(old)?, evaluate(integer)?);
-        let between = with_segmenter.map(&evaluate).transpose()?;
-        if split == Split::Val {
-            self.teacher = compare::teacher(&old.title(), &before, &whole);
+        title: &str,
+        taught: Option<(String, Evaluation)>,
+        old: &Evaluation,
+        with_segmenter: Option<&Evaluation>,
+        integer: Evaluation,
+    ) {
+        if integer.split == Split::Val {
+            self.teacher = beside::teacher(title, old, &integer);
         }
-        let title = old.title();
-        let mut bundles = vec![(&*title, &before)];
-        bundles.extend(between.as_ref().map(|real| ("with the new segmenter, in real numbers", real)));
-        bundles.push(("this bundle, in integers", &whole));
-        let table = compare::to_markdown(&bundles);
+        let mut all: Vec<(&str, &Evaluation)> = taught.iter().map(|(name, said)| (&**name, said)).collect();
+        all.push((title, old));
+        all.extend(with_segmenter.map(|real| ("with the new segmenter, in real numbers", real)));
+        all.push(("this bundle, in integers", &integer));
         let _ = writeln!(
             self.told,
-            "## Beside {title}, {} split\n\nAll by the device's own code and kernels.\n\n{table}",
-            split.as_str()
+            "## Beside {title}, {} split\n\nAll {}by the device's own code and kernels.\n\n{}",
+            integer.split.as_str(),
+            if taught.is_some() { "but the first column " } else { "" },
+            beside::to_markdown(&all)
         );
-        self.last = Some(whole);
-        Ok(())
+        self.last = Some(integer);
     }
 }
 
@@ -316,8 +332,8 @@ fn signed(args: &Ingredients<'_>, old: &Bundle<'_>, integer: &JudgedModel, made:
         let role = parts.into_iter().find_map(|(role, graph)| (graph?.part.as_str() == name).then_some(role))?;
         made.graphs.iter().find(|(of, ..)| *of == role).map(|(.., onnx)| onnx.as_slice())
     };
-    let card =
-        old.card().map(|card| card::of_integers(&contents, made.survival, made.judged.last.as_ref(), &report, card));
+    let judged = made.judged.last.as_ref().map(|last| (last, made.judged.looks.as_str()));
+    let card = old.card().map(|card| card::of_integers(&contents, made.survival, judged, &report, card));
     let sources: Vec<PartSource<'_>> = old
         .parts()
         .map(|(entry, bytes)| {

@@ -163,6 +163,18 @@ impl Stress {
         }
     }
 
+    /// After which harmful change the most pictures get an answer that was not put right, in a sentence; `None` where none was tried.
+    pub fn judged_harmful(&self) -> Option<String> {
+        let share = |figures: &Figures| value(figures.put_right_or_refused);
+        let worst = self.shown(true).into_iter().min_by(|a, b| a.most_harmful_first(b))?;
+        Some(format!(
+            "Of harmful changes the worst is \"{}\": {:.0} % of the pictures are put right or refused, {:.0} % are answered all the same.",
+            worst.trial.title(),
+            share(worst).unwrap_or_default() * 100.0,
+            worst.answered.unwrap_or_default() * 100.0
+        ))
+    }
+
     /// What the worst change leaves, for a message: `JPEG 40 0.57, blur 1 0.47`, of the first few.
     pub fn worst(&self) -> String {
         let fallen = self.not_survived();

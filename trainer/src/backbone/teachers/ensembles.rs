@@ -7,7 +7,13 @@ use std::path::PathBuf;
 use candle_core::{Device, Tensor};
 use thorax_nets::source::WeightsArgs;
 use thorax_nn::graph::Graph;
-use thorax_shared::{lesions::LesionEvidence, modality::Modality, preprocess::spec::Core, uncertainty::sigmoid};
+use thorax_shared::{
+    decision::DecisionRule,
+    lesions::LesionEvidence,
+    modality::Modality,
+    preprocess::spec::Core,
+    uncertainty::{Ensemble, sigmoid},
+};
 
 use crate::{
     backbone::pictures::{Preparation, Targets},
@@ -32,6 +38,7 @@ struct Teacher {
 
 /// One or several, whose members are taken together.
 pub struct Ensembles {
+    modality: Modality,
     all: Vec<Teacher>,
     /// What finds the lungs for those that see these.
     lungs: Option<LungFinder>,
@@ -90,7 +97,7 @@ impl Ensembles {
             }
         }
         let lesions = lesions(&all)?;
-        Ok(Self { all, lungs, lesions })
+        Ok(Self { modality, all, lungs, lesions })
     }
 
     /// Hashes of the heads and of the backbone of each.
@@ -114,13 +121,67 @@ impl Ensembles {
         self.lungs.as_ref()
     }
 
+    /// What they read.
+    pub fn modality(&self) -> Modality {
+        self.modality
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The thresholds of their runs, of several their means.
+    pub fn rule(&self) -> DecisionRule {
+        let mean = |of: fn(&DecisionRule) -> f32| {
+            let sum: f64 = self.all.iter().map(|teacher| f64::from(of(&teacher.run.outcome.decision))).sum();
+            (sum / self.all.len() as f64) as f32
+        };
+        DecisionRule {
+            positive_at: mean(|rule| rule.positive_at),
+            negative_at: mean(|rule| rule.negative_at),
+            entropy_limit_bits: mean(|rule| rule.entropy_limit_bits),
+            novelty_refer: f32::MAX,
+            novelty_reject: f32::MAX,
+        }
+    }
+
     /// What all members say of `records`.
     ///
     /// # Errors
     /// Pictures that cannot be read; a net that fails.
     pub fn targets(&self, manifest: &Manifest, records: &[&Record]) -> anyhow::Result<Targets> {
+        let logits = self.logits(manifest, records)?;
+        Ok(Targets::new(self.members(), logits.into_iter().map(|logit| sigmoid(logit, 1.0)).collect()))
+    }
+
+    /// What all members together say of `records` (equations 1 and 2), each teacher's by its temperature. `shares` are the infected shares of
+    /// the lungs in percent, for those that weigh them.
+    ///
+    /// # Errors
+    /// Pictures that cannot be read; a net that fails.
+    pub fn ask(
+        &self,
+        manifest: &Manifest,
+        records: &[&Record],
+        shares: &[Option<f32>],
+    ) -> anyhow::Result<Vec<Ensemble>> {
+        let mut logits = self.logits(manifest, records)?;
+        let together = |(logits, share): (&mut [f32], &Option<f32>)| {
+            self.lesions.iter().for_each(|lesions| lesions.add_to(logits, *share));
+            let mut members = logits.iter_mut();
+            for Teacher { run, members: count, .. } in &self.all {
+                members.by_ref().take(*count).for_each(|logit| *logit /= run.outcome.temperature);
+            }
+            Ok(Ensemble::from_logits(logits, 1.0)?)
+        };
+        logits.chunks_exact_mut(self.members()).zip(shares).map(together).collect()
+    }
+
+    /// The logits of all members for `records`, `[records, members]`, without what the infected share adds.
+    fn logits(&self, manifest: &Manifest, records: &[&Record]) -> anyhow::Result<Vec<f32>> {
         let members = self.members();
-        let mut probabilities = vec![0f32; records.len() * members];
+        let mut all = vec![0f32; records.len() * members];
         let bar = progress(records.len() * self.all.len(), "what the teachers say");
         let mut first = 0;
         for teacher in &self.all {
@@ -131,15 +192,14 @@ impl Ensembles {
                 let pictures: Vec<_> = some.iter().map(|&record| (record, 0)).collect();
                 let told = teacher.logits(&preparation.batch(&pictures)?.0)?;
                 for (at, logits) in told.chunks(teacher.members).enumerate() {
-                    let row = &mut probabilities[(chunk * AT_ONCE + at) * members + first..][..teacher.members];
-                    row.iter_mut().zip(logits).for_each(|(p, logit)| *p = sigmoid(*logit, 1.0));
+                    all[(chunk * AT_ONCE + at) * members + first..][..teacher.members].copy_from_slice(logits);
                 }
                 bar.inc(some.len() as u64);
             }
             first += teacher.members;
         }
         bar.finish_and_clear();
-        Ok(Targets::new(members, probabilities))
+        Ok(all)
     }
 
     /// What a student's file keeps beside its heads.

@@ -5,7 +5,8 @@ use thorax_shared::{
     metrics::{Confusion, roc_auc},
 };
 
-use crate::judge::bundle::Evaluation;
+use super::bundle::Evaluation;
+use crate::ranks::spearman;
 
 /// Probabilities, entropies and mutual information of the labelled pictures that both read, and which of these are positive.
 struct Read {
@@ -73,8 +74,12 @@ pub fn to_markdown(bundles: &[(&str, &Evaluation)]) -> String {
     let names: Vec<&str> = bundles.iter().map(|(name, _)| *name).collect();
     let mut out = format!("| figure | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     let figures: Vec<_> = bundles.iter().map(|(_, evaluation)| evaluation.figures()).collect();
-    for (row, (name, _)) in figures.first().into_iter().flatten().enumerate() {
-        let cells: Vec<&str> = figures.iter().map(|of| of.get(row).map_or("–", |(_, value)| value)).collect();
+    // Not all of them draw masks.
+    let longest = figures.iter().max_by_key(|of| of.len());
+    for (name, _) in longest.into_iter().flatten() {
+        let cell =
+            |of: &Vec<(String, String)>| of.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+        let cells: Vec<String> = figures.iter().map(|of| cell(of).unwrap_or_else(|| "–".to_owned())).collect();
         out += &format!("| {name} | {} |\n", cells.join(" | "));
     }
     let with_first = others.iter().map(|(_, other)| Comparison::new(first.1, other)).collect();
@@ -96,40 +101,4 @@ pub fn to_markdown(bundles: &[(&str, &Evaluation)]) -> String {
         row("mean difference of the probability", &|other| format!("{:.5}", other.probability_apart));
     }
     out
-}
-
-/// Spearman's rank correlation, equal values having the mean of their ranks; none where all are equal.
-fn spearman(a: &[f32], b: &[f32]) -> Option<f64> {
-    let (a, b) = (ranks(a), ranks(b));
-    let mean = (a.len() as f64 - 1.0) / 2.0;
-    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();
-    let spread = (product(&a, &a) * product(&b, &b)).sqrt();
-    (spread > 0.0).then(|| product(&a, &b) / spread)
-}
-
-fn ranks(values: &[f32]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut start = 0;
-    for same in order.chunk_by(|&a, &b| values[a] == values[b]) {
-        let rank = start as f64 + (same.len() - 1) as f64 / 2.0;
-        same.iter().for_each(|&index| ranks[index] = rank);
-        start += same.len();
-    }
-    ranks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Values by `scipy.stats.spearmanr`.
-    #[test]
-    fn ranks_are_correlated_as_by_scipy() {
-        let near = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-12);
-        assert!(near(spearman(&[1.0, 2.0, 3.0, 4.0], &[1.0, 3.0, 2.0, 4.0]), 0.8));
-        assert!(near(spearman(&[1.0, 2.0, 2.0, 5.0], &[9.0, 1.0, 1.0, 0.5]), -1.0));
-        assert!(spearman(&[1.0, 1.0], &[1.0, 2.0]).is_none());
-    }
 }

@@ -1,0 +1,95 @@
+//! How often somebody looked at the test split.
+//!
+//! Whoever chooses by a figure of the test split has learnt from it, and later figures of it flatter. So beside each manifest is a list,
+//! `NAME.csv.looks.csv`, with a line for each time that a bundle was judged on its test split, and cards tell how many there were.
+//! Somebody who copies a manifest should copy the list along.
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+
+/// Columns of the list.
+const COLUMNS: [&str; 3] = ["unix_s", "command", "judged"];
+
+/// The list beside a manifest.
+fn list(manifest: &Path) -> PathBuf {
+    manifest.with_added_extension("looks.csv")
+}
+
+/// Writes down that `command` judged something, by its name, on the test split of the manifest at that path. Where the folder is not ours to
+/// write, it is said and nothing is written: figures are not worth less for it.
+///
+/// # Errors
+/// A clock before 1970.
+pub fn look(manifest: &Path, command: &str, judged: &str) -> anyhow::Result<()> {
+    let path = list(manifest);
+    let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
+    let mut lines = csv::Writer::from_writer(vec![]);
+    if !path.exists() {
+        lines.write_record(COLUMNS)?;
+    }
+    lines.write_record([&time, command, judged])?;
+    // One write at the end of the file, so that programs side by side lose nothing.
+    let lines = lines.into_inner()?;
+    let written = OpenOptions::new().create(true).append(true).open(&path);
+    if let Err(error) = written.and_then(|mut file| file.write_all(&lines)) {
+        eprintln!("warning: {}: this look at the test split is not written down: {error}", path.display());
+    }
+    Ok(())
+}
+
+/// For a card: how often the test split of the manifest at that path was looked at before this bundle, as a Markdown list item.
+///
+/// # Errors
+/// A list that is damaged.
+pub fn told(manifest: &Path) -> anyhow::Result<String> {
+    let path = list(manifest);
+    if !path.exists() {
+        return Ok("- No look at the test split before this one is written down beside its manifest.\n".into());
+    }
+    let read = |path: &Path| -> anyhow::Result<BTreeMap<String, usize>> {
+        let mut commands = BTreeMap::new();
+        for line in csv::Reader::from_path(path)?.deserialize::<(u64, String, String)>() {
+            *commands.entry(line?.1).or_default() += 1;
+        }
+        Ok(commands)
+    };
+    let commands = read(&path).with_context(|| {
+        format!("{}: not a list of looks at the test split; mend it, or put it aside", path.display())
+    })?;
+    let by: Vec<String> = commands.iter().map(|(command, count)| format!("{command} {count}")).collect();
+    Ok(format!(
+        "- The test split was looked at {} times before this ({}), which whoever chose anything by it has learnt from.\n",
+        commands.values().sum::<usize>(),
+        by.join(", ")
+    ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_counted_and_a_damaged_list_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("manifest.csv");
+        assert!(told(&manifest).unwrap().contains("No look"));
+        look(&manifest, "evaluate", "one, \"0.1\"").unwrap();
+        look(&manifest, "evaluate", "one").unwrap();
+        look(&manifest, "quantize", "two").unwrap();
+        let said = told(&manifest).unwrap();
+        assert!(said.contains("3 times before this (evaluate 2, quantize 1)"), "{said}");
+        let path = folder.path().join("manifest.csv.looks.csv");
+        std::fs::write(&path, "unix_s,command,judged\nyesterday,evaluate,one\n").unwrap();
+        let error = told(&manifest).unwrap_err().to_string();
+        assert!(error.contains("manifest.csv.looks.csv") && error.contains("put it aside"), "{error}");
+        look(&folder.path().join("none/manifest.csv"), "evaluate", "one").unwrap();
+    }
+}
