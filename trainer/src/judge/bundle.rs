@@ -49,8 +49,11 @@ const RESAMPLES: usize = 1000;
 /// Confidence level of the intervals.
 const LEVEL: f64 = 0.95;
 
+/// A picture of somebody healthy should have no more than this share of the lungs marked, in percent.
+const MARKED_PERCENT: f32 = 1.0;
+
 /// Columns of [`Evaluation::write_predictions`].
-pub const PREDICTIONS: [&str; 11] = [
+pub const PREDICTIONS: [&str; 12] = [
     "modality",
     "path",
     "group",
@@ -62,6 +65,7 @@ pub const PREDICTIONS: [&str; 11] = [
     "entropy_bits",
     "novelty",
     "mutual_information_bits",
+    "involvement_percent",
 ];
 /// Columns of [`Evaluation::write_pixels`].
 pub const PIXELS: [&str; 9] = [
@@ -588,16 +592,18 @@ impl Evaluation {
         if classes.is_empty() {
             return String::new();
         }
-        let mut out = String::from(
-            "\nBy class. Of a class without the disease, what counts is how much is called negative or referred, not positive.\n\n",
+        let mut out = format!(
+            "\nBy class. Of a class without the disease, what counts is how much is called negative or referred, not positive, and how many \
+             pictures have more than {MARKED_PERCENT} % of their lungs marked as infected (of those on which lungs were found).\n\n",
         );
-        out +=
-            &markdown::head(&["class", "pictures", "positive", "negative", "refer", "rejected", "not called positive"]);
+        let marked = format!("more than {MARKED_PERCENT} % marked");
+        let head = ["class", "pictures", "positive", "negative", "refer", "rejected", "not called positive", &marked];
+        out += &markdown::head(&head);
         for (class, items) in classes {
             let said = |word: &str| items.iter().filter(|p| p.verdict.as_str() == word).count().to_string();
             let counts = ["positive", "negative", "refer", "rejected"].map(said);
-            let spared = cell(self.not_called_positive(&items));
-            let cells = [escaped(&class), items.len().to_string()].into_iter().chain(counts).chain([spared]);
+            let shares = [self.not_called_positive(&items), self.marked(&items)].map(cell);
+            let cells = [escaped(&class), items.len().to_string()].into_iter().chain(counts).chain(shares);
             out += &markdown::row(cells.collect::<Vec<_>>().iter().map(String::as_str));
         }
         out
@@ -615,6 +621,13 @@ impl Evaluation {
             |p| &p.group,
             |items| mean(items.iter().map(|p| f64::from(u8::from(p.verdict != Verdict::Positive)))),
         )
+    }
+
+    /// Share with more than [`MARKED_PERCENT`] of the lungs marked, of the pictures on which lungs were found.
+    fn marked(&self, items: &[&Prediction]) -> Option<Estimate> {
+        let found: Vec<&Prediction> = items.iter().copied().filter(|p| p.involvement_percent.is_some()).collect();
+        let is_marked = |p: &&Prediction| p.involvement_percent.is_some_and(|percent| percent > MARKED_PERCENT);
+        self.interval(&found, |p| &p.group, |items| mean(items.iter().map(|p| f64::from(u8::from(is_marked(p))))))
     }
 
     /// The figures to read before all others, as Markdown list items: the worst source, and the class without the disease that is most
@@ -807,9 +820,9 @@ impl Evaluation {
                 Some(evidence) => evidence.map(|number| number.to_string()),
                 None => Default::default(),
             };
-            table.write_record(
-                words.into_iter().chain([p.verdict.as_str()]).chain(evidence.iter().map(String::as_str)),
-            )?;
+            let involvement = p.involvement_percent.map_or_else(String::new, |percent| percent.to_string());
+            let numbers = evidence.iter().chain([&involvement]).map(String::as_str);
+            table.write_record(words.into_iter().chain([p.verdict.as_str()]).chain(numbers))?;
         }
         Ok(())
     }
@@ -987,7 +1000,8 @@ mod tests {
             positive: class == "covid",
             verdict,
             evidence: Some([probability, 0.5, 0.0, 0.0]),
-            involvement_percent: None,
+            // Marked where it is called positive though it is not.
+            involvement_percent: Some(if class == "other" && probability > 0.5 { 3.0 } else { 1.0 }),
         };
         let refer = Verdict::Refer(ReferReason::AbstainZone);
         let read = vec![
@@ -1002,8 +1016,8 @@ mod tests {
         assert!(worst.contains("AUC 0.000") && worst.contains("inside of bad, on 3 pictures"), "{worst}");
         assert!(worst.contains("Of class *other*, which is without the disease, 0.500"), "{worst}");
         let text = evaluation.to_markdown();
-        assert!(text.contains("| other | 2 | 1 | 0 | 1 | 0 | 0.500"), "{text}");
-        assert!(text.contains("| covid | 2 | 1 | 1 | 0 | 0 | – |"), "{text}");
+        assert!(text.contains("| other | 2 | 1 | 0 | 1 | 0 | 0.500 (0.000–1.000) | 0.500"), "{text}");
+        assert!(text.contains("| covid | 2 | 1 | 1 | 0 | 0 | – | 0.000"), "{text}");
     }
 
     #[test]
