@@ -99,6 +99,10 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     let options = "--unlabelled --epochs 12 --learning-rate 3e-3 --schedule constant";
     let distilled = succeed(distill(options, "student").arg("--teacher-weights").arg(&own));
     assert!(distilled.stderr.contains("with a label, 1 without"), "{}", distilled.stderr);
+    refused(
+        distill(&format!("{options} --width 0.5"), "student").arg("--teacher-weights").arg(&own),
+        &["another configuration", "reduction"],
+    );
     let agreement = scores(&at("student"), "agreement");
     assert!(agreement.iter().fold(0.0, |best: f64, &score| best.max(score)) > agreement[0] + 0.1, "{agreement:?}");
 

@@ -1,6 +1,8 @@
 //! `thorax-train quantize`: from a bundle of real numbers to one of integers, which the device then runs.
 
-use thorax_tests::{edge, folder, refused, succeed, train};
+use std::path::Path;
+
+use thorax_tests::{edge, folder, refused, shipped, succeed, train};
 
 use crate::stress::{Toy, read};
 
@@ -129,7 +131,30 @@ fn a_segmenter_that_learnt_from_the_bundles_takes_its_place() {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     let film = toy.manifest.with_file_name("phantom_xray_0001_negative.png");
-    let mut screen = edge();
-    screen.args(["screen", "--json", "--bundle"]).arg(&out).arg("--trust").arg(&toy.trusted).arg(&film);
-    succeed(&mut screen);
+    let screen = |bundle: &Path| {
+        let mut screen = edge();
+        screen.args(["screen", "--json", "--bundle"]).arg(bundle).arg("--trust").arg(&toy.trusted).arg(&film);
+        succeed(&mut screen).stdout
+    };
+    screen(&out);
+
+    // Its segmenter of integers is lent to another bundle as it is.
+    let lent = at("lent.thorax");
+    let lend = |from: &Path| {
+        let mut command = train();
+        command.args(["quantize", "--pictures", "4", "--sensitivity-pictures", "0", "--bundle"]).arg(&toy.bundle);
+        command.arg("--trust").arg(&toy.trusted).arg("--manifest").arg(&toy.manifest).arg("--key").arg(at("key"));
+        command.args(["--model-version", "0.3.0", "--segmenter-of"]).arg(from).arg("--out").arg(&lent);
+        command
+    };
+    refused(&mut lend(&toy.bundle), &["real numbers", "thorax-train quantize"]);
+    refused(&mut lend(&shipped("ct")), &["thorax-ct.thorax", "ct pictures", "xray"]);
+    succeed(&mut lend(&out));
+    let parts = |bundle: &Path, out: &str| {
+        succeed(train().args(["bundle", "show", "--extract"]).arg(at(out)).arg(bundle));
+        std::fs::read(at(out).join("segmenter.onnx")).unwrap()
+    };
+    assert!(parts(&out, "a") == parts(&lent, "b"), "to the byte");
+    assert!(read(&at("b/card.md")).contains("- Segmenter: that of thorax-xray 0.2.0, unchanged"));
+    screen(&lent);
 }

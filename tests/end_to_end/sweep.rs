@@ -209,11 +209,17 @@ fn backbones_and_students_are_swept_too() {
     classify.args(["train", "classify", "--modality", "xray", "--members", "2", "--weights"]).arg(&weights);
     succeed(classify.arg("--manifest").arg(material.manifest()).arg("--out").arg(material.at("teacher")));
     let teacher = format!("teacher = [{:?}]\nteacher-weights = [{weights:?}]\n", material.at("teacher"));
-    let students = format!("train = \"distill\"\n{fixed}{teacher}epochs = 1\n[grid]\ndropout = [0.0, 0.5]\n");
+    let students = format!("train = \"distill\"\n{fixed}{teacher}epochs = 1\n[grid]\ndepth = [0.5, 1.0]\n");
     succeed(&mut sweep(students, "students", &[]));
     let [csv, markdown] = material.leaderboard("students");
     assert!(csv.contains("best_validation_agreement") && csv.matches(",finished").count() == 2, "{csv}");
     assert!(markdown.contains("Agreement with the teachers"), "{markdown}");
+    // How much of the net is left is told by each student's file.
+    let sizes = ["0.5", "1.0"].map(|depth| {
+        let name = csv.lines().map(|line| line.split(',').next().unwrap()).find(|name| name.ends_with(depth)).unwrap();
+        std::fs::metadata(material.at("students").join(name).join("weights.safetensors")).unwrap().len()
+    });
+    assert!(sizes[0] < sizes[1], "{sizes:?}");
 }
 
 #[test]

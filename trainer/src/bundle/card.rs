@@ -19,7 +19,7 @@ use crate::{
     markdown::{self, escaped},
     probe::Probe,
     segmentation::{
-        Members, Origin, Shipped,
+        Integers, Members, Origin,
         run::{SegmentConfig, SegmentRun},
     },
     stress::Stress,
@@ -170,8 +170,13 @@ pub fn of_integers(
 pub fn of_segmenter(origin: &Origin) -> String {
     match origin {
         Origin::Runs(members) => segmenter(members),
-        Origin::Bundle(shipped) => of_bundle(shipped),
+        Origin::Bundle(shipped) => of_bundle(&shipped.title, &shipped.sha256, &shipped.told),
     }
+}
+
+/// A segmenter of integers, and what its bundle's card says of it.
+pub fn of_integer_segmenter(lent: &Integers) -> String {
+    of_bundle(&lent.title, &hexadecimal(&lent.sha256), &lent.told)
 }
 
 /// What is not known of who pictures are of.
@@ -374,13 +379,12 @@ fn segmenter(segmenters: &Members) -> String {
 }
 
 /// A segmenter that an older bundle had, and what that one's card says of it.
-fn of_bundle(shipped: &Shipped) -> String {
+fn of_bundle(title: &str, sha256: &str, told: &str) -> String {
     let mut out = format!(
-        "- Segmenter: that of {}, unchanged (its file: SHA-256 `{}`). What it learnt from is told in the card of that bundle; no program \
+        "- Segmenter: that of {title}, unchanged (its file: SHA-256 `{sha256}`). What it learnt from is told in the card of that bundle; no program \
          compared it with the splits below.\n",
-        shipped.title, shipped.sha256
     );
-    for line in shipped.told.lines() {
+    for line in told.lines() {
         let _ = writeln!(out, "  {line}");
     }
     out + "\n"

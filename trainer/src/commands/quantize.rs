@@ -67,6 +67,9 @@ pub struct QuantizeArgs {
     /// segment --teacher BUNDLE`); of several runs, their mean
     #[arg(long, value_name = "RUN")]
     segmenter: Vec<PathBuf>,
+    /// Put the segmenter of integers of this bundle in the place of the bundle's, as it is
+    #[arg(long, value_name = "BUNDLE", conflicts_with = "segmenter")]
+    segmenter_of: Option<PathBuf>,
     #[command(flatten)]
     fine_tune: FineTuneArgs,
     /// What the bundle was distilled from, to stand beside it in the card
@@ -230,6 +233,7 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     args.teachers.check()?;
     let teachers = args.teachers.open(None)?;
     let built = build(&Ingredients {
+        lent: args.segmenter_of.as_deref(),
         bundle: &args.bundle,
         graphs: &graphs,
         segmenter: segmenter.as_ref(),

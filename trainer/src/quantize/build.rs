@@ -19,7 +19,7 @@ use thorax_nn::{
     training::TrainingConfig,
 };
 use thorax_shared::bundle::{
-    self, Bundle, Hashed, Limits, PartKind, PartSource, Role, SecretKey, Teacher, TrustedKeys,
+    self, Bundle, Hashed, Limits, PartKind, PartSource, Role, SecretKey, Segmenter, Teacher, TrustedKeys,
 };
 
 use super::{
@@ -40,7 +40,7 @@ use crate::{
         teachers,
     },
     progress::in_parallel,
-    segmentation::Origin,
+    segmentation::{Integers, Origin},
 };
 
 /// Which layers stay in floating point, besides the classifier's heads.
@@ -85,6 +85,8 @@ pub struct Ingredients<'a> {
     pub graphs: &'a [Role],
     /// Takes the place of the bundle's segmenter.
     pub segmenter: Option<&'a Origin>,
+    /// The bundle whose segmenter of integers takes the place of this one's, as it is.
+    pub lent: Option<&'a Path>,
     /// The new bundle's version; that of the old one with `-int8` behind it if there is none.
     pub model_version: Option<&'a str>,
     /// What the bundle was distilled from, for the card; none where nobody taught it.
@@ -152,19 +154,24 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         anyhow::bail!("--teacher: reads {other} pictures, the bundle {modality}; give runs of {modality}");
     }
     data::verify(&manifest, modality, &[Task::Segment, Task::Classify])?;
-    let segmenter = match args.segmenter {
-        Some(origin) => Some(to_onnx(&origin.shipped_graph()?, "segmenter")?),
-        None => read.segmenter_graph().map(<[u8]>::to_vec),
+    let lent = args.lent.map(|path| Integers::open(path, args.trusted, modality)).transpose()?;
+    let segmenter = match (args.segmenter, &lent) {
+        (Some(origin), _) => Some(to_onnx(&origin.shipped_graph()?, "segmenter")?),
+        (None, Some(lent)) => Some(lent.onnx.clone()),
+        (None, None) => read.segmenter_graph().map(<[u8]>::to_vec),
     };
     // What is quantized: the bundle, with the new segmenter where there is one.
     let real = match (args.segmenter, &segmenter) {
         (Some(origin), Some(onnx)) => with_segmenter(model.clone(), origin, onnx, &manifest)?,
         _ => model.clone(),
     };
+    if let Some(lent) = &lent {
+        draws_alike(model.manifest().segmenter.as_ref(), lent)?;
+    }
     // Where classifier and segmenter are one net, it is quantized once, as the classifier.
     let one = model.device().is_one_net();
     anyhow::ensure!(
-        !one || args.segmenter.is_none(),
+        !one || args.segmenter.is_none() && lent.is_none(),
         "--segmenter: the bundle's classifier reads the maps of its own segmenter, so no other can take its place; train one on the \
          other's (thorax-train train classify --segmenter)"
     );
@@ -188,7 +195,8 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         args.pictures, args.seed, args.settings
     );
     let mut prepared = vec![];
-    for (role, name, onnx) in graphs.iter().filter(|(role, ..)| one || args.graphs.contains(role)) {
+    let stays = |role: Role| role == Role::Segmenter && lent.is_some();
+    for (role, name, onnx) in graphs.iter().filter(|(role, ..)| one || args.graphs.contains(role) && !stays(*role)) {
         let graph = from_onnx(onnx).with_context(|| (*name).to_owned())?;
         let inputs = inputs(args, &manifest, &real, *role)?;
         anyhow::ensure!(!inputs.is_empty(), "the manifest has no training pictures of this modality for the {name}");
@@ -210,6 +218,10 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         parts.push(QuantizedPart { name, onnx, example: (first, example) });
     }
     let integer = graphs.iter().fold(real.clone(), |model, (role, _, onnx)| model.with_graph(*role, onnx));
+    let integer = match &lent {
+        Some(lent) => integer.prepared_as(&lent.segmenter.graph.preprocess),
+        None => integer,
+    };
 
     // What it survives is asked before the test split is looked at.
     let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &integer)?;
@@ -226,7 +238,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         judged.judge(&model.title(), taught.transpose()?, &old, between.as_ref(), whole);
     }
     let report = judged.told.clone() + &report;
-    let made = Made { graphs: &graphs, judged, survival: &survival, report: &report };
+    let made = Made { graphs: &graphs, lent: lent.as_ref(), judged, survival: &survival, report: &report };
     let bytes = signed(args, &read, &integer, &made)?;
     Ok(Built { bytes, report: format!("# {} in 8-bit integers\n\n{report}", model.title()), parts })
 }
@@ -298,9 +310,27 @@ fn with_segmenter(
     Ok(model.with_graph(Role::Segmenter, onnx).prepared_as(origin.preprocess()))
 }
 
+/// Sees that what `lent` draws is what the device takes the bundle's segmenter's for.
+fn draws_alike(of: Option<&Segmenter>, lent: &Integers) -> anyhow::Result<()> {
+    let of =
+        of.context("the bundle has no segmenter, so --segmenter-of has none to take the place of; leave it out")?;
+    let said = |segmenter: &Segmenter| {
+        let Segmenter { graph, channels, mask_threshold } = segmenter.clone();
+        (graph.input, graph.outputs, channels, mask_threshold)
+    };
+    anyhow::ensure!(
+        said(of) == said(&lent.segmenter),
+        "--segmenter-of: that of {} has other masks, or its graph other names, than the bundle's; give another",
+        lent.title
+    );
+    Ok(())
+}
+
 /// What becomes a bundle.
 struct Made<'a> {
     graphs: &'a [(Role, &'static str, Vec<u8>)],
+    /// The segmenter, where it is another bundle's.
+    lent: Option<&'a Integers>,
     judged: Judged,
     survival: &'a card::Survival,
     report: &'a str,
@@ -323,6 +353,13 @@ fn signed(args: &Ingredients<'_>, old: &Bundle<'_>, integer: &JudgedModel, made:
             inputs.push(Hashed { name, sha256: file_sha256(&path)? });
         }
         report += &card::of_segmenter(origin);
+    }
+    if let (Some(lent), Some(segmenter)) = (made.lent, &mut contents.segmenter) {
+        segmenter.graph = bundle::Graph { part: segmenter.graph.part.clone(), ..lent.segmenter.graph.clone() };
+        let inputs = &mut contents.provenance.inputs;
+        inputs.retain(|input| !input.name.starts_with("segmenter"));
+        inputs.push(Hashed { name: format!("segmenter of {}", lent.title), sha256: lent.sha256 });
+        report += &card::of_integer_segmenter(lent);
     }
     let new = |name: &str| {
         let parts = [

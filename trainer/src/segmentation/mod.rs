@@ -30,4 +30,4 @@ pub use lungs::LungFinder;
 pub use members::{Members, refuse_twins};
 pub use origin::Origin;
 pub use segmenter::{DrawMasks, Drawn, OUTPUT as MASKS, Segmenter};
-pub use shipped::Shipped;
+pub use shipped::{Integers, Shipped};

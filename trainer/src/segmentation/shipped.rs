@@ -90,6 +90,56 @@ impl Shipped {
     }
 }
 
+/// A segmenter that calculates in integers, as a bundle has it: the device runs it, and nothing else does.
+pub struct Integers {
+    /// The bundle's name and version.
+    pub title: String,
+    /// What the bundle says of it.
+    pub segmenter: bundle::Segmenter,
+    /// The ONNX file.
+    pub onnx: Vec<u8>,
+    /// SHA-256 of that.
+    pub sha256: [u8; 32],
+    /// What the bundle's card says of it; empty where it has no card.
+    pub told: String,
+}
+
+impl Integers {
+    /// The segmenter of the bundle at `path`, which is signed by one of `trusted`.
+    ///
+    /// # Errors
+    /// A bundle that cannot be read, or reads other pictures than those of `modality`; one without a segmenter, one whose segmenter is its
+    /// classifier's net too, or calculates in real numbers.
+    pub fn open(path: &Path, trusted: &TrustedKeys, modality: Modality) -> anyhow::Result<Self> {
+        Self::read(path, trusted, modality).with_context(|| path.display().to_string())
+    }
+
+    fn read(path: &Path, trusted: &TrustedKeys, modality: Modality) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(path)?;
+        let bundle = Bundle::read(&bytes, trusted, &Limits::default())?;
+        let bundle::Manifest { name, version, modality: of, segmenter, classifier, .. } = bundle.manifest();
+        ensure!(*of == modality, "reads {of} pictures; give a bundle that reads {modality}");
+        let segmenter = segmenter.clone().context("the bundle has no segmenter; give another")?;
+        ensure!(
+            segmenter.graph.part != classifier.graph.part,
+            "its segmenter is one net with its classifier; give a bundle that has two"
+        );
+        let file = bundle.parts().find(|(part, _)| *part.name == *segmenter.graph.part);
+        let (part, onnx) = file.context("the bundle lacks its segmenter")?;
+        ensure!(
+            Census::of(onnx)?.integer_convolutions() > 0,
+            "its segmenter calculates in real numbers; give a bundle that thorax-train quantize made"
+        );
+        Ok(Self {
+            title: format!("{name} {version}"),
+            sha256: part.sha256,
+            onnx: onnx.to_vec(),
+            told: bundle.card().map(told).unwrap_or_default(),
+            segmenter,
+        })
+    }
+}
+
 /// What a card says of its segmenter: the item of its list, with what belongs to it up to the next empty line.
 fn told(card: &str) -> String {
     let lines = card.lines().skip_while(|line| !line.starts_with("- Segmenter: "));
