@@ -1,7 +1,8 @@
 //! What one member of a deep ensemble does not learn from.
 //!
 //! Nets that learn from the same pictures agree on all of these, whatever their seeds, and doubt nothing that a student could learn. A member
-//! that leaves out a fold of the patients says of their pictures what it would say of a stranger's.
+//! that leaves out a fold of the patients sees their pictures as it would see a stranger's. (The heads that `train classify` puts behind it
+//! learn from all patients.)
 
 use std::collections::BTreeSet;
 

@@ -165,6 +165,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         "the classifier reads {modality} pictures, the segmenter {} pictures",
         segmenter.modality()
     );
+    let looks = looks::told(args.manifest, modality)?;
     let drawn = args.segmenter_manifest.map(|path| apart(path, &manifest, modality)).transpose()?;
     let masked = drawn.as_ref().unwrap_or(&manifest);
     let classifier_learnt_from = classifier.config.manifest_sha256 == fingerprint(&manifest, modality, Task::Classify)?;
@@ -254,9 +255,8 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     // So does what it says of phantoms, by which every device will be tested.
     contents.extension.golden = golden(model.device())?;
     let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &model)?;
-    let looks = looks::told(args.manifest)?;
     let evaluation = evaluate(&manifest, &model, Split::Test, contents.provenance.seed)?;
-    looks::look(args.manifest, "bundle build", &model.title())?;
+    looks::look(args.manifest, "bundle build", modality, &model.title())?;
     let origins = Origins {
         classifier: &classifier,
         made: &made,

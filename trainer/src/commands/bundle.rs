@@ -385,12 +385,21 @@ pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
     let teachers = args.teachers.open(None)?;
     let manifest = data::open(&args.manifest)?;
     let trusted = trusted_keys(args.trust.as_deref())?;
+    let models = args.bundles.iter().map(|path| anyhow::Ok((path, JudgedModel::open(path, &trusted)?)));
+    let models = models.collect::<anyhow::Result<Vec<_>>>()?;
+    if let Some(teachers) = &teachers {
+        let modality = teachers.modality();
+        anyhow::ensure!(
+            models.iter().any(|(_, model)| model.manifest().modality == modality),
+            "--teacher: none of the bundles reads {modality} pictures; give one that does"
+        );
+        teachers.learnt_from(&manifest)?;
+    }
     let mut taught = vec![];
     let [mut predictions, mut pixels] = [(); 2].map(|()| csv::Writer::from_writer(vec![]));
     predictions.write_record(PREDICTIONS)?;
     pixels.write_record(PIXELS)?;
-    for path in &args.bundles {
-        let model = JudgedModel::open(path, &trusted)?;
+    for (path, model) in models {
         data::verify(&manifest, model.manifest().modality, &[Task::Segment, Task::Classify])?;
         let evaluation = evaluate(&manifest, &model, args.split, args.seed)?;
         anyhow::ensure!(
@@ -400,7 +409,7 @@ pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
             evaluation.modality
         );
         if args.split == Split::Test {
-            data::looks::look(&args.manifest, "evaluate", &model.title())?;
+            data::looks::look(&args.manifest, "evaluate", evaluation.modality, &model.title())?;
         }
         println!("## {} ({})\n", model.title(), path.display());
         println!("{}", evaluation.to_markdown());
@@ -410,10 +419,7 @@ pub fn evaluate_bundles(args: &EvaluateArgs) -> anyhow::Result<()> {
             taught.push((model.title(), evaluation));
         }
     }
-    if let Some(teachers) = &teachers {
-        let Some((_, first)) = taught.first() else {
-            anyhow::bail!("--teacher: none of the bundles reads {} pictures; give one that does", teachers.modality())
-        };
+    if let (Some(teachers), Some((_, first))) = (&teachers, taught.first()) {
         let (name, said) = (teachers::name(teachers), teachers::evaluate(&manifest, teachers, first)?);
         let bundles = taught.iter().map(|(title, evaluation)| (title.as_str(), evaluation));
         let all: Vec<_> = [(name.as_str(), &said)].into_iter().chain(bundles).collect();

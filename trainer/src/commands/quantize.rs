@@ -72,7 +72,6 @@ pub struct QuantizeArgs {
     segmenter_of: Option<PathBuf>,
     #[command(flatten)]
     fine_tune: FineTuneArgs,
-    /// What the bundle was distilled from, to stand beside it in the card
     #[command(flatten)]
     teachers: TeacherArgs,
     /// Labelled images of the validation split, and as many with masks, whose verdicts have to survive every harmless change; 0 to try none
@@ -232,6 +231,10 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
     let graphs: Vec<Role> = args.graphs.iter().map(|&name| name.into()).collect();
     args.teachers.check()?;
     let teachers = args.teachers.open(None)?;
+    anyhow::ensure!(
+        teachers.is_none() || !args.no_comparison,
+        "--teacher stands beside the bundle in a comparison, and with --no-comparison there is none; leave one of them out"
+    );
     let built = build(&Ingredients {
         lent: args.segmenter_of.as_deref(),
         bundle: &args.bundle,

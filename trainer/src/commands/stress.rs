@@ -86,7 +86,7 @@ pub fn run(args: &StressArgs) -> anyhow::Result<()> {
         format!("the changes that were read are kept in {}; the same command goes on", args.out.display())
     })?;
     if args.split == Split::Test && read > 0 {
-        data::looks::look(&args.manifest, "stress", &model.title())?;
+        data::looks::look(&args.manifest, "stress", modality, &model.title())?;
     }
     let looks = if args.split == Split::Test { Some(look(&args.out, read > 0)?) } else { None };
     let curves = stress.curves()?;

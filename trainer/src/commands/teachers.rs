@@ -10,14 +10,14 @@ use crate::{backbone::teachers::Ensembles, heads, segmentation::LungFinder};
 /// Finished classifiers, one or several.
 #[derive(Debug, Default, clap::Args)]
 pub struct TeacherArgs {
-    /// Finished run of `train classify` that teaches; several, each with its --teacher-weights, for an ensemble of them
+    /// Finished run of `train classify` that teaches, or taught what is judged; several, each with its --teacher-weights, for an ensemble of them
     #[arg(long, value_name = "RUN", requires = "teacher_weights")]
     teacher: Vec<PathBuf>,
     /// Weights of the teacher's backbone, as --weights names weights; one for each --teacher, in their order
     #[arg(long, value_name = "SOURCE", requires = "teacher")]
     teacher_weights: Vec<WeightsArgs>,
-    /// What finds the lungs for those --teacher that were trained with --lungs: the same run, runs or bundle; the student's own --lungs may be
-    /// others, or none
+    /// What finds the lungs for those --teacher that were trained with --lungs: the same run, runs or bundle; the student's own lungs may be
+    /// others', or none
     #[arg(long, value_name = "RUN", requires = "teacher")]
     teacher_lungs: Vec<PathBuf>,
 }

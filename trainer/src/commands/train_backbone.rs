@@ -174,7 +174,7 @@ pub struct DistillArgs {
     unlabelled: bool,
     /// How much it counts beside the members' probabilities that what they disagree in is the teachers': the squared difference of how far each
     /// logit lies from the members' mean. For several --teacher, whose disagreement is small beside what they say together; 0 not to ask it
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.0, value_parser = factor::<f64>)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.0, value_parser = factor::<f64>, conflicts_with = "classifiers")]
     doubt: f64,
     /// In place of --teacher: run folder of `thorax-train classify`, whose classifiers are learnt from, a head for each of their runs, and of
     /// each training picture what those runs say that have not learnt from its patient; may be given more than once
@@ -317,10 +317,10 @@ impl BackboneArgs {
         let common = &self.common;
         let manifest = data::open(&common.manifest)?;
         self.verify(&manifest, unlabelled, lesions.as_ref())?;
-        let gathered = |split| self.gathered(&manifest, split, teachers, unlabelled, lesions.as_ref());
-        let (mut training_pictures, validation_pictures) = (gathered(Split::Train)?, gathered(Split::Val)?);
+        let strangers = left_out.map(|of| fold::left_out(&manifest, common.modality, of)).unwrap_or_default();
+        let gathered = |split| self.gathered(&manifest, split, teachers, unlabelled, lesions.as_ref(), &strangers);
+        let (training_pictures, validation_pictures) = (gathered(Split::Train)?, gathered(Split::Val)?);
         if let Some(of) = left_out {
-            training_pictures.leave_out(&fold::left_out(&manifest, common.modality, of));
             eprintln!("without fold {of}: {} training pictures", training_pictures.records.len());
         }
         if teachers.is_none() {
@@ -423,7 +423,7 @@ impl BackboneArgs {
         Ok(data::verify_records(manifest, &records)?)
     }
 
-    /// The pictures of a split, without a look at them.
+    /// The pictures of a split, without a look at them; without those of `strangers`, groups of patients.
     ///
     /// # Errors
     /// A class without pictures; teachers that do not know them; no lesions where these are to be learnt.
@@ -434,15 +434,17 @@ impl BackboneArgs {
         teachers: Option<&Teachers>,
         unlabelled: bool,
         lesions: Option<&'a LesionArgs>,
+        strangers: &BTreeSet<&str>,
     ) -> anyhow::Result<Gathered<'a>> {
         let (modality, name) = (self.common.modality, split.as_str());
-        let mut records = pictures(manifest, modality, unlabelled, split)?;
+        let known = |record: &Record| !strangers.contains(record.group.as_str());
+        let mut records = pictures(manifest, modality, unlabelled, split, known)?;
         if let Some(teachers) = teachers {
             records = teachers.known(records, split)?;
         }
         let asked = records.len();
         let Some(LesionArgs { lesions, .. }) = lesions else { return Ok(Gathered { records, asked }) };
-        records.extend(lesions.pictures(manifest, modality, split));
+        records.extend(lesions.pictures(manifest, modality, split).filter(|record| known(record)));
         let shown = records.iter().filter(|record| lesions.shown(record)).count();
         anyhow::ensure!(
             shown > 0,
@@ -471,13 +473,6 @@ struct Gathered<'a> {
 }
 
 impl Gathered<'_> {
-    /// Without the pictures of these groups of patients.
-    fn leave_out(&mut self, groups: &BTreeSet<&str>) {
-        let stays = |record: &Record| !groups.contains(record.group.as_str());
-        self.asked = self.records[..self.asked].iter().filter(|record| stays(record)).count();
-        self.records.retain(|record| stays(record));
-    }
-
     /// Sees that a source of the validation pictures has both classes.
     fn tells_disease_from_source(&self) -> anyhow::Result<()> {
         let classes = self.records[..self.asked].iter().map(|record| (&record.source, record.is_positive()));
@@ -492,9 +487,15 @@ impl Gathered<'_> {
 }
 
 /// The pictures of a split that are learnt from: those with a label, and in training those without one too, where they are wanted.
-fn pictures(manifest: &Manifest, modality: Modality, unlabelled: bool, split: Split) -> anyhow::Result<Vec<&Record>> {
+fn pictures(
+    manifest: &Manifest,
+    modality: Modality,
+    unlabelled: bool,
+    split: Split,
+    known: impl Fn(&Record) -> bool,
+) -> anyhow::Result<Vec<&Record>> {
     let labelled = manifest.select(modality, Task::Classify, Some(split));
-    let mut records: Vec<_> = labelled.filter(|record| record.label != Label::Unlabelled).collect();
+    let mut records: Vec<_> = labelled.filter(|record| record.label != Label::Unlabelled && known(record)).collect();
     let positive = records.iter().filter(|record| record.is_positive()).count();
     anyhow::ensure!(
         positive > 0 && positive < records.len(),
@@ -505,7 +506,7 @@ fn pictures(manifest: &Manifest, modality: Modality, unlabelled: bool, split: Sp
     );
     if unlabelled && split == Split::Train {
         let labelled = records.len();
-        records.extend(manifest.unlabelled(modality, split));
+        records.extend(manifest.unlabelled(modality, split).filter(|record| known(record)));
         eprintln!("{labelled} pictures with a label, {} without", records.len() - labelled);
     }
     Ok(records)

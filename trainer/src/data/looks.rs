@@ -13,28 +13,29 @@ use std::{
 };
 
 use anyhow::Context;
+use thorax_shared::modality::Modality;
 
 /// Columns of the list.
-const COLUMNS: [&str; 3] = ["unix_s", "command", "judged"];
+const COLUMNS: [&str; 4] = ["unix_s", "command", "modality", "judged"];
 
 /// The list beside a manifest.
 fn list(manifest: &Path) -> PathBuf {
     manifest.with_added_extension("looks.csv")
 }
 
-/// Writes down that `command` judged something, by its name, on the test split of the manifest at that path. Where the folder is not ours to
+/// Writes down that `command` judged something, by its name, on the test pictures of `modality` of the manifest at that path. Where the folder is not ours to
 /// write, it is said and nothing is written: figures are not worth less for it.
 ///
 /// # Errors
 /// A clock before 1970.
-pub fn look(manifest: &Path, command: &str, judged: &str) -> anyhow::Result<()> {
+pub fn look(manifest: &Path, command: &str, modality: Modality, judged: &str) -> anyhow::Result<()> {
     let path = list(manifest);
     let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
     let mut lines = csv::Writer::from_writer(vec![]);
     if !path.exists() {
         lines.write_record(COLUMNS)?;
     }
-    lines.write_record([&time, command, judged])?;
+    lines.write_record([&time, command, modality.as_str(), judged])?;
     // One write at the end of the file, so that programs side by side lose nothing.
     let lines = lines.into_inner()?;
     let written = OpenOptions::new().create(true).append(true).open(&path);
@@ -44,19 +45,28 @@ pub fn look(manifest: &Path, command: &str, judged: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// For a card: how often the test split of the manifest at that path was looked at before this bundle, as a Markdown list item.
+/// For a card: how often the test pictures of `modality` of the manifest at that path were looked at before this bundle, as a Markdown list
+/// item.
 ///
 /// # Errors
 /// A list that is damaged.
-pub fn told(manifest: &Path) -> anyhow::Result<String> {
+pub fn told(manifest: &Path, modality: Modality) -> anyhow::Result<String> {
     let path = list(manifest);
     if !path.exists() {
         return Ok("- No look at the test split before this one is written down beside its manifest.\n".into());
     }
     let read = |path: &Path| -> anyhow::Result<BTreeMap<String, usize>> {
         let mut commands = BTreeMap::new();
-        for line in csv::Reader::from_path(path)?.deserialize::<(u64, String, String)>() {
-            *commands.entry(line?.1).or_default() += 1;
+        // Of two programs that began the list at the same time each has written its columns.
+        for line in csv::ReaderBuilder::new().has_headers(false).from_path(path)?.records() {
+            let line = line?;
+            if line == COLUMNS[..] {
+                continue;
+            }
+            let (_, command, of, _): (u64, String, String, String) = line.deserialize(None)?;
+            if of == modality.as_str() {
+                *commands.entry(command).or_default() += 1;
+            }
         }
         Ok(commands)
     };
@@ -80,16 +90,21 @@ mod tests {
     fn looks_are_counted_and_a_damaged_list_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let manifest = folder.path().join("manifest.csv");
-        assert!(told(&manifest).unwrap().contains("No look"));
-        look(&manifest, "evaluate", "one, \"0.1\"").unwrap();
-        look(&manifest, "evaluate", "one").unwrap();
-        look(&manifest, "quantize", "two").unwrap();
-        let said = told(&manifest).unwrap();
-        assert!(said.contains("3 times before this (evaluate 2, quantize 1)"), "{said}");
+        let (xray, ct) = (Modality::Xray, Modality::Ct);
+        assert!(told(&manifest, xray).unwrap().contains("No look"));
+        look(&manifest, "evaluate", xray, "one, \"0.1\"").unwrap();
+        look(&manifest, "evaluate", xray, "one").unwrap();
+        look(&manifest, "quantize", xray, "two").unwrap();
+        look(&manifest, "evaluate", ct, "three").unwrap();
         let path = folder.path().join("manifest.csv.looks.csv");
-        std::fs::write(&path, "unix_s,command,judged\nyesterday,evaluate,one\n").unwrap();
-        let error = told(&manifest).unwrap_err().to_string();
+        let lines = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, lines + "unix_s,command,modality,judged\n").unwrap();
+        let said = told(&manifest, xray).unwrap();
+        assert!(said.contains("3 times before this (evaluate 2, quantize 1)"), "{said}");
+        assert!(told(&manifest, ct).unwrap().contains("(evaluate 1)"));
+        std::fs::write(&path, "unix_s,command,modality,judged\nyesterday,evaluate,xray,one\n").unwrap();
+        let error = told(&manifest, ct).unwrap_err().to_string();
         assert!(error.contains("manifest.csv.looks.csv") && error.contains("put it aside"), "{error}");
-        look(&folder.path().join("none/manifest.csv"), "evaluate", "one").unwrap();
+        look(&folder.path().join("none/manifest.csv"), "evaluate", xray, "one").unwrap();
     }
 }

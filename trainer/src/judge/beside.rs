@@ -1,11 +1,13 @@
 //! What a bundle says, and what another that was made of it says of the same pictures.
 
+use std::collections::BTreeMap;
+
 use thorax_shared::{
     bundle::Teacher,
     metrics::{Confusion, roc_auc},
 };
 
-use super::bundle::Evaluation;
+use super::bundle::{Evaluation, Prediction};
 use crate::ranks::spearman;
 
 /// Probabilities, entropies and mutual information of the labelled pictures that both read, and which of these are positive.
@@ -18,7 +20,7 @@ struct Read {
 
 impl Read {
     fn by_both(one: &Evaluation, other: &Evaluation) -> Self {
-        let all = one.predictions.iter().zip(&other.predictions);
+        let all = by_both(one, other).into_iter();
         let read: Vec<_> = all.filter_map(|(a, b)| Some((a.positive, [a.evidence?, b.evidence?]))).collect();
         let column = |column: usize| [0, 1].map(|which| read.iter().map(|(_, both)| both[which][column]).collect());
         Self {
@@ -30,9 +32,15 @@ impl Read {
     }
 }
 
+/// The labelled pictures that both were asked of: teachers are not asked of what a bundle rejects.
+fn by_both<'a>(one: &'a Evaluation, other: &'a Evaluation) -> Vec<(&'a Prediction, &'a Prediction)> {
+    let others: BTreeMap<&str, &Prediction> = other.predictions.iter().map(|p| (p.path.as_str(), p)).collect();
+    one.predictions.iter().filter_map(|p| Some((p, *others.get(p.path.as_str())?))).collect()
+}
+
 /// How far another bundle is from one.
 struct Comparison {
-    /// Share of all labelled pictures that get the same verdict.
+    /// Share of the labelled pictures that both were asked of that get the same verdict.
     verdicts_kept: f64,
     /// Spearman's correlation of the entropies.
     entropy_spearman: Option<f64>,
@@ -44,12 +52,12 @@ struct Comparison {
 
 impl Comparison {
     fn new(one: &Evaluation, other: &Evaluation) -> Self {
-        let all = one.predictions.iter().zip(&other.predictions);
-        let kept = all.filter(|(one, other)| one.verdict == other.verdict).count();
+        let all = by_both(one, other);
+        let kept = all.iter().filter(|(one, other)| one.verdict == other.verdict).count();
         let Read { probabilities: [a, b], entropies, mutual_information, .. } = Read::by_both(one, other);
         let apart = a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
         Self {
-            verdicts_kept: kept as f64 / one.predictions.len().max(1) as f64,
+            verdicts_kept: kept as f64 / all.len().max(1) as f64,
             entropy_spearman: spearman(&entropies[0], &entropies[1]),
             mutual_information_spearman: spearman(&mutual_information[0], &mutual_information[1]),
             probability_apart: apart / a.len().max(1) as f64,

@@ -537,15 +537,15 @@ impl Evaluation {
         }
     }
 
-    /// What is said of patients of whom several pictures were read, by the mean of the pictures' probabilities, as the device says it of a
-    /// volume's slices; nothing where there are none.
+    /// What is said of patients (groups that belong together) of whom several pictures were read, by the mean of the pictures' probabilities,
+    /// as the device takes the mean of the slices of a volume; nothing where there are none.
     fn by_patient(&self) -> String {
         let patients = patients(&self.predictions);
         if patients.iter().all(|patient| patient.pictures < 2) {
             return String::new();
         }
         let mut out = format!(
-            "\nBy patient, each by the mean probability of the pictures that were read; forced decision from {:.3} on. *Several*: patients of whom \
+            "\nBy patient (group that belongs together), each by the mean probability of the pictures that were read and not rejected; forced decision from {:.3} on. *Several*: patients of whom \
              more than one picture was read.\n\n",
             self.positive_at
         );
@@ -860,7 +860,7 @@ struct Patient {
 
 fn patients(predictions: &[Prediction]) -> Vec<Patient> {
     let mut all: BTreeMap<_, Vec<f32>> = BTreeMap::new();
-    for p in predictions {
+    for p in predictions.iter().filter(|p| !matches!(p.verdict, Verdict::Rejected(_))) {
         let Some([probability, ..]) = p.evidence else { continue };
         all.entry((&p.group, &p.source, p.positive)).or_default().push(probability);
     }

@@ -1,13 +1,16 @@
 //! What teachers say of the pictures that a bundle was judged on, so that the two stand side by side.
 //!
 //! Several teachers are one ensemble: all their members' probabilities together (equations 1 and 2), each teacher's by its own temperature.
-//! They say it of the pictures that the bundle has read, and weigh the infected share of the lungs that it has found. Theirs are the
+//! They say it of the pictures that the bundle has read and not rejected, and weigh the infected share of the lungs that it has found. Theirs are the
 //! thresholds of their runs, of several their means; what would have them reject a picture is not asked.
+
+use std::collections::BTreeMap;
 
 use anyhow::Context;
 use thorax_shared::{
     decision::{DecisionRule, Evidence},
     uncertainty::Ensemble,
+    verdict::Verdict,
 };
 
 use super::bundle::{Evaluation, Prediction};
@@ -24,27 +27,26 @@ pub fn name(teachers: &Ensembles) -> String {
     }
 }
 
-/// What `teachers` say of the labelled pictures of `beside`.
+/// What `teachers` say of the labelled pictures that `beside` has read and not rejected.
 ///
 /// # Errors
 /// Pictures that are not the manifest's or cannot be read; a net that fails.
 pub fn evaluate(manifest: &Manifest, teachers: &Ensembles, beside: &Evaluation) -> anyhow::Result<Evaluation> {
-    let records: Vec<&Record> = manifest.select(beside.modality, Task::Classify, Some(beside.split)).collect();
+    let records = manifest.select(beside.modality, Task::Classify, Some(beside.split));
+    let records: BTreeMap<&str, &Record> = records.map(|record| (record.path.as_str(), record)).collect();
     let record = |prediction: &&Prediction| {
-        let found = records.iter().find(|record| record.path == prediction.path);
+        let found = records.get(prediction.path.as_str());
         found.copied().with_context(|| format!("{}: not in the manifest", prediction.path))
     };
-    let read: Vec<&Prediction> = beside.predictions.iter().filter(|prediction| prediction.evidence.is_some()).collect();
+    // Of a rejected picture nobody knows how much is infected.
+    let is_read = |p: &&Prediction| p.evidence.is_some() && !matches!(p.verdict, Verdict::Rejected(_));
+    let read: Vec<&Prediction> = beside.predictions.iter().filter(is_read).collect();
     let records = read.iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
     let shares: Vec<Option<f32>> = read.iter().map(|prediction| prediction.involvement_percent).collect();
     let told = teachers.ask(manifest, &records, &shares)?;
     let rule = teachers.rule();
-    let mut told = told.iter();
-    let predictions = beside.predictions.iter().map(|prediction| {
-        let Some(told) = prediction.evidence.and_then(|_| told.next()) else { return prediction.clone() };
-        said(prediction, told, &rule)
-    });
-    Ok(beside.said_by(predictions.collect(), rule.positive_at))
+    let predictions = read.iter().zip(&told).map(|(prediction, told)| said(prediction, told, &rule)).collect();
+    Ok(beside.said_by(predictions, rule.positive_at))
 }
 
 /// The same picture, of which `told` is said.

@@ -154,6 +154,8 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         anyhow::bail!("--teacher: reads {other} pictures, the bundle {modality}; give runs of {modality}");
     }
     data::verify(&manifest, modality, &[Task::Segment, Task::Classify])?;
+    args.teachers.map(|teachers| teachers.learnt_from(&manifest)).transpose()?;
+    let looks = looks::told(args.manifest, modality)?;
     let lent = args.lent.map(|path| Integers::open(path, args.trusted, modality)).transpose()?;
     let segmenter = match (args.segmenter, &lent) {
         (Some(origin), _) => Some(to_onnx(&origin.shipped_graph()?, "segmenter")?),
@@ -161,25 +163,26 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         (None, None) => read.segmenter_graph().map(<[u8]>::to_vec),
     };
     // What is quantized: the bundle, with the new segmenter where there is one.
-    let real = match (args.segmenter, &segmenter) {
-        (Some(origin), Some(onnx)) => with_segmenter(model.clone(), origin, onnx, &manifest)?,
+    let real = match (args.segmenter, &lent, &segmenter) {
+        (Some(origin), _, Some(onnx)) => with_segmenter(model.clone(), origin, onnx, &manifest)?,
+        (None, Some(lent), _) => with_lent(&model, lent)?,
         _ => model.clone(),
     };
-    if let Some(lent) = &lent {
-        draws_alike(model.manifest().segmenter.as_ref(), lent)?;
-    }
     // Where classifier and segmenter are one net, it is quantized once, as the classifier.
     let one = model.device().is_one_net();
     anyhow::ensure!(
         !one || args.segmenter.is_none() && lent.is_none(),
-        "--segmenter: the bundle's classifier reads the maps of its own segmenter, so no other can take its place; train one on the \
+        "--segmenter, --segmenter-of: the bundle's classifier reads the maps of its own segmenter, so no other can take its place; train one on the \
          other's (thorax-train train classify --segmenter)"
     );
     let mut graphs = vec![(Role::Classifier, if one { "net" } else { "classifier" }, read.classifier_graph().to_vec())];
     graphs.extend(segmenter.filter(|_| !one).map(|onnx| (Role::Segmenter, "segmenter", onnx)));
 
+    let stays = |role: Role| role == Role::Segmenter && lent.is_some();
     if let Kept::Named(names) = args.kept {
-        let there = |name: &&String| graphs.iter().any(|(_, graph, _)| name.split('/').next() == Some(graph));
+        let there = |name: &&String| {
+            graphs.iter().any(|(role, graph, _)| name.split('/').next() == Some(graph) && !stays(*role))
+        };
         if let Some(odd) = names.iter().find(|name| !there(name)) {
             let graphs: Vec<&str> = graphs.iter().map(|(_, graph, _)| *graph).collect();
             anyhow::bail!("--keep-float {odd}: the bundle's graphs are {}", graphs.join(" and "));
@@ -195,7 +198,6 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         args.pictures, args.seed, args.settings
     );
     let mut prepared = vec![];
-    let stays = |role: Role| role == Role::Segmenter && lent.is_some();
     for (role, name, onnx) in graphs.iter().filter(|(role, ..)| one || args.graphs.contains(role) && !stays(*role)) {
         let graph = from_onnx(onnx).with_context(|| (*name).to_owned())?;
         let inputs = inputs(args, &manifest, &real, *role)?;
@@ -218,10 +220,6 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         parts.push(QuantizedPart { name, onnx, example: (first, example) });
     }
     let integer = graphs.iter().fold(real.clone(), |model, (role, _, onnx)| model.with_graph(*role, onnx));
-    let integer = match &lent {
-        Some(lent) => integer.prepared_as(&lent.segmenter.graph.preprocess),
-        None => integer,
-    };
 
     // What it survives is asked before the test split is looked at.
     let survival = survival(args.stress_pictures, args.despite_stress, &manifest, &integer)?;
@@ -229,11 +227,12 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
     for &split in args.splits {
         let old = evaluate(&manifest, &model, split, args.seed)?;
         let taught = args.teachers.map(|of| anyhow::Ok((teachers::name(of), teachers::evaluate(&manifest, of, &old)?)));
-        let between = args.segmenter.map(|_| evaluate(&manifest, &real, split, args.seed)).transpose()?;
+        let other_segmenter = args.segmenter.is_some() || lent.is_some();
+        let between = other_segmenter.then(|| evaluate(&manifest, &real, split, args.seed)).transpose()?;
         let whole = evaluate(&manifest, &integer, split, args.seed)?;
         if split == Split::Test {
-            judged.looks = looks::told(args.manifest)?;
-            looks::look(args.manifest, "quantize", &model.title())?;
+            judged.looks.clone_from(&looks);
+            looks::look(args.manifest, "quantize", modality, &model.title())?;
         }
         judged.judge(&model.title(), taught.transpose()?, &old, between.as_ref(), whole);
     }
@@ -310,20 +309,28 @@ fn with_segmenter(
     Ok(model.with_graph(Role::Segmenter, onnx).prepared_as(origin.preprocess()))
 }
 
-/// Sees that what `lent` draws is what the device takes the bundle's segmenter's for.
-fn draws_alike(of: Option<&Segmenter>, lent: &Integers) -> anyhow::Result<()> {
-    let of =
-        of.context("the bundle has no segmenter, so --segmenter-of has none to take the place of; leave it out")?;
+/// The bundle with the segmenter of another, which draws what the device takes the bundle's own for.
+fn with_lent(model: &JudgedModel, lent: &Integers) -> anyhow::Result<JudgedModel> {
+    let own = model.manifest().segmenter.as_ref();
+    let own =
+        own.context("the bundle has no segmenter, so --segmenter-of has none to take the place of; leave it out")?;
     let said = |segmenter: &Segmenter| {
         let Segmenter { graph, channels, mask_threshold } = segmenter.clone();
         (graph.input, graph.outputs, channels, mask_threshold)
     };
     anyhow::ensure!(
-        said(of) == said(&lent.segmenter),
+        said(own) == said(&lent.segmenter),
         "--segmenter-of: that of {} has other masks, or its graph other names, than the bundle's; give another",
         lent.title
     );
-    Ok(())
+    if lent.split_sha256 != model.manifest().provenance.split_sha256 {
+        eprintln!(
+            "warning: --segmenter-of: {} was judged on other splits than the bundle, so its segmenter may have learnt from pictures that it is \
+             judged on here",
+            lent.title
+        );
+    }
+    Ok(model.clone().with_graph(Role::Segmenter, &lent.onnx).prepared_as(&lent.segmenter.graph.preprocess))
 }
 
 /// What becomes a bundle.

@@ -100,6 +100,8 @@ pub struct Integers {
     pub onnx: Vec<u8>,
     /// SHA-256 of that.
     pub sha256: [u8; 32],
+    /// Hash of the splits that the bundle was judged on.
+    pub split_sha256: [u8; 32],
     /// What the bundle's card says of it; empty where it has no card.
     pub told: String,
 }
@@ -117,7 +119,7 @@ impl Integers {
     fn read(path: &Path, trusted: &TrustedKeys, modality: Modality) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path)?;
         let bundle = Bundle::read(&bytes, trusted, &Limits::default())?;
-        let bundle::Manifest { name, version, modality: of, segmenter, classifier, .. } = bundle.manifest();
+        let bundle::Manifest { name, version, modality: of, segmenter, classifier, provenance, .. } = bundle.manifest();
         ensure!(*of == modality, "reads {of} pictures; give a bundle that reads {modality}");
         let segmenter = segmenter.clone().context("the bundle has no segmenter; give another")?;
         ensure!(
@@ -133,6 +135,7 @@ impl Integers {
         Ok(Self {
             title: format!("{name} {version}"),
             sha256: part.sha256,
+            split_sha256: provenance.split_sha256,
             onnx: onnx.to_vec(),
             told: bundle.card().map(told).unwrap_or_default(),
             segmenter,

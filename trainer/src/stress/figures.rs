@@ -45,6 +45,8 @@ pub struct Figures {
     pub put_right: Option<f64>,
     /// Share of pictures that were put right or refused after a harmful change.
     pub put_right_or_refused: Option<Estimate>,
+    /// Share of pictures called positive or negative after a harmful change that was not put right; `None` for another change.
+    pub misread: Option<f64>,
     /// Dice of the infection, all pixels together.
     pub dice: Option<Estimate>,
 }
@@ -99,6 +101,7 @@ impl Figures {
             refused: share(&|p| refused(p.after)),
             put_right: share(&|p| p.after.put_right && !refused(p.after)).filter(|_| trial.harmful),
             put_right_or_refused: harmful(share_of(&|_| true, &|p| p.after.put_right || refused(p.after))),
+            misread: share(&|p| answered(p.after) && !p.after.put_right).filter(|_| trial.harmful),
             dice: Estimate::new(&groups, &resampling, |drawn| {
                 MaskFigures::of(&drawn.iter().map(|&i| groups_of_masks[i].1).sum(), [None; 2]).dice
             }),
@@ -225,7 +228,7 @@ mod tests {
         close(found.referred, 1.0 / 5.0);
         close(found.refused, 2.0 / 5.0);
         close(value(found.dice), 2.0 * 3.0 / (2.0 * 3.0 + 1.0 + 3.0));
-        assert!(found.put_right.is_none() && found.put_right_or_refused.is_none());
+        assert!(found.put_right.is_none() && found.put_right_or_refused.is_none() && found.misread.is_none());
         let kept = found.kept.unwrap();
         assert!(kept.low < kept.value && kept.value < kept.high, "over patients: {kept:?}");
         assert!(!found.survived());
@@ -251,6 +254,7 @@ mod tests {
         let found = Figures::count(trial, &tried, &[], &unchanged, &readings(after, vec![]), 1);
         close(found.put_right, 0.25);
         close(found.put_right_or_refused.map(|estimate| estimate.value), 0.75);
+        close(found.misread, 0.25);
         assert!(found.survived(), "it is not asked of a negative that its verdict stays");
     }
 

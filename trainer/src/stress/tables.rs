@@ -163,15 +163,14 @@ impl Stress {
         }
     }
 
-    /// After which harmful change the most pictures get an answer that was not put right, in a sentence; `None` where none was tried.
+    /// After which harmful change the most pictures get an answer although they were not put right, in a sentence; `None` where none was tried.
     pub fn judged_harmful(&self) -> Option<String> {
-        let share = |figures: &Figures| value(figures.put_right_or_refused);
-        let worst = self.shown(true).into_iter().min_by(|a, b| a.most_harmful_first(b))?;
+        let misread = |figures: &Figures| figures.misread.unwrap_or_default();
+        let worst = self.shown(true).into_iter().max_by(|a, b| misread(a).total_cmp(&misread(b)))?;
         Some(format!(
-            "Of harmful changes the worst is \"{}\": {:.0} % of the pictures are put right or refused, {:.0} % are answered all the same.",
+            "Of harmful changes the worst is \"{}\": {:.0} % of the pictures get an answer although they were neither put right nor refused.",
             worst.trial.title(),
-            share(worst).unwrap_or_default() * 100.0,
-            worst.answered.unwrap_or_default() * 100.0
+            misread(worst) * 100.0
         ))
     }
 

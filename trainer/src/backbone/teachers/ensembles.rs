@@ -12,13 +12,13 @@ use thorax_shared::{
     lesions::LesionEvidence,
     modality::Modality,
     preprocess::spec::Core,
-    uncertainty::{Ensemble, sigmoid},
+    uncertainty::{Ensemble, binary_entropy_bits, sigmoid},
 };
 
 use crate::{
     backbone::pictures::{Preparation, Targets},
     changes::Copies,
-    data::{Manifest, Record},
+    data::{Manifest, Record, Task, fingerprint::fingerprint},
     features::Remade,
     heads::{self, ClassifyRun},
     progress::progress,
@@ -155,8 +155,8 @@ impl Ensembles {
         Ok(Targets::new(self.members(), logits.into_iter().map(|logit| sigmoid(logit, 1.0)).collect()))
     }
 
-    /// What all members together say of `records` (equations 1 and 2), each teacher's by its temperature. `shares` are the infected shares of
-    /// the lungs in percent, for those that weigh them.
+    /// What all members together say of `records` (equations 1 and 2), each teacher's by its temperature and what its calibration makes of its
+    /// mean. `shares` are the infected shares of the lungs in percent, for those that weigh them.
     ///
     /// # Errors
     /// Pictures that cannot be read; a net that fails.
@@ -169,13 +169,33 @@ impl Ensembles {
         let mut logits = self.logits(manifest, records)?;
         let together = |(logits, share): (&mut [f32], &Option<f32>)| {
             self.lesions.iter().for_each(|lesions| lesions.add_to(logits, *share));
-            let mut members = logits.iter_mut();
-            for Teacher { run, members: count, .. } in &self.all {
-                members.by_ref().take(*count).for_each(|logit| *logit /= run.outcome.temperature);
+            let (mut rest, mut sum) = (&mut *logits, 0.0);
+            for Teacher { run, members, .. } in &self.all {
+                let (own, others) = rest.split_at_mut(*members);
+                own.iter_mut().for_each(|logit| *logit /= run.outcome.temperature);
+                let said = Ensemble::from_logits(own, 1.0)?.mapped(run.outcome.probability_map.as_ref());
+                sum += f64::from(said.probability) * *members as f64;
+                rest = others;
             }
-            Ok(Ensemble::from_logits(logits, 1.0)?)
+            let probability = (sum / self.members() as f64) as f32;
+            let all = Ensemble::from_logits(logits, 1.0)?;
+            Ok(Ensemble { probability, entropy_bits: binary_entropy_bits(probability), ..all })
         };
         logits.chunks_exact_mut(self.members()).zip(shares).map(together).collect()
+    }
+
+    /// Sees that all of them learnt from the pictures and splits of `manifest`.
+    ///
+    /// # Errors
+    /// One that did not; lungs that are found by a segmenter of other splits.
+    pub fn learnt_from(&self, manifest: &Manifest) -> anyhow::Result<()> {
+        let expected = fingerprint(manifest, self.modality, Task::Classify)?;
+        anyhow::ensure!(
+            self.all.iter().all(|teacher| teacher.run.config.manifest_sha256 == expected),
+            "--teacher: one of the runs learnt from other pictures or splits than this manifest's, so it may have learnt from those that it is \
+             judged on; give runs that were trained with this manifest"
+        );
+        self.lungs.iter().try_for_each(|finder| finder.learnt_from("--teacher-lungs", manifest))
     }
 
     /// The logits of all members for `records`, `[records, members]`, without what the infected share adds.
