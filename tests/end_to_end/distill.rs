@@ -185,7 +185,12 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     // A teacher of other splits may know what it is judged on.
     let table = read(&manifest);
     let moved = table.lines().find(|line| line.contains(",classify,") && line.contains(",val,")).unwrap();
-    std::fs::write(&manifest, table.replace(moved, &moved.replace(",val,", ",test,"))).unwrap();
+    let picture = moved.split_once(',').unwrap().0;
+    let judged = |line: &str| match line.starts_with(picture) {
+        true => line.replace(",val,", ",test,"),
+        false => line.to_owned(),
+    };
+    std::fs::write(&manifest, table.lines().map(judged).collect::<Vec<_>>().join("\n")).unwrap();
     refused(evaluate().arg("--teacher-weights").arg(&own), &["--teacher", "other pictures or splits"]);
     std::fs::write(&manifest, table).unwrap();
     let looks = read(&manifest.with_added_extension("looks.csv"));
