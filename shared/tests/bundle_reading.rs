@@ -13,7 +13,7 @@ use thorax_shared::calibration::ProbabilityMap;
 use thorax_shared::decision::RuleError;
 use thorax_shared::lesions::LesionEvidence;
 use thorax_shared::preprocess::PreprocessError;
-use thorax_shared::preprocess::spec::{Clahe, Core, Window};
+use thorax_shared::preprocess::spec::{Clahe, Core, Equalisation, Window};
 
 const LUNGS: Core = Core::Lungs { margin: 0.05 };
 
@@ -221,7 +221,7 @@ fn parts_have_to_be_there_once_and_be_plain_files() {
 #[test]
 fn manifests_out_of_range_are_neither_written_nor_read() {
     type Change = fn(&mut Manifest);
-    let cases: [(&str, Change); 47] = [
+    let cases: [(&str, Change); 49] = [
         ("name", |m| m.name.clear()),
         ("name", |m| m.name = "\u{1b}[31mred".into()),
         ("version", |m| m.version = "1".repeat(257)),
@@ -238,10 +238,20 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
         ("classifier", |m| m.classifier.graph.preprocess.window = Window::Hounsfield { center: 0.0, width: 0.0 }),
         ("classifier", |m| m.classifier.graph.preprocess.window = Window::Quantiles { low: 0.9, high: 0.1 }),
         ("classifier", |m| {
-            m.classifier.graph.preprocess.clahe = Some(Clahe { clip_limit: 2.0, tiles_x: 0, tiles_y: 8 });
+            m.classifier.graph.preprocess.clahe =
+                Equalisation::Always(Clahe { clip_limit: 2.0, tiles_x: 0, tiles_y: 8 });
         }),
         ("classifier", |m| {
-            m.classifier.graph.preprocess.clahe = Some(Clahe { clip_limit: f64::NAN, tiles_x: 8, tiles_y: 8 });
+            m.classifier.graph.preprocess.clahe =
+                Equalisation::Always(Clahe { clip_limit: f64::NAN, tiles_x: 8, tiles_y: 8 });
+        }),
+        ("classifier", |m| {
+            let clahe = Clahe { clip_limit: 0.0, tiles_x: 8, tiles_y: 8 };
+            m.classifier.graph.preprocess.clahe = Equalisation::Once { clahe, done_from: 0.8 };
+        }),
+        ("classifier", |m| {
+            let clahe = Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 };
+            m.classifier.graph.preprocess.clahe = Equalisation::Once { clahe, done_from: 1.5 };
         }),
         ("classifier", |m| m.classifier.graph.preprocess.normalise.mean.push(0.5)),
         ("classifier", |m| m.classifier.graph.preprocess.normalise.std = vec![0.0]),
@@ -310,7 +320,8 @@ fn manifests_out_of_range_are_neither_written_nor_read() {
     let error = write(of_lungs, &PARTS, &key()).unwrap_err();
     assert!(error.to_string().contains("core.fade is 1.25: take a share from 0 to 1"), "{error}");
     let mut tiled = manifest();
-    tiled.segmenter.as_mut().unwrap().graph.preprocess.clahe = Some(Clahe { clip_limit: 2.0, tiles_x: 65, tiles_y: 8 });
+    tiled.segmenter.as_mut().unwrap().graph.preprocess.clahe =
+        Equalisation::Always(Clahe { clip_limit: 2.0, tiles_x: 65, tiles_y: 8 });
     let error = write(tiled, &PARTS, &key()).unwrap_err();
     assert_eq!(error, BundleError::Preprocess { role: "segmenter", error: PreprocessError::Tiles { x: 65, y: 8 } });
     assert_eq!(

@@ -6,8 +6,9 @@ use thorax_shared::{
     plane::{Plane, Rect},
     preprocess::{
         Equalised, FoundLungs, Pixels, PreprocessError, PreprocessSpec, Quality, QualityLimits, around_lungs, assess,
+        clahe::within_limit,
         clahe_u8, clahe_u16, find_core, map_to_source, prepare, resize_f32, resize_u8,
-        spec::{Clahe, Core, Normalise, Window},
+        spec::{Clahe, Core, Equalisation, Normalise, Window},
         window, working,
     },
 };
@@ -52,6 +53,17 @@ fn clahes() -> impl Strategy<Value = Clahe> {
     })
 }
 
+fn equalisations() -> impl Strategy<Value = Equalisation> {
+    prop_oneof![
+        Just(Equalisation::Never),
+        clahes().prop_map(Equalisation::Always),
+        (clahes(), 0.1f64..50.0, 0.0f32..=1.0).prop_map(|(clahe, clip_limit, done_from)| Equalisation::Once {
+            clahe: Clahe { clip_limit, ..clahe },
+            done_from
+        }),
+    ]
+}
+
 fn cores() -> impl Strategy<Value = Core> {
     prop_oneof![
         Just(Core::Whole),
@@ -63,7 +75,7 @@ fn cores() -> impl Strategy<Value = Core> {
 }
 
 fn specs() -> impl Strategy<Value = PreprocessSpec> {
-    (windows(), 1u32..80, prop::option::of(clahes()), cores(), 1u32..60, 1usize..=3).prop_map(
+    (windows(), 1u32..80, equalisations(), cores(), 1u32..60, 1usize..=3).prop_map(
         |(window, working_side, clahe, core, input_side, channels)| PreprocessSpec {
             window,
             working_side,
@@ -115,6 +127,37 @@ proptest! {
         let mut pairs: Vec<_> = picture.data().iter().zip(equalised.data()).collect();
         pairs.sort();
         prop_assert!(pairs.is_sorted_by_key(|(_, equalised)| *equalised));
+    }
+
+    #[test]
+    fn a_share_of_the_picture_lies_within_the_clip_limit(picture in eight(), clahe in clahes()) {
+        let share = within_limit(&picture, clahe).unwrap();
+        prop_assert!((0.0..=1.0).contains(&share), "{share}");
+        let wider = within_limit(&picture, Clahe { clip_limit: 2.0 * clahe.clip_limit.max(0.1), ..clahe }).unwrap();
+        prop_assert!(clahe.clip_limit <= 0.0 || wider >= share, "{wider} {share}");
+    }
+
+    /// Counted anew, tile by tile, where the tiles divide the picture.
+    #[test]
+    fn what_lies_within_the_limit_is_counted(
+        data in prop::collection::vec(prop_oneof![0u8..20, any::<u8>()], 48 * 32),
+        clip_limit in 0.1f64..50.0,
+    ) {
+        let picture = Plane::from_fn(48, 32, |x, y| data[y * 48 + x]);
+        let limit = ((clip_limit * 64.0 / 256.0) as usize).max(1);
+        let mut shares = Vec::new();
+        for (top, left) in (0..32).step_by(8).flat_map(|top| (0..48).step_by(8).map(move |left| (top, left))) {
+            let tile: Vec<u8> = (0..64).map(|at| data[(top + at / 8) * 48 + left + at % 8]).collect();
+            let sum: u32 = tile.iter().map(|&grey| u32::from(grey)).sum();
+            let squares: u32 = tile.iter().map(|&grey| u32::from(grey).pow(2)).sum();
+            let kept = (0..=255).map(|level| tile.iter().filter(|&&grey| grey == level).count().min(limit)).sum::<usize>();
+            if 64 * squares >= sum * sum + 16 * 64 * 64 {
+                shares.push(kept as f32 / 64.0);
+            }
+        }
+        shares.sort_by(f32::total_cmp);
+        let expected = if shares.len() < 4 { 0.0 } else { shares[(shares.len() - 1) * 3 / 4] };
+        prop_assert_eq!(within_limit(&picture, Clahe { clip_limit, tiles_x: 6, tiles_y: 4 }).unwrap(), expected);
     }
 
     #[test]
@@ -187,10 +230,11 @@ proptest! {
         kind in any::<bool>(),
     ) {
         let [a, b, margin, mean, std] = numbers;
+        let clahe = Clahe { clip_limit: f64::from(a) * 1e30, tiles_x: sides[1], tiles_y: sides[2] };
         let spec = PreprocessSpec {
             window: if kind { Window::Quantiles { low: a, high: b } } else { Window::Hounsfield { center: a, width: b } },
             working_side: sides[0],
-            clahe: Some(Clahe { clip_limit: f64::from(a) * 1e30, tiles_x: sides[1], tiles_y: sides[2] }),
+            clahe: if kind { Equalisation::Always(clahe) } else { Equalisation::Once { clahe, done_from: b } },
             core: if kind { Core::Body { margin } } else { Core::Film { margin } },
             input_side: sides[3].min(5000),
             normalise: Normalise { mean: vec![mean; channels[0]], std: vec![std; channels[1]] },
@@ -220,7 +264,7 @@ fn recipe() -> PreprocessSpec {
     PreprocessSpec {
         window: Window::Hounsfield { center: -600.0, width: 1500.0 },
         working_side: 100,
-        clahe: Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
+        clahe: Equalisation::Always(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
         core: Core::Body { margin: 0.0 },
         input_side: 50,
         normalise: Normalise { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] },

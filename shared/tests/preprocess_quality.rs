@@ -9,7 +9,7 @@ use thorax_shared::{
     plane::Plane,
     preprocess::{
         Equalised, FoundLungs, Pixels, PreprocessSpec, Quality, QualityLimits, assess, resize_u8,
-        spec::{Clahe, Core, Normalise, Window},
+        spec::{Clahe, Core, Equalisation, Normalise, Window},
     },
     verdict::RejectReason,
 };
@@ -49,7 +49,7 @@ fn recipe() -> PreprocessSpec {
     PreprocessSpec {
         window: Window::Quantiles { low: 0.005, high: 0.995 },
         working_side: 1024,
-        clahe: Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
+        clahe: Equalisation::Always(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
         core: Core::Film { margin: 0.02 },
         input_side: 224,
         normalise: Normalise { mean: vec![0.5], std: vec![0.5] },

@@ -37,6 +37,46 @@ pub fn clahe_u16(picture: &Plane<u16>, clahe: Clahe) -> Result<Plane<u16>, Prepr
     equalise(picture, clahe)
 }
 
+/// How much of a picture lies within the clip limit, 0 to 1: of each tile the share of its pixels that [`clahe_u8`] does not cut off,
+/// and of the tiles in which there is something to see (a standard deviation of 4 grey levels) the upper quartile; 0 where fewer than
+/// [`FEWEST_TILES`] are such.
+///
+/// Equalising spreads greys over all levels, so of a picture that was equalised before little is left to be cut off. Of slices without a
+/// unit half lies within the limit, of those that were equalised before they were published nine tenths. JPEG and blur hardly move it.
+///
+/// # Errors
+/// As [`clahe_u8`].
+pub fn within_limit(picture: &Plane<u8>, clahe: Clahe) -> Result<f32, PreprocessError> {
+    check(picture, clahe)?;
+    let tiles = Tiles::new(picture, clahe);
+    let area = (tiles.width * tiles.height) as u64;
+    let mut counts = vec![0; u8::LEVELS * u8::HISTOGRAMS];
+    let mut within = Vec::with_capacity(tiles.across * tiles.down);
+    for (down, across) in (0..tiles.down).flat_map(|down| (0..tiles.across).map(move |across| (down, across))) {
+        tiles.count(tiles.tile(across, down), &mut counts);
+        let levels = (0u64..).zip(&counts[..u8::LEVELS]);
+        let [sum, squares, kept] = levels.fold([0u64; 3], |[sum, squares, kept], (level, &count)| {
+            let limited = tiles.limit.map_or(count, |limit| count.min(limit));
+            let count = u64::from(count);
+            [sum + level * count, squares + level * level * count, kept + u64::from(limited)]
+        });
+        // Of the greys' variance `squares / area - (sum / area)^2`, without a division.
+        let [sum, squares, area] = [sum, squares, area].map(u128::from);
+        if area * squares >= sum * sum + LEAST_DEVIATION * LEAST_DEVIATION * area * area {
+            within.push(kept);
+        }
+    }
+    within.sort_unstable();
+    let quartile = within.get(within.len().saturating_sub(1) * 3 / 4).filter(|_| within.len() >= FEWEST_TILES);
+    Ok(quartile.map_or(0.0, |&kept| kept as f32 / area as f32))
+}
+
+/// The least standard deviation of a tile that counts for [`within_limit`], in grey levels.
+const LEAST_DEVIATION: u128 = 4;
+
+/// The fewest such tiles that say something of a picture.
+pub const FEWEST_TILES: usize = 4;
+
 /// A grey value with a level for each of its bit patterns.
 trait Grey: Copy + Default {
     /// How many levels there are.
@@ -95,13 +135,19 @@ impl Grey for u16 {
     }
 }
 
-fn equalise<T: Grey>(picture: &Plane<T>, clahe: Clahe) -> Result<Plane<T>, PreprocessError> {
+/// Whether `picture` can be laid out in tiles.
+fn check<T: Copy>(picture: &Plane<T>, clahe: Clahe) -> Result<(), PreprocessError> {
     if picture.data().is_empty() {
         return Err(PreprocessError::Empty);
     }
     if ![clahe.tiles_x, clahe.tiles_y].iter().all(|tiles| (1..=MAX_TILES).contains(tiles)) {
         return Err(PreprocessError::Tiles { x: clahe.tiles_x, y: clahe.tiles_y });
     }
+    Ok(())
+}
+
+fn equalise<T: Grey>(picture: &Plane<T>, clahe: Clahe) -> Result<Plane<T>, PreprocessError> {
+    check(picture, clahe)?;
     let tiles = Tiles::new(picture, clahe);
     let columns = Axis::new(picture.width(), tiles.width, tiles.across);
     let rows = Axis::new(picture.height(), tiles.height, tiles.down);
@@ -188,12 +234,17 @@ impl<'a, T: Grey> Tiles<'a, T> {
         Self { picture: data, stride, across, down, width, height, limit }
     }
 
+    /// The tile that is the `across`-th from the left in the `down`-th row.
+    fn tile(&self, across: usize, down: usize) -> Rect {
+        Rect { x: across * self.width, y: down * self.height, width: self.width, height: self.height }
+    }
+
     /// The tables of one row of tiles, one after the other.
     fn tables(&self, down: usize) -> Vec<T> {
         let mut counts = vec![0; T::LEVELS * T::HISTOGRAMS];
         let mut tables = Vec::with_capacity(self.across * T::LEVELS);
         for across in 0..self.across {
-            let tile = Rect { x: across * self.width, y: down * self.height, width: self.width, height: self.height };
+            let tile = self.tile(across, down);
             self.count(tile, &mut counts);
             let counts = &mut counts[..T::LEVELS];
             let spread = self.limit.map_or(0, |limit| clip(counts, limit));

@@ -40,7 +40,7 @@ use crate::{
 };
 use alloc::{borrow::Cow, vec::Vec};
 use frame::Framed;
-use spec::Core;
+use spec::{Core, Equalisation};
 
 /// Grey values and what they mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +136,7 @@ pub struct Equalised {
     inside: Rect,
     /// That part at the working size.
     working: Plane<u8>,
-    /// `working` after CLAHE; `None` where the recipe leaves it out.
+    /// `working` after CLAHE; `None` where the recipe leaves it out, as it may for a picture that was equalised before.
     equalised: Option<Plane<u8>>,
 }
 
@@ -173,7 +173,13 @@ impl Equalised {
         if windowed.data().is_empty() {
             return Err(PreprocessError::Empty);
         }
-        let equalised = spec.clahe.map(|clahe| clahe_u8(&working, clahe)).transpose()?;
+        let done = match spec.clahe {
+            Equalisation::Once { clahe, done_from } if !matches!(pixels, Pixels::Hounsfield(_)) => {
+                clahe::within_limit(&working, clahe)? >= done_from
+            }
+            _ => false,
+        };
+        let equalised = spec.clahe.clahe().filter(|_| !done).map(|clahe| clahe_u8(&working, clahe)).transpose()?;
         Ok(Self { windowed, inside, working, equalised })
     }
 
@@ -274,6 +280,8 @@ mod tests {
     use super::*;
     use spec::{Clahe, Normalise, Window};
 
+    const CLAHE: Clahe = Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 };
+
     /// A bright, textured body left of the middle of a black slice, larger than the working side.
     fn slice() -> Pixels {
         Pixels::Sixteen(Plane::from_fn(310, 230, |x, y| {
@@ -287,7 +295,7 @@ mod tests {
             // Of a film the black around the body would be taken off.
             window: Window::Hounsfield { center: -600.0, width: 1500.0 },
             working_side: 155,
-            clahe: Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
+            clahe: Equalisation::Always(CLAHE),
             core: Core::Body { margin: 0.05 },
             input_side,
             normalise: Normalise { mean: [0.5, 0.4, 0.3].into(), std: [0.25, 0.2, 0.1].into() },
@@ -301,7 +309,7 @@ mod tests {
         let found = find_core(&small, spec.core);
         let core = scaled_out(found, (small.width(), small.height()), (windowed.width(), windowed.height()));
         let side = spec.input_side as usize;
-        let input = resize_u8(&clahe_u8(&small, spec.clahe.unwrap()).unwrap().cropped(found), side, side);
+        let input = resize_u8(&clahe_u8(&small, CLAHE).unwrap().cropped(found), side, side);
         let tensor = normalise(&input, &spec.normalise);
         Prepared { windowed, core, input, tensor }
     }
@@ -335,7 +343,7 @@ mod tests {
             Plane::from_fn(310, 230, |x, y| if (60..150).contains(&x) && (50..130).contains(&y) { 255 } else { 0 });
         let crop = equalised.crop(spec.core, Some(FoundLungs { mask: &mask, seen }));
         assert_eq!(crop.rect, Rect { x: 60, y: 50, width: 90, height: 80 });
-        let by_hand = clahe_u8(&working(&equalised.windowed, &spec), spec.clahe.unwrap()).unwrap();
+        let by_hand = clahe_u8(&working(&equalised.windowed, &spec), CLAHE).unwrap();
         let by_hand = resize_u8(&by_hand.cropped(Rect { x: 30, y: 25, width: 45, height: 40 }), 64, 64);
         assert_eq!(equalised.input(&crop, &spec).0, by_hand);
 
@@ -393,12 +401,44 @@ mod tests {
         assert_ne!(equalised.input(&all, &spec).0, equalised.input(&body, &spec).0, "lungs, so the rest fades");
     }
 
+    /// Lungs of dark greys in a body of brighter ones, both of a few levels, in black air.
+    fn grey_slice() -> Plane<u8> {
+        Plane::from_fn(160, 160, |x, y| match (x.abs_diff(80).pow(2) + y.abs_diff(80).pow(2)).isqrt() {
+            0..40 => 40 + ((x * 37 + y * 59) % 23) as u8,
+            40..76 => 140 + ((x * 17 + y * 29) % 19) as u8,
+            _ => 0,
+        })
+    }
+
+    #[test]
+    fn a_slice_is_equalised_once() {
+        let once = PreprocessSpec {
+            working_side: 160,
+            clahe: Equalisation::Once { clahe: CLAHE, done_from: 0.8 },
+            ..recipe(64)
+        };
+        let always = PreprocessSpec { clahe: Equalisation::Always(CLAHE), ..once.clone() };
+        let never = PreprocessSpec { clahe: Equalisation::Never, ..once.clone() };
+        let of = |pixels: &Pixels, spec: &PreprocessSpec| Equalised::new(pixels, spec).unwrap();
+        let picture = grey_slice();
+        let made = clahe_u8(&clahe_u8(&picture, CLAHE).unwrap(), CLAHE).unwrap();
+        let [before, after] = [&picture, &made].map(|picture| clahe::within_limit(picture, CLAHE).unwrap());
+        assert!(before < 0.6 && after > 0.8, "{before} {after}");
+        let [plain, published] = [picture.clone(), made].map(Pixels::Eight);
+        assert_eq!(of(&plain, &once), of(&plain, &always));
+        assert_eq!(of(&published, &once), of(&published, &never));
+        assert_ne!(of(&published, &once), of(&published, &always));
+        let hounsfield = Pixels::Hounsfield(Plane::from_fn(160, 160, |x, y| ((x * 37 + y * 59) % 1500) as i16 - 1350));
+        assert_ne!(of(&hounsfield, &never), of(&hounsfield, &once));
+        assert_eq!(of(&hounsfield, &once), of(&hounsfield, &always), "units are never those of an equalised picture");
+    }
+
     #[test]
     fn the_same_picture_is_all_but_what_the_network_wants() {
         let spec = recipe(64);
         let normalise = Normalise { mean: [0.5].into(), std: [0.5].into() };
         assert!(spec.same_picture(&PreprocessSpec { normalise, ..recipe(48) }));
-        assert!(!spec.same_picture(&PreprocessSpec { clahe: None, ..recipe(64) }));
+        assert!(!spec.same_picture(&PreprocessSpec { clahe: Equalisation::Never, ..recipe(64) }));
         assert!(spec.same_picture(&PreprocessSpec { core: Core::Whole, ..recipe(64) }));
         assert!(!spec.same_picture(&PreprocessSpec { working_side: 156, ..recipe(64) }));
         assert!(

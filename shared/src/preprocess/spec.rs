@@ -3,7 +3,7 @@
 
 use super::PreprocessError;
 use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The largest working or input side, in pixels.
 pub const MAX_SIDE: u32 = 4096;
@@ -19,8 +19,8 @@ pub struct PreprocessSpec {
     /// Larger pictures are first shrunk (area average) until their longer side is this many pixels,
     /// so that the contrast limit and the quality score mean the same for every detector.
     pub working_side: u32,
-    /// Contrast limited adaptive histogram equalisation (paper, section III), `None` to leave it out.
-    pub clahe: Option<Clahe>,
+    /// Whether it is equalised.
+    pub clahe: Equalisation,
     /// How the core (body, film or lungs) is found, and cropped to (paper, section III).
     pub core: Core,
     /// Width and height of the network's input.
@@ -48,6 +48,75 @@ pub enum Window {
         /// Width of the window, in HU.
         width: f32,
     },
+}
+
+/// Whether a picture is equalised (CLAHE; paper, section III).
+///
+/// In a bundle a variant's number and its fields; in JSON `null` for [`Equalisation::Never`], else one object of all fields.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Equalisation {
+    /// Never.
+    Never,
+    /// Always, also a picture that somebody equalised before.
+    Always(Clahe),
+    /// Unless somebody did it before. Hounsfield units are not equalised, so they always are here.
+    Once {
+        /// How.
+        clahe: Clahe,
+        /// A picture is taken for equalised from this value of [`within_limit`](super::clahe::within_limit) on, 0 to 1.
+        done_from: f32,
+    },
+}
+
+impl Equalisation {
+    /// How, where it is done.
+    pub const fn clahe(self) -> Option<Clahe> {
+        match self {
+            Self::Never => None,
+            Self::Always(clahe) | Self::Once { clahe, .. } => Some(clahe),
+        }
+    }
+}
+
+/// [`Equalisation`] in a bundle. `Never` and `Always` have the bytes of the option that they were once.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Equalisation")]
+enum Coded {
+    Never,
+    Always(Clahe),
+    Once { clahe: Clahe, done_from: f32 },
+}
+
+/// [`Equalisation`] for people, where it is not [`Equalisation::Never`]. What was written before there was `Once` is read.
+#[derive(Serialize, Deserialize)]
+struct Readable {
+    #[serde(flatten)]
+    clahe: Clahe,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    done_from: Option<f32>,
+}
+
+impl Serialize for Equalisation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return Coded::serialize(self, serializer);
+        }
+        let done_from = if let Self::Once { done_from, .. } = self { Some(*done_from) } else { None };
+        self.clahe().map(|clahe| Readable { clahe, done_from }).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Equalisation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Coded::deserialize(deserializer);
+        }
+        Ok(match Option::<Readable>::deserialize(deserializer)? {
+            None => Self::Never,
+            Some(Readable { clahe, done_from: None }) => Self::Always(clahe),
+            Some(Readable { clahe, done_from: Some(done_from) }) => Self::Once { clahe, done_from },
+        })
+    }
 }
 
 /// Parameters of CLAHE, with OpenCV's meaning.
@@ -130,7 +199,7 @@ impl PreprocessSpec {
     /// The first field, in the recipe's order, that is out of its range:
     /// - quantiles: 0 <= `low` < `high` <= 1; Hounsfield window: a finite center, a finite width above 0;
     /// - `working_side` and `input_side`: 1 to [`MAX_SIDE`];
-    /// - CLAHE: 1 to [`MAX_TILES`] tiles each way, a finite clip limit;
+    /// - CLAHE: 1 to [`MAX_TILES`] tiles each way, a finite clip limit; [`Equalisation::Once`]: a limit above 0, and from 0 to 1;
     /// - the core's margin and its fade: 0 to 1;
     /// - means and standard deviations: finite, as many of each, 1 to 3, deviations above 0.
     pub fn validate(&self) -> Result<(), PreprocessError> {
@@ -151,13 +220,23 @@ impl PreprocessSpec {
             }
         }
         side("working_side", self.working_side)?;
-        if let Some(Clahe { clip_limit, tiles_x, tiles_y }) = self.clahe {
+        if let Some(Clahe { clip_limit, tiles_x, tiles_y }) = self.clahe.clahe() {
             number("clahe.clip_limit", clip_limit, true, "a finite number (0 or less: no limit)")?;
             if ![tiles_x, tiles_y].iter().all(|tiles| (1..=MAX_TILES).contains(tiles)) {
                 return Err(PreprocessError::Tiles { x: tiles_x, y: tiles_y });
             }
         }
         let share = |name, share: f32| number(name, share.into(), (0.0..=1.0).contains(&share), "a share from 0 to 1");
+        if let Equalisation::Once { clahe, done_from } = self.clahe {
+            let limits = clahe.clip_limit > 0.0;
+            number(
+                "clahe.clip_limit",
+                clahe.clip_limit,
+                limits,
+                "a number above 0, by which equalised pictures are told",
+            )?;
+            share("clahe.done_from", done_from)?;
+        }
         match self.core {
             Core::Whole => {}
             Core::Body { margin } | Core::Film { margin } | Core::Lungs { margin } => share("core.margin", margin)?,
@@ -197,5 +276,34 @@ mod tests {
         assert_eq!(of(Core::Lungs { margin: 0.05 }), [&[3], &margin[..]].concat());
         let alone = of(Core::LungsAlone { margin: 0.05, fade: 0.07 });
         assert_eq!(alone, [&[4], &margin[..], &0.07f32.to_le_bytes()].concat());
+    }
+
+    const CLAHE: Clahe = Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 };
+
+    #[test]
+    fn equalisation_keeps_the_bytes_of_an_option() {
+        let bytes = |value: &Equalisation| postcard::to_allocvec(value).unwrap();
+        assert_eq!(bytes(&Equalisation::Never), postcard::to_allocvec(&None::<Clahe>).unwrap());
+        assert_eq!(bytes(&Equalisation::Always(CLAHE)), postcard::to_allocvec(&Some(CLAHE)).unwrap());
+        let once = Equalisation::Once { clahe: CLAHE, done_from: 0.75 };
+        assert_eq!(bytes(&once), [&[2], &2.0f64.to_le_bytes()[..], &[8, 8], &0.75f32.to_le_bytes()].concat());
+        for value in [Equalisation::Never, Equalisation::Always(CLAHE), once] {
+            assert_eq!(postcard::from_bytes::<Equalisation>(&bytes(&value)).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn equalisation_is_read_as_it_was_written_before() {
+        let always = r#"{"clip_limit":2.0,"tiles_x":8,"tiles_y":8}"#;
+        let once = r#"{"clip_limit":2.0,"tiles_x":8,"tiles_y":8,"done_from":0.75}"#;
+        for (text, value) in [
+            ("null", Equalisation::Never),
+            (always, Equalisation::Always(CLAHE)),
+            (once, Equalisation::Once { clahe: CLAHE, done_from: 0.75 }),
+        ] {
+            assert_eq!(serde_json::from_str::<Equalisation>(text).unwrap(), value);
+            assert_eq!(serde_json::to_string(&value).unwrap(), text);
+        }
+        serde_json::from_str::<Equalisation>(r#"{"clip_limit":2.0,"tiles_x":8}"#).unwrap_err();
     }
 }

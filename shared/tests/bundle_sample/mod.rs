@@ -13,7 +13,7 @@ use thorax_shared::decision::DecisionRule;
 use thorax_shared::lesions::LesionEvidence;
 use thorax_shared::modality::Modality;
 use thorax_shared::preprocess::QualityLimits;
-use thorax_shared::preprocess::spec::{Clahe, Core, Normalise, PreprocessSpec, Window};
+use thorax_shared::preprocess::spec::{Clahe, Core, Equalisation, Normalise, PreprocessSpec, Window};
 use thorax_shared::verdict::RejectReason;
 
 pub(crate) const SEED: [u8; 32] = [7; 32];
@@ -30,7 +30,7 @@ pub(crate) fn name(text: &str) -> Name {
     Name::try_from(text).expect("at most 64 bytes")
 }
 
-fn preprocess(window: Window, clahe: Option<Clahe>, core: Core) -> PreprocessSpec {
+fn preprocess(window: Window, clahe: Equalisation, core: Core) -> PreprocessSpec {
     let normalise = Normalise { mean: vec![0.5], std: vec![0.25] };
     PreprocessSpec { window, working_side: 1024, clahe, core, input_side: 224, normalise }
 }
@@ -49,7 +49,7 @@ pub(crate) fn manifest() -> Manifest {
                 outputs: vec![name("logits"), name("activation"), name("novelty"), name("refusal")],
                 preprocess: preprocess(
                     Window::Hounsfield { center: -600.0, width: 1500.0 },
-                    Some(Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }),
+                    Equalisation::Once { clahe: Clahe { clip_limit: 2.0, tiles_x: 8, tiles_y: 8 }, done_from: 0.75 },
                     Core::Body { margin: 0.05 },
                 ),
             },
@@ -60,7 +60,7 @@ pub(crate) fn manifest() -> Manifest {
                 part: name("segmenter.onnx"),
                 input: name("image"),
                 outputs: vec![name("masks")],
-                preprocess: preprocess(Window::Quantiles { low: 0.005, high: 0.995 }, None, Core::Whole),
+                preprocess: preprocess(Window::Quantiles { low: 0.005, high: 0.995 }, Equalisation::Never, Core::Whole),
             },
             channels: vec![name("infection"), name("lung")],
             mask_threshold: 0.5,
@@ -300,11 +300,19 @@ impl Fields {
             }
         }
         self.add(&format!("{at}.working_side"), spec.working_side);
-        self.add(&format!("{at}.clahe: 0 none, 1 follows"), u8::from(spec.clahe.is_some()));
-        if let Some(clahe) = spec.clahe {
+        let variant = match spec.clahe {
+            Equalisation::Never => 0u8,
+            Equalisation::Always(_) => 1,
+            Equalisation::Once { .. } => 2,
+        };
+        self.add(&format!("{at}.clahe: 0 Never, 1 Always, 2 Once"), variant);
+        if let Some(clahe) = spec.clahe.clahe() {
             self.add(&format!("{at}.clahe.clip_limit"), clahe.clip_limit);
             self.add(&format!("{at}.clahe.tiles_x"), clahe.tiles_x);
             self.add(&format!("{at}.clahe.tiles_y"), clahe.tiles_y);
+        }
+        if let Equalisation::Once { done_from, .. } = spec.clahe {
+            self.add(&format!("{at}.clahe.done_from"), done_from);
         }
         let core = format!("{at}.core: 0 Whole, 1 Body, 2 Film, 3 Lungs, 4 LungsAlone");
         match spec.core {

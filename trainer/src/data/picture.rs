@@ -8,7 +8,7 @@ use thorax_files::{file_sha256, hexadecimal};
 use thorax_shared::{
     lungs,
     plane::Plane,
-    preprocess::{self, Equalised, Pixels, Prepared, PreprocessError, PreprocessSpec},
+    preprocess::{self, Equalised, Pixels, Prepared, PreprocessError, PreprocessSpec, spec::Equalisation},
 };
 
 use super::{
@@ -150,7 +150,7 @@ impl Picture {
     /// `spec` for this picture: without CLAHE when it is equalised already.
     fn spec<'a>(&self, spec: &'a PreprocessSpec) -> Cow<'a, PreprocessSpec> {
         match self.equalised {
-            true => Cow::Owned(PreprocessSpec { clahe: None, ..spec.clone() }),
+            true => Cow::Owned(PreprocessSpec { clahe: Equalisation::Never, ..spec.clone() }),
             false => Cow::Borrowed(spec),
         }
     }

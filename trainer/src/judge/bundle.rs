@@ -17,7 +17,7 @@ use thorax_shared::{
     mask::{INFECTION, LEFT_LUNG, LUNGS, NAMES, RIGHT_LUNG, union},
     metrics::{self, Confusion},
     modality::Modality,
-    preprocess::PreprocessSpec,
+    preprocess::spec::{Equalisation, PreprocessSpec},
     verdict::Verdict,
 };
 
@@ -163,9 +163,9 @@ impl JudgedModel {
     pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, DeviceError> {
         let model = Model::open(path, trusted)?;
         let mut of_equalised = model.clone();
-        of_equalised.manifest.classifier.graph.preprocess.clahe = None;
+        of_equalised.manifest.classifier.graph.preprocess.clahe = Equalisation::Never;
         if let Some(segmenter) = &mut of_equalised.manifest.segmenter {
-            segmenter.graph.preprocess.clahe = None;
+            segmenter.graph.preprocess.clahe = Equalisation::Never;
         }
         Ok(Self { model, of_equalised })
     }
@@ -183,7 +183,7 @@ impl JudgedModel {
             if let Some(segmenter) = &mut model.manifest.segmenter {
                 segmenter.graph.preprocess = preprocess.clone();
                 if !equalises {
-                    segmenter.graph.preprocess.clahe = None;
+                    segmenter.graph.preprocess.clahe = Equalisation::Never;
                 }
             }
         }

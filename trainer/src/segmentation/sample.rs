@@ -283,7 +283,10 @@ pub(super) fn collate(samples: Vec<Values>) -> candle_core::Result<Vec<Tensor>> 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use thorax_shared::{modality::Modality, preprocess};
+    use thorax_shared::{
+        modality::Modality,
+        preprocess::{self, spec::Equalisation},
+    };
 
     use super::*;
     use crate::{
@@ -315,7 +318,7 @@ mod tests {
         let pixels = Picture::read(&folder.path().join("slice.png"), false).unwrap().frame.pixels;
         let prepared = |spec: &PreprocessSpec| preprocess::prepare(&pixels, spec).unwrap().input.into_data();
         assert_eq!(seen(false), prepared(&spec));
-        assert_eq!(seen(true), prepared(&PreprocessSpec { clahe: None, ..spec.clone() }));
+        assert_eq!(seen(true), prepared(&PreprocessSpec { clahe: Equalisation::Never, ..spec.clone() }));
         assert_ne!(seen(false), seen(true));
     }
 

@@ -22,7 +22,7 @@ use thorax_shared::{
     plane::Plane,
     preprocess::{
         PreprocessSpec,
-        spec::{Core, Normalise, Window},
+        spec::{Core, Equalisation, Normalise, Window},
     },
 };
 
@@ -56,7 +56,7 @@ pub(crate) fn net(names: &[&str], masks: &[(f32, [i32; 2])], modality: Modality)
     let spec = PreprocessSpec {
         window: Window::Hounsfield { center: -600.0, width: 1500.0 },
         working_side: SIDE as u32,
-        clahe: None,
+        clahe: Equalisation::Never,
         core: Core::Whole,
         input_side: SIDE as u32,
         normalise: Normalise { mean: vec![0.0], std: vec![1.0] },

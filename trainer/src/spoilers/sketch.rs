@@ -10,7 +10,7 @@ use thorax_shared::{
         Equalised, PreprocessError,
         quality::QualityLimits,
         resize_u8,
-        spec::{Core, Normalise, PreprocessSpec},
+        spec::{Core, Equalisation, Normalise, PreprocessSpec},
     },
 };
 
@@ -37,7 +37,7 @@ impl Sketch {
     /// Of a record's picture; `None` where it is too small for one.
     pub(super) fn of(manifest: &Manifest, record: &Record, picture: &Picture) -> Option<Self> {
         let recipe = PreprocessSpec {
-            clahe: None,
+            clahe: Equalisation::Never,
             core: Core::Whole,
             ..preprocess_spec(record.modality, SIDE as u32, no_normalisation())
         };
