@@ -24,7 +24,7 @@ heads() { "$TRAIN" train classify --manifest manifest.csv "$@"; }
 # Signs a bundle by a pair that is drawn for it alone; the secret half is thrown away.
 bundle() {
     [ -e "$1.key" ] || "$TRAIN" bundle keygen "$1.key" | tee "$1.pub"
-    "$TRAIN" bundle build --classifier "$1-heads" --manifest manifest.csv --probe "$1-probe/probe.json" \
+    "$TRAIN" bundle build --classifier "$1-heads" --manifest manifest.csv \
         --limits "$HERE/../limits.md" --despite-stress --key "$1.key" --disease "pneumonia as COVID-19 makes it" \
         --disease-code "SCT:840539006:COVID-19" --minimum-age 16 --out "thorax-$1.thorax" --force "${@:2}"
     mv CARD.md "$1-CARD.md"
@@ -57,7 +57,6 @@ xray_heads --features xray-teacher.features --weights $TAUGHT --out xray-teacher
 "$TRAIN" distill $LEARN --weights $TAUGHT --teacher xray-teacher --teacher-weights $TAUGHT --unlabelled --epochs 4 --dropout 0 --out xray-student
 xray_features $STUDENT xray.features
 xray_heads --features xray.features --weights $STUDENT --taught --out xray-heads
-"$TRAIN" probe --manifest manifest.csv --features xray.features --out xray-probe
 bundle xray --weights $STUDENT --segmenter xray-segment --model-version 0.3.0
 # The device's: a small segmenter learns what the large one draws on all films, and the first layers, which lose the most, stay in floating point.
 FIRST=classifier/n1,classifier/n3,classifier/n5,classifier/n6,classifier/n8,classifier/n10
@@ -75,7 +74,6 @@ git -C "$HERE" show 3699475:models/ct/thorax-ct.thorax > ct-0.1.0.thorax
 python3 "$HERE/refuse.py" "$DATA" ct ct-refuse.csv
 [ -e ct.features ] || "$TRAIN" features --manifest manifest.csv --modality ct --segmenter ct-0.1.0.thorax --copies 4 --out ct.features
 heads --modality ct --features ct.features --segmenter ct-0.1.0.thorax --refuse ct-refuse.csv --refuse-photographs 200 --out ct-heads
-"$TRAIN" probe --manifest manifest.csv --features ct.features --out ct-probe
 bundle ct --segmenter ct-0.1.0.thorax --stress-pictures 60 --model-version 0.4.1
 integers ct --model-version 0.5.1 --keep-float net/n1,net/n49
 

@@ -107,6 +107,9 @@ fn a_bundle_is_tried_before_it_is_signed_and_afterwards() {
     assert!(groups.len() == 5 && groups.is_sorted() && groups[4] > groups[0] * 8.0, "{found}");
     assert!((0.0..=1.0).contains(&grown[4]["auc"]["mean"].as_f64().unwrap()), "{found}");
     assert!(read(&probed.join("probe.md")).contains("What more patients are worth"));
+    // The classifier's own run has asked the same, and a bundle of it tells it.
+    let beside = toy.classifier.join("probe.json");
+    assert_eq!(json(&beside), found);
 
     refused(&mut toy.build(&["--stress-pictures", "0"]), &["--stress-pictures 0", "--despite-stress"]);
     assert!(!toy.bundle.exists() && !card.exists());
@@ -114,8 +117,12 @@ fn a_bundle_is_tried_before_it_is_signed_and_afterwards() {
     succeed(&mut untried);
     let text = read(&card);
     let first = text.find("What its verdicts survive was not tried").expect("the card says that nobody tried");
-    assert!(first < text.find("## What it is").unwrap() && text.contains("`thorax-train probe` says"), "{text}");
+    assert!(first < text.find("## What it is").unwrap() && text.contains("What more patients are worth"), "{text}");
 
+    // Without it the card says that nobody asked.
+    std::fs::remove_file(beside).unwrap();
+    succeed(&mut toy.build(&["--stress-pictures", "0", "--despite-stress", "--force"]));
+    assert!(read(&card).contains("`thorax-train probe` says"), "{text}");
     let probe_json = probed.join("probe.json");
     let mut tried = toy.build(&["--stress-pictures", "2", "--despite-stress", "--force", "--probe"]);
     succeed(tried.arg(&probe_json));

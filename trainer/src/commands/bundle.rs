@@ -14,7 +14,7 @@ use thorax_nets::source::WeightsArgs;
 use thorax_nn::onnx::to_onnx;
 use thorax_shared::bundle::{self, Bundle, Disease, Limits, Name, TrustedKeys};
 
-use super::teachers::TeacherArgs;
+use super::{probe, teachers::TeacherArgs};
 use crate::{
     bundle::{
         build::{self, classifier_net},
@@ -82,7 +82,8 @@ pub struct BuildArgs {
     /// Markdown list of what only you know of the data's limits (who was labelled how, when, by whom); the card ends its own list with it
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
-    /// probe.json that `thorax-train probe` wrote of the features that the classifier learnt from; the card tells what is in it
+    /// probe.json that `thorax-train probe` wrote of the features that the classifier learnt from; the card tells what is in it [default: that
+    /// in --classifier, which `train classify` wrote]
     #[arg(long, value_name = "FILE")]
     probe: Option<PathBuf>,
     /// Labelled pictures of the validation split, and as many with masks, that are tried under every change; 0 (with --despite-stress)
@@ -205,7 +206,8 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
     let limits =
         args.limits.as_ref().map(|path| std::fs::read_to_string(path).with_context(|| path.display().to_string()));
     let limits = limits.transpose()?.unwrap_or_default();
-    let probe: Option<Probe> = match &args.probe {
+    let beside = args.classifier.join(probe::JSON);
+    let probe: Option<Probe> = match args.probe.as_ref().or_else(|| beside.exists().then_some(&beside)) {
         Some(path) => {
             let text = std::fs::read(path).with_context(|| path.display().to_string())?;
             let probe = serde_json::from_slice(&text)

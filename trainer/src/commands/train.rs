@@ -23,6 +23,7 @@ use thorax_nn::{device::DeviceArgs, losses::LossArgs, training::TrainingArgs};
 use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
 use super::{
+    probe,
     train_backbone::{self, TrainBackboneArgs},
     train_instance::{self, InstanceArgs},
 };
@@ -232,6 +233,10 @@ pub struct ClassifyArgs {
     /// How much more than large weights it is punished when changed copies of a picture (--copies) get other logits
     #[arg(long, value_name = "FACTOR", default_value_t = heads::STEADINESS, value_parser = factor::<f32>)]
     steadiness: f32,
+    /// Do not ask what else than the disease tells the classes apart (`thorax-train probe`), which takes minutes; a bundle's card then says that
+    /// nobody asked
+    #[arg(long)]
+    no_probe: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -777,6 +782,11 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         outcome.decision.positive_at,
         outcome.decision.negative_at
     );
+    if !args.no_probe {
+        probe::beside_classifier(&common.out, &manifest, contents, &table, common.seed).context(
+            "the classifier is done; what else tells the classes apart is not known, give --no-probe to leave it so",
+        )?;
+    }
     Ok(())
 }
 

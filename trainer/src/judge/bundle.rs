@@ -408,9 +408,10 @@ impl Evaluation {
                 "\nIf every probability were right, chance alone would give, on as many pictures (median, and {:.0} % of {RESAMPLES} draws): ECE \
                  {ece}, AUROC of entropy for errors {entropy}. Pictures of a patient are drawn independently here, so the ranges are somewhat \
                  too narrow. A figure inside them is no sign of bad calibration, and no proof of a good one. AURC (area under the curve of risk \
-                 against coverage, the least uncertain first): {}.",
+                 against coverage, the least uncertain first): {}. Brier score: {}.",
                 LEVEL * 100.0,
-                cell(self.aurc(&all))
+                cell(self.aurc(&all)),
+                cell(self.brier(&all))
             );
         }
         out += &self.by_class();
@@ -677,6 +678,7 @@ impl Evaluation {
         let names = ["ECE by chance, if every probability were right", "AUROC of entropy by chance, if so"];
         figures.extend(names.into_iter().zip(self.if_calibrated(&all)).map(|(name, estimate)| named(name, estimate)));
         figures.push(named("AURC", self.aurc(&all)));
+        figures.push(named("Brier score", self.brier(&all)));
         for (channel, mask) in MASKS.iter().enumerate() {
             let known: Vec<&MaskedPicture> = self.masks.iter().filter(|m| m.masks[channel].is_some()).collect();
             if !known.is_empty() {
@@ -734,6 +736,14 @@ impl Evaluation {
             let (p, h, y) = columns(items);
             let wrong: Vec<bool> = p.iter().zip(&y).map(|(&p, &y)| (p >= self.positive_at) != y).collect();
             Some(metrics::RiskCoverage::new(&h, &wrong).ok()?.area())
+        })
+    }
+
+    /// Brier score of the pictures that were read.
+    fn brier(&self, items: &[&Prediction]) -> Option<Estimate> {
+        self.of_read(items, |items| {
+            let (p, _, y) = columns(items);
+            metrics::brier_score(&p, &y).ok()
         })
     }
 
