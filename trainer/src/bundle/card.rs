@@ -107,7 +107,7 @@ pub fn card(
     let mut out = format!(
         "# Model card: {} {}\n\n\
          **Research use only. Not a medical device. Not clinically validated.** Written by `thorax-train bundle build`; do not edit.\n\n\
-         {}## The worst first\n\n{}{}{}\n## What it is\n\n\
+         {}## The worst first\n\n{}{}- {}\n\n## What it is\n\n\
          Reads {}: positive, negative or refer for {}, an ensemble's entropy, a class activation map, and the infected part of the lungs.\n\n",
         contents.name,
         contents.version,
@@ -142,7 +142,7 @@ pub fn card(
 }
 
 /// The card of a bundle that was made of another one, whose card is `before`: `report` tells how, and `judged` how good it is, where that was
-/// asked, with how often the test split had been looked at before as a Markdown list item.
+/// asked, with how often the test split had been looked at before, in words.
 pub fn of_integers(
     contents: &bundle::Manifest,
     survival: &Survival,
@@ -151,7 +151,7 @@ pub fn of_integers(
     before: &str,
 ) -> String {
     let (worst, figures, looks) = judged.map_or_else(Default::default, |(evaluation, looks)| {
-        (evaluation.worst(), format!("## Figures\n\n{}\n", evaluation.to_markdown()), looks)
+        (evaluation.worst(), format!("## Figures\n\n{}\n", evaluation.to_markdown()), format!("- {looks}\n"))
     });
     format!(
         "# Model card: {} {}\n\n\

@@ -85,10 +85,10 @@ pub fn run(args: &StressArgs) -> anyhow::Result<()> {
     let (stress, read) = measure(&manifest, &model, &settings, Some(&kept)).with_context(|| {
         format!("the changes that were read are kept in {}; the same command goes on", args.out.display())
     })?;
-    if args.split == Split::Test && read > 0 {
+    let looks = (args.split == Split::Test).then(|| data::looks::told(&args.manifest, modality)).transpose()?;
+    if looks.is_some() && read > 0 {
         data::looks::look(&args.manifest, "stress", modality, &model.title())?;
     }
-    let looks = if args.split == Split::Test { Some(look(&args.out, read > 0)?) } else { None };
     let curves = stress.curves()?;
     let [html, markdown] = stress.page(looks.as_deref(), &curves, &sample, &what)?;
     let files = [
@@ -114,53 +114,4 @@ fn shown(path: &Path, model: &JudgedModel) -> anyhow::Result<Plane<u8>> {
         Pixels::Eight(picture) => picture,
         deeper => window(&deeper, &model.manifest().classifier.graph.preprocess.window),
     })
-}
-
-/// Counts the looks at the test split that the figures of a folder have cost, one more where something was read `anew`, and says so.
-fn look(folder: &Path, anew: bool) -> anyhow::Result<String> {
-    let path = folder.join("looks.json");
-    let before: u32 = match std::fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text)
-            .with_context(|| format!("{}: no number of looks; delete it to count from none", path.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(error).with_context(|| path.display().to_string()),
-    };
-    let looks = (before + u32::from(anew)).max(1);
-    if looks != before {
-        write_atomically(&path, |out| write!(out, "{looks}"))?;
-    }
-    Ok(format!(
-        "The pictures are those of the test split. The figures of this folder have cost {} at it. Whoever chooses anything by them should \
-         count it: figures of the same pictures then flatter.",
-        words(looks)
-    ))
-}
-
-/// `one look`, `two looks`.
-fn words(looks: u32) -> String {
-    const WORDS: [&str; 12] =
-        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
-    let word = looks.checked_sub(1).and_then(|before| WORDS.get(before as usize));
-    let number = word.map_or_else(|| looks.to_string(), |word| (*word).to_owned());
-    format!("{number} look{}", if looks == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_are_counted_in_words() {
-        assert_eq!([words(1), words(2), words(12), words(13)], ["one look", "two looks", "twelve looks", "13 looks"]);
-        let folder = tempfile::tempdir().unwrap();
-        let told = |anew| look(folder.path(), anew).unwrap();
-        assert!(told(true).contains("cost one look at it"));
-        // The same figures once more cost nothing.
-        assert!(told(false).contains("cost one look at it"));
-        assert!(told(true).contains("cost two looks at it"));
-        std::fs::write(folder.path().join("looks.json"), "many").unwrap();
-        let refused = format!("{:#}", look(folder.path(), true).unwrap_err());
-        assert!(refused.contains("looks.json") && refused.contains("delete it"), "{refused}");
-    }
 }

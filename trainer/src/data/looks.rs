@@ -45,15 +45,14 @@ pub fn look(manifest: &Path, command: &str, modality: Modality, judged: &str) ->
     Ok(())
 }
 
-/// For a card: how often the test pictures of `modality` of the manifest at that path were looked at before this bundle, as a Markdown list
-/// item.
+/// How often the test pictures of `modality` of the manifest at that path were looked at before, in words.
 ///
 /// # Errors
 /// A list that is damaged.
 pub fn told(manifest: &Path, modality: Modality) -> anyhow::Result<String> {
     let path = list(manifest);
     if !path.exists() {
-        return Ok("- No look at the test split before this one is written down beside its manifest.\n".into());
+        return Ok("No look at the test split before this one is written down beside its manifest.".into());
     }
     let read = |path: &Path| -> anyhow::Result<BTreeMap<String, usize>> {
         let mut commands = BTreeMap::new();
@@ -75,7 +74,7 @@ pub fn told(manifest: &Path, modality: Modality) -> anyhow::Result<String> {
     })?;
     let by: Vec<String> = commands.iter().map(|(command, count)| format!("{command} {count}")).collect();
     Ok(format!(
-        "- The test split was looked at {} times before this ({}), which whoever chose anything by it has learnt from.\n",
+        "The test split was looked at {} times before this ({}), which whoever chose anything by it has learnt from.",
         commands.values().sum::<usize>(),
         by.join(", ")
     ))

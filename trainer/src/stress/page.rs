@@ -72,8 +72,8 @@ impl Stress {
         names.into_iter().filter_map(curve).collect()
     }
 
-    /// The page, as HTML and as Markdown without drawings. `looks` is how often the test split was looked at, in words, where it is
-    /// the test split; `sample` is shown under each change, and `what` says what it is.
+    /// The page, as HTML and as Markdown without drawings. `looks` is how often the test split was looked at before, in words, where the
+    /// pictures are of it; `sample` is shown under each change, and `what` says what it is.
     ///
     /// # Errors
     /// A picture that cannot be encoded.
@@ -90,7 +90,10 @@ impl Stress {
             "Nothing on this page may be used to diagnose or treat anyone.".into(),
         )];
         if let Some(looks) = looks.filter(|_| self.is_test()) {
-            blocks.push(caution("A look at the test split.", looks.into()));
+            let text = format!(
+                "{looks} Whoever chooses anything by this page should count it: figures of the same pictures then flatter."
+            );
+            blocks.push(caution("A look at the test split.", text));
         }
         blocks.push(Block::Section("What a verdict survives".into()));
         if !self.not_survived().is_empty() {
