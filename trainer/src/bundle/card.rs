@@ -14,7 +14,7 @@ use crate::{
     changes::Copies,
     data::{Label, Manifest, Record, Split, Task, recipe::seen_part},
     features::{Extractor, Maker},
-    heads::{self, Promise},
+    heads::{self, ClassifyConfig, Promise},
     judge::bundle::Evaluation,
     markdown::{self, escaped},
     probe::Probe,
@@ -201,11 +201,16 @@ fn own_patients(manifest: &Manifest, modality: Modality) -> String {
 fn classifier(contents: &bundle::Manifest, origins: &Origins<'_>) -> String {
     let Origins { classifier, made, .. } = origins;
     let calibration = &contents.calibration;
-    let heads = match classifier.config.taught {
-        true => "logistic heads, each taught what one member of its teachers says".to_owned(),
-        false => format!(
-            "logistic heads, each on a bootstrap resample of the training patients; L2 penalty {}",
-            classifier.outcome.l2
+    let ClassifyConfig { taught, teachers, .. } = &classifier.config;
+    let l2 = classifier.outcome.l2;
+    let heads = match (taught, teachers.len()) {
+        (true, _) => "logistic heads, each taught what one member of its teachers says".to_owned(),
+        (false, 0) => {
+            format!("logistic heads, each on a bootstrap resample of the training patients; L2 penalty {l2}")
+        }
+        (false, count) => format!(
+            "logistic heads, each fitted to what one member of {} says of the training pictures as they are; L2 penalty {l2}",
+            if count == 1 { "its teacher".to_owned() } else { format!("its {count} teachers") }
         ),
     };
     let trained = origins.trained();

@@ -1,6 +1,10 @@
 //! `thorax-train train`: from a manifest to trained weights; each run is a folder, each run resumes where it stopped.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    path::PathBuf,
+};
 
 use anyhow::Context;
 use candle_core::Device;
@@ -24,20 +28,21 @@ use thorax_shared::{mask, modality::Modality, preprocess::spec::Normalise};
 
 use super::{
     probe,
+    teachers::TeacherArgs,
     train_backbone::{self, TrainBackboneArgs},
     train_instance::{self, InstanceArgs},
 };
 use crate::{
-    backbone::run::BackboneConfig,
+    backbone::{run::BackboneConfig, teachers::Ensembles},
     changes::Copies,
     data::{
-        self, Split, Task,
+        self, Manifest, Record, Split, Task,
         fingerprint::{fingerprint, healthy_fingerprint, taught_fingerprint},
         recipe::preprocess_spec,
     },
-    features::{self, Dtype, FeatureNet, FeatureStore, FeatureTable, LoadingArgs, Remade, Request},
+    features::{self, Dtype, FeatureNet, FeatureRow, FeatureStore, FeatureTable, LoadingArgs, Remade, Request},
     files::start_run,
-    heads::{self, RefuseArgs, RefusedPictures, TaughtHeads},
+    heads::{self, RefuseArgs, RefusedPictures, Said, TaughtHeads},
     memory,
     segmentation::{
         augment::{AugmentationConfig, AugmentationName, Flips},
@@ -215,17 +220,21 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     loading: LoadingArgs,
     /// The heads that --weights of a student have behind them (thorax-train distill) are the ensemble; none are fitted
-    #[arg(long, conflicts_with_all = ["members", "balance", "steadiness", "segmenter"])]
+    #[arg(long, conflicts_with_all = ["members", "balance", "steadiness", "segmenter", "teacher"])]
     taught: bool,
+    /// One head a member learns what these say of the training pictures as they are, in place of the labels: of a student's features, what it
+    /// was distilled from, more of which they keep than the heads that it was distilled with (--taught)
+    #[command(flatten)]
+    teachers: TeacherArgs,
     /// Heads in the ensemble
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), conflicts_with = "teacher")]
     members: u16,
     /// Choose penalty, calibration and thresholds on training pictures as well, by their out-of-bag predictions: those of the heads that did
     /// not draw the picture's patient
     ///
     /// For small validation splits, and 20 heads or more. The features must not have learnt from the labels: not for weights of `train
     /// backbone` or `distill`, nor for a segmenter that was shown healthy pictures, boxes or what others draw.
-    #[arg(long, conflicts_with = "taught")]
+    #[arg(long, conflicts_with_all = ["taught", "teacher"])]
     out_of_bag: bool,
     /// How far the sources and classes count alike however many pictures they have: 0 not at all, 1 wholly
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
@@ -628,15 +637,20 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     let refused = refuse.map(RefusedPictures::open).transpose()?.map(|refused| refused.and_photographs(photographs));
     let refuse_sha256 = refuse.map(|table| anyhow::Ok(hexadecimal(&file_sha256(table)?))).transpose()?;
     let most_copies = args.at_most_copies.unwrap_or(u16::MAX);
+    args.teachers.check()?;
     let taught = args.taught.then(|| args.taught_heads()).transpose()?;
+    let teachers = args.teachers.open(Some(common.modality))?;
+    teachers.iter().try_for_each(|teachers| teachers.learnt_from(&manifest))?;
+    let members = taught.as_ref().map(|(_, heads)| heads.members()).or(teachers.as_ref().map(Ensembles::members));
     let begin = |contents: &features::Contents| {
         if let Some((source, _)) = &taught {
             BackboneConfig::saw_alike(source, &contents.preprocess)?;
         }
         let config = heads::ClassifyConfig {
             modality: common.modality,
-            members: taught.as_ref().map_or(usize::from(args.members), |(_, heads)| heads.members()),
+            members: members.unwrap_or(args.members.into()),
             taught: args.taught,
+            teachers: teachers.as_ref().map(Ensembles::sha256).unwrap_or_default(),
             out_of_bag: args.out_of_bag,
             seed: common.seed,
             balance: args.balance,
@@ -762,10 +776,12 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         refused.features(&manifest, contents, contents.copies.min(most_copies), &made.graph, finder)
     });
     let refused = refused.transpose()?;
+    let said = teachers.as_ref().map(|teachers| said(teachers, &manifest, &table)).transpose()?;
     let beside = heads::Beside {
         involvement: involvement.as_deref(),
         refused: refused.as_ref(),
         taught: taught.as_ref().map(|(_, heads)| heads),
+        said: said.as_ref(),
     };
     let outcome = heads::fit(&table, beside, &config, &common.out)?;
     for refusal in &outcome.refusals {
@@ -788,6 +804,21 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What `teachers` say of the training and validation pictures in `table`, as they are; of a changed copy what they say of its picture.
+fn said(teachers: &Ensembles, manifest: &Manifest, table: &FeatureTable) -> anyhow::Result<Said> {
+    let members = teachers.members();
+    let known = |row: &FeatureRow| row.split != Split::Test;
+    let asked: BTreeSet<&str> = table.rows.iter().filter(|row| known(row)).map(|row| row.path.as_str()).collect();
+    let records = manifest.select(teachers.modality(), Task::Classify, None);
+    let records: Vec<&Record> = records.filter(|record| asked.contains(record.path.as_str())).collect();
+    let told = teachers.targets(manifest, &records)?.probabilities;
+    let told: BTreeMap<&str, &[f32]> =
+        records.iter().map(|record| record.path.as_str()).zip(told.chunks_exact(members)).collect();
+    let nothing = vec![0.5; members];
+    let of_row = |row: &FeatureRow| told.get(row.path.as_str()).copied().unwrap_or(&nothing).iter().copied();
+    Ok(Said { members, probabilities: table.rows.iter().flat_map(of_row).collect(), lesions: teachers.weighed() })
 }
 
 /// Sees that a net can be trained in the memory that there is: its weights, their gradient, and two moving means of it, and the

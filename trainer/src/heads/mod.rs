@@ -11,6 +11,7 @@ mod calibration;
 mod lesions;
 mod refusals;
 mod rule;
+mod said;
 mod taught;
 
 use std::{
@@ -47,6 +48,7 @@ pub use lesions::involvement;
 use refusals::RefusalHeads;
 pub use refusals::{RefuseArgs, RefusedFeatures, RefusedPictures};
 pub use rule::{LEAST_ANSWERED, Promise, WANTED_RISK, WANTED_SENSITIVITY, WANTED_SPECIFICITY};
+pub use said::Said;
 pub use taught::{LAYER, LESIONS, TaughtHeads};
 
 use crate::{
@@ -101,6 +103,9 @@ pub struct ClassifyConfig {
     /// The heads came with the backbone's weights, and were not fitted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taught: bool,
+    /// Hashes of heads and backbone of those who were learnt from in place of the labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teachers: Vec<[String; 2]>,
     /// Hash of the manifest.
     pub manifest_sha256: String,
     /// Whose features were learnt from.
@@ -129,6 +134,7 @@ impl ClassifyConfig {
             refused_photographs: 0,
             out_of_bag: false,
             taught: false,
+            teachers: vec![],
             manifest_sha256: contents.manifest_sha256.clone(),
             backbone: contents.backbone,
             backbone_sha256: contents.weights_sha256.clone(),
@@ -222,6 +228,8 @@ pub struct Beside<'a> {
     pub refused: Option<&'a RefusedFeatures>,
     /// The heads, where they are not to be fitted.
     pub taught: Option<&'a TaughtHeads>,
+    /// What the heads are to say, where that is not the labels.
+    pub said: Option<&'a Said>,
 }
 
 /// Fits everything and writes `classifier.safetensors`, `outcome.json` and `validation.csv` into `folder`.
@@ -234,7 +242,7 @@ pub fn fit(
     config: &ClassifyConfig,
     folder: &Path,
 ) -> anyhow::Result<ClassifyOutcome> {
-    let Beside { involvement, refused, taught } = beside;
+    let Beside { involvement, refused, taught, said } = beside;
     let gather = |split: Split| -> anyhow::Result<(Vec<usize>, Vec<bool>)> {
         let (indices, labels): (Vec<usize>, Vec<bool>) = table.split(split).map(|(i, row)| (i, row.positive())).unzip();
         anyhow::ensure!(
@@ -262,7 +270,10 @@ pub fn fit(
         RefusalHeads::fit(refused, &standard, &features, &features_validation, config, spread.as_deref())
     };
     let refusals = refused.map(of_refused).transpose()?;
-    let resamples = resamples(table, &train, config);
+    let resamples = match said {
+        Some(said) => vec![weights(table, &train, config); said.members],
+        None => resamples(table, &train, config),
+    };
     let out_of_bag = match config.out_of_bag && taught.is_none() {
         true => out_of_bag(table, &train, &validation, &resamples),
         false => vec![],
@@ -274,6 +285,7 @@ pub fn fit(
         novelty.extend(out_of_bag.iter().map(|&at| known[at]));
     }
     let columns = table.columns + usize::from(lesions.is_some());
+    let plain = said.map(|_| [features.clone(), features_validation.clone()]);
     let x = Lesions::beside(lesions.as_ref(), features, &train, table.columns);
     let x_validation = Lesions::beside(lesions.as_ref(), features_validation, &validation, table.columns);
     // Of a training picture those heads speak that did not learn from its patient, as many as there are.
@@ -285,11 +297,20 @@ pub fn fit(
         }
         said
     };
-    let (l2, heads) = match taught {
-        Some(taught) => (0.0, taught.on(&standard, lesions.as_ref())?),
-        None => {
+    let (l2, heads) = match (taught, said.zip(plain)) {
+        (Some(taught), _) => (0.0, taught.on(&standard, lesions.as_ref())?),
+        (None, Some((said, [x, x_validation]))) => {
+            let spread = apart(&x, table.columns);
+            let target = |row: usize, member| said.of(train[row], member);
+            let fit = |l2| Heads::fit(&x, &target, &resamples, table.columns, config, l2, spread.as_deref());
+            let say = |heads: &Heads| heads.logits(&x_validation, table.columns);
+            let (l2, heads) = said.best(fit, say, &validation)?;
+            (l2, heads.weighing(said.lesions.as_ref(), lesions.as_ref())?)
+        }
+        (None, None) => {
             let spread = apart(&x, columns);
-            let fit = |l2| Heads::fit(&x, &train_labels, &resamples, columns, config, l2, spread.as_deref());
+            let target = |row: usize, _| f32::from(u8::from(train_labels[row]));
+            let fit = |l2| Heads::fit(&x, &target, &resamples, columns, config, l2, spread.as_deref());
             let sources: Vec<&str> = selection.iter().map(|&row| table.rows[row].source.as_str()).collect();
             best_penalty(fit, say, &labels, &sources)?
         }
@@ -347,14 +368,19 @@ pub fn fit(
 /// balanced.
 fn resamples(table: &FeatureTable, train: &[usize], config: &ClassifyConfig) -> Vec<Vec<f32>> {
     let of_patients: Vec<&str> = train.iter().map(|&row| table.rows[row].group.as_str()).collect();
-    let kinds: Vec<_> =
-        train.iter().map(|&row| (table.rows[row].source.as_str(), table.rows[row].positive())).collect();
     let mut resamples = bootstrap(&of_patients, config.members, config.seed);
-    let balanced = balanced(&kinds, config.balance);
+    let weights = weights(table, train, config);
     resamples
         .iter_mut()
-        .for_each(|counts| counts.iter_mut().zip(&balanced).for_each(|(count, weight)| *count *= weight));
+        .for_each(|counts| counts.iter_mut().zip(&weights).for_each(|(count, weight)| *count *= weight));
     resamples
+}
+
+/// How much each of the training rows counts, sources and classes balanced.
+fn weights(table: &FeatureTable, train: &[usize], config: &ClassifyConfig) -> Vec<f32> {
+    let kinds: Vec<_> =
+        train.iter().map(|&row| (table.rows[row].source.as_str(), table.rows[row].positive())).collect();
+    balanced(&kinds, config.balance)
 }
 
 /// Which of the training rows are predicted out of bag: those that some resample has not drawn, of known patients (two pictures of an
@@ -527,19 +553,19 @@ impl Standard {
 }
 
 impl Heads {
-    /// Weighted logistic regressions, one a resample, all at once: full-batch Adam on a convex loss, the mean cross entropy and
-    /// `l2 / 2` times the squared weights and the variance of the logit that `spread` tells.
+    /// Weighted logistic regressions, one a resample, all at once: full-batch Adam on a convex loss, the mean cross entropy with the
+    /// `target` of each row and member, and `l2 / 2` times the squared weights and the variance of the logit that `spread` tells.
     #[allow(clippy::too_many_arguments, reason = "each is another part of one loss")]
     fn fit(
         x: &[f32],
-        labels: &[bool],
+        target: &dyn Fn(usize, usize) -> f32,
         resamples: &[Vec<f32>],
         columns: usize,
         config: &ClassifyConfig,
         l2: f32,
         spread: Option<&[f32]>,
     ) -> Self {
-        let (rows, members) = (labels.len(), resamples.len());
+        let (rows, members) = (x.len() / columns, resamples.len());
         let totals: Vec<f32> = resamples.iter().map(|counts| counts.iter().sum()).collect();
         let mut weights = vec![0f32; columns * members];
         let mut bias = vec![0f32; members];
@@ -554,10 +580,9 @@ impl Heads {
             multiply((&mut residual, r_view), false, (x, x_view), (&weights, w_view), true);
             let mut to_bias = vec![0f32; members];
             for (row, values) in residual.chunks_exact_mut(members).enumerate() {
-                let target = f32::from(u8::from(labels[row]));
                 for (member, z) in values.iter_mut().enumerate() {
                     let p = 1.0 / (1.0 + (-(*z + bias[member])).exp());
-                    *z = (p - target) * resamples[member][row] / totals[member];
+                    *z = (p - target(row, member)) * resamples[member][row] / totals[member];
                     to_bias[member] += *z;
                 }
             }
@@ -866,7 +891,7 @@ mod tests {
         table
     }
 
-    fn config() -> ClassifyConfig {
+    pub(super) fn config() -> ClassifyConfig {
         ClassifyConfig {
             modality: Modality::Ct,
             members: 5,
@@ -884,6 +909,7 @@ mod tests {
             refused_photographs: 0,
             out_of_bag: false,
             taught: false,
+            teachers: vec![],
             manifest_sha256: String::new(),
             backbone: thorax_nets::Backbone::EfficientNetLite(0).into(),
             backbone_sha256: String::new(),

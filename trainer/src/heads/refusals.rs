@@ -230,7 +230,8 @@ impl RefusalHeads {
             // The kind counts as much as all that it is not.
             let weight = |label: &bool| if *label { (rows - positive) as f32 / positive as f32 } else { 1.0 };
             let weights = vec![labels.iter().map(weight).collect::<Vec<f32>>()];
-            let head = Heads::fit(&all, &labels, &weights, columns, config, L2, spread);
+            let target = |row: usize, _| f32::from(u8::from(labels[row]));
+            let head = Heads::fit(&all, &target, &weights, columns, config, L2, spread);
             let mut told: Vec<f32> =
                 head.logits(validation, columns).iter().map(|logits| sigmoid(logits[0], 1.0)).collect();
             told.sort_by(f32::total_cmp);

@@ -10,7 +10,7 @@ use thorax_nets::{
 };
 use thorax_shared::lesions::LesionEvidence;
 
-use super::{Heads, LESION_SCALE, Lesions, Standard};
+use super::{Heads, Lesions, Standard};
 use crate::features::Contents;
 
 /// The layer of the heads in a file of weights, named as in timm's files, where a headless net is read without it.
@@ -104,15 +104,6 @@ impl TaughtHeads {
             "the student's heads weigh {} features, the backbone has {columns}",
             self.weights.len() / members
         );
-        anyhow::ensure!(
-            self.lesions.is_some() == beside.is_some(),
-            "{}",
-            if beside.is_some() {
-                "--lesions: the student's teachers weighed no lesions; leave it out"
-            } else {
-                "the student's teachers weighed the lesions that a segmenter finds; give it with --lesions"
-            }
-        );
         let mut bias = self.bias.clone();
         for (bias, weights) in bias.iter_mut().zip(self.weights.chunks_exact(columns)) {
             *bias += weights.iter().zip(&standard.mean).map(|(weight, mean)| weight * mean).sum::<f32>();
@@ -121,21 +112,15 @@ impl TaughtHeads {
         let of_column = |column: usize| {
             (0..members).map(move |member| self.weights[member * columns + column] / standard.inverse_std[column])
         };
-        let mut weights: Vec<f32> = (0..columns).flat_map(of_column).collect();
-        if let (Some(taught), Some(beside)) = (&self.lesions, beside) {
-            for (bias, weight) in bias.iter_mut().zip(&taught.weights) {
-                *bias += weight * (beside.mean - taught.mean) / taught.std;
-                weights.push(weight * beside.std / taught.std / LESION_SCALE as f32);
-            }
-        }
-        Ok(Heads { weights, bias })
+        let weights: Vec<f32> = (0..columns).flat_map(of_column).collect();
+        Heads { weights, bias }.weighing(self.lesions.as_ref(), beside)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use super::{super::LESION_SCALE, *};
 
     const MEMBERS: usize = 2;
 

@@ -146,13 +146,31 @@ impl Ensembles {
         }
     }
 
-    /// What all members say of `records`.
+    /// What all members say of `records`, each by its teacher's temperature, so that together they say what [`Self::ask`] tells; what the
+    /// infected share of the lungs adds is left to [`Self::weighed`].
     ///
     /// # Errors
     /// Pictures that cannot be read; a net that fails.
     pub fn targets(&self, manifest: &Manifest, records: &[&Record]) -> anyhow::Result<Targets> {
         let logits = self.logits(manifest, records)?;
-        Ok(Targets::new(self.members(), logits.into_iter().map(|logit| sigmoid(logit, 1.0)).collect()))
+        let temperatures = self.temperatures();
+        let said = |logits: &[f32]| -> Vec<f32> {
+            logits.iter().zip(&temperatures).map(|(&logit, &temperature)| sigmoid(logit, temperature)).collect()
+        };
+        Ok(Targets::new(self.members(), logits.chunks_exact(self.members()).flat_map(said).collect()))
+    }
+
+    /// How the infected share of the lungs moves the logits of all members, each divided by its teacher's temperature.
+    pub fn weighed(&self) -> Option<LesionEvidence> {
+        let LesionEvidence { mean, std, weights } = self.lesions.as_ref()?;
+        let weights = weights.iter().zip(self.temperatures()).map(|(weight, temperature)| weight / temperature);
+        Some(LesionEvidence { mean: *mean, std: *std, weights: weights.collect() })
+    }
+
+    /// One a member.
+    fn temperatures(&self) -> Vec<f32> {
+        let of = |teacher: &Teacher| std::iter::repeat_n(teacher.run.outcome.temperature, teacher.members);
+        self.all.iter().flat_map(of).collect()
     }
 
     /// What all members together say of `records` (equations 1 and 2), each teacher's by its temperature and what its calibration makes of its
@@ -227,9 +245,9 @@ impl Ensembles {
     /// # Errors
     /// When there is no memory.
     pub fn evidence(&self) -> candle_core::Result<Vec<(String, Tensor)>> {
-        let Some(LesionEvidence { mean, std, weights }) = &self.lesions else { return Ok(vec![]) };
+        let Some(LesionEvidence { mean, std, weights }) = self.weighed() else { return Ok(vec![]) };
         let device = Device::Cpu;
-        let tensors = [Tensor::new(weights.as_slice(), &device)?, Tensor::new(&[*mean, *std], &device)?];
+        let tensors = [Tensor::new(weights.as_slice(), &device)?, Tensor::new(&[mean, std], &device)?];
         Ok(heads::LESIONS.iter().map(|name| format!("{}.{name}", heads::LAYER)).zip(tensors).collect())
     }
 }
