@@ -136,6 +136,29 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         assert!(config.contains(words), "{words}: {config}");
     }
 
+    // On its finished features heads learn what each member says.
+    let say = |words: &str, out: &str| {
+        let mut said = classify(words, out, &student);
+        said.arg("--teacher").arg(at("teacher")).arg("--teacher-weights").arg(&own);
+        said
+    };
+    refused(&mut say("--taught", "none"), &["--taught", "--teacher"]);
+    refused(&mut say("--members 3", "none"), &["--members", "--teacher"]);
+    refused(&mut say("--out-of-bag", "none"), &["--out-of-bag", "--teacher"]);
+    refused(say("", "none").arg("--teacher").arg(at("teacher")), &["2 --teacher and 1 --teacher-weights"]);
+    succeed(&mut say("", "said"));
+    let config = read(&at("said/config.json"));
+    assert!(config.contains("\"members\": 3") && config.contains("\"teachers\"") && !config.contains("\"taught\""));
+    let told = |run: &str| -> Vec<f64> {
+        let table = read(&at(run).join("validation.csv"));
+        table.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().parse().unwrap()).collect()
+    };
+    let apart = |run: &str| -> f64 {
+        let (own, teacher) = (told(run), told("teacher"));
+        own.iter().zip(&teacher).map(|(a, b)| (a - b).abs()).sum::<f64>() / teacher.len() as f64
+    };
+    assert!(apart("said") <= apart("heads") + 0.02, "{} {}", apart("said"), apart("heads"));
+
     let mut segment = command("train segment --side 32 --base-channels 4 --epochs 1", "segmenter");
     succeed(&mut segment);
     let key = succeed(train().args(["bundle", "keygen"]).arg(at("key"))).stdout;
@@ -196,6 +219,12 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
     let looks = read(&manifest.with_added_extension("looks.csv"));
     let commands: Vec<&str> = looks.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
     assert_eq!(commands, ["bundle build", "evaluate"]);
+    let mut build = train();
+    build.args(["bundle", "build", "--stress-pictures", "0", "--despite-stress", "--weights"]).arg(&student);
+    build.arg("--classifier").arg(at("said")).arg("--segmenter").arg(at("segmenter")).arg("--manifest").arg(&manifest);
+    succeed(build.arg("--key").arg(at("key")).arg("--out").arg(at("said/said.thorax")));
+    let card = read(&at("said/CARD.md"));
+    assert!(card.contains("3 logistic heads, each fitted to what one member of its teacher says"), "{card}");
 
     let film = manifest.with_file_name("phantom_xray_0001_negative.png");
     let mut screen = edge();
