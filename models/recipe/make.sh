@@ -32,7 +32,7 @@ bundle() {
 # The same in integers, signed by the same pair; the secret half is thrown away.
 integers() {
     "$TRAIN" quantize --bundle "thorax-$1.thorax" --trust "$1.pub" --manifest manifest.csv --key "$1.key" --sensitivity-pictures 0 \
-        --stress-pictures 60 --despite-stress --test --out "$1-int8.thorax" --force "${@:2}"
+        --stress-pictures 120 --despite-stress --test --out "$1-int8.thorax" --force "${@:2}"
     shred -u "$1.key"
 }
 
@@ -45,23 +45,34 @@ BOXES="--boxes $DATA/xray_siim/boxes.csv --boxes-lungs xray-segment-1"
 xray --epochs 45 --out xray-segment-1
 xray --epochs 10 --healthy 150 --boxed 200 $BOXES --keep-last --mask-threshold 0.9 --learning-rate 1e-3 --start xray-segment-1/best.safetensors --out xray-segment
 python3 "$HERE/refuse.py" "$DATA" xray xray-refuse.csv
-# The backbone learns from the labels; heads are fitted behind it; then it learns what each of these says of a film as it is, from changed
-# copies of that film, and of those that readers called indeterminate too.
+# A deep ensemble: five backbones of other seeds, folds of the patients and sizes learn from the labels, and heads are fitted behind each. One
+# backbone then learns what all 40 of them say of a film as it is, from changed copies of that film, and of those that readers called
+# indeterminate too; and heads behind it, once it is done, what each of the 40 says.
 LEARN="--manifest manifest.csv --modality xray --frozen stride8 --ema 0.99 --learning-rate 2e-4"
-"$TRAIN" train backbone $LEARN --weights "$WEIGHTS" --epochs 6 --out xray-backbone
 xray_features() { [ -e "$2" ] || "$TRAIN" features --manifest manifest.csv --modality xray --backbone efficientnet-lite0 --weights "$1" --copies 2 --out "$2"; }
-xray_heads() { heads --modality xray --lesions xray-segment --refuse xray-refuse.csv "$@"; }
-TAUGHT=xray-backbone/weights.safetensors STUDENT=xray-student/weights.safetensors
-xray_features $TAUGHT xray-teacher.features
-xray_heads --features xray-teacher.features --weights $TAUGHT --out xray-teacher
-"$TRAIN" distill $LEARN --weights $TAUGHT --teacher xray-teacher --teacher-weights $TAUGHT --unlabelled --epochs 4 --dropout 0 --out xray-student
+xray_heads() { heads --modality xray --lesions xray-segment "$@"; }
+TEACHERS=()
+teacher() {
+    local weights=xray-backbone-$1/weights.safetensors
+    "$TRAIN" train backbone $LEARN --weights "$WEIGHTS" --epochs 6 --out "xray-backbone-$1" "${@:2}"
+    xray_features "$weights" "xray-$1.features"
+    xray_heads --features "xray-$1.features" --members 8 --no-probe --out "xray-teacher-$1"
+    TEACHERS+=(--teacher "xray-teacher-$1" --teacher-weights "$weights")
+}
+teacher 1 --seed 1
+teacher 2 --seed 2 --leave-out 2/5
+teacher 4 --seed 4 --leave-out 4/5
+teacher 5 --seed 5 --leave-out 5/5
+teacher 160 --seed 1 --side 160
+STUDENT=xray-student/weights.safetensors
+"$TRAIN" distill $LEARN --weights xray-backbone-2/weights.safetensors "${TEACHERS[@]}" --doubt 1 --unlabelled --epochs 4 --dropout 0 --out xray-student
 xray_features $STUDENT xray.features
-xray_heads --features xray.features --weights $STUDENT --taught --out xray-heads
-bundle xray --weights $STUDENT --segmenter xray-segment --model-version 0.3.0
+xray_heads --features xray.features --weights $STUDENT "${TEACHERS[@]}" --refuse xray-refuse.csv --refuse-photographs 200 --out xray-heads
+bundle xray --weights $STUDENT --segmenter xray-segment --model-version 0.5.0
 # The device's: a small segmenter learns what the large one draws on all films, and the first layers, which lose the most, stay in floating point.
 FIRST=classifier/n1,classifier/n3,classifier/n5,classifier/n6,classifier/n8,classifier/n10
 segment --manifest manifest.csv --modality xray --net unet --side 192 --copies 2 --epochs 20 --teacher xray-segment --taught 800 --keep-last --mask-threshold 0.5 --out xray-segment-small
-integers xray --segmenter xray-segment-small --model-version 0.4.0 --keep-float "$FIRST,segmenter/n1,segmenter/n49"
+integers xray --segmenter xray-segment-small --model-version 0.6.0 --keep-float "$FIRST,segmenter/n1,segmenter/n49" "${TEACHERS[@]}"
 
 # CT. The segmenter is that of thorax-ct 0.1.0, which was trained by hand, for half an hour of a core: what was trained since marks a share of
 # the lungs that tells less. How it was trained (twice.csv: the manifest imported without --equalised), though programs since then draw other

@@ -170,7 +170,13 @@ pub fn of_integers(
 pub fn of_segmenter(origin: &Origin) -> String {
     match origin {
         Origin::Runs(members) => segmenter(members),
-        Origin::Bundle(shipped) => of_bundle(&shipped.title, &shipped.sha256, &shipped.told),
+        Origin::Bundle(shipped) => {
+            let once = match shipped.equalises_twice {
+                true => "- For it a slice that was equalised before is not equalised again; its own bundle did so.\n",
+                false => "",
+            };
+            once.to_owned() + &of_bundle(&shipped.title, &shipped.sha256, &shipped.told)
+        }
     }
 }
 

@@ -26,6 +26,17 @@ pub fn preprocess_spec(modality: Modality, side: u32, normalise: Normalise) -> P
     PreprocessSpec { window, working_side: 512, clahe, core, input_side: side, normalise }
 }
 
+/// `spec` as recipes are today: a slice that was equalised before is not equalised again. Nets from before recipes could say so learnt from
+/// slices that somebody told apart ([`Record::equalised`](super::Record::equalised)), so it is what they learnt from.
+pub fn equalised_once(modality: Modality, spec: PreprocessSpec) -> PreprocessSpec {
+    match (modality, spec.clahe) {
+        (Modality::Ct, Equalisation::Always(clahe)) => {
+            PreprocessSpec { clahe: Equalisation::Once { clahe, done_from: EQUALISED_FROM }, ..spec }
+        }
+        _ => spec,
+    }
+}
+
 /// The part of a picture that a network sees, in words.
 pub fn seen_part(core: Core) -> &'static str {
     match core {

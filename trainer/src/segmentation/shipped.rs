@@ -20,6 +20,7 @@ use thorax_shared::{
 };
 
 use super::segmenter::OUTPUT;
+use crate::data::recipe::equalised_once;
 
 /// The probability that graphs of this program have their chosen threshold at.
 const MASK_THRESHOLD: f32 = 0.5;
@@ -32,8 +33,10 @@ pub struct Shipped {
     pub title: String,
     /// Whose pictures it reads.
     pub modality: Modality,
-    /// How it prepares a picture.
+    /// How a picture is prepared for it, as recipes are today.
     pub preprocess: PreprocessSpec,
+    /// The bundle equalises slices that were equalised before.
+    pub equalises_twice: bool,
     /// The net.
     pub graph: Graph,
     /// SHA-256 of its file.
@@ -73,12 +76,15 @@ impl Shipped {
             extension.teacher.as_ref().map_or_else(String::new, |teacher| format!(" ({})", teacher.name))
         );
         // Where it is one net with the classifier, what the classifier makes of it is left out.
+        let recipe = &segmenter.graph.preprocess;
+        let preprocess = equalised_once(*modality, recipe.clone());
         let graph = from_onnx(onnx)?.only(OUTPUT).with_context(|| format!("its segmenter has no output {OUTPUT}"))?;
         Ok(Self {
             path: path.to_owned(),
             title: format!("{name} {version}"),
             modality: *modality,
-            preprocess: segmenter.graph.preprocess.clone(),
+            equalises_twice: preprocess != *recipe,
+            preprocess,
             sha256: match bundle.manifest().classifier.graph.part == segmenter.graph.part {
                 // Other heads behind it make no other segmenter.
                 true => hexadecimal(&Sha256::digest(to_onnx(&graph, "segmenter")?)),
@@ -152,6 +158,8 @@ fn told(card: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use thorax_shared::preprocess::spec::Equalisation;
+
     use super::*;
 
     #[test]
@@ -166,6 +174,8 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/teachers/ct/thorax-ct.thorax");
         let shipped = Shipped::open(&path).unwrap();
         assert_eq!(shipped.modality, Modality::Ct);
+        // Slices are equalised once, whatever its bundle did.
+        assert!(matches!(shipped.preprocess.clahe, Equalisation::Once { .. }), "{:?}", shipped.preprocess);
         let side = shipped.preprocess.input_side as usize;
         assert_eq!(shipped.graph.input_shape, [1, side, side]);
         assert!(
