@@ -178,7 +178,7 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         assert!(card.contains(words), "{words}: {card}");
     }
     // Teacher and student side by side, and each look at the test split is written down beside the manifest.
-    assert!(card.contains("No look at the test split before this one"), "{card}");
+    assert!(card.contains("No look at the test split is written down"), "{card}");
     let evaluate = || {
         let mut command = train();
         command.args(["evaluate", "--bundle"]).arg(at("own/own.thorax")).arg("--trust").arg(at("trusted"));

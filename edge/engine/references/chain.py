@@ -101,14 +101,29 @@ class Chain:
         self.one = all(graphs[0][what] == graphs[1][what] for what in ("part", "input", "preprocess"))
         self.segmenter = self.classifier if self.one else session(self.manifest["segmenter"]["graph"])
 
+    @staticmethod
+    def equalise(working, clahe, hounsfield):
+        """CLAHE, unless the recipe has none, or the picture has no unit and was equalised before (`Once` in shared/SPEC.md)."""
+        if clahe is None:
+            return working
+        down, across, limit = clahe["tiles_y"], clahe["tiles_x"], clahe["clip_limit"]
+        if "done_from" in clahe and not hounsfield:
+            height, width = (side - side % tiles for side, tiles in zip(working.shape, (down, across)))
+            tiles = working[:height, :width].reshape(down, height // down, across, width // across).swapaxes(1, 2).reshape(down * across, -1)
+            tiles = tiles[tiles.std(1) >= 4]
+            most = max(int(limit * height * width / (down * across) / 256), 1)
+            within = sorted(np.minimum(np.bincount(tile, minlength=256), most).sum() / len(tile) for tile in tiles)
+            if len(within) >= 4 and within[3 * (len(within) - 1) // 4] >= clahe["done_from"]:
+                return working
+        return cv2.createCLAHE(limit, (across, down)).apply(working)
+
     def run(self, path):
         manifest = self.manifest
         graph, segment = manifest["classifier"]["graph"], manifest["segmenter"]["graph"]
         spec = segment["preprocess"]
         windowed = window(read(path), spec["window"])
         working = shrunk(windowed, spec["working_side"])
-        clahe = spec["clahe"]
-        equalised = cv2.createCLAHE(clahe["clip_limit"], (clahe["tiles_x"], clahe["tiles_y"])).apply(working)
+        equalised = self.equalise(working, spec["clahe"], hounsfield=path.suffix.lower() == ".dcm" and "Hounsfield" in spec["window"])
 
         rect = core(working, spec["core"])
         names = [output.name for output in self.segmenter.get_outputs()]

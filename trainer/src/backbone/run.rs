@@ -45,6 +45,9 @@ pub struct BackboneConfig {
     /// The names of those that are classifiers of a run folder, with their runs, such as `knn x 100`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classifiers: Vec<String>,
+    /// What ensembles say is learnt by their own temperatures, as those who were distilled before did not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tempered: bool,
     /// Hash of the pictures without a label of which what the teachers say is learnt too; `None` where none are.
     pub unlabelled_sha256: Option<String>,
     /// Passes over the training pictures.

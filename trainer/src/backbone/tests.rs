@@ -54,6 +54,7 @@ fn config() -> BackboneConfig {
         teachers: vec![],
         teachers_see: vec![],
         classifiers: vec![],
+        tempered: false,
         unlabelled_sha256: None,
         left_out: None,
         doubt: None,

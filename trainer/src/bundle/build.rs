@@ -205,7 +205,7 @@ pub fn build(args: &Ingredients<'_>) -> anyhow::Result<Built> {
         };
         anyhow::ensure!(
             probe.of == learnt_from,
-            "--probe: of other features than those the classifier learnt from; probe these with thorax-train probe"
+            "--probe (or the probe.json in --classifier): of other features than those the classifier learnt from; probe these with thorax-train probe"
         );
     }
 

@@ -465,9 +465,11 @@ fn data(manifest: &Manifest, modality: Modality, which: impl Fn(&Record) -> bool
 /// What else than the disease may have been learnt.
 fn confounders(probe: Option<&Probe>, trained: bool, segmenter_knows_classes: bool) -> String {
     let found = probe.map_or_else(
-        || "Not asked (`train classify --no-probe`): `thorax-train probe` says whether the features know the collection, and `bundle build --probe \
+        || {
+            "Not asked: `thorax-train probe` says whether the features know the collection, and `bundle build --probe \
              FILE` tells it here.\n"
-            .into(),
+                .into()
+        },
         Probe::to_markdown,
     );
     let seen = match trained {

@@ -10,7 +10,8 @@ use crate::{backbone::teachers::Ensembles, heads, segmentation::LungFinder};
 /// Finished classifiers, one or several.
 #[derive(Debug, Default, clap::Args)]
 pub struct TeacherArgs {
-    /// Finished run of `train classify` that teaches, or taught what is judged; several, each with its --teacher-weights, for an ensemble of them
+    /// Finished run of `train classify` that teaches, or taught what is judged; several, each with its --teacher-weights, for an ensemble of them.
+    /// What learns has a head for each of their members
     #[arg(long, value_name = "RUN", requires = "teacher_weights")]
     teacher: Vec<PathBuf>,
     /// Weights of the teacher's backbone, as --weights names weights; one for each --teacher, in their order

@@ -219,11 +219,11 @@ pub struct ClassifyArgs {
     at_most_copies: Option<u16>,
     #[command(flatten)]
     loading: LoadingArgs,
-    /// The heads that --weights of a student have behind them (thorax-train distill) are the ensemble; none are fitted
+    /// The heads that --weights of a student have behind them (thorax-train distill) are the ensemble; none are fitted. With what it was distilled
+    /// from as --teacher in its place, heads are fitted behind the student as it is in the end, and keep more of what those say
     #[arg(long, conflicts_with_all = ["members", "balance", "steadiness", "segmenter", "teacher"])]
     taught: bool,
-    /// One head a member learns what these say of the training pictures as they are, in place of the labels: of a student's features, what it
-    /// was distilled from, more of which they keep than the heads that it was distilled with (--taught)
+    // Its heads learn from these in place of the labels.
     #[command(flatten)]
     teachers: TeacherArgs,
     /// Heads in the ensemble
@@ -640,7 +640,14 @@ fn classify(args: &ClassifyArgs) -> anyhow::Result<()> {
     args.teachers.check()?;
     let taught = args.taught.then(|| args.taught_heads()).transpose()?;
     let teachers = args.teachers.open(Some(common.modality))?;
-    teachers.iter().try_for_each(|teachers| teachers.learnt_from(&manifest))?;
+    if let Some(teachers) = &teachers {
+        teachers.learnt_from(&manifest)?;
+        teachers.weigh_lesions_of(lesions.as_ref().map(LungFinder::sha256))?;
+    }
+    if !args.no_probe {
+        // The probe reads every file, and is not to fail when all else is done.
+        data::verify(&manifest, common.modality, &[Task::Classify])?;
+    }
     let members = taught.as_ref().map(|(_, heads)| heads.members()).or(teachers.as_ref().map(Ensembles::members));
     let begin = |contents: &features::Contents| {
         if let Some((source, _)) = &taught {
@@ -814,11 +821,21 @@ fn said(teachers: &Ensembles, manifest: &Manifest, table: &FeatureTable) -> anyh
     let records = manifest.select(teachers.modality(), Task::Classify, None);
     let records: Vec<&Record> = records.filter(|record| asked.contains(record.path.as_str())).collect();
     let told = teachers.targets(manifest, &records)?.probabilities;
-    let told: BTreeMap<&str, &[f32]> =
-        records.iter().map(|record| record.path.as_str()).zip(told.chunks_exact(members)).collect();
-    let nothing = vec![0.5; members];
-    let of_row = |row: &FeatureRow| told.get(row.path.as_str()).copied().unwrap_or(&nothing).iter().copied();
-    Ok(Said { members, probabilities: table.rows.iter().flat_map(of_row).collect(), lesions: teachers.weighed() })
+    let told = records.iter().map(|record| record.path.as_str()).zip(told.chunks_exact(members)).collect();
+    Ok(Said { members, probabilities: said_of(&table.rows, &told, members)?, lesions: teachers.weighed() })
+}
+
+/// `[rows, members]`: what is `told` of the picture of each row, 0.5 of those of the test split, of which nobody is asked.
+fn said_of(rows: &[FeatureRow], told: &BTreeMap<&str, &[f32]>, members: usize) -> anyhow::Result<Vec<f32>> {
+    let mut said = Vec::with_capacity(rows.len() * members);
+    for row in rows {
+        match (told.get(row.path.as_str()), row.split) {
+            (Some(told), _) => said.extend_from_slice(told),
+            (None, Split::Test) => said.resize(said.len() + members, 0.5),
+            (None, _) => anyhow::bail!("{}: not in the manifest; extract the features anew", row.path),
+        }
+    }
+    Ok(said)
 }
 
 /// Sees that a net can be trained in the memory that there is: its weights, their gradient, and two moving means of it, and the
@@ -837,6 +854,34 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+
+    #[test]
+    fn a_changed_copy_is_told_what_its_picture_is() {
+        let row = |path: &str, split, copy| FeatureRow {
+            path: path.into(),
+            sha256: String::new(),
+            patient_id: "p".into(),
+            group: "p".into(),
+            source: "made".into(),
+            label: data::Label::Positive,
+            split,
+            equalised: false,
+            copy,
+        };
+        let (a, b) = ([0.1f32, 0.2], [0.8f32, 0.9]);
+        let told = BTreeMap::from([("a.png", &a[..]), ("b.png", &b[..])]);
+        let rows = [
+            row("b.png", Split::Train, 0),
+            row("t.png", Split::Test, 0),
+            row("a.png", Split::Val, 0),
+            row("b.png", Split::Train, 1),
+            row("a.png", Split::Val, 1),
+        ];
+        assert_eq!(said_of(&rows, &told, 2).unwrap(), [0.8, 0.9, 0.5, 0.5, 0.1, 0.2, 0.8, 0.9, 0.1, 0.2]);
+        let error = said_of(&[row("c.png", Split::Train, 0)], &told, 2).unwrap_err().to_string();
+        assert!(error.contains("c.png: not in the manifest"), "{error}");
+    }
+
     use crate::segmentation::paper::OPTIONS;
 
     #[derive(Parser)]

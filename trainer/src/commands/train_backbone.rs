@@ -353,6 +353,7 @@ impl BackboneArgs {
             teachers: teachers.map(Teachers::sha256).unwrap_or_default(),
             teachers_see,
             classifiers: teachers.map(Teachers::classifiers).unwrap_or_default(),
+            tempered: matches!(teachers, Some(Teachers::Ensembles(_))),
             unlabelled_sha256: unlabelled.then(|| unlabelled_fingerprint(&manifest, common.modality)).transpose()?,
             epochs: self.epochs,
             batch: self.batch,

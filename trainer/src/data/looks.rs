@@ -45,14 +45,14 @@ pub fn look(manifest: &Path, command: &str, modality: Modality, judged: &str) ->
     Ok(())
 }
 
-/// How often the test pictures of `modality` of the manifest at that path were looked at before, in words.
+/// How often the test pictures of `modality` of the manifest at that path were looked at, in words.
 ///
 /// # Errors
 /// A list that is damaged.
 pub fn told(manifest: &Path, modality: Modality) -> anyhow::Result<String> {
     let path = list(manifest);
     if !path.exists() {
-        return Ok("No look at the test split before this one is written down beside its manifest.".into());
+        return Ok("No look at the test split is written down beside its manifest.".into());
     }
     let read = |path: &Path| -> anyhow::Result<BTreeMap<String, usize>> {
         let mut commands = BTreeMap::new();
@@ -73,9 +73,12 @@ pub fn told(manifest: &Path, modality: Modality) -> anyhow::Result<String> {
         format!("{}: not a list of looks at the test split; mend it, or put it aside", path.display())
     })?;
     let by: Vec<String> = commands.iter().map(|(command, count)| format!("{command} {count}")).collect();
+    let count = match commands.values().sum::<usize>() {
+        1 => "one look".to_owned(),
+        count => format!("{count} looks"),
+    };
     Ok(format!(
-        "The test split was looked at {} times before this ({}), which whoever chose anything by it has learnt from.",
-        commands.values().sum::<usize>(),
+        "Beside its manifest {count} at the test split are written down ({}); whoever chose anything by one has learnt from it.",
         by.join(", ")
     ))
 }
@@ -99,7 +102,7 @@ mod tests {
         let lines = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, lines + "unix_s,command,modality,judged\n").unwrap();
         let said = told(&manifest, xray).unwrap();
-        assert!(said.contains("3 times before this (evaluate 2, quantize 1)"), "{said}");
+        assert!(said.contains("3 looks at the test split are written down (evaluate 2, quantize 1)"), "{said}");
         assert!(told(&manifest, ct).unwrap().contains("(evaluate 1)"));
         std::fs::write(&path, "unix_s,command,modality,judged\nyesterday,evaluate,xray,one\n").unwrap();
         let error = told(&manifest, ct).unwrap_err().to_string();

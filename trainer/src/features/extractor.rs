@@ -193,6 +193,12 @@ impl Remade<'_> {
                 let origin = self.segmenter.context("give --segmenter RUN, the one that made the features")?;
                 ensure!(self.weights.is_none(), "--weights: a segmenter made these features; leave it out");
                 same("--segmenter", &origin.name(), &origin.sha256()?)?;
+                ensure!(
+                    origin.preprocess() == preprocess,
+                    "--segmenter: {} is shown pictures in another way than when these features were made; extract them anew, and train the \
+                     classifier again",
+                    origin.name()
+                );
                 Ok(Maker { graph: trunk(origin.shipped_graph()?)?, origin: origin.name(), source: None })
             }
         }

@@ -155,6 +155,13 @@ pub struct JudgedModel {
     of_equalised: Model,
 }
 
+/// `recipe` for pictures of which the manifest says that they were equalised before.
+fn told_equalised(recipe: &mut PreprocessSpec) {
+    if matches!(recipe.clahe, Equalisation::Always(_)) {
+        recipe.clahe = Equalisation::Never;
+    }
+}
+
 impl JudgedModel {
     /// Opens the bundle at `path`.
     ///
@@ -163,10 +170,9 @@ impl JudgedModel {
     pub fn open(path: &Path, trusted: &TrustedKeys) -> Result<Self, DeviceError> {
         let model = Model::open(path, trusted)?;
         let mut of_equalised = model.clone();
-        of_equalised.manifest.classifier.graph.preprocess.clahe = Equalisation::Never;
-        if let Some(segmenter) = &mut of_equalised.manifest.segmenter {
-            segmenter.graph.preprocess.clahe = Equalisation::Never;
-        }
+        let bundle::Manifest { classifier, segmenter, .. } = &mut of_equalised.manifest;
+        told_equalised(&mut classifier.graph.preprocess);
+        segmenter.iter_mut().for_each(|segmenter| told_equalised(&mut segmenter.graph.preprocess));
         Ok(Self { model, of_equalised })
     }
 
@@ -183,7 +189,7 @@ impl JudgedModel {
             if let Some(segmenter) = &mut model.manifest.segmenter {
                 segmenter.graph.preprocess = preprocess.clone();
                 if !equalises {
-                    segmenter.graph.preprocess.clahe = Equalisation::Never;
+                    told_equalised(&mut segmenter.graph.preprocess);
                 }
             }
         }
@@ -205,7 +211,8 @@ impl JudgedModel {
         self.model.title()
     }
 
-    /// What reads `picture`, so that it is not equalised twice.
+    /// What reads `picture`, so that it is not equalised twice where the manifest says that it was before. A bundle that looks for that itself
+    /// ([`Equalisation::Once`]) is told nothing, as on a device.
     pub fn of(&self, picture: &Picture) -> &Model {
         if picture.equalised { &self.of_equalised } else { &self.model }
     }

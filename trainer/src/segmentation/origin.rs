@@ -40,7 +40,7 @@ impl Origin {
         }
     }
 
-    /// How it prepares a picture.
+    /// How it prepares a picture: a run as it learnt it, a bundle as recipes are today.
     pub fn preprocess(&self) -> &PreprocessSpec {
         match self {
             Self::Runs(members) => &members.first().config.preprocess,
@@ -67,7 +67,7 @@ impl Origin {
         Segmenter::new(self.shipped_graph()?, self.preprocess().clone(), self.modality(), &MASKS)
     }
 
-    /// SHA-256 of all that the masks depend on: that of [`Members::sha256`], or of the graph in the bundle.
+    /// SHA-256 of the net: that of [`Members::sha256`], or of the graph in the bundle. How pictures are prepared for it is not in it.
     ///
     /// # Errors
     /// A file that cannot be read.

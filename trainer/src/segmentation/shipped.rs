@@ -78,6 +78,12 @@ impl Shipped {
         // Where it is one net with the classifier, what the classifier makes of it is left out.
         let recipe = &segmenter.graph.preprocess;
         let preprocess = equalised_once(*modality, recipe.clone());
+        if preprocess != *recipe {
+            eprintln!(
+                "{}: slices that were equalised before are not equalised again for its segmenter; its own bundle does so",
+                path.display()
+            );
+        }
         let graph = from_onnx(onnx)?.only(OUTPUT).with_context(|| format!("its segmenter has no output {OUTPUT}"))?;
         Ok(Self {
             path: path.to_owned(),

@@ -106,6 +106,28 @@ impl Ensembles {
         self.all.iter().map(of).collect()
     }
 
+    /// Sees that the lesions that they weigh are those of `segmenter`, by its hash; none where they weigh none.
+    ///
+    /// # Errors
+    /// Another segmenter, or none.
+    pub fn weigh_lesions_of(&self, segmenter: Option<&str>) -> anyhow::Result<()> {
+        let weighed = self.all.first().and_then(|teacher| teacher.run.config.lesions_sha256.as_deref());
+        match (weighed, segmenter) {
+            (Some(weighed), None) => {
+                anyhow::bail!(
+                    "--teacher: weighs the lesions that the segmenter {weighed} finds; give it with --lesions"
+                )
+            }
+            (None, Some(_)) => anyhow::bail!("--lesions: no --teacher weighs lesions; leave it out"),
+            (Some(weighed), Some(given)) => anyhow::ensure!(
+                weighed == given,
+                "--lesions: not the segmenter whose lesions --teacher weighs (SHA-256 {given}, expected {weighed}); give that one"
+            ),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
     /// What each sees of a picture.
     pub fn see(&self) -> Vec<Core> {
         self.all.iter().map(|teacher| teacher.run.config.preprocess.core).collect()
@@ -146,25 +168,19 @@ impl Ensembles {
         }
     }
 
-    /// What all members say of `records`, each by its teacher's temperature, so that together they say what [`Self::ask`] tells; what the
-    /// infected share of the lungs adds is left to [`Self::weighed`].
+    /// What all members say of `records`, each by its teacher's temperature as [`Self::ask`] has it, so that no teacher is surer than it may be;
+    /// what the infected share of the lungs adds is left to [`Self::weighed`], and what a calibration makes of a teacher's mean to nobody.
     ///
     /// # Errors
     /// Pictures that cannot be read; a net that fails.
     pub fn targets(&self, manifest: &Manifest, records: &[&Record]) -> anyhow::Result<Targets> {
         let logits = self.logits(manifest, records)?;
-        let temperatures = self.temperatures();
-        let said = |logits: &[f32]| -> Vec<f32> {
-            logits.iter().zip(&temperatures).map(|(&logit, &temperature)| sigmoid(logit, temperature)).collect()
-        };
-        Ok(Targets::new(self.members(), logits.chunks_exact(self.members()).flat_map(said).collect()))
+        Ok(Targets::new(self.members(), tempered(&logits, &self.temperatures())))
     }
 
     /// How the infected share of the lungs moves the logits of all members, each divided by its teacher's temperature.
     pub fn weighed(&self) -> Option<LesionEvidence> {
-        let LesionEvidence { mean, std, weights } = self.lesions.as_ref()?;
-        let weights = weights.iter().zip(self.temperatures()).map(|(weight, temperature)| weight / temperature);
-        Some(LesionEvidence { mean: *mean, std: *std, weights: weights.collect() })
+        Some(weighed(self.lesions.as_ref()?, &self.temperatures()))
     }
 
     /// One a member.
@@ -259,6 +275,20 @@ impl Teacher {
     }
 }
 
+/// The probabilities of `logits`, `[N, members]`, each by its member's temperature.
+fn tempered(logits: &[f32], temperatures: &[f32]) -> Vec<f32> {
+    let said = |logits: &[f32]| -> Vec<f32> {
+        logits.iter().zip(temperatures).map(|(&logit, &temperature)| sigmoid(logit, temperature)).collect()
+    };
+    logits.chunks_exact(temperatures.len()).flat_map(said).collect()
+}
+
+/// The same evidence for logits that are divided by these temperatures.
+fn weighed(evidence: &LesionEvidence, temperatures: &[f32]) -> LesionEvidence {
+    let weights = evidence.weights.iter().zip(temperatures).map(|(weight, temperature)| weight / temperature);
+    LesionEvidence { weights: weights.collect(), ..*evidence }
+}
+
 /// How the infected share of the lungs moves the logits of all teachers' members, in the first teacher's units.
 fn lesions(all: &[Teacher]) -> anyhow::Result<Option<LesionEvidence>> {
     let Some(first) = all.first() else { return Ok(None) };
@@ -272,4 +302,32 @@ fn lesions(all: &[Teacher]) -> anyhow::Result<Option<LesionEvidence>> {
     // Means and deviations of runs on the same pictures hardly differ; that of the mean is left to the heads' constants.
     let scaled = evidences.iter().flatten().flat_map(|of| of.weights.iter().map(move |weight| weight * std / of.std));
     Ok(Some(LesionEvidence { mean, std, weights: scaled.collect() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is taught, with the lesions beside it, is what the members say by their temperatures.
+    #[test]
+    fn targets_and_evidence_are_those_of_divided_logits() {
+        let temperatures = [0.5f32, 2.0, 1.0];
+        let evidence = LesionEvidence { mean: 1.0, std: 0.5, weights: vec![0.4, -0.2, 0.0] };
+        let logits = [1.0f32, -2.0, 0.5, 0.0, 3.0, -1.0];
+        for percent in [None, Some(0.0), Some(20.0)] {
+            for of_picture in logits.chunks_exact(3) {
+                let mut whole = of_picture.to_vec();
+                evidence.add_to(&mut whole, percent);
+                let expected = tempered(&whole, &temperatures);
+                let mut taught: Vec<f32> =
+                    tempered(of_picture, &temperatures).iter().map(|p| (p / (1.0 - p)).ln()).collect();
+                weighed(&evidence, &temperatures).add_to(&mut taught, percent);
+                for (taught, expected) in taught.iter().zip(&expected) {
+                    assert!((sigmoid(*taught, 1.0) - expected).abs() < 1e-5, "{taught} {expected}");
+                }
+            }
+        }
+        assert_eq!(tempered(&logits, &temperatures).len(), logits.len());
+        assert!(tempered(&logits, &temperatures)[0] > sigmoid(1.0, 1.0), "a low temperature makes surer");
+    }
 }
