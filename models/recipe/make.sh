@@ -49,13 +49,13 @@ python3 "$HERE/refuse.py" "$DATA" xray xray-refuse.csv
 # backbone then learns what all 40 of them say of a film as it is, from changed copies of that film, and of those that readers called
 # indeterminate too; and heads behind it, once it is done, what each of the 40 says.
 LEARN="--manifest manifest.csv --modality xray --frozen stride8 --ema 0.99 --learning-rate 2e-4"
-xray_features() { [ -e "$2" ] || "$TRAIN" features --manifest manifest.csv --modality xray --backbone efficientnet-lite0 --weights "$1" --copies 2 --out "$2"; }
+xray_features() { [ -e "$2" ] || "$TRAIN" features --manifest manifest.csv --modality xray --backbone efficientnet-lite0 --weights "$1" --copies "$3" --out "$2"; }
 xray_heads() { heads --modality xray --lesions xray-segment "$@"; }
 TEACHERS=()
 teacher() {
     local weights=xray-backbone-$1/weights.safetensors
     "$TRAIN" train backbone $LEARN --weights "$WEIGHTS" --epochs 6 --out "xray-backbone-$1" "${@:2}"
-    xray_features "$weights" "xray-$1.features"
+    xray_features "$weights" "xray-$1.features" 2
     xray_heads --features "xray-$1.features" --members 8 --no-probe --out "xray-teacher-$1"
     TEACHERS+=(--teacher "xray-teacher-$1" --teacher-weights "$weights")
 }
@@ -66,7 +66,7 @@ teacher 5 --seed 5 --leave-out 5/5
 teacher 160 --seed 1 --side 160
 STUDENT=xray-student/weights.safetensors
 "$TRAIN" distill $LEARN --weights xray-backbone-2/weights.safetensors "${TEACHERS[@]}" --doubt 1 --unlabelled --epochs 4 --dropout 0 --out xray-student
-xray_features $STUDENT xray.features
+xray_features $STUDENT xray.features 6
 xray_heads --features xray.features --weights $STUDENT "${TEACHERS[@]}" --refuse xray-refuse.csv --refuse-photographs 200 --out xray-heads
 bundle xray --weights $STUDENT --segmenter xray-segment --model-version 0.5.0
 # The device's: a small segmenter learns what the large one draws on all films, and the first layers, which lose the most, stay in floating point.
@@ -85,7 +85,7 @@ git -C "$HERE" show 3699475:models/ct/thorax-ct.thorax > ct-0.1.0.thorax
 python3 "$HERE/refuse.py" "$DATA" ct ct-refuse.csv
 [ -e ct.features ] || "$TRAIN" features --manifest manifest.csv --modality ct --segmenter ct-0.1.0.thorax --copies 4 --out ct.features
 heads --modality ct --features ct.features --segmenter ct-0.1.0.thorax --refuse ct-refuse.csv --refuse-photographs 200 --out ct-heads
-bundle ct --segmenter ct-0.1.0.thorax --stress-pictures 60 --model-version 0.4.1
-integers ct --model-version 0.5.1 --keep-float net/n1,net/n49
+bundle ct --segmenter ct-0.1.0.thorax --stress-pictures 60 --model-version 0.6.0
+integers ct --model-version 0.7.0 --keep-float net/n1,net/n49
 
 echo "done; the lines for models/trusted.keys: $(cat xray.pub ct.pub)"

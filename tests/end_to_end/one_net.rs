@@ -37,7 +37,7 @@ fn a_segmenter_is_the_trunk_of_a_classifier_and_the_device_runs_it_once() {
     let parts: Vec<&str> = shown.lines().filter(|line| line.starts_with("part ")).collect();
     assert!(parts.len() == 2 && parts[0].starts_with("part net.onnx"), "{shown}");
     let card = std::fs::read_to_string(at("CARD.md")).unwrap();
-    assert!(card.contains("what the segmenter (thorax-xray 0.3.0) sees, frozen"), "{card}");
+    assert!(card.contains("what the segmenter (thorax-xray 0.5.0) sees, frozen"), "{card}");
 
     // Candle and the device agree, and what was told of the validation pictures is what the device says of them.
     let mut verify = train();

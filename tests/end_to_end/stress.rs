@@ -190,7 +190,7 @@ fn a_bundle_is_tried_before_it_is_signed_and_afterwards() {
     let picture = toy.manifest.with_file_name("phantom_xray_0001_negative.png");
     succeed(toy.stress(&out, &one).arg("--force").arg("--show").arg(&picture));
     let told = read(&out.join("stress.md"));
-    assert!(told.contains("at the test split are written down (bundle build"), "{told}");
+    assert!(told.contains("written down beside its manifest: ") && told.contains("(bundle build "), "{told}");
     assert!(told.contains("phantom_xray_0001_negative.png"), "{told}");
     // What has been read is not looked at once more.
     let looks = || read(&toy.manifest.with_added_extension("looks.csv")).matches(",stress,").count();

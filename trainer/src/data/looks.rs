@@ -51,8 +51,9 @@ pub fn look(manifest: &Path, command: &str, modality: Modality, judged: &str) ->
 /// A list that is damaged.
 pub fn told(manifest: &Path, modality: Modality) -> anyhow::Result<String> {
     let path = list(manifest);
+    let none = || "No look at the test split is written down beside its manifest.".to_owned();
     if !path.exists() {
-        return Ok("No look at the test split is written down beside its manifest.".into());
+        return Ok(none());
     }
     let read = |path: &Path| -> anyhow::Result<BTreeMap<String, usize>> {
         let mut commands = BTreeMap::new();
@@ -73,12 +74,12 @@ pub fn told(manifest: &Path, modality: Modality) -> anyhow::Result<String> {
         format!("{}: not a list of looks at the test split; mend it, or put it aside", path.display())
     })?;
     let by: Vec<String> = commands.iter().map(|(command, count)| format!("{command} {count}")).collect();
-    let count = match commands.values().sum::<usize>() {
-        1 => "one look".to_owned(),
-        count => format!("{count} looks"),
-    };
+    if by.is_empty() {
+        return Ok(none());
+    }
     Ok(format!(
-        "Beside its manifest {count} at the test split are written down ({}); whoever chose anything by one has learnt from it.",
+        "Looks at the test split that are written down beside its manifest: {} ({}). Whoever chose anything by one has learnt from it.",
+        commands.values().sum::<usize>(),
         by.join(", ")
     ))
 }
@@ -95,6 +96,7 @@ mod tests {
         let (xray, ct) = (Modality::Xray, Modality::Ct);
         assert!(told(&manifest, xray).unwrap().contains("No look"));
         look(&manifest, "evaluate", xray, "one, \"0.1\"").unwrap();
+        assert!(told(&manifest, ct).unwrap().contains("No look"));
         look(&manifest, "evaluate", xray, "one").unwrap();
         look(&manifest, "quantize", xray, "two").unwrap();
         look(&manifest, "evaluate", ct, "three").unwrap();
@@ -102,7 +104,7 @@ mod tests {
         let lines = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, lines + "unix_s,command,modality,judged\n").unwrap();
         let said = told(&manifest, xray).unwrap();
-        assert!(said.contains("3 looks at the test split are written down (evaluate 2, quantize 1)"), "{said}");
+        assert!(said.contains("beside its manifest: 3 (evaluate 2, quantize 1)"), "{said}");
         assert!(told(&manifest, ct).unwrap().contains("(evaluate 1)"));
         std::fs::write(&path, "unix_s,command,modality,judged\nyesterday,evaluate,xray,one\n").unwrap();
         let error = told(&manifest, ct).unwrap_err().to_string();
