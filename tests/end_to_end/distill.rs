@@ -153,11 +153,9 @@ fn a_student_says_what_its_teacher_says_and_becomes_a_bundle() {
         let table = read(&at(run).join("validation.csv"));
         table.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().parse().unwrap()).collect()
     };
-    let apart = |run: &str| -> f64 {
-        let (own, teacher) = (told(run), told("teacher"));
-        own.iter().zip(&teacher).map(|(a, b)| (a - b).abs()).sum::<f64>() / teacher.len() as f64
-    };
-    assert!(apart("said") <= apart("heads") + 0.02, "{} {}", apart("said"), apart("heads"));
+    // This teacher is unsure of every film; who learns the labels of a few phantoms in its place is sure.
+    let (taught, teacher) = (told("said"), told("teacher"));
+    assert!(taught.iter().zip(&teacher).all(|(a, b)| (a - b).abs() < 0.25), "{taught:?} {teacher:?}");
 
     let mut segment = command("train segment --side 32 --base-channels 4 --epochs 1", "segmenter");
     succeed(&mut segment);

@@ -100,13 +100,20 @@ fn lungs_of_real_volumes_are_found_where_radiologists_drew_them() {
 #[test]
 fn each_lung_of_real_films_is_found_where_radiologists_drew_it() {
     let Some(images) = thorax_wanted::shared("data/seg_xray/images") else { return };
-    for name in names(&images).into_iter().step_by(25) {
+    let (mut read, mut rejected) = (0, 0);
+    for name in names(&images).into_iter().step_by(13) {
         let out = folder();
         // As DICOM, which says which side is which.
         let film = out.path().join(name.replace(".png", ".dcm"));
         crate::made::dicom_film(&grey(&images.join(&name)), &film);
         let run = screen(&["--masks", out.path().to_str().unwrap()], &[film]);
+        if run.code == 1 && text(&run.rows()[0], "verdict") == "rejected" {
+            // Some films of this collection are (docs/figures.md), and of those there are no masks.
+            rejected += 1;
+            continue;
+        }
         assert_eq!(run.code, 0, "{}", run.stdout);
+        read += 1;
         let [left, right] = ["left_lung", "right_lung"].map(|side| grey(&images.with_file_name(side).join(&name)));
         for (side, own, other) in [("left", &left, &right), ("right", &right, &left)] {
             let found = grey(&out.path().join(name.replace(".png", &format!("_{side}_lung.png"))));
@@ -114,4 +121,5 @@ fn each_lung_of_real_films_is_found_where_radiologists_drew_it() {
             assert!(own > 0.8 && other < 0.05, "{name}: {side} lung: Dice {own}, with the other lung {other}");
         }
     }
+    assert!(rejected <= 1 && read >= 5, "{rejected} of {} rejected", read + rejected);
 }

@@ -22,6 +22,7 @@ use thorax_engine::{
 };
 use thorax_nets::{
     Backbone,
+    backbones::reduction::Reduction,
     segmentation::{NetConfig, attention_unet::AttentionUnetConfig, unet::UnetConfig},
 };
 use thorax_nn::{
@@ -403,19 +404,20 @@ fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
     let device = Device::Cpu;
     let unet = NetConfig::Unet(UnetConfig::default());
     let attention = NetConfig::AttentionUnet(AttentionUnetConfig::default());
-    let drawn = [
-        ("ResNet50", Backbone::ResNet50.draw(1, &device)?.graph),
-        ("MobileNetV2", mobilenet_v2(224)?),
-        ("EfficientNet-B0", Backbone::EfficientNetB(0).draw(1, &device)?.graph),
-        ("U-Net, 16 channels, 256", unet.init(1, &device)?.to_graph(256)?),
-        ("attention U-Net, 16, 256", attention.init(1, &device)?.to_graph(256)?),
+    let mut drawn = vec![
+        ("ResNet50".into(), Backbone::ResNet50.draw(1, &device)?.graph),
+        ("MobileNetV2".into(), mobilenet_v2(224)?),
+        ("EfficientNet-B0".into(), Backbone::EfficientNetB(0).draw(1, &device)?.graph),
+        ("U-Net, 16 channels, 256".into(), unet.init(1, &device)?.to_graph(256)?),
+        ("attention U-Net, 16, 256".into(), attention.init(1, &device)?.to_graph(256)?),
     ];
+    drawn.extend(students(&device)?);
     for (name, mut graph) in drawn {
         // As the file has it.
         graph.round_to_half(thorax_nn::onnx::HALF_PRECISION_FROM)?;
         let [channels, height, width] = graph.input_shape;
         cases.push(Case {
-            name: name.into(),
+            name,
             real_name: None,
             shape: [1, channels, height, width],
             real: Some(to_onnx(&graph, "drawn")?),
@@ -423,6 +425,33 @@ fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
         });
     }
     Ok(cases)
+}
+
+/// EfficientNet-Lite0 as `--side`, `--depth`, `--width` and `--plain` leave it to a student.
+fn students(device: &Device) -> anyhow::Result<Vec<(String, graph::Graph)>> {
+    let whole = Reduction::WHOLE;
+    let lite = Backbone::EfficientNetLite(0);
+    let reductions = [
+        (lite.input_side(), whole),
+        (160, whole),
+        (128, whole),
+        (lite.input_side(), Reduction { depth: 0.5, ..whole }),
+        (lite.input_side(), Reduction { width: 0.75, ..whole }),
+        (lite.input_side(), Reduction { width: 0.5, ..whole }),
+        (lite.input_side(), Reduction { plain: 2, ..whole }),
+        (lite.input_side(), Reduction { plain: 3, ..whole }),
+    ];
+    let student = |(side, reduction): (usize, Reduction)| -> anyhow::Result<_> {
+        let weights = lite.drawn_weights(1, device)?.reduced(reduction.into(), 1)?;
+        let left = match reduction {
+            Reduction { plain: 1.., .. } => format!("plain {}", reduction.plain),
+            Reduction { depth, .. } if depth < 1.0 => format!("depth {depth}"),
+            Reduction { width, .. } if width < 1.0 => format!("width {width}"),
+            _ => "whole".into(),
+        };
+        Ok((format!("Lite0 {left}, {side}"), weights.pretrained(side)?.graph))
+    };
+    reductions.into_iter().map(student).collect()
 }
 
 /// The net in 8-bit integers, its ranges those of noise.

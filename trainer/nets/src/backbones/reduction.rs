@@ -100,6 +100,14 @@ pub fn positive_share(text: &str) -> std::result::Result<f64, String> {
     if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("take more than 0, and 1 at most".into()) }
 }
 
+/// Asks for all of it.
+impl From<Reduction> for ReductionArgs {
+    fn from(Reduction { depth, width, plain }: Reduction) -> Self {
+        // No more than STAGES.
+        Self { depth: Some(depth), width: Some(width), plain: u8::try_from(plain).ok() }
+    }
+}
+
 impl ReductionArgs {
     /// Whether layers are asked for of which published weights know nothing.
     pub fn draws(self) -> bool {
