@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the shipped bundles anew: from the collection to two bundles of real numbers (models/teachers), and from these to the two that devices
-# run, in 8-bit integers. Each step leaves a run folder and is skipped, or gone on with, when it is there already. On two cores: about 7 hours,
-# 50 minutes of which are the backbone's (26 and 22) and 60 the small segmenter's.
+# run, in 8-bit integers. Each step leaves a run folder and is skipped, or gone on with, when it is there already. On two cores: about nine
+# hours, by the sum of its steps: two and a half are the five backbones' and their student's, one the small segmenter's.
 #
 #     models/recipe/make.sh DATA WEIGHTS RUNS
 #
