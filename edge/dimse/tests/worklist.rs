@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command},
     thread,
@@ -200,7 +200,9 @@ fn answering(
                 sent += 1;
             }
             if !endless {
-                let _ = wire.read(&mut [0; 100]);
+                // What was asked is read to its end: a connection that is closed over unread bytes is reset, and its answers may be lost.
+                let _ = wire.shutdown(Shutdown::Write);
+                while wire.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
                 return sent;
             }
         }
