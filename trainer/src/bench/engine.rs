@@ -117,8 +117,8 @@ pub(super) fn run(arguments: &EngineArgs) -> anyhow::Result<()> {
             "graph", "threads", "peer", "ours ms", "peer ms", "ratio", "plan ms"
         );
     }
-    let wanted = |case: &Case| only.as_ref().is_none_or(|text| case.name.contains(text));
-    for case in cases(arguments)?.iter().filter(|case| wanted(case)) {
+    let wanted = |name: &str| only.as_ref().is_none_or(|text| name.contains(text.as_str()));
+    for case in &cases(arguments, wanted)? {
         let forms = Forms::new(case).with_context(|| case.name.clone())?;
         for side in &mut sides {
             for row in time(case, &forms, pairs, side).with_context(|| case.name.clone())? {
@@ -398,9 +398,10 @@ fn shipped(parts: &[Part]) -> anyhow::Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The bundles' graphs, then nets with drawn weights.
-fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
+/// Of the bundles' graphs, then of nets with drawn weights, those whose name is `wanted`.
+fn cases(arguments: &EngineArgs, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Case>> {
     let mut cases = shipped(&parts(arguments)?)?;
+    cases.retain(|case| wanted(&case.name));
     let device = Device::Cpu;
     let unet = NetConfig::Unet(UnetConfig::default());
     let attention = NetConfig::AttentionUnet(AttentionUnetConfig::default());
@@ -412,7 +413,7 @@ fn cases(arguments: &EngineArgs) -> anyhow::Result<Vec<Case>> {
         ("attention U-Net, 16, 256".into(), attention.init(1, &device)?.to_graph(256)?),
     ];
     drawn.extend(students(&device)?);
-    for (name, mut graph) in drawn {
+    for (name, mut graph) in drawn.into_iter().filter(|(name, _): &(String, _)| wanted(name)) {
         // As the file has it.
         graph.round_to_half(thorax_nn::onnx::HALF_PRECISION_FROM)?;
         let [channels, height, width] = graph.input_shape;
