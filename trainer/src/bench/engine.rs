@@ -376,10 +376,10 @@ fn parts(arguments: &EngineArgs) -> anyhow::Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// A case for each graph, where one in integers takes along the one of real numbers that it was made of.
-fn shipped(parts: &[Part]) -> anyhow::Result<Vec<Case>> {
+/// A case for each graph whose name is `wanted`, where one in integers takes along the one of real numbers that it was made of.
+fn shipped(parts: &[Part], wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Case>> {
     let mut cases = vec![];
-    for part in parts {
+    for part in parts.iter().filter(|part| wanted(&part.name())) {
         let (real, integers) = if part.integers {
             (parts.iter().find(|other| other.teaches(part)), part.onnx.clone())
         } else if parts.iter().any(|other| part.teaches(other)) {
@@ -400,25 +400,24 @@ fn shipped(parts: &[Part]) -> anyhow::Result<Vec<Case>> {
 
 /// Of the bundles' graphs, then of nets with drawn weights, those whose name is `wanted`.
 fn cases(arguments: &EngineArgs, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Case>> {
-    let mut cases = shipped(&parts(arguments)?)?;
-    cases.retain(|case| wanted(&case.name));
+    let mut cases = shipped(&parts(arguments)?, &wanted)?;
     let device = Device::Cpu;
     let unet = NetConfig::Unet(UnetConfig::default());
     let attention = NetConfig::AttentionUnet(AttentionUnetConfig::default());
     let mut drawn = vec![
-        ("ResNet50".into(), Backbone::ResNet50.draw(1, &device)?.graph),
-        ("MobileNetV2".into(), mobilenet_v2(224)?),
-        ("EfficientNet-B0".into(), Backbone::EfficientNetB(0).draw(1, &device)?.graph),
-        ("U-Net, 16 channels, 256".into(), unet.init(1, &device)?.to_graph(256)?),
-        ("attention U-Net, 16, 256".into(), attention.init(1, &device)?.to_graph(256)?),
+        ("ResNet50", Backbone::ResNet50.draw(1, &device)?.graph),
+        ("MobileNetV2", mobilenet_v2(224)?),
+        ("EfficientNet-B0", Backbone::EfficientNetB(0).draw(1, &device)?.graph),
+        ("U-Net, 16 channels, 256", unet.init(1, &device)?.to_graph(256)?),
+        ("attention U-Net, 16, 256", attention.init(1, &device)?.to_graph(256)?),
     ];
     drawn.extend(students(&device)?);
-    for (name, mut graph) in drawn.into_iter().filter(|(name, _): &(String, _)| wanted(name)) {
+    for (name, mut graph) in drawn.into_iter().filter(|(name, _)| wanted(name)) {
         // As the file has it.
         graph.round_to_half(thorax_nn::onnx::HALF_PRECISION_FROM)?;
         let [channels, height, width] = graph.input_shape;
         cases.push(Case {
-            name,
+            name: name.into(),
             real_name: None,
             shape: [1, channels, height, width],
             real: Some(to_onnx(&graph, "drawn")?),
@@ -429,30 +428,23 @@ fn cases(arguments: &EngineArgs, wanted: impl Fn(&str) -> bool) -> anyhow::Resul
 }
 
 /// EfficientNet-Lite0 as `--side`, `--depth`, `--width` and `--plain` leave it to a student.
-fn students(device: &Device) -> anyhow::Result<Vec<(String, graph::Graph)>> {
+fn students(device: &Device) -> anyhow::Result<Vec<(&'static str, graph::Graph)>> {
     let whole = Reduction::WHOLE;
-    let lite = Backbone::EfficientNetLite(0);
-    let reductions = [
-        (lite.input_side(), whole),
-        (160, whole),
-        (128, whole),
-        (lite.input_side(), Reduction { depth: 0.5, ..whole }),
-        (lite.input_side(), Reduction { width: 0.75, ..whole }),
-        (lite.input_side(), Reduction { width: 0.5, ..whole }),
-        (lite.input_side(), Reduction { plain: 2, ..whole }),
-        (lite.input_side(), Reduction { plain: 3, ..whole }),
+    let students = [
+        ("Lite0 whole, 224", 224, whole),
+        ("Lite0 whole, 160", 160, whole),
+        ("Lite0 whole, 128", 128, whole),
+        ("Lite0 depth 0.5, 224", 224, Reduction { depth: 0.5, ..whole }),
+        ("Lite0 width 0.75, 224", 224, Reduction { width: 0.75, ..whole }),
+        ("Lite0 width 0.5, 224", 224, Reduction { width: 0.5, ..whole }),
+        ("Lite0 plain 2, 224", 224, Reduction { plain: 2, ..whole }),
+        ("Lite0 plain 3, 224", 224, Reduction { plain: 3, ..whole }),
     ];
-    let student = |(side, reduction): (usize, Reduction)| -> anyhow::Result<_> {
-        let weights = lite.drawn_weights(1, device)?.reduced(reduction.into(), 1)?;
-        let left = match reduction {
-            Reduction { plain: 1.., .. } => format!("plain {}", reduction.plain),
-            Reduction { depth, .. } if depth < 1.0 => format!("depth {depth}"),
-            Reduction { width, .. } if width < 1.0 => format!("width {width}"),
-            _ => "whole".into(),
-        };
-        Ok((format!("Lite0 {left}, {side}"), weights.pretrained(side)?.graph))
+    let student = |(name, side, reduction)| {
+        let weights = Backbone::EfficientNetLite(0).drawn_weights(1, device)?.reduced_to(reduction, 1)?;
+        Ok((name, weights.pretrained(side)?.graph))
     };
-    reductions.into_iter().map(student).collect()
+    students.into_iter().map(student).collect()
 }
 
 /// The net in 8-bit integers, its ranges those of noise.
@@ -550,7 +542,7 @@ mod tests {
             // Made of another run.
             part("chest 4", Some("chest 1"), "segmenter", [3, 5, 1]),
         ];
-        let cases = shipped(&parts).unwrap();
+        let cases = shipped(&parts, |_| true).unwrap();
         let found: Vec<_> =
             cases.iter().map(|case| (case.name.as_str(), case.real.as_deref(), case.integers.as_deref())).collect();
         assert_eq!(

@@ -100,14 +100,6 @@ pub fn positive_share(text: &str) -> std::result::Result<f64, String> {
     if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("take more than 0, and 1 at most".into()) }
 }
 
-/// Asks for all of it.
-impl From<Reduction> for ReductionArgs {
-    fn from(Reduction { depth, width, plain }: Reduction) -> Self {
-        // No more than STAGES.
-        Self { depth: Some(depth), width: Some(width), plain: u8::try_from(plain).ok() }
-    }
-}
-
 impl ReductionArgs {
     /// Whether layers are asked for of which published weights know nothing.
     pub fn draws(self) -> bool {
@@ -136,6 +128,14 @@ impl BackboneWeights {
     /// A reduction of another net than EfficientNet-Lite; weights that are of another reduction than is asked for.
     pub fn reduced(self, asked: ReductionArgs, seed: u64) -> std::result::Result<Self, WeightsError> {
         let wanted = asked.of(self.reduction);
+        self.reduced_to(wanted, seed)
+    }
+
+    /// The same of a reduction that is `wanted` in all its parts.
+    ///
+    /// # Errors
+    /// As [`reduced`](Self::reduced).
+    pub fn reduced_to(self, wanted: Reduction, seed: u64) -> std::result::Result<Self, WeightsError> {
         if wanted == self.reduction {
             return Ok(self);
         }
